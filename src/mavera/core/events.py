@@ -1,0 +1,89 @@
+"""
+What happens during a run, in neither wire format.
+
+A model yields                          a run yields
+    Accepted                                RunStarted
+    (TextDelta | RefusalDelta               (the same deltas)*
+     | ToolCallStarted | ToolCallDelta)*
+    Finished                                RunCompleted | RunFailed
+
+Before `Accepted` a model raises an APIError; after it too, and the run turns that
+into `RunFailed`, because by then the status has gone out.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mavera.core.usage import Usage
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token, its natural-log probability, and the likeliest alternatives in its place."""
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...] | None = None
+    top: tuple["TokenLogprob", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The model has taken the turn: from here on a failure travels as an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """`index` counts the calls of this turn from 0; deltas refer to it."""
+
+    index: int
+    call_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    index: int
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    reason: FinishReason
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class RunCompleted:
+    reason: FinishReason
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    code: str
+    message: str
+    type: str = "server_error"
+
+
+Delta = TextDelta | RefusalDelta | ToolCallStarted | ToolCallDelta
+ModelEvent = Accepted | Delta | Finished
+Event = RunStarted | Delta | RunCompleted | RunFailed

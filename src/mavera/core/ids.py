@@ -1,0 +1,43 @@
+"""
+Identifiers: CUIDs for stored things, prefixed ones for what a request makes.
+
+    stored      clx1abc2d0001abcdef123456     25 characters, sortable by time to the second
+    passing     resp_…  msg_…  fc_…  call_…  chatcmpl_…  req_…
+"""
+
+import secrets
+import time
+
+_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+CUID_LENGTH = 25
+
+
+def new_id(prefix: str) -> str:
+    """Return `prefix`, an underscore and 24 random characters (96 bits)."""
+    return f"{prefix}_{secrets.token_hex(12)}"
+
+
+def new_cuid() -> str:
+    """Return a CUID: `c`, eight base-36 digits of milliseconds, sixteen random ones (82 bits)."""
+    return "c" + base36(int(time.time() * 1000), 8) + base36(secrets.randbits(82), 16)
+
+
+def is_cuid(text: str) -> bool:
+    return len(text) == CUID_LENGTH and text[0] == "c" and all(c in _BASE36 for c in text)
+
+
+def base36(number: int, width: int) -> str:
+    return _digits(number, _BASE36, width)
+
+
+def base62(number: int, width: int) -> str:
+    return _digits(number, _ALPHABET, width)
+
+
+def _digits(number: int, alphabet: str, width: int) -> str:
+    digits: list[str] = []
+    for _ in range(width):
+        number, digit = divmod(number, len(alphabet))
+        digits.append(alphabet[digit])
+    return "".join(reversed(digits))

@@ -1,0 +1,75 @@
+"""
+One decoded request, in neither wire format: what both endpoints come down to.
+
+A `Turn` is what the door hands to a run. The run composes the prompt and hands a
+model another `Turn`, whose `items` begin with the persona.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mavera.core.items import Item
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Verbosity = Literal["low", "medium", "high"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn; None leaves the model's own default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logit_bias: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """`schema` is set for json_schema only."""
+
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    name: str = ""
+    description: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTool:
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """`names` narrows the choice to those functions; one name with `required` forces that one."""
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """`top_logprobs` is None where no log-probabilities were asked for, else 0 to 20."""
+
+    model: str
+    items: tuple[Item, ...]
+    persona_id: str | None = None
+    instructions: str | None = None
+    max_output_tokens: int | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    format: OutputFormat = field(default_factory=OutputFormat)
+    tools: tuple[FunctionTool, ...] = ()
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    parallel_tool_calls: bool = True
+    top_logprobs: int | None = None
+    reasoning_effort: Effort = "medium"
+    verbosity: Verbosity = "medium"
+    analysis_mode: bool = False
+    canvas_mode: bool = False

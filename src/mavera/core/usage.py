@@ -1,0 +1,25 @@
+"""What a run consumed."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """
+    Tokens, as the model counted them.
+
+    `cached_tokens` of the input came from a prefix cache, `reasoning_tokens` of the
+    output were never shown. `estimated` is true where the model did not report and
+    mavera counted what it could see.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    credits: int = 0
+    estimated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens

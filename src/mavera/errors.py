@@ -1,0 +1,109 @@
+"""
+Every error a client can see.
+
+    APIError                       500  internal_error            server_error
+    ├── InvalidRequest             400  invalid_request           invalid_request_error
+    ├── Unauthorized               401  unauthorized              authentication_error
+    ├── CreditsExhausted           402  credits_exhausted         insufficient_credits
+    ├── Forbidden                  403  forbidden                 permission_error
+    ├── NotFound                   404  not_found                 not_found_error
+    │   └── PersonaNotFound        404  persona_not_found         not_found_error
+    ├── MethodNotAllowed           405  method_not_allowed        invalid_request_error
+    ├── RequestTooLarge            413  request_too_large         invalid_request_error
+    ├── ValidationFailed           422  validation_error          invalid_request_error
+    ├── RateLimitExceeded          429  rate_limit_exceeded       rate_limit_error
+    └── ServiceUnavailable         503  service_unavailable       server_error
+
+Raise them; only `api/errors.py` makes one a response. Before the first byte of a
+stream an error is a status, after it an event with the same `code` and `message`.
+"""
+
+from typing import ClassVar
+
+
+class APIError(Exception):
+    """
+    Something went wrong that the client is told about.
+
+    `message` says what and, where there is one, what to do next. `param` names the
+    field of the request at fault, as in `messages[3].role`. `retry_after` is in whole
+    seconds and becomes the `Retry-After` header.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+
+class InvalidRequest(APIError):
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
+class Unauthorized(APIError):
+    status = 401
+    type = "authentication_error"
+    code = "unauthorized"
+
+
+class CreditsExhausted(APIError):
+    status = 402
+    type = "insufficient_credits"
+    code = "credits_exhausted"
+
+
+class Forbidden(APIError):
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+
+
+class NotFound(APIError):
+    status = 404
+    type = "not_found_error"
+    code = "not_found"
+
+
+class PersonaNotFound(NotFound):
+    code = "persona_not_found"
+
+
+class MethodNotAllowed(APIError):
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class RequestTooLarge(APIError):
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+
+
+class ValidationFailed(APIError):
+    status = 422
+    type = "invalid_request_error"
+    code = "validation_error"
+
+
+class RateLimitExceeded(APIError):
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class ServiceUnavailable(APIError):
+    status = 503
+    type = "server_error"
+    code = "service_unavailable"
+
+
+class ConfigurationError(Exception):
+    """The operator's settings do not fit; shown on the terminal, never to a client."""

@@ -1,0 +1,45 @@
+"""
+The seam: what mavera needs of a language model, whatever it runs on.
+
+    embedded    llama.cpp in a child process on this machine, reached through `upstream`
+    upstream    any server that speaks OpenAI's /chat/completions
+    scripted    deterministic, for tests and for `mvra_test_` keys
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from mavera.core.events import ModelEvent
+from mavera.core.turn import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """`detail` says in one line what is going on and, where there is something to do, what to type."""
+
+    state: Literal["ready", "starting", "idle", "unavailable"]
+    detail: str
+
+
+class Model(Protocol):
+    """A language model."""
+
+    def stream(self, turn: Turn) -> AsyncIterator[ModelEvent]:
+        """
+        Yield `Accepted`, deltas and `Finished` for a composed turn.
+
+        Raises APIError: before `Accepted` where the turn cannot be taken, after it
+        where it fails on the way. Closing the iterator stops the work within a second.
+        """
+        ...
+
+    def status(self) -> ModelStatus: ...
+
+    async def start(self) -> None:
+        """Make ready what has to be; returns at once where that takes long."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything; nothing of this model runs afterwards."""
+        ...

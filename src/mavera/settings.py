@@ -1,0 +1,113 @@
+"""
+What an operator can set: `MAVERA_*` variables over one `mavera.toml` over the defaults.
+
+    MAVERA_PORT=9000   >   port = 9000 in mavera.toml   >   8000
+
+`mavera.toml` is read from the data directory, or from where `MAVERA_CONFIG` points.
+An unknown name is refused with the nearest known one, so a typo never passes silently.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from mavera.errors import ConfigurationError
+
+PREFIX = "MAVERA_"
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One value per setting; `docs/settings.md` explains each (a test keeps the two together)."""
+
+    data_dir: Path = Path("~/.local/share/mavera")
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "text", "json"] = "auto"
+    database_url: str = ""
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 32 * 1024 * 1024
+    shutdown_grace_seconds: Seconds = 30.0
+    heartbeat_seconds: Seconds = 15.0
+    require_persona: bool = False
+
+    model_backend: Literal["auto", "embedded", "upstream", "scripted"] = "auto"
+
+    model: str = "qwen2.5-coder-1.5b"
+    model_path: Path | None = None
+    embedded_start: Literal["startup", "demand"] = "startup"
+    embedded_slots: Annotated[int, Meta(ge=1, le=64)] = 4
+    embedded_context_tokens: Annotated[int, Meta(ge=512)] = 8192
+    embedded_threads: Annotated[int, Meta(ge=0)] = 0
+    embedded_start_timeout_seconds: Seconds = 120.0
+
+    upstream_base_url: str = ""
+    upstream_api_key: str = ""
+    upstream_model: str = ""
+    upstream_system_messages: Literal["separate", "merged"] = "separate"
+    upstream_connect_timeout_seconds: Seconds = 5.0
+    upstream_first_byte_timeout_seconds: Seconds = 120.0
+    upstream_idle_timeout_seconds: Seconds = 60.0
+    upstream_retries: Annotated[int, Meta(ge=0, le=10)] = 2
+
+    @property
+    def backend(self) -> Literal["embedded", "upstream", "scripted"]:
+        """Which model answers: an upstream where one is named, else the embedded one."""
+        if self.model_backend != "auto":
+            return self.model_backend
+        return "upstream" if self.upstream_base_url else "embedded"
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """
+    Return the settings in force.
+
+    `overrides` are the command line's: those that are not None win over everything.
+    Raises ConfigurationError, naming the variable or the line at fault.
+    """
+    environ = os.environ if environ is None else environ
+    named = {key.removeprefix(PREFIX).lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
+    config_path = named.pop("config", None)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    data_dir = Path(given.get("data_dir") or named.get("data_dir") or Settings.__struct_defaults__[0])
+    path = Path(config_path).expanduser() if config_path else data_dir.expanduser() / "mavera.toml"
+    values = {**_read_file(path, required=config_path is not None), **named, **given}
+    settings = _convert(values, environ_names=frozenset(named), path=path)
+    return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
+
+
+def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise ConfigurationError(f"MAVERA_CONFIG points at {path}, which does not exist.") from None
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+
+
+def _convert(values: dict[str, Any], *, environ_names: frozenset[str], path: Path) -> Settings:
+    def shown(name: str) -> str:
+        return f"{PREFIX}{name.upper()}" if name in environ_names else f"'{name}' in {path}"
+
+    known = Settings.__struct_fields__
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {PREFIX}{near[0].upper()}?" if near else ""
+            raise ConfigurationError(f"{shown(name)} is not a setting.{hint}")
+    # One by one, so that the message can name the variable the operator typed.
+    for name, value in values.items():
+        try:
+            msgspec.convert({name: value}, Settings, strict=False)
+        except msgspec.ValidationError as error:
+            reason = str(error).split(" - at ")[0]
+            raise ConfigurationError(f"{shown(name)} does not fit: {reason}.") from error
+    return msgspec.convert(values, Settings, strict=False)
