@@ -20,6 +20,8 @@ from msgspec import Meta
 from mavera.errors import ConfigurationError
 
 PREFIX = "MAVERA_"
+# What client programs read (an API key to send, a server to ask); no setting of the server's.
+CLIENT_NAMES = frozenset({"api_key", "base_url"})
 Seconds = Annotated[float, Meta(gt=0)]
 
 
@@ -73,6 +75,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     """
     environ = os.environ if environ is None else environ
     named = {key.removeprefix(PREFIX).lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
+    named = {name: value for name, value in named.items() if name not in CLIENT_NAMES}
     config_path = named.pop("config", None)
     given = {name: value for name, value in overrides.items() if value is not None}
     data_dir = Path(given.get("data_dir") or named.get("data_dir") or Settings.__struct_defaults__[0])
