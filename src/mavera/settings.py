@@ -74,7 +74,9 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     Raises ConfigurationError, naming the variable or the line at fault.
     """
     environ = os.environ if environ is None else environ
-    named = {key.removeprefix(PREFIX).lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
+    named = {
+        key.removeprefix(PREFIX).lower(): value for key, value in environ.items() if key.startswith(PREFIX)
+    }
     named = {name: value for name, value in named.items() if name not in CLIENT_NAMES}
     config_path = named.pop("config", None)
     given = {name: value for name, value in overrides.items() if value is not None}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mavera.core.usage import Usage
+from mavera.errors import APIError
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -79,9 +80,7 @@ class RunCompleted:
 
 @dataclass(frozen=True, slots=True)
 class RunFailed:
-    code: str
-    message: str
-    type: str = "server_error"
+    error: APIError
 
 
 Delta = TextDelta | RefusalDelta | ToolCallStarted | ToolCallDelta

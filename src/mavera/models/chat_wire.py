@@ -1,0 +1,332 @@
+"""
+OpenAI's /chat/completions as a client sees it: a turn out, a stream of events in.
+
+    Turn  →  request_body()                          the JSON to send
+    bytes →  ChunkDecoder.feed() → ModelEvent*       of `data:` lines, or of one whole JSON body
+
+Pure: no socket, no clock. Servers differ in small ways that clients trip over (a call's
+index left out, ids repeated or empty, null deltas, usage late or never); what is known
+of these is settled here, so that nothing above ever sees them.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from mavera.core.events import (
+    Finished,
+    FinishReason,
+    ModelEvent,
+    RefusalDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from mavera.core.ids import new_id
+from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part
+from mavera.core.turn import Turn
+from mavera.core.usage import Usage
+from mavera.errors import APIError, ServiceUnavailable
+
+# A line longer than this is no chat chunk; without a bound a broken upstream could fill the memory.
+MAX_LINE_BYTES = 8 * 1024 * 1024
+_CHARACTERS_PER_TOKEN = 4
+
+_FINISH_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+
+def request_body(turn: Turn, *, model: str, merge_system: bool = False) -> dict[str, Any]:
+    """
+    Return the request for `turn`, always streamed, with only what was asked for in it.
+
+    `merge_system` joins all system messages into one at the front, for servers whose
+    chat template knows only that place.
+    """
+    messages = list(_messages(turn.items))
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": _merged(messages) if merge_system else messages,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    sampling = turn.sampling
+    optional = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "seed": sampling.seed,
+        "stop": list(sampling.stop) or None,
+        "logit_bias": sampling.logit_bias,
+        "max_tokens": turn.max_output_tokens,
+        "response_format": _response_format(turn),
+    }
+    body.update({name: value for name, value in optional.items() if value is not None})
+    if turn.top_logprobs is not None:
+        body.update(logprobs=True, top_logprobs=turn.top_logprobs)
+    if turn.tools and turn.tool_choice.mode != "none":
+        body.update(_tools(turn))
+    return body
+
+
+def _messages(items: tuple[Item, ...]) -> Iterator[dict[str, Any]]:
+    calls: list[dict[str, Any]] = []
+    for item in items:
+        if isinstance(item, FunctionCall):
+            function = {"name": item.name, "arguments": item.arguments}
+            calls.append({"id": item.call_id, "type": "function", "function": function})
+            continue
+        if calls:  # calls made side by side are one message
+            yield {"role": "assistant", "content": None, "tool_calls": calls}
+            calls = []
+        match item:
+            case Message(role, parts):
+                yield {"role": role, "content": _content(parts)}
+            case FunctionOutput(call_id, output):
+                yield {"role": "tool", "tool_call_id": call_id, "content": _content(output)}
+    if calls:
+        yield {"role": "assistant", "content": None, "tool_calls": calls}
+
+
+def _content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
+    if not any(isinstance(part, Image) for part in parts):
+        return "".join(part.text for part in parts if not isinstance(part, Image))
+    return [
+        {"type": "image_url", "image_url": {"url": part.url, "detail": part.detail}}
+        if isinstance(part, Image)
+        else {"type": "text", "text": part.text}
+        for part in parts
+    ]
+
+
+def _merged(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    system = [message["content"] for message in messages if message["role"] == "system"]
+    if not system:
+        return messages
+    rest = [message for message in messages if message["role"] != "system"]
+    return [{"role": "system", "content": "\n\n".join(system)}, *rest]
+
+
+def _response_format(turn: Turn) -> dict[str, Any] | None:
+    wanted = turn.format
+    if wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return {"type": "json_object"}
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict},
+    }
+
+
+def _tools(turn: Turn) -> dict[str, Any]:
+    choice = turn.tool_choice
+    offered = [tool for tool in turn.tools if not choice.names or tool.name in choice.names]
+    tools = []
+    for tool in offered:
+        function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters or {"type": "object"}}
+        if tool.description is not None:
+            function["description"] = tool.description
+        if tool.strict:
+            function["strict"] = True
+        tools.append({"type": "function", "function": function})
+    named = choice.mode == "required" and len(choice.names) == 1
+    return {
+        "tools": tools,
+        "tool_choice": {"type": "function", "function": {"name": choice.names[0]}} if named else choice.mode,
+        "parallel_tool_calls": turn.parallel_tool_calls,
+    }
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Logprob(msgspec.Struct):
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+    top_logprobs: list["_Logprob"] | None = None
+
+    def to_token(self) -> TokenLogprob:
+        top = tuple(other.to_token() for other in self.top_logprobs or ())
+        return TokenLogprob(self.token, self.logprob, tuple(self.bytes) if self.bytes else None, top)
+
+
+class _Logprobs(msgspec.Struct):
+    content: list[_Logprob] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Cached(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Reasoning(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _Cached | None = None
+    completion_tokens_details: _Reasoning | None = None
+
+    def to_usage(self) -> Usage:
+        cached, reasoning = self.prompt_tokens_details, self.completion_tokens_details
+        return Usage(
+            input_tokens=self.prompt_tokens,
+            output_tokens=self.completion_tokens,
+            cached_tokens=(cached and cached.cached_tokens) or 0,
+            reasoning_tokens=(reasoning and reasoning.reasoning_tokens) or 0,
+        )
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+class ChunkDecoder:
+    """
+    Turn the bytes of one answer into events.
+
+    `feed` and `feed_body` yield deltas; `close` yields `Finished`, or raises where the
+    answer stopped before its end: a connection that dies never looks like a normal end.
+    """
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._pending = b""
+        self._reason: FinishReason | None = None
+        self._usage: Usage | None = None
+        self._deltas = 0
+        self._calls: dict[int, str] = {}
+        self._calls_started = 0
+        self.done = False
+
+    def feed(self, data: bytes) -> Iterator[ModelEvent]:
+        """Yield the events of the `data:` lines completed by `data`. Raises ServiceUnavailable."""
+        *lines, self._pending = (self._pending + data).split(b"\n")
+        if len(self._pending) > MAX_LINE_BYTES:
+            raise _broken("a line without end")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield from self._feed_line(line[5:].strip())
+
+    def feed_body(self, body: bytes) -> Iterator[ModelEvent]:
+        """Yield the events of an answer that came whole, from a server that did not stream."""
+        yield from self._feed_chunk(body)
+        self.done = True
+
+    def close(self) -> Iterator[ModelEvent]:
+        """End the answer. Raises ServiceUnavailable if it was not finished."""
+        if self._reason is None:
+            raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
+        yield Finished(self._reason, self._usage or self._estimated_usage())
+
+    def _feed_line(self, line: bytes) -> Iterator[ModelEvent]:
+        if line == b"[DONE]":
+            self.done = True
+        elif line and not self.done:
+            yield from self._feed_chunk(line)
+
+    def _feed_chunk(self, text: bytes) -> Iterator[ModelEvent]:
+        try:
+            chunk = _decode_chunk(text)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise _broken(str(error)) from error
+        if chunk.error is not None:
+            raise reported_error(chunk.error)
+        if chunk.usage is not None:
+            self._usage = chunk.usage.to_usage()
+        if chunk.choices:
+            yield from self._feed_choice(chunk.choices[0])
+
+    def _feed_choice(self, choice: _Choice) -> Iterator[ModelEvent]:
+        delta = choice.delta or choice.message
+        if delta is not None:
+            if delta.content:
+                logprobs = choice.logprobs.content if choice.logprobs else None
+                self._deltas += 1
+                yield TextDelta(delta.content, tuple(token.to_token() for token in logprobs or ()))
+            if delta.refusal:
+                yield RefusalDelta(delta.refusal)
+            for call in delta.tool_calls or ():
+                yield from self._feed_call(call)
+        if choice.finish_reason is not None:
+            self._reason = _FINISH_REASONS.get(choice.finish_reason, "stop")
+            if self._calls_started and self._reason == "stop":
+                self._reason = "tool_calls"  # llama.cpp and others say "stop" after a call
+
+    def _feed_call(self, call: _Call) -> Iterator[ModelEvent]:
+        function = call.function or _Function()
+        index = self._index_of(call, function)
+        if index is None:
+            index = self._calls_started
+            self._calls_started += 1
+            self._calls[index] = call.id or new_id("call")
+            yield ToolCallStarted(index, self._calls[index], function.name or "")
+        if function.arguments:
+            yield ToolCallDelta(index, function.arguments)
+
+    def _index_of(self, call: _Call, function: _Function) -> int | None:
+        """Which started call this continues; None where it begins another one."""
+        if not self._calls_started:
+            return None
+        last = self._calls_started - 1
+        if call.index is not None and call.index < last:
+            return call.index
+        # A new id with a name is another call even under an index that was used before.
+        begins = bool(function.name) and (
+            (call.index is not None and call.index > last) or bool(call.id and call.id != self._calls[last])
+        )
+        return None if begins else last
+
+    def _estimated_usage(self) -> Usage:
+        characters = sum(len(item.text) for item in self._turn.items if isinstance(item, Message))
+        return Usage(
+            input_tokens=characters // _CHARACTERS_PER_TOKEN, output_tokens=self._deltas, estimated=True
+        )
+
+
+def reported_error(error: Any) -> APIError:
+    """Return what a server's own error object comes down to; shapes differ, a message is all we rely on."""
+    message = error.get("message") if isinstance(error, dict) else error
+    text = message if isinstance(message, str) and message else "no reason given"
+    return ServiceUnavailable(f"The model failed while answering: {text[:500]}", retry_after=1)
+
+
+def _broken(reason: str) -> APIError:
+    return ServiceUnavailable(f"The model's server sent what is no chat completion: {reason}.", retry_after=1)

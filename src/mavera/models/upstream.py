@@ -1,0 +1,213 @@
+"""
+Any server that speaks OpenAI's /chat/completions, reached with aiohttp.
+
+    endpoint() → POST → headers (200: Accepted) → bytes → ChunkDecoder → events
+
+Retried, with jitter, only before the first byte of an answer: after it a second try
+could say something else. The request is always streamed, because only a dropped
+stream makes every server stop its work.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from mavera.core.events import Accepted, ModelEvent
+from mavera.core.turn import Turn
+from mavera.errors import APIError, InvalidRequest, ServiceUnavailable
+from mavera.models.chat_wire import ChunkDecoder, request_body
+from mavera.models.model import ModelStatus
+
+_RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+_MAX_RETRY_WAIT_SECONDS = 5.0
+_MAX_BODY_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a model answers. The key is kept out of the repr, hence out of logs."""
+
+    base_url: str
+    api_key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamOptions:
+    """
+    How to speak to the server.
+
+    `keep_alive=False` opens a connection per request, for servers that close theirs
+    after each stream. `extra` is merged into every request body.
+    """
+
+    model: str
+    merge_system: bool = False
+    keep_alive: bool = True
+    connect_timeout_seconds: float = 5.0
+    first_byte_timeout_seconds: float = 120.0
+    idle_timeout_seconds: float = 60.0
+    retries: int = 2
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class UpstreamModel:
+    """`endpoint` is asked before each try, so a server that moved or is down is noticed."""
+
+    def __init__(self, endpoint: Callable[[], Awaitable[Endpoint]], options: UpstreamOptions) -> None:
+        self._endpoint = endpoint
+        self._options = options
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        if self._session is None:
+            options = self._options
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, force_close=not options.keep_alive),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.connect_timeout_seconds),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def status(self) -> ModelStatus:
+        return ModelStatus("ready", f"An OpenAI-compatible server answers as {self._options.model}.")
+
+    async def stream(self, turn: Turn) -> AsyncIterator[ModelEvent]:
+        options = self._options
+        body = {**request_body(turn, model=options.model, merge_system=options.merge_system), **options.extra}
+        decoder = ChunkDecoder(turn)
+        async with AsyncExitStack() as stack:
+            response = await self._open(msgspec.json.encode(body), stack)
+            yield Accepted()
+            whole = bytearray() if response.content_type == "application/json" else None
+            while not decoder.done and (data := await self._read(response)):
+                if whole is None:
+                    for event in decoder.feed(data):
+                        yield event
+                else:
+                    whole += data
+                    _refuse_endless(whole)
+            for event in decoder.feed_body(bytes(whole)) if whole else ():
+                yield event
+            for event in decoder.close():
+                yield event
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """Return the next bytes of the answer, none at its end."""
+        with upstream_errors():
+            async with asyncio.timeout(self._options.idle_timeout_seconds):
+                return await response.content.readany()
+
+    async def _open(self, body: bytes, stack: AsyncExitStack) -> aiohttp.ClientResponse:
+        """Return an answer whose status is 200, after as many tries as the options allow."""
+        for attempt in range(self._options.retries + 1):
+            last = attempt == self._options.retries
+            try:
+                response = await self._post(body)
+            except ServiceUnavailable:
+                if last:
+                    raise
+                await asyncio.sleep(_backoff(attempt))
+                continue
+            stack.callback(response.close)
+            if response.status == 200:
+                return response
+            error = await _status_error(response)
+            response.close()
+            if last or response.status not in _RETRIED_STATUSES:
+                raise error
+            await asyncio.sleep(_retry_wait(response, attempt))
+        raise AssertionError("unreachable")
+
+    async def _post(self, body: bytes) -> aiohttp.ClientResponse:
+        endpoint = await self._endpoint()
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
+        if endpoint.api_key:
+            headers["Authorization"] = f"Bearer {endpoint.api_key}"
+        if self._session is None:
+            await self.start()
+        assert self._session is not None  # noqa: S101 - start() has just made it
+        with upstream_errors():
+            async with asyncio.timeout(self._options.first_byte_timeout_seconds):
+                return await self._session.post(
+                    f"{endpoint.base_url}/chat/completions", data=body, headers=headers, allow_redirects=False
+                )
+
+
+@contextmanager
+def upstream_errors() -> Iterator[None]:
+    """Let nothing of the client library's own errors past this file."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise ServiceUnavailable("The model's server did not answer in time.", retry_after=5) from error
+    except aiohttp.ClientConnectorError as error:
+        raise ServiceUnavailable("The model's server could not be reached.", retry_after=5) from error
+    except aiohttp.InvalidURL as error:
+        raise ServiceUnavailable("MAVERA_UPSTREAM_BASE_URL is no http(s) URL.", retry_after=60) from error
+    except aiohttp.ClientError as error:
+        raise ServiceUnavailable("The connection to the model's server broke.", retry_after=1) from error
+
+
+def _refuse_endless(body: bytearray) -> None:
+    if len(body) > _MAX_BODY_BYTES:
+        raise ServiceUnavailable("The model's server sent more than mavera reads.", retry_after=60)
+
+
+async def _status_error(response: aiohttp.ClientResponse) -> APIError:
+    """Return what a status other than 200 means to our caller."""
+    with upstream_errors():
+        message = _message_of(await response.content.read(64 * 1024))
+    match response.status:
+        case 400 | 413 | 422:
+            return InvalidRequest(f"The model refused the request: {message}")
+        case 401 | 403:
+            return ServiceUnavailable(
+                "The model's server refused mavera's credentials; its operator has to check "
+                "MAVERA_UPSTREAM_API_KEY.",
+                retry_after=60,
+            )
+        case 404:
+            return ServiceUnavailable(
+                "The model's server knows no such path or model; its operator has to check "
+                "MAVERA_UPSTREAM_BASE_URL and MAVERA_UPSTREAM_MODEL.",
+                retry_after=60,
+            )
+        case 429:
+            wait = _retry_after(response) or 5
+            return ServiceUnavailable("The model's server has too much to do.", retry_after=wait)
+        case status:
+            wait = _retry_after(response) or 5
+            return ServiceUnavailable(f"The model's server answered {status}.", retry_after=wait)
+
+
+def _message_of(body: bytes) -> str:
+    try:
+        error = msgspec.json.decode(body)["error"]
+        text = error["message"] if isinstance(error, dict) else error
+    except (msgspec.DecodeError, KeyError, TypeError, RecursionError):
+        return "it gave no reason."
+    return text[:500] if isinstance(text, str) else "it gave no reason."
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> int | None:
+    value = response.headers.get("Retry-After", "")
+    return max(1, int(value)) if value.isdecimal() and len(value) < 6 else None
+
+
+def _retry_wait(response: aiohttp.ClientResponse, attempt: int) -> float:
+    return min(_retry_after(response) or _backoff(attempt), _MAX_RETRY_WAIT_SECONDS)
+
+
+def _backoff(attempt: int) -> float:
+    """Seconds before the next try: about 0.1, 0.2, 0.4 …, spread so that callers do not return together."""
+    return 0.1 * 2.0**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
