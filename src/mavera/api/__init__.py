@@ -1,0 +1,1 @@
+"""HTTP and the two wire formats; nothing below knows either."""

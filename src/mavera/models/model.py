@@ -6,7 +6,7 @@ The seam: what mavera needs of a language model, whatever it runs on.
     scripted    deterministic, for tests and for `mvra_test_` keys
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -25,7 +25,7 @@ class ModelStatus:
 class Model(Protocol):
     """A language model."""
 
-    def stream(self, turn: Turn) -> AsyncIterator[ModelEvent]:
+    def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         """
         Yield `Accepted`, deltas and `Finished` for a composed turn.
 

@@ -7,7 +7,7 @@ run against it, fast and free. What it says follows from the turn alone.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from mavera.core.events import Accepted, Finished, FinishReason, ModelEvent, TextDelta
 from mavera.core.items import Message
@@ -48,7 +48,7 @@ class ScriptedModel:
     def status(self) -> ModelStatus:
         return ModelStatus("ready", "The scripted model answers.")
 
-    async def stream(self, turn: Turn) -> AsyncIterator[ModelEvent]:
+    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         self.turns.append(turn)
         deltas = self._deltas if self._deltas is not None else _words(_answer(turn))
         limit = turn.max_output_tokens if turn.max_output_tokens is not None else len(deltas)

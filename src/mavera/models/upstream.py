@@ -10,7 +10,7 @@ stream makes every server stop its work.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +43,7 @@ class UpstreamOptions:
     How to speak to the server.
 
     `keep_alive=False` opens a connection per request, for servers that close theirs
-    after each stream. `extra` is merged into every request body.
+    after each stream. `defaults` are what a request body says where the turn says nothing.
     """
 
     model: str
@@ -53,7 +53,7 @@ class UpstreamOptions:
     first_byte_timeout_seconds: float = 120.0
     idle_timeout_seconds: float = 60.0
     retries: int = 2
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 class UpstreamModel:
@@ -81,12 +81,12 @@ class UpstreamModel:
     def status(self) -> ModelStatus:
         return ModelStatus("ready", f"An OpenAI-compatible server answers as {self._options.model}.")
 
-    async def stream(self, turn: Turn) -> AsyncIterator[ModelEvent]:
+    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         options = self._options
-        body = {**request_body(turn, model=options.model, merge_system=options.merge_system), **options.extra}
+        asked = request_body(turn, model=options.model, merge_system=options.merge_system)
         decoder = ChunkDecoder(turn)
         async with AsyncExitStack() as stack:
-            response = await self._open(msgspec.json.encode(body), stack)
+            response = await self._open(msgspec.json.encode({**options.defaults, **asked}), stack)
             yield Accepted()
             whole = bytearray() if response.content_type == "application/json" else None
             while not decoder.done and (data := await self._read(response)):

@@ -1,0 +1,1 @@
+"""POST /chat/completions: OpenAI's Chat Completions wire format."""

@@ -1,0 +1,47 @@
+"""POST /chat/completions: bytes → request → turn → run → chunks."""
+
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mavera.api.auth import authenticate, services_of
+from mavera.api.chat_completions.schemas import CreateChatCompletion
+from mavera.api.chat_completions.stream import ChatCompletionEncoder
+from mavera.api.decoding import decode, read_body
+from mavera.api.operation import Operation
+from mavera.api.run_response import RUN_ERRORS, RunResponse
+from mavera.core.ids import new_id
+
+
+async def create_chat_completion(request: Request) -> Response:
+    """Answer a conversation in a persona's voice."""
+    services = services_of(request)
+    principal = await authenticate(request)
+    body = decode(await read_body(request, max_bytes=services.settings.max_body_bytes), CreateChatCompletion)
+    run = services.runner.run(body.to_turn(), principal.mode)
+    encoder = ChatCompletionEncoder(
+        new_id("chatcmpl"),
+        int(time.time()),
+        body.model,
+        logprobs=body.logprobs or False,
+        include_usage=body.include_usage,
+    )
+    return RunResponse(
+        run, encoder, stream=body.stream or False, heartbeat_seconds=services.settings.heartbeat_seconds
+    )
+
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/chat/completions",
+        create_chat_completion,
+        "Create a chat completion",
+        "Chat Completions",
+        description="OpenAI's Chat Completions API, with a persona. Streamed, it comes in chunks.",
+        request=CreateChatCompletion,
+        errors=RUN_ERRORS,
+        streams=True,
+    ),
+)

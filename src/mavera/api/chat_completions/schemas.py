@@ -1,0 +1,276 @@
+"""The request body of POST /chat/completions, and the turn it comes down to."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from mavera.api.parameters import MAX_TOOLS, FunctionName, JSONSchema, Parameters, check_tools
+from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part, Refusal, Text
+from mavera.core.turn import FunctionTool, OutputFormat, ToolChoice, Turn
+from mavera.errors import InvalidRequest, ValidationFailed
+
+Detail = Literal["auto", "low", "high", "original"]
+
+
+class _Object(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class ImageURL(_Object):
+    url: Annotated[str, Meta(min_length=1)]
+    detail: Detail | None = None
+
+
+class TextPart(_Object, tag_field="type", tag="text"):
+    text: str
+    prompt_cache_breakpoint: dict[str, Any] | None = None
+
+    def to_part(self) -> Part:
+        return Text(self.text)
+
+
+class RefusalPart(_Object, tag_field="type", tag="refusal"):
+    refusal: str
+
+    def to_part(self) -> Part:
+        return Refusal(self.refusal)
+
+
+class ImagePart(_Object, tag_field="type", tag="image_url"):
+    image_url: ImageURL
+    prompt_cache_breakpoint: dict[str, Any] | None = None
+
+    def to_part(self) -> Part:
+        return Image(self.image_url.url, self.image_url.detail or "auto")
+
+
+class Attachment(_Object):
+    """An image beside the text of a user message."""
+
+    type: Literal["image"]
+    url: Annotated[str, Meta(min_length=1)]
+
+
+class CalledFunction(_Object):
+    name: str
+    arguments: str
+
+
+class ToolCall(_Object):
+    id: Annotated[str, Meta(min_length=1)]
+    function: CalledFunction
+    type: Literal["function"] = "function"
+    index: int | None = None
+
+
+class SystemMessage(_Object, tag_field="role", tag="system"):
+    content: str | list[TextPart]
+    name: str | None = None
+
+    def to_items(self) -> Iterator[Item]:
+        yield Message("system", _parts(self.content))
+
+
+class DeveloperMessage(SystemMessage, tag_field="role", tag="developer"):
+    pass
+
+
+class UserMessage(_Object, tag_field="role", tag="user"):
+    content: str | Annotated[list[TextPart | ImagePart], Meta(min_length=1)]
+    attachments: list[Attachment] | None = None
+    name: str | None = None
+
+    def to_items(self) -> Iterator[Item]:
+        images = tuple(Image(attachment.url) for attachment in self.attachments or ())
+        yield Message("user", (*_parts(self.content), *images))
+
+
+class AssistantMessage(_Object, tag_field="role", tag="assistant"):
+    """Members that a client's library adds to the answers it feeds back are taken and left aside."""
+
+    content: str | list[TextPart | RefusalPart] | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    name: str | None = None
+    annotations: list[Any] | None = None
+    audio: dict[str, Any] | None = None
+    function_call: dict[str, Any] | None = None
+    parsed: Any = None
+    artifacts: list[Any] | None = None
+    reasoning_content: str | None = None
+
+    def to_items(self) -> Iterator[Item]:
+        parts = _parts(self.content) + ((Refusal(self.refusal),) if self.refusal else ())
+        if parts or not self.tool_calls:
+            yield Message("assistant", parts)
+        for call in self.tool_calls or ():
+            yield FunctionCall(call.id, call.function.name, call.function.arguments)
+
+
+class ToolMessage(_Object, tag_field="role", tag="tool"):
+    content: str | list[TextPart | ImagePart]
+    tool_call_id: Annotated[str, Meta(min_length=1)]
+    name: str | None = None
+
+    def to_items(self) -> Iterator[Item]:
+        yield FunctionOutput(self.tool_call_id, _parts(self.content))
+
+
+ChatMessage = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
+
+
+def _parts(content: str | list[Any] | None) -> tuple[Part, ...]:
+    if content is None:
+        return ()
+    if isinstance(content, str):
+        return (Text(content),)
+    return tuple(part.to_part() for part in content)
+
+
+class FunctionDefinition(_Object):
+    name: FunctionName
+    description: str | None = None
+    parameters: JSONSchema | None = None
+    strict: bool | None = None
+
+
+class Tool(_Object, tag_field="type", tag="function"):
+    function: FunctionDefinition
+
+    def to_tool(self) -> FunctionTool:
+        function = self.function
+        return FunctionTool(
+            function.name, function.description, function.parameters, function.strict or False
+        )
+
+
+class NamedFunction(_Object):
+    name: str
+
+
+class NamedToolChoice(_Object, tag_field="type", tag="function"):
+    function: NamedFunction
+
+
+class AllowedTool(_Object):
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class AllowedTools(_Object):
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[AllowedTool], Meta(min_length=1, max_length=MAX_TOOLS)]
+
+
+class AllowedToolsChoice(_Object, tag_field="type", tag="allowed_tools"):
+    allowed_tools: AllowedTools
+
+
+class JSONSchemaFormat(_Object):
+    name: FunctionName
+    schema: JSONSchema | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormatText(_Object, tag_field="type", tag="text"):
+    def to_format(self) -> OutputFormat:
+        return OutputFormat()
+
+
+class ResponseFormatJSONObject(_Object, tag_field="type", tag="json_object"):
+    def to_format(self) -> OutputFormat:
+        return OutputFormat("json_object")
+
+
+class ResponseFormatJSONSchema(_Object, tag_field="type", tag="json_schema"):
+    json_schema: JSONSchemaFormat
+
+    def to_format(self) -> OutputFormat:
+        wanted = self.json_schema
+        return OutputFormat(
+            "json_schema", wanted.name, wanted.description, wanted.schema or {}, wanted.strict or False
+        )
+
+
+class StreamOptions(_Object):
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+Stop = Annotated[str, Meta(min_length=1)]
+
+
+class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True):
+    """The body of POST /chat/completions."""
+
+    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=128)]
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
+    n: Literal[1] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: Stop | Annotated[list[Stop], Meta(max_length=4)] | None = None
+    logprobs: bool | None = None
+    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    stream_options: StreamOptions | None = None
+    response_format: ResponseFormatText | ResponseFormatJSONObject | ResponseFormatJSONSchema | None = None
+    tools: Annotated[list[Tool], Meta(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | AllowedToolsChoice | None = None
+    modalities: list[Literal["text", "audio"]] | None = None
+    audio: dict[str, Any] | None = None
+    prediction: dict[str, Any] | None = None
+    web_search_options: dict[str, Any] | None = None
+    function_call: Any = None
+    functions: list[dict[str, Any]] | None = None
+
+    @property
+    def include_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def to_turn(self) -> Turn:
+        """Return the turn. Raises InvalidRequest or ValidationFailed where fields contradict each other."""
+        self._check()
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        turn = Turn(
+            model=self.model,
+            items=tuple(item for message in self.messages for item in message.to_items()),
+            persona_id=self.persona_id,
+            max_output_tokens=self.max_completion_tokens or self.max_tokens,
+            sampling=self.sampling(seed=self.seed, stop=stop, logit_bias=self.logit_bias),
+            format=self.response_format.to_format() if self.response_format else OutputFormat(),
+            tools=tuple(tool.to_tool() for tool in self.tools or ()),
+            tool_choice=self._tool_choice(),
+            parallel_tool_calls=self.parallel_tool_calls is not False,
+            top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            reasoning_effort=self.reasoning_effort or "medium",
+            verbosity=self.verbosity or "medium",
+            analysis_mode=self.analysis_mode or False,
+            canvas_mode=self.canvas_mode or False,
+        )
+        check_tools(turn)
+        return turn
+
+    def _check(self) -> None:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise InvalidRequest("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
+        if self.stream_options is not None and not self.stream:
+            raise InvalidRequest("'stream_options' needs 'stream': true.", param="stream_options")
+        if self.modalities and "audio" in self.modalities:
+            raise ValidationFailed("This server answers in text only.", param="modalities")
+        if self.analysis_mode and self.response_format and self.response_format.to_format().type != "text":
+            raise InvalidRequest(
+                "'analysis_mode' cannot be used with a JSON 'response_format'.", param="analysis_mode"
+            )
+
+    def _tool_choice(self) -> ToolChoice:
+        match self.tool_choice:
+            case None:
+                return ToolChoice()
+            case NamedToolChoice(function=function):
+                return ToolChoice("required", (function.name,))
+            case AllowedToolsChoice(allowed_tools=allowed):
+                return ToolChoice(allowed.mode, tuple(tool.function.name for tool in allowed.tools))
+            case mode:
+                return ToolChoice(mode)

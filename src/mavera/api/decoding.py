@@ -1,0 +1,110 @@
+"""
+Decode a request body into its Struct, or say exactly what is wrong with it.
+
+    400 invalid_request     no JSON, no object, a field missing, a field nobody documents
+    422 validation_error    a field of the wrong type, out of range, too long
+
+`param` names the field as a client would write it: `messages[3].role`.
+"""
+
+import difflib
+import re
+from collections.abc import Hashable
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+
+from mavera.errors import APIError, InvalidRequest, RequestTooLarge, ValidationFailed
+
+T = TypeVar("T")
+
+_PATH = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`$", re.DOTALL)
+_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
+_MAX_SHOWN = 100
+
+
+async def read_body(request: Request, *, max_bytes: int) -> bytes:
+    """
+    Return the body of a JSON request.
+
+    Raises InvalidRequest for another content type, RequestTooLarge past `max_bytes`,
+    before more than that has been read.
+    """
+    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if content_type != "application/json" and not content_type.endswith("+json"):
+        raise InvalidRequest(
+            f"The body has to be JSON, sent with 'Content-Type: application/json', not '{content_type[:60]}'."
+        )
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise _too_large(max_bytes)
+    except ClientDisconnect as error:
+        raise InvalidRequest("The request ended before its body did.") from error
+    return bytes(body)
+
+
+def _too_large(max_bytes: int) -> APIError:
+    return RequestTooLarge(f"The body is larger than {max_bytes:,} bytes, the most this server takes.")
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """Return `body` as a `kind`. Raises InvalidRequest or ValidationFailed."""
+    try:
+        decoder: msgspec.json.Decoder[T] = _decoder(_key(kind))
+        decoded = decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error), kind) from error
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
+    except RecursionError as error:
+        raise InvalidRequest("The body is nested too deeply.") from error
+    return decoded
+
+
+def _key(kind: Any) -> Hashable:
+    """Return `kind` as `cache` wants to see it: mypy does not know that classes hash."""
+    return cast(Hashable, kind)
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def _refusal(text: str, kind: type[Any]) -> APIError:
+    """Return the error for msgspec's sentence, which ends in ``- at `$.messages[3].role` ``."""
+    match = _PATH.match(text)
+    reason, path = (match["reason"], match["path"] or "") if match else (text, "")
+    param = path.removeprefix("$").lstrip(".")
+    if missing := _MISSING.match(reason):
+        name = _join(param, missing["name"])
+        return InvalidRequest(f"'{name}' is missing.", param=name)
+    if unknown := _UNKNOWN.match(reason):
+        name = _join(param, unknown["name"][:_MAX_SHOWN])
+        near = difflib.get_close_matches(unknown["name"][:_MAX_SHOWN], _field_names(_key(kind)), n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        return InvalidRequest(f"'{name}' is not a parameter of this endpoint.{hint}", param=name)
+    if not param:
+        return InvalidRequest(f"The body has to be a JSON object: {reason.lower()}.")
+    return ValidationFailed(f"'{param}' does not fit: {reason[0].lower()}{reason[1:]}.", param=param)
+
+
+def _join(parent: str, name: str) -> str:
+    return f"{parent}.{name}" if parent else name
+
+
+@cache
+def _field_names(kind: Any) -> tuple[str, ...]:
+    """Every field name of a Struct and of the Structs inside it, outermost first."""
+    schemas = msgspec.json.schema_components([kind])[1]
+    ordered = [schemas.get(getattr(kind, "__name__", ""), {}), *schemas.values()]
+    return tuple(dict.fromkeys(name for schema in ordered for name in schema.get("properties", {})))

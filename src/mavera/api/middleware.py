@@ -1,0 +1,51 @@
+"""
+What every request gets: an id, one log line when it is over.
+
+Plain ASGI, not Starlette's BaseHTTPMiddleware: that one hides disconnects and puts a
+task and a queue between a stream and its client.
+"""
+
+import time
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mavera.core.ids import new_id
+
+log = structlog.get_logger()
+
+
+class RequestLog:
+    """Give the request an id, send it back as `x-request-id`, and log how the request ended."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = new_id("req")
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                request_id=request_id,
+                **scope["state"].get("log", {}),
+            )

@@ -1,0 +1,53 @@
+"""
+One operation of the API, declared once: the route and its description come from the same object.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mavera.errors import APIError, Unauthorized
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A path or query parameter; `schema` is JSON Schema."""
+
+    name: str
+    where: Literal["path", "query"]
+    description: str
+    schema: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """
+    `path` stands under `/api/v1` and `/v1` unless `absolute`. `streams` says that the
+    answer may also come as server-sent events. `errors` lists what a client can get
+    beside the 401 of every operation that needs a key.
+    """
+
+    method: Literal["GET", "POST", "PATCH", "DELETE"]
+    path: str
+    handler: Handler
+    summary: str
+    tag: str
+    description: str = ""
+    request: type[Any] | None = None
+    response: type[Any] | None = None
+    parameters: tuple[Parameter, ...] = ()
+    errors: tuple[type[APIError], ...] = ()
+    streams: bool = False
+    absolute: bool = False
+    needs_key: bool = True
+    other_statuses: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def all_errors(self) -> tuple[type[APIError], ...]:
+        key: tuple[type[APIError], ...] = (Unauthorized,) if self.needs_key else ()
+        return (*key, *self.errors, APIError)

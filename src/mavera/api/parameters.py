@@ -1,0 +1,91 @@
+"""
+What the two endpoints' request bodies have in common.
+
+Every parameter that OpenAI documents is here or in the endpoint's own `schemas.py`;
+those kept only so that clients which send them are not refused are listed, with what
+they do and do not, in docs/compatibility.md.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from mavera.core.turn import Effort, Sampling, ToolChoice, Turn, Verbosity
+from mavera.errors import InvalidRequest
+
+MODEL = "mavera-1"
+MAX_TOOLS = 64
+
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$", min_length=1, max_length=64)]
+JSONSchema = dict[str, Any]
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
+]
+
+
+class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Parameters of both endpoints. Null means the same as leaving the parameter out."""
+
+    model: Annotated[Literal["mavera-1"], Meta(description="The model to ask: always `mavera-1`.")]
+    persona_id: Annotated[
+        str | None, Meta(description="Id of the persona that answers. `GET /api/v1/personas` lists them.")
+    ] = None
+    stream: Annotated[bool | None, Meta(description="Answer as server-sent events.")] = None
+    analysis_mode: bool | None = None
+    canvas_mode: bool | None = None
+    mosaic_mode: bool | None = None
+    reasoning_effort: Effort | None = None
+    verbosity: Verbosity | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    parallel_tool_calls: bool | None = None
+    metadata: Metadata | None = None
+    store: bool | None = None
+    user: str | None = None
+    safety_identifier: Annotated[str, Meta(max_length=64)] | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    moderation: dict[str, Any] | None = None
+
+    def sampling(
+        self,
+        *,
+        seed: int | None = None,
+        stop: tuple[str, ...] = (),
+        logit_bias: dict[str, float] | None = None,
+    ) -> Sampling:
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            seed=seed,
+            stop=stop,
+            logit_bias=logit_bias,
+        )
+
+
+def check_tools(turn: Turn) -> None:
+    """Raise InvalidRequest where the tools and the choice among them do not fit together."""
+    names = [tool.name for tool in turn.tools]
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise InvalidRequest(f"Two tools are named '{name}'.", param=f"tools[{position}].name")
+    check_choice(turn.tool_choice, names)
+
+
+def check_choice(choice: ToolChoice, names: list[str]) -> None:
+    if choice.mode == "required" and not names:
+        raise InvalidRequest("A call is required, but there are no tools to call.", param="tool_choice")
+    for name in choice.names:
+        if name not in names:
+            raise InvalidRequest(
+                f"tool_choice names '{name}', which is not among the tools.", param="tool_choice"
+            )

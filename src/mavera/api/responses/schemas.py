@@ -1,0 +1,394 @@
+"""The request body of POST /responses, the turn it comes down to, and what the answer echoes of it."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from mavera.api.parameters import MAX_TOOLS, FunctionName, JSONSchema, Parameters, check_tools
+from mavera.core.items import (
+    FunctionCall,
+    FunctionOutput,
+    Image,
+    Item,
+    Message,
+    Part,
+    Refusal,
+    Role,
+    Text,
+    said,
+)
+from mavera.core.turn import Effort, FunctionTool, OutputFormat, ToolChoice, Turn, Verbosity
+from mavera.errors import InvalidRequest, ValidationFailed
+
+T = TypeVar("T")
+
+MAX_INPUT_CHARACTERS = 100_000
+MAX_OUTPUT_CHARACTERS = 10 * 1024 * 1024
+
+# A developer's message is the system's, as far as a model without that role can tell.
+_ROLES: dict[str, Role] = {
+    "user": "user",
+    "assistant": "assistant",
+    "system": "system",
+    "developer": "system",
+}
+
+
+class _Object(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class InputText(_Object, tag_field="type", tag="input_text"):
+    text: str
+    prompt_cache_breakpoint: dict[str, Any] | None = None
+
+    def to_part(self) -> Part:
+        return Text(self.text)
+
+
+class OutputText(_Object, tag_field="type", tag="output_text"):
+    text: str
+    annotations: list[Any] | None = None
+    logprobs: list[Any] | None = None
+    parsed: Any = None
+
+    def to_part(self) -> Part:
+        return Text(self.text)
+
+
+class OutputRefusal(_Object, tag_field="type", tag="refusal"):
+    refusal: str
+
+    def to_part(self) -> Part:
+        return Refusal(self.refusal)
+
+
+class InputImage(_Object, tag_field="type", tag="input_image"):
+    image_url: Annotated[str, Meta(min_length=1)] | None = None
+    file_id: str | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
+    prompt_cache_breakpoint: dict[str, Any] | None = None
+
+    def to_part(self) -> Part:
+        if self.image_url is None:
+            raise InvalidRequest(
+                "An input_image needs 'image_url'; files are not kept here, so 'file_id' finds nothing.",
+                param="input",
+            )
+        return Image(self.image_url, self.detail or "auto")
+
+
+class ReasoningText(_Object, tag_field="type", tag="reasoning_text"):
+    """Of an earlier answer's reasoning item; a model reads nothing of it."""
+
+    text: str
+
+    def to_part(self) -> Part:
+        return Text("")
+
+
+ContentPart = InputText | OutputText | OutputRefusal | InputImage | ReasoningText
+
+
+class InputItem(_Object):
+    """
+    One item of `input`. Which members it needs follows from `type`:
+
+    message: role, content · function_call: call_id, name, arguments ·
+    function_call_output: call_id, output. Items of the other types are taken, so that
+    an earlier answer can be fed back as it came, and left aside.
+    """
+
+    type: Literal[
+        "message",
+        "function_call",
+        "function_call_output",
+        "reasoning",
+        "web_search_call",
+        "image_generation_call",
+        "compaction",
+    ] = "message"
+    id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete", "failed"] | None = None
+    role: Literal["user", "assistant", "system", "developer"] | None = None
+    content: str | list[ContentPart] | None = None
+    phase: Literal["commentary", "final_answer"] | None = None
+    call_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    name: Annotated[str, Meta(max_length=128)] | None = None
+    namespace: str | None = None
+    caller: dict[str, Any] | None = None
+    arguments: str | None = None
+    output: (
+        Annotated[str, Meta(max_length=MAX_OUTPUT_CHARACTERS)]
+        | list[InputText | OutputText | InputImage]
+        | None
+    ) = None
+    summary: list[Any] | None = None
+    encrypted_content: str | None = None
+    action: dict[str, Any] | None = None
+    result: str | None = None
+    parsed_arguments: Any = None
+
+    def to_items(self, at: str) -> tuple[Item, ...]:
+        """Return what the model reads of this; `at` is where it stands, as in `input[2]`."""
+        match self.type:
+            case "message":
+                role = _ROLES[_needed(self.role, f"{at}.role")]
+                return (Message(role, _parts(_needed(self.content, f"{at}.content"))),)
+            case "function_call":
+                call_id = _needed(self.call_id, f"{at}.call_id")
+                name = _needed(self.name, f"{at}.name")
+                return (FunctionCall(call_id, name, _needed(self.arguments, f"{at}.arguments")),)
+            case "function_call_output":
+                call_id = _needed(self.call_id, f"{at}.call_id")
+                return (FunctionOutput(call_id, _parts(_needed(self.output, f"{at}.output"))),)
+            case _:
+                return ()
+
+
+def _needed(value: T | None, param: str) -> T:
+    if value is None:
+        raise InvalidRequest(f"'{param}' is missing.", param=param)
+    return value
+
+
+def _parts(content: str | Sequence[Any]) -> tuple[Part, ...]:
+    if isinstance(content, str):
+        return (Text(content),)
+    return tuple(part.to_part() for part in content if not isinstance(part, str))
+
+
+class Function(_Object, tag_field="type", tag="function"):
+    """A function of the caller's, flat: name and parameters stand directly on the tool."""
+
+    name: FunctionName
+    parameters: JSONSchema | None = None
+    description: str | None = None
+    strict: bool | None = None
+    output_schema: JSONSchema | None = None
+    defer_loading: bool | None = None
+    allowed_callers: list[str] | None = None
+
+    def to_tool(self) -> FunctionTool:
+        return FunctionTool(self.name, self.description, self.parameters, self.strict or False)
+
+    def echo(self) -> dict[str, Any]:
+        return {
+            "type": "function",
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.parameters,
+            "strict": self.strict if self.strict is not None else True,
+        }
+
+
+class NamedFunction(_Object, tag_field="type", tag="function"):
+    name: str
+
+
+class AllowedTool(_Object):
+    type: Literal["function"]
+    name: str
+
+
+class AllowedTools(_Object, tag_field="type", tag="allowed_tools"):
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[AllowedTool], Meta(min_length=1, max_length=MAX_TOOLS)]
+
+
+class FormatText(_Object, tag_field="type", tag="text"):
+    def to_format(self) -> OutputFormat:
+        return OutputFormat()
+
+
+class FormatJSONObject(_Object, tag_field="type", tag="json_object"):
+    def to_format(self) -> OutputFormat:
+        return OutputFormat("json_object")
+
+
+class NestedSchema(_Object):
+    name: FunctionName
+    schema: JSONSchema
+    description: str | None = None
+    strict: bool | None = None
+
+
+class FormatJSONSchema(_Object, tag_field="type", tag="json_schema"):
+    """Flat, as OpenAI's libraries send it, or with the members inside `json_schema`."""
+
+    name: FunctionName | None = None
+    schema: JSONSchema | None = None
+    description: str | None = None
+    strict: bool | None = None
+    json_schema: NestedSchema | None = None
+
+    def to_format(self) -> OutputFormat:
+        inner = self.json_schema or self
+        name = _needed(inner.name, "text.format.name")
+        schema = _needed(inner.schema, "text.format.schema")
+        return OutputFormat("json_schema", name, inner.description, schema, inner.strict or False)
+
+
+class TextOptions(_Object):
+    format: FormatText | FormatJSONObject | FormatJSONSchema | None = None
+    verbosity: Verbosity | None = None
+
+
+class ReasoningOptions(_Object):
+    effort: Effort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    context: Literal["auto", "current_turn", "all_turns"] | None = None
+    mode: str | None = None
+
+
+class ResponseStreamOptions(_Object):
+    include_obfuscation: bool | None = None
+
+
+Include = Literal[
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "message.input_image.image_url",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+    "reasoning.encrypted_content",
+    "message.output_text.logprobs",
+]
+
+
+class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
+    """The body of POST /responses."""
+
+    input: (
+        Annotated[str, Meta(min_length=1, max_length=MAX_INPUT_CHARACTERS)]
+        | Annotated[list[InputItem], Meta(min_length=1)]
+    )
+    instructions: str | None = None
+    max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_tool_calls: Annotated[int, Meta(ge=0)] | None = None
+    text: TextOptions | None = None
+    tools: Annotated[list[Function], Meta(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedTools | None = None
+    reasoning: ReasoningOptions | None = None
+    include: list[Include] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    stream_options: ResponseStreamOptions | None = None
+    previous_response_id: str | None = None
+    background: bool | None = None
+    conversation: str | dict[str, Any] | None = None
+    context_management: list[dict[str, Any]] | None = None
+    prompt: dict[str, Any] | None = None
+
+    def to_turn(self) -> Turn:
+        """Return the turn. Raises InvalidRequest or ValidationFailed where fields contradict each other."""
+        wanted = self._format()
+        if self.analysis_mode and wanted.type != "text":
+            raise InvalidRequest(
+                "'analysis_mode' cannot be used with a JSON 'text.format'.", param="analysis_mode"
+            )
+        turn = Turn(
+            model=self.model,
+            items=self._items(),
+            persona_id=self.persona_id,
+            instructions=self.instructions,
+            max_output_tokens=self.max_output_tokens,
+            sampling=self.sampling(),
+            format=wanted,
+            tools=tuple(tool.to_tool() for tool in self.tools or ()),
+            tool_choice=self._tool_choice(),
+            parallel_tool_calls=self.parallel_tool_calls is not False,
+            top_logprobs=self._top_logprobs(),
+            reasoning_effort=self._effort(),
+            verbosity=self._verbosity(),
+            analysis_mode=self.analysis_mode or False,
+            canvas_mode=self.canvas_mode or False,
+        )
+        check_tools(turn)
+        return turn
+
+    def echo(self) -> dict[str, Any]:
+        """Return the settings as the Response object repeats them, defaults filled in."""
+        return {
+            "background": False,
+            "instructions": self.instructions,
+            "max_output_tokens": self.max_output_tokens,
+            "max_tool_calls": self.max_tool_calls,
+            "metadata": self.metadata or {},
+            "parallel_tool_calls": self.parallel_tool_calls is not False,
+            "previous_response_id": self.previous_response_id,
+            "prompt_cache_key": self.prompt_cache_key,
+            "prompt_cache_retention": self.prompt_cache_retention,
+            "reasoning": {"effort": self._effort(), "summary": self.reasoning and self.reasoning.summary},
+            "safety_identifier": self.safety_identifier,
+            "service_tier": "default",
+            "store": False,
+            "temperature": 1.0 if self.temperature is None else self.temperature,
+            "text": {"format": self._echo_format(), "verbosity": self._verbosity()},
+            "tool_choice": self.tool_choice or "auto",
+            "tools": [tool.echo() for tool in self.tools or ()],
+            "top_logprobs": self.top_logprobs or 0,
+            "top_p": 1.0 if self.top_p is None else self.top_p,
+            "truncation": self.truncation or "disabled",
+            "frequency_penalty": self.frequency_penalty or 0.0,
+            "presence_penalty": self.presence_penalty or 0.0,
+            **({"user": self.user} if self.user is not None else {}),
+        }
+
+    def _items(self) -> tuple[Item, ...]:
+        if isinstance(self.input, str):
+            return (said("user", self.input),)
+        items = tuple(
+            item for number, given in enumerate(self.input) for item in given.to_items(f"input[{number}]")
+        )
+        characters = sum(len(item.text) for item in items if isinstance(item, Message))
+        if characters > MAX_INPUT_CHARACTERS:
+            raise ValidationFailed(
+                f"'input' has {characters:,} characters; {MAX_INPUT_CHARACTERS:,} are the most.",
+                param="input",
+            )
+        if not items:
+            raise InvalidRequest("'input' has nothing in it that a model could answer.", param="input")
+        return items
+
+    def _format(self) -> OutputFormat:
+        return self.text.format.to_format() if self.text and self.text.format else OutputFormat()
+
+    def _echo_format(self) -> dict[str, Any]:
+        wanted = self._format()
+        if wanted.type != "json_schema":
+            return {"type": wanted.type}
+        return {
+            "type": wanted.type,
+            "name": wanted.name,
+            "description": wanted.description,
+            "schema": wanted.schema,
+            "strict": wanted.strict,
+        }
+
+    def _top_logprobs(self) -> int | None:
+        if "message.output_text.logprobs" in (self.include or ()) or self.top_logprobs:
+            return self.top_logprobs or 0
+        return None
+
+    def _effort(self) -> Effort:
+        nested = self.reasoning.effort if self.reasoning else None
+        return nested or self.reasoning_effort or "medium"
+
+    def _verbosity(self) -> Verbosity:
+        nested = self.text.verbosity if self.text else None
+        return nested or self.verbosity or "medium"
+
+    def _tool_choice(self) -> ToolChoice:
+        match self.tool_choice:
+            case None:
+                return ToolChoice()
+            case NamedFunction(name=name):
+                return ToolChoice("required", (name,))
+            case AllowedTools(mode=mode, tools=tools):
+                return ToolChoice(mode, tuple(tool.name for tool in tools))
+            case mode:
+                return ToolChoice(mode)

@@ -1,0 +1,265 @@
+"""
+Encode a run as the event stream of the Responses API.
+
+    response.created → response.in_progress
+      → output_item.added → content_part.added → output_text.delta* → output_text.done
+      → content_part.done → output_item.done            (a message; refusal.* likewise)
+      → output_item.added → function_call_arguments.delta* → .done → output_item.done
+    → response.completed | response.incomplete | response.failed
+
+Every item is announced once, keeps its id and its place, and is closed once, also when
+the run fails; the last event lists exactly the items announced. The unstreamed body is
+that last event's response. Pure: the ids and the clock are given to the encoder.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from itertools import count
+from typing import Any, Literal, assert_never
+
+from mavera.core.events import (
+    Event,
+    FinishReason,
+    RefusalDelta,
+    RunCompleted,
+    RunFailed,
+    RunStarted,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from mavera.core.usage import Usage
+from mavera.errors import APIError
+
+Wire = dict[str, Any]
+Status = Literal["completed", "incomplete"]
+
+_INCOMPLETE: dict[FinishReason, str] = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
+class ResponseEncoder:
+    """
+    `head` is the Response as far as the request settles it: id, created_at, model and
+    the echoed settings. `new_id(prefix)` makes item ids, `clock()` tells Unix seconds.
+    """
+
+    def __init__(self, head: Wire, *, new_id: Callable[[str], str], clock: Callable[[], int]) -> None:
+        self._head = head
+        self._new_id = new_id
+        self._clock = clock
+        self._numbers = count()
+        self._output: list[Wire] = []
+        self._message: _Message | None = None
+        self._calls: dict[int, int] = {}
+        self._body: Wire | None = None
+
+    def feed(self, event: Event) -> Iterator[Wire]:
+        """Yield the wire events that `event` gives rise to, numbered."""
+        for wire in self._translate(event):
+            wire["sequence_number"] = next(self._numbers)
+            yield wire
+
+    def body(self) -> Wire:
+        """Return the finished response; only once the run has ended."""
+        if self._body is None:
+            raise RuntimeError("the run has not ended")
+        return self._body
+
+    def _translate(self, event: Event) -> Iterator[Wire]:
+        match event:
+            case RunStarted():
+                yield self._envelope("response.created", "in_progress")
+                yield self._envelope("response.in_progress", "in_progress")
+            case TextDelta(text, logprobs):
+                message = yield from self._open_message()
+                yield from message.text(text, logprobs)
+            case RefusalDelta(text):
+                message = yield from self._open_message()
+                yield from message.refusal(text)
+            case ToolCallStarted(index, call_id, name):
+                yield from self._open_call(index, call_id, name)
+            case ToolCallDelta(index, arguments):
+                position = self._calls[index]
+                item = self._output[position]
+                item["arguments"] += arguments
+                yield _arguments("delta", item["id"], position, delta=arguments)
+            case RunCompleted(reason, usage):
+                yield from self._complete(reason, usage)
+            case RunFailed(error):
+                yield from self._fail(error)
+            case _:
+                assert_never(event)
+
+    def _open_message(self) -> Generator[Wire, None, "_Message"]:
+        if self._message is None:
+            item = {
+                "id": self._new_id("msg"),
+                "type": "message",
+                "role": "assistant",
+                "status": "in_progress",
+                "content": [],
+            }
+            self._message = _Message(item, len(self._output))
+            yield from self._announce(item)
+        return self._message
+
+    def _open_call(self, index: int, call_id: str, name: str) -> Iterator[Wire]:
+        yield from self._close_message("completed")
+        self._calls[index] = len(self._output)
+        yield from self._announce(
+            {
+                "id": self._new_id("fc"),
+                "type": "function_call",
+                "status": "in_progress",
+                "call_id": call_id,
+                "name": name,
+                "arguments": "",
+            }
+        )
+
+    def _announce(self, item: Wire) -> Iterator[Wire]:
+        self._output.append(item)
+        position = len(self._output) - 1
+        yield {"type": "response.output_item.added", "output_index": position, "item": _copy(item)}
+
+    def _close_message(self, status: Status) -> Iterator[Wire]:
+        if self._message is not None:
+            yield from self._message.close(status)
+            self._message = None
+
+    def _close_all(self, status: Status) -> Iterator[Wire]:
+        yield from self._close_message(status)
+        for position in self._calls.values():
+            item = self._output[position]
+            yield _arguments("done", item["id"], position, name=item["name"], arguments=item["arguments"])
+            item["status"] = status
+            yield {"type": "response.output_item.done", "output_index": position, "item": _copy(item)}
+        self._calls = {}
+
+    def _complete(self, reason: FinishReason, usage: Usage) -> Iterator[Wire]:
+        status: Status = "incomplete" if reason in _INCOMPLETE else "completed"
+        if not self._output:  # an empty answer is still a message
+            message = yield from self._open_message()
+            yield from message.text("", ())
+        yield from self._close_all(status)
+        details = {"reason": _INCOMPLETE[reason]} if status == "incomplete" else None
+        yield self._envelope(f"response.{status}", status, usage=usage, incomplete_details=details)
+
+    def _fail(self, error: APIError) -> Iterator[Wire]:
+        yield from self._close_all("incomplete")
+        # OpenAI's own list of codes has no name for ours, so ours stands beside it as `type`.
+        told = {"code": "server_error", "message": error.message, "type": error.code}
+        yield self._envelope("response.failed", "failed", error=told)
+
+    def _envelope(
+        self,
+        name: str,
+        status: str,
+        *,
+        usage: Usage | None = None,
+        incomplete_details: Wire | None = None,
+        error: Wire | None = None,
+    ) -> Wire:
+        self._body = {
+            **self._head,
+            "object": "response",
+            "status": status,
+            "completed_at": self._clock() if status == "completed" else None,
+            "error": error,
+            "incomplete_details": incomplete_details,
+            "output": [_copy(item) for item in self._output],
+            "usage": usage_body(usage) if usage is not None else None,
+        }
+        return {"type": name, "response": self._body}
+
+
+class _Message:
+    """A message item while it is being said: its content parts, one open at a time."""
+
+    def __init__(self, item: Wire, position: int) -> None:
+        self._item = item
+        self._position = position
+        self._pieces: list[str] = []
+
+    def text(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> Iterator[Wire]:
+        yield from self._open({"type": "output_text", "text": "", "annotations": [], "logprobs": []})
+        tokens = [_token(token) for token in logprobs]
+        self._part["logprobs"] += tokens
+        self._pieces.append(text)
+        if text:
+            yield {"type": "response.output_text.delta", **self._at, "delta": text, "logprobs": tokens}
+
+    def refusal(self, text: str) -> Iterator[Wire]:
+        yield from self._open({"type": "refusal", "refusal": ""})
+        self._pieces.append(text)
+        yield {"type": "response.refusal.delta", **self._at, "delta": text}
+
+    def close(self, status: Status) -> Iterator[Wire]:
+        yield from self._close_part()
+        self._item["status"] = status
+        yield {"type": "response.output_item.done", "output_index": self._position, "item": _copy(self._item)}
+
+    @property
+    def _part(self) -> Wire:
+        part: Wire = self._item["content"][-1]
+        return part
+
+    @property
+    def _at(self) -> Wire:
+        return {
+            "item_id": self._item["id"],
+            "output_index": self._position,
+            "content_index": len(self._item["content"]) - 1,
+        }
+
+    def _open(self, part: Wire) -> Iterator[Wire]:
+        if self._item["content"] and self._part["type"] == part["type"]:
+            return
+        yield from self._close_part()
+        self._item["content"].append(part)
+        yield {"type": "response.content_part.added", **self._at, "part": _copy(part)}
+
+    def _close_part(self) -> Iterator[Wire]:
+        if not self._item["content"]:
+            return
+        part = self._part
+        said = "".join(self._pieces)
+        self._pieces = []
+        if part["type"] == "output_text":
+            part["text"] = said
+            done = {"type": "response.output_text.done", "text": said, "logprobs": part["logprobs"]}
+        else:
+            part["refusal"] = said
+            done = {"type": "response.refusal.done", "refusal": said}
+        yield {**done, **self._at}
+        yield {"type": "response.content_part.done", **self._at, "part": _copy(part)}
+
+
+def usage_body(usage: Usage) -> Wire:
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.total_tokens,
+        "credits_used": usage.credits,
+    }
+
+
+def _arguments(step: str, item_id: str, position: int, **members: str) -> Wire:
+    kind = f"response.function_call_arguments.{step}"
+    return {"type": kind, "item_id": item_id, "output_index": position, **members}
+
+
+def _copy(item: Wire) -> Wire:
+    """Return `item` as it stands now: what has been sent must not change under the reader."""
+    return {key: list(value) if isinstance(value, list) else value for key, value in item.items()}
+
+
+def _token(token: TokenLogprob) -> Wire:
+    return {**_plain(token), "top_logprobs": [_plain(other) for other in token.top]}
+
+
+def _plain(token: TokenLogprob) -> Wire:
+    data = token.bytes if token.bytes is not None else tuple(token.token.encode())
+    return {"token": token.token, "logprob": token.logprob, "bytes": data}

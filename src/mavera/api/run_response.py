@@ -1,0 +1,177 @@
+"""
+Answer with a run: as a stream of events, or as the one body they add up to.
+
+    run (events) → encoder (wire events) → sse (bytes) → client
+                                         → body        → client
+
+The client going away stops the run within a second, streamed or not: one task waits
+for the disconnect and cancels this one. An error before the first event is raised, so
+it becomes a status; after it the encoder makes it an event.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, suppress
+from typing import Any, Protocol
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from mavera.api import sse
+from mavera.api.json import json_bytes
+from mavera.core.events import Event, RunFailed, RunStarted
+from mavera.errors import (
+    APIError,
+    InvalidRequest,
+    PersonaNotFound,
+    RequestTooLarge,
+    ServiceUnavailable,
+    ValidationFailed,
+)
+
+# How long a stream's first event may wait for the model to take the turn. Until then a
+# refusal still becomes a status; a model slower than this must not keep the client waiting.
+ACCEPT_SECONDS = 1.0
+
+RUN_ERRORS: tuple[type[APIError], ...] = (
+    InvalidRequest,
+    PersonaNotFound,
+    RequestTooLarge,
+    ValidationFailed,
+    ServiceUnavailable,
+)
+
+
+class Encoder(Protocol):
+    """The pure half of an endpoint: events in, wire events out, and the body they add up to."""
+
+    def feed(self, event: Event) -> Iterator[dict[str, Any]]: ...
+
+    def body(self) -> dict[str, Any]: ...
+
+
+class RunResponse(Response):
+    """`heartbeat_seconds` of silence in a stream are broken by a comment, for proxies that time out."""
+
+    def __init__(
+        self, run: AsyncGenerator[Event, None], encoder: Encoder, *, stream: bool, heartbeat_seconds: float
+    ) -> None:
+        self._run = run
+        self._encoder = encoder
+        self._stream = stream
+        self._heartbeat_seconds = heartbeat_seconds
+        self.status_code = 200
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._run), UntilDisconnect(receive):
+            if self._stream:
+                await self._send_stream(send)
+            else:
+                await self._send_body(send)
+
+    async def _send_body(self, send: Send) -> None:
+        async for event in self._run:
+            if isinstance(event, RunFailed):
+                raise event.error
+            for _ in self._encoder.feed(event):
+                pass
+        body = json_bytes(self._encoder.body())
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _send_stream(self, send: Send) -> None:
+        events = _accepted_in_time(self._run)
+        event: Event | None = await anext(events)  # raises while a status can still say so
+        headers = [(name.encode(), value.encode()) for name, value in sse.HEADERS.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async with aclosing(events), Heartbeat(send, self._heartbeat_seconds) as heartbeat:
+            while event is not None:
+                for wire in self._encoder.feed(event):
+                    await send({"type": "http.response.body", "body": sse.frame(wire), "more_body": True})
+                heartbeat.postpone()
+                event = await anext(events, None)
+        await send({"type": "http.response.body", "body": sse.DONE})
+
+
+async def _accepted_in_time(run: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+    """Yield the run's events, the first after `ACCEPT_SECONDS` at the latest."""
+    first = asyncio.ensure_future(anext(run))
+    try:
+        await asyncio.wait({first}, timeout=ACCEPT_SECONDS)
+        late = not first.done()
+        if late:
+            yield RunStarted()
+        try:
+            event = await first
+        except APIError as error:
+            if not late:
+                raise
+            yield RunFailed(error)
+            return
+    finally:
+        if not first.done():
+            first.cancel()
+            await asyncio.wait({first})
+    if not late:
+        yield event
+    async for event in run:
+        yield event
+
+
+class UntilDisconnect:
+    """Cancel the block when the client goes away, and swallow that cancellation only."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._gone = False
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._watch = asyncio.create_task(self._disconnected())
+
+    async def _disconnected(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        assert self._task is not None  # noqa: S101 - a coroutine runs in a task
+        self._task.cancel()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        self._watch.cancel()
+        if not self._gone:
+            return False
+        if kind is None:  # the cancellation is on its way still: let it arrive in here
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        assert self._task is not None  # noqa: S101
+        self._task.uncancel()
+        return kind is asyncio.CancelledError
+
+
+class Heartbeat:
+    """Send a comment whenever `seconds` have passed since the last `postpone`."""
+
+    def __init__(self, send: Send, seconds: float) -> None:
+        self._send = send
+        self._seconds = seconds
+
+    async def __aenter__(self) -> "Heartbeat":
+        self.postpone()
+        self._task = asyncio.create_task(self._beat())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+
+    def postpone(self) -> None:
+        self._due = asyncio.get_running_loop().time() + self._seconds
+
+    async def _beat(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(max(0.0, self._due - loop.time()))
+            if loop.time() >= self._due:
+                self.postpone()
+                await self._send({"type": "http.response.body", "body": sse.HEARTBEAT, "more_body": True})

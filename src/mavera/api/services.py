@@ -1,0 +1,21 @@
+"""What a route needs: made once in `app.py`, found at `request.app.state.services`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mavera.accounts.keyring import Keyring
+from mavera.models.model import Model
+from mavera.personas.library import PersonaLibrary
+from mavera.runs.loop import Mode, Runner
+from mavera.settings import Settings
+from mavera.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    database: Database
+    keyring: Keyring
+    personas: PersonaLibrary
+    models: Mapping[Mode, Model]
+    runner: Runner

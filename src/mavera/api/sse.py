@@ -1,0 +1,28 @@
+"""
+Server-sent events: wire events in, bytes out.
+
+An event with a `type` is named by it (Responses), one without is not (Chat).
+"""
+
+from typing import Any
+
+from mavera.api.json import json_bytes
+
+DONE = b"data: [DONE]\n\n"
+HEARTBEAT = b": still here\n\n"
+
+HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    # nginx and its kin collect a stream into 16 KB pieces unless told otherwise.
+    "x-accel-buffering": "no",
+}
+
+
+def frame(wire: dict[str, Any]) -> bytes:
+    """Return the bytes of one event."""
+    name = wire.get("type")
+    data = json_bytes(wire)
+    if name is None:
+        return b"data: %b\n\n" % data
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), data)

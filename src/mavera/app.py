@@ -1,0 +1,94 @@
+"""
+`create_app(settings)`: the one place where the parts are joined.
+
+    settings → database, keyring, personas, models → services → routes
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from mavera.accounts.keyring import Keyring
+from mavera.api import docs, health, models, personas
+from mavera.api.chat_completions import routes as chat_completions
+from mavera.api.errors import on_api_error, on_http_exception, on_unexpected
+from mavera.api.middleware import RequestLog
+from mavera.api.operation import Operation
+from mavera.api.responses import routes as responses
+from mavera.api.services import Services
+from mavera.errors import APIError
+from mavera.models.choice import choose_model
+from mavera.models.model import Model
+from mavera.models.scripted import ScriptedModel
+from mavera.personas.library import PersonaLibrary
+from mavera.runs.loop import Runner
+from mavera.settings import Settings
+from mavera.storage.database import Database
+from mavera.storage.migrate import migrate
+
+# The second prefix is for tools that add a fixed `/v1/…` to a host.
+PREFIXES = ("/api/v1", "/v1")
+
+OPERATIONS: tuple[Operation, ...] = (
+    *responses.OPERATIONS,
+    *chat_completions.OPERATIONS,
+    *personas.OPERATIONS,
+    *models.OPERATIONS,
+    *health.OPERATIONS,
+)
+
+
+def create_app(settings: Settings, *, live_model: Model | None = None) -> Starlette:
+    """
+    Return the ASGI application; nothing is opened before its lifespan starts.
+
+    `live_model` answers `mvra_live_` keys in place of the one the settings name.
+    Raises ConfigurationError where settings contradict each other.
+    """
+    live = live_model or choose_model(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app.state.services = await _open_services(settings, live, stack)
+            yield
+
+    return Starlette(
+        routes=[*_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])],
+        middleware=[Middleware(RequestLog)],
+        exception_handlers={
+            APIError: on_api_error,
+            HTTPException: on_http_exception,
+            Exception: on_unexpected,
+        },
+        lifespan=lifespan,
+    )
+
+
+async def _open_services(settings: Settings, live: Model, stack: AsyncExitStack) -> Services:
+    """Open what the routes need; `stack` closes it, in the opposite order."""
+    await migrate(settings)
+    database = await Database.open(settings)
+    stack.push_async_callback(database.close)
+    keyring = Keyring(database)
+    stack.push_async_callback(keyring.close)
+    library = PersonaLibrary.load()
+    available: dict[Any, Model] = {"live": live, "test": ScriptedModel()}
+    for model in available.values():
+        await model.start()
+        stack.push_async_callback(model.close)
+    runner = Runner(library, available, require_persona=settings.require_persona)
+    return Services(settings, database, keyring, library, available, runner)
+
+
+def _routes(operations: tuple[Operation, ...]) -> list[Route]:
+    return [
+        Route(prefix + operation.path, operation.handler, methods=[operation.method])
+        for operation in operations
+        for prefix in (("",) if operation.absolute else PREFIXES)
+    ]

@@ -1,0 +1,57 @@
+"""
+Structured logs: one event a line, as text on a terminal and as JSON elsewhere.
+
+Keys never reach a log: whatever looks like one is cut to its prefix, wherever it stands.
+"""
+
+import logging
+import re
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+from mavera.settings import Settings
+
+_SECRET = re.compile(r"(mvra_(?:live|test)_|Bearer\s+|sk-)[A-Za-z0-9._~+/=-]+")
+
+
+def configure_logs(settings: Settings) -> None:
+    """Send mavera's and its libraries' logs to standard error, in one form."""
+    as_text = sys.stderr.isatty() if settings.log_format == "auto" else settings.log_format == "text"
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        hide_secrets,
+    ]
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    level = getattr(logging, settings.log_level.upper())
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(level, logging.WARNING))
+
+
+def hide_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Cut keys out of every text of a log event."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = _SECRET.sub(r"\1…", value)
+    return event

@@ -1,0 +1,77 @@
+"""The embedded model: a turn for llama.cpp's own server, in a child process of this one."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from mavera.core.events import ModelEvent
+from mavera.core.items import FunctionOutput, Image, Message
+from mavera.core.turn import Turn
+from mavera.errors import ValidationFailed
+from mavera.models.embedded.supervisor import EmbeddedEngine
+from mavera.models.model import ModelStatus
+from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions
+
+# An answer this long takes a laptop about a minute; who wants more says so.
+DEFAULT_MAX_TOKENS = 1024
+
+# Reading a prompt of 8,000 tokens takes two cores about two minutes, and the engine
+# says nothing meanwhile when all its slots are taken.
+_PATIENCE_SECONDS = 600.0
+
+_DEFAULTS = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "max_tokens": DEFAULT_MAX_TOKENS,
+    # The engine then sends its headers when it takes the turn, not with the first token.
+    "return_progress": True,
+}
+
+
+class EmbeddedModel:
+    """`stream` speaks to the engine through the same code as to any other server."""
+
+    def __init__(self, engine: EmbeddedEngine) -> None:
+        self.engine = engine
+        self._upstream = UpstreamModel(
+            self._endpoint,
+            UpstreamOptions(
+                model="embedded",
+                keep_alive=False,  # the engine closes a connection after each stream
+                first_byte_timeout_seconds=_PATIENCE_SECONDS,
+                idle_timeout_seconds=_PATIENCE_SECONDS,
+                defaults=_DEFAULTS,
+            ),
+        )
+
+    async def start(self) -> None:
+        await self._upstream.start()
+        await self.engine.start()
+
+    async def close(self) -> None:
+        await self._upstream.close()
+        await self.engine.close()
+
+    def status(self) -> ModelStatus:
+        return self.engine.status()
+
+    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
+        if _has_images(turn):
+            raise ValidationFailed(
+                "The embedded model cannot see images; send text, or configure another model."
+            )
+        async with aclosing(self._upstream.stream(turn)) as events:
+            async for event in events:
+                yield event
+
+    async def _endpoint(self) -> Endpoint:
+        base_url, api_key = await self.engine.endpoint()
+        return Endpoint(f"{base_url}/v1", api_key)
+
+
+def _has_images(turn: Turn) -> bool:
+    return any(
+        isinstance(part, Image)
+        for item in turn.items
+        if isinstance(item, Message | FunctionOutput)
+        for part in (item.parts if isinstance(item, Message) else item.output)
+    )
