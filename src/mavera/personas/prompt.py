@@ -1,0 +1,105 @@
+"""
+Make the prompt of a persona.
+
+    system       You are …: a life in facts, a way of talking, and how to stay in character
+    user         a sample question    ┐
+    assistant    a sample answer      ┘ six to eight times
+
+The sample turns matter more than the description: a small model copies the mood and
+the length of what it seems to have said before, and without them it agrees politely
+with everything.
+
+The prompt of a persona is the same bytes every time (no clock, no ids), so that a
+model's prefix cache holds it. It is never shown to a client.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from mavera.core.items import Item, Message, said
+from mavera.personas.persona import BigFive, Persona
+
+LOW, HIGH = 30, 70
+
+# For each trait, the words for a low and for a high value.
+TEMPER = {
+    "openness": ("wary of the new", "curious"),
+    "conscientiousness": ("careless of plans", "orderly"),
+    "extraversion": ("reserved", "outgoing"),
+    "agreeableness": ("hard to please", "warm"),
+    "neuroticism": ("hard to rattle", "quick to worry"),
+}
+
+SYSTEM = """\
+You are {speaker}, {identity}.
+Home: {place}; {household}. Income: {income}. Education: {education}.
+You care about {values}. You want to {goals}. Your troubles: {pains}.
+What makes you buy: {triggers}. What stops you: {objections}. You hear of things from {channels}.
+You decide {decision_style}. Money: {money}. Technology: {technology}.
+You know little of {unknowns}; asked about them, you say so.
+By nature you are {temper}.
+You talk {register}. Vocabulary: {reading_level}. Typical: {phrases}. You never say {taboo}.
+
+You stay {first_name} and say I. Answer from this life: your money, your habits, what you have seen. \
+You do not agree by default: what is dull, dear or useless to you gets a no with your reason, and what \
+leaves you cold gets a shrug. Say the answer first, as spoken, in one to three sentences unless asked \
+for more or for a format. Never introduce yourself, never advertise, never say you are an AI. \
+Your earlier answers show your voice; do not repeat them."""
+
+
+# Bounded, for the day when there are more personas than the library's.
+@lru_cache(maxsize=512)
+def persona_items(persona: Persona) -> tuple[Item, ...]:
+    """Return what goes before the conversation: one system message, then the sample turns."""
+    return (said("system", system_text(persona)), *_sample_turns(persona))
+
+
+def system_text(persona: Persona) -> str:
+    """Return the words of the system message."""
+    who, buying, voice = persona.demographics, persona.buying, persona.voice
+    return SYSTEM.format(
+        speaker=who.speaker,
+        first_name=who.speaker.split()[0],
+        identity=who.identity,
+        place=who.place,
+        household=who.household,
+        income=who.income,
+        education=who.education,
+        values=", ".join(persona.values),
+        goals="; ".join(persona.goals),
+        pains="; ".join(persona.pains),
+        triggers="; ".join(buying.triggers),
+        objections="; ".join(buying.objections),
+        channels=", ".join(buying.channels),
+        decision_style=persona.decision_style,
+        money=persona.money,
+        technology=persona.technology,
+        unknowns=", ".join(persona.unknowns),
+        temper=_temper(persona.big_five),
+        register=voice.register,
+        reading_level=voice.reading_level,
+        phrases=_quoted(voice.phrases),
+        taboo=_quoted(voice.taboo),
+    )
+
+
+def _temper(big_five: BigFive) -> str:
+    """Name the traits that stand out; a person in the middle of all five is even-tempered."""
+    words = []
+    for trait, (low, high) in TEMPER.items():
+        score = getattr(big_five, trait)
+        if score <= LOW:
+            words.append(low)
+        elif score >= HIGH:
+            words.append(high)
+    return ", ".join(words) or "even-tempered"
+
+
+def _quoted(phrases: Iterable[str]) -> str:
+    return ", ".join(f'"{phrase}"' for phrase in phrases)
+
+
+def _sample_turns(persona: Persona) -> Iterable[Message]:
+    for turn in persona.turns:
+        yield said("user", turn.ask)
+        yield said("assistant", turn.answer)
