@@ -72,7 +72,7 @@ def decode(body: bytes, kind: type[T]) -> T:
 
 def _key(kind: Any) -> Hashable:
     """Return `kind` as `cache` wants to see it: mypy does not know that classes hash."""
-    return cast(Hashable, kind)
+    return cast("Hashable", kind)
 
 
 @cache

@@ -43,11 +43,11 @@ def _asset_names() -> list[str]:
 
 
 def _page(name: str) -> Handler:
-    content = (files("mavera.api") / "docs_page" / name).read_bytes()
+    file = files("mavera.api") / "docs_page" / name
     media_type = _TYPES[name.rpartition(".")[2]]
+    headers = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff"}
 
     async def page(_: Request) -> Response:
-        headers = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff"}
-        return Response(content, media_type=media_type, headers=headers)
+        return Response(file.read_bytes(), media_type=media_type, headers=headers)
 
     return page
