@@ -1,0 +1,1 @@
+"""Thin commands over the same rooms as the server's."""

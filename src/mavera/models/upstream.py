@@ -38,12 +38,22 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """The names under which an operator set the endpoint, for messages."""
+
+    api_key: str = "MAVERA_UPSTREAM_API_KEY"
+    base_url: str = "MAVERA_UPSTREAM_BASE_URL"
+    model: str = "MAVERA_UPSTREAM_MODEL"
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamOptions:
     """
     How to speak to the server.
 
     `keep_alive=False` opens a connection per request, for servers that close theirs
     after each stream. `defaults` are what a request body says where the turn says nothing.
+    `settings` names what an operator has to check where the server refuses us.
     """
 
     model: str
@@ -54,6 +64,7 @@ class UpstreamOptions:
     idle_timeout_seconds: float = 60.0
     retries: int = 2
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    settings: UpstreamSettings = UpstreamSettings()
 
 
 class UpstreamModel:
@@ -121,7 +132,7 @@ class UpstreamModel:
             stack.callback(response.close)
             if response.status == 200:
                 return response
-            error = await _status_error(response)
+            error = await _status_error(response, self._options.settings)
             response.close()
             if last or response.status not in _RETRIED_STATUSES:
                 raise error
@@ -153,7 +164,7 @@ def upstream_errors() -> Iterator[None]:
     except aiohttp.ClientConnectorError as error:
         raise ServiceUnavailable("The model's server could not be reached.", retry_after=5) from error
     except aiohttp.InvalidURL as error:
-        raise ServiceUnavailable("MAVERA_UPSTREAM_BASE_URL is no http(s) URL.", retry_after=60) from error
+        raise ServiceUnavailable("The model's server has no valid http(s) URL.", retry_after=60) from error
     except aiohttp.ClientError as error:
         raise ServiceUnavailable("The connection to the model's server broke.", retry_after=1) from error
 
@@ -163,7 +174,7 @@ def _refuse_endless(body: bytearray) -> None:
         raise ServiceUnavailable("The model's server sent more than mavera reads.", retry_after=60)
 
 
-async def _status_error(response: aiohttp.ClientResponse) -> APIError:
+async def _status_error(response: aiohttp.ClientResponse, settings: UpstreamSettings) -> APIError:
     """Return what a status other than 200 means to our caller."""
     with upstream_errors():
         message = _message_of(await response.content.read(64 * 1024))
@@ -172,14 +183,13 @@ async def _status_error(response: aiohttp.ClientResponse) -> APIError:
             return InvalidRequest(f"The model refused the request: {message}")
         case 401 | 403:
             return ServiceUnavailable(
-                "The model's server refused mavera's credentials; its operator has to check "
-                "MAVERA_UPSTREAM_API_KEY.",
+                f"The model's server refused the credentials; the operator has to check {settings.api_key}.",
                 retry_after=60,
             )
         case 404:
             return ServiceUnavailable(
-                "The model's server knows no such path or model; its operator has to check "
-                "MAVERA_UPSTREAM_BASE_URL and MAVERA_UPSTREAM_MODEL.",
+                "The model's server knows no such path or model; the operator has to check "
+                f"{settings.base_url} and {settings.model}.",
                 retry_after=60,
             )
         case 429:

@@ -1,0 +1,53 @@
+# Needs Python 3.11 or newer and nothing else. Another one: make PYTHON=python3.12 serve
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: serve test lint format lock clean
+
+# Install, fetch the embedded model (1.1 GB, once), start the server; it prints a key and a first call.
+serve: .venv/run
+	$(BIN)/mavera models pull
+	$(BIN)/mavera serve
+
+# Everything that has to hold: style, types, imports, then the tests, with the real embedded models.
+test: lint
+	$(BIN)/mavera models pull
+	$(BIN)/mavera models pull smollm2-135m
+	$(BIN)/pytest
+
+# Style, types and the direction of imports.
+lint: .venv/dev
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+# Put the code into the house format.
+format: .venv/dev
+	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench
+
+# Pin what pyproject.toml asks for, with hashes.
+lock: .venv/dev
+	$(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    -o requirements/run.txt pyproject.toml requirements/build.in
+	$(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    -o requirements/dev.txt pyproject.toml requirements/build.in requirements/dev.in
+
+# Remove what the targets above made here; models and data stay.
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info
+
+# The virtual environment as a user has it: pinned, hashes checked.
+.venv/run: requirements/run.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# The same, with what tests and lints need.
+.venv/dev: .venv/run requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@

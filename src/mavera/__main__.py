@@ -1,0 +1,5 @@
+"""`python -m mavera` is `mavera`."""
+
+from mavera.cli.main import main
+
+main()

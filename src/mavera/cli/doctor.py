@@ -1,0 +1,176 @@
+"""`mavera doctor`: say in plain words what is set up, what is missing and what to type."""
+
+import asyncio
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import aiohttp
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mavera import __version__
+from mavera.accounts import repository
+from mavera.accounts.keyring import Keyring
+from mavera.cli.options import AsJSON, DataDir, print_json
+from mavera.errors import APIError, ConfigurationError
+from mavera.models.embedded.catalogue import find_model
+from mavera.models.embedded.pull import resolve_model
+from mavera.personas.library import PersonaLibrary
+from mavera.settings import Settings, load_settings
+from mavera.storage.database import Database
+from mavera.storage.schema import current_version, known_versions
+
+_MEMORY_MARGIN = 2.5  # the engine keeps the file mapped and a repacked copy of it
+
+app = typer.Typer()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`advice` is what to type where `ok` is false."""
+
+    what: str
+    ok: bool
+    detail: str
+    advice: str = ""
+
+
+@app.command()
+def doctor(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
+    """Say what is set up, what is missing and what to type. Exit code 1 where something is missing."""
+    findings = list(_findings(load_settings(data_dir=data_dir)))
+    if as_json:
+        print_json(findings)
+    else:
+        _print(findings)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _print(findings: list[Finding]) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    for finding in findings:
+        mark = "[green]✓[/]" if finding.ok else "[red]✗[/]"
+        advice = f"\n→ [bold]{finding.advice}[/]" if finding.advice else ""
+        table.add_row(mark, finding.what, finding.detail + advice)
+    Console(highlight=False).print(table)
+
+
+def _findings(settings: Settings) -> Iterator[Finding]:
+    python = f"Python {platform.python_version()} on {platform.machine()}"
+    yield Finding("mavera", True, f"{__version__}, {python}, {sys.prefix}")
+    yield _data_dir(settings.data_dir)
+    yield from asyncio.run(_store(settings))
+    yield Finding("personas", True, f"{len(PersonaLibrary.load().list())} in the library")
+    match settings.backend:
+        case "embedded":
+            yield from _embedded(settings)
+        case "upstream":
+            yield asyncio.run(_upstream(settings))
+        case "scripted":
+            yield Finding("model", True, "scripted: fixed answers, for tests")
+
+
+def _data_dir(path: Path) -> Finding:
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if os.access(existing, os.W_OK):
+        return Finding(
+            "data directory", True, f"{path}{'' if path.exists() else ' (made at the first start)'}"
+        )
+    return Finding(
+        "data directory", False, f"{existing} cannot be written", "MAVERA_DATA_DIR=/another/folder"
+    )
+
+
+async def _store(settings: Settings) -> list[Finding]:
+    if not settings.database_url and not (settings.data_dir / "mavera.db").exists():
+        return [Finding("store", True, "not made yet; the first start makes it, with a key")]
+    try:
+        async with aclosing(Database.open(settings)) as database:
+            version = await current_version(database)
+            if version != known_versions()[-1]:
+                return [
+                    Finding("store", True, f"at {version or 'nothing'}; the next start brings it up to date")
+                ]
+            workspace_id = await repository.first_workspace_id(database)
+            async with aclosing(Keyring(database)) as keyring:
+                keys = await keyring.list(workspace_id) if workspace_id else ()
+    except (APIError, ConfigurationError) as error:
+        return [Finding("store", False, str(error), "check MAVERA_DATABASE_URL and MAVERA_DATA_DIR")]
+    active = sum(key.revoked_at is None for key in keys)
+    advice = "" if active else "mavera keys create"
+    return [
+        Finding("store", True, f"up to date ({version})"),
+        Finding("keys", bool(active), f"{active} active", advice),
+    ]
+
+
+def _embedded(settings: Settings) -> Iterator[Finding]:
+    if find_spec("xllamacpp") is None:
+        yield Finding("engine", False, "xllamacpp is not installed", "pip install xllamacpp")
+    else:
+        yield Finding("engine", True, "llama.cpp, from xllamacpp")
+    try:
+        path = resolve_model(settings)
+    except ConfigurationError as error:
+        yield Finding("model", False, str(error), "mavera models list")
+        return
+    if path is None:
+        model = find_model(settings.model)
+        size = f"{model.size_bytes / 1e9:.2f} GB"
+        yield Finding("model", False, f"{model.name} ({size}) is not here", "mavera models pull")
+        return
+    yield Finding("model", True, f"{path.name} in {path.parent}")
+    yield _memory(path.stat().st_size)
+
+
+def _memory(model_bytes: int) -> Finding:
+    needed = model_bytes * _MEMORY_MARGIN
+    free = _available_bytes()
+    if free is None or free >= needed:
+        return Finding(
+            "memory",
+            True,
+            f"about {needed / 1e9:.1f} GB needed" + (f", {free / 1e9:.1f} GB free" if free else ""),
+        )
+    detail = f"{free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed"
+    return Finding("memory", False, detail, "mavera models pull 0.5b; then MAVERA_MODEL=qwen2.5-coder-0.5b")
+
+
+def _available_bytes() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    kilobytes = {line.partition(":")[0]: line.split()[1] for line in lines}
+    return int(kilobytes["MemAvailable"]) * 1024 if "MemAvailable" in kilobytes else None
+
+
+async def _upstream(settings: Settings) -> Finding:
+    url = f"{settings.upstream_base_url.rstrip('/')}/models"
+    headers = {"Authorization": f"Bearer {settings.upstream_api_key}"} if settings.upstream_api_key else {}
+    try:
+        timeout = aiohttp.ClientTimeout(total=settings.upstream_connect_timeout_seconds)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url, headers=headers) as answer,
+        ):
+            status = answer.status
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return Finding(
+            "model", False, f"{settings.upstream_base_url} does not answer", "check MAVERA_UPSTREAM_BASE_URL"
+        )
+    if status in (401, 403):
+        return Finding(
+            "model", False, f"{settings.upstream_base_url} refuses the key", "check MAVERA_UPSTREAM_API_KEY"
+        )
+    if not settings.upstream_model:
+        return Finding("model", False, "no upstream model is named", "set MAVERA_UPSTREAM_MODEL")
+    return Finding("model", True, f"{settings.upstream_model} at {settings.upstream_base_url}")

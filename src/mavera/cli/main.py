@@ -1,0 +1,92 @@
+"""
+`mavera`: the commands, each imported only when it is run.
+
+Importing all of them costs seconds of a slow laptop's time; `mavera --help` needs none.
+"""
+
+import importlib
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from mavera import __version__
+from mavera.errors import APIError, ConfigurationError
+
+# name: (the module that holds it as `app`, its line in `mavera --help`)
+COMMANDS = {
+    "serve": ("mavera.cli.serve", "Start the server."),
+    "ask": ("mavera.cli.ask", "Ask a persona, and read its answer here."),
+    "personas": ("mavera.cli.personas", "See who can answer."),
+    "keys": ("mavera.cli.keys", "Create, list and revoke API keys."),
+    "models": ("mavera.cli.models", "See and fetch the embedded language models."),
+    "doctor": ("mavera.cli.doctor", "Say what is set up, what is missing and what to type."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group that knows its commands' names and lines, and imports the one that is run."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        entry = COMMANDS.get(cmd_name)
+        return TyperCommand(cmd_name, help=entry[1]) if entry else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if name not in COMMANDS:
+            return super().resolve_command(ctx, args)
+        module = importlib.import_module(COMMANDS[name][0])
+        command = typer.main.get_command(module.app)
+        command.name = name
+        return name, command, args[1:]
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mavera {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Ask audiences questions: persona-powered answers over OpenAI's wire formats."""
+
+
+def main() -> None:
+    """Run the command line; a foreseen failure is one line on standard error and exit code 1."""
+    try:
+        app(prog_name="mavera")
+    except ConfigurationError as error:
+        fail(str(error))
+    except APIError as error:
+        fail(error.message)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output, `head` say, has had enough
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def fail(message: str) -> None:
+    typer.secho(f"mavera: {message}", err=True, fg=typer.colors.RED)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""`mavera serve`: start the server, after saying what a user needs to make the first call."""
+
+import asyncio
+import gc
+import socket
+import sys
+from typing import Annotated
+
+import typer
+import uvicorn
+from rich.console import Console
+
+from mavera.accounts.keyring import Keyring
+from mavera.app import create_app
+from mavera.cli.options import DataDir
+from mavera.errors import ConfigurationError
+from mavera.logs import configure_logs
+from mavera.personas.library import PersonaLibrary
+from mavera.settings import Settings, load_settings
+from mavera.storage.database import Database
+from mavera.storage.schema import ensure_schema
+
+app = typer.Typer()
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on. [env: MAVERA_HOST]", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on, 0 for any. [env: MAVERA_PORT]", show_default="8000")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Start the server. The first start makes a workspace and one key, shown this once."""
+    settings = load_settings(host=host, port=port, data_dir=data_dir)
+    configure_logs(settings)
+    application = create_app(settings)
+    listener = _listen(settings)
+    key = asyncio.run(_first_key(settings))
+    _greet(settings, _url(listener), key)
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
+    )
+    gc.collect()
+    gc.freeze()  # what start-up made lives for good; collections need not look at it again
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+async def _first_key(settings: Settings) -> str | None:
+    """Bring the store up to date; return the new key where this is the first start."""
+    database = Database.open(settings)
+    try:
+        await ensure_schema(database)
+        return await Keyring(database).first_run()
+    finally:
+        await database.close()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Return a socket bound where the settings say. Raises ConfigurationError where that fails."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
+            "Another port: mavera serve --port 8001"
+        ) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{host}:{port}"
+
+
+def _greet(settings: Settings, url: str, key: str | None) -> None:
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    persona = PersonaLibrary.load().find("Gen Z Consumer")
+    console.print(f"[bold]mavera[/] at {url}/api/v1   docs: [link]{url}/docs[/link]")
+    console.print(f"data in {settings.data_dir}")
+    if key is not None:
+        console.print(f"\nYour API key, shown this once: [bold green]{key}[/]")
+    else:
+        console.print("\nYour API key was shown at the first start; 'mavera keys create' makes another.")
+    console.print("\nTry it:\n")
+    body = f'{{"model": "mavera-1", "persona_id": "{persona.id}", "input": "How do you feel about sustainable fashion?"}}'
+    console.print(
+        f"  curl {url}/api/v1/responses \\\n"
+        f"    -H 'Authorization: Bearer {key or 'mvra_live_…'}' \\\n"
+        f"    -H 'Content-Type: application/json' \\\n"
+        f"    -d '{body}'\n",
+        markup=False,
+    )
+    sys.stdout.flush()

@@ -1,0 +1,109 @@
+"""
+A real server on a real port for every test that comes in by the front door.
+
+`serve` starts one; its model is scripted unless the test says otherwise, because only
+the model may be: the rest is what users run.
+"""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import uvicorn
+from mavera.accounts.keyring import Keyring
+from mavera.storage.database import Database
+from mavera.storage.schema import ensure_schema
+
+from mavera.app import create_app
+from mavera.models.model import Model
+from mavera.models.scripted import ScriptedModel
+from mavera.settings import Settings, load_settings
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server and what a client needs to use it."""
+
+    url: str
+    key: str
+    test_key: str
+    model: Any
+    settings: Settings
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.url}/api/v1"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def client(self, **options: Any) -> openai.OpenAI:
+        options = {"max_retries": 0, "_strict_response_validation": True, **options}
+        return openai.OpenAI(base_url=self.base_url, api_key=self.key, **options)
+
+    def async_client(self, **options: Any) -> openai.AsyncOpenAI:
+        options = {"max_retries": 0, "_strict_response_validation": True, **options}
+        return openai.AsyncOpenAI(base_url=self.base_url, api_key=self.key, **options)
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Start servers: `serve(model=…, **settings)`; all are stopped when the test ends."""
+    with ExitStack() as stack:
+        yield lambda model=None, **settings: stack.enter_context(_Running(tmp_path / "data", model, settings))
+
+
+class _Running:
+    def __init__(self, data_dir: Path, model: Model | None, overrides: dict[str, Any]) -> None:
+        self._given = {"model_backend": "scripted", "log_level": "warning", **overrides}
+        self._settings = load_settings({}, data_dir=data_dir, **self._given)
+        self._model = model if model is not None or "model_backend" in overrides else ScriptedModel()
+
+    def __enter__(self) -> Served:
+        key, test_key = asyncio.run(_make_keys(self._settings))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        app = create_app(self._settings, live_model=self._model)
+        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]})
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            self._thread.join(0.01)
+        if not self._server.started:
+            raise RuntimeError("the server did not start; its log says why")
+        url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        return Served(url, key, test_key, self._model, self._settings)
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(30)
+        self._listener.close()
+        if self._thread.is_alive():
+            raise RuntimeError("the server did not stop")
+
+
+async def _make_keys(settings: Settings) -> tuple[str, str]:
+    database = Database.open(settings)
+    try:
+        await ensure_schema(database)
+        keyring = Keyring(database)
+        live = await keyring.first_run()
+        if live is None:
+            raise RuntimeError("this data directory was used before")
+        workspace = (await keyring.list())[0].workspace_id
+        test = await keyring.create(workspace, "tests", "test")
+        await keyring.close()
+        return live, test.text
+    finally:
+        await database.close()
