@@ -1,0 +1,191 @@
+"""
+Whose key is this? And: make, list and revoke keys.
+
+    Authorization: Bearer mvra_live_…  →  well-formed?  →  asked within a second?  →  the store  →  Principal
+
+What the store said, yes or no, is kept for a second: the usual request does not touch
+it, and a key that another process revoked stops within that second. Requests that ask
+about the same key at the same time share one question. When a key was last used is
+written a few seconds later, for all keys together.
+"""
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from mavera.accounts import repository
+from mavera.accounts.keys import Mode, new_key, parse_key
+from mavera.accounts.repository import ApiKey, NewApiKey
+from mavera.accounts.short_lived import ShortLived
+from mavera.errors import APIError, InvalidRequest, NotFound, Unauthorized
+from mavera.storage.database import Database
+
+CACHE_SECONDS = 1.0
+CACHED_PRINCIPALS = 4096
+CACHED_REFUSALS = 1024
+WRITE_LAST_USED_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: the key, the workspace that pays, and whether the real model answers."""
+
+    key_id: str
+    workspace_id: str
+    mode: Mode
+    plan: str
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made. `text` is nowhere else: show it now, once."""
+
+    key: ApiKey
+    text: str = field(repr=False)
+
+
+class Keyring:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        write_last_used_seconds: float = WRITE_LAST_USED_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        # Two caches, so that guesses of strangers cannot push out the keys in use.
+        self._principals = ShortLived[Principal](limit=CACHED_PRINCIPALS, life_seconds=CACHE_SECONDS)
+        self._refusals = ShortLived[str](limit=CACHED_REFUSALS, life_seconds=CACHE_SECONDS)
+        self._questions: dict[str, asyncio.Task[Principal | str]] = {}
+        self._write_last_used_seconds = write_last_used_seconds
+        self._used: dict[str, int] = {}
+        self._writer: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        """Write what is still unwritten; the database must be open until then."""
+        if self._writer is not None:
+            self._writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._writer
+        await asyncio.gather(*self._questions.values(), return_exceptions=True)
+        await self._write_last_used()
+
+    async def authenticate(self, authorization_header: str | None) -> Principal:
+        """Return who asks, or raise Unauthorized with a message that says what to change."""
+        digest = parse_key(_bearer_token(authorization_header)).digest
+        answer = self._principals.get(digest) or self._refusals.get(digest) or await self._ask(digest)
+        if isinstance(answer, str):
+            raise Unauthorized(answer)
+        now = int(self._clock())
+        if answer.expires_at is not None and answer.expires_at <= now:
+            raise Unauthorized("This API key has expired. Create a new one.")
+        self._note_use(answer.key_id, now)
+        return answer
+
+    async def create(self, workspace_id: str, name: str, mode: Mode, expires_at: int | None = None) -> NewKey:
+        now = int(self._clock())
+        if expires_at is not None and expires_at <= now:
+            raise InvalidRequest("'expires_at' must lie in the future.", param="expires_at")
+        text = new_key(mode)
+        new = NewApiKey(workspace_id, name, text, created_at=now, expires_at=expires_at)
+        key = await repository.insert_key(self._database, new)
+        self._refusals.forget(text.digest)
+        return NewKey(key, text.text)
+
+    async def revoke(self, workspace_id: str, named: str) -> ApiKey:
+        """
+        Revoke the key with this id, these last four characters, or this text.
+
+        It stops within a second in every process. To revoke a revoked key changes
+        nothing. Raises NotFound, or InvalidRequest where two living keys end in the same four.
+        """
+        async with self._database.transaction() as transaction:
+            key = _only_one(await repository.find_named(transaction, workspace_id, named))
+            digest = await repository.revoke_key(transaction, key.id, now=int(self._clock()))
+            [revoked] = await repository.find_named(transaction, workspace_id, key.id)
+        self._principals.forget(digest)
+        return revoked
+
+    async def list(self, workspace_id: str) -> tuple[ApiKey, ...]:
+        """Return the keys of a workspace, revoked ones too, newest first."""
+        return tuple(await repository.list_keys(self._database, workspace_id))
+
+    async def _ask(self, digest: str) -> Principal | str:
+        question = self._questions.get(digest)
+        if question is None:
+            question = asyncio.create_task(self._look_up(digest))
+            self._questions[digest] = question
+            question.add_done_callback(functools.partial(self._answered, digest))
+        # A client that leaves takes the answer from nobody else.
+        return await asyncio.shield(question)
+
+    def _answered(self, digest: str, question: asyncio.Task[Principal | str]) -> None:
+        del self._questions[digest]
+        if not question.cancelled():
+            question.exception()  # Where all who asked have left, nobody else fetches it.
+
+    async def _look_up(self, digest: str) -> Principal | str:
+        """Return whose key it is, or why it is refused; keep either for a moment."""
+        known_at = self._principals.now()
+        stored = await repository.find_by_digest(self._database, digest)
+        if stored is None:
+            refusal = "This API key is not known here. It may belong to another server."
+        elif stored.revoked_at is not None:
+            refusal = "This API key has been revoked. Create a new one."
+        else:
+            principal = Principal(stored.id, stored.workspace_id, stored.mode, stored.plan, stored.expires_at)
+            self._principals.put(digest, principal, known_at=known_at)
+            return principal
+        self._refusals.put(digest, refusal, known_at=known_at)
+        return refusal
+
+    def _note_use(self, key_id: str, now: int) -> None:
+        self._used[key_id] = now
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_while_used())
+
+    async def _write_while_used(self) -> None:
+        while self._used:
+            await asyncio.sleep(self._write_last_used_seconds)
+            await self._write_last_used()
+        self._writer = None
+
+    async def _write_last_used(self) -> None:
+        used, self._used = self._used, {}
+        try:
+            await repository.write_last_used(self._database, used)
+        except (APIError, asyncio.CancelledError) as error:
+            self._used = {**used, **self._used}
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            log.warning("last_used_not_written", keys=len(used), reason=error.message)
+
+
+def _bearer_token(header: str | None) -> str:
+    # The header is never quoted: what stands in the wrong place may be the key.
+    if header is None or not header.strip():
+        raise Unauthorized("No API key was sent. Send the header 'Authorization: Bearer <your API key>'.")
+    scheme, _, token = header.strip().partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthorized("The Authorization header must be the word Bearer, a space, and the API key.")
+    if not token.strip():
+        raise Unauthorized("The Authorization header has no API key after the word Bearer.")
+    return token.strip()
+
+
+def _only_one(found: Sequence[ApiKey]) -> ApiKey:
+    if not found:
+        raise NotFound("This workspace has no such API key.")
+    living = [key for key in found if key.revoked_at is None]
+    if len(living) > 1:
+        raise InvalidRequest("More than one API key ends in these four characters. Give the key's id.")
+    return living[0] if living else found[0]

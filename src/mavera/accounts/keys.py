@@ -1,0 +1,77 @@
+"""
+The text of an API key, from nothing but the text.
+
+    mvra_live_ 7Kq…33 characters…Zp 0aB3xY
+    └ mode ──┘ └ 196 random bits ─┘ └────┘ CRC-32 of all that stands before it
+
+The checksum tells a slip of the hand from a key that is not known, without a look at
+the store, and lets scanners of leaked secrets be sure of a find. It guards against
+mistakes, not against people: what is secret is in the random part.
+"""
+
+import hashlib
+import re
+import secrets
+import zlib
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mavera.core.ids import base62
+from mavera.errors import Unauthorized
+
+Mode = Literal["live", "test"]
+
+_RANDOM_LENGTH = 33
+_CHECKSUM_LENGTH = 6
+_PREFIXES: dict[str, Mode] = {"mvra_live_": "live", "mvra_test_": "test"}
+_PREFIX_LENGTH = len("mvra_live_")
+_REST = re.compile(rf"[0-9A-Za-z]{{{_RANDOM_LENGTH + _CHECKSUM_LENGTH}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyText:
+    """A well-formed key; its text is in no repr, so in no log either."""
+
+    text: str = field(repr=False)
+    mode: Mode
+
+    @property
+    def digest(self) -> str:
+        return digest(self.text)
+
+    @property
+    def last_four(self) -> str:
+        """What may be shown: of the checksum, so that it says next to nothing of the secret."""
+        return self.text[-4:]
+
+
+def new_key(mode: Mode) -> KeyText:
+    number = secrets.randbelow(62**_RANDOM_LENGTH)
+    unchecked = f"mvra_{mode}_{base62(number, _RANDOM_LENGTH)}"
+    return KeyText(unchecked + _checksum(unchecked), mode)
+
+
+def parse_key(text: str) -> KeyText:
+    """Return the key, or raise Unauthorized with what is wrong; the message never quotes `text`."""
+    mode = _PREFIXES.get(text[:_PREFIX_LENGTH])
+    if mode is None:
+        raise Unauthorized("This is not a mavera API key: keys start with mvra_live_ or mvra_test_.")
+    if (
+        not _REST.fullmatch(text, _PREFIX_LENGTH)
+        or _checksum(text[:-_CHECKSUM_LENGTH]) != text[-_CHECKSUM_LENGTH:]
+    ):
+        raise Unauthorized("The API key looks mistyped or cut short. Copy all of it again.")
+    return KeyText(text, mode)
+
+
+def digest(text: str) -> str:
+    """
+    Return what is stored in place of a key: SHA-256, in hex.
+
+    A slow hash is for passwords, which can be guessed; 196 random bits cannot.
+    """
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
+
+
+def _checksum(text: str) -> str:
+    return base62(zlib.crc32(text.encode()), _CHECKSUM_LENGTH)

@@ -1,0 +1,184 @@
+"""SQL for workspaces and their API keys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from mavera.accounts.keys import KeyText, Mode
+from mavera.accounts.keys import digest as digest_of
+from mavera.core.ids import new_cuid
+from mavera.errors import NotFound
+from mavera.storage.database import Queries, Row
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What may be shown of a key. Times are Unix seconds."""
+
+    id: str
+    workspace_id: str
+    name: str
+    mode: Mode
+    last_four: str
+    created_at: int
+    revoked_at: int | None = None
+    expires_at: int | None = None
+    last_used_at: int | None = None
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        return cls(**row)
+
+
+@dataclass(frozen=True, slots=True)
+class NewApiKey:
+    """What to write of a key that is being made."""
+
+    workspace_id: str
+    name: str
+    text: KeyText
+    created_at: int
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """What a request's key is checked against, and what the request may then know."""
+
+    id: str
+    workspace_id: str
+    plan: str
+    mode: Mode
+    revoked_at: int | None
+    expires_at: int | None
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        return cls(**row)
+
+
+async def insert_workspace(db: Queries, *, name: str, plan: str, now: int) -> str:
+    """Return the id of the new workspace."""
+    workspace_id = new_cuid()
+    await db.execute(
+        """
+        INSERT INTO workspaces (id, name, plan, created_at)
+        VALUES (:id, :name, :plan, :now)
+        """,
+        id=workspace_id,
+        name=name,
+        plan=plan,
+        now=now,
+    )
+    return workspace_id
+
+
+async def insert_key(db: Queries, key: NewApiKey) -> ApiKey:
+    """Store `key`; the look for its workspace and the write are one statement."""
+    row = await db.fetch_one(
+        """
+        INSERT INTO api_keys (id, workspace_id, name, digest, mode, last_four, created_at, expires_at)
+        SELECT :id, id, :name, :digest, :mode, :last_four,
+               CAST(:created_at AS BIGINT), CAST(:expires_at AS BIGINT)
+          FROM workspaces
+         WHERE id = :workspace_id
+        RETURNING id, workspace_id, name, mode, last_four, created_at, revoked_at, expires_at, last_used_at
+        """,
+        id=new_cuid(),
+        workspace_id=key.workspace_id,
+        name=key.name,
+        digest=key.text.digest,
+        mode=key.text.mode,
+        last_four=key.text.last_four,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+    )
+    if row is None:
+        raise NotFound(f"There is no workspace {key.workspace_id}.")
+    return ApiKey.from_row(row)
+
+
+async def find_by_digest(db: Queries, digest: str) -> StoredKey | None:
+    row = await db.fetch_one(
+        """
+        SELECT k.id, k.workspace_id, w.plan, k.mode, k.revoked_at, k.expires_at
+          FROM api_keys k
+          JOIN workspaces w ON w.id = k.workspace_id
+         WHERE k.digest = :digest
+        """,
+        digest=digest,
+    )
+    return StoredKey.from_row(row) if row else None
+
+
+async def list_keys(db: Queries, workspace_id: str) -> list[ApiKey]:
+    """Return the keys of a workspace, newest first."""
+    rows = await db.fetch_all(
+        """
+        SELECT id, workspace_id, name, mode, last_four, created_at, revoked_at, expires_at, last_used_at
+          FROM api_keys
+         WHERE workspace_id = :workspace_id
+         ORDER BY created_at DESC, id DESC
+        """,
+        workspace_id=workspace_id,
+    )
+    return [ApiKey.from_row(row) for row in rows]
+
+
+async def find_named(db: Queries, workspace_id: str, named: str) -> list[ApiKey]:
+    """Return the keys whose id, last four characters or text is `named`, newest first."""
+    rows = await db.fetch_all(
+        """
+        SELECT id, workspace_id, name, mode, last_four, created_at, revoked_at, expires_at, last_used_at
+          FROM api_keys
+         WHERE workspace_id = :workspace_id AND (id = :named OR last_four = :named OR digest = :digest)
+         ORDER BY created_at DESC, id DESC
+        """,
+        workspace_id=workspace_id,
+        named=named,
+        digest=digest_of(named),
+    )
+    return [ApiKey.from_row(row) for row in rows]
+
+
+async def revoke_key(db: Queries, key_id: str, *, now: int) -> str:
+    """Revoke a key that exists and return its digest; the first time of revoking stays."""
+    [row] = await db.fetch_all(
+        """
+        UPDATE api_keys
+           SET revoked_at = COALESCE(revoked_at, :now)
+         WHERE id = :key_id
+        RETURNING digest
+        """,
+        key_id=key_id,
+        now=now,
+    )
+    return str(row["digest"])
+
+
+async def write_last_used(db: Queries, used: Mapping[str, int]) -> None:
+    """Note when each key was last used; a later time that another process wrote stays."""
+    # In the order of their ids, so that two processes cannot each wait for the other's row.
+    await db.execute_many(
+        """
+        UPDATE api_keys
+           SET last_used_at = :used_at
+         WHERE id = :key_id AND (last_used_at IS NULL OR last_used_at < :used_at)
+        """,
+        [{"key_id": key_id, "used_at": used_at} for key_id, used_at in sorted(used.items())],
+    )
+
+
+async def reach_milestone(db: Queries, name: str, *, now: int) -> bool:
+    """Return True to the one caller, of all there will ever be, that comes first."""
+    row = await db.fetch_one(
+        """
+        INSERT INTO milestones (name, reached_at)
+        VALUES (:name, :now)
+        ON CONFLICT (name) DO NOTHING
+        RETURNING name
+        """,
+        name=name,
+        now=now,
+    )
+    return row is not None

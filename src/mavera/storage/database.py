@@ -1,0 +1,204 @@
+"""
+SQL in, rows out, on SQLite or Postgres.
+
+    row = await database.fetch_one("SELECT … WHERE id = :id", id=id)      one statement, committed by itself
+
+    async with database.transaction() as transaction:                    several, all or none
+        await transaction.execute("UPDATE …", …)
+
+Values are always parameters. Both kinds of place to run a statement are `Queries`, so
+that a repository's function takes either. Nothing of SQLAlchemy's own errors leaves
+this file: a database that is away or busy is ServiceUnavailable, anything else is a
+mistake of ours and an APIError.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Protocol, Self, TypeVar, cast
+
+from sqlalchemy import URL, Connection, CursorResult, inspect, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from mavera.errors import APIError, ServiceUnavailable
+from mavera.settings import Settings
+from mavera.storage.engine import make_engine, settings_url
+
+Row = Mapping[str, Any]
+T = TypeVar("T")
+
+
+class Queries(Protocol):
+    """Where a statement can run: a database, or one transaction on it."""
+
+    async def fetch_one(self, sql: str, /, **values: Any) -> Row | None: ...
+
+    async def fetch_all(self, sql: str, /, **values: Any) -> list[Row]: ...
+
+    async def execute(self, sql: str, /, **values: Any) -> int: ...
+
+    async def execute_many(self, sql: str, rows: Sequence[Row], /) -> None: ...
+
+
+class Transaction:
+    """Statements on one connection; what they did counts when `Database.transaction` ends well."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def fetch_one(self, sql: str, /, **values: Any) -> Row | None:
+        """Return the first row, or None where there is none."""
+        return cast("Row | None", (await self._run(sql, values)).mappings().first())
+
+    async def fetch_all(self, sql: str, /, **values: Any) -> list[Row]:
+        return cast("list[Row]", (await self._run(sql, values)).mappings().all())
+
+    async def execute(self, sql: str, /, **values: Any) -> int:
+        """Return the number of rows changed."""
+        return (await self._run(sql, values)).rowcount
+
+    async def execute_many(self, sql: str, rows: Sequence[Row], /) -> None:
+        """Run one statement once for each of `rows`."""
+        if rows:
+            await self._run(sql, [dict(row) for row in rows])
+
+    async def has_table(self, name: str) -> bool:
+        return await self.run_sync(lambda connection: inspect(connection).has_table(name))
+
+    async def run_sync(self, function: Callable[[Connection], T]) -> T:
+        """Run what only knows SQLAlchemy's blocking connections; it does not block the loop."""
+        with _storage_errors():
+            return await self._connection.run_sync(function)
+
+    async def _run(self, sql: str, values: dict[str, Any] | list[dict[str, Any]]) -> CursorResult[Any]:
+        with _storage_errors():
+            return await self._connection.execute(text(sql), values)
+
+
+class Database:
+    """A pool of connections; it belongs to one event loop and is closed on it."""
+
+    def __init__(self, url: URL, engine: AsyncEngine) -> None:
+        self._url = url
+        self._engine = engine
+        # A transaction of SQLite that reads first and writes later fails at once, without
+        # waiting, when another has written in between: so each takes the write lock first.
+        self._begin = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "BEGIN"
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Make ready to connect, which the first statement does."""
+        url = settings_url(settings)
+        return cls(url, make_engine(url))
+
+    @property
+    def url(self) -> str:
+        """The address with its password, for `migrate`; not to be shown."""
+        return self._url.render_as_string(hide_password=False)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    async def fetch_one(self, sql: str, /, **values: Any) -> Row | None:
+        async with _connected(self._engine) as connection:
+            return await Transaction(connection).fetch_one(sql, **values)
+
+    async def fetch_all(self, sql: str, /, **values: Any) -> list[Row]:
+        async with _connected(self._engine) as connection:
+            return await Transaction(connection).fetch_all(sql, **values)
+
+    async def execute(self, sql: str, /, **values: Any) -> int:
+        async with _connected(self._engine) as connection:
+            return await Transaction(connection).execute(sql, **values)
+
+    async def execute_many(self, sql: str, rows: Sequence[Row], /) -> None:
+        async with self.transaction() as transaction:
+            await transaction.execute_many(sql, rows)
+
+    async def has_table(self, name: str) -> bool:
+        async with _connected(self._engine) as connection:
+            return await Transaction(connection).has_table(name)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """
+        Commit when the block ends, roll back when it raises or is cancelled.
+
+        On SQLite only one is open at a time in all processes together, so keep it short.
+        """
+        async with _connected(self._engine) as connection:
+            transaction = Transaction(connection)
+            try:
+                await transaction.execute(self._begin)
+                yield transaction
+                await transaction.execute("COMMIT")
+            except BaseException:
+                await asyncio.shield(_roll_back(connection))
+                raise
+
+
+@asynccontextmanager
+async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    with _storage_errors():
+        connection = await engine.connect()
+    try:
+        yield connection
+    finally:
+        # Also when the task is cancelled, the connection has to go back to the pool.
+        await asyncio.shield(_give_back(connection))
+
+
+async def _give_back(connection: AsyncConnection) -> None:
+    with _storage_errors():
+        await connection.close()
+
+
+async def _roll_back(connection: AsyncConnection) -> None:
+    """Undo what was begun; a connection of which that is not certain is thrown away, which undoes it too."""
+    if connection.invalidated:
+        return
+    try:
+        await connection.execute(text("ROLLBACK"))
+    except SQLAlchemyError:
+        await connection.invalidate()
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Let nothing of the database library's own errors past this file."""
+    try:
+        yield
+    except PoolTimeoutError as error:
+        raise _busy() from error
+    except SQLAlchemyError as error:
+        raise _from_sqlalchemy(error) from error
+    except OSError as error:
+        # asyncpg lets the socket's own errors through.
+        raise _unreachable() from error
+
+
+def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
+    if not isinstance(error, DBAPIError):
+        return _mistake()
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    # The low byte is the kind of SQLite's error; what is above it says more.
+    if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return _busy()
+    # SQLITE_ERROR is bad SQL, of which SQLAlchemy makes an OperationalError all the same.
+    away = isinstance(error, OperationalError | InterfaceError) and code != sqlite3.SQLITE_ERROR
+    return _unreachable() if away or error.connection_invalidated else _mistake()
+
+
+def _busy() -> ServiceUnavailable:
+    return ServiceUnavailable("The database is busy. Try again in a second.", retry_after=1)
+
+
+def _unreachable() -> ServiceUnavailable:
+    return ServiceUnavailable("The database cannot be reached. Try again in a few seconds.", retry_after=5)
+
+
+def _mistake() -> APIError:
+    return APIError("The database refused a statement.")

@@ -1,0 +1,121 @@
+"""
+From a database URL to a connection that keeps its promises.
+
+    sqlite:////srv/mavera.db          →  aiosqlite: WAL, synchronous FULL, foreign keys, waits 5 s for a lock
+    postgres://… | postgresql://…     →  asyncpg
+    (none)                            →  sqlite in <data_dir>/mavera.db
+
+Connections are in autocommit: a statement alone commits itself, and `Database.transaction`
+says BEGIN. WAL lets readers go on while one connection writes. FULL makes a commit wait for the
+disk, so that what was answered after it (a charge, a key) survives a power cut;
+NORMAL would lose the last commits. The file and the directory made for it are closed
+to other users, because digests and conversations lie there.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from mavera.errors import ConfigurationError
+from mavera.settings import Settings
+
+WAIT_SECONDS = 5.0
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+}
+
+
+def settings_url(settings: Settings) -> URL:
+    if settings.database_url:
+        return parse_url(settings.database_url)
+    return URL.create("sqlite+aiosqlite", database=str(settings.data_dir / "mavera.db"))
+
+
+def parse_url(text: str) -> URL:
+    """Return `text` with the driver that we use; raise ConfigurationError where there is none."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError) as error:
+        # The cause may quote the URL and the password in it, so it is not passed on.
+        raise ConfigurationError(f"MAVERA_DATABASE_URL is not a URL ({type(error).__name__}).") from None
+    if url.drivername not in _DRIVERS:
+        raise ConfigurationError(
+            f"MAVERA_DATABASE_URL begins with '{url.drivername}'; it must be sqlite:// or postgresql://."
+        )
+    url = url.set(drivername=_DRIVERS[url.drivername])
+    if _is_sqlite(url):
+        _refuse_memory(url)
+        return url
+    return _with_asyncpg_ssl(url)
+
+
+def make_engine(url: URL) -> AsyncEngine:
+    """Return an engine for `url`, which nothing has connected yet."""
+    if not _is_sqlite(url):
+        return _create(url, pool_pre_ping=True, connect_args={"timeout": WAIT_SECONDS})
+    _prepare_file(Path(str(url.database)))
+    engine = _create(url, connect_args={"timeout": WAIT_SECONDS})
+    event.listen(engine.sync_engine, "connect", _set_pragmas)
+    return engine
+
+
+def _create(url: URL, **options: Any) -> AsyncEngine:
+    try:
+        return create_async_engine(
+            url,
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            pool_size=5,
+            max_overflow=5,
+            pool_timeout=WAIT_SECONDS,
+            **options,
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"This database needs a package: pip install {error.name}.") from error
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def _refuse_memory(url: URL) -> None:
+    if not url.database or url.database.startswith((":memory:", "file:")):
+        raise ConfigurationError(
+            "MAVERA_DATABASE_URL must name a file, as in sqlite:////srv/mavera/mavera.db."
+        )
+
+
+def _with_asyncpg_ssl(url: URL) -> URL:
+    """Say `sslmode`, the word of libpq that hosts hand out, as asyncpg does."""
+    if "sslmode" not in url.query:
+        return url
+    mode = url.query["sslmode"]
+    return url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+
+
+def _prepare_file(path: Path) -> None:
+    """Make the file before SQLite does, which would leave it open to all; its WAL takes its mode."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        mode = path.stat().st_mode
+        if mode & 0o007:
+            path.chmod(mode & ~0o007)
+    except OSError as error:
+        raise ConfigurationError(f"The database file {path} cannot be used: {error.strerror}.") from error
+
+
+def _set_pragmas(connection: Any, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

@@ -1,0 +1,193 @@
+"""What a database promises: it keeps what was committed, says so when it cannot, and is closed to others."""
+
+import asyncio
+import stat
+from pathlib import Path
+
+import pytest
+from conftest import Open
+
+from mavera.errors import APIError, ConfigurationError, ServiceUnavailable
+from mavera.settings import Settings
+from mavera.storage.database import Database
+from mavera.storage.engine import parse_url
+
+INSERT = "INSERT INTO milestones (name, reached_at) VALUES (:name, 1)"
+COUNT = "SELECT COUNT(*) AS n FROM milestones"
+
+
+async def count(database: Database) -> int:
+    row = await database.fetch_one(COUNT)
+    assert row is not None
+    return int(row["n"])
+
+
+def test_what_was_written_is_there_when_the_database_is_opened_again(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as database:
+            assert await database.execute(INSERT, name="a") == 1
+        async with opened() as database:
+            assert await database.fetch_all("SELECT name FROM milestones") == [{"name": "a"}]
+
+    asyncio.run(main())
+
+
+def test_the_pragmas_are_in_force_on_every_connection(opened: Open) -> None:
+    wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+
+    async def main() -> None:
+        async with opened() as database, database.transaction() as first:
+            # The transaction holds one connection, so the database has to use another.
+            for queries in (first, database):
+                rows = [await queries.fetch_all(f"PRAGMA {pragma}") for pragma in wanted]
+                assert [next(iter(row.values())) for [row] in rows] == list(wanted.values())
+
+    asyncio.run(main())
+
+
+def test_a_transaction_that_fails_or_is_cancelled_leaves_nothing_behind(opened: Open) -> None:
+    async def insert_then_fail(database: Database) -> None:
+        async with database.transaction() as transaction:
+            await transaction.execute(INSERT, name="a")
+            raise ZeroDivisionError
+
+    async def insert_then_wait(database: Database) -> None:
+        async with database.transaction() as transaction:
+            await transaction.execute(INSERT, name="b")
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        async with opened() as database:
+            with pytest.raises(ZeroDivisionError):
+                await insert_then_fail(database)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(insert_then_wait(database), 0.2)
+            assert await count(database) == 0
+            await database.execute(INSERT, name="c")
+            assert await count(database) == 1
+
+    asyncio.run(main())
+
+
+def test_cancelling_at_any_moment_never_keeps_the_write_lock(opened: Open) -> None:
+    async def insert(database: Database, name: str) -> None:
+        async with database.transaction() as transaction:
+            await transaction.execute(INSERT, name=name)
+
+    async def main() -> None:
+        async with opened() as database:
+            for step in range(60):
+                task = asyncio.create_task(insert(database, f"n{step}"))
+                await asyncio.sleep(step / 20_000)
+                task.cancel()
+                await asyncio.wait([task])
+            await asyncio.wait_for(database.execute(INSERT, name="after"), 2)
+
+    asyncio.run(main())
+
+
+def test_many_writers_at_once_all_get_their_turn(opened: Open) -> None:
+    async def add(database: Database) -> None:
+        async with database.transaction() as transaction:
+            row = await transaction.fetch_one("SELECT reached_at FROM milestones")
+            assert row is not None
+            await transaction.execute("UPDATE milestones SET reached_at = :at", at=row["reached_at"] + 1)
+
+    async def main() -> None:
+        async with opened() as one, opened() as two:
+            await one.execute(INSERT, name="a")
+            await asyncio.gather(*(add(database) for database in (one, two) for _ in range(50)))
+            assert await one.fetch_one("SELECT reached_at FROM milestones") == {"reached_at": 101}
+
+    asyncio.run(main())
+
+
+def test_a_locked_database_is_unavailable_and_says_when_to_come_back(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as holder, opened() as waiter:
+            async with holder.transaction():
+                with pytest.raises(ServiceUnavailable, match="busy") as caught:
+                    await waiter.execute(INSERT, name="a")
+            assert caught.value.retry_after == 1
+            assert await waiter.execute(INSERT, name="a") == 1
+
+    asyncio.run(main())
+
+
+def test_a_file_that_is_no_database_is_unavailable(settings: Settings) -> None:
+    settings.data_dir.mkdir()
+    (settings.data_dir / "mavera.db").write_text(
+        "this is not a database, and long enough to be read as one" * 9
+    )
+
+    async def main() -> None:
+        database = Database.open(settings)
+        with pytest.raises(APIError):
+            await database.fetch_one("SELECT 1")
+        await database.close()
+
+    asyncio.run(main())
+
+
+def test_a_mistake_in_sql_is_no_outage(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as database:
+            for sql in ("SELEC 1", "SELECT * FROM nowhere"):
+                with pytest.raises(APIError) as caught:
+                    await database.fetch_one(sql)
+                assert type(caught.value) is APIError
+                assert sql not in caught.value.message
+
+    asyncio.run(main())
+
+
+def test_a_postgres_that_is_not_there_is_unavailable() -> None:
+    pytest.importorskip("asyncpg")
+
+    async def main() -> None:
+        database = Database.open(Settings(database_url="postgres://who:secret@127.0.0.1:1/x"))
+        with pytest.raises(ServiceUnavailable) as caught:
+            await database.fetch_one("SELECT 1")
+        assert caught.value.retry_after == 5
+        assert "secret" not in caught.value.message
+        await database.close()
+
+    asyncio.run(main())
+
+
+def test_the_files_are_closed_to_everyone_else(opened: Open, settings: Settings) -> None:
+    async def main() -> None:
+        async with opened() as database:
+            await database.execute(INSERT, name="a")
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in settings.data_dir.iterdir()}
+            assert modes == dict.fromkeys(["mavera.db", "mavera.db-wal", "mavera.db-shm"], 0o600)
+            assert stat.S_IMODE(settings.data_dir.stat().st_mode) == 0o700
+
+    asyncio.run(main())
+
+
+def test_a_file_that_was_open_to_the_world_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "mavera.db"
+    path.touch(mode=0o644)
+    path.chmod(0o644)
+    Database.open(Settings(data_dir=tmp_path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("postgres://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
+        ("postgresql://u:p@h/d?sslmode=require", "postgresql+asyncpg://u:p@h/d?ssl=require"),
+        ("sqlite:////srv/m.db", "sqlite+aiosqlite:////srv/m.db"),
+    ],
+)
+def test_a_database_url_gets_the_driver_that_mavera_uses(given: str, used: str) -> None:
+    assert parse_url(given).render_as_string(hide_password=False) == used
+
+
+@pytest.mark.parametrize("url", ["mysql://u:secret@h/d", "secret", "sqlite://", "sqlite:///:memory:"])
+def test_a_database_url_that_cannot_be_used_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="MAVERA_DATABASE_URL") as caught:
+        parse_url(url)
+    assert "secret" not in str(caught.value)

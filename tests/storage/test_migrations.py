@@ -1,0 +1,101 @@
+"""Migrations go up, down and up again, and two processes that start at once do not trip over each other."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Open
+
+from mavera.errors import ConfigurationError
+from mavera.settings import Settings
+from mavera.storage.database import Database
+from mavera.storage.migrate import migrate
+from mavera.storage.schema import current_version, ensure_schema, known_versions
+
+START = """
+import asyncio, sys
+from pathlib import Path
+from mavera.accounts.first_run import first_run
+from mavera.settings import Settings
+from mavera.storage.database import Database
+from mavera.storage.schema import ensure_schema
+
+async def main():
+    database = Database.open(Settings(data_dir=Path(sys.argv[1])))
+    await ensure_schema(database)
+    print(await first_run(database) or "", "alembic" in sys.modules)
+    await database.close()
+
+asyncio.run(main())
+"""
+
+
+def start(data_dir: Path) -> "subprocess.Popen[str]":
+    """Start what a server does first, in a process of its own."""
+    command = [sys.executable, "-W", "error", "-c", START, str(data_dir)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+async def tables(database: Database) -> set[str]:
+    rows = await database.fetch_all("SELECT name FROM sqlite_master WHERE type = 'table'")
+    return {row["name"] for row in rows} - {"alembic_version"}
+
+
+def test_migrations_go_up_down_and_up_again(opened: Open, database_url: str) -> None:
+    async def seen() -> tuple[set[str], str | None]:
+        async with opened() as database:
+            return await tables(database), await current_version(database)
+
+    up = asyncio.run(seen())
+    assert up == ({"workspaces", "api_keys", "milestones"}, known_versions()[-1])
+    migrate(database_url, down_to="base")
+    assert asyncio.run(seen()) == (set(), None)
+    migrate(database_url)
+    assert asyncio.run(seen()) == up
+
+
+def test_processes_that_start_together_migrate_once_and_make_one_key(tmp_path: Path) -> None:
+    starting = [start(tmp_path / "data") for _ in range(4)]
+    said = [process.communicate() for process in starting]
+
+    assert [process.returncode for process in starting] == [0] * 4, said
+    assert sum(out.startswith("mvra_live_") for out, _ in said) == 1
+    assert all(out.endswith("False\n") for out, _ in said), "Alembic came into a server's process"
+
+
+def test_an_ordinary_start_finds_nothing_to_do(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as database:
+            await ensure_schema(database)
+            assert await current_version(database) == known_versions()[-1]
+
+    asyncio.run(main())
+
+
+def test_tables_that_a_newer_mavera_made_are_refused(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as database:
+            await database.execute("UPDATE alembic_version SET version_num = '9999_from_the_future'")
+            with pytest.raises(ConfigurationError, match="9999_from_the_future"):
+                await ensure_schema(database)
+
+    asyncio.run(main())
+
+
+def test_a_migration_that_fails_says_why(settings: Settings) -> None:
+    async def main() -> None:
+        database = Database.open(settings)
+        await database.execute("CREATE TABLE workspaces (id TEXT)")
+        with pytest.raises(ConfigurationError, match="could not be brought up to date"):
+            await ensure_schema(database)
+        assert await tables(database) == {"workspaces"}, "a half-done migration was left behind"
+        await database.close()
+
+    asyncio.run(main())
+
+
+def test_the_names_of_versions_fit_alembics_column() -> None:
+    assert known_versions()
+    assert all(len(name) <= 32 for name in known_versions())
