@@ -43,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     model: str = "qwen2.5-coder-1.5b"
     model_path: Path | None = None
+    models_dir: Path | None = None
     embedded_start: Literal["startup", "demand"] = "startup"
     embedded_slots: Annotated[int, Meta(ge=1, le=64)] = 4
     embedded_context_tokens: Annotated[int, Meta(ge=512)] = 8192
@@ -64,6 +65,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.model_backend != "auto":
             return self.model_backend
         return "upstream" if self.upstream_base_url else "embedded"
+
+    @property
+    def resolved_models_dir(self) -> Path:
+        """Where pulled models lie: the user's cache, so that several data directories share one copy."""
+        if self.models_dir is not None:
+            return self.models_dir.expanduser().absolute()
+        cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        return Path(cache).expanduser().absolute() / "mavera" / "models"
 
 
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -111,8 +120,15 @@ def _convert(values: dict[str, Any], *, environ_names: frozenset[str], path: Pat
     # One by one, so that the message can name the variable the operator typed.
     for name, value in values.items():
         try:
-            msgspec.convert({name: value}, Settings, strict=False)
+            msgspec.convert({name: value}, Settings, strict=False, dec_hook=_decode_path)
         except msgspec.ValidationError as error:
             reason = str(error).split(" - at ")[0]
             raise ConfigurationError(f"{shown(name)} does not fit: {reason}.") from error
-    return msgspec.convert(values, Settings, strict=False)
+    return msgspec.convert(values, Settings, strict=False, dec_hook=_decode_path)
+
+
+def _decode_path(kind: type, value: Any) -> Any:
+    """Make a Path of a string, which msgspec leaves to its caller."""
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise ValueError(f"Expected a path, got `{value}`")

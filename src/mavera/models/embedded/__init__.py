@@ -1,0 +1,1 @@
+"""A language model on this machine: which there are, how they get here, and the process that runs one."""

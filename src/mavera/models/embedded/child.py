@@ -1,0 +1,107 @@
+"""
+The engine's process: llama.cpp's server on a port of 127.0.0.1, for as long as its parent lives.
+
+    stdin    one line of EngineParameters, then held open; its end means the parent is gone
+    stdout   one line of EngineReport, then closed
+    stderr   llama.cpp's log
+
+Two things notice the parent's death, since each has a gap. While a model loads, for seconds,
+the engine holds the interpreter's lock and no Python thread runs: there the kernel's
+PR_SET_PDEATHSIG helps, which Linux alone has. Everywhere else a thread waits for the end of
+stdin. Started by `process.py` as `python -m mavera.models.embedded.child`.
+"""
+
+import ctypes
+import importlib
+import os
+import signal
+import sys
+import threading
+from typing import Any, NoReturn
+
+import msgspec
+
+from mavera.models.embedded.parameters import EngineParameters, EngineReport
+
+PR_SET_PDEATHSIG = 1
+# The default, 8192, is more memory than a laptop can spare; 1 GiB keeps some 35,000 tokens of prompts.
+PROMPT_CACHE_MIB = 1024
+WARNINGS = 2
+
+
+def main() -> NoReturn:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    report_to = _take_stdout()
+    parameters = msgspec.json.decode(sys.stdin.buffer.readline(), type=EngineParameters)
+    # The parent may have died before the kernel was asked to watch it.
+    if sys.platform == "linux" and os.getppid() != parameters.parent_pid:
+        os._exit(0)
+    watcher = threading.Thread(target=_exit_with_parent, name="parent-watcher", daemon=True)
+    watcher.start()
+    report, server = _start(parameters)
+    with os.fdopen(report_to, "wb") as stdout:
+        stdout.write(msgspec.json.encode(report) + b"\n")
+    if server is None:
+        os._exit(1)
+    watcher.join()
+    os._exit(0)
+
+
+def _take_stdout() -> int:
+    """Return a private copy of stdout, and send what a library prints to stderr."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return private
+
+
+def _exit_with_parent() -> NoReturn:
+    while sys.stdin.buffer.read(1024):
+        pass
+    os._exit(0)
+
+
+def _start(parameters: EngineParameters) -> tuple[EngineReport, Any]:
+    """Load the model and open the port; the server is None where that failed."""
+    try:
+        # Not at the top: a broken installation is to be reported, like a broken model.
+        xllamacpp = importlib.import_module("xllamacpp")
+    except ImportError as error:
+        return EngineReport(error=f"its engine, xllamacpp, cannot be imported ({error})"), None
+    try:
+        server = xllamacpp.Server(_engine_settings(xllamacpp, parameters))
+        port = int(server.listening_address.rsplit(":", 1)[1])
+    except Exception as error:
+        return EngineReport(error=f"its engine refused the model ({error})"), None
+    return EngineReport(port=port), server
+
+
+def _engine_settings(xllamacpp: Any, parameters: EngineParameters) -> Any:
+    """
+    Write the parameters in llama.cpp's words.
+
+    `kv_unified` is off, so every slot owns its share of the context. Shared, four requests
+    that grow together fill it, and llama.cpp then fails all four in mid-answer.
+    """
+    wanted = xllamacpp.CommonParams()
+    wanted.model.path = parameters.model_path
+    wanted.hostnames = ["127.0.0.1"]
+    wanted.port = 0
+    wanted.api_keys = [parameters.api_key]
+    wanted.n_parallel = parameters.slots
+    wanted.kv_unified = False
+    wanted.n_ctx = parameters.slots * parameters.context_tokens
+    wanted.fit_params = False
+    wanted.cpuparams.n_threads = parameters.threads
+    wanted.cpuparams_batch.n_threads = parameters.threads
+    wanted.cache_ram_mib = PROMPT_CACHE_MIB
+    wanted.endpoint_slots = True
+    wanted.endpoint_metrics = True
+    wanted.ui = False
+    wanted.use_jinja = True
+    wanted.verbosity = WARNINGS
+    return wanted
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""
+A lock between processes that the system lets go of when its holder dies, however it dies.
+
+The lock file stays behind, empty: deleting it would let two holders lock two files of one name.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def exclusive(path: Path, *, while_waiting: Callable[[], None], poll_seconds: float = 0.5) -> Iterator[None]:
+    """
+    Hold the lock at `path`, waiting for it where another process has it.
+
+    Polling, not blocking, so that Ctrl-C works and `while_waiting` can say what goes on.
+    """
+    with path.open("ab") as file:
+        while True:
+            try:
+                _try_lock(file.fileno())
+                break
+            except (BlockingIOError, PermissionError):
+                while_waiting()
+                time.sleep(poll_seconds)
+        yield

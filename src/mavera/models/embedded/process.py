@@ -1,0 +1,170 @@
+"""
+One life of the engine's process, from spawn to obituary.
+
+It has its own session, so a Ctrl-C in the terminal reaches only the server, which lets
+streams end first. Spawn it from the event loop's thread: on Linux the kernel kills it
+when the thread that spawned it ends.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, Self, cast
+
+import msgspec
+
+from mavera.models.embedded.cores import usable_cores
+from mavera.models.embedded.parameters import EngineParameters, EngineReport
+from mavera.settings import Settings
+
+COMMAND = (sys.executable, "-P", "-m", "mavera.models.embedded.child")
+# Numbers, since Windows has no such signals.
+ILLEGAL_INSTRUCTION, KILLED = -4, -9
+LOG_LINES = 50
+LOG_BYTES = 16 * 1024
+OUT_OF_MEMORY = (
+    "ran out of memory; set MAVERA_EMBEDDED_SLOTS or MAVERA_EMBEDDED_CONTEXT_TOKENS lower,"
+    " or MAVERA_MODEL to a smaller model"
+)
+# A loaded model takes about this many times its file: mapped weights, a repacked copy, the context.
+RESIDENT_PER_FILE_BYTE = 2.4
+
+
+class EngineAddress(NamedTuple):
+    """Where a running engine listens, and the key that only this server knows."""
+
+    base_url: str
+    api_key: str
+
+    def __repr__(self) -> str:
+        """Keep the key out of logs and tracebacks."""
+        return f"EngineAddress({self.base_url!r})"
+
+
+class EngineDied(Exception):
+    """The process ended before it was ready; the message says why."""
+
+
+class EngineProcess:
+    """A child process that loads a model and then serves it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, model_path: Path, api_key: str) -> None:
+        self._process = process
+        # All three were asked for as pipes.
+        self._stdin = cast("asyncio.StreamWriter", process.stdin)
+        self._stdout = cast("asyncio.StreamReader", process.stdout)
+        self._stderr = cast("asyncio.StreamReader", process.stderr)
+        self._model_path = model_path
+        self._api_key = api_key
+        self._log = b""
+        self._report = EngineReport()
+        self._log_reader = asyncio.create_task(self._keep_log(), name="mavera-engine-log")
+
+    @classmethod
+    async def spawn(cls, model_path: Path, settings: Settings) -> Self:
+        """Start the process and tell it what to load; raises OSError where it cannot be started."""
+        parameters = EngineParameters(
+            model_path=str(model_path),
+            api_key=secrets.token_urlsafe(32),
+            slots=settings.embedded_slots,
+            context_tokens=settings.embedded_context_tokens,
+            threads=settings.embedded_threads or usable_cores(),
+            parent_pid=os.getpid(),
+        )
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, env=_environment()
+        )
+        engine = cls(process, model_path, parameters.api_key)
+        # A line fits into the pipe, so nothing has to wait here for a child that is slow or dead.
+        engine._stdin.write(msgspec.json.encode(parameters) + b"\n")
+        return engine
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def ready(self) -> EngineAddress:
+        """Wait until the model is loaded; raises EngineDied."""
+        line = await self._stdout.readline()
+        if line.endswith(b"\n"):
+            self._report = msgspec.json.decode(line, type=EngineReport)
+        if self._report.port is None:
+            await self._process.wait()
+            await self._log_reader
+            raise EngineDied(self.obituary())
+        return EngineAddress(f"http://127.0.0.1:{self._report.port}", self._api_key)
+
+    async def ended(self, within_seconds: float) -> bool:
+        """Whether the process ends within that time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds):
+                await self._process.wait()
+                await self._log_reader
+        return self._process.returncode is not None
+
+    def obituary(self) -> str:
+        """Why the process ended, and what to do about it; reads after "The embedded model"."""
+        code, log = self._process.returncode, self.log()
+        if code == ILLEGAL_INSTRUCTION:
+            return (
+                "cannot run on this CPU, which lacks AVX2; set MAVERA_UPSTREAM_BASE_URL to use another server"
+            )
+        if code == KILLED:
+            return f"was killed, most likely because the machine {OUT_OF_MEMORY}"
+        if any(sign in log for sign in ("failed to allocate", "insufficient memory", "bad_alloc")):
+            return OUT_OF_MEMORY
+        said = next((line for line in log.splitlines() if " E " in line), "").split(" E ")[-1].strip()
+        if self._report.error is not None:
+            return f"did not start: {self._report.error}{f': {said}' if said else ''}"
+        return f"ended with {_exit_status(code)}{f': {said}' if said else ''}"
+
+    def log(self) -> str:
+        """The last lines of llama.cpp's log."""
+        return "\n".join(self._log.decode(errors="replace").splitlines()[-LOG_LINES:])
+
+    def load_progress(self) -> float | None:
+        """How much of the model is in memory, roughly, from 0 to 1; None where the system does not say."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+            expected = self._model_path.stat().st_size * RESIDENT_PER_FILE_BYTE
+        except (OSError, IndexError, ValueError):
+            return None
+        return min(0.99, pages * os.sysconf("SC_PAGE_SIZE") / expected)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """End the process: gently, then not. Nothing of it is left afterwards."""
+        try:
+            self._stdin.close()
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+            await self.ended(within_seconds=grace_seconds)
+        finally:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+        await self._process.wait()
+        await self._log_reader
+        with suppress(BrokenPipeError, ConnectionResetError):
+            await self._stdin.wait_closed()
+
+    async def _keep_log(self) -> None:
+        while chunk := await self._stderr.read(4096):
+            self._log = (self._log + chunk)[-LOG_BYTES:]
+
+
+def _environment() -> dict[str, str]:
+    """The environment without the server's settings: an upstream's key is no business of the engine's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MAVERA_")}
+
+
+def _exit_status(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"exit status {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
