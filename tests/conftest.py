@@ -17,14 +17,16 @@ from typing import Any
 import openai
 import pytest
 import uvicorn
-from mavera.accounts.keyring import Keyring
-from mavera.storage.database import Database
-from mavera.storage.schema import ensure_schema
 
+from mavera.accounts.first_run import first_run
+from mavera.accounts.keyring import Keyring
+from mavera.accounts.repository import first_workspace_id
 from mavera.app import create_app
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.settings import Settings, load_settings
+from mavera.storage.database import Database
+from mavera.storage.schema import ensure_schema
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,13 @@ async def _make_keys(settings: Settings) -> tuple[str, str]:
     database = Database.open(settings)
     try:
         await ensure_schema(database)
-        keyring = Keyring(database)
-        live = await keyring.first_run()
-        if live is None:
-            raise RuntimeError("this data directory was used before")
-        workspace = (await keyring.list())[0].workspace_id
-        test = await keyring.create(workspace, "tests", "test")
-        await keyring.close()
-        return live, test.text
+        await first_run(database)
+        workspace_id = await first_workspace_id(database)
+        if workspace_id is None:
+            raise RuntimeError("the first start made no workspace")
+        async with Keyring(database) as keyring:
+            live = await keyring.create(workspace_id, "tests", "live")
+            test = await keyring.create(workspace_id, "tests", "test")
+        return live.text, test.text
     finally:
         await database.close()

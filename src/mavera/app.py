@@ -29,7 +29,7 @@ from mavera.personas.library import PersonaLibrary
 from mavera.runs.loop import Runner
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from mavera.storage.migrate import migrate
+from mavera.storage.schema import ensure_schema
 
 # The second prefix is for tools that add a fixed `/v1/…` to a host.
 PREFIXES = ("/api/v1", "/v1")
@@ -72,9 +72,9 @@ def create_app(settings: Settings, *, live_model: Model | None = None) -> Starle
 
 async def _open_services(settings: Settings, live: Model, stack: AsyncExitStack) -> Services:
     """Open what the routes need; `stack` closes it, in the opposite order."""
-    await migrate(settings)
-    database = await Database.open(settings)
+    database = Database.open(settings)
     stack.push_async_callback(database.close)
+    await ensure_schema(database)
     keyring = Keyring(database)
     stack.push_async_callback(keyring.close)
     library = PersonaLibrary.load()

@@ -1,6 +1,7 @@
 """Both wire formats through the official client, streamed and not, against a real server."""
 
 import asyncio
+from typing import Any
 
 import openai
 import pytest
@@ -218,8 +219,8 @@ def test_an_answer_can_be_fed_back_as_it_came(serve: Serve) -> None:
     client = served.client()
     first = client.responses.create(model="mavera-1", input="One?")
 
-    history = [{"role": "user", "content": "One?"}, *[item.to_dict() for item in first.output]]
-    second = client.responses.create(model="mavera-1", input=[*history, {"role": "user", "content": "Two?"}])  # type: ignore[arg-type]
+    history: list[Any] = [{"role": "user", "content": "One?"}, *[item.to_dict() for item in first.output]]
+    second = client.responses.create(model="mavera-1", input=[*history, {"role": "user", "content": "Two?"}])
 
     assert second.output_text == SAID
     assert [item.text for item in served.model.turns[-1].items] == ["One?", SAID, "Two?"]

@@ -15,6 +15,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import structlog
 
@@ -69,6 +70,12 @@ class Keyring:
         self._write_last_used_seconds = write_last_used_seconds
         self._used: dict[str, int] = {}
         self._writer: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Write what is still unwritten; the database must be open until then."""

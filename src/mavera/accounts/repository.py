@@ -182,3 +182,9 @@ async def reach_milestone(db: Queries, name: str, *, now: int) -> bool:
         now=now,
     )
     return row is not None
+
+
+async def first_workspace_id(db: Queries) -> str | None:
+    """Return the workspace of the first start, None where there was none yet."""
+    row = await db.fetch_one("SELECT id FROM workspaces ORDER BY created_at, id LIMIT 1")
+    return str(row["id"]) if row else None

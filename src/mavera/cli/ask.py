@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import typer
 from rich.console import Console
@@ -99,8 +99,8 @@ def _persona_id(persona: str | None, *, remote: bool) -> str | None:
 
 
 def _verbosity(text: str) -> Verbosity:
-    if text == "low" or text == "medium" or text == "high":
-        return text
+    if text in get_args(Verbosity):
+        return cast("Verbosity", text)
     raise ConfigurationError(f"--verbosity has to be low, medium or high, not '{text}'.")
 
 

@@ -5,7 +5,6 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import aclosing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -93,14 +92,14 @@ async def _store(settings: Settings) -> list[Finding]:
     if not settings.database_url and not (settings.data_dir / "mavera.db").exists():
         return [Finding("store", True, "not made yet; the first start makes it, with a key")]
     try:
-        async with aclosing(Database.open(settings)) as database:
+        async with Database.open(settings) as database:
             version = await current_version(database)
             if version != known_versions()[-1]:
                 return [
                     Finding("store", True, f"at {version or 'nothing'}; the next start brings it up to date")
                 ]
             workspace_id = await repository.first_workspace_id(database)
-            async with aclosing(Keyring(database)) as keyring:
+            async with Keyring(database) as keyring:
                 keys = await keyring.list(workspace_id) if workspace_id else ()
     except (APIError, ConfigurationError) as error:
         return [Finding("store", False, str(error), "check MAVERA_DATABASE_URL and MAVERA_DATA_DIR")]

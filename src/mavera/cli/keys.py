@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -91,12 +90,12 @@ def _with_keyring(data_dir: Path | None, use: Callable[[Keyring, str], Awaitable
     """Run `use` with the keyring and the workspace of the data directory."""
 
     async def run() -> None:
-        async with aclosing(Database.open(load_settings(data_dir=data_dir))) as database:
+        async with Database.open(load_settings(data_dir=data_dir)) as database:
             await ensure_schema(database)
             workspace_id = await repository.first_workspace_id(database)
             if workspace_id is None:
                 raise ConfigurationError("There is no workspace yet. Start the server once: mavera serve")
-            async with aclosing(Keyring(database)) as keyring:
+            async with Keyring(database) as keyring:
                 await use(keyring, workspace_id)
 
     asyncio.run(run())

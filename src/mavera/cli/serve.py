@@ -10,7 +10,7 @@ import typer
 import uvicorn
 from rich.console import Console
 
-from mavera.accounts.keyring import Keyring
+from mavera.accounts.first_run import first_run
 from mavera.app import create_app
 from mavera.cli.options import DataDir
 from mavera.errors import ConfigurationError
@@ -57,7 +57,7 @@ async def _first_key(settings: Settings) -> str | None:
     database = Database.open(settings)
     try:
         await ensure_schema(database)
-        return await Keyring(database).first_run()
+        return await first_run(database)
     finally:
         await database.close()
 
@@ -96,7 +96,8 @@ def _greet(settings: Settings, url: str, key: str | None) -> None:
     else:
         console.print("\nYour API key was shown at the first start; 'mavera keys create' makes another.")
     console.print("\nTry it:\n")
-    body = f'{{"model": "mavera-1", "persona_id": "{persona.id}", "input": "How do you feel about sustainable fashion?"}}'
+    question = "How do you feel about sustainable fashion?"
+    body = f'{{"model": "mavera-1", "persona_id": "{persona.id}", "input": "{question}"}}'
     console.print(
         f"  curl {url}/api/v1/responses \\\n"
         f"    -H 'Authorization: Bearer {key or 'mvra_live_…'}' \\\n"

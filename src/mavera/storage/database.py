@@ -99,6 +99,12 @@ class Database:
         """The address with its password, for `migrate`; not to be shown."""
         return self._url.render_as_string(hide_password=False)
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def close(self) -> None:
         await self._engine.dispose()
 
