@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import Open
+from opening import Open
 
 from mavera.errors import APIError, ConfigurationError, ServiceUnavailable
 from mavera.settings import Settings
@@ -122,7 +122,7 @@ def test_a_file_that_is_no_database_is_unavailable(settings: Settings) -> None:
 
     async def main() -> None:
         database = Database.open(settings)
-        with pytest.raises(APIError):
+        with pytest.raises(ServiceUnavailable):
             await database.fetch_one("SELECT 1")
         await database.close()
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
-from conftest import Open
+from opening import Open
 
 from mavera.accounts import keyring as keyring_module
 from mavera.accounts.first_run import first_run

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Open
+from opening import Open
 
 from mavera.errors import ConfigurationError
 from mavera.settings import Settings
