@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from opening import Open
 
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.migrate import migrate
+from tests.storage.opening import Open
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import stat
 from pathlib import Path
 
 import pytest
-from opening import Open
 
 from mavera.errors import APIError, ConfigurationError, ServiceUnavailable
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.engine import parse_url
+from tests.storage.opening import Open
 
 INSERT = "INSERT INTO milestones (name, reached_at) VALUES (:name, 1)"
 COUNT = "SELECT COUNT(*) AS n FROM milestones"

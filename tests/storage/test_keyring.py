@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
-from opening import Open
 
 from mavera.accounts import keyring as keyring_module
 from mavera.accounts.first_run import first_run
@@ -17,6 +16,7 @@ from mavera.accounts.keys import new_key
 from mavera.accounts.short_lived import ShortLived
 from mavera.errors import InvalidRequest, NotFound, ServiceUnavailable, Unauthorized
 from mavera.storage.database import Database, Row
+from tests.storage.opening import Open
 
 
 class Clock:

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from opening import Open
 
 from mavera.errors import ConfigurationError
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.migrate import migrate
 from mavera.storage.schema import current_version, ensure_schema, known_versions
+from tests.storage.opening import Open
 
 START = """
 import asyncio, sys
