@@ -129,6 +129,6 @@ def _convert(values: dict[str, Any], *, environ_names: frozenset[str], path: Pat
 
 def _decode_path(kind: type, value: Any) -> Any:
     """Make a Path of a string, which msgspec leaves to its caller."""
-    if kind is Path and isinstance(value, str):
+    if kind is Path and isinstance(value, str | Path):
         return Path(value)
     raise ValueError(f"Expected a path, got `{value}`")

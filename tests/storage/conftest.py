@@ -1,7 +1,7 @@
 """A database of its own for each test, on SQLite, with the tables in place."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -9,8 +9,7 @@ import pytest
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.migrate import migrate
-
-Open = Callable[[], AbstractAsyncContextManager[Database]]
+from tests.storage.opening import Open
 
 
 @pytest.fixture

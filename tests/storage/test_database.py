@@ -10,7 +10,7 @@ from mavera.errors import APIError, ConfigurationError, ServiceUnavailable
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.engine import parse_url
-from tests.storage.conftest import Open
+from tests.storage.opening import Open
 
 INSERT = "INSERT INTO milestones (name, reached_at) VALUES (:name, 1)"
 COUNT = "SELECT COUNT(*) AS n FROM milestones"
@@ -122,7 +122,7 @@ def test_a_file_that_is_no_database_is_unavailable(settings: Settings) -> None:
 
     async def main() -> None:
         database = Database.open(settings)
-        with pytest.raises(APIError):
+        with pytest.raises(ServiceUnavailable):
             await database.fetch_one("SELECT 1")
         await database.close()
 

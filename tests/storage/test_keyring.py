@@ -16,7 +16,7 @@ from mavera.accounts.keys import new_key
 from mavera.accounts.short_lived import ShortLived
 from mavera.errors import InvalidRequest, NotFound, ServiceUnavailable, Unauthorized
 from mavera.storage.database import Database, Row
-from tests.storage.conftest import Open
+from tests.storage.opening import Open
 
 
 class Clock:

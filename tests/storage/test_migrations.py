@@ -12,7 +12,7 @@ from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.migrate import migrate
 from mavera.storage.schema import current_version, ensure_schema, known_versions
-from tests.storage.conftest import Open
+from tests.storage.opening import Open
 
 START = """
 import asyncio, sys

@@ -148,7 +148,7 @@ class Database:
 
 @asynccontextmanager
 async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    with _storage_errors():
+    with _storage_errors(connecting=True):
         connection = await engine.connect()
     try:
         yield connection
@@ -173,14 +173,16 @@ async def _roll_back(connection: AsyncConnection) -> None:
 
 
 @contextmanager
-def _storage_errors() -> Iterator[None]:
+def _storage_errors(*, connecting: bool = False) -> Iterator[None]:
     """Let nothing of the database library's own errors past this file."""
     try:
         yield
     except PoolTimeoutError as error:
         raise _busy() from error
     except SQLAlchemyError as error:
-        raise _from_sqlalchemy(error) from error
+        shown = _from_sqlalchemy(error)
+        # Before there is a connection nothing of ours has run, so the mistake is not in our SQL.
+        raise (_unreachable() if connecting and type(shown) is APIError else shown) from error
     except OSError as error:
         # asyncpg lets the socket's own errors through.
         raise _unreachable() from error
