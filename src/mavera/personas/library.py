@@ -2,7 +2,7 @@
 The personas that ship: read once, looked up by id, found by name, listed in pages.
 
     library/*.toml  →  PersonaLibrary.load()  →  get(id)            the API
-                                                 find("gen z")      the command line
+                                                 find("gen x")      the command line
                                                  page(limit, …)     GET /personas
 
 The order is by category, then by name, and does not change while the server runs, so
@@ -46,7 +46,7 @@ class PersonaLibrary:
 
     def find(self, name_or_id: str) -> Persona:
         """
-        Return the persona a person at a terminal means: `gen z`, `SMB owner`, `market_analyst`.
+        Return the persona a person at a terminal means: `gen x`, `SMB owner`, `market_analyst`.
 
         An id or a whole name wins, then the only name that begins so, then the only
         one that contains it; case, hyphens and underscores do not matter.

@@ -18,7 +18,9 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-Category = Literal["Generational", "Professional", "Lifestyle", "IndustrySpecific", "Expert"]
+Category = Literal[
+    "Generational", "Professional", "Lifestyle", "IndustrySpecific", "Expert", "LifeStage", "Regional"
+]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 
 Stance = Literal["yes", "no", "shrug"]
