@@ -32,7 +32,7 @@ from mavera.personas.library import PersonaLibrary
 from mavera.runs.loop import Runner
 from mavera.settings import Settings, load_settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True, slots=True)

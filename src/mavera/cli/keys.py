@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _DAY_SECONDS = 86_400
 
-app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Create, list and revoke API keys.")
 
 
 @app.command()

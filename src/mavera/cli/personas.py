@@ -12,7 +12,7 @@ from mavera.personas.library import PersonaLibrary
 from mavera.personas.persona import Persona
 from mavera.personas.prompt import persona_items
 
-app = typer.Typer(no_args_is_help=True, help="See who can answer.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="See who can answer.")
 
 
 @app.command("list")
