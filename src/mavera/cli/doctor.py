@@ -28,7 +28,7 @@ from mavera.storage.schema import current_version, known_versions
 
 _MEMORY_MARGIN = 2.5  # the engine keeps the file mapped and a repacked copy of it
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -120,7 +120,7 @@ class PersonaLibrary:
             return f"{shown} fits several personas: {names}. Say which."
         known = {_plain(persona.name): persona.name for persona in self._ordered}
         near = difflib.get_close_matches(_plain(name_or_id), known, n=1)
-        hint = f"Did you mean {known[near[0]]}?" if near else "List them with 'mavera personas'."
+        hint = f"Did you mean {known[near[0]]}?" if near else "List them with 'mavera personas list'."
         return f"No persona is called {shown}. {hint}"
 
 
