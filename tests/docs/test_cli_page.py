@@ -12,8 +12,6 @@ from mavera.cli.main import app as root
 from tests.docs.pages import DOCS, rows, sections, ticked
 
 SECTIONS = sections(DOCS / "cli.md")
-# Typer gives these to every app that stands alone; the page tells of them once, under `mavera`.
-COMPLETION = {"--install-completion", "--show-completion"}
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -45,9 +43,8 @@ def test_the_page_has_a_section_for_every_command_and_for_no_other() -> None:
 @each_command
 def test_the_section_lists_every_option_and_argument(path: str) -> None:
     listed = {word for row in rows(SECTIONS[path]) for word in ticked(row[0])}
-    expected = words(ALL[path])
 
-    assert listed == (expected if path == "mavera" else expected - COMPLETION)
+    assert listed == words(ALL[path])
 
 
 @each_command
