@@ -66,6 +66,11 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         yield lambda model=None, **settings: stack.enter_context(_Running(tmp_path / "data", model, settings))
 
 
+def running_server(data_dir: Path, model: Model | None = None, **settings: Any) -> "_Running":
+    """Return a server to enter with `with`, for fixtures that share one among the tests of a file."""
+    return _Running(data_dir, model, settings)
+
+
 class _Running:
     def __init__(self, data_dir: Path, model: Model | None, overrides: dict[str, Any]) -> None:
         self._given = {"model_backend": "scripted", "log_level": "warning", **overrides}

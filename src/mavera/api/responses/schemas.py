@@ -6,7 +6,14 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from mavera.api.parameters import MAX_TOOLS, FunctionName, JSONSchema, Parameters, check_tools
+from mavera.api.parameters import (
+    MAX_TOOLS,
+    FunctionName,
+    JSONSchema,
+    Parameters,
+    TokenLimit,
+    check_tools,
+)
 from mavera.core.items import (
     FunctionCall,
     FunctionOutput,
@@ -160,9 +167,10 @@ def _parts(content: str | Sequence[Any]) -> tuple[Part, ...]:
     return tuple(part.to_part() for part in content if not isinstance(part, str))
 
 
-class Function(_Object, tag_field="type", tag="function"):
+class Function(_Object):
     """A function of the caller's, flat: name and parameters stand directly on the tool."""
 
+    type: Literal["function"]
     name: FunctionName
     parameters: JSONSchema | None = None
     description: str | None = None
@@ -268,8 +276,8 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
         | Annotated[list[InputItem], Meta(min_length=1)]
     )
     instructions: str | None = None
-    max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
-    max_tool_calls: Annotated[int, Meta(ge=0)] | None = None
+    max_output_tokens: TokenLimit | None = None
+    max_tool_calls: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     text: TextOptions | None = None
     tools: Annotated[list[Function], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedTools | None = None
