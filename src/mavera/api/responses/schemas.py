@@ -329,7 +329,8 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             "parallel_tool_calls": self.parallel_tool_calls is not False,
             "previous_response_id": self.previous_response_id,
             "prompt_cache_key": self.prompt_cache_key,
-            "prompt_cache_retention": self.prompt_cache_retention,
+            "prompt_cache_retention": self.prompt_cache_retention
+            and self.prompt_cache_retention.replace("-", "_"),
             "reasoning": {"effort": self._effort(), "summary": self.reasoning and self.reasoning.summary},
             "safety_identifier": self.safety_identifier,
             "service_tier": "default",
@@ -369,10 +370,11 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
         wanted = self._format()
         if wanted.type != "json_schema":
             return {"type": wanted.type}
+        described = {"description": wanted.description} if wanted.description is not None else {}
         return {
             "type": wanted.type,
             "name": wanted.name,
-            "description": wanted.description,
+            **described,
             "schema": wanted.schema,
             "strict": wanted.strict,
         }
