@@ -142,7 +142,7 @@ class UntilDisconnect:
         self._watch.cancel()
         if not self._gone:
             return False
-        if kind is None:  # the cancellation is on its way still: let it arrive in here
+        if kind is not asyncio.CancelledError:  # it is on its way still: let it arrive in here
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
         assert self._task is not None  # noqa: S101
@@ -164,6 +164,7 @@ class Heartbeat:
 
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
+        await asyncio.wait({self._task})
 
     def postpone(self) -> None:
         self._due = asyncio.get_running_loop().time() + self._seconds
