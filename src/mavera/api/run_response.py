@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, suppress
 from typing import Any, Protocol
 
+import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -28,6 +29,8 @@ from mavera.errors import (
     ServiceUnavailable,
     ValidationFailed,
 )
+
+log = structlog.get_logger()
 
 # How long a stream's first event may wait for the model to take the turn. Until then a
 # refusal still becomes a status; a model slower than this must not keep the client waiting.
@@ -105,10 +108,10 @@ async def _accepted_in_time(run: AsyncIterator[Event]) -> AsyncGenerator[Event, 
             yield RunStarted()
         try:
             event = await first
-        except APIError as error:
+        except Exception as error:
             if not late:
                 raise
-            yield RunFailed(error)
+            yield RunFailed(_told(error))
             return
     finally:
         if not first.done():
@@ -118,6 +121,14 @@ async def _accepted_in_time(run: AsyncIterator[Event]) -> AsyncGenerator[Event, 
         yield event
     async for event in run:
         yield event
+
+
+def _told(error: Exception) -> APIError:
+    """Return what a client is told of `error`, once the status has gone out."""
+    if isinstance(error, APIError):
+        return error
+    log.error("run failed", exc_info=error)
+    return APIError("Something went wrong while answering.")
 
 
 class UntilDisconnect:
