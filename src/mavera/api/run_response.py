@@ -30,6 +30,8 @@ from mavera.errors import (
     ValidationFailed,
 )
 
+log = structlog.get_logger()
+
 # How long a stream's first event may wait for the model to take the turn. Until then a
 # refusal still becomes a status; a model slower than this must not keep the client waiting.
 ACCEPT_SECONDS = 1.0
@@ -124,10 +126,10 @@ async def _accepted_in_time(run: AsyncIterator[Event]) -> AsyncGenerator[Event, 
             yield RunStarted()
         try:
             event = await first
-        except APIError as error:
+        except Exception as error:
             if not late:
                 raise
-            yield RunFailed(error)
+            yield RunFailed(_told(error))
             return
         except Exception as error:
             if not late:
@@ -143,6 +145,14 @@ async def _accepted_in_time(run: AsyncIterator[Event]) -> AsyncGenerator[Event, 
         yield event
     async for event in run:
         yield event
+
+
+def _told(error: Exception) -> APIError:
+    """Return what a client is told of `error`, once the status has gone out."""
+    if isinstance(error, APIError):
+        return error
+    log.error("run failed", exc_info=error)
+    return APIError("Something went wrong while answering.")
 
 
 class UntilDisconnect:
