@@ -14,9 +14,9 @@ What a server says of itself may repeat our key to us; it is cut out of every me
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import msgspec
@@ -99,47 +99,36 @@ class UpstreamModel:
         return ModelStatus("ready", f"An OpenAI-compatible server answers as {self._options.model}.")
 
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        try:
-            async with aclosing(self._stream(turn)) as events:
-                async for event in events:
-                    yield event
-        except APIError as error:
-            error.message = self._without_keys(error.message)
-            error.args = (error.message,)
-            raise
-
-    def _without_keys(self, message: str) -> str:
-        for key in self._keys:
-            message = message.replace(key, "(the key)")
-        return message
-
-    async def _stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         options = self._options
         asked = request_body(turn, model=options.model, merge_system=options.merge_system)
         decoder = ChunkDecoder(turn)
-        async with AsyncExitStack() as stack:
-            response = await self._open(msgspec.json.encode({**options.defaults, **asked}), stack)
-            yield Accepted()
-            whole = bytearray() if response.content_type == "application/json" else None
-            while not decoder.done and (data := await self._read(response)):
-                if whole is None:
-                    for event in decoder.feed(data):
-                        yield event
-                else:
-                    whole += data
-                    _refuse_endless(whole)
-            for event in decoder.feed_body(bytes(whole)) if whole else ():
-                yield event
-            for event in decoder.close():
-                yield event
+        try:
+            response = await self._open(msgspec.json.encode({**options.defaults, **asked}))
+            with _Reader(response, options.idle_timeout_seconds) as reader:
+                yield Accepted()
+                whole = bytearray() if response.content_type == "application/json" else None
+                while not decoder.done and (data := await reader.read()):
+                    if whole is None:
+                        for event in decoder.feed(data):
+                            yield event
+                    else:
+                        whole += data
+                        _refuse_endless(whole)
+                for event in decoder.feed_body(bytes(whole)) if whole else ():
+                    yield event
+                for event in decoder.close():
+                    yield event
+        except APIError as error:
+            self._hide_keys(error)
+            raise
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Return the next bytes of the answer, none at its end."""
-        with upstream_errors():
-            async with asyncio.timeout(self._options.idle_timeout_seconds):
-                return await response.content.readany()
+    def _hide_keys(self, error: APIError) -> None:
+        """Take out of a message what a server repeats of our key."""
+        for key in self._keys:
+            error.message = error.message.replace(key, "(the key)")
+        error.args = (error.message,)
 
-    async def _open(self, body: bytes, stack: AsyncExitStack) -> aiohttp.ClientResponse:
+    async def _open(self, body: bytes) -> aiohttp.ClientResponse:
         """Return an answer whose status is 200, after as many tries as the options allow."""
         for attempt in range(self._options.retries + 1):
             last = attempt == self._options.retries
@@ -150,11 +139,12 @@ class UpstreamModel:
                     raise
                 await asyncio.sleep(_backoff(attempt))
                 continue
-            stack.callback(response.close)
             if response.status == 200:
                 return response
-            error = await _status_error(response, self._options.settings)
-            response.close()
+            try:
+                error = await _status_error(response, self._options.settings)
+            finally:
+                response.close()
             if last or response.status not in _RETRIED_STATUSES:
                 raise error
             await asyncio.sleep(_retry_wait(response, attempt))
@@ -176,19 +166,69 @@ class UpstreamModel:
                 )
 
 
+def _library_error(error: Exception) -> APIError:
+    """Return what an error of the client library's means to our caller."""
+    match error:
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+            return ServiceUnavailable("The model's server could not be reached.", retry_after=5)
+        case TimeoutError():
+            return ServiceUnavailable("The model's server did not answer in time.", retry_after=5)
+        case aiohttp.InvalidURL():
+            return ServiceUnavailable("The model's server has no valid http(s) URL.", retry_after=60)
+        case _:
+            return ServiceUnavailable("The connection to the model's server broke.", retry_after=1)
+
+
 @contextmanager
 def upstream_errors() -> Iterator[None]:
     """Let nothing of the client library's own errors past this file."""
     try:
         yield
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise ServiceUnavailable("The model's server could not be reached.", retry_after=5) from error
-    except TimeoutError as error:
-        raise ServiceUnavailable("The model's server did not answer in time.", retry_after=5) from error
-    except aiohttp.InvalidURL as error:
-        raise ServiceUnavailable("The model's server has no valid http(s) URL.", retry_after=60) from error
-    except aiohttp.ClientError as error:
-        raise ServiceUnavailable("The connection to the model's server broke.", retry_after=1) from error
+    except (TimeoutError, aiohttp.ClientError) as error:
+        raise _library_error(error) from error
+
+
+class _Reader:
+    """
+    Read an answer piece by piece, and give up when nothing has come for `seconds`.
+
+    One timer for the whole stream: to set and cancel one for every piece would cost more
+    than to decode it.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, seconds: float) -> None:
+        self._response = response
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._waiting_since: float | None = None
+        self._gave_up = False
+
+    def __enter__(self) -> Self:
+        self._timer = self._loop.call_later(self._seconds, self._look)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._response.close()
+
+    async def read(self) -> bytes:
+        """Return the next bytes of the answer, none at its end."""
+        self._waiting_since = self._loop.time()
+        try:
+            return await self._response.content.readany()
+        except aiohttp.ClientError as error:
+            raise _library_error(TimeoutError() if self._gave_up else error) from error
+        finally:
+            self._waiting_since = None
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        left = self._seconds - (now - (self._waiting_since or now))
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look)
+            return
+        self._gave_up = True
+        self._response.close()  # wakes the read with an error
 
 
 def _refuse_endless(body: bytearray) -> None:
