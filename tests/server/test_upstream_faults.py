@@ -285,7 +285,11 @@ def lonely(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A server whose upstream is a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-    settings = {"model_backend": "upstream", "upstream_base_url": url, "upstream_model": "stub"}
+    settings: dict[str, Any] = {
+        "model_backend": "upstream",
+        "upstream_base_url": url,
+        "upstream_model": "stub",
+    }
     with running_server(tmp_path_factory.mktemp("data"), **settings) as served:
         yield Stage(served, Upstream())
 
