@@ -131,3 +131,15 @@ async def _make_keys(settings: Settings) -> tuple[str, str]:
         return live.text, test.text
     finally:
         await database.close()
+
+
+def revoke(served: Served) -> None:
+    """Revoke the live key of `served`, as another process does."""
+
+    async def run() -> None:
+        async with Database.open(served.settings) as database, Keyring(database) as keyring:
+            workspace_id = await first_workspace_id(database)
+            assert workspace_id is not None
+            await keyring.revoke(workspace_id, served.key)
+
+    asyncio.run(run())

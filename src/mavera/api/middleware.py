@@ -52,7 +52,7 @@ class RequestLog:
                 "request",
                 method=scope["method"],
                 path=scope["path"],
-                status=status,
+                status=status or 499,  # the client left before there was one, in nginx's words
                 milliseconds=round((time.perf_counter() - started) * 1000, 1),
                 request_id=request_id,
                 **scope["state"].get("log", {}),

@@ -36,6 +36,8 @@ log = structlog.get_logger()
 # refusal still becomes a status; a model slower than this must not keep the client waiting.
 ACCEPT_SECONDS = 1.0
 
+log = structlog.get_logger()
+
 RUN_ERRORS: tuple[type[APIError], ...] = (
     InvalidRequest,
     PersonaNotFound,
@@ -65,13 +67,28 @@ class RunResponse(Response):
         self._heartbeat_seconds = heartbeat_seconds
         self.status_code = 200
         self.background = None
+        self._begun = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._run), UntilDisconnect(receive):
-            if self._stream:
-                await self._send_stream(send)
-            else:
-                await self._send_body(send)
+        async with aclosing(self._run):
+            try:
+                async with UntilDisconnect(receive):
+                    await (self._send_stream(send) if self._stream else self._send_body(send))
+            except asyncio.CancelledError:
+                # The client's leaving is swallowed above: this is the server's end, its grace over.
+                await self._send_goodbye(send)
+
+    async def _send_goodbye(self, send: Send) -> None:
+        """End the answer as a failed one: as an event where a stream has begun, else as a status."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        task.uncancel()
+        error = ServiceUnavailable("The server is shutting down. Ask again.", retry_after=5)
+        if not self._begun:
+            raise error
+        for wire in self._encoder.feed(RunFailed(error)):
+            await send({"type": "http.response.body", "body": sse.frame(wire), "more_body": True})
+        await send({"type": "http.response.body", "body": sse.DONE})
 
     async def _send_body(self, send: Send) -> None:
         async for event in self._run:
@@ -89,6 +106,7 @@ class RunResponse(Response):
         event: Event | None = await anext(events)  # raises while a status can still say so
         headers = [(name.encode(), value.encode()) for name, value in sse.HEADERS.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._begun = True
         async with aclosing(events), Heartbeat(send, self._heartbeat_seconds) as heartbeat:
             while event is not None:
                 for wire in self._encoder.feed(event):
@@ -112,6 +130,12 @@ async def _accepted_in_time(run: AsyncIterator[Event]) -> AsyncGenerator[Event, 
             if not late:
                 raise
             yield RunFailed(_told(error))
+            return
+        except Exception as error:
+            if not late:
+                raise
+            log.exception("run failed", error=type(error).__name__)
+            yield RunFailed(APIError("Something went wrong while answering."))
             return
     finally:
         if not first.done():

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from mavera.accounts import repository
 from mavera.accounts.keyring import Keyring
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _DAY_SECONDS = 86_400
 
-app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Create, list and revoke API keys.")
 
 
 @app.command()
@@ -59,7 +59,9 @@ def list_keys(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
         if as_json:
             print_json([_public(key) for key in keys])
             return
-        table = Table("id", "name", "key", "created", "last used", "state")
+        table = Table(
+            Column("id", no_wrap=True, min_width=25), "name", "key", "created", "last used", "state"
+        )
         for key in keys:
             shown = f"mvra_{key.mode}_…{key.last_four}"
             table.add_row(key.id, key.name, shown, when(key.created_at), when(key.last_used_at), _state(key))

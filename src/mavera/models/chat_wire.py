@@ -125,10 +125,9 @@ def _response_format(turn: Turn) -> dict[str, Any] | None:
         return None
     if wanted.type == "json_object":
         return {"type": "json_object"}
-    return {
-        "type": "json_schema",
-        "json_schema": {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict},
-    }
+    described = {"description": wanted.description} if wanted.description is not None else {}
+    schema = {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict, **described}
+    return {"type": "json_schema", "json_schema": schema}
 
 
 def _tools(turn: Turn) -> dict[str, Any]:
