@@ -7,6 +7,7 @@ the model may be: the rest is what users run.
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -34,12 +35,14 @@ from mavera.storage.schema import ensure_schema
 hypothesis_settings.register_profile("mavera", deadline=None)
 hypothesis_settings.load_profile("mavera")
 
-# structlog's own default draws a traceback with every local in it: seconds, for each logged error.
+# structlog's own default draws a traceback with every local in it, seconds for each logged error,
+# and writes to what pytest has put in place of sys.stdout, which ends with a test; a server may not.
 structlog.configure(
+    logger_factory=structlog.WriteLoggerFactory(file=sys.__stderr__),
     processors=[
         structlog.processors.add_log_level,
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
-    ]
+    ],
 )
 
 
