@@ -1,6 +1,7 @@
 """Artifact tags are well formed whatever the model writes and however its text is cut."""
 
 import html
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -56,6 +57,7 @@ PIECES = st.sampled_from(
             "\r\n",
         ),
         *("```python\n", "```\n", "```markdown\n", "ſ", "é"),
+        *("\n```xml\n<svg>\n```\n", '\n<artifact type="code">\n```python\nx\n```\n</artifact>\n'),
     ]
 )
 TEXTS = st.lists(PIECES, max_size=24).map("".join)
@@ -69,7 +71,7 @@ def written(pieces: Iterable[str]) -> tuple[str, list[Artifact]]:
 
 def cut(text: str, places: list[int]) -> list[str]:
     at = sorted({0, len(text), *(place % (len(text) + 1) for place in places)})
-    return [text[start:end] for start, end in zip(at, at[1:], strict=False)]
+    return [text[start:end] for start, end in itertools.pairwise(at)]
 
 
 @settings(max_examples=600)
@@ -88,7 +90,7 @@ def test_the_same_text_comes_out_the_same_however_it_is_cut(text: str, places: l
 def test_tags_are_balanced_and_never_nested(text: str) -> None:
     said, artifacts = written([text])
 
-    assert [closing for closing in TAG.findall(said)] == ["", "/"] * len(artifacts)
+    assert TAG.findall(said) == ["", "/"] * len(artifacts)
     assert len(WHOLE.findall(said)) == len(artifacts)
 
 
@@ -164,11 +166,9 @@ def test_content_cannot_break_out() -> None:
 
 
 def test_a_tag_of_the_models_own_is_put_right() -> None:
-    said, artifacts = written(
-        [
-            'Here:\n<ARTIFACT title=\'A & B\' type="text/html" onclick="x">\n```html\n<p>\n```\n</artifact>\nDone.'
-        ]
-    )
+    tag = '<ARTIFACT title=\'A & B\' type="text/html" onclick="x">'
+
+    said, artifacts = written([f"Here:\n{tag}\n```html\n<p>\n```\n</artifact>\nDone."])
 
     assert said == (
         'Here:\n<artifact identifier="a-b" type="html" title="A &amp; B" language="html">\n'
