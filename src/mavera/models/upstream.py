@@ -10,6 +10,7 @@ stream makes every server stop its work.
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,13 +21,21 @@ import msgspec
 
 from mavera.core.events import Accepted, ModelEvent
 from mavera.core.turn import Turn
-from mavera.errors import APIError, InvalidRequest, ServiceUnavailable
+from mavera.errors import APIError, ConversationTooLong, InvalidRequest, ServiceUnavailable
 from mavera.models.chat_wire import ChunkDecoder, request_body
 from mavera.models.model import ModelStatus
 
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _MAX_RETRY_WAIT_SECONDS = 5.0
 _MAX_BODY_BYTES = 64 * 1024 * 1024
+
+# How servers say that a prompt is longer than the context: OpenAI and vLLM, llama.cpp, SGLang, others.
+_TOO_LONG = re.compile(
+    rb"context_length_exceeded|exceed_context_size|maximum context length|available context size"
+    rb"|longer than the model's context|context (?:length|size|window)|prompt is too long"
+    rb"|input token count .{0,40}exceeds",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +63,12 @@ class UpstreamOptions:
     `keep_alive=False` opens a connection per request, for servers that close theirs
     after each stream. `defaults` are what a request body says where the turn says nothing.
     `settings` names what an operator has to check where the server refuses us.
+    `reasoning_effort`: whether the server's model thinks, and is told how hard.
     """
 
     model: str
     merge_system: bool = False
+    reasoning_effort: bool = False
     keep_alive: bool = True
     connect_timeout_seconds: float = 5.0
     first_byte_timeout_seconds: float = 120.0
@@ -92,9 +103,18 @@ class UpstreamModel:
     def status(self) -> ModelStatus:
         return ModelStatus("ready", f"An OpenAI-compatible server answers as {self._options.model}.")
 
+    @property
+    def reasons(self) -> bool:
+        return self._options.reasoning_effort
+
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         options = self._options
-        asked = request_body(turn, model=options.model, merge_system=options.merge_system)
+        asked = request_body(
+            turn,
+            model=options.model,
+            merge_system=options.merge_system,
+            reasoning_effort=options.reasoning_effort,
+        )
         decoder = ChunkDecoder(turn)
         async with AsyncExitStack() as stack:
             response = await self._open(msgspec.json.encode({**options.defaults, **asked}), stack)
@@ -177,10 +197,12 @@ def _refuse_endless(body: bytearray) -> None:
 async def _status_error(response: aiohttp.ClientResponse, settings: UpstreamSettings) -> APIError:
     """Return what a status other than 200 means to our caller."""
     with upstream_errors():
-        message = _message_of(await response.content.read(64 * 1024))
+        body = await response.content.read(64 * 1024)
+    message = _message_of(body)
     match response.status:
         case 400 | 413 | 422:
-            return InvalidRequest(f"The model refused the request: {message}")
+            kind = ConversationTooLong if _TOO_LONG.search(body) else InvalidRequest
+            return kind(f"The model refused the request: {message}")
         case 401 | 403:
             return ServiceUnavailable(
                 f"The model's server refused the credentials; the operator has to check {settings.api_key}.",
