@@ -132,7 +132,7 @@ def _exchanges(items: Sequence[Item]) -> Iterator[list[int]]:
     """Yield the items of each exchange; system messages belong to none."""
     exchange: list[int] = []
     open_calls: set[str] = set()
-    answered_later = {item.call_id: at for at, item in enumerate(items) if isinstance(item, FunctionOutput)}
+    answered = _answered(items)
     for at, item in enumerate(items):
         match item:
             case Message(role="system"):
@@ -140,9 +140,9 @@ def _exchanges(items: Sequence[Item]) -> Iterator[list[int]]:
             case Message(role="user") if exchange and not open_calls:
                 yield exchange
                 exchange = []
-            case FunctionCall(call_id) if answered_later.get(call_id, -1) > at:
+            case FunctionCall(call_id) if answered.get(call_id, -1) > at:
                 open_calls.add(call_id)
-            case FunctionOutput(call_id) if answered_later[call_id] == at:
+            case FunctionOutput(call_id) if answered[call_id] == at:
                 open_calls.discard(call_id)
         exchange.append(at)
     if exchange:
@@ -151,21 +151,26 @@ def _exchanges(items: Sequence[Item]) -> Iterator[list[int]]:
 
 def _rounds(items: Sequence[Item], among: Sequence[int]) -> Iterator[Group]:
     """Yield, for the calls made side by side, those calls and all their outputs."""
-    calls: set[str] = set()
-    group: set[int] = set()
-    answered = False
+    answered = _answered(items)
+    open_calls: set[str] = set()
+    group: list[int] = []
     for at in among:
         match items[at]:
             case FunctionCall(call_id):
-                if answered and not calls:
+                if group and not open_calls and isinstance(items[group[-1]], FunctionOutput):
                     yield frozenset(group)
-                    group = set()
-                answered = False
-                calls.add(call_id)
-                group.add(at)
+                    group = []
+                if answered.get(call_id, -1) > at:
+                    open_calls.add(call_id)
+                group.append(at)
             case FunctionOutput(call_id):
-                calls.discard(call_id)
-                group.add(at)
-                answered = True
+                if answered[call_id] == at:
+                    open_calls.discard(call_id)
+                group.append(at)
     if group:
         yield frozenset(group)
+
+
+def _answered(items: Sequence[Item]) -> dict[str, int]:
+    """Where the last output of each call is; a caller may send more than one."""
+    return {item.call_id: at for at, item in enumerate(items) if isinstance(item, FunctionOutput)}
