@@ -30,7 +30,7 @@ from mavera.core.events import (
     ToolCallStarted,
 )
 from mavera.core.turn import Turn
-from mavera.errors import APIError, InvalidRequest
+from mavera.errors import APIError, InvalidRequest, ServiceUnavailable
 from mavera.models.model import Model
 from mavera.personas.library import PersonaLibrary
 from mavera.personas.persona import Persona
@@ -55,19 +55,22 @@ class Runner:
         self._require_persona = require_persona
 
     def run(self, turn: Turn, mode: Mode) -> AsyncGenerator[Event, None]:
-        """Yield the events of `turn`. Raises APIError before the first one only."""
+        """Yield the events of `turn`. Raises before the first one only."""
         events = self._run(turn, self._models[mode])
         return with_artifacts(events) if makes_artifacts(turn) else events
 
     async def _run(self, turn: Turn, model: Model) -> AsyncGenerator[Event, None]:
         composed = partial(compose, persona=self._persona(turn), limited=not reasons(model))
         answer = partial(stream_planned, model) if plans(turn, model) else model.stream
-        started = False
+        started = finished = False
         try:
             async with aclosing(stream_fitting(turn, composed, model, answer)) as events:
                 async for event in events:
                     started = True
+                    finished = isinstance(event, Finished)
                     yield _to_run_event(event)
+            if not finished:
+                raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
         except APIError as error:
             if not started:
                 raise
