@@ -3,6 +3,7 @@ Every error a client can see.
 
     APIError                       500  internal_error            server_error
     ├── InvalidRequest             400  invalid_request           invalid_request_error
+    │   └── ConversationTooLong    400  invalid_request           invalid_request_error
     ├── Unauthorized               401  unauthorized              authentication_error
     ├── CreditsExhausted           402  credits_exhausted         insufficient_credits
     ├── Forbidden                  403  forbidden                 permission_error
@@ -46,6 +47,10 @@ class InvalidRequest(APIError):
     status = 400
     type = "invalid_request_error"
     code = "invalid_request"
+
+
+class ConversationTooLong(InvalidRequest):
+    """The prompt does not fit into the model's context."""
 
 
 class Unauthorized(APIError):

@@ -52,8 +52,16 @@ NESTED: dict[str, dict[str, type[msgspec.Struct]]] = {
     "/chat/completions": {"stream_options": StreamOptions},
 }
 
-# What the model never hears of: the form of the answer, or a choice of one.
-AT_THE_DOOR = {"model", "stream", "stream_options", "stream_options.include_usage", "n", "modalities"}
+# What the model never hears of: the form of the answer, a choice of one, how a long input is cut.
+AT_THE_DOOR = {
+    "model",
+    "stream",
+    "stream_options",
+    "stream_options.include_usage",
+    "n",
+    "modalities",
+    "truncation",
+}
 
 # For each parameter a value other than the one it has when it is left out.
 SAMPLES: dict[str, Any] = {
@@ -186,7 +194,7 @@ def asked(endpoint: str, extra: dict[str, Any]) -> dict[str, Any]:
     """Return what a model's server would be asked."""
     turn = decoded(endpoint, extra).to_turn()
     persona = LIBRARY.get(turn.persona_id) if turn.persona_id else None
-    return request_body(compose(turn, persona), model="m")
+    return request_body(compose(turn, persona), model="m", reasoning_effort=True)
 
 
 def echo(endpoint: str, extra: dict[str, Any]) -> dict[str, Any]:

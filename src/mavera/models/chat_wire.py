@@ -47,12 +47,14 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 _BROKEN_OFF = frozenset({"error", "abort", "aborted", "cancelled", "canceled"})
 
 
-def request_body(turn: Turn, *, model: str, merge_system: bool = False) -> dict[str, Any]:
+def request_body(
+    turn: Turn, *, model: str, merge_system: bool = False, reasoning_effort: bool = False
+) -> dict[str, Any]:
     """
     Return the request for `turn`, always streamed, with only what was asked for in it.
 
     `merge_system` joins all system messages into one at the front, for servers whose
-    chat template knows only that place.
+    chat template knows only that place; `reasoning_effort` is for servers that know it.
     """
     messages = list(_messages(turn.items))
     body: dict[str, Any] = {
@@ -72,6 +74,7 @@ def request_body(turn: Turn, *, model: str, merge_system: bool = False) -> dict[
         "logit_bias": sampling.logit_bias,
         "max_tokens": turn.max_output_tokens,
         "response_format": _response_format(turn),
+        "reasoning_effort": turn.reasoning_effort if reasoning_effort else None,
     }
     body.update({name: value for name, value in optional.items() if value is not None})
     if turn.top_logprobs is not None:

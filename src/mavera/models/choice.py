@@ -39,6 +39,7 @@ def _upstream(settings: Settings) -> UpstreamModel:
         UpstreamOptions(
             model=settings.upstream_model,
             merge_system=settings.upstream_system_messages == "merged",
+            reasoning_effort=settings.upstream_reasoning_effort,
             connect_timeout_seconds=settings.upstream_connect_timeout_seconds,
             first_byte_timeout_seconds=settings.upstream_first_byte_timeout_seconds,
             idle_timeout_seconds=settings.upstream_idle_timeout_seconds,

@@ -13,6 +13,7 @@ What a server says of itself may repeat our key to us; it is cut out of every me
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ import msgspec
 
 from mavera.core.events import Accepted, ModelEvent
 from mavera.core.turn import Turn
-from mavera.errors import APIError, InvalidRequest, ServiceUnavailable
+from mavera.errors import APIError, ConversationTooLong, InvalidRequest, ServiceUnavailable
 from mavera.models.chat_wire import ChunkDecoder, request_body
 from mavera.models.model import ModelStatus
 
@@ -32,6 +33,13 @@ _MAX_RETRY_WAIT_SECONDS = 5.0
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_BODY_SECONDS = 5.0
+
+# How servers say that a prompt is longer than the context: OpenAI and vLLM, llama.cpp, SGLang, others.
+_TOO_LONG = re.compile(
+    r"maximum context length|longer than the model's context|context (?:length|size|window)"
+    r"|prompt is too long|input token count .{0,40}exceeds",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +67,12 @@ class UpstreamOptions:
     `keep_alive=False` opens a connection per request, for servers that close theirs
     after each stream. `defaults` are what a request body says where the turn says nothing.
     `settings` names what an operator has to check where the server refuses us.
+    `reasoning_effort`: whether the server's model thinks, and is told how hard.
     """
 
     model: str
     merge_system: bool = False
+    reasoning_effort: bool = False
     keep_alive: bool = True
     connect_timeout_seconds: float = 5.0
     first_byte_timeout_seconds: float = 120.0
@@ -98,9 +108,18 @@ class UpstreamModel:
     def status(self) -> ModelStatus:
         return ModelStatus("ready", f"An OpenAI-compatible server answers as {self._options.model}.")
 
+    @property
+    def reasons(self) -> bool:
+        return self._options.reasoning_effort
+
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         options = self._options
-        asked = request_body(turn, model=options.model, merge_system=options.merge_system)
+        asked = request_body(
+            turn,
+            model=options.model,
+            merge_system=options.merge_system,
+            reasoning_effort=options.reasoning_effort,
+        )
         decoder = ChunkDecoder(turn)
         try:
             response = await self._open(msgspec.json.encode({**options.defaults, **asked}))
@@ -240,7 +259,9 @@ async def _status_error(response: aiohttp.ClientResponse, settings: UpstreamSett
     """Return what a status other than 200 means to our caller."""
     match response.status:
         case 400 | 413 | 422:
-            return InvalidRequest(f"The model refused the request: {await _reason(response)}")
+            reason = await _reason(response)
+            kind = ConversationTooLong if _TOO_LONG.search(reason) else InvalidRequest
+            return kind(f"The model refused the request: {reason}")
         case 401 | 403:
             return ServiceUnavailable(
                 f"The model's server refused the credentials; the operator has to check {settings.api_key}.",

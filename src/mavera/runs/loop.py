@@ -1,6 +1,8 @@
 """
 Run one turn: resolve the persona, compose the prompt, ask the model, yield events.
 
+    compose → fit into the context → plan, where wished → answer → artifacts, where wished
+
     RunStarted → deltas* → RunCompleted | RunFailed
 
 Before `RunStarted` a failure is raised, so the caller can still answer with a status;
@@ -9,6 +11,7 @@ after it a failure is the last event. Closing the iterator stops the model's wor
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Literal, assert_never
 
 import structlog
@@ -31,7 +34,10 @@ from mavera.errors import APIError, InvalidRequest, ServiceUnavailable
 from mavera.models.model import Model
 from mavera.personas.library import PersonaLibrary
 from mavera.personas.persona import Persona
-from mavera.runs.prompt import compose
+from mavera.runs.artifacts import with_artifacts
+from mavera.runs.prompt import compose, makes_artifacts
+from mavera.runs.reasoning import plans, reasons, stream_planned
+from mavera.runs.truncation import stream_fitting
 
 log = structlog.get_logger()
 
@@ -48,12 +54,17 @@ class Runner:
         self._models = models
         self._require_persona = require_persona
 
-    async def run(self, turn: Turn, mode: Mode) -> AsyncGenerator[Event, None]:
+    def run(self, turn: Turn, mode: Mode) -> AsyncGenerator[Event, None]:
         """Yield the events of `turn`. Raises before the first one only."""
-        composed = compose(turn, self._persona(turn))
+        events = self._run(turn, self._models[mode])
+        return with_artifacts(events) if makes_artifacts(turn) else events
+
+    async def _run(self, turn: Turn, model: Model) -> AsyncGenerator[Event, None]:
+        composed = partial(compose, persona=self._persona(turn), limited=not reasons(model))
+        answer = partial(stream_planned, model) if plans(turn, model) else model.stream
         started = finished = False
         try:
-            async with aclosing(self._models[mode].stream(composed)) as events:
+            async with aclosing(stream_fitting(turn, composed, model, answer)) as events:
                 async for event in events:
                     started = True
                     finished = isinstance(event, Finished)

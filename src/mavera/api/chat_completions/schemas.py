@@ -256,6 +256,7 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
             verbosity=self.verbosity or "medium",
             analysis_mode=self.analysis_mode or False,
             canvas_mode=self.canvas_mode or False,
+            items_param="messages",
         )
         check_tools(turn, name_at="function.name")
         return turn

@@ -314,6 +314,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             verbosity=self._verbosity(),
             analysis_mode=self.analysis_mode or False,
             canvas_mode=self.canvas_mode or False,
+            truncation=self.truncation or "disabled",
         )
         check_tools(turn)
         return turn

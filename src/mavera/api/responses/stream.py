@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import count
 from typing import Any, Literal, assert_never
 
+from mavera.api.artifacts import artifacts_member
 from mavera.core.events import (
     Event,
     FinishReason,
@@ -83,7 +84,8 @@ class ResponseEncoder:
                 item = self._output[position]
                 item["arguments"] += arguments
                 yield _arguments("delta", item["id"], position, delta=arguments)
-            case RunCompleted(reason, usage):
+            case RunCompleted(reason, usage, artifacts):
+                self._head = {**self._head, **artifacts_member(artifacts)}
                 yield from self._complete(reason, usage)
             case RunFailed(error):
                 yield from self._fail(error)

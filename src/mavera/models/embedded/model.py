@@ -7,6 +7,7 @@ from mavera.core.events import ModelEvent
 from mavera.core.items import FunctionOutput, Image, Message
 from mavera.core.turn import Turn
 from mavera.errors import ValidationFailed
+from mavera.models.embedded.counting import count_tokens
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.models.model import ModelStatus
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions
@@ -55,17 +56,27 @@ class EmbeddedModel:
         return self.engine.status()
 
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        if _has_images(turn):
-            raise ValidationFailed(
-                "The embedded model cannot see images; send text, or configure another model."
-            )
+        _refuse_images(turn)
         async with aclosing(self._upstream.stream(turn)) as events:
             async for event in events:
                 yield event
 
+    @property
+    def context_tokens(self) -> int:
+        return self.engine.context_tokens
+
+    async def count_tokens(self, turn: Turn) -> int:
+        _refuse_images(turn)
+        return await count_tokens(self.engine, turn)
+
     async def _endpoint(self) -> Endpoint:
         base_url, api_key = await self.engine.endpoint()
         return Endpoint(f"{base_url}/v1", api_key)
+
+
+def _refuse_images(turn: Turn) -> None:
+    if _has_images(turn):
+        raise ValidationFailed("The embedded model cannot see images; send text, or configure another model.")
 
 
 def _has_images(turn: Turn) -> bool:
