@@ -53,6 +53,7 @@ class UpstreamOptions:
 
     `keep_alive=False` opens a connection per request, for servers that close theirs
     after each stream. `defaults` are what a request body says where the turn says nothing.
+    `sees_images` is for models that take `image_url` parts.
     `settings` names what an operator has to check where the server refuses us.
     """
 
@@ -64,6 +65,7 @@ class UpstreamOptions:
     idle_timeout_seconds: float = 60.0
     retries: int = 2
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    sees_images: bool = False
     settings: UpstreamSettings = UpstreamSettings()
 
 
@@ -74,6 +76,10 @@ class UpstreamModel:
         self._endpoint = endpoint
         self._options = options
         self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def sees_images(self) -> bool:
+        return self._options.sees_images
 
     async def start(self) -> None:
         if self._session is None:

@@ -1,7 +1,7 @@
 """
-Run one turn: resolve the persona, compose the prompt, ask the model, yield events.
+Run one turn: resolve the persona and the images, compose the prompt, ask the model, yield events.
 
-    RunStarted → deltas* → RunCompleted | RunFailed
+    RunPrepared → RunStarted → deltas* → RunCompleted | RunFailed
 
 Before `RunStarted` a failure is raised, so the caller can still answer with a status;
 after it a failure is the last event. Closing the iterator stops the model's work.
@@ -21,6 +21,7 @@ from mavera.core.events import (
     RefusalDelta,
     RunCompleted,
     RunFailed,
+    RunPrepared,
     RunStarted,
     TextDelta,
     ToolCallDelta,
@@ -31,6 +32,7 @@ from mavera.errors import APIError, InvalidRequest
 from mavera.models.model import Model
 from mavera.personas.library import PersonaLibrary
 from mavera.personas.persona import Persona
+from mavera.runs.images import ImageStep, images_of
 from mavera.runs.prompt import compose
 
 log = structlog.get_logger()
@@ -39,21 +41,36 @@ Mode = Literal["live", "test"]
 
 
 class Runner:
-    """`models` says which model answers which kind of key."""
+    """
+    `models` says which model answers which kind of key, `vision` which one live turns with images.
+
+    `images` is None where no turn can have any.
+    """
 
     def __init__(
-        self, personas: PersonaLibrary, models: Mapping[Mode, Model], *, require_persona: bool = False
+        self,
+        personas: PersonaLibrary,
+        models: Mapping[Mode, Model],
+        *,
+        images: ImageStep | None = None,
+        vision: Model | None = None,
+        require_persona: bool = False,
     ) -> None:
         self._personas = personas
         self._models = models
+        self._images = images
+        self._vision = vision
         self._require_persona = require_persona
 
     async def run(self, turn: Turn, mode: Mode) -> AsyncGenerator[Event, None]:
-        """Yield the events of `turn`. Raises APIError before the first one only."""
-        composed = compose(turn, self._persona(turn))
+        """Yield the events of `turn`. Raises APIError before `RunStarted` only."""
+        persona, model = self._persona(turn), self._model(turn, mode)
+        if self._images is not None:
+            turn = await self._images.resolve(turn, seen=model.sees_images)
+        yield RunPrepared()
         started = False
         try:
-            async with aclosing(self._models[mode].stream(composed)) as events:
+            async with aclosing(model.stream(compose(turn, persona))) as events:
                 async for event in events:
                     started = True
                     yield _to_run_event(event)
@@ -66,6 +83,11 @@ class Runner:
                 raise
             log.exception("run failed", error=type(error).__name__)
             yield RunFailed(APIError("Something went wrong while answering."))
+
+    def _model(self, turn: Turn, mode: Mode) -> Model:
+        if mode == "live" and self._vision is not None and images_of(turn):
+            return self._vision
+        return self._models[mode]
 
     def _persona(self, turn: Turn) -> Persona | None:
         if turn.persona_id is not None:
