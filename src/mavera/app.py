@@ -6,6 +6,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -22,14 +23,18 @@ from mavera.api.operation import Operation
 from mavera.api.responses import routes as responses
 from mavera.api.services import Services
 from mavera.errors import APIError
-from mavera.models.choice import choose_model
+from mavera.models.choice import choose_model, choose_vision_model
+from mavera.models.embedded.cores import usable_cores
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.library import PersonaLibrary
+from mavera.runs.images import ImageLimits, ImageStep
 from mavera.runs.loop import Runner
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
+from mavera.tools.fetch import FetchPolicy, GuardedFetch
+from mavera.tools.image_reader import ImageReader, is_installed
 
 # The second prefix is for tools that add a fixed `/v1/…` to a host.
 PREFIXES = ("/api/v1", "/v1")
@@ -51,11 +56,13 @@ def create_app(settings: Settings, *, live_model: Model | None = None) -> Starle
     Raises ConfigurationError where settings contradict each other.
     """
     live = live_model or choose_model(settings)
+    vision = choose_vision_model(settings)
+    fetch = GuardedFetch(FetchPolicy.of(settings))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.services = await _open_services(settings, live, stack)
+            app.state.services = await _open_services(settings, _Chosen(live, vision, fetch), stack)
             yield
 
     return Starlette(
@@ -70,7 +77,16 @@ def create_app(settings: Settings, *, live_model: Model | None = None) -> Starle
     )
 
 
-async def _open_services(settings: Settings, live: Model, stack: AsyncExitStack) -> Services:
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """What the settings come down to, checked before anything is opened."""
+
+    live: Model
+    vision: Model | None
+    fetch: GuardedFetch
+
+
+async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitStack) -> Services:
     """Open what the routes need; `stack` closes it, in the opposite order."""
     database = Database.open(settings)
     stack.push_async_callback(database.close)
@@ -78,12 +94,29 @@ async def _open_services(settings: Settings, live: Model, stack: AsyncExitStack)
     keyring = Keyring(database)
     stack.push_async_callback(keyring.close)
     library = PersonaLibrary.load()
-    available: dict[Any, Model] = {"live": live, "test": ScriptedModel()}
-    for model in available.values():
+    available: dict[Any, Model] = {"live": chosen.live, "test": ScriptedModel()}
+    for model in (*available.values(), *([chosen.vision] if chosen.vision else [])):
         await model.start()
         stack.push_async_callback(model.close)
-    runner = Runner(library, available, require_persona=settings.require_persona)
+    reader = _image_reader(settings)
+    if reader is not None:
+        stack.push_async_callback(reader.close)
+    runner = Runner(
+        library,
+        available,
+        images=ImageStep(chosen.fetch, reader, ImageLimits.of(settings)),
+        vision=chosen.vision,
+        require_persona=settings.require_persona,
+    )
     return Services(settings, database, keyring, library, available, runner)
+
+
+def _image_reader(settings: Settings) -> ImageReader | None:
+    """Return what reads images for a model that cannot see; its process starts with the first one."""
+    wanted = settings.image_reading
+    if wanted == "never" or (wanted == "auto" and settings.backend == "upstream") or not is_installed():
+        return None
+    return ImageReader(threads=usable_cores(), max_pixels=settings.image_max_pixels)
 
 
 def _routes(operations: tuple[Operation, ...]) -> list[Route]:

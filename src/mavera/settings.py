@@ -59,6 +59,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upstream_first_byte_timeout_seconds: Seconds = 120.0
     upstream_idle_timeout_seconds: Seconds = 60.0
     upstream_retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    upstream_vision: bool = False
+
+    vision_base_url: str = ""
+    vision_api_key: str = ""
+    vision_model: str = ""
+
+    image_max_bytes: Annotated[int, Meta(ge=1024)] = 20 * 1024 * 1024
+    image_max_pixels: Annotated[int, Meta(ge=1)] = 50_000_000
+    image_max_count: Annotated[int, Meta(ge=1)] = 10
+    image_reading: Literal["auto", "always", "never"] = "auto"
+
+    fetch_enabled: bool = True
+    fetch_allow: str = ""
+    fetch_ports: str = "80,443"
+    fetch_connect_timeout_seconds: Seconds = 5.0
+    fetch_total_timeout_seconds: Seconds = 20.0
 
     @property
     def backend(self) -> Literal["embedded", "upstream", "scripted"]:

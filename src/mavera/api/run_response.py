@@ -117,7 +117,8 @@ class RunResponse(Response):
 
 
 async def _accepted_in_time(run: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
-    """Yield the run's events, the first after `ACCEPT_SECONDS` at the latest."""
+    """Yield the run's events, the first after `ACCEPT_SECONDS` at the latest, once it is prepared."""
+    await anext(run)  # RunPrepared: an image that is refused is a status, however long it took to come
     first = asyncio.ensure_future(anext(run))
     try:
         await asyncio.wait({first}, timeout=ACCEPT_SECONDS)

@@ -2,10 +2,14 @@
 What happens during a run, in neither wire format.
 
 A model yields                          a run yields
+                                            RunPrepared
     Accepted                                RunStarted
     (TextDelta | RefusalDelta               (the same deltas)*
      | ToolCallStarted | ToolCallDelta)*
     Finished                                RunCompleted | RunFailed
+
+`RunPrepared` says that all a turn needs is at hand (its images are fetched), so that only
+the model can make it wait now; it says nothing to a client.
 
 Before `Accepted` a model raises an APIError; after it too, and the run turns that
 into `RunFailed`, because by then the status has gone out.
@@ -69,6 +73,11 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class RunPrepared:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted:
     pass
 
@@ -89,4 +98,4 @@ class RunFailed:
 
 Delta = TextDelta | RefusalDelta | ToolCallStarted | ToolCallDelta
 ModelEvent = Accepted | Delta | Finished
-Event = RunStarted | Delta | RunCompleted | RunFailed
+Event = RunPrepared | RunStarted | Delta | RunCompleted | RunFailed

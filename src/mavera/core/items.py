@@ -24,10 +24,15 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """`url` is http(s) or a data URL; `detail` is how closely the model is to look."""
+    """
+    `url` is http(s) or a data URL; `detail` is how closely the model is to look.
+
+    `param` is where the request holds it, as in `messages[0].content[1].image_url`.
+    """
 
     url: str
     detail: Literal["auto", "low", "high", "original"] = "auto"
+    param: str | None = None
 
 
 Part = Text | Refusal | Image

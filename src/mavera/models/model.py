@@ -25,6 +25,11 @@ class ModelStatus:
 class Model(Protocol):
     """A language model."""
 
+    @property
+    def sees_images(self) -> bool:
+        """Whether it takes images as they are; else a turn's images reach it as text or not at all."""
+        ...
+
     def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         """
         Yield `Accepted`, deltas and `Finished` for a composed turn.

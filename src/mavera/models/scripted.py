@@ -21,6 +21,7 @@ class ScriptedModel:
     Says `deltas`, or where there are none repeats the last question in a fixed sentence.
 
     `delay_seconds` is waited before each delta.
+    It says it sees images, unless told otherwise: an integrator's tests need no other model for them.
     After `fail_after` deltas it raises `failure`; -1 is before it takes the turn.
     """
 
@@ -31,7 +32,9 @@ class ScriptedModel:
         delay_seconds: float = 0.0,
         fail_after: int | None = None,
         failure: Exception | None = None,
+        sees_images: bool = True,
     ) -> None:
+        self.sees_images = sees_images
         self._deltas = deltas
         self._delay_seconds = delay_seconds
         self._fail_after = fail_after

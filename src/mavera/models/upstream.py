@@ -66,6 +66,7 @@ class UpstreamOptions:
 
     `keep_alive=False` opens a connection per request, for servers that close theirs
     after each stream. `defaults` are what a request body says where the turn says nothing.
+    `sees_images` is for models that take `image_url` parts.
     `settings` names what an operator has to check where the server refuses us.
     `reasoning_effort`: whether the server's model thinks, and is told how hard.
     """
@@ -79,6 +80,7 @@ class UpstreamOptions:
     idle_timeout_seconds: float = 60.0
     retries: int = 2
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    sees_images: bool = False
     settings: UpstreamSettings = UpstreamSettings()
 
 
@@ -90,6 +92,10 @@ class UpstreamModel:
         self._options = options
         self._session: aiohttp.ClientSession | None = None
         self._keys: set[str] = set()
+
+    @property
+    def sees_images(self) -> bool:
+        return self._options.sees_images
 
     async def start(self) -> None:
         if self._session is None:

@@ -1,9 +1,9 @@
 """
-Run one turn: resolve the persona, compose the prompt, ask the model, yield events.
+Run one turn: resolve the persona and the images, compose the prompt, ask the model, yield events.
 
-    compose → fit into the context → plan, where wished → answer → artifacts, where wished
+    images → compose → fit into the context → plan, where wished → answer → artifacts, where wished
 
-    RunStarted → deltas* → RunCompleted | RunFailed
+    RunPrepared → RunStarted → deltas* → RunCompleted | RunFailed
 
 Before `RunStarted` a failure is raised, so the caller can still answer with a status;
 after it a failure is the last event. Closing the iterator stops the model's work.
@@ -24,6 +24,7 @@ from mavera.core.events import (
     RefusalDelta,
     RunCompleted,
     RunFailed,
+    RunPrepared,
     RunStarted,
     TextDelta,
     ToolCallDelta,
@@ -35,6 +36,7 @@ from mavera.models.model import Model
 from mavera.personas.library import PersonaLibrary
 from mavera.personas.persona import Persona
 from mavera.runs.artifacts import with_artifacts
+from mavera.runs.images import ImageStep, images_of
 from mavera.runs.prompt import compose, makes_artifacts
 from mavera.runs.reasoning import plans, reasons, stream_planned
 from mavera.runs.truncation import stream_fitting
@@ -45,22 +47,37 @@ Mode = Literal["live", "test"]
 
 
 class Runner:
-    """`models` says which model answers which kind of key."""
+    """
+    `models` says which model answers which kind of key, `vision` which one live turns with images.
+
+    `images` is None where no turn can have any.
+    """
 
     def __init__(
-        self, personas: PersonaLibrary, models: Mapping[Mode, Model], *, require_persona: bool = False
+        self,
+        personas: PersonaLibrary,
+        models: Mapping[Mode, Model],
+        *,
+        images: ImageStep | None = None,
+        vision: Model | None = None,
+        require_persona: bool = False,
     ) -> None:
         self._personas = personas
         self._models = models
+        self._images = images
+        self._vision = vision
         self._require_persona = require_persona
 
     def run(self, turn: Turn, mode: Mode) -> AsyncGenerator[Event, None]:
-        """Yield the events of `turn`. Raises before the first one only."""
-        events = self._run(turn, self._models[mode])
+        """Yield the events of `turn`. Raises before `RunStarted` only."""
+        events = self._run(turn, self._model(turn, mode))
         return with_artifacts(events) if makes_artifacts(turn) else events
 
     async def _run(self, turn: Turn, model: Model) -> AsyncGenerator[Event, None]:
         composed = partial(compose, persona=self._persona(turn), limited=not reasons(model))
+        if self._images is not None:
+            turn = await self._images.resolve(turn, seen=model.sees_images)
+        yield RunPrepared()
         answer = partial(stream_planned, model) if plans(turn, model) else model.stream
         started = finished = False
         try:
@@ -80,6 +97,11 @@ class Runner:
                 raise
             log.exception("run failed", error=type(error).__name__)
             yield RunFailed(APIError("Something went wrong while answering."))
+
+    def _model(self, turn: Turn, mode: Mode) -> Model:
+        if mode == "live" and self._vision is not None and images_of(turn):
+            return self._vision
+        return self._models[mode]
 
     def _persona(self, turn: Turn) -> Persona | None:
         if turn.persona_id is not None:

@@ -34,14 +34,14 @@ class TextPart(_Object, tag_field="type", tag="text"):
     text: str
     prompt_cache_breakpoint: dict[str, Any] | None = None
 
-    def to_part(self) -> Part:
+    def to_part(self, at: str) -> Part:
         return Text(self.text)
 
 
 class RefusalPart(_Object, tag_field="type", tag="refusal"):
     refusal: str
 
-    def to_part(self) -> Part:
+    def to_part(self, at: str) -> Part:
         return Refusal(self.refusal)
 
 
@@ -49,8 +49,8 @@ class ImagePart(_Object, tag_field="type", tag="image_url"):
     image_url: ImageURL
     prompt_cache_breakpoint: dict[str, Any] | None = None
 
-    def to_part(self) -> Part:
-        return Image(self.image_url.url, self.image_url.detail or "auto")
+    def to_part(self, at: str) -> Part:
+        return Image(self.image_url.url, self.image_url.detail or "auto", f"{at}.image_url")
 
 
 class Attachment(_Object):
@@ -76,8 +76,8 @@ class SystemMessage(_Object, tag_field="role", tag="system"):
     content: str | list[TextPart]
     name: str | None = None
 
-    def to_items(self) -> Iterator[Item]:
-        yield Message("system", _parts(self.content))
+    def to_items(self, at: str) -> Iterator[Item]:
+        yield Message("system", _parts(self.content, at))
 
 
 class DeveloperMessage(SystemMessage, tag_field="role", tag="developer"):
@@ -89,9 +89,12 @@ class UserMessage(_Object, tag_field="role", tag="user"):
     attachments: list[Attachment] | None = None
     name: str | None = None
 
-    def to_items(self) -> Iterator[Item]:
-        images = tuple(Image(attachment.url) for attachment in self.attachments or ())
-        yield Message("user", (*_parts(self.content), *images))
+    def to_items(self, at: str) -> Iterator[Item]:
+        images = tuple(
+            Image(attachment.url, param=f"{at}.attachments[{position}].url")
+            for position, attachment in enumerate(self.attachments or ())
+        )
+        yield Message("user", (*_parts(self.content, at), *images))
 
 
 class AssistantMessage(_Object, tag_field="role", tag="assistant"):
@@ -108,8 +111,8 @@ class AssistantMessage(_Object, tag_field="role", tag="assistant"):
     artifacts: list[Any] | None = None
     reasoning_content: str | None = None
 
-    def to_items(self) -> Iterator[Item]:
-        parts = _parts(self.content) + ((Refusal(self.refusal),) if self.refusal else ())
+    def to_items(self, at: str) -> Iterator[Item]:
+        parts = _parts(self.content, at) + ((Refusal(self.refusal),) if self.refusal else ())
         if parts or not self.tool_calls:
             yield Message("assistant", parts)
         for call in self.tool_calls or ():
@@ -121,19 +124,20 @@ class ToolMessage(_Object, tag_field="role", tag="tool"):
     tool_call_id: Annotated[str, Meta(min_length=1)]
     name: str | None = None
 
-    def to_items(self) -> Iterator[Item]:
-        yield FunctionOutput(self.tool_call_id, _parts(self.content))
+    def to_items(self, at: str) -> Iterator[Item]:
+        yield FunctionOutput(self.tool_call_id, _parts(self.content, at))
 
 
 ChatMessage = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
 
 
-def _parts(content: str | list[Any] | None) -> tuple[Part, ...]:
+def _parts(content: str | list[Any] | None, at: str) -> tuple[Part, ...]:
+    """Return the content of the message that stands `at`."""
     if content is None:
         return ()
     if isinstance(content, str):
         return (Text(content),)
-    return tuple(part.to_part() for part in content)
+    return tuple(part.to_part(f"{at}.content[{position}]") for position, part in enumerate(content))
 
 
 class FunctionDefinition(_Object):
@@ -243,7 +247,11 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         turn = Turn(
             model=self.model,
-            items=tuple(item for message in self.messages for item in message.to_items()),
+            items=tuple(
+                item
+                for position, message in enumerate(self.messages)
+                for item in message.to_items(f"messages[{position}]")
+            ),
             persona_id=self.persona_id,
             max_output_tokens=self.max_completion_tokens or self.max_tokens,
             sampling=self.sampling(seed=self.seed, stop=stop, logit_bias=self.logit_bias),

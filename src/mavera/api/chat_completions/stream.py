@@ -21,6 +21,7 @@ from mavera.core.events import (
     RefusalDelta,
     RunCompleted,
     RunFailed,
+    RunPrepared,
     RunStarted,
     TextDelta,
     TokenLogprob,
@@ -58,6 +59,8 @@ class ChatCompletionEncoder:
     def feed(self, event: Event) -> Iterator[Wire]:
         """Yield the chunks that `event` gives rise to."""
         match event:
+            case RunPrepared():
+                return
             case RunStarted():
                 yield self._chunk({"role": "assistant", "content": "", "refusal": None})
             case TextDelta(text, logprobs):

@@ -51,7 +51,7 @@ class InputText(_Object, tag_field="type", tag="input_text"):
     text: str
     prompt_cache_breakpoint: dict[str, Any] | None = None
 
-    def to_part(self) -> Part:
+    def to_part(self, at: str) -> Part:
         return Text(self.text)
 
 
@@ -61,14 +61,14 @@ class OutputText(_Object, tag_field="type", tag="output_text"):
     logprobs: list[Any] | None = None
     parsed: Any = None
 
-    def to_part(self) -> Part:
+    def to_part(self, at: str) -> Part:
         return Text(self.text)
 
 
 class OutputRefusal(_Object, tag_field="type", tag="refusal"):
     refusal: str
 
-    def to_part(self) -> Part:
+    def to_part(self, at: str) -> Part:
         return Refusal(self.refusal)
 
 
@@ -78,13 +78,13 @@ class InputImage(_Object, tag_field="type", tag="input_image"):
     detail: Literal["auto", "low", "high", "original"] | None = None
     prompt_cache_breakpoint: dict[str, Any] | None = None
 
-    def to_part(self) -> Part:
+    def to_part(self, at: str) -> Part:
         if self.image_url is None:
             raise InvalidRequest(
                 "An input_image needs 'image_url'; files are not kept here, so 'file_id' finds nothing.",
-                param="input",
+                param=f"{at}.image_url",
             )
-        return Image(self.image_url, self.detail or "auto")
+        return Image(self.image_url, self.detail or "auto", f"{at}.image_url")
 
 
 class ReasoningText(_Object, tag_field="type", tag="reasoning_text"):
@@ -92,7 +92,7 @@ class ReasoningText(_Object, tag_field="type", tag="reasoning_text"):
 
     text: str
 
-    def to_part(self) -> Part:
+    def to_part(self, at: str) -> Part:
         return Text("")
 
 
@@ -143,14 +143,16 @@ class InputItem(_Object):
         match self.type:
             case "message":
                 role = _ROLES[_needed(self.role, f"{at}.role")]
-                return (Message(role, _parts(_needed(self.content, f"{at}.content"))),)
+                return (Message(role, _parts(_needed(self.content, f"{at}.content"), f"{at}.content")),)
             case "function_call":
                 call_id = _needed(self.call_id, f"{at}.call_id")
                 name = _needed(self.name, f"{at}.name")
                 return (FunctionCall(call_id, name, _needed(self.arguments, f"{at}.arguments")),)
             case "function_call_output":
                 call_id = _needed(self.call_id, f"{at}.call_id")
-                return (FunctionOutput(call_id, _parts(_needed(self.output, f"{at}.output"))),)
+                return (
+                    FunctionOutput(call_id, _parts(_needed(self.output, f"{at}.output"), f"{at}.output")),
+                )
             case _:
                 return ()
 
@@ -161,10 +163,11 @@ def _needed(value: T | None, param: str) -> T:
     return value
 
 
-def _parts(content: str | Sequence[Any]) -> tuple[Part, ...]:
+def _parts(content: str | Sequence[Any], at: str) -> tuple[Part, ...]:
+    """Return the content that stands `at`."""
     if isinstance(content, str):
         return (Text(content),)
-    return tuple(part.to_part() for part in content if not isinstance(part, str))
+    return tuple(part.to_part(f"{at}[{position}]") for position, part in enumerate(content))
 
 
 class Function(_Object):

@@ -23,6 +23,7 @@ from mavera.core.events import (
     RefusalDelta,
     RunCompleted,
     RunFailed,
+    RunPrepared,
     RunStarted,
     TextDelta,
     TokenLogprob,
@@ -68,6 +69,8 @@ class ResponseEncoder:
 
     def _translate(self, event: Event) -> Iterator[Wire]:
         match event:
+            case RunPrepared():
+                return
             case RunStarted():
                 yield self._envelope("response.created", "in_progress")
                 yield self._envelope("response.in_progress", "in_progress")

@@ -4,9 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from mavera.core.events import ModelEvent
-from mavera.core.items import FunctionOutput, Image, Message
 from mavera.core.turn import Turn
-from mavera.errors import ValidationFailed
 from mavera.models.embedded.counting import count_tokens
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.models.model import ModelStatus
@@ -30,6 +28,8 @@ _DEFAULTS = {
 
 class EmbeddedModel:
     """`stream` speaks to the engine through the same code as to any other server."""
+
+    sees_images = False
 
     def __init__(self, engine: EmbeddedEngine) -> None:
         self.engine = engine
@@ -56,7 +56,6 @@ class EmbeddedModel:
         return self.engine.status()
 
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        _refuse_images(turn)
         async with aclosing(self._upstream.stream(turn)) as events:
             async for event in events:
                 yield event
@@ -66,23 +65,8 @@ class EmbeddedModel:
         return self.engine.context_tokens
 
     async def count_tokens(self, turn: Turn) -> int:
-        _refuse_images(turn)
         return await count_tokens(self.engine, turn)
 
     async def _endpoint(self) -> Endpoint:
         base_url, api_key = await self.engine.endpoint()
         return Endpoint(f"{base_url}/v1", api_key)
-
-
-def _refuse_images(turn: Turn) -> None:
-    if _has_images(turn):
-        raise ValidationFailed("The embedded model cannot see images; send text, or configure another model.")
-
-
-def _has_images(turn: Turn) -> bool:
-    return any(
-        isinstance(part, Image)
-        for item in turn.items
-        if isinstance(item, Message | FunctionOutput)
-        for part in (item.parts if isinstance(item, Message) else item.output)
-    )

@@ -1,0 +1,187 @@
+"""
+What becomes of a turn's images before a model is asked.
+
+    data: and http(s) URLs → bytes → PNG, JPEG, GIF or WebP? → the model sees:  a data URL
+                                                             → it does not:   what was read, as text
+                                                             → nothing reads: 422
+
+All images of a turn are fetched side by side. The first that is refused refuses the turn,
+by the name of the field that held it.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from mavera.core.items import FunctionOutput, Image, Item, Message, Part, Text
+from mavera.core.turn import Turn
+from mavera.errors import APIError, InvalidRequest, ValidationFailed
+from mavera.settings import Settings
+from mavera.tools.fetch import GuardedFetch
+from mavera.tools.image_header import ImageHeader, read_header
+from mavera.tools.image_reader import ImageReader
+from mavera.tools.image_reading import Unreadable, described
+
+# What stores of files call an image when nobody told them; the bytes decide anyway.
+CONTENT_TYPES = frozenset(
+    {"image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"}
+    | {"application/octet-stream", "binary/octet-stream"}
+)
+MAX_TURN_BYTES = 50 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    max_bytes: int = 20 * 1024 * 1024
+    max_pixels: int = 50_000_000
+    max_count: int = 10
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(settings.image_max_bytes, settings.image_max_pixels, settings.image_max_count)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """An image that is one: its bytes and what they begin with."""
+
+    data: bytes
+    header: ImageHeader
+    image: Image
+
+
+class ImageStep:
+    """`reader` is None where nothing here reads images for a model that cannot see."""
+
+    def __init__(self, fetch: GuardedFetch, reader: ImageReader | None, limits: ImageLimits) -> None:
+        self._fetch = fetch
+        self._reader = reader
+        self._limits = limits
+
+    async def resolve(self, turn: Turn, *, seen: bool) -> Turn:
+        """
+        Return `turn` with its images as data URLs or, where they are not `seen`, as text.
+
+        Raises InvalidRequest or ValidationFailed for the first image that is refused.
+        """
+        images = images_of(turn)
+        if not images:
+            return turn
+        self._refuse_early(images, seen=seen)
+        files = await _all_or_first_error([self._file(image) for image in images])
+        if sum(len(file.data) for file in files) > MAX_TURN_BYTES:
+            raise ValidationFailed(
+                f"The images of a request may have {MAX_TURN_BYTES:,} bytes together.", param=images[-1].param
+            )
+        if seen:
+            parts: list[Part] = list(
+                await asyncio.gather(*(asyncio.to_thread(_as_data_url, f) for f in files))
+            )
+        else:
+            parts = [await self._as_text(file, number) for number, file in enumerate(files, 1)]
+        return _with_parts(turn, parts)
+
+    def _refuse_early(self, images: list[Image], *, seen: bool) -> None:
+        if len(images) > self._limits.max_count:
+            most = self._limits.max_count
+            raise ValidationFailed(f"A request may hold {most} images.", param=images[most].param)
+        if not seen and self._reader is None:
+            raise ValidationFailed(
+                "The model behind this server cannot see images, and nothing reads them for it. Send text, "
+                "or ask the operator for MAVERA_VISION_BASE_URL, MAVERA_UPSTREAM_VISION or mavera[ocr].",
+                param=images[0].param,
+            )
+
+    async def _file(self, image: Image) -> _File:
+        if image.url[:5].lower() == "data:":
+            data = await asyncio.to_thread(self._from_data_url, image)
+        else:
+            data = await self._fetch.get(
+                image.url, content_types=CONTENT_TYPES, max_bytes=self._limits.max_bytes, param=image.param
+            )
+        header = read_header(data)
+        if header is None:
+            raise ValidationFailed("This is not a PNG, JPEG, GIF or WebP image.", param=image.param)
+        if header.width * header.height > self._limits.max_pixels:
+            raise ValidationFailed(
+                f"This image has {header.width:,} x {header.height:,} pixels; "
+                f"{self._limits.max_pixels:,} pixels are the most.",
+                param=image.param,
+            )
+        return _File(data, header, image)
+
+    def _from_data_url(self, image: Image) -> bytes:
+        head, comma, body = image.url.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise InvalidRequest(
+                "A data URL has to be in base64, as in data:image/png;base64,iVBORw0….", param=image.param
+            )
+        if len(body) * 3 // 4 > self._limits.max_bytes + 2:
+            raise self._too_large(image)
+        try:
+            data = binascii.a2b_base64(body, strict_mode=True)
+        except ValueError as error:  # binascii.Error, and letters that are not ASCII
+            raise InvalidRequest("The base64 of this data URL is broken.", param=image.param) from error
+        if len(data) > self._limits.max_bytes:
+            raise self._too_large(image)
+        return data
+
+    def _too_large(self, image: Image) -> APIError:
+        return ValidationFailed(
+            f"This image is larger than {self._limits.max_bytes:,} bytes.", param=image.param
+        )
+
+    async def _as_text(self, file: _File, number: int) -> Text:
+        assert self._reader is not None  # noqa: S101 - refused early otherwise
+        reading = await self._reader.read(file.data)
+        if isinstance(reading, Unreadable):
+            raise ValidationFailed("This image is broken: it cannot be decoded.", param=file.image.param)
+        return Text(f"\n\n{described(reading, number=number, kind=file.header.format)}\n\n")
+
+
+def images_of(turn: Turn) -> list[Image]:
+    return [part for item in turn.items for part in _parts(item) if isinstance(part, Image)]
+
+
+def _parts(item: Item) -> tuple[Part, ...]:
+    match item:
+        case Message(parts=parts) | FunctionOutput(output=parts):
+            return parts
+        case _:
+            return ()
+
+
+def _with_parts(turn: Turn, parts: list[Part]) -> Turn:
+    """Return `turn` with its images, in their order, exchanged for `parts`."""
+    rest = iter(parts)
+
+    def exchanged(item: Item) -> Item:
+        new = tuple(next(rest) if isinstance(part, Image) else part for part in _parts(item))
+        match item:
+            case Message():
+                return replace(item, parts=new)
+            case FunctionOutput():
+                return replace(item, output=new)
+            case _:
+                return item
+
+    return replace(turn, items=tuple(exchanged(item) for item in turn.items))
+
+
+def _as_data_url(file: _File) -> Image:
+    text = base64.b64encode(file.data).decode("ascii")
+    return replace(file.image, url=f"data:image/{file.header.format};base64,{text}")
+
+
+async def _all_or_first_error(waiting: list[Coroutine[Any, Any, _File]]) -> list[_File]:
+    """Return all results; when one fails, stop the others and raise its error."""
+    tasks = [asyncio.create_task(one) for one in waiting]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

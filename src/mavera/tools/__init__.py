@@ -1,0 +1,1 @@
+"""What a run can use besides a model: the guarded fetch, and the reading of images."""

@@ -1,0 +1,330 @@
+"""
+The one guarded fetch: every URL that a caller can choose is fetched here and nowhere else.
+
+    URL → http(s), allowed port, no credentials → resolve once → every address public or allowed
+        → connect to exactly those → redirect? from the start, 3 at most
+        → status 200, allowed content type → body, capped while it comes in and again unpacked
+
+A caller learns that a URL was refused, never what an inner name resolves to or which inner
+port answers: a host that does not exist and one that is private give the same sentence.
+No proxy of the environment, no cookie, no credential is used.
+"""
+
+import asyncio
+import ipaddress
+import re
+import socket
+import zlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from mavera import __version__
+from mavera.errors import ConfigurationError, InvalidRequest, ValidationFailed
+from mavera.settings import Settings
+from mavera.tools.addresses import Address, Network, is_public, unwrap
+
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+
+MAX_REDIRECTS = 3
+MAX_URL_CHARACTERS = 8192
+# Fetches at the same time, so that many images cannot fill the memory.
+_PLACES = 16
+_CHUNK_BYTES = 64 * 1024
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+# Parsers disagree about these, and a disagreement is a way around a check.
+_AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
+# Names that old resolvers take for an address: 2130706433, 0x7f.1, 0177.0.0.1, 127.1.
+_NUMERIC = re.compile(r"(^|\.)(\d+|0x[0-9a-f]*)$", re.IGNORECASE)
+_HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
+
+_UNREACHABLE = "The host of this URL could not be reached at a public address."
+
+
+class _Refused(Exception):
+    """The fetch is not made, or not gone on with; the message is for the caller."""
+
+
+class _TooLarge(_Refused):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPolicy:
+    """What may be fetched. `hosts` and `networks` may be reached though they are not public."""
+
+    enabled: bool = True
+    hosts: frozenset[str] = frozenset()
+    networks: tuple[Network, ...] = ()
+    ports: frozenset[int] = frozenset({80, 443})
+    connect_timeout_seconds: float = 5.0
+    total_timeout_seconds: float = 20.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return what the settings say. Raises ConfigurationError where they cannot be understood."""
+        entries = [entry.strip().lower() for entry in settings.fetch_allow.split(",") if entry.strip()]
+        networks = {entry: network for entry in entries if (network := _network(entry)) is not None}
+        hosts = [entry.rstrip(".") for entry in entries if entry not in networks]
+        for host in hosts:
+            if not _HOST_NAME.fullmatch(host) or _NUMERIC.search(host):
+                raise ConfigurationError(f"MAVERA_FETCH_ALLOW: '{host}' is no host name, address or CIDR.")
+        return cls(
+            enabled=settings.fetch_enabled,
+            hosts=frozenset(hosts),
+            networks=tuple(networks.values()),
+            ports=frozenset(_ports(settings.fetch_ports)),
+            connect_timeout_seconds=settings.fetch_connect_timeout_seconds,
+            total_timeout_seconds=settings.fetch_total_timeout_seconds,
+        )
+
+    def permits(self, host: str, address: Address) -> bool:
+        plain = unwrap(address)
+        return is_public(address) or host in self.hosts or any(plain in network for network in self.networks)
+
+
+def _network(entry: str) -> Network | None:
+    try:
+        return ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        return None
+
+
+def _ports(text: str) -> Iterator[int]:
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        if not entry.isdecimal() or not 0 < int(entry) < 65536:
+            raise ConfigurationError(f"MAVERA_FETCH_PORTS: '{entry}' is no port.")
+        yield int(entry)
+
+
+async def system_resolver(host: str, port: int) -> Sequence[str]:
+    """Return the addresses the operating system knows for `host`."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class GuardedFetch:
+    def __init__(self, policy: FetchPolicy, *, resolver: Resolver = system_resolver) -> None:
+        self._policy = policy
+        self._resolver = resolver
+        self._places = asyncio.Semaphore(_PLACES)
+
+    async def get(
+        self, url: str, *, content_types: frozenset[str], max_bytes: int, param: str | None
+    ) -> bytes:
+        """
+        Return the body behind `url`.
+
+        Raises InvalidRequest where it may not or cannot be fetched, and ValidationFailed
+        past `max_bytes`; both name `param`.
+        """
+        with _refusals(param):
+            self._refuse_if_off()
+            target = _parsed(url)
+            async with (
+                self._places,
+                asyncio.timeout(self._policy.total_timeout_seconds),
+                AsyncExitStack() as stack,
+            ):
+                response = await self._follow(target, content_types, stack)
+                _check_answer(response, content_types)
+                return await _read(response, max_bytes)
+
+    def _refuse_if_off(self) -> None:
+        if not self._policy.enabled:
+            raise _Refused("This server fetches no URLs: send a data URL (data:image/png;base64,…).")
+
+    async def _follow(
+        self, url: URL, content_types: frozenset[str], stack: AsyncExitStack
+    ) -> aiohttp.ClientResponse:
+        """Return the first answer that is no redirect. Every address on the way is checked."""
+        headers = {
+            "Accept": ", ".join(sorted(content_types)),
+            "Accept-Encoding": "identity",
+            "User-Agent": f"mavera/{__version__}",
+        }
+        for _ in range(MAX_REDIRECTS + 1):
+            session = await stack.enter_async_context(self._session(await self._addresses(url)))
+            response = await session.get(url, headers=headers, allow_redirects=False)
+            stack.callback(response.close)
+            if response.status not in _REDIRECTS:
+                return response
+            url = _parsed(response.headers.get("Location", ""), base=url)
+        raise _Refused(f"This URL redirects more than {MAX_REDIRECTS} times.")
+
+    async def _addresses(self, url: URL) -> list[Address]:
+        """Return where to connect to for `url`: all its addresses, every one of them permitted."""
+        host, port = (url.raw_host or "").rstrip(".").lower(), url.port
+        if port is None or port not in self._policy.ports:
+            allowed = ", ".join(str(number) for number in sorted(self._policy.ports))
+            raise _Refused(f"URLs are fetched from these ports only: {allowed}.")
+        literal = _literal(host)
+        answers = [literal] if literal is not None else await self._resolve(host, port)
+        if not answers or not all(self._policy.permits(host, address) for address in answers):
+            raise _Refused(_UNREACHABLE)
+        return answers
+
+    async def _resolve(self, host: str, port: int) -> list[Address]:
+        try:
+            return [ipaddress.ip_address(answer) for answer in await self._resolver(host, port)]
+        except (OSError, ValueError) as error:
+            raise _Refused(_UNREACHABLE) from error
+
+    def _session(self, addresses: list[Address]) -> aiohttp.ClientSession:
+        """Return a session that can connect to `addresses` and to nothing else."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._policy.connect_timeout_seconds)
+        connector = aiohttp.TCPConnector(
+            resolver=_Pinned(addresses),
+            use_dns_cache=False,
+            force_close=True,
+            socket_factory=_only(addresses),
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=timeout,
+            auto_decompress=False,
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+
+class _Pinned(AbstractResolver):
+    """Answers every name with the addresses that were checked, so no second answer can differ."""
+
+    def __init__(self, addresses: list[Address]) -> None:
+        self._addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address),
+                port=port,
+                family=socket.AF_INET6 if address.version == 6 else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in self._addresses
+        ]
+
+    async def close(self) -> None:
+        return None
+
+
+def _only(addresses: list[Address]) -> Callable[[Any], socket.socket]:
+    """
+    Return a maker of sockets that refuses to make one for any other address.
+
+    aiohttp skips its resolver for hosts that look like an address to it. Whatever it
+    makes of a host, it passes by here with the number it is about to connect to.
+    """
+
+    def make(info: Any) -> socket.socket:
+        family, kind, proto, _, sockaddr = info
+        if ipaddress.ip_address(sockaddr[0]) not in addresses:
+            raise _Refused(_UNREACHABLE)
+        return socket.socket(family, kind, proto)
+
+    return make
+
+
+@contextmanager
+def _refusals(param: str | None) -> Iterator[None]:
+    """Let nothing past this file but the two errors a caller is told about."""
+    try:
+        yield
+    except _TooLarge as error:
+        raise ValidationFailed(str(error), param=param) from error
+    except _Refused as error:
+        raise InvalidRequest(str(error), param=param) from error
+    except TimeoutError as error:
+        raise InvalidRequest("This URL did not answer in time.", param=param) from error
+    except aiohttp.ClientConnectionError as error:
+        raise InvalidRequest("The host of this URL could not be reached.", param=param) from error
+    except (aiohttp.ClientError, zlib.error) as error:
+        raise InvalidRequest("This URL gave an answer that cannot be read.", param=param) from error
+
+
+def _parsed(text: str, *, base: URL | None = None) -> URL:
+    """Return the URL in `text`, as the client library will understand it: it is parsed this once."""
+    if len(text) > MAX_URL_CHARACTERS:
+        raise _Refused(f"This URL is longer than {MAX_URL_CHARACTERS:,} characters.")
+    if not text or _AMBIGUOUS.search(text):
+        raise _Refused("This is not a valid URL.")
+    try:
+        url = URL(text) if base is None else base.join(URL(text))
+        host, port = url.raw_host, url.port
+    except ValueError as error:
+        raise _Refused("This is not a valid URL.") from error
+    if url.scheme not in ("http", "https"):
+        raise _Refused("Only http and https URLs are fetched.")
+    if url.raw_user is not None or url.raw_password is not None:
+        raise _Refused("A URL that is to be fetched must not carry a user name or password.")
+    if not host or not host.strip(".") or port is None:
+        raise _Refused("This is not a valid URL.")
+    return url.with_fragment(None)
+
+
+def _literal(host: str) -> Address | None:
+    """Return the address that `host` is written as, None for a name. Odd spellings are refused."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError as error:
+        if ":" in host or _NUMERIC.search(host) or not host.isascii():
+            raise _Refused("Write the address in this URL in its usual form, as in 203.0.113.7.") from error
+        return None
+
+
+def _check_answer(response: aiohttp.ClientResponse, content_types: frozenset[str]) -> None:
+    if response.status != 200:
+        raise _Refused(f"This URL answered with status {response.status}.")
+    if response.content_type.lower() not in content_types:
+        wanted = ", ".join(sorted(kind for kind in content_types if not kind.endswith("octet-stream")))
+        raise _Refused(f"What this URL gives is of another content type than {wanted}.")
+
+
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """Return the body, unpacked. Never holds more than `max_bytes` and one chunk of it."""
+    if (response.content_length or 0) > max_bytes:
+        raise _too_large(max_bytes)
+    unpack = _Unpacker(response.headers.get("Content-Encoding", "identity"))
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        body += unpack.feed(chunk, at_most=max_bytes + 1 - len(body))
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+    unpack.close()
+    return bytes(body)
+
+
+def _too_large(max_bytes: int) -> _TooLarge:
+    return _TooLarge(f"What this URL gives is larger than {max_bytes:,} bytes.")
+
+
+class _Unpacker:
+    """Undo a Content-Encoding piece by piece, never making more than was asked for."""
+
+    def __init__(self, encoding: str) -> None:
+        match encoding.strip().lower():
+            case "identity" | "":
+                self._inflate = None
+            case "gzip" | "x-gzip" | "deflate":
+                self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+            case _:
+                raise _Refused("This URL gave a compressed answer, though none was asked for.")
+
+    def feed(self, data: bytes, *, at_most: int) -> bytes:
+        return data if self._inflate is None else self._inflate.decompress(data, at_most)
+
+    def close(self) -> None:
+        if self._inflate is not None and not self._inflate.eof:
+            raise _Refused("This URL gave an answer that cannot be read.")
