@@ -14,6 +14,17 @@ from mavera.storage.migrate import migrate
 from mavera.storage.schema import current_version, ensure_schema, known_versions
 from tests.storage.opening import Open
 
+TABLES = {
+    "workspaces",
+    "api_keys",
+    "milestones",
+    "ledger",
+    "reservations",
+    "usage",
+    "alerts",
+    "idempotency",
+}
+
 START = """
 import asyncio, sys
 from pathlib import Path
@@ -49,7 +60,7 @@ def test_migrations_go_up_down_and_up_again(opened: Open, database_url: str) -> 
             return await tables(database), await current_version(database)
 
     up = asyncio.run(seen())
-    assert up == ({"workspaces", "api_keys", "milestones"}, known_versions()[-1])
+    assert up == (TABLES, known_versions()[-1])
     migrate(database_url, down_to="base")
     assert asyncio.run(seen()) == (set(), None)
     migrate(database_url)
