@@ -1,7 +1,7 @@
 """
 `create_app(settings)`: the one place where the parts are joined.
 
-    settings → database, keyring, personas, models → services → routes
+    settings → database, keyring, credits, limits, personas, models → services → routes
 """
 
 from collections.abc import AsyncIterator
@@ -13,8 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from mavera.accounts.credits import Credits
+from mavera.accounts.idempotency import FirstAnswers
 from mavera.accounts.keyring import Keyring
-from mavera.api import docs, health, models, personas
+from mavera.accounts.keys import peppers_of
+from mavera.accounts.limits import open_limiter
+from mavera.api import api_keys, docs, health, models, personas, usage, workspaces
+from mavera.api.admission import Admission
 from mavera.api.chat_completions import routes as chat_completions
 from mavera.api.errors import on_api_error, on_http_exception, on_unexpected
 from mavera.api.middleware import RequestLog
@@ -26,6 +31,7 @@ from mavera.models.choice import choose_model
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.library import PersonaLibrary
+from mavera.runs.gate import Gate
 from mavera.runs.loop import Runner
 from mavera.settings import Settings
 from mavera.storage.database import Database
@@ -39,6 +45,9 @@ OPERATIONS: tuple[Operation, ...] = (
     *chat_completions.OPERATIONS,
     *personas.OPERATIONS,
     *models.OPERATIONS,
+    *usage.OPERATIONS,
+    *api_keys.OPERATIONS,
+    *workspaces.OPERATIONS,
     *health.OPERATIONS,
 )
 
@@ -75,15 +84,21 @@ async def _open_services(settings: Settings, live: Model, stack: AsyncExitStack)
     database = Database.open(settings)
     stack.push_async_callback(database.close)
     await ensure_schema(database)
-    keyring = Keyring(database)
-    stack.push_async_callback(keyring.close)
+    keyring = await stack.enter_async_context(Keyring(database, peppers=peppers_of(settings)))
+    credits = await stack.enter_async_context(Credits(database, lease_seconds=settings.lease_seconds))
+    first_answers = await stack.enter_async_context(FirstAnswers(database))
+    limiter = open_limiter(settings.rate_limit_url)
+    stack.push_async_callback(limiter.close)
     library = PersonaLibrary.load()
     available: dict[Any, Model] = {"live": live, "test": ScriptedModel()}
     for model in available.values():
         await model.start()
         stack.push_async_callback(model.close)
     runner = Runner(library, available, require_persona=settings.require_persona)
-    return Services(settings, database, keyring, library, available, runner)
+    admission = Admission(credits, Gate(settings.running_at_once, settings.max_waiting))
+    return Services(
+        settings, database, keyring, library, available, runner, limiter, admission, first_answers
+    )
 
 
 def _routes(operations: tuple[Operation, ...]) -> list[Route]:

@@ -19,6 +19,7 @@ from typing import Literal
 
 from mavera.core.ids import base62
 from mavera.errors import Unauthorized
+from mavera.settings import Settings
 
 Mode = Literal["live", "test"]
 
@@ -84,6 +85,12 @@ class Peppers:
     def digests(self, text: str) -> tuple[str, ...]:
         """Return every digest that the key may be stored under, the current one first."""
         return tuple(dict.fromkeys(_digest(text, pepper) for pepper in (self.current, *self.previous, "")))
+
+
+def peppers_of(settings: Settings) -> Peppers:
+    """Return what the settings say; `key_pepper_previous` may name several, with commas between them."""
+    previous = tuple(pepper.strip() for pepper in settings.key_pepper_previous.split(",") if pepper.strip())
+    return Peppers(settings.key_pepper, previous)
 
 
 def _digest(text: str, pepper: str) -> str:

@@ -22,10 +22,14 @@ from mavera.api.json import json_bytes
 from mavera.core.events import Event, RunFailed, RunStarted
 from mavera.errors import (
     APIError,
+    BudgetExceeded,
+    CreditsExhausted,
+    Forbidden,
     InvalidRequest,
     PersonaNotFound,
     RequestTooLarge,
     ServiceUnavailable,
+    StillRunning,
     ValidationFailed,
 )
 
@@ -35,11 +39,25 @@ ACCEPT_SECONDS = 1.0
 
 RUN_ERRORS: tuple[type[APIError], ...] = (
     InvalidRequest,
+    CreditsExhausted,
+    BudgetExceeded,
+    Forbidden,
     PersonaNotFound,
+    StillRunning,
     RequestTooLarge,
     ValidationFailed,
     ServiceUnavailable,
 )
+
+
+class Run(Protocol):
+    """The events of one run; `aclose` ends it, also where it has not begun."""
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+
+    async def __anext__(self) -> Event: ...
+
+    async def aclose(self) -> None: ...
 
 
 class Encoder(Protocol):
@@ -53,9 +71,7 @@ class Encoder(Protocol):
 class RunResponse(Response):
     """`heartbeat_seconds` of silence in a stream are broken by a comment, for proxies that time out."""
 
-    def __init__(
-        self, run: AsyncGenerator[Event, None], encoder: Encoder, *, stream: bool, heartbeat_seconds: float
-    ) -> None:
+    def __init__(self, run: Run, encoder: Encoder, *, stream: bool, heartbeat_seconds: float) -> None:
         self._run = run
         self._encoder = encoder
         self._stream = stream
@@ -95,9 +111,9 @@ class RunResponse(Response):
         await send({"type": "http.response.body", "body": sse.DONE})
 
 
-async def _accepted_in_time(run: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+async def _accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
     """Yield the run's events, the first after `ACCEPT_SECONDS` at the latest."""
-    first = asyncio.ensure_future(anext(run))
+    first = asyncio.ensure_future(run.__anext__())
     try:
         await asyncio.wait({first}, timeout=ACCEPT_SECONDS)
         late = not first.done()

@@ -1,0 +1,266 @@
+"""
+How many requests a key may make: exact sliding windows of a minute and a day.
+
+    allow(key, limits) → Verdict     both windows have room: counted once in each
+                                     one has none: counted in neither, and when to come back
+
+In memory by default, so per process; with MAVERA_RATE_LIMIT_URL in Redis or Valkey, exact
+across all processes: one script, one round trip, by that server's clock. A store that
+is down leaves each process to count for itself until it is back.
+
+A window remembers when its requests came. Past a thousand of them it remembers groups,
+each no longer than a thousandth of the window, and lets a group go when its last
+request is old enough: never more than the limit in any window, and little memory.
+"""
+
+import importlib
+import math
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from mavera.accounts.plans import Limits
+from mavera.errors import ConfigurationError
+
+MINUTE_SECONDS, DAY_SECONDS = 60.0, 86_400.0
+GROUPS = 1_000
+KEYS_IN_MEMORY = 10_000
+STORE_TIMEOUT_SECONDS = 0.5
+STORE_AWAY_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """`most` requests in any `seconds`."""
+
+    seconds: float
+    most: int
+
+    @property
+    def group_seconds(self) -> float:
+        return 0.0 if self.most <= GROUPS else self.seconds / GROUPS
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """
+    What came of one request, as of the window that is nearer to its end.
+
+    `reset_seconds`: until that window has room for one more than now.
+    """
+
+    allowed: bool
+    limit: int
+    remaining: int
+    reset_seconds: int
+
+
+class Limiter(Protocol):
+    async def allow(self, key_id: str, limits: Limits) -> Verdict: ...
+
+    async def close(self) -> None: ...
+
+
+def windows_of(limits: Limits) -> tuple[Window, ...]:
+    minute = Window(MINUTE_SECONDS, limits.requests_per_minute)
+    if limits.requests_per_day is None:
+        return (minute,)
+    return (minute, Window(DAY_SECONDS, limits.requests_per_day))
+
+
+class MemoryLimiter:
+    """Counts in this process. `clock` is one that nobody can set back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counts: OrderedDict[str, tuple[_Count, ...]] = OrderedDict()
+
+    async def allow(self, key_id: str, limits: Limits) -> Verdict:
+        now = self._clock()
+        windows = windows_of(limits)
+        counts = self._counts.get(key_id)
+        if counts is None or len(counts) != len(windows):
+            counts = tuple(_Count() for _ in windows)
+            self._counts[key_id] = counts
+            if len(self._counts) > KEYS_IN_MEMORY:
+                self._counts.popitem(last=False)
+        self._counts.move_to_end(key_id)
+        for count, window in zip(counts, windows, strict=True):
+            count.forget(now - window.seconds)
+        allowed = all(count.total < window.most for count, window in zip(counts, windows, strict=True))
+        if allowed:
+            for count, window in zip(counts, windows, strict=True):
+                count.add(now, window.group_seconds)
+        states = [(count.total, count.oldest(now)) for count in counts]
+        return verdict(allowed, windows, states, now)
+
+    async def close(self) -> None:
+        return None
+
+
+class _Count:
+    """The requests of one window: groups of [first, last, how many], oldest first."""
+
+    __slots__ = ("groups", "total")
+
+    def __init__(self) -> None:
+        self.groups: deque[list[float]] = deque()
+        self.total = 0
+
+    def forget(self, before: float) -> None:
+        while self.groups and self.groups[0][1] <= before:
+            self.total -= int(self.groups.popleft()[2])
+
+    def add(self, now: float, group_seconds: float) -> None:
+        self.total += 1
+        if self.groups and now - self.groups[-1][0] < group_seconds:
+            self.groups[-1][1] = now
+            self.groups[-1][2] += 1
+        else:
+            self.groups.append([now, now, 1])
+
+    def oldest(self, now: float) -> float:
+        """Return when the group that leaves next had its last request."""
+        return self.groups[0][1] if self.groups else now
+
+
+def verdict(
+    allowed: bool, windows: tuple[Window, ...], states: list[tuple[int, float]], now: float
+) -> Verdict:
+    """Return what to tell: of the window that refuses longest, or else has the least left."""
+    told = [
+        Verdict(
+            allowed,
+            window.most,
+            max(0, window.most - total),
+            max(1, math.ceil(oldest + window.seconds - now)),
+        )
+        for window, (total, oldest) in zip(windows, states, strict=True)
+    ]
+    full = [each for each in told if each.remaining == 0]
+    return (
+        max(full, key=lambda each: each.reset_seconds) if full else min(told, key=lambda each: each.remaining)
+    )
+
+
+class SharedLimiter:
+    """
+    Counts in Redis or Valkey, for all processes together.
+
+    While the store is away each process counts for itself and asks again once a second.
+    `local_requests` says how many requests were counted that way since the start.
+    """
+
+    def __init__(self, store: Any, errors: tuple[type[Exception], ...]) -> None:
+        self._store = store
+        self._errors = errors
+        self._script = store.register_script(_SCRIPT)
+        self._local = MemoryLimiter()
+        self._away_until = 0.0
+        self.local_requests = 0
+
+    async def allow(self, key_id: str, limits: Limits) -> Verdict:
+        if time.monotonic() >= self._away_until:
+            try:
+                return await self._ask(key_id, windows_of(limits))
+            except self._errors as error:
+                log.warning("rate_limit_store_away", error=type(error).__name__, local=self.local_requests)
+                self._away_until = time.monotonic() + STORE_AWAY_SECONDS
+        self.local_requests += 1
+        return await self._local.allow(key_id, limits)
+
+    async def close(self) -> None:
+        await self._store.aclose()
+
+    async def _ask(self, key_id: str, windows: tuple[Window, ...]) -> Verdict:
+        # The braces keep the keys of one script on one node of a cluster.
+        names = [f"mavera:limit:{{{key_id}}}:{window.seconds:.0f}" for window in windows]
+        keys = [key for name in names for key in (name, f"{name}:total")]
+        numbers = [number for w in windows for number in (w.seconds, w.most, w.group_seconds)]
+        allowed, now, *states = await self._script(keys, numbers)
+        pairs = [(int(total), float(oldest)) for total, oldest in zip(states[::2], states[1::2], strict=True)]
+        return verdict(bool(allowed), windows, pairs, float(now))
+
+
+def open_limiter(url: str) -> Limiter:
+    """Return a limiter that counts at `url`, or in this process where there is none."""
+    if not url:
+        return MemoryLimiter()
+    scheme, _, rest = url.partition("://")
+    schemes = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
+    if scheme not in schemes or not rest:
+        raise ConfigurationError("MAVERA_RATE_LIMIT_URL must begin with redis:// or valkey://.")
+    try:
+        redis = importlib.import_module("redis.asyncio")
+    except ModuleNotFoundError as error:
+        raise ConfigurationError("Limits in Redis or Valkey need a package: pip install redis.") from error
+    try:
+        store = redis.Redis.from_url(
+            f"{schemes[scheme]}://{rest}",
+            socket_timeout=STORE_TIMEOUT_SECONDS,
+            socket_connect_timeout=STORE_TIMEOUT_SECONDS,
+        )
+    except ValueError as error:
+        raise ConfigurationError("MAVERA_RATE_LIMIT_URL is not a URL that Redis clients know.") from error
+    return SharedLimiter(store, (redis.RedisError, OSError, TimeoutError))
+
+
+# What `_Count` does, at the store. A list holds the groups, newest first, as "first last count".
+_SCRIPT = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local windows = #KEYS / 2
+local totals = {}
+local allowed = 1
+
+local function parse(group)
+    local first, last, count = string.match(group, '^(%S+) (%S+) (%S+)$')
+    return tonumber(first), tonumber(last), tonumber(count)
+end
+
+for w = 1, windows do
+    local list, seconds, most = KEYS[2 * w - 1], tonumber(ARGV[3 * w - 2]), tonumber(ARGV[3 * w - 1])
+    local total = tonumber(redis.call('GET', KEYS[2 * w]) or '0')
+    local group = redis.call('LINDEX', list, -1)
+    while group do
+        local _, last, count = parse(group)
+        if last > now - seconds then break end
+        redis.call('RPOP', list)
+        total = total - count
+        group = redis.call('LINDEX', list, -1)
+    end
+    if not group then total = 0 end
+    totals[w] = total
+    if total >= most then allowed = 0 end
+end
+
+local answer = {allowed, string.format('%.6f', now)}
+for w = 1, windows do
+    local list, seconds, length = KEYS[2 * w - 1], tonumber(ARGV[3 * w - 2]), tonumber(ARGV[3 * w])
+    if allowed == 1 then
+        totals[w] = totals[w] + 1
+        local group = redis.call('LINDEX', list, 0)
+        local first, _, count = 0, 0, 0
+        if group then first, _, count = parse(group) end
+        if group and now - first < length then
+            redis.call('LSET', list, 0, string.format('%.6f %.6f %d', first, now, count + 1))
+        else
+            redis.call('LPUSH', list, string.format('%.6f %.6f 1', now, now))
+        end
+    end
+    redis.call('SET', KEYS[2 * w], totals[w], 'EX', seconds + 1)
+    redis.call('EXPIRE', list, seconds + 1)
+    local oldest = now
+    local group = redis.call('LINDEX', list, -1)
+    if group then local _, last = parse(group) oldest = last end
+    answer[#answer + 1] = totals[w]
+    answer[#answer + 1] = string.format('%.6f', oldest)
+end
+return answer
+"""
