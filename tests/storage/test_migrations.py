@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, inspect
 
 from mavera.errors import ConfigurationError
 from mavera.settings import Settings
@@ -50,8 +51,11 @@ def start(data_dir: Path) -> "subprocess.Popen[str]":
 
 
 async def tables(database: Database) -> set[str]:
-    rows = await database.fetch_all("SELECT name FROM sqlite_master WHERE type = 'table'")
-    return {row["name"] for row in rows} - {"alembic_version"}
+    def names(connection: Connection) -> set[str]:
+        return set(inspect(connection).get_table_names())
+
+    async with database.transaction() as transaction:
+        return await transaction.run_sync(names) - {"alembic_version"}
 
 
 def test_migrations_go_up_down_and_up_again(opened: Open, database_url: str) -> None:

@@ -118,10 +118,16 @@ class Credits:
         except Conflict:
             return  # The ledger has it: this run holds its credits already.
         except CreditsExhausted:
-            now = int(self._clock())
-            if not await workspaces.grant_due(self._database, step.workspace_id, now=now):
+            if not await self._has_after_all(step):
                 raise
             await self._commits.do(step)
+
+    async def _has_after_all(self, step: Reserve) -> bool:
+        """Say whether the month's credits, which come with the first need of them, are enough."""
+        now = int(self._clock())
+        await workspaces.grant_due(self._database, step.workspace_id, now=now)
+        workspace = await workspaces.get(self._database, step.workspace_id, now=now)
+        return workspace.balance >= step.credits
 
     def _apply(self, statements: Statements, steps: Sequence[Step]) -> list[Charged | APIError]:
         return apply_steps(statements, steps, now=int(self._clock()), lease_seconds=self._lease_seconds)

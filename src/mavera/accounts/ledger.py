@@ -198,7 +198,7 @@ class _Book:
         values = {"id": workspace_id, "credits": credits, "spent": spent, "month": self.month}
         budgets = self.statements.fetch_all(_TAKE_FROM_WORKSPACE, values)
         if not budgets:
-            return self._refusal(workspace_id, credits)
+            return self._refusal(workspace_id, credits, spent)
         done: dict[str, int] = {}
         for key_id in sorted(by_key):
             values = {"id": key_id, "spent": by_key[key_id], "month": self.month}
@@ -219,10 +219,9 @@ class _Book:
         rows = [{"id": key_id, "spent": spent} for key_id, spent in by_key.items()]
         self.statements.execute_many("UPDATE api_keys SET spent = spent - :spent WHERE id = :id", rows)
 
-    def _refusal(self, workspace_id: str, credits: int) -> APIError:
-        sql = "SELECT balance, unlimited FROM workspaces WHERE id = :id"
-        rows = self.statements.fetch_all(sql, {"id": workspace_id})
-        if rows and (rows[0]["unlimited"] or rows[0]["balance"] >= credits):
+    def _refusal(self, workspace_id: str, credits: int, spent: int) -> APIError:
+        rows = self.statements.fetch_all(_REFUSED_BY, {"id": workspace_id, "month": self.month})
+        if rows and rows[0]["budget"] is not None and rows[0]["spent"] + spent > rows[0]["budget"]:
             return BudgetExceeded("This workspace has no budget left for this month.")
         left = rows[0]["balance"] if rows else 0
         return CreditsExhausted(f"This request needs {credits} credits; the workspace has {left} left.")
@@ -313,6 +312,12 @@ UPDATE workspaces
    AND (:credits <= 0 OR unlimited = 1 OR balance >= :credits)
    AND (:spent <= 0 OR budget IS NULL OR {_SPENT} + :spent <= budget)
 RETURNING id, budget, spent, alerted_percent
+"""  # noqa: S608
+
+_REFUSED_BY = f"""
+SELECT balance, budget, {_SPENT} AS spent
+  FROM workspaces
+ WHERE id = :id
 """  # noqa: S608
 
 _GIVE_BACK_TO_WORKSPACE = """

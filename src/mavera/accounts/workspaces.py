@@ -133,7 +133,7 @@ async def grant_due(database: Database, workspace_id: str, *, now: int) -> bool:
     """Add this month's credits unless that was done. Returns whether this call did it."""
     workspace = await get(database, workspace_id, now=now)
     amount = workspace.monthly_credits
-    if workspace.unlimited or amount is None:
+    if workspace.unlimited or not amount:
         return False
     month = month_of(now)
     async with database.transaction() as transaction:
