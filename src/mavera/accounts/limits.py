@@ -13,6 +13,7 @@ each no longer than a thousandth of the window, and lets a group go when its las
 request is old enough: never more than the limit in any window, and little memory.
 """
 
+import asyncio
 import importlib
 import math
 import time
@@ -29,7 +30,8 @@ from mavera.errors import ConfigurationError
 MINUTE_SECONDS, DAY_SECONDS = 60.0, 86_400.0
 GROUPS = 1_000
 KEYS_IN_MEMORY = 10_000
-STORE_TIMEOUT_SECONDS = 0.5
+STORE_TIMEOUT_SECONDS = 1.0
+ASKED_AT_ONCE = 256
 STORE_AWAY_SECONDS = 1.0
 
 log = structlog.get_logger()
@@ -153,7 +155,8 @@ class SharedLimiter:
     """
     Counts in Redis or Valkey, for all processes together.
 
-    While the store is away each process counts for itself and asks again once a second.
+    What is asked while an answer is on its way goes out together when it has come. While
+    the store is away each process counts for itself and asks again once a second;
     `local_requests` says how many requests were counted that way since the start.
     """
 
@@ -161,6 +164,8 @@ class SharedLimiter:
         self._store = store
         self._errors = errors
         self._script = store.register_script(_SCRIPT)
+        self._waiting: list[tuple[str, tuple[Window, ...], asyncio.Future[Verdict]]] = []
+        self._asker: asyncio.Task[None] | None = None
         self._local = MemoryLimiter()
         self._away_until = 0.0
         self.local_requests = 0
@@ -168,24 +173,63 @@ class SharedLimiter:
     async def allow(self, key_id: str, limits: Limits) -> Verdict:
         if time.monotonic() >= self._away_until:
             try:
-                return await self._ask(key_id, windows_of(limits))
+                return await self.ask(key_id, windows_of(limits))
             except self._errors as error:
-                log.warning("rate_limit_store_away", error=type(error).__name__, local=self.local_requests)
-                self._away_until = time.monotonic() + STORE_AWAY_SECONDS
+                self._note_away(error)
         self.local_requests += 1
         return await self._local.allow(key_id, limits)
 
+    async def ask(self, key_id: str, windows: tuple[Window, ...]) -> Verdict:
+        """Return the store's verdict. Raises what its client raises."""
+        answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._waiting.append((key_id, windows, answer))
+        if self._asker is None:
+            self._asker = asyncio.create_task(self._ask_while_waiting())
+        return await answer
+
     async def close(self) -> None:
+        if self._asker is not None:
+            await self._asker
         await self._store.aclose()
 
-    async def _ask(self, key_id: str, windows: tuple[Window, ...]) -> Verdict:
-        # The braces keep the keys of one script on one node of a cluster.
-        names = [f"mavera:limit:{{{key_id}}}:{window.seconds:.0f}" for window in windows]
-        keys = [key for name in names for key in (name, f"{name}:total")]
-        numbers = [number for w in windows for number in (w.seconds, w.most, w.group_seconds)]
-        allowed, now, *states = await self._script(keys, numbers)
-        pairs = [(int(total), float(oldest)) for total, oldest in zip(states[::2], states[1::2], strict=True)]
-        return verdict(bool(allowed), windows, pairs, float(now))
+    async def _ask_while_waiting(self) -> None:
+        try:
+            while self._waiting:
+                asked, self._waiting = self._waiting[:ASKED_AT_ONCE], self._waiting[ASKED_AT_ONCE:]
+                await self._ask_together(asked)
+        finally:
+            self._asker = None
+
+    async def _ask_together(
+        self, asked: list[tuple[str, tuple[Window, ...], asyncio.Future[Verdict]]]
+    ) -> None:
+        pipeline = self._store.pipeline(transaction=False)
+        try:
+            for key_id, windows, _ in asked:
+                await self._script(*_script_input(key_id, windows), client=pipeline)
+            answers = await pipeline.execute()
+        except self._errors as error:
+            for _, _, future in asked:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, windows, future), (allowed, now, *states) in zip(asked, answers, strict=True):
+            if not future.done():  # cancelled: whoever asked has left
+                pairs = [(int(n), float(at)) for n, at in zip(states[::2], states[1::2], strict=True)]
+                future.set_result(verdict(bool(allowed), windows, pairs, float(now)))
+
+    def _note_away(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now >= self._away_until:  # said once, not by each of those that were waiting
+            log.warning("rate_limit_store_away", error=type(error).__name__, local=self.local_requests)
+        self._away_until = now + STORE_AWAY_SECONDS
+
+
+def _script_input(key_id: str, windows: tuple[Window, ...]) -> tuple[list[str], list[float]]:
+    # The braces keep the keys of one script on one node of a cluster.
+    names = [f"mavera:limit:{{{key_id}}}:{window.seconds:.0f}" for window in windows]
+    keys = [key for name in names for key in (name, f"{name}:total")]
+    return keys, [number for w in windows for number in (w.seconds, w.most, w.group_seconds)]
 
 
 def open_limiter(url: str) -> Limiter:
