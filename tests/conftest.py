@@ -17,7 +17,9 @@ from typing import Any
 
 import openai
 import pytest
+import structlog
 import uvicorn
+from hypothesis import settings as hypothesis_settings
 
 from mavera.accounts.first_run import first_run
 from mavera.accounts.keyring import Keyring
@@ -29,6 +31,18 @@ from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.migrate import migrate
 from mavera.storage.schema import ensure_schema
+
+# A loaded machine is no reason to fail.
+hypothesis_settings.register_profile("mavera", deadline=None)
+hypothesis_settings.load_profile("mavera")
+
+# structlog's own default draws a traceback with every local in it: seconds, for each logged error.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,11 @@ def serve(tmp_path: Path, empty_store: Path) -> Iterator[Serve]:
         yield lambda model=None, **settings: stack.enter_context(_Running(tmp_path / "data", model, settings))
 
 
+def running_server(data_dir: Path, model: Model | None = None, **settings: Any) -> "_Running":
+    """Return a server to enter with `with`, for fixtures that share one among the tests of a file."""
+    return _Running(data_dir, model, settings)
+
+
 class _Running:
     def __init__(self, data_dir: Path, model: Model | None, overrides: dict[str, Any]) -> None:
         self._given = {"model_backend": "scripted", "log_level": "warning", **overrides}
@@ -121,3 +140,15 @@ async def _make_keys(settings: Settings) -> tuple[str, str]:
         return live.text, test.text
     finally:
         await database.close()
+
+
+def revoke(served: Served) -> None:
+    """Revoke the live key of `served`, as another process does."""
+
+    async def run() -> None:
+        async with Database.open(served.settings) as database, Keyring(database) as keyring:
+            workspace_id = await first_workspace_id(database)
+            assert workspace_id is not None
+            await keyring.revoke(workspace_id, served.key)
+
+    asyncio.run(run())

@@ -17,7 +17,8 @@ Every error a client can see.
     └── ServiceUnavailable         503  service_unavailable       server_error
 
 Raise them; only `api/errors.py` makes one a response. Before the first byte of a
-stream an error is a status, after it an event with the same `code` and `message`.
+stream an error is a status, after it an event with the same
+`message` and, but for /responses, whose own list of codes is closed, the same `code`.
 """
 
 from typing import ClassVar

@@ -166,6 +166,11 @@ class ChargedRun:
         usage = Usage(input_tokens(self._ticket.turn), self._sent, estimated=True)
         await self._end_quietly(_Outcome("cancelled", usage, self._price(usage)))
 
+    async def fail(self) -> None:
+        """Stop the run for a reason of ours; nothing is charged."""
+        await self._run.aclose()
+        await self._fail()
+
     async def _complete(self, event: RunCompleted) -> Event:
         try:
             credits = await self._ticket.end(_Outcome("completed", event.usage, self._price(event.usage)))

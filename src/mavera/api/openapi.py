@@ -84,8 +84,10 @@ def _operation(operation: Operation, named: dict[type[Any], Any]) -> dict[str, A
             for parameter in operation.parameters
         ]
     if operation.request is not None:
-        content = {"application/json": {"schema": named[operation.request]}}
-        described["requestBody"] = {"required": True, "content": content}
+        body = {"schema": named[operation.request]}
+        if operation.example is not None:
+            body["example"] = operation.example
+        described["requestBody"] = {"required": True, "content": {"application/json": body}}
     if operation.needs_key:
         described["security"] = [{"key": []}]
     return described

@@ -39,6 +39,7 @@ class Operation:
     tag: str
     description: str = ""
     request: type[Any] | None = None
+    example: dict[str, Any] | None = None
     response: type[Any] | None = None
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[type[APIError], ...] = ()

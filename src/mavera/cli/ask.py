@@ -8,28 +8,31 @@
 import asyncio
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.progress import wait_until_ready
-from mavera.core.events import RunCompleted, RunFailed, TextDelta
+from mavera.core.events import FinishReason, RunCompleted, RunFailed, TextDelta
 from mavera.core.ids import is_cuid
 from mavera.core.items import said
 from mavera.core.turn import Sampling, Turn, Verbosity
+from mavera.core.usage import Usage
 from mavera.errors import ConfigurationError, PersonaNotFound
 from mavera.models.choice import choose_model
+from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.model import Model
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions, UpstreamSettings
 from mavera.personas.library import PersonaLibrary
 from mavera.runs.loop import Runner
 from mavera.settings import Settings, load_settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def ask(
     instructions: Annotated[
         str | None, typer.Option(help="What the persona is told before the question.")
     ] = None,
-    verbosity: Annotated[str, typer.Option(help="low, medium or high.")] = "medium",
+    verbosity: Annotated[Verbosity, typer.Option(help="How much is said.")] = "medium",
     max_tokens: Annotated[int | None, typer.Option(min=1, help="The most tokens of the answer.")] = None,
     temperature: Annotated[
         float | None, typer.Option(min=0, max=2, help="0 for the likeliest words, up to 2.")
@@ -81,7 +84,7 @@ def ask(
         instructions=instructions,
         max_output_tokens=max_tokens,
         sampling=Sampling(temperature=temperature, seed=seed),
-        verbosity=_verbosity(verbosity),
+        verbosity=verbosity,
     )
     remote = Remote(url.rstrip("/"), key) if url else None
     asyncio.run(_ask(turn, load_settings(data_dir=data_dir), remote, as_json=as_json))
@@ -98,12 +101,6 @@ def _persona_id(persona: str | None, *, remote: bool) -> str | None:
         raise
 
 
-def _verbosity(text: str) -> Verbosity:
-    if text in get_args(Verbosity):
-        return cast("Verbosity", text)
-    raise ConfigurationError(f"--verbosity has to be low, medium or high, not '{text}'.")
-
-
 async def _ask(turn: Turn, settings: Settings, remote: Remote | None, *, as_json: bool) -> None:
     console = Console(stderr=True, highlight=False)
     async with AsyncExitStack() as stack:
@@ -115,9 +112,13 @@ async def _ask(turn: Turn, settings: Settings, remote: Remote | None, *, as_json
             model = choose_model(settings)
         stack.push_async_callback(model.close)
         await model.start()
-        await wait_until_ready(model, console)
+        await wait_until_ready(model, console, load_progress=_load_progress(model))
         runner = Runner(PersonaLibrary.load(), {"live": model}, require_persona=False)
         await _print_answer(runner, turn, console, as_json=as_json)
+
+
+def _load_progress(model: Model) -> Callable[[], float | None]:
+    return model.engine.load_progress if isinstance(model, EmbeddedModel) else lambda: None
 
 
 def _remote_model(turn: Turn, remote: Remote) -> UpstreamModel:
@@ -136,41 +137,58 @@ def _remote_model(turn: Turn, remote: Remote) -> UpstreamModel:
 
 
 async def _print_answer(runner: Runner, turn: Turn, console: Console, *, as_json: bool) -> None:
-    started = time.perf_counter()
-    first: float | None = None
-    pieces: list[str] = []
-    async with aclosing(runner.run(turn, "live")) as events:
-        async for event in events:
-            match event:
-                case TextDelta(text):
-                    first = first or time.perf_counter()
-                    pieces.append(text)
-                    if not as_json:
-                        sys.stdout.write(text)
-                        sys.stdout.flush()
-                case RunFailed(error):
-                    if pieces and not as_json:
-                        sys.stdout.write("\n")
-                    raise error
-                case RunCompleted(reason, usage):
-                    seconds = time.perf_counter() - started
-                    if as_json:
-                        print_json(
-                            {
-                                "text": "".join(pieces),
-                                "persona_id": turn.persona_id,
-                                "finish_reason": reason,
-                                "usage": usage,
-                                "seconds": round(seconds, 3),
-                                "seconds_to_first_token": round((first or started) - started, 3),
-                            }
-                        )
-                    else:
-                        sys.stdout.write("\n")
-                        _print_footer(console, seconds, usage.output_tokens, reason)
+    answer = _Answer(console, as_json=as_json)
+    with answer.waiting:
+        async with aclosing(runner.run(turn, "live")) as events:
+            async for event in events:
+                match event:
+                    case TextDelta(text):
+                        answer.say(text)
+                    case RunFailed(error):
+                        answer.break_line()
+                        raise error
+                    case RunCompleted(reason, usage):
+                        answer.finish(reason, usage, turn.persona_id)
 
 
-def _print_footer(console: Console, seconds: float, tokens: int, reason: str) -> None:
-    if console.is_terminal:
-        cut = " · cut by the token limit" if reason == "length" else ""
-        console.print(f"[dim]{tokens} tokens in {seconds:.1f} s{cut}[/]")
+class _Answer:
+    """What has been said so far, and how it is shown: at once, or as one JSON value at the end."""
+
+    def __init__(self, console: Console, *, as_json: bool) -> None:
+        self.waiting = console.status("Reading the question …")
+        self._console = console
+        self._as_json = as_json
+        self._pieces: list[str] = []
+        self._started = time.perf_counter()
+        self._first = 0.0
+
+    def say(self, text: str) -> None:
+        if not self._pieces:
+            self._first = time.perf_counter() - self._started
+            self.waiting.stop()
+        self._pieces.append(text)
+        if not self._as_json:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    def break_line(self) -> None:
+        if self._pieces and not self._as_json:
+            sys.stdout.write("\n")
+
+    def finish(self, reason: FinishReason, usage: Usage, persona_id: str | None) -> None:
+        seconds = time.perf_counter() - self._started
+        self.break_line()
+        if self._as_json:
+            print_json(
+                {
+                    "text": "".join(self._pieces),
+                    "persona_id": persona_id,
+                    "finish_reason": reason,
+                    "usage": usage,
+                    "seconds": round(seconds, 3),
+                    "seconds_to_first_token": round(self._first, 3),
+                }
+            )
+        elif self._console.is_terminal:
+            cut = " · cut by the token limit" if reason == "length" else ""
+            self._console.print(f"[dim]{usage.output_tokens} tokens in {seconds:.1f} s{cut}[/]")

@@ -14,7 +14,9 @@ from mavera.cli.workspaces import public
 from mavera.settings import Settings
 from mavera.storage.database import Database, Row
 
-app = typer.Typer(no_args_is_help=True, help="Give a workspace credits, and read its ledger.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Give a workspace credits, and read its ledger."
+)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from mavera.accounts.keyring import Keyring, KeyTerms
 from mavera.accounts.keys import peppers_of
@@ -20,7 +20,7 @@ from mavera.storage.database import Database
 
 _DAY_SECONDS = 86_400
 
-app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Create, list and revoke API keys.")
 
 
 @app.command()
@@ -65,7 +65,9 @@ def list_keys(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: 
         if as_json:
             print_json([_public(key) for key in keys])
             return
-        table = Table("id", "name", "key", "created", "last used", "state")
+        table = Table(
+            Column("id", no_wrap=True, min_width=25), "name", "key", "created", "last used", "state"
+        )
         for key in keys:
             shown = f"mvra_{key.mode}_…{key.last_four}"
             table.add_row(key.id, key.name, shown, when(key.created_at), when(key.last_used_at), _state(key))

@@ -12,7 +12,9 @@ from mavera.models.embedded.catalogue import CATALOGUE, find_model
 from mavera.models.embedded.pull import pull as pull_model
 from mavera.settings import load_settings
 
-app = typer.Typer(no_args_is_help=True, help="See and fetch the embedded language models.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="See and fetch the embedded language models."
+)
 
 
 @app.command("list")

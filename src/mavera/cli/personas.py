@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from mavera.cli.options import AsJSON, print_json
 from mavera.core.items import Message
@@ -12,7 +12,7 @@ from mavera.personas.library import PersonaLibrary
 from mavera.personas.persona import Persona
 from mavera.personas.prompt import persona_items
 
-app = typer.Typer(no_args_is_help=True, help="See who can answer.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="See who can answer.")
 
 
 @app.command("list")
@@ -26,7 +26,7 @@ def list_personas(
     if as_json:
         print_json([_public(persona) for persona in personas])
         return
-    table = Table("name", "category", "description", "id")
+    table = Table("name", "category", "description", Column("id", no_wrap=True, min_width=25))
     for persona in personas:
         table.add_row(persona.name, persona.category, persona.description, persona.id)
     Console().print(table)

@@ -19,7 +19,7 @@ from mavera.cli.store import InWorkspace, with_database, workspace_or_first
 from mavera.settings import Settings
 from mavera.storage.database import Database
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _BAR = 40
 

@@ -15,7 +15,11 @@ from mavera.cli.store import with_database
 from mavera.settings import Settings
 from mavera.storage.database import Database
 
-app = typer.Typer(no_args_is_help=True, help="Make and see workspaces: who pays, and how much they may use.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Make and see workspaces: who pays, and how much they may use.",
+)
 
 WorkspaceId = Annotated[str, typer.Argument(help="The workspace's id, as the list shows it.")]
 

@@ -4,14 +4,17 @@ Any server that speaks OpenAI's /chat/completions, reached with aiohttp.
     endpoint() → POST → headers (200: Accepted) → bytes → ChunkDecoder → events
 
 Retried, with jitter, only before the first byte of an answer: after it a second try
-could say something else. The request is always streamed, because only a dropped
-stream makes every server stop its work.
+could say something else. A server that lets us wait is not asked again: it is busy, and
+our caller has waited long enough. The request is always streamed, because only a
+dropped stream makes every server stop its work.
+
+What a server says of itself may repeat our key to us; it is cut out of every message.
 """
 
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +30,8 @@ from mavera.models.model import ModelStatus
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _MAX_RETRY_WAIT_SECONDS = 5.0
 _MAX_BODY_BYTES = 64 * 1024 * 1024
+_MAX_ERROR_BYTES = 64 * 1024
+_ERROR_BODY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class UpstreamModel:
         self._endpoint = endpoint
         self._options = options
         self._session: aiohttp.ClientSession | None = None
+        self._keys: set[str] = set()
 
     async def start(self) -> None:
         if self._session is None:
@@ -93,6 +99,21 @@ class UpstreamModel:
         return ModelStatus("ready", f"An OpenAI-compatible server answers as {self._options.model}.")
 
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
+        try:
+            async with aclosing(self._stream(turn)) as events:
+                async for event in events:
+                    yield event
+        except APIError as error:
+            error.message = self._without_keys(error.message)
+            error.args = (error.message,)
+            raise
+
+    def _without_keys(self, message: str) -> str:
+        for key in self._keys:
+            message = message.replace(key, "(the key)")
+        return message
+
+    async def _stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         options = self._options
         asked = request_body(turn, model=options.model, merge_system=options.merge_system)
         decoder = ChunkDecoder(turn)
@@ -124,8 +145,8 @@ class UpstreamModel:
             last = attempt == self._options.retries
             try:
                 response = await self._post(body)
-            except ServiceUnavailable:
-                if last:
+            except ServiceUnavailable as failure:
+                if last or isinstance(failure.__cause__, TimeoutError):
                     raise
                 await asyncio.sleep(_backoff(attempt))
                 continue
@@ -144,6 +165,7 @@ class UpstreamModel:
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
         if endpoint.api_key:
             headers["Authorization"] = f"Bearer {endpoint.api_key}"
+            self._keys.add(endpoint.api_key)
         if self._session is None:
             await self.start()
         assert self._session is not None  # noqa: S101 - start() has just made it
@@ -159,10 +181,10 @@ def upstream_errors() -> Iterator[None]:
     """Let nothing of the client library's own errors past this file."""
     try:
         yield
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise ServiceUnavailable("The model's server could not be reached.", retry_after=5) from error
     except TimeoutError as error:
         raise ServiceUnavailable("The model's server did not answer in time.", retry_after=5) from error
-    except aiohttp.ClientConnectorError as error:
-        raise ServiceUnavailable("The model's server could not be reached.", retry_after=5) from error
     except aiohttp.InvalidURL as error:
         raise ServiceUnavailable("The model's server has no valid http(s) URL.", retry_after=60) from error
     except aiohttp.ClientError as error:
@@ -176,11 +198,9 @@ def _refuse_endless(body: bytearray) -> None:
 
 async def _status_error(response: aiohttp.ClientResponse, settings: UpstreamSettings) -> APIError:
     """Return what a status other than 200 means to our caller."""
-    with upstream_errors():
-        message = _message_of(await response.content.read(64 * 1024))
     match response.status:
         case 400 | 413 | 422:
-            return InvalidRequest(f"The model refused the request: {message}")
+            return InvalidRequest(f"The model refused the request: {await _reason(response)}")
         case 401 | 403:
             return ServiceUnavailable(
                 f"The model's server refused the credentials; the operator has to check {settings.api_key}.",
@@ -200,11 +220,24 @@ async def _status_error(response: aiohttp.ClientResponse, settings: UpstreamSett
             return ServiceUnavailable(f"The model's server answered {status}.", retry_after=wait)
 
 
-def _message_of(body: bytes) -> str:
+async def _reason(response: aiohttp.ClientResponse) -> str:
+    """Return what the body of a refusal says; the status alone has to do where it does not come."""
+    body = bytearray()
     try:
+        async with asyncio.timeout(_ERROR_BODY_SECONDS):
+            while len(body) < _MAX_ERROR_BYTES and (data := await response.content.readany()):
+                body += data
         error = msgspec.json.decode(body)["error"]
         text = error["message"] if isinstance(error, dict) else error
-    except (msgspec.DecodeError, KeyError, TypeError, RecursionError):
+    except (
+        TimeoutError,
+        aiohttp.ClientError,
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ):
         return "it gave no reason."
     return text[:500] if isinstance(text, str) else "it gave no reason."
 

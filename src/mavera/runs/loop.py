@@ -27,7 +27,7 @@ from mavera.core.events import (
     ToolCallStarted,
 )
 from mavera.core.turn import Turn
-from mavera.errors import APIError, InvalidRequest
+from mavera.errors import APIError, InvalidRequest, ServiceUnavailable
 from mavera.models.model import Model
 from mavera.personas.library import PersonaLibrary
 from mavera.personas.persona import Persona
@@ -49,14 +49,17 @@ class Runner:
         self._require_persona = require_persona
 
     async def run(self, turn: Turn, mode: Mode) -> AsyncGenerator[Event, None]:
-        """Yield the events of `turn`. Raises APIError before the first one only."""
+        """Yield the events of `turn`. Raises before the first one only."""
         composed = compose(turn, self._persona(turn))
-        started = False
+        started = finished = False
         try:
             async with aclosing(self._models[mode].stream(composed)) as events:
                 async for event in events:
                     started = True
+                    finished = isinstance(event, Finished)
                     yield _to_run_event(event)
+            if not finished:
+                raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
         except APIError as error:
             if not started:
                 raise

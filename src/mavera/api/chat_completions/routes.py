@@ -12,6 +12,7 @@ from mavera.api.chat_completions.stream import ChatCompletionEncoder
 from mavera.api.decoding import decode, read_body
 from mavera.api.idempotency import once
 from mavera.api.operation import Operation
+from mavera.api.parameters import MODEL
 from mavera.api.run_response import RUN_ERRORS, RunResponse
 from mavera.core.ids import new_id
 
@@ -51,6 +52,11 @@ OPERATIONS = (
         "Chat Completions",
         description="OpenAI's Chat Completions API, with a persona. Streamed, it comes in chunks.",
         request=CreateChatCompletion,
+        example={
+            "model": MODEL,
+            "messages": [{"role": "user", "content": "How do you feel about sustainable fashion?"}],
+            "persona_id": None,
+        },
         errors=RUN_ERRORS,
         streams=True,
     ),

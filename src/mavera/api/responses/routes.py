@@ -11,6 +11,7 @@ from mavera.api.auth import authenticate, services_of
 from mavera.api.decoding import decode, read_body
 from mavera.api.idempotency import once
 from mavera.api.operation import Operation
+from mavera.api.parameters import MODEL
 from mavera.api.responses.schemas import CreateResponse
 from mavera.api.responses.stream import ResponseEncoder
 from mavera.api.run_response import RUN_ERRORS, RunResponse
@@ -60,6 +61,7 @@ OPERATIONS = (
         "Responses",
         description="OpenAI's Responses API, with a persona. Streamed, it comes as named events.",
         request=CreateResponse,
+        example={"model": MODEL, "input": "How do you feel about sustainable fashion?", "persona_id": None},
         errors=RUN_ERRORS,
         streams=True,
     ),

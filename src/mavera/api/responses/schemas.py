@@ -6,7 +6,14 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from mavera.api.parameters import MAX_TOOLS, FunctionName, JSONSchema, Parameters, check_tools
+from mavera.api.parameters import (
+    MAX_TOOLS,
+    FunctionName,
+    JSONSchema,
+    Parameters,
+    TokenLimit,
+    check_tools,
+)
 from mavera.core.items import (
     FunctionCall,
     FunctionOutput,
@@ -160,9 +167,10 @@ def _parts(content: str | Sequence[Any]) -> tuple[Part, ...]:
     return tuple(part.to_part() for part in content if not isinstance(part, str))
 
 
-class Function(_Object, tag_field="type", tag="function"):
+class Function(_Object):
     """A function of the caller's, flat: name and parameters stand directly on the tool."""
 
+    type: Literal["function"]
     name: FunctionName
     parameters: JSONSchema | None = None
     description: str | None = None
@@ -268,8 +276,8 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
         | Annotated[list[InputItem], Meta(min_length=1)]
     )
     instructions: str | None = None
-    max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
-    max_tool_calls: Annotated[int, Meta(ge=0)] | None = None
+    max_output_tokens: TokenLimit | None = None
+    max_tool_calls: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     text: TextOptions | None = None
     tools: Annotated[list[Function], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedTools | None = None
@@ -321,7 +329,8 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             "parallel_tool_calls": self.parallel_tool_calls is not False,
             "previous_response_id": self.previous_response_id,
             "prompt_cache_key": self.prompt_cache_key,
-            "prompt_cache_retention": self.prompt_cache_retention,
+            "prompt_cache_retention": self.prompt_cache_retention
+            and self.prompt_cache_retention.replace("-", "_"),
             "reasoning": {"effort": self._effort(), "summary": self.reasoning and self.reasoning.summary},
             "safety_identifier": self.safety_identifier,
             "service_tier": "default",
@@ -361,10 +370,11 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
         wanted = self._format()
         if wanted.type != "json_schema":
             return {"type": wanted.type}
+        described = {"description": wanted.description} if wanted.description is not None else {}
         return {
             "type": wanted.type,
             "name": wanted.name,
-            "description": wanted.description,
+            **described,
             "schema": wanted.schema,
             "strict": wanted.strict,
         }

@@ -61,7 +61,7 @@ class ResponseEncoder:
 
     def body(self) -> Wire:
         """Return the finished response; only once the run has ended."""
-        if self._body is None:
+        if self._body is None or self._body["status"] == "in_progress":
             raise RuntimeError("the run has not ended")
         return self._body
 
@@ -168,8 +168,9 @@ class ResponseEncoder:
             "error": error,
             "incomplete_details": incomplete_details,
             "output": [_copy(item) for item in self._output],
-            "usage": usage_body(usage) if usage is not None else None,
         }
+        if usage is not None:
+            self._body["usage"] = usage_body(usage)
         return {"type": name, "response": self._body}
 
 
@@ -186,7 +187,7 @@ class _Message:
         tokens = [_token(token) for token in logprobs]
         self._part["logprobs"] += tokens
         self._pieces.append(text)
-        if text:
+        if text or tokens:
             yield {"type": "response.output_text.delta", **self._at, "delta": text, "logprobs": tokens}
 
     def refusal(self, text: str) -> Iterator[Wire]:
