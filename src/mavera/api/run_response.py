@@ -131,12 +131,6 @@ async def _accepted_in_time(run: AsyncIterator[Event]) -> AsyncGenerator[Event, 
                 raise
             yield RunFailed(_told(error))
             return
-        except Exception as error:
-            if not late:
-                raise
-            log.exception("run failed", error=type(error).__name__)
-            yield RunFailed(APIError("Something went wrong while answering."))
-            return
     finally:
         if not first.done():
             first.cancel()
