@@ -27,6 +27,9 @@ CHAT: Any = {"model": "mavera-1", "messages": [{"role": "user", "content": "Woul
 ASK: Any = {"model": "mavera-1", "input": "Would you pay?"}
 PREPAID = Overrides(monthly_credits=0)
 
+# A PNG of one red pixel.
+RED_DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+
 
 @dataclass
 class Team:
