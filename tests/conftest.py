@@ -7,6 +7,7 @@ the model may be: the rest is what users run.
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,7 +17,9 @@ from typing import Any
 
 import openai
 import pytest
+import structlog
 import uvicorn
+from hypothesis import settings as hypothesis_settings
 
 from mavera.accounts.first_run import first_run
 from mavera.accounts.keyring import Keyring
@@ -27,6 +30,20 @@ from mavera.models.scripted import ScriptedModel
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
+
+# A loaded machine is no reason to fail.
+hypothesis_settings.register_profile("mavera", deadline=None)
+hypothesis_settings.load_profile("mavera")
+
+# structlog's own default draws a traceback with every local in it, seconds for each logged error,
+# and writes to what pytest has put in place of sys.stdout, which ends with a test; a server may not.
+structlog.configure(
+    logger_factory=structlog.WriteLoggerFactory(file=sys.__stderr__),
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ],
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +81,11 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Start servers: `serve(model=…, **settings)`; all are stopped when the test ends."""
     with ExitStack() as stack:
         yield lambda model=None, **settings: stack.enter_context(_Running(tmp_path / "data", model, settings))
+
+
+def running_server(data_dir: Path, model: Model | None = None, **settings: Any) -> "_Running":
+    """Return a server to enter with `with`, for fixtures that share one among the tests of a file."""
+    return _Running(data_dir, model, settings)
 
 
 class _Running:

@@ -3,6 +3,7 @@ Every error a client can see.
 
     APIError                       500  internal_error            server_error
     ├── InvalidRequest             400  invalid_request           invalid_request_error
+    │   └── ConversationTooLong    400  invalid_request           invalid_request_error
     ├── Unauthorized               401  unauthorized              authentication_error
     ├── CreditsExhausted           402  credits_exhausted         insufficient_credits
     ├── Forbidden                  403  forbidden                 permission_error
@@ -15,7 +16,8 @@ Every error a client can see.
     └── ServiceUnavailable         503  service_unavailable       server_error
 
 Raise them; only `api/errors.py` makes one a response. Before the first byte of a
-stream an error is a status, after it an event with the same `code` and `message`.
+stream an error is a status, after it an event with the same
+`message` and, but for /responses, whose own list of codes is closed, the same `code`.
 """
 
 from typing import ClassVar
@@ -45,6 +47,10 @@ class InvalidRequest(APIError):
     status = 400
     type = "invalid_request_error"
     code = "invalid_request"
+
+
+class ConversationTooLong(InvalidRequest):
+    """The prompt does not fit into the model's context."""
 
 
 class Unauthorized(APIError):

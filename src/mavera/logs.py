@@ -46,7 +46,9 @@ def configure_logs(settings: Settings) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(max(level, logging.WARNING))
+    root.setLevel(level)
+    logging.getLogger("uvicorn").setLevel(max(level, logging.WARNING))
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
 def hide_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:

@@ -212,7 +212,7 @@ def test_every_command_says_in_its_own_help_what_the_first_page_says_of_it(
 def test_an_unknown_command_or_setting_is_refused(mavera: Mavera) -> None:
     assert "askk" in mavera("askk", code=2).stderr
     assert "MAVERA_PORT" in mavera("doctor", code=1, MAVERA_PROT="1").stderr
-    assert "MAVERA_PORT" in mavera("serve", code=1, MAVERA_PORT="many").stderr
+    assert "MAVERA_PORT" in mavera("serve", code=2, MAVERA_PORT="many").stderr
 
 
 def test_a_setting_comes_from_the_variable_before_the_file(mavera: Mavera, tmp_path: Path) -> None:

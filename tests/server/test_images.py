@@ -315,3 +315,20 @@ def test_a_vision_model_answers_the_turns_with_images_and_no_others(serve: Serve
     assert with_image.output_text == "A cat."
     assert [request["model"] for request in seen] == ["eyes"]
     assert completion.choices[0].message.content == "This is a scripted answer to: Hm?"
+
+
+def test_an_image_and_canvas_mode_go_together(serve: Serve) -> None:
+    served = serve(ScriptedModel(["Look:\n\n```html\n", "<p>Hi</p>\n", "```\n"]))
+    message: Any = {
+        "role": "user",
+        "content": QUESTION,
+        "attachments": [{"type": "image", "url": data_url(PNG)}],
+    }
+
+    with served.client() as client:
+        completion = client.chat.completions.create(
+            model="mavera-1", messages=[message], extra_body={"canvas_mode": True}
+        )
+
+    assert "<artifact " in str(completion.choices[0].message.content)
+    assert "```" not in str(completion.choices[0].message.content)

@@ -325,7 +325,7 @@ def test_the_order_does_not_depend_on_the_order_of_the_files(order: list[Persona
 def test_the_order_is_by_category_and_then_by_name() -> None:
     names = [persona.name for persona in PERSONAS]
     assert names[:4] == ["Boomer", "Gen X", "Gen Z Consumer", "Gen Z Professional"]
-    assert PERSONAS[-1].category == "Expert"
+    assert PERSONAS[-1].category == "Regional"
 
 
 def test_a_list_keeps_what_its_filters_ask_for() -> None:

@@ -1,16 +1,23 @@
 """
 Decode a request body into its Struct, or say exactly what is wrong with it.
 
-    400 invalid_request     no JSON, no object, a field missing, a field nobody documents
+    400 invalid_request     no JSON, no object, a field missing, a field nobody documents, a field twice
     422 validation_error    a field of the wrong type, out of range, too long
 
 `param` names the field as a client would write it: `messages[3].role`.
+
+msgspec decodes and validates, but of a field sent twice it takes the last in silence.
+So what it has taken is read a second time by the standard library's parser, only to see
+the names: 4 µs for the usual request, 3 ms for one with five megabytes of text.
 """
 
 import difflib
+import json
 import re
+from collections import Counter
 from collections.abc import Hashable
 from functools import cache
+from itertools import accumulate
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -20,10 +27,17 @@ from mavera.errors import APIError, InvalidRequest, RequestTooLarge, ValidationF
 
 T = TypeVar("T")
 
-_PATH = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_PATH = re.compile(r"^(?P<reason>.*?)(?: - at (?:`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`$", re.DOTALL)
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
 _MAX_SHOWN = 100
+_NEAR_ENOUGH = 0.7
+
+# What comes in goes out again, to a model and to the client, through encoders that recurse.
+MAX_DEPTH = 128
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_BRACKETS = b"[]{}"
+_NO_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
 
 
 async def read_body(request: Request, *, max_bytes: int) -> bytes:
@@ -61,13 +75,41 @@ def decode(body: bytes, kind: type[T]) -> T:
     try:
         decoder: msgspec.json.Decoder[T] = _decoder(_key(kind))
         decoded = decoder.decode(body)
+        _refuse_depth(body)
+        _parse_strictly(body.decode())
     except msgspec.ValidationError as error:
         raise _refusal(str(error), kind) from error
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("The body is not valid JSON: it is not UTF-8.") from error
     except RecursionError as error:
-        raise InvalidRequest("The body is nested too deeply.") from error
+        raise _too_deep() from error
     return decoded
+
+
+def _refuse_depth(body: bytes) -> None:
+    """Raise InvalidRequest where `body`, which is valid JSON, is nested deeper than `MAX_DEPTH`."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    brackets = _STRING.sub(b"", body).translate(None, delete=_NO_BRACKETS)
+    if max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)) > MAX_DEPTH:
+        raise _too_deep()
+
+
+def _too_deep() -> APIError:
+    return InvalidRequest(f"The body is nested too deeply: {MAX_DEPTH} levels are the most.")
+
+
+def _refuse_repeats(members: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in members]
+    if len(set(names)) == len(names):
+        return
+    repeated = Counter(names).most_common(1)[0][0][:_MAX_SHOWN]
+    raise InvalidRequest(f"'{repeated}' stands twice in the same object.", param=repeated)
+
+
+_parse_strictly = json.JSONDecoder(object_pairs_hook=_refuse_repeats).decode
 
 
 def _key(kind: Any) -> Hashable:
@@ -90,7 +132,8 @@ def _refusal(text: str, kind: type[Any]) -> APIError:
         return InvalidRequest(f"'{name}' is missing.", param=name)
     if unknown := _UNKNOWN.match(reason):
         name = _join(param, unknown["name"][:_MAX_SHOWN])
-        near = difflib.get_close_matches(unknown["name"][:_MAX_SHOWN], _field_names(_key(kind)), n=1)
+        known = [field for field in _field_names(_key(kind)) if field != unknown["name"]]
+        near = difflib.get_close_matches(unknown["name"][:_MAX_SHOWN], known, n=1, cutoff=_NEAR_ENOUGH)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         return InvalidRequest(f"'{name}' is not a parameter of this endpoint.{hint}", param=name)
     if not param:

@@ -50,10 +50,13 @@ def flag_of(request: Request, name: str) -> bool | None:
 
 
 def refuse_unknown_query(request: Request, known: tuple[str, ...]) -> None:
-    """Raise InvalidRequest for a query parameter that nobody documents."""
-    for name in request.query_params:
+    """Raise InvalidRequest for a query parameter that nobody documents, or that stands there twice."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
         if name not in known:
             raise InvalidRequest(
                 f"'{name[:100]}' is not a parameter of this endpoint; it takes {', '.join(known)}.",
                 param=name[:100],
             )
+        if names.count(name) > 1:
+            raise InvalidRequest(f"'{name}' stands twice in the query.", param=name)

@@ -1,5 +1,5 @@
 """
-What every request gets: an id, one log line when it is over.
+What every request gets: an id, one log line when it is over, an answer whatever goes wrong.
 
 Plain ASGI, not Starlette's BaseHTTPMiddleware: that one hides disconnects and puts a
 task and a queue between a stream and its client.
@@ -8,8 +8,10 @@ task and a queue between a stream and its client.
 import time
 
 import structlog
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mavera.api.errors import on_unexpected
 from mavera.core.ids import new_id
 
 log = structlog.get_logger()
@@ -39,12 +41,18 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            # Starlette's own handler for this stands outside of here, where the id is not known.
+            if status:
+                raise
+            response = await on_unexpected(Request(scope), error)
+            await response(scope, receive, send_with_id)
         finally:
             log.info(
                 "request",
                 method=scope["method"],
                 path=scope["path"],
-                status=status,
+                status=status or 499,  # the client left before there was one, in nginx's words
                 milliseconds=round((time.perf_counter() - started) * 1000, 1),
                 request_id=request_id,
                 **scope["state"].get("log", {}),

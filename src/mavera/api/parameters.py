@@ -17,6 +17,7 @@ from mavera.errors import InvalidRequest
 MODEL = "mavera-1"
 MAX_TOOLS = 64
 
+TokenLimit = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$", min_length=1, max_length=64)]
 JSONSchema = dict[str, Any]
@@ -72,12 +73,16 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         )
 
 
-def check_tools(turn: Turn) -> None:
-    """Raise InvalidRequest where the tools and the choice among them do not fit together."""
+def check_tools(turn: Turn, *, name_at: str = "name") -> None:
+    """
+    Raise InvalidRequest where the tools and the choice among them do not fit together.
+
+    `name_at` is where a tool's name stands inside it.
+    """
     names = [tool.name for tool in turn.tools]
     for position, name in enumerate(names):
         if name in names[:position]:
-            raise InvalidRequest(f"Two tools are named '{name}'.", param=f"tools[{position}].name")
+            raise InvalidRequest(f"Two tools are named '{name}'.", param=f"tools[{position}].{name_at}")
     check_choice(turn.tool_choice, names)
 
 

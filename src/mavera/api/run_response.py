@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, suppress
 from typing import Any, Protocol
 
+import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -29,9 +30,13 @@ from mavera.errors import (
     ValidationFailed,
 )
 
+log = structlog.get_logger()
+
 # How long a stream's first event may wait for the model to take the turn. Until then a
 # refusal still becomes a status; a model slower than this must not keep the client waiting.
 ACCEPT_SECONDS = 1.0
+
+log = structlog.get_logger()
 
 RUN_ERRORS: tuple[type[APIError], ...] = (
     InvalidRequest,
@@ -62,13 +67,28 @@ class RunResponse(Response):
         self._heartbeat_seconds = heartbeat_seconds
         self.status_code = 200
         self.background = None
+        self._begun = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._run), UntilDisconnect(receive):
-            if self._stream:
-                await self._send_stream(send)
-            else:
-                await self._send_body(send)
+        async with aclosing(self._run):
+            try:
+                async with UntilDisconnect(receive):
+                    await (self._send_stream(send) if self._stream else self._send_body(send))
+            except asyncio.CancelledError:
+                # The client's leaving is swallowed above: this is the server's end, its grace over.
+                await self._send_goodbye(send)
+
+    async def _send_goodbye(self, send: Send) -> None:
+        """End the answer as a failed one: as an event where a stream has begun, else as a status."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        task.uncancel()
+        error = ServiceUnavailable("The server is shutting down. Ask again.", retry_after=5)
+        if not self._begun:
+            raise error
+        for wire in self._encoder.feed(RunFailed(error)):
+            await send({"type": "http.response.body", "body": sse.frame(wire), "more_body": True})
+        await send({"type": "http.response.body", "body": sse.DONE})
 
     async def _send_body(self, send: Send) -> None:
         async for event in self._run:
@@ -86,6 +106,7 @@ class RunResponse(Response):
         event: Event | None = await anext(events)  # raises while a status can still say so
         headers = [(name.encode(), value.encode()) for name, value in sse.HEADERS.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._begun = True
         async with aclosing(events), Heartbeat(send, self._heartbeat_seconds) as heartbeat:
             while event is not None:
                 for wire in self._encoder.feed(event):
@@ -106,10 +127,10 @@ async def _accepted_in_time(run: AsyncIterator[Event]) -> AsyncGenerator[Event, 
             yield RunStarted()
         try:
             event = await first
-        except APIError as error:
+        except Exception as error:
             if not late:
                 raise
-            yield RunFailed(error)
+            yield RunFailed(_told(error))
             return
     finally:
         if not first.done():
@@ -119,6 +140,14 @@ async def _accepted_in_time(run: AsyncIterator[Event]) -> AsyncGenerator[Event, 
         yield event
     async for event in run:
         yield event
+
+
+def _told(error: Exception) -> APIError:
+    """Return what a client is told of `error`, once the status has gone out."""
+    if isinstance(error, APIError):
+        return error
+    log.error("run failed", exc_info=error)
+    return APIError("Something went wrong while answering.")
 
 
 class UntilDisconnect:
@@ -143,7 +172,7 @@ class UntilDisconnect:
         self._watch.cancel()
         if not self._gone:
             return False
-        if kind is None:  # the cancellation is on its way still: let it arrive in here
+        if kind is not asyncio.CancelledError:  # it is on its way still: let it arrive in here
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
         assert self._task is not None  # noqa: S101
@@ -165,6 +194,7 @@ class Heartbeat:
 
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
+        await asyncio.wait({self._task})
 
     def postpone(self) -> None:
         self._due = asyncio.get_running_loop().time() + self._seconds

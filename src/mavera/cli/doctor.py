@@ -26,7 +26,9 @@ from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import current_version, known_versions
 
-_MEMORY_MARGIN = 2.5  # the engine keeps the file mapped and a repacked copy of it
+# The engine keeps the file mapped, a repacked copy of it, and the prompts it has read.
+_MEMORY_MARGIN = 2.5
+_PROMPT_CACHE_BYTES = 1_000_000_000
 
 app = typer.Typer(add_completion=False)
 
@@ -131,7 +133,7 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
 
 
 def _memory(model_bytes: int) -> Finding:
-    needed = model_bytes * _MEMORY_MARGIN
+    needed = model_bytes * _MEMORY_MARGIN + _PROMPT_CACHE_BYTES
     free = _available_bytes()
     if free is None or free >= needed:
         return Finding(

@@ -9,7 +9,7 @@ import typer
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Where everything lives. [env: MAVERA_DATA_DIR]", show_default=False),
+    typer.Option("--data-dir", envvar="MAVERA_DATA_DIR", help="Where everything lives."),
 ]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print one JSON value, for scripts.")]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import socket
 import sys
 from typing import Annotated
@@ -26,10 +27,11 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def serve(
     host: Annotated[
-        str | None, typer.Option(help="Address to listen on. [env: MAVERA_HOST]", show_default="127.0.0.1")
+        str | None, typer.Option(envvar="MAVERA_HOST", help="Address to listen on.", show_default="127.0.0.1")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port to listen on, 0 for any. [env: MAVERA_PORT]", show_default="8000")
+        int | None,
+        typer.Option(envvar="MAVERA_PORT", help="Port to listen on, 0 for any.", show_default="8000"),
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -45,7 +47,7 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
     )
     gc.collect()
     gc.freeze()  # what start-up made lives for good; collections need not look at it again

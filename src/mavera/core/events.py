@@ -18,6 +18,7 @@ into `RunFailed`, because by then the status has gone out.
 from dataclasses import dataclass
 from typing import Literal
 
+from mavera.core.artifacts import Artifact
 from mavera.core.usage import Usage
 from mavera.errors import APIError
 
@@ -83,8 +84,11 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class RunCompleted:
+    """`artifacts` is None where none were asked for."""
+
     reason: FinishReason
     usage: Usage
+    artifacts: tuple[Artifact, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

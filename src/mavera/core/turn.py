@@ -12,6 +12,7 @@ from mavera.core.items import Item
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Verbosity = Literal["low", "medium", "high"]
+Truncation = Literal["auto", "disabled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,11 @@ class ToolChoice:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """`top_logprobs` is None where no log-probabilities were asked for, else 0 to 20."""
+    """
+    `top_logprobs` is None where no log-probabilities were asked for, else 0 to 20.
+
+    `items_param` is what the caller's body calls the conversation, for messages.
+    """
 
     model: str
     items: tuple[Item, ...]
@@ -73,3 +78,5 @@ class Turn:
     verbosity: Verbosity = "medium"
     analysis_mode: bool = False
     canvas_mode: bool = False
+    truncation: Truncation = "disabled"
+    items_param: str = "input"

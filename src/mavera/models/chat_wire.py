@@ -10,6 +10,7 @@ of these is settled here, so that nothing above ever sees them.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -40,15 +41,20 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
+    "max_tokens": "length",
 }
+# What servers call an answer that they broke off.
+_BROKEN_OFF = frozenset({"error", "abort", "aborted", "cancelled", "canceled"})
 
 
-def request_body(turn: Turn, *, model: str, merge_system: bool = False) -> dict[str, Any]:
+def request_body(
+    turn: Turn, *, model: str, merge_system: bool = False, reasoning_effort: bool = False
+) -> dict[str, Any]:
     """
     Return the request for `turn`, always streamed, with only what was asked for in it.
 
     `merge_system` joins all system messages into one at the front, for servers whose
-    chat template knows only that place.
+    chat template knows only that place; `reasoning_effort` is for servers that know it.
     """
     messages = list(_messages(turn.items))
     body: dict[str, Any] = {
@@ -68,6 +74,7 @@ def request_body(turn: Turn, *, model: str, merge_system: bool = False) -> dict[
         "logit_bias": sampling.logit_bias,
         "max_tokens": turn.max_output_tokens,
         "response_format": _response_format(turn),
+        "reasoning_effort": turn.reasoning_effort if reasoning_effort else None,
     }
     body.update({name: value for name, value in optional.items() if value is not None})
     if turn.top_logprobs is not None:
@@ -121,10 +128,9 @@ def _response_format(turn: Turn) -> dict[str, Any] | None:
         return None
     if wanted.type == "json_object":
         return {"type": "json_object"}
-    return {
-        "type": "json_schema",
-        "json_schema": {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict},
-    }
+    described = {"description": wanted.description} if wanted.description is not None else {}
+    schema = {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict, **described}
+    return {"type": "json_schema", "json_schema": schema}
 
 
 def _tools(turn: Turn) -> dict[str, Any]:
@@ -148,7 +154,14 @@ def _tools(turn: Turn) -> dict[str, Any]:
 
 class _Function(msgspec.Struct):
     name: str | None = None
-    arguments: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+    @property
+    def text(self) -> str:
+        """The arguments as JSON text, also from a server that sends them as an object."""
+        if isinstance(self.arguments, dict):
+            return msgspec.json.encode(self.arguments).decode()
+        return self.arguments or ""
 
 
 class _Call(msgspec.Struct):
@@ -194,16 +207,16 @@ class _Reasoning(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
     prompt_tokens_details: _Cached | None = None
     completion_tokens_details: _Reasoning | None = None
 
     def to_usage(self) -> Usage:
         cached, reasoning = self.prompt_tokens_details, self.completion_tokens_details
         return Usage(
-            input_tokens=self.prompt_tokens,
-            output_tokens=self.completion_tokens,
+            input_tokens=self.prompt_tokens or 0,
+            output_tokens=self.completion_tokens or 0,
             cached_tokens=(cached and cached.cached_tokens) or 0,
             reasoning_tokens=(reasoning and reasoning.reasoning_tokens) or 0,
         )
@@ -213,9 +226,48 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: Any = None
+    object: str | None = None
+    message: Any = None
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+@dataclass(slots=True)
+class _StartedCall:
+    """A tool call while it comes in; `given_id` is what the server calls it, if anything."""
+
+    name: str
+    given_id: str | None
+    call_id: str
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def arguments(self) -> str:
+        return "".join(self.pieces)
+
+    def is_another(self, call: _Call, function: _Function) -> bool:
+        """
+        Whether `call`, sent in this one's place, is a call of its own.
+
+        A name begins a call, but some servers repeat it with every delta, and some give
+        all calls one index and no id: then arguments that are whole already tell.
+        """
+        if not function.name:
+            return False
+        if function.name != self.name:
+            return True
+        if call.id:
+            return call.id != self.given_id
+        return bool(function.text) and _is_json(self.arguments)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 class ChunkDecoder:
@@ -228,20 +280,22 @@ class ChunkDecoder:
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
-        self._pending = b""
+        self._pending = bytearray()
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._deltas = 0
-        self._calls: dict[int, str] = {}
-        self._calls_started = 0
+        self._calls: list[_StartedCall] = []
+        self._positions: dict[int, int] = {}
         self.done = False
 
     def feed(self, data: bytes) -> Iterator[ModelEvent]:
         """Yield the events of the `data:` lines completed by `data`. Raises ServiceUnavailable."""
-        *lines, self._pending = (self._pending + data).split(b"\n")
+        first, *lines = data.split(b"\n")
+        self._pending += first
         if len(self._pending) > MAX_LINE_BYTES:
             raise _broken("a line without end")
-        for line in lines:
+        for rest in lines:
+            line, self._pending = bytes(self._pending), bytearray(rest)
             if line.startswith(b"data:"):
                 yield from self._feed_line(line[5:].strip())
 
@@ -254,6 +308,10 @@ class ChunkDecoder:
         """End the answer. Raises ServiceUnavailable if it was not finished."""
         if self._reason is None:
             raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
+        if self._reason in ("stop", "tool_calls"):
+            for position, call in enumerate(self._calls):
+                if not call.arguments.strip():  # callers parse them, and "" is no JSON
+                    yield ToolCallDelta(position, "{}")
         yield Finished(self._reason, self._usage or self._estimated_usage())
 
     def _feed_line(self, line: bytes) -> Iterator[ModelEvent]:
@@ -265,10 +323,12 @@ class ChunkDecoder:
     def _feed_chunk(self, text: bytes) -> Iterator[ModelEvent]:
         try:
             chunk = _decode_chunk(text)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _broken(str(error)) from error
-        if chunk.error is not None:
+        if chunk.error:
             raise reported_error(chunk.error)
+        if chunk.object == "error":
+            raise reported_error(chunk.message)
         if chunk.usage is not None:
             self._usage = chunk.usage.to_usage()
         if chunk.choices:
@@ -284,35 +344,45 @@ class ChunkDecoder:
             if delta.refusal:
                 yield RefusalDelta(delta.refusal)
             for call in delta.tool_calls or ():
-                yield from self._feed_call(call)
-        if choice.finish_reason is not None:
+                yield from self._feed_call(call, whole=choice.message is delta)
+        if choice.finish_reason in _BROKEN_OFF:
+            raise reported_error(f"it ended with '{choice.finish_reason}'.")
+        if choice.finish_reason:  # some say "" until the end
             self._reason = _FINISH_REASONS.get(choice.finish_reason, "stop")
-            if self._calls_started and self._reason == "stop":
+            if self._calls and self._reason == "stop":
                 self._reason = "tool_calls"  # llama.cpp and others say "stop" after a call
 
-    def _feed_call(self, call: _Call) -> Iterator[ModelEvent]:
+    def _feed_call(self, call: _Call, *, whole: bool) -> Iterator[ModelEvent]:
+        """`whole` says that the answer came in one piece: each entry is a call of its own."""
         function = call.function or _Function()
-        index = self._index_of(call, function)
-        if index is None:
-            index = self._calls_started
-            self._calls_started += 1
-            self._calls[index] = call.id or new_id("call")
-            yield ToolCallStarted(index, self._calls[index], function.name or "")
-        if function.arguments:
-            yield ToolCallDelta(index, function.arguments)
+        position = None if whole else self._position_of(call, function)
+        if position is None:
+            if not function.name:
+                raise _broken("a tool call without a name")
+            position = len(self._calls)
+            known = {started.call_id for started in self._calls}
+            call_id = call.id if call.id and call.id not in known else new_id("call")
+            self._calls.append(_StartedCall(function.name, call.id, call_id))
+            yield ToolCallStarted(position, call_id, function.name)
+        if call.index is not None:
+            self._positions[call.index] = position
+        if text := function.text:
+            self._calls[position].pieces.append(text)
+            yield ToolCallDelta(position, text)
 
-    def _index_of(self, call: _Call, function: _Function) -> int | None:
+    def _position_of(self, call: _Call, function: _Function) -> int | None:
         """Which started call this continues; None where it begins another one."""
-        if not self._calls_started:
+        if not self._calls:
             return None
-        last = self._calls_started - 1
-        if call.index is not None and call.index < last:
-            return call.index
-        # A new id with a name is another call even under an index that was used before.
-        begins = bool(function.name) and (
-            (call.index is not None and call.index > last) or bool(call.id and call.id != self._calls[last])
-        )
-        return None if begins else last
+        last = len(self._calls) - 1
+        if call.index is not None:
+            position = self._positions.get(call.index)
+            if position is None:
+                return None if function.name else last
+        else:
+            ids = [started.given_id for started in self._calls]
+            position = ids.index(call.id) if call.id in ids and call.id else last
+        return None if self._calls[position].is_another(call, function) else position
 
     def _estimated_usage(self) -> Usage:
         characters = sum(len(item.text) for item in self._turn.items if isinstance(item, Message))

@@ -38,7 +38,11 @@ def _upstream(settings: Settings) -> UpstreamModel:
     return _model_at(
         Endpoint(settings.upstream_base_url, settings.upstream_api_key),
         settings,
-        UpstreamOptions(model=settings.upstream_model, sees_images=settings.upstream_vision),
+        UpstreamOptions(
+            model=settings.upstream_model,
+            sees_images=settings.upstream_vision,
+            reasoning_effort=settings.upstream_reasoning_effort,
+        ),
     )
 
 

@@ -8,7 +8,7 @@ The seam: what mavera needs of a language model, whatever it runs on.
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from mavera.core.events import ModelEvent
 from mavera.core.turn import Turn
@@ -48,3 +48,25 @@ class Model(Protocol):
     async def close(self) -> None:
         """Let go of everything; nothing of this model runs afterwards."""
         ...
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """A model that can tell beforehand whether a turn fits."""
+
+    @property
+    def context_tokens(self) -> int:
+        """The most that a prompt and its answer may have together."""
+        ...
+
+    async def count_tokens(self, turn: Turn) -> int:
+        """Return how many tokens the prompt of a composed turn has. Raises APIError."""
+        ...
+
+
+@runtime_checkable
+class Reasons(Protocol):
+    """Where `reasons` is true, the model thinks by itself, as hard as the turn's `reasoning_effort` says."""
+
+    @property
+    def reasons(self) -> bool: ...

@@ -4,29 +4,42 @@ Any server that speaks OpenAI's /chat/completions, reached with aiohttp.
     endpoint() → POST → headers (200: Accepted) → bytes → ChunkDecoder → events
 
 Retried, with jitter, only before the first byte of an answer: after it a second try
-could say something else. The request is always streamed, because only a dropped
-stream makes every server stop its work.
+could say something else. A server that lets us wait is not asked again: it is busy, and
+our caller has waited long enough. The request is always streamed, because only a
+dropped stream makes every server stop its work.
+
+What a server says of itself may repeat our key to us; it is cut out of every message.
 """
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import msgspec
 
 from mavera.core.events import Accepted, ModelEvent
 from mavera.core.turn import Turn
-from mavera.errors import APIError, InvalidRequest, ServiceUnavailable
+from mavera.errors import APIError, ConversationTooLong, InvalidRequest, ServiceUnavailable
 from mavera.models.chat_wire import ChunkDecoder, request_body
 from mavera.models.model import ModelStatus
 
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _MAX_RETRY_WAIT_SECONDS = 5.0
 _MAX_BODY_BYTES = 64 * 1024 * 1024
+_MAX_ERROR_BYTES = 64 * 1024
+_ERROR_BODY_SECONDS = 5.0
+
+# How servers say that a prompt is longer than the context: OpenAI and vLLM, llama.cpp, SGLang, others.
+_TOO_LONG = re.compile(
+    r"maximum context length|longer than the model's context|context (?:length|size|window)"
+    r"|prompt is too long|input token count .{0,40}exceeds",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +68,12 @@ class UpstreamOptions:
     after each stream. `defaults` are what a request body says where the turn says nothing.
     `sees_images` is for models that take `image_url` parts.
     `settings` names what an operator has to check where the server refuses us.
+    `reasoning_effort`: whether the server's model thinks, and is told how hard.
     """
 
     model: str
     merge_system: bool = False
+    reasoning_effort: bool = False
     keep_alive: bool = True
     connect_timeout_seconds: float = 5.0
     first_byte_timeout_seconds: float = 120.0
@@ -76,6 +91,7 @@ class UpstreamModel:
         self._endpoint = endpoint
         self._options = options
         self._session: aiohttp.ClientSession | None = None
+        self._keys: set[str] = set()
 
     @property
     def sees_images(self) -> bool:
@@ -98,48 +114,62 @@ class UpstreamModel:
     def status(self) -> ModelStatus:
         return ModelStatus("ready", f"An OpenAI-compatible server answers as {self._options.model}.")
 
+    @property
+    def reasons(self) -> bool:
+        return self._options.reasoning_effort
+
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         options = self._options
-        asked = request_body(turn, model=options.model, merge_system=options.merge_system)
+        asked = request_body(
+            turn,
+            model=options.model,
+            merge_system=options.merge_system,
+            reasoning_effort=options.reasoning_effort,
+        )
         decoder = ChunkDecoder(turn)
-        async with AsyncExitStack() as stack:
-            response = await self._open(msgspec.json.encode({**options.defaults, **asked}), stack)
-            yield Accepted()
-            whole = bytearray() if response.content_type == "application/json" else None
-            while not decoder.done and (data := await self._read(response)):
-                if whole is None:
-                    for event in decoder.feed(data):
-                        yield event
-                else:
-                    whole += data
-                    _refuse_endless(whole)
-            for event in decoder.feed_body(bytes(whole)) if whole else ():
-                yield event
-            for event in decoder.close():
-                yield event
+        try:
+            response = await self._open(msgspec.json.encode({**options.defaults, **asked}))
+            with _Reader(response, options.idle_timeout_seconds) as reader:
+                yield Accepted()
+                whole = bytearray() if response.content_type == "application/json" else None
+                while not decoder.done and (data := await reader.read()):
+                    if whole is None:
+                        for event in decoder.feed(data):
+                            yield event
+                    else:
+                        whole += data
+                        _refuse_endless(whole)
+                for event in decoder.feed_body(bytes(whole)) if whole else ():
+                    yield event
+                for event in decoder.close():
+                    yield event
+        except APIError as error:
+            self._hide_keys(error)
+            raise
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Return the next bytes of the answer, none at its end."""
-        with upstream_errors():
-            async with asyncio.timeout(self._options.idle_timeout_seconds):
-                return await response.content.readany()
+    def _hide_keys(self, error: APIError) -> None:
+        """Take out of a message what a server repeats of our key."""
+        for key in self._keys:
+            error.message = error.message.replace(key, "(the key)")
+        error.args = (error.message,)
 
-    async def _open(self, body: bytes, stack: AsyncExitStack) -> aiohttp.ClientResponse:
+    async def _open(self, body: bytes) -> aiohttp.ClientResponse:
         """Return an answer whose status is 200, after as many tries as the options allow."""
         for attempt in range(self._options.retries + 1):
             last = attempt == self._options.retries
             try:
                 response = await self._post(body)
-            except ServiceUnavailable:
-                if last:
+            except ServiceUnavailable as failure:
+                if last or isinstance(failure.__cause__, TimeoutError):
                     raise
                 await asyncio.sleep(_backoff(attempt))
                 continue
-            stack.callback(response.close)
             if response.status == 200:
                 return response
-            error = await _status_error(response, self._options.settings)
-            response.close()
+            try:
+                error = await _status_error(response, self._options.settings)
+            finally:
+                response.close()
             if last or response.status not in _RETRIED_STATUSES:
                 raise error
             await asyncio.sleep(_retry_wait(response, attempt))
@@ -150,6 +180,7 @@ class UpstreamModel:
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
         if endpoint.api_key:
             headers["Authorization"] = f"Bearer {endpoint.api_key}"
+            self._keys.add(endpoint.api_key)
         if self._session is None:
             await self.start()
         assert self._session is not None  # noqa: S101 - start() has just made it
@@ -160,19 +191,69 @@ class UpstreamModel:
                 )
 
 
+def _library_error(error: Exception) -> APIError:
+    """Return what an error of the client library's means to our caller."""
+    match error:
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+            return ServiceUnavailable("The model's server could not be reached.", retry_after=5)
+        case TimeoutError():
+            return ServiceUnavailable("The model's server did not answer in time.", retry_after=5)
+        case aiohttp.InvalidURL():
+            return ServiceUnavailable("The model's server has no valid http(s) URL.", retry_after=60)
+        case _:
+            return ServiceUnavailable("The connection to the model's server broke.", retry_after=1)
+
+
 @contextmanager
 def upstream_errors() -> Iterator[None]:
     """Let nothing of the client library's own errors past this file."""
     try:
         yield
-    except TimeoutError as error:
-        raise ServiceUnavailable("The model's server did not answer in time.", retry_after=5) from error
-    except aiohttp.ClientConnectorError as error:
-        raise ServiceUnavailable("The model's server could not be reached.", retry_after=5) from error
-    except aiohttp.InvalidURL as error:
-        raise ServiceUnavailable("The model's server has no valid http(s) URL.", retry_after=60) from error
-    except aiohttp.ClientError as error:
-        raise ServiceUnavailable("The connection to the model's server broke.", retry_after=1) from error
+    except (TimeoutError, aiohttp.ClientError) as error:
+        raise _library_error(error) from error
+
+
+class _Reader:
+    """
+    Read an answer piece by piece, and give up when nothing has come for `seconds`.
+
+    One timer for the whole stream: to set and cancel one for every piece would cost more
+    than to decode it.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, seconds: float) -> None:
+        self._response = response
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._waiting_since: float | None = None
+        self._gave_up = False
+
+    def __enter__(self) -> Self:
+        self._timer = self._loop.call_later(self._seconds, self._look)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._response.close()
+
+    async def read(self) -> bytes:
+        """Return the next bytes of the answer, none at its end."""
+        self._waiting_since = self._loop.time()
+        try:
+            return await self._response.content.readany()
+        except aiohttp.ClientError as error:
+            raise _library_error(TimeoutError() if self._gave_up else error) from error
+        finally:
+            self._waiting_since = None
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        left = self._seconds - (now - (self._waiting_since or now))
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look)
+            return
+        self._gave_up = True
+        self._response.close()  # wakes the read with an error
 
 
 def _refuse_endless(body: bytearray) -> None:
@@ -182,11 +263,11 @@ def _refuse_endless(body: bytearray) -> None:
 
 async def _status_error(response: aiohttp.ClientResponse, settings: UpstreamSettings) -> APIError:
     """Return what a status other than 200 means to our caller."""
-    with upstream_errors():
-        message = _message_of(await response.content.read(64 * 1024))
     match response.status:
         case 400 | 413 | 422:
-            return InvalidRequest(f"The model refused the request: {message}")
+            reason = await _reason(response)
+            kind = ConversationTooLong if _TOO_LONG.search(reason) else InvalidRequest
+            return kind(f"The model refused the request: {reason}")
         case 401 | 403:
             return ServiceUnavailable(
                 f"The model's server refused the credentials; the operator has to check {settings.api_key}.",
@@ -206,11 +287,24 @@ async def _status_error(response: aiohttp.ClientResponse, settings: UpstreamSett
             return ServiceUnavailable(f"The model's server answered {status}.", retry_after=wait)
 
 
-def _message_of(body: bytes) -> str:
+async def _reason(response: aiohttp.ClientResponse) -> str:
+    """Return what the body of a refusal says; the status alone has to do where it does not come."""
+    body = bytearray()
     try:
+        async with asyncio.timeout(_ERROR_BODY_SECONDS):
+            while len(body) < _MAX_ERROR_BYTES and (data := await response.content.readany()):
+                body += data
         error = msgspec.json.decode(body)["error"]
         text = error["message"] if isinstance(error, dict) else error
-    except (msgspec.DecodeError, KeyError, TypeError, RecursionError):
+    except (
+        TimeoutError,
+        aiohttp.ClientError,
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ):
         return "it gave no reason."
     return text[:500] if isinstance(text, str) else "it gave no reason."
 

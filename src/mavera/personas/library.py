@@ -11,6 +11,7 @@ a cursor (the id of the last persona of a page) always points at the same place.
 
 import difflib
 import reprlib
+import unicodedata
 from collections.abc import Iterable
 from importlib import resources
 from typing import Self
@@ -137,4 +138,6 @@ def _place(persona: Persona) -> tuple[int, str, str]:
 
 
 def _plain(name: str) -> str:
-    return " ".join(name.casefold().replace("-", " ").replace("_", " ").split())
+    """Return `name` without case, accents and the marks people type between words."""
+    letters = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    return " ".join(letters.casefold().replace("-", " ").replace("_", " ").split())

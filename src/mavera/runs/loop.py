@@ -1,6 +1,8 @@
 """
 Run one turn: resolve the persona and the images, compose the prompt, ask the model, yield events.
 
+    images → compose → fit into the context → plan, where wished → answer → artifacts, where wished
+
     RunPrepared → RunStarted → deltas* → RunCompleted | RunFailed
 
 Before `RunStarted` a failure is raised, so the caller can still answer with a status;
@@ -9,6 +11,7 @@ after it a failure is the last event. Closing the iterator stops the model's wor
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Literal, assert_never
 
 import structlog
@@ -28,12 +31,15 @@ from mavera.core.events import (
     ToolCallStarted,
 )
 from mavera.core.turn import Turn
-from mavera.errors import APIError, InvalidRequest
+from mavera.errors import APIError, InvalidRequest, ServiceUnavailable
 from mavera.models.model import Model
 from mavera.personas.library import PersonaLibrary
 from mavera.personas.persona import Persona
+from mavera.runs.artifacts import with_artifacts
 from mavera.runs.images import ImageStep, images_of
-from mavera.runs.prompt import compose
+from mavera.runs.prompt import compose, makes_artifacts
+from mavera.runs.reasoning import plans, reasons, stream_planned
+from mavera.runs.truncation import stream_fitting
 
 log = structlog.get_logger()
 
@@ -62,18 +68,26 @@ class Runner:
         self._vision = vision
         self._require_persona = require_persona
 
-    async def run(self, turn: Turn, mode: Mode) -> AsyncGenerator[Event, None]:
-        """Yield the events of `turn`. Raises APIError before `RunStarted` only."""
-        persona, model = self._persona(turn), self._model(turn, mode)
+    def run(self, turn: Turn, mode: Mode) -> AsyncGenerator[Event, None]:
+        """Yield the events of `turn`. Raises before `RunStarted` only."""
+        events = self._run(turn, self._model(turn, mode))
+        return with_artifacts(events) if makes_artifacts(turn) else events
+
+    async def _run(self, turn: Turn, model: Model) -> AsyncGenerator[Event, None]:
+        composed = partial(compose, persona=self._persona(turn), limited=not reasons(model))
         if self._images is not None:
             turn = await self._images.resolve(turn, seen=model.sees_images)
         yield RunPrepared()
-        started = False
+        answer = partial(stream_planned, model) if plans(turn, model) else model.stream
+        started = finished = False
         try:
-            async with aclosing(model.stream(compose(turn, persona))) as events:
+            async with aclosing(stream_fitting(turn, composed, model, answer)) as events:
                 async for event in events:
                     started = True
+                    finished = isinstance(event, Finished)
                     yield _to_run_event(event)
+            if not finished:
+                raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
         except APIError as error:
             if not started:
                 raise

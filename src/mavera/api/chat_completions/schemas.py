@@ -6,7 +6,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from mavera.api.parameters import MAX_TOOLS, FunctionName, JSONSchema, Parameters, check_tools
+from mavera.api.parameters import (
+    MAX_TOOLS,
+    FunctionName,
+    JSONSchema,
+    Parameters,
+    TokenLimit,
+    check_tools,
+)
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part, Refusal, Text
 from mavera.core.turn import FunctionTool, OutputFormat, ToolChoice, Turn
 from mavera.errors import InvalidRequest, ValidationFailed
@@ -140,7 +147,8 @@ class FunctionDefinition(_Object):
     strict: bool | None = None
 
 
-class Tool(_Object, tag_field="type", tag="function"):
+class Tool(_Object):
+    type: Literal["function"]
     function: FunctionDefinition
 
     def to_tool(self) -> FunctionTool:
@@ -211,8 +219,8 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
     """The body of POST /chat/completions."""
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=128)]
-    max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_tokens: TokenLimit | None = None
+    max_completion_tokens: TokenLimit | None = None
     n: Literal[1] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: Stop | Annotated[list[Stop], Meta(max_length=4)] | None = None
@@ -256,8 +264,9 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
             verbosity=self.verbosity or "medium",
             analysis_mode=self.analysis_mode or False,
             canvas_mode=self.canvas_mode or False,
+            items_param="messages",
         )
-        check_tools(turn)
+        check_tools(turn, name_at="function.name")
         return turn
 
     def _check(self) -> None:

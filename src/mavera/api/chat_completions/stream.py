@@ -13,6 +13,7 @@ chunk without choices. The encoder is pure: ids and times are given to it.
 from collections.abc import Iterator
 from typing import Any, assert_never
 
+from mavera.api.artifacts import artifacts_member
 from mavera.api.errors import error_body
 from mavera.core.events import (
     Event,
@@ -53,6 +54,7 @@ class ChatCompletionEncoder:
         self._calls: list[Wire] = []
         self._finish_reason: FinishReason | None = None
         self._usage: Usage | None = None
+        self._artifacts: Wire = {}
 
     def feed(self, event: Event) -> Iterator[Wire]:
         """Yield the chunks that `event` gives rise to."""
@@ -74,8 +76,9 @@ class ChatCompletionEncoder:
             case ToolCallDelta(index, arguments):
                 self._calls[index]["function"]["arguments"] += arguments
                 yield self._chunk({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]})
-            case RunCompleted(reason, usage):
+            case RunCompleted(reason, usage, artifacts):
                 self._finish_reason, self._usage = reason, usage
+                self._artifacts = artifacts_member(artifacts)
                 yield from self._finish(usage)
             case RunFailed(error):
                 yield error_body(error)
@@ -91,6 +94,7 @@ class ChatCompletionEncoder:
             "content": "".join(self._text) if self._text or not (self._calls or self._refusal) else None,
             "refusal": "".join(self._refusal) or None,
             "annotations": [],
+            **self._artifacts,
         }
         if self._calls:
             message["tool_calls"] = self._calls
@@ -116,12 +120,12 @@ class ChatCompletionEncoder:
         return _logprobs(tokens)
 
     def _finish(self, usage: Usage) -> Iterator[Wire]:
-        last = self._chunk({}, finish_reason=self._finish_reason)
+        last = {**self._chunk({}, finish_reason=self._finish_reason), **self._artifacts}
         if not self._include_usage:
             yield {**last, "usage": usage_body(usage)}
             return
         yield last
-        yield {**last, "choices": [], "usage": usage_body(usage)}
+        yield {**self._chunk({}), "choices": [], "usage": usage_body(usage)}
 
     def _chunk(
         self, delta: Wire, *, finish_reason: FinishReason | None = None, logprobs: Wire | None = None

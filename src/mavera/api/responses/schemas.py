@@ -6,7 +6,14 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from mavera.api.parameters import MAX_TOOLS, FunctionName, JSONSchema, Parameters, check_tools
+from mavera.api.parameters import (
+    MAX_TOOLS,
+    FunctionName,
+    JSONSchema,
+    Parameters,
+    TokenLimit,
+    check_tools,
+)
 from mavera.core.items import (
     FunctionCall,
     FunctionOutput,
@@ -163,9 +170,10 @@ def _parts(content: str | Sequence[Any], at: str) -> tuple[Part, ...]:
     return tuple(part.to_part(f"{at}[{position}]") for position, part in enumerate(content))
 
 
-class Function(_Object, tag_field="type", tag="function"):
+class Function(_Object):
     """A function of the caller's, flat: name and parameters stand directly on the tool."""
 
+    type: Literal["function"]
     name: FunctionName
     parameters: JSONSchema | None = None
     description: str | None = None
@@ -271,8 +279,8 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
         | Annotated[list[InputItem], Meta(min_length=1)]
     )
     instructions: str | None = None
-    max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
-    max_tool_calls: Annotated[int, Meta(ge=0)] | None = None
+    max_output_tokens: TokenLimit | None = None
+    max_tool_calls: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     text: TextOptions | None = None
     tools: Annotated[list[Function], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedTools | None = None
@@ -309,6 +317,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             verbosity=self._verbosity(),
             analysis_mode=self.analysis_mode or False,
             canvas_mode=self.canvas_mode or False,
+            truncation=self.truncation or "disabled",
         )
         check_tools(turn)
         return turn
@@ -324,7 +333,8 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             "parallel_tool_calls": self.parallel_tool_calls is not False,
             "previous_response_id": self.previous_response_id,
             "prompt_cache_key": self.prompt_cache_key,
-            "prompt_cache_retention": self.prompt_cache_retention,
+            "prompt_cache_retention": self.prompt_cache_retention
+            and self.prompt_cache_retention.replace("-", "_"),
             "reasoning": {"effort": self._effort(), "summary": self.reasoning and self.reasoning.summary},
             "safety_identifier": self.safety_identifier,
             "service_tier": "default",
@@ -364,10 +374,11 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
         wanted = self._format()
         if wanted.type != "json_schema":
             return {"type": wanted.type}
+        described = {"description": wanted.description} if wanted.description is not None else {}
         return {
             "type": wanted.type,
             "name": wanted.name,
-            "description": wanted.description,
+            **described,
             "schema": wanted.schema,
             "strict": wanted.strict,
         }

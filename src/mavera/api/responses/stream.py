@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import count
 from typing import Any, Literal, assert_never
 
+from mavera.api.artifacts import artifacts_member
 from mavera.core.events import (
     Event,
     FinishReason,
@@ -62,7 +63,7 @@ class ResponseEncoder:
 
     def body(self) -> Wire:
         """Return the finished response; only once the run has ended."""
-        if self._body is None:
+        if self._body is None or self._body["status"] == "in_progress":
             raise RuntimeError("the run has not ended")
         return self._body
 
@@ -86,7 +87,8 @@ class ResponseEncoder:
                 item = self._output[position]
                 item["arguments"] += arguments
                 yield _arguments("delta", item["id"], position, delta=arguments)
-            case RunCompleted(reason, usage):
+            case RunCompleted(reason, usage, artifacts):
+                self._head = {**self._head, **artifacts_member(artifacts)}
                 yield from self._complete(reason, usage)
             case RunFailed(error):
                 yield from self._fail(error)
@@ -171,8 +173,9 @@ class ResponseEncoder:
             "error": error,
             "incomplete_details": incomplete_details,
             "output": [_copy(item) for item in self._output],
-            "usage": usage_body(usage) if usage is not None else None,
         }
+        if usage is not None:
+            self._body["usage"] = usage_body(usage)
         return {"type": name, "response": self._body}
 
 
@@ -189,7 +192,7 @@ class _Message:
         tokens = [_token(token) for token in logprobs]
         self._part["logprobs"] += tokens
         self._pieces.append(text)
-        if text:
+        if text or tokens:
             yield {"type": "response.output_text.delta", **self._at, "delta": text, "logprobs": tokens}
 
     def refusal(self, text: str) -> Iterator[Wire]:

@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 from mavera.core.events import ModelEvent
 from mavera.core.turn import Turn
+from mavera.models.embedded.counting import count_tokens
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.models.model import ModelStatus
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions
@@ -58,6 +59,13 @@ class EmbeddedModel:
         async with aclosing(self._upstream.stream(turn)) as events:
             async for event in events:
                 yield event
+
+    @property
+    def context_tokens(self) -> int:
+        return self.engine.context_tokens
+
+    async def count_tokens(self, turn: Turn) -> int:
+        return await count_tokens(self.engine, turn)
 
     async def _endpoint(self) -> Endpoint:
         base_url, api_key = await self.engine.endpoint()

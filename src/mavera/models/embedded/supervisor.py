@@ -114,6 +114,11 @@ class EmbeddedEngine:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
+    @property
+    def context_tokens(self) -> int:
+        """What one request may take of it, prompt and answer together."""
+        return self._settings.embedded_context_tokens
+
     async def start(self) -> None:
         """Begin to load the model, in the background, unless settings say to wait for the first request."""
         if self._settings.embedded_start == "startup":

@@ -1,0 +1,128 @@
+"""
+What a streamed token costs on its way through the server, and how long it takes.
+
+    python -m bench.wire [--streams 1 10 100] [--tokens 200] [--every-ms 20] [--json]
+
+A model's server of almost no cost sends tokens that carry the time they were sent; the
+client subtracts. The server's processor time is read from the system, before and after,
+and divided by the tokens: keys, persona, parsing, encoding and sockets are all in it.
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import aiohttp
+import psutil
+import uvloop
+
+from bench.report import median, show
+from mavera.personas.library import PersonaLibrary
+
+_STAMP = re.compile(rb'"(?:delta|content)":"(\d+) "')
+FORMATS = ("chat/completions", "responses")
+
+
+@contextmanager
+def process(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a Python module of ours and end it with the block."""
+    given = {**os.environ, **environment}
+    with subprocess.Popen(
+        [sys.executable, "-m", *command], env=given, stdout=subprocess.PIPE, text=True
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.terminate()
+
+
+def first_line(child: subprocess.Popen[str], start: str = "") -> str:
+    assert child.stdout is not None
+    return next(line for line in child.stdout if line.startswith(start)).strip()
+
+
+async def read_stream(
+    session: aiohttp.ClientSession, url: str, key: str, body: dict[str, Any]
+) -> list[float]:
+    """Return for each token the milliseconds from the model's server to here."""
+    delays = []
+    async with session.post(url, json=body, headers={"Authorization": f"Bearer {key}"}) as response:
+        response.raise_for_status()
+        async for data in response.content.iter_any():
+            now = time.monotonic_ns()
+            delays += [(now - int(stamp)) / 1e6 for stamp in _STAMP.findall(data)]
+    return delays
+
+
+async def measure(url: str, key: str, pid: int, streams: int, wire: str) -> dict[str, Any]:
+    persona = PersonaLibrary.load().find("Gen Z Consumer").id
+    question = {"input": "Hm?"} if wire == "responses" else {"messages": [{"role": "user", "content": "Hm?"}]}
+    body = {"model": "mavera-1", "stream": True, "persona_id": persona, **question}
+    server = psutil.Process(pid)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await read_stream(session, f"{url}/{wire}", key, body)
+        before = sum(server.cpu_times()[:2])
+        delays = await asyncio.gather(
+            *(read_stream(session, f"{url}/{wire}", key, body) for _ in range(streams))
+        )
+        spent = sum(server.cpu_times()[:2]) - before
+    tokens = sorted(delay for stream in delays for delay in stream)
+    return {
+        "format": wire,
+        "streams": streams,
+        "tokens": len(tokens),
+        "server µs/token": spent / len(tokens) * 1e6,
+        "p50 ms": median(tokens),
+        "p99 ms": tokens[int(len(tokens) * 0.99)],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 10, 100])
+    parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--every-ms", type=float, default=20.0)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        data_dir = stack.enter_context(tempfile.TemporaryDirectory())
+        pace = ("--tokens", str(options.tokens), "--every-ms", str(options.every_ms))
+        upstream = stack.enter_context(process("bench.upstream", *pace))
+        server = stack.enter_context(
+            process(
+                *("mavera", "serve", "--port", "0", "--data-dir", data_dir),
+                MAVERA_UPSTREAM_BASE_URL=f"http://127.0.0.1:{first_line(upstream)}/v1",
+                MAVERA_UPSTREAM_MODEL="none",
+                MAVERA_LOG_LEVEL="warning",
+            )
+        )
+        url = first_line(server, "mavera at").split()[2]
+        key = first_line(server, "Your API key").split()[-1]
+        time.sleep(1)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            rows = [
+                runner.run(measure(url, key, server.pid, streams, wire))
+                for wire in FORMATS
+                for streams in options.streams
+            ]
+    summary = {
+        "median server µs/token": median([row["server µs/token"] for row in rows]),
+        "p99 at most streams, ms": max(
+            row["p99 ms"] for row in rows if row["streams"] == max(options.streams)
+        ),
+    }
+    show("a streamed token's way through the server", rows, as_json=options.json, summary=summary)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""
+What an answer holds to be kept and edited, beside its text.
+
+    <artifact identifier="price-list" type="csv" title="Price list" language="csv">
+    item,price
+    </artifact>
+"""
+
+from dataclasses import dataclass
+from html import escape
+from typing import Literal
+
+ArtifactType = Literal["code", "document", "html", "svg", "mermaid", "csv", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """`content` is as the model wrote it; `complete` is false where the answer ended inside it."""
+
+    identifier: str
+    type: ArtifactType
+    title: str
+    language: str
+    content: str = ""
+    complete: bool = True
+
+    @property
+    def opening_tag(self) -> str:
+        members = ("identifier", "type", "title", "language")
+        attributes = " ".join(f'{name}="{escape(getattr(self, name))}"' for name in members)
+        return f"<artifact {attributes}>"

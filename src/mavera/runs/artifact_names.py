@@ -1,0 +1,138 @@
+"""
+What an artifact is called, and of which type it is.
+
+    ```python Sorting a list      →  code, "Sorting a list", python, sorting-a-list
+    <artifact type="text/html" …> →  html, …
+
+A model names things as it likes; what comes out is one of our types, a title on one
+line and an identifier that no other artifact of the answer has.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mavera.core.artifacts import Artifact, ArtifactType
+
+MAX_TITLE = 120
+MAX_IDENTIFIER = 48
+
+_TYPES: Mapping[str, ArtifactType] = {
+    **dict.fromkeys(("html", "htm", "xhtml", "text/html"), "html"),
+    **dict.fromkeys(("svg", "image/svg+xml"), "svg"),
+    **dict.fromkeys(("mermaid", "mmd", "application/vnd.ant.mermaid"), "mermaid"),
+    **dict.fromkeys(("csv", "tsv", "text/csv"), "csv"),
+    **dict.fromkeys(("json", "jsonc", "application/json"), "json"),
+    **dict.fromkeys(
+        ("", "document", "markdown", "md", "mdx", "text", "txt", "plaintext", "plain", "text/markdown"),
+        "document",
+    ),
+    **dict.fromkeys(("code", "application/vnd.ant.code"), "code"),
+}
+_DEFAULT_TITLES: Mapping[ArtifactType, str] = {
+    "code": "Code",
+    "document": "Document",
+    "html": "HTML page",
+    "svg": "SVG image",
+    "mermaid": "Mermaid diagram",
+    "csv": "CSV data",
+    "json": "JSON data",
+}
+# What gives a block away whose fence names no language, or only the one it is written in.
+_TELLTALES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\s*(<\?xml[^>]*>\s*)?<svg\b", re.I), "svg"),
+    (re.compile(r"\s*<(!doctype html|html)\b", re.I), "html"),
+    (
+        re.compile(r"\s*(graph (TD|TB|LR|RL|BT)|flowchart |sequenceDiagram|classDiagram|gantt|pie\b)"),
+        "mermaid",
+    ),
+)
+_VAGUE = frozenset({"", "xml", "html", "text", "txt", "plaintext"})
+_INFO = re.compile(r"\s*\{?\.?(?P<language>[\w+#.-]*)[:\s]*(?P<rest>.*?)\}?\s*", re.DOTALL)
+_TITLE_WORD = re.compile(r"""(?:title|filename|file|name)\s*[=:]\s*""", re.I)
+_ATTRIBUTE = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
+_HEADING = re.compile(r"\s{0,3}#{1,6}\s+(?P<title>.*?)[\s#]*|\s*\*\*(?P<bold>[^*]+?):?\*\*:?\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What the model said of a block, before it is settled."""
+
+    language: str = ""
+    type: str = ""
+    title: str = ""
+    identifier: str = ""
+
+
+def from_info(info: str) -> Label:
+    """Return what stands behind the backticks of a fence."""
+    match = _INFO.fullmatch(info)
+    if match is None:
+        return Label()
+    title = _TITLE_WORD.sub("", match["rest"], count=1).strip(" \t\"'()[]")
+    return Label(match["language"].lower(), title=title)
+
+
+def from_attributes(text: str) -> Label:
+    """Return what stands in a tag that the model wrote itself."""
+    found = {name.lower(): first or second for name, first, second in _ATTRIBUTE.findall(text)}
+    return Label(
+        found.get("language", "").strip().lower(),
+        found.get("type", "").strip().lower(),
+        found.get("title", "") or found.get("name", ""),
+        found.get("identifier", "") or found.get("id", ""),
+    )
+
+
+def heading_of(line: str) -> str:
+    """Return the title that a line of prose is, if it is a heading or stands in bold."""
+    match = _HEADING.fullmatch(line)
+    return (match["title"] or match["bold"] or "").strip() if match else ""
+
+
+def settle(label: Label, first_line: str, heading: str, taken: Iterable[str]) -> Artifact:
+    """Return the artifact that begins with `first_line` after the prose that `heading` stands over."""
+    language = _language(label.language, first_line)
+    kind = _type(label.type, language)
+    title = _one_line(label.title) or _one_line(heading) or _default_title(kind, language)
+    return Artifact(
+        identifier=_free(_slug(label.identifier or title) or kind, frozenset(taken)),
+        type=kind,
+        title=title,
+        language=language or ("markdown" if kind == "document" else "" if kind == "code" else kind),
+    )
+
+
+def _language(named: str, first_line: str) -> str:
+    if named in _VAGUE:
+        for telltale, language in _TELLTALES:
+            if telltale.match(first_line):
+                return language
+    return named
+
+
+def _type(named: str, language: str) -> ArtifactType:
+    if named in _TYPES and named:
+        return _TYPES[named]
+    return _TYPES.get(language, "code")
+
+
+def _default_title(kind: ArtifactType, language: str) -> str:
+    return f"{language.capitalize()} code" if kind == "code" and language else _DEFAULT_TITLES[kind]
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_TITLE].strip()
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:MAX_IDENTIFIER].strip("-")
+
+
+def _free(wanted: str, taken: frozenset[str]) -> str:
+    """Return `wanted`, numbered where another artifact has that name already."""
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}-{number}"
+    return name

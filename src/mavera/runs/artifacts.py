@@ -1,0 +1,265 @@
+"""
+Wrap what an answer holds for keeping in artifact tags, while it streams.
+
+            a fence, or a tag of the model's own
+    prose ─────────────────────────────────────────→ block
+      ↑                                                │ its closing fence or tag, or the end of the text
+      └────────────────────────────────────────────────┘
+
+Small models write fenced blocks well and tags badly, so they are asked for fences, and
+the tags are made here: whatever the model writes, they are balanced and never nested.
+What looks like a tag of ours and is none is escaped (`&lt;artifact`); the list of
+artifacts has it as the model wrote it.
+
+Pure: pieces of text in, pieces of text out, and what comes out does not depend on where
+the text was cut. Nothing is decided before enough of it has come, and no more is held back.
+"""
+
+import re
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from mavera.core.artifacts import Artifact
+from mavera.core.events import Event, RunCompleted, RunPrepared, RunStarted, TextDelta, TokenLogprob
+from mavera.runs.artifact_names import Label, from_attributes, from_info, heading_of, settle
+
+CLOSING_TAG = "</artifact>"
+
+# How much of a block's first line is looked at to tell what it is.
+_LOOK_AHEAD = 40
+
+_FLAGS = re.IGNORECASE | re.ASCII
+_FENCE = re.compile(r"(?P<indent>[ \t]{0,8})(?P<mark>`{3,40}|~{3,40})(?P<info>[^`\n]{0,200})\n")
+_MAYBE_FENCE = re.compile(r"[ \t]{0,8}(`{0,2}|~{0,2}|(`{3,40}|~{3,40})[^`\n]{0,200})")
+_TAG = re.compile(r"[ \t]{0,8}<artifact(?P<attributes>\s[^<>]{0,600})(?<!/)>", _FLAGS)
+_BEGUN = "(?:a(?:r(?:t(?:i(?:f(?:a(?:c(?:t)?)?)?)?)?)?)?)?"
+_MAYBE_TAG = re.compile(rf"[ \t]{{0,8}}<(?:{_BEGUN}|artifact\s[^<>]{{0,600}})", _FLAGS)
+_LOOSE_TAG = re.compile(r"</?artifact", _FLAGS)
+_MAYBE_LOOSE_TAG = re.compile(rf"</?{_BEGUN}", _FLAGS)
+_END_TAG = re.compile(r"</artifact\s{0,8}>", _FLAGS)
+_MAYBE_END_TAG = re.compile(rf"</?{_BEGUN}\s{{0,8}}", _FLAGS)
+_LATE_END_TAG = re.compile(r"\s{0,20}</artifact\s{0,8}>", _FLAGS)
+_MAYBE_LATE_END_TAG = re.compile(rf"\s{{0,20}}(?:</?{_BEGUN}\s{{0,8}})?", _FLAGS)
+_REST_OF_LINE = re.compile(r"[ \t]{0,8}\n")
+_PLAIN = re.compile(r"[^<\n]+\n?|\n|<")
+
+
+@dataclass(slots=True)
+class _Block:
+    """An artifact being written; `mark` is its fence, empty where a tag of the model's own began it."""
+
+    artifact: Artifact
+    mark: str = ""
+    indent: int = 0
+    tagged: bool = False
+    depth: int = 0
+    content: list[str] = field(default_factory=list)
+
+    def fence(self) -> re.Pattern[str]:
+        """A line that closes this block, or, with an info string, opens another inside a document."""
+        marks = f"{re.escape(self.mark[0])}{{{len(self.mark)},40}}"
+        return re.compile(rf"[ \t]{{0,40}}{marks}[ \t]{{0,40}}\r?(?:(?P<end>\n|\Z)|(?P<info>\w))")
+
+    def maybe_fence(self) -> re.Pattern[str]:
+        return re.compile(rf"[ \t]{{0,40}}{re.escape(self.mark[0])}{{0,40}}[ \t]{{0,40}}\r?")
+
+
+class ArtifactWriter:
+    """
+    `feed` returns what is settled of the text so far, `end` the rest; `artifacts` has
+    the blocks that have been closed. After `end` another text may begin.
+    """
+
+    def __init__(self) -> None:
+        self.artifacts: list[Artifact] = []
+        self._begin()
+
+    def feed(self, text: str) -> str:
+        self._held += text
+        return "".join(self._settled())
+
+    def end(self) -> str:
+        self._ended = True
+        said = "".join(self._settled())
+        if self._block is not None:
+            said += self._close(self._block, complete=False)
+        self._begin()
+        return said
+
+    def _begin(self) -> None:
+        self._held = ""
+        self._ended = False
+        self._at_line_start = True
+        self._line = self._heading = ""
+        self._block: _Block | None = None
+        self._owes_end_tag = False
+
+    def _settled(self) -> Iterator[str]:
+        while self._held and (said := self._step()) is not None:
+            yield said
+
+    def _step(self) -> str | None:
+        """Return what the next piece of the text becomes; None where more of it is needed to tell."""
+        if self._block is None:
+            return self._late_end_tag() if self._owes_end_tag else self._prose()
+        return self._fenced(self._block) if self._block.mark else self._tagged(self._block)
+
+    def _prose(self) -> str | None:
+        if self._at_line_start:
+            if fence := _FENCE.match(self._held):
+                return self._open(fence.end(), from_info(fence["info"]), fence=fence)
+            if tag := _TAG.match(self._held):
+                return self._open_tagged(tag)
+            if self._may_become(_MAYBE_FENCE) or self._may_become(_MAYBE_TAG):
+                return None
+        piece = self._piece()
+        if piece is None:
+            return None
+        self._note_heading(piece)
+        return _harmless(piece)
+
+    def _note_heading(self, piece: str) -> None:
+        self._line += piece
+        if self._at_line_start:
+            if self._line.strip():
+                self._heading = heading_of(self._line.rstrip())
+            self._line = ""
+
+    def _open_tagged(self, tag: re.Match[str]) -> str | None:
+        """Open what a tag of the model's own begins; a fence right behind it belongs to it."""
+        line_end = _REST_OF_LINE.match(self._held, tag.end())
+        start = line_end.end() if line_end else tag.end()
+        if not self._ended and _MAYBE_FENCE.fullmatch(self._held, start):
+            return None
+        label = from_attributes(tag["attributes"])
+        fence = _FENCE.match(self._held, start)
+        if fence is None:
+            return self._open(start, label, tagged=True)
+        language = label.language or from_info(fence["info"]).language
+        return self._open(fence.end(), replace(label, language=language), fence=fence, tagged=True)
+
+    def _open(
+        self, start: int, label: Label, *, fence: re.Match[str] | None = None, tagged: bool = False
+    ) -> str | None:
+        """Open a block whose content begins at `start`, once enough of it has come to see what it is."""
+        ahead = self._held[start : start + _LOOK_AHEAD]
+        if not self._ended and len(ahead) < _LOOK_AHEAD and "\n" not in ahead:
+            return None
+        taken = [artifact.identifier for artifact in self.artifacts]
+        artifact = settle(label, ahead.partition("\n")[0], self._heading, taken)
+        self._block = _Block(artifact, tagged=tagged)
+        if fence is not None:
+            self._block.mark, self._block.indent = fence["mark"], len(fence["indent"])
+        self._take(start)
+        self._at_line_start = True
+        return artifact.opening_tag + "\n"
+
+    def _fenced(self, block: _Block) -> str | None:
+        if not self._at_line_start:
+            return self._content(block)
+        if self._may_become(block.maybe_fence()):
+            return None
+        fence = block.fence().match(self._held)
+        if fence is not None and fence["end"] is not None:
+            if not block.depth:
+                self._take(fence.end())
+                self._owes_end_tag = block.tagged
+                return self._close(block) + fence["end"]
+            block.depth -= 1
+        elif fence is not None and block.artifact.type == "document":
+            block.depth += 1
+        self._take(len(self._held) - len(_without_indent(self._held, block.indent)))
+        self._at_line_start = False
+        return ""
+
+    def _tagged(self, block: _Block) -> str | None:
+        if end := _END_TAG.match(self._held):
+            self._take(end.end())
+            return self._close(block)
+        return None if self._may_become(_MAYBE_END_TAG) else self._content(block)
+
+    def _late_end_tag(self) -> str | None:
+        """Drop the end tag of a block that its fence has closed already."""
+        if late := _LATE_END_TAG.match(self._held):
+            self._take(late.end())
+        elif self._may_become(_MAYBE_LATE_END_TAG):
+            return None
+        self._owes_end_tag = False
+        return ""
+
+    def _content(self, block: _Block) -> str | None:
+        piece = self._piece()
+        if piece is None:
+            return None
+        block.content.append(piece)
+        return _harmless(piece)
+
+    def _close(self, block: _Block, *, complete: bool = True) -> str:
+        content = "".join(block.content)
+        self.artifacts.append(replace(block.artifact, content=content.removesuffix("\n"), complete=complete))
+        self._block = None
+        self._heading = ""
+        return CLOSING_TAG if not content or content.endswith("\n") else "\n" + CLOSING_TAG
+
+    def _piece(self) -> str | None:
+        """Take the next piece of plain text, or the beginning of what looks like a tag."""
+        if loose := _LOOSE_TAG.match(self._held):
+            return self._take(loose.end())
+        if self._may_become(_MAYBE_LOOSE_TAG):
+            return None
+        plain = _PLAIN.match(self._held)
+        return self._take(plain.end() if plain else len(self._held))
+
+    def _may_become(self, pattern: re.Pattern[str]) -> bool:
+        return not self._ended and pattern.fullmatch(self._held) is not None
+
+    def _take(self, length: int) -> str:
+        taken, self._held = self._held[:length], self._held[length:]
+        self._at_line_start = taken.endswith("\n")
+        return taken
+
+
+def _harmless(piece: str) -> str:
+    return "&lt;" + piece[1:] if _LOOSE_TAG.match(piece) else piece
+
+
+def _without_indent(text: str, indent: int) -> str:
+    return text[:indent].lstrip(" \t") + text[indent:]
+
+
+class ArtifactStream:
+    """The same over the events of a run: text is rewritten, the last event gets the list."""
+
+    def __init__(self) -> None:
+        self._writer = ArtifactWriter()
+        self._logprobs: list[TokenLogprob] = []
+
+    def feed(self, event: Event) -> Iterator[Event]:
+        match event:
+            case RunPrepared() | RunStarted():
+                yield event
+            case TextDelta(text, logprobs):
+                self._logprobs += logprobs
+                if said := self._writer.feed(text):
+                    yield self._delta(said)
+            case _:
+                rest = self._writer.end()
+                if rest or self._logprobs:
+                    yield self._delta(rest)
+                if isinstance(event, RunCompleted):
+                    event = replace(event, artifacts=tuple(self._writer.artifacts))
+                yield event
+
+    def _delta(self, text: str) -> TextDelta:
+        logprobs, self._logprobs = tuple(self._logprobs), []
+        return TextDelta(text, logprobs)
+
+
+async def with_artifacts(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    """Yield `events` with the text's blocks in artifact tags."""
+    stream = ArtifactStream()
+    async with aclosing(events):
+        async for event in events:
+            for told in stream.feed(event):
+                yield told

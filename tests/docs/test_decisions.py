@@ -1,0 +1,29 @@
+"""docs/decisions against what it decides on."""
+
+import re
+import tomllib
+
+from tests.docs.pages import DOCS, ROOT, links, rows, sections
+
+DECISIONS = DOCS / "decisions"
+
+
+def test_every_runtime_dependency_has_its_reason_and_no_other_has() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = [re.split(r"[^A-Za-z0-9._-]", needed)[0] for needed in project["dependencies"]]
+
+    listed = rows(sections(DECISIONS / "0002-runtime-dependencies.md")["Decision"])
+
+    assert [row[0] for row in listed] == names
+    assert all(row[1] for row in listed)
+
+
+def test_the_index_lists_every_decision() -> None:
+    pages = sorted(page.name for page in DECISIONS.glob("0*.md"))
+
+    assert links(DECISIONS / "README.md") == pages
+
+
+def test_a_decision_says_its_context_what_was_decided_and_what_follows() -> None:
+    for page in DECISIONS.glob("0*.md"):
+        assert list(sections(page))[1:] == ["Context", "Decision", "Consequences"], page.name

@@ -1,0 +1,76 @@
+"""The examples run as they are, against a server."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mavera.models.scripted import ScriptedModel
+from tests.conftest import Serve, Served
+from tests.docs.pages import ROOT
+
+EXAMPLES = ROOT / "examples"
+WORDS = ["I would ", "pay ", "for that."]
+SAID = "I would pay for that."
+
+
+def run(served: Served, *command: str, **environ: str) -> str:
+    """Return what the example prints; one that fails fails the test."""
+    done = subprocess.run(
+        command,
+        env={
+            **os.environ,
+            "MAVERA_BASE_URL": served.base_url,
+            "MAVERA_API_KEY": served.key,
+            **environ,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["ask.py", "stream.py"])
+def test_the_python_examples_print_the_answer(serve: Serve, name: str) -> None:
+    served = serve(ScriptedModel(WORDS))
+
+    assert run(served, sys.executable, str(EXAMPLES / name)) == f"{SAID}\n"
+    assert served.model.turns[0].persona_id is not None
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_curl_example_prints_a_response(serve: Serve) -> None:
+    served = serve(ScriptedModel(WORDS))
+
+    response = json.loads(run(served, "sh", str(EXAMPLES / "ask.sh")))
+
+    assert response["output"][0]["content"][0]["text"] == SAID
+    assert served.model.turns[0].persona_id == response["persona_id"]
+
+
+def test_the_javascript_example_prints_the_answer(serve: Serve, tmp_path: Path) -> None:
+    modules = node_modules()
+    served = serve(ScriptedModel(WORDS))
+    (tmp_path / "node_modules").symlink_to(modules)
+    example = shutil.copy(EXAMPLES / "ask.mjs", tmp_path)
+
+    assert run(served, "node", str(example)) == f"{SAID}\n"
+    assert served.model.turns[0].persona_id is not None
+
+
+def node_modules() -> Path:
+    """Return a folder with OpenAI's client for JavaScript, or skip; NODE_PATH may name one."""
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    places = [*os.environ.get("NODE_PATH", "").split(os.pathsep), str(ROOT / "node_modules")]
+    for place in filter(None, places):
+        if (Path(place) / "openai").is_dir():
+            return Path(place).absolute()
+    pytest.skip("the npm package openai is not installed: npm install openai")

@@ -1,0 +1,53 @@
+"""The README shows the examples as they are, and no page leads nowhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import DOCS, PAGES, ROOT, anchors, links
+
+EXAMPLES = sorted((ROOT / "examples").iterdir())
+PACKAGE = ROOT / "src" / "mavera"
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def test_the_code_blocks_of_the_readme_are_the_examples() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w+\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+
+    assert sorted(blocks) == sorted(path.read_text(encoding="utf-8") for path in EXAMPLES)
+
+
+@each_page
+def test_every_link_leads_to_something(page: Path) -> None:
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path) if path else page
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), target
+
+
+@each_page
+def test_every_source_file_that_a_page_names_exists(page: Path) -> None:
+    named = set(re.findall(r"[\w/]*\w\.py\b", page.read_text(encoding="utf-8")))
+    shipped = [
+        str(path.relative_to(ROOT))
+        for top in ("src", "tests", "examples")
+        for path in (ROOT / top).rglob("*.py")
+    ]
+
+    for name in named:
+        assert any(path.endswith(f"/{name}") or path == name for path in shipped), name
+
+
+def test_every_function_on_the_way_of_a_request_stands_where_the_page_says() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    steps = re.findall(r"(?:│  |     )(\w+)(?:\.(\w+))?  +(\w+/[\w/]+\.py)", text)
+
+    assert len(steps) > 15
+    for outer, inner, file in steps:
+        source = (PACKAGE / file).read_text(encoding="utf-8")
+        for name in filter(None, (outer, inner)):
+            assert re.search(rf"\b(?:def|class) {name}\b", source), f"{name} is not in {file}"

@@ -1,0 +1,141 @@
+"""Guidance with the real models: how long a prompt is, what is dropped, artifacts, and the plan."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from mavera.core.events import Finished
+from mavera.core.items import said
+from mavera.core.turn import FunctionTool, Turn
+from mavera.models.embedded.model import EmbeddedModel
+from mavera.models.embedded.pull import resolve_model
+from mavera.models.embedded.supervisor import EmbeddedEngine
+from mavera.settings import load_settings
+from tests.embedded_model.test_server import Running, serving
+
+pytestmark = pytest.mark.embedded
+
+TURNS = (
+    Turn("m", (said("user", "Hello, how are you?"),), max_output_tokens=1),
+    Turn("m", (said("system", "Émile."), said("user", "<|im_start|>?"), said("assistant", "")) * 3),
+    Turn("m", (said("user", "Hi."),), tools=(FunctionTool("f", "Does it.", {"type": "object"}),)),
+)
+
+
+@pytest.fixture(scope="module")
+def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A model with a context so small that a long conversation is read in a moment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAVERA_EMBEDDED_CONTEXT_TOKENS", "1024")
+        with serving(tmp_path_factory.mktemp("small"), "smollm2-135m") as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with serving(tmp_path_factory.mktemp("default"), "qwen2.5-coder-1.5b") as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m", "qwen2.5-coder-1.5b"])
+def test_a_prompt_is_counted_as_the_engine_counts_it_when_it_answers(tmp_path: Path, name: str) -> None:
+    settings = load_settings(data_dir=tmp_path, model=name, embedded_slots=1, embedded_context_tokens=2048)
+    if resolve_model(settings) is None and os.environ.get("CI") != "true":
+        pytest.skip(f"{name} is not on this machine: mavera models pull {name}")
+
+    async def counted() -> list[tuple[int, int]]:
+        model = EmbeddedModel(EmbeddedEngine(settings))
+        await model.start()
+        try:
+            return [(await model.count_tokens(turn), await spent(model, turn)) for turn in TURNS]
+        finally:
+            await model.close()
+
+    for number, (before, after) in enumerate(asyncio.run(counted())):
+        assert before == after, TURNS[number]
+
+
+async def spent(model: EmbeddedModel, turn: Turn) -> int:
+    """Return the input tokens of an answer to `turn`, as the engine reports them."""
+    short = Turn(turn.model, turn.items, max_output_tokens=1, tools=turn.tools)
+    async with aclosing(model.stream(short)) as events:
+        return next(iter([e.usage.input_tokens async for e in events if isinstance(e, Finished)]))
+
+
+def conversation(exchanges: int) -> list[Any]:
+    return [
+        message
+        for number in range(exchanges)
+        for message in (
+            {"role": "user", "content": f"Question {number}: what about the number {number}? " * 20},
+            {"role": "assistant", "content": f"Nothing to say of {number}."},
+        )
+    ][:-1]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_too_long_a_conversation_is_refused_with_the_numbers_at_once(
+    small_server: Running, stream: bool
+) -> None:
+    client = small_server.client()
+    client.responses.create(model="mavera-1", input="Hi.", max_output_tokens=1)
+    started = time.monotonic()
+
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.responses.create(model="mavera-1", input=conversation(12), stream=stream)
+
+    assert time.monotonic() - started < 2
+    assert refused.value.param == "input"
+    assert "1,024" in refused.value.message
+
+
+def test_auto_drops_until_the_engine_takes_it(small_server: Running) -> None:
+    response = small_server.client().responses.create(
+        model="mavera-1", input=conversation(12), truncation="auto", max_output_tokens=8
+    )
+
+    assert response.usage is not None
+    assert 700 < response.usage.input_tokens < 1024
+    assert response.output_text
+
+
+def test_code_that_is_asked_for_comes_as_an_artifact(server: Running) -> None:
+    response = server.client().responses.create(
+        model="mavera-1",
+        input="Write a Python function add(a, b) that returns the sum. No comments.",
+        temperature=0,
+        max_output_tokens=80,
+        extra_body={"canvas_mode": True},
+    )
+
+    artifacts: Any = response.to_dict()["artifacts"]
+    assert [(artifact["type"], artifact["language"]) for artifact in artifacts] == [("code", "python")]
+    assert "return a + b" in artifacts[0]["content"]
+    assert response.output_text.count("<artifact ") == response.output_text.count("</artifact>") == 1
+
+
+def test_a_plan_is_made_and_hidden_and_its_prompt_comes_from_the_cache(server: Running) -> None:
+    events = list(
+        server.client().responses.create(
+            model="mavera-1",
+            input="Should a small café take cash only?",
+            reasoning={"effort": "high"},
+            temperature=0,
+            max_output_tokens=90,
+            stream=True,
+        )
+    )
+
+    response = events[-1].response  # type: ignore[union-attr]
+    assert response.usage is not None
+    thought = response.usage.output_tokens_details.reasoning_tokens
+    assert 0 < thought <= 45
+    assert thought < response.usage.output_tokens <= 90
+    assert "Your notes" not in response.output_text

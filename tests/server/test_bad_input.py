@@ -1,0 +1,892 @@
+"""
+Every request that must be refused: with which status, code and param, in both formats.
+
+    400 invalid_request     unparsable, a field missing, unknown or twice, fields that contradict
+    422 validation_error    wrong type, out of range, too long, unknown model
+    404 persona_not_found · 413 request_too_large · 401 unauthorized
+
+After each of them the server still answers, and so does the same request mended.
+"""
+
+import asyncio
+import http.client
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from mavera.accounts.keyring import Keyring
+from mavera.accounts.keys import new_key
+from mavera.accounts.repository import first_workspace_id
+from mavera.models.scripted import ScriptedModel
+from mavera.storage.database import Database
+from tests.conftest import Serve, Served, running_server
+
+MAX_BODY_BYTES = 1024 * 1024
+RESPONSES, CHAT = "/api/v1/responses", "/api/v1/chat/completions"
+VALID: dict[str, dict[str, Any]] = {
+    RESPONSES: {"model": "mavera-1", "input": "Hm?"},
+    CHAT: {"model": "mavera-1", "messages": [{"role": "user", "content": "Hm?"}]},
+}
+TYPES = {
+    "invalid_request": "invalid_request_error",
+    "validation_error": "invalid_request_error",
+    "request_too_large": "invalid_request_error",
+    "method_not_allowed": "invalid_request_error",
+    "unauthorized": "authentication_error",
+    "not_found": "not_found_error",
+    "persona_not_found": "not_found_error",
+    "internal_error": "server_error",
+}
+CODES = {
+    400: "invalid_request",
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    422: "validation_error",
+    500: "internal_error",
+}
+DEEP = 100_000
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def error(self) -> dict[str, Any]:
+        error: dict[str, Any] = json.loads(self.body)["error"]
+        return error
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with running_server(
+        tmp_path_factory.mktemp("data"), ScriptedModel(["Yes."]), max_body_bytes=MAX_BODY_BYTES
+    ) as running:
+        yield running
+
+
+def ask(
+    served: Served,
+    method: str,
+    path: str,
+    body: Any = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    key: bool = True,
+) -> Answer:
+    """Send one request over a connection of its own; a body that is an iterator goes out chunked."""
+    sent = {"Content-Type": "application/json", **(served.headers if key else {}), **(headers or {})}
+    connection = http.client.HTTPConnection(served.url.removeprefix("http://"), timeout=30)
+    try:
+        connection.request(method, path, body, sent)
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read())
+    finally:
+        connection.close()
+
+
+def assert_refused(answer: Answer, status: int, code: str, param: str | None) -> None:
+    told = json.loads(answer.body)
+    assert (answer.status, told["error"]["code"], told["error"]["param"]) == (status, code, param), told
+    assert set(told) == {"error"}
+    assert set(told["error"]) == {"message", "type", "code", "param"}
+    assert told["error"]["type"] == TYPES[code]
+    assert told["error"]["message"]
+    assert answer.headers["x-request-id"].startswith("req_")
+    assert answer.headers["content-type"] == "application/json"
+
+
+def assert_still_answers(served: Served, path: str) -> None:
+    answer = ask(served, "POST", path, json.dumps(VALID[path]))
+    assert answer.status == 200, answer.body
+
+
+OMITTED = object()
+Fields = dict[str, Any]
+Refusal = tuple[Fields, int, str | None]
+
+
+def tool(name: Any = "f") -> Fields:
+    return {"type": "function", "name": name}
+
+
+def chat_tool(name: Any = "f") -> Fields:
+    return {"type": "function", "function": {"name": name}}
+
+
+def user(content: Any = "Hm?", **fields: Any) -> Fields:
+    return {"role": "user", "content": content, **fields}
+
+
+COMMON: list[Refusal] = [
+    ({"model": OMITTED}, 400, "model"),
+    ({"model": None}, 422, "model"),
+    ({"model": 1}, 422, "model"),
+    ({"model": ["mavera-1"]}, 422, "model"),
+    ({"model": ""}, 422, "model"),
+    ({"model": "gpt-5"}, 422, "model"),
+    ({"model": "MAVERA-1"}, 422, "model"),
+    ({"model": "mavera-1\u202e"}, 422, "model"),
+    ({"model": "m" * 100_000}, 422, "model"),
+    ({"persona_id": 7}, 422, "persona_id"),
+    ({"persona_id": {"id": "x"}}, 422, "persona_id"),
+    ({"persona_id": ""}, 404, "persona_id"),
+    ({"persona_id": "nobody"}, 404, "persona_id"),
+    ({"persona_id": "../../etc/passwd"}, 404, "persona_id"),
+    ({"persona_id": "' OR 1=1 --"}, 404, "persona_id"),
+    ({"persona_id": "\u0000\u202e\U0001f600"}, 404, "persona_id"),
+    ({"persona_id": "c" * 100_000}, 404, "persona_id"),
+    ({"analysis_mode": "yes"}, 422, "analysis_mode"),
+    ({"analysis_mode": 1}, 422, "analysis_mode"),
+    ({"canvas_mode": "true"}, 422, "canvas_mode"),
+    ({"mosaic_mode": []}, 422, "mosaic_mode"),
+    ({"reasoning_effort": "extreme"}, 422, "reasoning_effort"),
+    ({"reasoning_effort": 3}, 422, "reasoning_effort"),
+    ({"verbosity": "silent"}, 422, "verbosity"),
+    ({"verbosity": True}, 422, "verbosity"),
+    ({"temperature": -0.1}, 422, "temperature"),
+    ({"temperature": 2.1}, 422, "temperature"),
+    ({"temperature": "0.7"}, 422, "temperature"),
+    ({"temperature": True}, 422, "temperature"),
+    ({"temperature": 1e308}, 422, "temperature"),
+    ({"top_p": 1.5}, 422, "top_p"),
+    ({"top_p": -1}, 422, "top_p"),
+    ({"top_p": [0.5]}, 422, "top_p"),
+    ({"frequency_penalty": 2.5}, 422, "frequency_penalty"),
+    ({"frequency_penalty": "none"}, 422, "frequency_penalty"),
+    ({"presence_penalty": -2.5}, 422, "presence_penalty"),
+    ({"presence_penalty": {}}, 422, "presence_penalty"),
+    ({"top_logprobs": 21}, 422, "top_logprobs"),
+    ({"top_logprobs": -1}, 422, "top_logprobs"),
+    ({"top_logprobs": 1.5}, 422, "top_logprobs"),
+    ({"parallel_tool_calls": "no"}, 422, "parallel_tool_calls"),
+    ({"metadata": []}, 422, "metadata"),
+    ({"metadata": "a=b"}, 422, "metadata"),
+    ({"metadata": {"a": 1}}, 422, "metadata[...]"),
+    ({"metadata": {"k" * 65: "v"}}, 422, "metadata"),
+    ({"metadata": {"k": "v" * 513}}, 422, "metadata[...]"),
+    ({"metadata": {str(n): "v" for n in range(17)}}, 422, "metadata"),
+    ({"store": "false"}, 422, "store"),
+    ({"user": 5}, 422, "user"),
+    ({"safety_identifier": "s" * 65}, 422, "safety_identifier"),
+    ({"prompt_cache_key": {}}, 422, "prompt_cache_key"),
+    ({"prompt_cache_retention": "1h"}, 422, "prompt_cache_retention"),
+    ({"prompt_cache_options": "all"}, 422, "prompt_cache_options"),
+    ({"service_tier": "gold"}, 422, "service_tier"),
+    ({"moderation": True}, 422, "moderation"),
+    ({"tools": {}}, 422, "tools"),
+    ({"tools": ["f"]}, 422, "tools[0]"),
+    ({"tools": [{"type": "telepathy"}]}, 422, "tools[0].type"),
+    ({"tool_choice": "required"}, 400, "tool_choice"),
+    ({"tool_choice": "always"}, 422, "tool_choice"),
+    ({"tool_choice": 1}, 422, "tool_choice"),
+    ({"tool_choice": {"type": "hosted"}}, 422, "tool_choice.type"),
+    ({"stream_options": True}, 422, "stream_options"),
+    ({"nonsense": 1}, 400, "nonsense"),
+    ({"": 1}, 400, ""),
+    ({"x" * 5_000: 1}, 400, "x" * 100),
+    ({"\u202e\u0000\U0001f600": 1}, 400, "\u202e\u0000\U0001f600"),
+]
+
+RESPONSES_ONLY: list[Refusal] = [
+    ({"input": OMITTED}, 400, "input"),
+    ({"input": None}, 422, "input"),
+    ({"input": 5}, 422, "input"),
+    ({"input": {}}, 422, "input"),
+    ({"input": ""}, 422, "input"),
+    ({"input": []}, 422, "input"),
+    ({"input": "x" * 100_001}, 422, "input"),
+    ({"input": "\U0001f600" * 100_001}, 422, "input"),
+    ({"input": [user("x" * 60_000), user("x" * 40_001)]}, 422, "input"),
+    ({"input": ["Hm?"]}, 422, "input[0]"),
+    ({"input": [user(), 1]}, 422, "input[1]"),
+    ({"input": [{"content": "Hm?"}]}, 400, "input[0].role"),
+    ({"input": [{"role": "user"}]}, 400, "input[0].content"),
+    ({"input": [{"role": "boss", "content": "Hm?"}]}, 422, "input[0].role"),
+    ({"input": [user(7)]}, 422, "input[0].content"),
+    ({"input": [user([{"type": "smell"}])]}, 422, "input[0].content[0].type"),
+    ({"input": [user([{"text": "Hm?"}])]}, 400, "input[0].content[0].type"),
+    ({"input": [user([{"type": "input_text"}])]}, 400, "input[0].content[0].text"),
+    ({"input": [user([{"type": "input_text", "text": 5}])]}, 422, "input[0].content[0].text"),
+    (
+        {"input": [user([{"type": "input_image", "image_url": ""}])]},
+        422,
+        "input[0].content[0].image_url",
+    ),
+    ({"input": [user([{"type": "input_image"}])]}, 400, "input"),
+    ({"input": [user(mood="glad")]}, 400, "input[0].mood"),
+    ({"input": [{"type": "telegram"}]}, 422, "input[0].type"),
+    ({"input": [{"type": "reasoning", "summary": []}]}, 400, "input"),
+    ({"input": [{"type": "function_call", "name": "f", "arguments": "{}"}]}, 400, "input[0].call_id"),
+    ({"input": [{"type": "function_call", "call_id": "c", "name": "f"}]}, 400, "input[0].arguments"),
+    ({"input": [{"type": "function_call_output", "call_id": "c"}]}, 400, "input[0].output"),
+    (
+        {"input": [{"type": "function_call_output", "call_id": "c" * 65, "output": ""}]},
+        422,
+        "input[0].call_id",
+    ),
+    ({"instructions": ["Be brief."]}, 422, "instructions"),
+    ({"max_output_tokens": 0}, 422, "max_output_tokens"),
+    ({"max_output_tokens": -5}, 422, "max_output_tokens"),
+    ({"max_output_tokens": 1.5}, 422, "max_output_tokens"),
+    ({"max_output_tokens": "100"}, 422, "max_output_tokens"),
+    ({"max_output_tokens": 10**30}, 422, "max_output_tokens"),
+    ({"max_tool_calls": -1}, 422, "max_tool_calls"),
+    ({"max_tool_calls": 10**30}, 422, "max_tool_calls"),
+    ({"text": "json"}, 422, "text"),
+    ({"text": {"format": "json"}}, 422, "text.format"),
+    ({"text": {"format": {}}}, 400, "text.format.type"),
+    ({"text": {"format": {"type": "xml"}}}, 422, "text.format.type"),
+    ({"text": {"format": {"type": "json_schema", "schema": {}}}}, 400, "text.format.name"),
+    ({"text": {"format": {"type": "json_schema", "name": "n"}}}, 400, "text.format.schema"),
+    (
+        {"text": {"format": {"type": "json_schema", "name": "a b", "schema": {}}}},
+        422,
+        "text.format.name",
+    ),
+    (
+        {"text": {"format": {"type": "json_schema", "json_schema": {"name": "n"}}}},
+        400,
+        "text.format.json_schema.schema",
+    ),
+    ({"text": {"verbosity": "huge"}}, 422, "text.verbosity"),
+    ({"analysis_mode": True, "text": {"format": {"type": "json_object"}}}, 400, "analysis_mode"),
+    (
+        {
+            "analysis_mode": True,
+            "text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}},
+        },
+        400,
+        "analysis_mode",
+    ),
+    ({"tools": [tool(f"f{n}") for n in range(65)]}, 422, "tools"),
+    ({"tools": [tool("")]}, 422, "tools[0].name"),
+    ({"tools": [tool("no spaces")]}, 422, "tools[0].name"),
+    ({"tools": [tool("n" * 65)]}, 422, "tools[0].name"),
+    ({"tools": [tool("ø")]}, 422, "tools[0].name"),
+    ({"tools": [{"name": "f"}]}, 400, "tools[0].type"),
+    ({"tools": [{"type": "function"}]}, 400, "tools[0].name"),
+    ({"tools": [{**tool(), "parameters": "none"}]}, 422, "tools[0].parameters"),
+    ({"tools": [chat_tool()]}, 400, "tools[0].function"),
+    ({"tools": [tool(), tool()]}, 400, "tools[1].name"),
+    ({"tools": [tool()], "tool_choice": tool("g")}, 400, "tool_choice"),
+    ({"tool_choice": tool("g")}, 400, "tool_choice"),
+    ({"tools": [tool()], "tool_choice": {"type": "function"}}, 400, "tool_choice.name"),
+    (
+        {"tools": [tool()], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}},
+        422,
+        "tool_choice.tools",
+    ),
+    (
+        {"tools": [tool()], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [tool("g")]}},
+        400,
+        "tool_choice",
+    ),
+    ({"reasoning": "high"}, 422, "reasoning"),
+    ({"reasoning": {"effort": "extreme"}}, 422, "reasoning.effort"),
+    ({"reasoning": {"efort": "low"}}, 400, "reasoning.efort"),
+    ({"include": "everything"}, 422, "include"),
+    ({"include": ["everything"]}, 422, "include[0]"),
+    ({"truncation": "some"}, 422, "truncation"),
+    ({"stream_options": {"include_usage": True}}, 400, "stream_options.include_usage"),
+    ({"previous_response_id": 9}, 422, "previous_response_id"),
+    ({"background": "later"}, 422, "background"),
+    ({"conversation": 1}, 422, "conversation"),
+    ({"context_management": {}}, 422, "context_management"),
+    ({"prompt": "p"}, 422, "prompt"),
+    ({"messages": [user()]}, 400, "messages"),
+    ({"max_tokens": 5}, 400, "max_tokens"),
+    ({"n": 1}, 400, "n"),
+]
+
+CHAT_ONLY: list[Refusal] = [
+    ({"messages": OMITTED}, 400, "messages"),
+    ({"messages": None}, 422, "messages"),
+    ({"messages": "Hm?"}, 422, "messages"),
+    ({"messages": {}}, 422, "messages"),
+    ({"messages": []}, 422, "messages"),
+    ({"messages": [user()] * 129}, 422, "messages"),
+    ({"messages": ["Hm?"]}, 422, "messages[0]"),
+    ({"messages": [None]}, 422, "messages[0]"),
+    ({"messages": [{"content": "Hm?"}]}, 400, "messages[0].role"),
+    ({"messages": [{"role": "boss", "content": "Hm?"}]}, 422, "messages[0].role"),
+    ({"messages": [{"role": 1, "content": "Hm?"}]}, 422, "messages[0].role"),
+    ({"messages": [{"role": "user"}]}, 400, "messages[0].content"),
+    ({"messages": [user(), user(), user(), {"role": "user"}]}, 400, "messages[3].content"),
+    ({"messages": [user(None)]}, 422, "messages[0].content"),
+    ({"messages": [user(7)]}, 422, "messages[0].content"),
+    ({"messages": [user([])]}, 422, "messages[0].content"),
+    ({"messages": [user(["Hm?"])]}, 422, "messages[0].content[0]"),
+    ({"messages": [user([{"type": "smell"}])]}, 422, "messages[0].content[0].type"),
+    ({"messages": [user([{"text": "Hm?"}])]}, 400, "messages[0].content[0].type"),
+    ({"messages": [user([{"type": "text"}])]}, 400, "messages[0].content[0].text"),
+    (
+        {"messages": [user([{"type": "image_url", "image_url": "http://x/y.png"}])]},
+        422,
+        "messages[0].content[0].image_url",
+    ),
+    (
+        {"messages": [user([{"type": "image_url", "image_url": {"url": ""}}])]},
+        422,
+        "messages[0].content[0].image_url.url",
+    ),
+    (
+        {"messages": [user([{"type": "image_url", "image_url": {"url": "x", "detail": "fine"}}])]},
+        422,
+        "messages[0].content[0].image_url.detail",
+    ),
+    ({"messages": [user(attachments="x")]}, 422, "messages[0].attachments"),
+    (
+        {"messages": [user(attachments=[{"type": "film", "url": "x"}])]},
+        422,
+        "messages[0].attachments[0].type",
+    ),
+    ({"messages": [user(mood="glad")]}, 400, "messages[0].mood"),
+    ({"messages": [{"role": "system", "content": 1}]}, 422, "messages[0].content"),
+    ({"messages": [{"role": "tool", "content": "5"}]}, 400, "messages[0].tool_call_id"),
+    ({"messages": [{"role": "tool", "content": "5", "tool_call_id": ""}]}, 422, "messages[0].tool_call_id"),
+    ({"messages": [{"role": "assistant", "tool_calls": {}}]}, 422, "messages[0].tool_calls"),
+    (
+        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]},
+        400,
+        "messages[0].tool_calls[0].id",
+    ),
+    (
+        {"messages": [{"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f"}}]}]},
+        400,
+        "messages[0].tool_calls[0].function.arguments",
+    ),
+    ({"max_tokens": 0}, 422, "max_tokens"),
+    ({"max_tokens": "5"}, 422, "max_tokens"),
+    ({"max_tokens": 10**30}, 422, "max_tokens"),
+    ({"max_completion_tokens": -1}, 422, "max_completion_tokens"),
+    ({"n": 2}, 422, "n"),
+    ({"n": 0}, 422, "n"),
+    ({"n": "1"}, 422, "n"),
+    ({"seed": 2**63}, 422, "seed"),
+    ({"seed": 1.5}, 422, "seed"),
+    ({"stop": ["a", "b", "c", "d", "e"]}, 422, "stop"),
+    ({"stop": ""}, 422, "stop"),
+    ({"stop": [""]}, 422, "stop[0]"),
+    ({"stop": 5}, 422, "stop"),
+    ({"logprobs": 3}, 422, "logprobs"),
+    ({"top_logprobs": 3}, 400, "top_logprobs"),
+    ({"logit_bias": {"50": 101}}, 422, "logit_bias[...]"),
+    ({"logit_bias": {"50": "much"}}, 422, "logit_bias[...]"),
+    ({"logit_bias": [50]}, 422, "logit_bias"),
+    ({"stream_options": {"include_useage": True}}, 400, "stream_options.include_useage"),
+    ({"stream_options": {"include_usage": "yes"}}, 422, "stream_options.include_usage"),
+    ({"response_format": "json"}, 422, "response_format"),
+    ({"response_format": {}}, 400, "response_format.type"),
+    ({"response_format": {"type": "xml"}}, 422, "response_format.type"),
+    ({"response_format": {"type": "json_schema"}}, 400, "response_format.json_schema"),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}},
+        400,
+        "response_format.json_schema.name",
+    ),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "n" * 65}}},
+        422,
+        "response_format.json_schema.name",
+    ),
+    ({"analysis_mode": True, "response_format": {"type": "json_object"}}, 400, "analysis_mode"),
+    (
+        {"analysis_mode": True, "response_format": {"type": "json_schema", "json_schema": {"name": "n"}}},
+        400,
+        "analysis_mode",
+    ),
+    ({"tools": [chat_tool(f"f{n}") for n in range(65)]}, 422, "tools"),
+    ({"tools": [chat_tool("")]}, 422, "tools[0].function.name"),
+    ({"tools": [chat_tool("no spaces")]}, 422, "tools[0].function.name"),
+    ({"tools": [chat_tool("n" * 65)]}, 422, "tools[0].function.name"),
+    ({"tools": [{"function": {"name": "f"}}]}, 400, "tools[0].type"),
+    ({"tools": [{"type": "function"}]}, 400, "tools[0].function"),
+    ({"tools": [tool()]}, 400, "tools[0].name"),
+    ({"tools": [chat_tool(), chat_tool()]}, 400, "tools[1].function.name"),
+    ({"tools": [chat_tool()], "tool_choice": chat_tool("g")}, 400, "tool_choice"),
+    ({"tool_choice": chat_tool("g")}, 400, "tool_choice"),
+    ({"tools": [chat_tool()], "tool_choice": {"type": "function"}}, 400, "tool_choice.function"),
+    (
+        {
+            "tools": [chat_tool()],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "required", "tools": [chat_tool("g")]},
+            },
+        },
+        400,
+        "tool_choice",
+    ),
+    ({"modalities": ["audio"]}, 422, "modalities"),
+    ({"modalities": ["smell"]}, 422, "modalities[0]"),
+    ({"audio": "loud"}, 422, "audio"),
+    ({"prediction": "x"}, 422, "prediction"),
+    ({"web_search_options": 1}, 422, "web_search_options"),
+    ({"functions": {}}, 422, "functions"),
+    ({"input": "Hm?"}, 400, "input"),
+    ({"instructions": "Be brief."}, 400, "instructions"),
+    ({"max_output_tokens": 5}, 400, "max_output_tokens"),
+]
+
+TABLE = [
+    *((path, *refusal) for refusal in COMMON for path in (RESPONSES, CHAT)),
+    *((RESPONSES, *refusal) for refusal in RESPONSES_ONLY),
+    *((CHAT, *refusal) for refusal in CHAT_ONLY),
+]
+
+
+def mended(path: str, fields: Fields) -> Fields:
+    """Return the valid body of `path` with `fields` in place of its own."""
+    body = {**VALID[path], **fields}
+    return {name: value for name, value in body.items() if value is not OMITTED}
+
+
+def name_of(value: object) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value, default=lambda _: "(omitted)")[:60]
+    return str(value)[:40]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["unstreamed", "streamed"])
+@pytest.mark.parametrize(("path", "fields", "status", "param"), TABLE, ids=name_of)
+def test_a_field_that_does_not_fit_is_refused_by_name(
+    served: Served, path: str, fields: Fields, status: int, param: str | None, stream: bool
+) -> None:
+    code = "persona_not_found" if status == 404 else CODES[status]
+
+    body = json.dumps(mended(path, {"stream": stream, **fields}), ensure_ascii=False)
+    answer = ask(served, "POST", path, body.encode())
+
+    assert_refused(answer, status, code, param)
+    assert_still_answers(served, path)
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+def test_the_largest_values_still_allowed_are_taken(served: Served, path: str) -> None:
+    fields = {
+        "temperature": 2,
+        "top_p": 0,
+        "metadata": {str(n) + "k" * 62: "v" * 512 for n in range(16)},
+        "safety_identifier": "s" * 64,
+        "user": "\u0000\u202e\U0001f600",
+        "moderation": json.loads('{"a":' * 120 + "1" + "}" * 120),
+    }
+    widest: Fields = (
+        {"input": "\U0001f600" * 100_000, "tools": [tool(f"f{n}") for n in range(64)]}
+        if path == RESPONSES
+        else {
+            "messages": [user()] * 128,
+            "tools": [chat_tool(f"f{n}") for n in range(64)],
+            "stop": ["a", "b", "c", "d"],
+            "seed": 2**63 - 1,
+        }
+    )
+
+    answer = ask(
+        served, "POST", path, json.dumps(mended(path, {**fields, **widest}), ensure_ascii=False).encode()
+    )
+
+    assert answer.status == 200, answer.body
+
+
+Alter = Callable[[bytes], bytes]
+
+
+def after_first_brace(text: bytes) -> Alter:
+    return lambda body: b"{" + text + b", " + body[1:]
+
+
+UNPARSABLE: dict[str, Alter] = {
+    "empty": lambda _: b"",
+    "blank": lambda _: b" \r\n\t ",
+    "array": lambda body: b"[" + body + b"]",
+    "null": lambda _: b"null",
+    "text": lambda _: b'"Hm?"',
+    "number": lambda _: b"5",
+    "no JSON at all": lambda _: b"model=mavera-1&input=Hm",
+    "cut short": lambda body: body[:-2],
+    "something behind": lambda body: body + b" {}",
+    "two objects": lambda body: body + b"\n" + body,
+    "trailing comma": lambda body: body[:-1] + b",}",
+    "single quotes": lambda body: body.replace(b'"', b"'"),
+    "comment": lambda body: b"/* hello */" + body,
+    "NaN": after_first_brace(b'"temperature": NaN'),
+    "Infinity": after_first_brace(b'"temperature": Infinity'),
+    "leading zero": after_first_brace(b'"temperature": 01'),
+    "byte order mark": lambda body: b"\xef\xbb\xbf" + body,
+    "UTF-16": lambda body: body.decode().encode("utf-16"),
+    "Latin-1": lambda body: body.replace(b"Hm?", "Café".encode("latin-1")),
+    "cut-off UTF-8": lambda body: body.replace(b"Hm?", b"\xf0\x9f\x98"),
+    "overlong UTF-8": lambda body: body.replace(b"Hm?", b"\xc0\xaf"),
+    "a surrogate in UTF-8": lambda body: body.replace(b"Hm?", b"\xed\xa0\x80"),
+    "a lone high surrogate": lambda body: body.replace(b"Hm?", b"\\ud83d"),
+    "a lone low surrogate": lambda body: body.replace(b"Hm?", b"\\ude00 x"),
+    "surrogates in the wrong order": lambda body: body.replace(b"Hm?", b"\\ude00\\ud83d"),
+    "a raw control character": lambda body: body.replace(b"Hm?", b"\x00"),
+    "a raw line end in a text": lambda body: body.replace(b"Hm?", b"a\nb"),
+    "invalid UTF-8 in a name": after_first_brace(b'"\xff": 1'),
+    "invalid UTF-8 in a free member": after_first_brace(b'"moderation": {"a": "\xff"}'),
+    "100,000 arrays": lambda _: b"[" * DEEP + b"]" * DEEP,
+    "100,000 arrays, unclosed": lambda _: b"[" * DEEP,
+    "100,000 arrays in a free member": after_first_brace(
+        b'"moderation": {"a": ' + b"[" * DEEP + b"]" * DEEP + b"}"
+    ),
+    "100,000 objects in a free member": after_first_brace(
+        b'"moderation": ' + b'{"a":' * DEEP + b"1" + b"}" * DEEP
+    ),
+    "129 levels": after_first_brace(b'"moderation": ' + b'{"a":' * 128 + b"1" + b"}" * 128),
+    "900 levels": after_first_brace(b'"moderation": {"a": ' + b"[" * 900 + b"]" * 900 + b"}"),
+}
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+@pytest.mark.parametrize("alter", UNPARSABLE.values(), ids=UNPARSABLE.keys())
+def test_a_body_that_is_no_json_object_is_refused(served: Served, path: str, alter: Alter) -> None:
+    answer = ask(served, "POST", path, alter(json.dumps(VALID[path]).encode()))
+
+    assert_refused(answer, 400, "invalid_request", None)
+    assert_still_answers(served, path)
+
+
+REPEATED = {
+    "the model": (b'"model": "mavera-1"', "model"),
+    "the model, once escaped": (b'"m\\u006fdel": "mavera-1"', "model"),
+    "a field the seeds add": (b'"analysis_mode": false, "analysis_mode": true', "analysis_mode"),
+    "a name inside a free member": (b'"metadata": {"a": "1", "b": "2", "a": "3"}', "a"),
+    "a name far inside": (b'"moderation": {"x": [{"y": {"z": 1, "z": 1}}]}', "z"),
+    "an empty name": (b'"metadata": {"": "1", "": "2"}', ""),
+}
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+@pytest.mark.parametrize(("text", "param"), REPEATED.values(), ids=REPEATED.keys())
+def test_a_field_that_stands_twice_is_refused_by_name(
+    served: Served, path: str, text: bytes, param: str
+) -> None:
+    answer = ask(served, "POST", path, after_first_brace(text)(json.dumps(VALID[path]).encode()))
+
+    assert_refused(answer, 400, "invalid_request", param)
+    assert_still_answers(served, path)
+
+
+def test_a_field_twice_in_a_message_is_refused_by_name(served: Served) -> None:
+    body = b'{"model": "mavera-1", "messages": [{"role": "user", "content": "a", "content": "b"}]}'
+
+    assert_refused(ask(served, "POST", CHAT, body), 400, "invalid_request", "content")
+
+
+HINTS = [
+    (RESPONSES, {"temprature": 1}, "temperature"),
+    (RESPONSES, {"personaId": "x"}, "persona_id"),
+    (RESPONSES, {"persona": "x"}, "persona_id"),
+    (RESPONSES, {"max_output_token": 5}, "max_output_tokens"),
+    (RESPONSES, {"analysis-mode": True}, "analysis_mode"),
+    (CHAT, {"message": []}, "messages"),
+    (CHAT, {"max_token": 5}, "max_tokens"),
+    (CHAT, {"messages": [user(nmae="ann")]}, "name"),
+    (CHAT, {"response_fromat": {}}, "response_format"),
+]
+
+
+@pytest.mark.parametrize(("path", "fields", "meant"), HINTS, ids=name_of)
+def test_an_unknown_field_is_answered_with_the_nearest_known_one(
+    served: Served, path: str, fields: Fields, meant: str
+) -> None:
+    answer = ask(served, "POST", path, json.dumps(mended(path, fields)))
+
+    assert answer.status == 400
+    assert f"Did you mean '{meant}'?" in answer.error["message"]
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+@pytest.mark.parametrize("name", ["nonsense", "q", "stop_the_world"])
+def test_an_unknown_field_with_no_near_name_gets_no_hint(served: Served, path: str, name: str) -> None:
+    answer = ask(served, "POST", path, json.dumps(mended(path, {name: 1})))
+
+    assert answer.status == 400
+    assert "Did you mean" not in answer.error["message"]
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json", "t" * 900],
+)
+def test_another_content_type_is_refused(served: Served, path: str, content_type: str) -> None:
+    answer = ask(served, "POST", path, json.dumps(VALID[path]), {"Content-Type": content_type})
+
+    assert_refused(answer, 400, "invalid_request", None)
+    assert "application/json" in answer.error["message"]
+    assert_still_answers(served, path)
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.x+json"]
+)
+def test_every_spelling_of_json_is_taken(served: Served, path: str, content_type: str) -> None:
+    answer = ask(served, "POST", path, json.dumps(VALID[path]), {"Content-Type": content_type})
+
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+@pytest.mark.parametrize("framing", ["Content-Length", "chunked"])
+def test_a_body_over_the_limit_is_refused(served: Served, path: str, framing: str) -> None:
+    body = json.dumps(mended(path, {"user": "u" * MAX_BODY_BYTES})).encode()
+    pieces = (body[start : start + 60_000] for start in range(0, len(body), 60_000))
+
+    answer = ask(served, "POST", path, body if framing == "Content-Length" else pieces)
+
+    assert_refused(answer, 413, "request_too_large", None)
+    assert f"{MAX_BODY_BYTES:,}" in answer.error["message"]
+    assert_still_answers(served, path)
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+@pytest.mark.parametrize("framing", ["Content-Length", "chunked"])
+def test_a_body_of_exactly_the_limit_is_taken(served: Served, path: str, framing: str) -> None:
+    spare = MAX_BODY_BYTES - len(json.dumps(mended(path, {"user": ""})))
+    body = json.dumps(mended(path, {"user": "u" * spare})).encode()
+    pieces = (body[start : start + 60_000] for start in range(0, len(body), 60_000))
+
+    answer = ask(served, "POST", path, body if framing == "Content-Length" else pieces)
+
+    assert len(body) == MAX_BODY_BYTES
+    assert answer.status == 200
+
+
+def opened(served: Served, request: bytes) -> socket.socket:
+    host, port = served.url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection.sendall(request)
+    return connection
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+def test_a_declared_length_over_the_limit_is_refused_before_the_body_comes(served: Served, path: str) -> None:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {10**12}\r\n\r\n"
+    )
+
+    with opened(served, head.encode()) as connection:
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+    assert_still_answers(served, path)
+
+
+def test_a_client_that_leaves_within_its_body_hurts_nobody(served: Served) -> None:
+    head = (
+        f"POST {RESPONSES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    )
+
+    for _ in range(20):
+        opened(served, head.encode() + b'{"model": ').close()
+
+    assert_still_answers(served, RESPONSES)
+
+
+KEY = "mvra_live_" + "A" * 39
+WRONG_KEYS: dict[str, tuple[str | None, str]] = {
+    "no header": (None, "Authorization"),
+    "an empty header": ("", "Authorization"),
+    "another scheme": ("Basic dXNlcjpwYXNz", "Bearer"),
+    "the bare key": (KEY, "Bearer"),
+    "no key behind the scheme": ("Bearer ", ""),
+    "an OpenAI key": ("Bearer sk-abcdef", "mvra_live_"),
+    "a key cut short": ("Bearer mvra_live_abc", "mistyped"),
+    "a key with a wrong checksum": (f"Bearer {KEY}", "mistyped"),
+    "a very long key": ("Bearer mvra_live_" + "A" * 20_000, "mistyped"),
+    "letters beyond ASCII": ("Bearer mvra_live_\xff\xe9", "mistyped"),
+}
+PROTECTED = [
+    ("POST", RESPONSES),
+    ("POST", CHAT),
+    ("GET", "/api/v1/personas"),
+    ("GET", "/api/v1/personas/nobody"),
+    ("GET", "/api/v1/models"),
+    ("GET", "/api/v1/models/nothing"),
+    ("GET", "/v1/personas?limit=0"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), PROTECTED)
+@pytest.mark.parametrize(("header", "hint"), WRONG_KEYS.values(), ids=WRONG_KEYS.keys())
+def test_without_a_good_key_nothing_is_answered(
+    served: Served, method: str, path: str, header: str | None, hint: str
+) -> None:
+    headers = {} if header is None else {"Authorization": header}
+
+    answer = ask(served, method, path, "not even JSON" if method == "POST" else None, headers, key=False)
+
+    assert_refused(answer, 401, "unauthorized", None)
+    assert hint in answer.error["message"]
+    assert header is None or len(header) < 10 or header[7:] not in answer.body.decode()
+
+
+@pytest.mark.parametrize("kind", ["revoked", "expired"])
+def test_a_key_that_is_over_is_refused_and_told_why(serve: Serve, kind: str) -> None:
+    served = serve()
+    key = used_up_key(served, kind)
+
+    answer = ask(served, "POST", CHAT, json.dumps(VALID[CHAT]), {"Authorization": f"Bearer {key}"}, key=False)
+
+    assert_refused(answer, 401, "unauthorized", None)
+    assert kind in answer.error["message"]
+
+
+def used_up_key(served: Served, kind: str) -> str:
+    async def make() -> str:
+        database = Database.open(served.settings)
+        try:
+            workspace_id = await first_workspace_id(database)
+            assert workspace_id is not None
+            made_at = time.time() - 3600
+            async with Keyring(database, clock=lambda: made_at) as keyring:
+                new = await keyring.create(
+                    workspace_id, "over", "live", int(made_at) + 60 if kind == "expired" else None
+                )
+                if kind == "revoked":
+                    await keyring.revoke(workspace_id, new.text)
+                return new.text
+        finally:
+            await database.close()
+
+    return asyncio.run(make())
+
+
+def test_a_key_well_made_but_unknown_is_refused(served: Served) -> None:
+    key = new_key("live").text
+
+    answer = ask(served, "GET", "/api/v1/models", headers={"Authorization": f"Bearer {key}"}, key=False)
+
+    assert_refused(answer, 401, "unauthorized", None)
+    assert key not in answer.body.decode()
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+def test_the_key_is_checked_before_the_body_is_read(served: Served, path: str) -> None:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    )
+
+    with opened(served, head.encode()) as connection:
+        assert connection.recv(100).startswith(b"HTTP/1.1 401 ")
+
+
+QUERIES: list[tuple[str, int, str]] = [
+    ("limit=0", 422, "limit"),
+    ("limit=101", 422, "limit"),
+    ("limit=-1", 422, "limit"),
+    ("limit=1.5", 422, "limit"),
+    ("limit=1e1", 422, "limit"),
+    ("limit=ten", 422, "limit"),
+    ("limit=", 422, "limit"),
+    ("limit=%D9%A3", 422, "limit"),
+    ("limit=%FF", 422, "limit"),
+    ("limit=" + "9" * 5_000, 422, "limit"),
+    ("limit=5&limit=6", 400, "limit"),
+    ("custom=yes", 422, "custom"),
+    ("custom=1", 422, "custom"),
+    ("expert=TRUE", 422, "expert"),
+    ("expert=", 422, "expert"),
+    ("cursor=nobody", 400, "cursor"),
+    ("cursor=", 400, "cursor"),
+    ("cursor=%00", 400, "cursor"),
+    ("page=2", 400, "page"),
+    ("Limit=5", 400, "Limit"),
+    ("=5", 400, ""),
+    ("%F0%9F%98%80=1", 400, "\U0001f600"),
+]
+
+
+@pytest.mark.parametrize(("query", "status", "param"), QUERIES, ids=name_of)
+def test_a_query_that_does_not_fit_is_refused_by_name(
+    served: Served, query: str, status: int, param: str
+) -> None:
+    answer = ask(served, "GET", f"/api/v1/personas?{query}")
+
+    assert_refused(answer, status, CODES[status], param)
+    assert ask(served, "GET", "/api/v1/personas").status == 200
+
+
+@pytest.mark.parametrize("persona_id", ["nobody", "%00", "%FF", "..%2F..", "c" * 5_000, "%F0%9F%98%80"])
+def test_an_unknown_persona_is_not_found(served: Served, persona_id: str) -> None:
+    answer = ask(served, "GET", f"/api/v1/personas/{persona_id}")
+
+    code = "not_found" if "%2F" in persona_id else "persona_not_found"
+    assert_refused(answer, 404, code, None if "%2F" in persona_id else "persona_id")
+
+
+def test_an_unknown_model_is_not_found(served: Served) -> None:
+    assert_refused(ask(served, "GET", "/api/v1/models/gpt-5"), 404, "not_found", "model")
+
+
+@pytest.mark.parametrize("path", ["/api/v1", "/api/v2/responses", "/api/v1/embeddings", "/%00", "/x" * 4_000])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_unknown_path_is_not_found(served: Served, method: str, path: str) -> None:
+    assert_refused(ask(served, method, path), 404, "not_found", None)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", RESPONSES, "POST"),
+        ("DELETE", RESPONSES, "POST"),
+        ("PUT", CHAT, "POST"),
+        ("OPTIONS", CHAT, "POST"),
+        ("POST", "/api/v1/personas", "GET"),
+        ("PATCH", "/api/v1/models", "GET"),
+        ("TRACE", "/api/v1/models", "GET"),
+    ],
+)
+def test_a_method_that_is_not_there_is_refused_with_those_that_are(
+    served: Served, method: str, path: str, allowed: str
+) -> None:
+    answer = ask(served, method, path)
+
+    assert_refused(answer, 405, "method_not_allowed", None)
+    assert allowed in answer.headers["allow"]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/personas", "/api/v1/models", "/health/live", "/openapi.json"])
+def test_head_answers_as_get_without_the_body(served: Served, path: str) -> None:
+    head, get = ask(served, "HEAD", path), ask(served, "GET", path)
+
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["content-length"] == str(len(get.body))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+def test_what_nobody_foresaw_is_a_500_that_gives_nothing_away(serve: Serve, path: str, stream: bool) -> None:
+    served = serve(ScriptedModel(["x"], fail_after=-1, failure=ValueError("the secret plan")))
+
+    answer = ask(served, "POST", path, json.dumps({**VALID[path], "stream": stream}))
+
+    assert_refused(answer, 500, "internal_error", None)
+    assert b"secret" not in answer.body
+
+
+def test_bytes_that_are_no_http_hurt_nobody(served: Served) -> None:
+    for junk in (
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"hello\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+    ):
+        with opened(served, junk) as connection:
+            assert not connection.recv(100).startswith(b"HTTP/1.1 5")
+
+    assert_still_answers(served, CHAT)
