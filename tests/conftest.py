@@ -6,6 +6,7 @@ the model may be: the rest is what users run.
 """
 
 import asyncio
+import shutil
 import socket
 import sys
 import threading
@@ -29,6 +30,7 @@ from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
+from mavera.storage.migrate import migrate
 from mavera.storage.schema import ensure_schema
 
 # A loaded machine is no reason to fail.
@@ -76,9 +78,19 @@ class Served:
 Serve = Callable[..., Served]
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the tables once: the servers of each test begin with a copy, not with a second of Alembic."""
+    path = tmp_path_factory.mktemp("store") / "mavera.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
+def serve(tmp_path: Path, empty_store: Path) -> Iterator[Serve]:
     """Start servers: `serve(model=…, **settings)`; all are stopped when the test ends."""
+    (tmp_path / "data").mkdir(mode=0o700)
+    shutil.copy(empty_store, tmp_path / "data")
     with ExitStack() as stack:
         yield lambda model=None, **settings: stack.enter_context(_Running(tmp_path / "data", model, settings))
 

@@ -1,7 +1,7 @@
 """
 `create_app(settings)`: the one place where the parts are joined.
 
-    settings → database, keyring, personas, models → services → routes
+    settings → database, keyring, credits, limits, personas, models → services → routes
 """
 
 from collections.abc import AsyncIterator
@@ -14,8 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from mavera.accounts.credits import Credits
+from mavera.accounts.idempotency import FirstAnswers
 from mavera.accounts.keyring import Keyring
-from mavera.api import docs, health, models, personas
+from mavera.accounts.keys import peppers_of
+from mavera.accounts.limits import open_limiter
+from mavera.api import api_keys, docs, health, models, personas, usage, workspaces
+from mavera.api.admission import Admission
 from mavera.api.chat_completions import routes as chat_completions
 from mavera.api.errors import on_api_error, on_http_exception, on_unexpected
 from mavera.api.middleware import RequestLog
@@ -28,6 +33,7 @@ from mavera.models.embedded.cores import usable_cores
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.library import PersonaLibrary
+from mavera.runs.gate import Gate
 from mavera.runs.images import ImageLimits, ImageStep
 from mavera.runs.loop import Runner
 from mavera.settings import Settings
@@ -44,6 +50,9 @@ OPERATIONS: tuple[Operation, ...] = (
     *chat_completions.OPERATIONS,
     *personas.OPERATIONS,
     *models.OPERATIONS,
+    *usage.OPERATIONS,
+    *api_keys.OPERATIONS,
+    *workspaces.OPERATIONS,
     *health.OPERATIONS,
 )
 
@@ -91,8 +100,11 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     database = Database.open(settings)
     stack.push_async_callback(database.close)
     await ensure_schema(database)
-    keyring = Keyring(database)
-    stack.push_async_callback(keyring.close)
+    keyring = await stack.enter_async_context(Keyring(database, peppers=peppers_of(settings)))
+    credits = await stack.enter_async_context(Credits(database, lease_seconds=settings.lease_seconds))
+    first_answers = await stack.enter_async_context(FirstAnswers(database))
+    limiter = open_limiter(settings.rate_limit_url)
+    stack.push_async_callback(limiter.close)
     library = PersonaLibrary.load()
     available: dict[Any, Model] = {"live": chosen.live, "test": ScriptedModel()}
     for model in (*available.values(), *([chosen.vision] if chosen.vision else [])):
@@ -108,7 +120,10 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
         vision=chosen.vision,
         require_persona=settings.require_persona,
     )
-    return Services(settings, database, keyring, library, available, runner)
+    admission = Admission(credits, Gate(settings.running_at_once, settings.max_waiting))
+    return Services(
+        settings, database, keyring, library, available, runner, limiter, admission, first_answers
+    )
 
 
 def _image_reader(settings: Settings) -> ImageReader | None:

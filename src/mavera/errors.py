@@ -6,10 +6,12 @@ Every error a client can see.
     │   └── ConversationTooLong    400  invalid_request           invalid_request_error
     ├── Unauthorized               401  unauthorized              authentication_error
     ├── CreditsExhausted           402  credits_exhausted         insufficient_credits
+    ├── BudgetExceeded             402  budget_exceeded           insufficient_credits
     ├── Forbidden                  403  forbidden                 permission_error
     ├── NotFound                   404  not_found                 not_found_error
     │   └── PersonaNotFound        404  persona_not_found         not_found_error
     ├── MethodNotAllowed           405  method_not_allowed        invalid_request_error
+    ├── StillRunning               409  still_running             invalid_request_error
     ├── RequestTooLarge            413  request_too_large         invalid_request_error
     ├── ValidationFailed           422  validation_error          invalid_request_error
     ├── RateLimitExceeded          429  rate_limit_exceeded       rate_limit_error
@@ -65,6 +67,12 @@ class CreditsExhausted(APIError):
     code = "credits_exhausted"
 
 
+class BudgetExceeded(APIError):
+    status = 402
+    type = "insufficient_credits"
+    code = "budget_exceeded"
+
+
 class Forbidden(APIError):
     status = 403
     type = "permission_error"
@@ -85,6 +93,14 @@ class MethodNotAllowed(APIError):
     status = 405
     type = "invalid_request_error"
     code = "method_not_allowed"
+
+
+class StillRunning(APIError):
+    """The first request with this Idempotency-Key has no answer yet."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "still_running"
 
 
 class RequestTooLarge(APIError):

@@ -39,6 +39,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     heartbeat_seconds: Seconds = 15.0
     require_persona: bool = False
 
+    key_pepper: str = ""
+    key_pepper_previous: str = ""
+    rate_limit_url: str = ""
+    lease_seconds: Annotated[int, Meta(ge=6, le=86_400)] = 60
+    max_running: Annotated[int, Meta(ge=0)] = 0
+    max_waiting: Annotated[int, Meta(ge=0)] = 64
+
     model_backend: Literal["auto", "embedded", "upstream", "scripted"] = "auto"
 
     model: str = "qwen2.5-coder-1.5b"
@@ -82,6 +89,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.model_backend != "auto":
             return self.model_backend
         return "upstream" if self.upstream_base_url else "embedded"
+
+    @property
+    def running_at_once(self) -> int:
+        """How many runs the live model is given at a time: as many as the embedded one has slots for."""
+        if self.max_running:
+            return self.max_running
+        return self.embedded_slots if self.backend == "embedded" else 1024
 
     @property
     def resolved_models_dir(self) -> Path:

@@ -286,8 +286,8 @@ def test_a_stream_that_is_not_silent_has_no_comments(relay: Served, upstream: Up
 
 
 @contextmanager
-def command(data_dir: Path, upstream: Upstream) -> Iterator[subprocess.Popen[str]]:
-    """Run `mavera serve` as an operator does."""
+def command(data_dir: Path, upstream: Upstream, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `mavera serve` as an operator does; `more` are further variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MAVERA_")}
     settings = {
         "MAVERA_MODEL_BACKEND": "upstream",
@@ -296,6 +296,7 @@ def command(data_dir: Path, upstream: Upstream) -> Iterator[subprocess.Popen[str
         "MAVERA_UPSTREAM_MODEL": "stub",
         "MAVERA_LOG_LEVEL": "debug",
         "MAVERA_DATA_DIR": str(data_dir),
+        **more,
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "mavera", "serve", "--port", "0"],
@@ -344,3 +345,25 @@ def test_a_running_stream_ends_before_the_server_does(tmp_path: Path, upstream: 
     assert '"status":200' in log.replace(" ", "")
     assert SECRET not in log
     assert key not in log
+
+
+def test_a_stream_that_outlasts_the_grace_ends_as_a_failure(tmp_path: Path, upstream: Upstream) -> None:
+    upstream.script = [is_silent(text("Well,"))]
+
+    with command(tmp_path, upstream, MAVERA_SHUTDOWN_GRACE_SECONDS="1") as process:
+        url, key = greeting(process)
+        with (
+            sent(url, key, RESPONSES, stream=True) as streamed,
+            sent(url, key, CHAT, stream=False) as whole,
+        ):
+            read = read_until(streamed, b"Well,")
+            upstream.wait_until_busy(2)
+            process.send_signal(signal.SIGTERM)
+            read += read_until(streamed, b"data: [DONE]\n\n")
+            status = read_until(whole, b"\r\n").partition(b"\r\n")[0]
+        process.communicate(timeout=20)
+
+    assert b"event: response.failed" in read
+    assert b"response.completed" not in read
+    assert status.startswith(b"HTTP/1.1 503")
+    upstream.wait_until_busy(0)

@@ -1,6 +1,6 @@
-"""A database of its own for each test, on SQLite, with the tables in place."""
+"""A database of its own for each test, on SQLite and on Postgres, with the tables in place."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -9,17 +9,44 @@ import pytest
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.migrate import migrate
+from tests.storage import servers
 from tests.storage.opening import Open
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "data")
+@pytest.fixture(params=["sqlite", "postgres"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Say which engine the test runs on. One marked `sqlite` or `postgres` runs on that one only."""
+    name: str = request.param
+    for other in ("sqlite", "postgres"):
+        if other != name and request.node.get_closest_marker(other):
+            pytest.skip(f"about {other}")
+    return name
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    with servers.postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    with servers.redis() as url:
+        yield url
 
 
 @pytest.fixture
-def database_url(settings: Settings) -> str:
-    return f"sqlite:///{settings.data_dir}/mavera.db"
+def database_url(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    if engine == "sqlite":
+        yield f"sqlite:///{tmp_path}/data/mavera.db"
+        return
+    with servers.new_database(request.getfixturevalue("postgres_url")) as url:
+        yield url
+
+
+@pytest.fixture
+def settings(tmp_path: Path, engine: str, database_url: str) -> Settings:
+    return Settings(data_dir=tmp_path / "data", database_url="" if engine == "sqlite" else database_url)
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ def test_what_was_written_is_there_when_the_database_is_opened_again(opened: Ope
     asyncio.run(main())
 
 
+@pytest.mark.sqlite
 def test_the_pragmas_are_in_force_on_every_connection(opened: Open) -> None:
     wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
 
@@ -86,6 +87,7 @@ def test_cancelling_at_any_moment_never_keeps_the_write_lock(opened: Open) -> No
     asyncio.run(main())
 
 
+@pytest.mark.sqlite
 def test_many_writers_at_once_all_get_their_turn(opened: Open) -> None:
     async def add(database: Database) -> None:
         async with database.transaction() as transaction:
@@ -102,6 +104,7 @@ def test_many_writers_at_once_all_get_their_turn(opened: Open) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.sqlite
 def test_a_locked_database_is_unavailable_and_says_when_to_come_back(opened: Open) -> None:
     async def main() -> None:
         async with opened() as holder, opened() as waiter:
@@ -114,6 +117,7 @@ def test_a_locked_database_is_unavailable_and_says_when_to_come_back(opened: Ope
     asyncio.run(main())
 
 
+@pytest.mark.sqlite
 def test_a_file_that_is_no_database_is_unavailable(settings: Settings) -> None:
     settings.data_dir.mkdir()
     (settings.data_dir / "mavera.db").write_text(
@@ -155,6 +159,7 @@ def test_a_postgres_that_is_not_there_is_unavailable() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.sqlite
 def test_the_files_are_closed_to_everyone_else(opened: Open, settings: Settings) -> None:
     async def main() -> None:
         async with opened() as database:

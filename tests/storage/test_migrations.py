@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, inspect
 
 from mavera.errors import ConfigurationError
 from mavera.settings import Settings
@@ -13,6 +14,17 @@ from mavera.storage.database import Database
 from mavera.storage.migrate import migrate
 from mavera.storage.schema import current_version, ensure_schema, known_versions
 from tests.storage.opening import Open
+
+TABLES = {
+    "workspaces",
+    "api_keys",
+    "milestones",
+    "ledger",
+    "reservations",
+    "usage",
+    "alerts",
+    "idempotency",
+}
 
 START = """
 import asyncio, sys
@@ -39,8 +51,11 @@ def start(data_dir: Path) -> "subprocess.Popen[str]":
 
 
 async def tables(database: Database) -> set[str]:
-    rows = await database.fetch_all("SELECT name FROM sqlite_master WHERE type = 'table'")
-    return {row["name"] for row in rows} - {"alembic_version"}
+    def names(connection: Connection) -> set[str]:
+        return set(inspect(connection).get_table_names())
+
+    async with database.transaction() as transaction:
+        return await transaction.run_sync(names) - {"alembic_version"}
 
 
 def test_migrations_go_up_down_and_up_again(opened: Open, database_url: str) -> None:
@@ -49,7 +64,7 @@ def test_migrations_go_up_down_and_up_again(opened: Open, database_url: str) -> 
             return await tables(database), await current_version(database)
 
     up = asyncio.run(seen())
-    assert up == ({"workspaces", "api_keys", "milestones"}, known_versions()[-1])
+    assert up == (TABLES, known_versions()[-1])
     migrate(database_url, down_to="base")
     assert asyncio.run(seen()) == (set(), None)
     migrate(database_url)

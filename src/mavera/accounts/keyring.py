@@ -20,10 +20,12 @@ from typing import Self
 import structlog
 
 from mavera.accounts import repository
-from mavera.accounts.keys import Mode, new_key, parse_key
-from mavera.accounts.repository import ApiKey, NewApiKey
+from mavera.accounts.keys import Mode, Peppers, new_key, parse_key
+from mavera.accounts.plans import DEFAULT_SCOPES, PLANS, Limits, Scope, check_scopes
+from mavera.accounts.repository import ApiKey, NewApiKey, StoredKey
 from mavera.accounts.short_lived import ShortLived
-from mavera.errors import APIError, InvalidRequest, NotFound, Unauthorized
+from mavera.accounts.workspaces import NAME_MAX, check_budget
+from mavera.errors import APIError, Forbidden, InvalidRequest, NotFound, Unauthorized
 from mavera.storage.database import Database
 
 CACHE_SECONDS = 1.0
@@ -43,6 +45,24 @@ class Principal:
     mode: Mode
     plan: str
     expires_at: int | None = None
+    scopes: frozenset[str] = frozenset(DEFAULT_SCOPES)
+    limits: Limits = PLANS["enterprise"].limits
+
+    def require(self, scope: Scope) -> None:
+        """Raise Forbidden, naming `scope`, unless the key has it."""
+        if scope not in self.scopes:
+            raise Forbidden(f"This API key lacks the scope '{scope}'. Use a key that has it.")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTerms:
+    """What a key is made with."""
+
+    name: str = ""
+    mode: Mode = "live"
+    expires_at: int | None = None
+    scopes: tuple[str, ...] = DEFAULT_SCOPES
+    budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +78,12 @@ class Keyring:
         self,
         database: Database,
         *,
+        peppers: Peppers = Peppers(),  # noqa: B008 - frozen
         write_last_used_seconds: float = WRITE_LAST_USED_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
+        self._peppers = peppers
         self._clock = clock
         # Two caches, so that guesses of strangers cannot push out the keys in use.
         self._principals = ShortLived[Principal](limit=CACHED_PRINCIPALS, life_seconds=CACHE_SECONDS)
@@ -88,8 +110,9 @@ class Keyring:
 
     async def authenticate(self, authorization_header: str | None) -> Principal:
         """Return who asks, or raise Unauthorized with a message that says what to change."""
-        digest = parse_key(_bearer_token(authorization_header)).digest
-        answer = self._principals.get(digest) or self._refusals.get(digest) or await self._ask(digest)
+        text = parse_key(_bearer_token(authorization_header)).text
+        digest = self._peppers.digest(text)
+        answer = self._principals.get(digest) or self._refusals.get(digest) or await self._ask(digest, text)
         if isinstance(answer, str):
             raise Unauthorized(answer)
         now = int(self._clock())
@@ -99,13 +122,29 @@ class Keyring:
         return answer
 
     async def create(self, workspace_id: str, name: str, mode: Mode, expires_at: int | None = None) -> NewKey:
+        """Make a key with the usual scopes and no budget of its own."""
+        return await self.make(workspace_id, KeyTerms(name, mode, expires_at))
+
+    async def make(self, workspace_id: str, terms: KeyTerms) -> NewKey:
+        """Make a key. Raises InvalidRequest for terms that do not fit, NotFound without the workspace."""
         now = int(self._clock())
-        if expires_at is not None and expires_at <= now:
+        if terms.expires_at is not None and terms.expires_at <= now:
             raise InvalidRequest("'expires_at' must lie in the future.", param="expires_at")
-        text = new_key(mode)
-        new = NewApiKey(workspace_id, name, text, created_at=now, expires_at=expires_at)
+        if len(terms.name) > NAME_MAX:
+            raise InvalidRequest(f"A key's name has at most {NAME_MAX} characters.", param="name")
+        text = new_key(terms.mode)
+        new = NewApiKey(
+            workspace_id,
+            terms.name,
+            text,
+            self._peppers.digest(text.text),
+            created_at=now,
+            expires_at=terms.expires_at,
+            scopes=check_scopes(terms.scopes),
+            budget=check_budget(terms.budget),
+        )
         key = await repository.insert_key(self._database, new)
-        self._refusals.forget(text.digest)
+        self._refusals.forget(new.digest)
         return NewKey(key, text.text)
 
     async def revoke(self, workspace_id: str, named: str) -> ApiKey:
@@ -116,9 +155,10 @@ class Keyring:
         nothing. Raises NotFound, or InvalidRequest where two living keys end in the same four.
         """
         async with self._database.transaction() as transaction:
-            key = _only_one(await repository.find_named(transaction, workspace_id, named))
+            digests = self._peppers.digests(named)
+            key = _only_one(await repository.find_named(transaction, workspace_id, named, digests))
             digest = await repository.revoke_key(transaction, key.id, now=int(self._clock()))
-            [revoked] = await repository.find_named(transaction, workspace_id, key.id)
+            [revoked] = await repository.find_named(transaction, workspace_id, key.id, digests)
         self._principals.forget(digest)
         return revoked
 
@@ -126,10 +166,10 @@ class Keyring:
         """Return the keys of a workspace, revoked ones too, newest first."""
         return tuple(await repository.list_keys(self._database, workspace_id))
 
-    async def _ask(self, digest: str) -> Principal | str:
+    async def _ask(self, digest: str, text: str) -> Principal | str:
         question = self._questions.get(digest)
         if question is None:
-            question = asyncio.create_task(self._look_up(digest))
+            question = asyncio.create_task(self._look_up(digest, text))
             self._questions[digest] = question
             question.add_done_callback(functools.partial(self._answered, digest))
         # A client that leaves takes the answer from nobody else.
@@ -140,16 +180,18 @@ class Keyring:
         if not question.cancelled():
             question.exception()  # Where all who asked have left, nobody else fetches it.
 
-    async def _look_up(self, digest: str) -> Principal | str:
+    async def _look_up(self, digest: str, text: str) -> Principal | str:
         """Return whose key it is, or why it is refused; keep either for a moment."""
         known_at = self._principals.now()
-        stored = await repository.find_by_digest(self._database, digest)
+        stored = await repository.find_by_digest(self._database, self._peppers.digests(text))
         if stored is None:
             refusal = "This API key is not known here. It may belong to another server."
         elif stored.revoked_at is not None:
             refusal = "This API key has been revoked. Create a new one."
         else:
-            principal = Principal(stored.id, stored.workspace_id, stored.mode, stored.plan, stored.expires_at)
+            if stored.digest != digest:  # made before the pepper was set or rotated
+                await repository.replace_digest(self._database, stored.id, digest)
+            principal = _to_principal(stored)
             self._principals.put(digest, principal, known_at=known_at)
             return principal
         self._refusals.put(digest, refusal, known_at=known_at)
@@ -187,6 +229,18 @@ def _bearer_token(header: str | None) -> str:
     if not token.strip():
         raise Unauthorized("The Authorization header has no API key after the word Bearer.")
     return token.strip()
+
+
+def _to_principal(stored: StoredKey) -> Principal:
+    return Principal(
+        stored.id,
+        stored.workspace_id,
+        stored.mode,
+        stored.plan,
+        stored.expires_at,
+        stored.scopes,
+        stored.limits,
+    )
 
 
 def _only_one(found: Sequence[ApiKey]) -> ApiKey:

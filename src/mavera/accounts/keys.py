@@ -10,6 +10,7 @@ mistakes, not against people: what is secret is in the random part.
 """
 
 import hashlib
+import hmac
 import re
 import secrets
 import zlib
@@ -18,6 +19,7 @@ from typing import Literal
 
 from mavera.core.ids import base62
 from mavera.errors import Unauthorized
+from mavera.settings import Settings
 
 Mode = Literal["live", "test"]
 
@@ -34,10 +36,6 @@ class KeyText:
 
     text: str = field(repr=False)
     mode: Mode
-
-    @property
-    def digest(self) -> str:
-        return digest(self.text)
 
     @property
     def last_four(self) -> str:
@@ -64,13 +62,42 @@ def parse_key(text: str) -> KeyText:
     return KeyText(text, mode)
 
 
-def digest(text: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Peppers:
     """
-    Return what is stored in place of a key: SHA-256, in hex.
+    The server's secrets that digests are made with: who copies the database still needs them.
 
-    A slow hash is for passwords, which can be guessed; 196 random bits cannot.
+    `previous` ones, and none at all, are still understood: a key made with them is
+    found, and stored anew with `current` when it is next used.
     """
-    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
+
+    current: str = field(default="", repr=False)
+    previous: tuple[str, ...] = field(default=(), repr=False)
+
+    def digest(self, text: str) -> str:
+        """
+        Return what is stored in place of a key, in hex: HMAC-SHA-256, or SHA-256 without a pepper.
+
+        A slow hash is for passwords, which can be guessed; 196 random bits cannot.
+        """
+        return _digest(text, self.current)
+
+    def digests(self, text: str) -> tuple[str, ...]:
+        """Return every digest that the key may be stored under, the current one first."""
+        return tuple(dict.fromkeys(_digest(text, pepper) for pepper in (self.current, *self.previous, "")))
+
+
+def peppers_of(settings: Settings) -> Peppers:
+    """Return what the settings say; `key_pepper_previous` may name several, with commas between them."""
+    previous = tuple(pepper.strip() for pepper in settings.key_pepper_previous.split(",") if pepper.strip())
+    return Peppers(settings.key_pepper, previous)
+
+
+def _digest(text: str, pepper: str) -> str:
+    encoded = text.encode(errors="replace")
+    if not pepper:
+        return hashlib.sha256(encoded).hexdigest()
+    return hmac.digest(pepper.encode(), encoded, "sha256").hex()
 
 
 def _checksum(text: str) -> str:

@@ -1,11 +1,11 @@
-"""SQL for workspaces and their API keys."""
+"""SQL for API keys, and for what is done once in the life of a database."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from mavera.accounts.keys import KeyText, Mode
-from mavera.accounts.keys import digest as digest_of
+from mavera.accounts.plans import DEFAULT_SCOPES, Limits, Overrides, limits_of
 from mavera.core.ids import new_cuid
 from mavera.errors import NotFound
 from mavera.storage.database import Queries, Row
@@ -24,10 +24,16 @@ class ApiKey:
     revoked_at: int | None = None
     expires_at: int | None = None
     last_used_at: int | None = None
+    scopes: tuple[str, ...] = DEFAULT_SCOPES
+    budget: int | None = None
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        return cls(**row)
+        return cls(**{**row, "scopes": tuple(row["scopes"].split())})
+
+
+_COLUMNS = """id, workspace_id, name, mode, last_four, created_at, revoked_at, expires_at, last_used_at,
+               scopes, budget"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,11 @@ class NewApiKey:
     workspace_id: str
     name: str
     text: KeyText
+    digest: str
     created_at: int
     expires_at: int | None = None
+    scopes: tuple[str, ...] = DEFAULT_SCOPES
+    budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,95 +57,105 @@ class StoredKey:
     id: str
     workspace_id: str
     plan: str
+    limits: Limits
     mode: Mode
+    scopes: frozenset[str]
+    digest: str
     revoked_at: int | None
     expires_at: int | None
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        return cls(**row)
-
-
-async def insert_workspace(db: Queries, *, name: str, plan: str, now: int) -> str:
-    """Return the id of the new workspace."""
-    workspace_id = new_cuid()
-    await db.execute(
-        """
-        INSERT INTO workspaces (id, name, plan, created_at)
-        VALUES (:id, :name, :plan, :now)
-        """,
-        id=workspace_id,
-        name=name,
-        plan=plan,
-        now=now,
-    )
-    return workspace_id
+        overrides = Overrides(row["requests_per_minute"], row["requests_per_day"], row["concurrent_runs"])
+        return cls(
+            id=row["id"],
+            workspace_id=row["workspace_id"],
+            plan=row["plan"],
+            limits=limits_of(row["plan"], overrides),
+            mode=row["mode"],
+            scopes=frozenset(row["scopes"].split()),
+            digest=row["digest"],
+            revoked_at=row["revoked_at"],
+            expires_at=row["expires_at"],
+        )
 
 
 async def insert_key(db: Queries, key: NewApiKey) -> ApiKey:
     """Store `key`; the look for its workspace and the write are one statement."""
     row = await db.fetch_one(
-        """
-        INSERT INTO api_keys (id, workspace_id, name, digest, mode, last_four, created_at, expires_at)
+        f"""
+        INSERT INTO api_keys (id, workspace_id, name, digest, mode, last_four, created_at, expires_at,
+                              scopes, budget)
         SELECT :id, id, :name, :digest, :mode, :last_four,
-               CAST(:created_at AS BIGINT), CAST(:expires_at AS BIGINT)
+               CAST(:created_at AS BIGINT), CAST(:expires_at AS BIGINT), :scopes, CAST(:budget AS BIGINT)
           FROM workspaces
          WHERE id = :workspace_id
-        RETURNING id, workspace_id, name, mode, last_four, created_at, revoked_at, expires_at, last_used_at
-        """,
+        RETURNING {_COLUMNS}
+        """,  # noqa: S608
         id=new_cuid(),
         workspace_id=key.workspace_id,
         name=key.name,
-        digest=key.text.digest,
+        digest=key.digest,
         mode=key.text.mode,
         last_four=key.text.last_four,
         created_at=key.created_at,
         expires_at=key.expires_at,
+        scopes=" ".join(key.scopes),
+        budget=key.budget,
     )
     if row is None:
         raise NotFound(f"There is no workspace {key.workspace_id}.")
     return ApiKey.from_row(row)
 
 
-async def find_by_digest(db: Queries, digest: str) -> StoredKey | None:
+async def find_by_digest(db: Queries, digests: Sequence[str]) -> StoredKey | None:
+    """Return the key stored under one of `digests`."""
+    names = [f"digest{number}" for number in range(len(digests))]
     row = await db.fetch_one(
-        """
-        SELECT k.id, k.workspace_id, w.plan, k.mode, k.revoked_at, k.expires_at
+        f"""
+        SELECT k.id, k.workspace_id, w.plan, w.requests_per_minute, w.requests_per_day, w.concurrent_runs,
+               k.mode, k.scopes, k.digest, k.revoked_at, k.expires_at
           FROM api_keys k
           JOIN workspaces w ON w.id = k.workspace_id
-         WHERE k.digest = :digest
-        """,
-        digest=digest,
+         WHERE k.digest IN ({", ".join(f":{name}" for name in names)})
+        """,  # noqa: S608
+        **dict(zip(names, digests, strict=True)),
     )
     return StoredKey.from_row(row) if row else None
+
+
+async def replace_digest(db: Queries, key_id: str, digest: str) -> None:
+    await db.execute("UPDATE api_keys SET digest = :digest WHERE id = :key_id", digest=digest, key_id=key_id)
 
 
 async def list_keys(db: Queries, workspace_id: str) -> list[ApiKey]:
     """Return the keys of a workspace, newest first."""
     rows = await db.fetch_all(
-        """
-        SELECT id, workspace_id, name, mode, last_four, created_at, revoked_at, expires_at, last_used_at
+        f"""
+        SELECT {_COLUMNS}
           FROM api_keys
          WHERE workspace_id = :workspace_id
          ORDER BY created_at DESC, id DESC
-        """,
+        """,  # noqa: S608
         workspace_id=workspace_id,
     )
     return [ApiKey.from_row(row) for row in rows]
 
 
-async def find_named(db: Queries, workspace_id: str, named: str) -> list[ApiKey]:
-    """Return the keys whose id, last four characters or text is `named`, newest first."""
+async def find_named(db: Queries, workspace_id: str, named: str, digests: Sequence[str]) -> list[ApiKey]:
+    """Return the keys whose id or last four characters are `named` or whose digest fits, newest first."""
+    names = [f"digest{number}" for number in range(len(digests))]
     rows = await db.fetch_all(
-        """
-        SELECT id, workspace_id, name, mode, last_four, created_at, revoked_at, expires_at, last_used_at
+        f"""
+        SELECT {_COLUMNS}
           FROM api_keys
-         WHERE workspace_id = :workspace_id AND (id = :named OR last_four = :named OR digest = :digest)
+         WHERE workspace_id = :workspace_id
+           AND (id = :named OR last_four = :named OR digest IN ({", ".join(f":{name}" for name in names)}))
          ORDER BY created_at DESC, id DESC
-        """,
+        """,  # noqa: S608
         workspace_id=workspace_id,
         named=named,
-        digest=digest_of(named),
+        **dict(zip(names, digests, strict=True)),
     )
     return [ApiKey.from_row(row) for row in rows]
 

@@ -1,9 +1,19 @@
-"""Who is asking: the key in the Authorization header, and what it belongs to."""
+"""
+Who is asking: the key in the Authorization header, what it belongs to, and how often it may ask.
+
+Each request with a key is counted here, once, whatever becomes of it; the headers that
+say how many are left go out with every answer to it.
+"""
+
+import time
 
 from starlette.requests import Request
 
 from mavera.accounts.keyring import Principal
+from mavera.accounts.limits import Verdict
+from mavera.accounts.plans import Scope
 from mavera.api.services import Services
+from mavera.errors import RateLimitExceeded
 
 
 def services_of(request: Request) -> Services:
@@ -11,8 +21,46 @@ def services_of(request: Request) -> Services:
     return services
 
 
-async def authenticate(request: Request) -> Principal:
-    """Return whose key the request carries. Raises Unauthorized, saying what is wrong with it."""
-    principal = await services_of(request).keyring.authenticate(request.headers.get("authorization"))
+async def authenticate(request: Request, scope: Scope | None = None) -> Principal:
+    """
+    Return whose key the request carries, and count the request.
+
+    Raises Unauthorized, saying what is wrong with the key, RateLimitExceeded, or
+    Forbidden where it lacks `scope`.
+    """
+    services = services_of(request)
+    principal = await services.keyring.authenticate(request.headers.get("authorization"))
     request.state.log = {"key": principal.key_id}
+    verdict = await services.limiter.allow(principal.key_id, principal.limits)
+    request.state.headers = rate_limit_headers(verdict, now=time.time())
+    if not verdict.allowed:
+        raise RateLimitExceeded(
+            f"This API key may make {verdict.limit} requests in this window, and has made them."
+            f" Try again in {verdict.reset_seconds} seconds.",
+            retry_after=verdict.reset_seconds,
+        )
+    if scope is not None:
+        principal.require(scope)
     return principal
+
+
+def rate_limit_headers(verdict: Verdict, *, now: float) -> list[tuple[bytes, bytes]]:
+    """Return the headers, by the names of the hosted API and by OpenAI's."""
+    limit, remaining = str(verdict.limit).encode(), str(verdict.remaining).encode()
+    return [
+        (b"x-ratelimit-limit", limit),
+        (b"x-ratelimit-remaining", remaining),
+        (b"x-ratelimit-reset", str(round(now) + verdict.reset_seconds).encode()),
+        (b"x-ratelimit-limit-requests", limit),
+        (b"x-ratelimit-remaining-requests", remaining),
+        (b"x-ratelimit-reset-requests", _duration(verdict.reset_seconds).encode()),
+    ]
+
+
+def _duration(seconds: int) -> str:
+    """Write a duration as OpenAI does: 17s, 6m0s, 2h0m5s."""
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{seconds}s"
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

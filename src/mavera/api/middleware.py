@@ -1,5 +1,6 @@
 """
-What every request gets: an id, one log line when it is over, an answer whatever goes wrong.
+What every request gets: an id, the headers that were set for it on the way, one log line
+when it is over, an answer whatever goes wrong.
 
 Plain ASGI, not Starlette's BaseHTTPMiddleware: that one hides disconnects and puts a
 task and a queue between a stream and its client.
@@ -18,7 +19,11 @@ log = structlog.get_logger()
 
 
 class RequestLog:
-    """Give the request an id, send it back as `x-request-id`, and log how the request ended."""
+    """
+    Give the request an id, send it back as `x-request-id`, and log how the request ended.
+
+    `request.state.headers` go out with the answer, also where it is an error.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -36,7 +41,8 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                own = ((b"x-request-id", request_id.encode()), *scope["state"].get("headers", ()))
+                message["headers"] = [*message["headers"], *own]
             await send(message)
 
         try:

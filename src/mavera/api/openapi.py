@@ -98,7 +98,8 @@ def _responses(operation: Operation, named: dict[type[Any], Any]) -> dict[str, A
     content: dict[str, Any] = {"application/json": {"schema": schema}}
     if operation.streams:
         content["text/event-stream"] = {"schema": {"type": "string"}}
-    responses: dict[str, Any] = {"200": {"description": "Done.", "headers": _REQUEST_ID, "content": content}}
+    done = {"description": "Done.", "headers": _REQUEST_ID, "content": content}
+    responses: dict[str, Any] = {str(operation.status): done}
     for status, description in operation.other_statuses.items():
         responses[str(status)] = {
             "description": description,

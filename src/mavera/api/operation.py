@@ -9,7 +9,7 @@ from typing import Any, Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mavera.errors import APIError, Unauthorized
+from mavera.errors import APIError, RateLimitExceeded, Unauthorized
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -29,7 +29,7 @@ class Operation:
     """
     `path` stands under `/api/v1` and `/v1` unless `absolute`. `streams` says that the
     answer may also come as server-sent events. `errors` lists what a client can get
-    beside the 401 of every operation that needs a key.
+    beside the 401 and 429 of every operation that needs a key.
     """
 
     method: Literal["GET", "POST", "PATCH", "DELETE"]
@@ -46,9 +46,10 @@ class Operation:
     streams: bool = False
     absolute: bool = False
     needs_key: bool = True
+    status: int = 200
     other_statuses: dict[int, str] = field(default_factory=dict)
 
     @property
     def all_errors(self) -> tuple[type[APIError], ...]:
-        key: tuple[type[APIError], ...] = (Unauthorized,) if self.needs_key else ()
+        key: tuple[type[APIError], ...] = (Unauthorized, RateLimitExceeded) if self.needs_key else ()
         return (*key, *self.errors, APIError)

@@ -10,7 +10,7 @@ from mavera.api.auth import authenticate, services_of
 from mavera.api.json import json_response
 from mavera.api.lists import LIST_PARAMETERS, flag_of, limit_of, list_body, refuse_unknown_query
 from mavera.api.operation import Operation, Parameter
-from mavera.errors import InvalidRequest, PersonaNotFound, ValidationFailed
+from mavera.errors import Forbidden, InvalidRequest, PersonaNotFound, ValidationFailed
 from mavera.personas.persona import Persona
 
 _FILTERS = (
@@ -56,7 +56,7 @@ def to_object(persona: Persona) -> PersonaObject:
 
 async def list_personas(request: Request) -> Response:
     """List the personas, page by page."""
-    await authenticate(request)
+    await authenticate(request, "personas:read")
     refuse_unknown_query(request, _KNOWN_QUERY)
     query = request.query_params
     personas, next_cursor = services_of(request).personas.page(
@@ -72,7 +72,7 @@ async def list_personas(request: Request) -> Response:
 
 async def get_persona(request: Request) -> Response:
     """Return one persona."""
-    await authenticate(request)
+    await authenticate(request, "personas:read")
     return json_response(to_object(services_of(request).personas.get(request.path_params["persona_id"])))
 
 
@@ -85,7 +85,7 @@ OPERATIONS = (
         "Personas",
         response=PersonaList,
         parameters=(*_FILTERS, *LIST_PARAMETERS),
-        errors=(InvalidRequest, ValidationFailed),
+        errors=(Forbidden, InvalidRequest, ValidationFailed),
     ),
     Operation(
         "GET",
@@ -95,6 +95,6 @@ OPERATIONS = (
         "Personas",
         response=PersonaObject,
         parameters=(Parameter("persona_id", "path", "The persona's id.", {"type": "string"}),),
-        errors=(PersonaNotFound,),
+        errors=(Forbidden, PersonaNotFound),
     ),
 )

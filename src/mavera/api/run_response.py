@@ -23,10 +23,14 @@ from mavera.api.json import json_bytes
 from mavera.core.events import Event, RunFailed, RunStarted
 from mavera.errors import (
     APIError,
+    BudgetExceeded,
+    CreditsExhausted,
+    Forbidden,
     InvalidRequest,
     PersonaNotFound,
     RequestTooLarge,
     ServiceUnavailable,
+    StillRunning,
     ValidationFailed,
 )
 
@@ -40,11 +44,29 @@ log = structlog.get_logger()
 
 RUN_ERRORS: tuple[type[APIError], ...] = (
     InvalidRequest,
+    CreditsExhausted,
+    BudgetExceeded,
+    Forbidden,
     PersonaNotFound,
+    StillRunning,
     RequestTooLarge,
     ValidationFailed,
     ServiceUnavailable,
 )
+
+
+class Run(Protocol):
+    """The events of one run; `aclose` ends it, also where it has not begun."""
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+
+    async def __anext__(self) -> Event: ...
+
+    async def aclose(self) -> None: ...
+
+    async def fail(self) -> None:
+        """End it as one that failed, which costs nothing."""
+        ...
 
 
 class Encoder(Protocol):
@@ -58,9 +80,7 @@ class Encoder(Protocol):
 class RunResponse(Response):
     """`heartbeat_seconds` of silence in a stream are broken by a comment, for proxies that time out."""
 
-    def __init__(
-        self, run: AsyncGenerator[Event, None], encoder: Encoder, *, stream: bool, heartbeat_seconds: float
-    ) -> None:
+    def __init__(self, run: Run, encoder: Encoder, *, stream: bool, heartbeat_seconds: float) -> None:
         self._run = run
         self._encoder = encoder
         self._stream = stream
@@ -83,6 +103,7 @@ class RunResponse(Response):
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         task.uncancel()
+        await self._run.fail()
         error = ServiceUnavailable("The server is shutting down. Ask again.", retry_after=5)
         if not self._begun:
             raise error
@@ -116,10 +137,10 @@ class RunResponse(Response):
         await send({"type": "http.response.body", "body": sse.DONE})
 
 
-async def _accepted_in_time(run: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+async def _accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
     """Yield the run's events, the first after `ACCEPT_SECONDS` at the latest, once it is prepared."""
-    await anext(run)  # RunPrepared: an image that is refused is a status, however long it took to come
-    first = asyncio.ensure_future(anext(run))
+    await run.__anext__()  # RunPrepared: an image that is refused is a status, however long it took to come
+    first = asyncio.ensure_future(run.__anext__())
     try:
         await asyncio.wait({first}, timeout=ACCEPT_SECONDS)
         late = not first.done()

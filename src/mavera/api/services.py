@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mavera.accounts.idempotency import FirstAnswers
 from mavera.accounts.keyring import Keyring
+from mavera.accounts.limits import Limiter
+from mavera.api.admission import Admission
 from mavera.models.model import Model
 from mavera.personas.library import PersonaLibrary
 from mavera.runs.loop import Mode, Runner
@@ -19,3 +22,6 @@ class Services:
     personas: PersonaLibrary
     models: Mapping[Mode, Model]
     runner: Runner
+    limiter: Limiter
+    admission: Admission
+    first_answers: FirstAnswers

@@ -1,25 +1,22 @@
 """`mavera keys`: create, list and revoke API keys, straight in the store; the server may be running."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from mavera.accounts import repository
-from mavera.accounts.keyring import Keyring
+from mavera.accounts.keyring import Keyring, KeyTerms
+from mavera.accounts.keys import peppers_of
+from mavera.accounts.plans import DEFAULT_SCOPES
 from mavera.accounts.repository import ApiKey
 from mavera.cli.options import AsJSON, DataDir, print_json, when
-from mavera.errors import ConfigurationError
-from mavera.settings import load_settings
+from mavera.cli.store import InWorkspace, with_database, workspace_or_first
+from mavera.settings import Settings
 from mavera.storage.database import Database
-from mavera.storage.schema import ensure_schema
-
-T = TypeVar("T")
 
 _DAY_SECONDS = 86_400
 
@@ -29,6 +26,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Create, list
 @app.command()
 def create(
     name: Annotated[str, typer.Option(help="What the key is for, as the list shows it.")] = "",
+    workspace: InWorkspace = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="What it may do; may be given again. Everything but admin, unless given."),
+    ] = None,
+    budget: Annotated[int | None, typer.Option(help="Credits it may spend in a month.")] = None,
     test: Annotated[bool, typer.Option("--test", help="A test key: free, deterministic answers.")] = False,
     expires_days: Annotated[
         int | None, typer.Option(min=1, help="Days until the key stops working; never unless given.")
@@ -39,19 +42,22 @@ def create(
     """Make a key and print it; it is not shown again."""
     expires_at = int(time.time()) + expires_days * _DAY_SECONDS if expires_days else None
 
+    scopes = tuple(scope) if scope else DEFAULT_SCOPES
+    terms = KeyTerms(name, "test" if test else "live", expires_at, scopes, budget)
+
     async def make(keyring: Keyring, workspace_id: str) -> None:
-        new = await keyring.create(workspace_id, name, "test" if test else "live", expires_at)
+        new = await keyring.make(workspace_id, terms)
         if as_json:
             print_json({"key": new.text, **_public(new.key)})
         else:
             typer.echo(new.text)
             typer.secho("Keep it: it is not shown again.", err=True, dim=True)
 
-    _with_keyring(data_dir, make)
+    _with_keyring(data_dir, workspace, make)
 
 
 @app.command("list")
-def list_keys(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
+def list_keys(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: DataDir = None) -> None:
     """List the keys, newest first; of each key only the last four characters."""
 
     async def show(keyring: Keyring, workspace_id: str) -> None:
@@ -67,12 +73,13 @@ def list_keys(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
             table.add_row(key.id, key.name, shown, when(key.created_at), when(key.last_used_at), _state(key))
         Console().print(table)
 
-    _with_keyring(data_dir, show)
+    _with_keyring(data_dir, workspace, show)
 
 
 @app.command()
 def revoke(
     key: Annotated[str, typer.Argument(help="The key's id, its last four characters, or the key itself.")],
+    workspace: InWorkspace = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -85,22 +92,20 @@ def revoke(
         else:
             typer.echo(f"Revoked {revoked.id} (…{revoked.last_four}).")
 
-    _with_keyring(data_dir, stop)
+    _with_keyring(data_dir, workspace, stop)
 
 
-def _with_keyring(data_dir: Path | None, use: Callable[[Keyring, str], Awaitable[None]]) -> None:
-    """Run `use` with the keyring and the workspace of the data directory."""
+def _with_keyring(
+    data_dir: Path | None, workspace: str | None, use: Callable[[Keyring, str], Awaitable[None]]
+) -> None:
+    """Run `use` with the keyring and the workspace meant."""
 
-    async def run() -> None:
-        async with Database.open(load_settings(data_dir=data_dir)) as database:
-            await ensure_schema(database)
-            workspace_id = await repository.first_workspace_id(database)
-            if workspace_id is None:
-                raise ConfigurationError("There is no workspace yet. Start the server once: mavera serve")
-            async with Keyring(database) as keyring:
-                await use(keyring, workspace_id)
+    async def run(database: Database, settings: Settings) -> None:
+        workspace_id = await workspace_or_first(database, workspace)
+        async with Keyring(database, peppers=peppers_of(settings)) as keyring:
+            await use(keyring, workspace_id)
 
-    asyncio.run(run())
+    with_database(data_dir, run)
 
 
 def _public(key: ApiKey) -> dict[str, Any]:
@@ -110,6 +115,8 @@ def _public(key: ApiKey) -> dict[str, Any]:
         "name": key.name,
         "mode": key.mode,
         "last_four": key.last_four,
+        "scopes": list(key.scopes),
+        "budget": key.budget,
         "created_at": key.created_at,
         "revoked_at": key.revoked_at,
         "expires_at": key.expires_at,

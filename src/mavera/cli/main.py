@@ -20,6 +20,9 @@ COMMANDS = {
     "ask": ("mavera.cli.ask", "Ask a persona, and read its answer here."),
     "personas": ("mavera.cli.personas", "See who can answer."),
     "keys": ("mavera.cli.keys", "Create, list and revoke API keys."),
+    "workspaces": ("mavera.cli.workspaces", "Make and see workspaces."),
+    "credits": ("mavera.cli.credits", "Give a workspace credits, and read its ledger."),
+    "usage": ("mavera.cli.usage", "See what was used this month."),
     "models": ("mavera.cli.models", "See and fetch the embedded language models."),
     "doctor": ("mavera.cli.doctor", "Say what is set up, what is missing and what to type."),
 }

@@ -12,6 +12,7 @@ import uvicorn
 from rich.console import Console
 
 from mavera.accounts.first_run import first_run
+from mavera.accounts.keys import peppers_of
 from mavera.app import create_app
 from mavera.cli.options import DataDir
 from mavera.errors import ConfigurationError
@@ -59,7 +60,7 @@ async def _first_key(settings: Settings) -> str | None:
     database = Database.open(settings)
     try:
         await ensure_schema(database)
-        return await first_run(database)
+        return await first_run(database, peppers_of(settings))
     finally:
         await database.close()
 

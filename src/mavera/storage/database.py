@@ -6,6 +6,8 @@ SQL in, rows out, on SQLite or Postgres.
     async with database.transaction() as transaction:                    several, all or none
         await transaction.execute("UPDATE …", …)
 
+    results = await database.batch(function)                             many, in one go: see `blocking`
+
 Values are always parameters. Both kinds of place to run a statement are `Queries`, so
 that a repository's function takes either. Nothing of SQLAlchemy's own errors leaves
 this file: a database that is away or busy is ServiceUnavailable, anything else is a
@@ -14,21 +16,28 @@ mistake of ours and an APIError.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol, Self, TypeVar, cast
 
 from sqlalchemy import URL, Connection, CursorResult, inspect, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from mavera.errors import APIError, ServiceUnavailable
 from mavera.settings import Settings
-from mavera.storage.engine import make_engine, settings_url
+from mavera.storage.blocking import FileThread, PooledStatements, Statements
+from mavera.storage.engine import file_connector, make_engine, settings_url
+from mavera.storage.rows import Row
 
-Row = Mapping[str, Any]
+__all__ = ["Conflict", "Database", "Queries", "Row", "Statements", "Transaction"]
+
 T = TypeVar("T")
+
+
+class Conflict(APIError):
+    """A row breaks a rule of its table: most often it is there already."""
 
 
 class Queries(Protocol):
@@ -87,6 +96,7 @@ class Database:
         # A transaction of SQLite that reads first and writes later fails at once, without
         # waiting, when another has written in between: so each takes the write lock first.
         self._begin = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "BEGIN"
+        self._file: FileThread | None = None
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -106,7 +116,27 @@ class Database:
         await self.close()
 
     async def close(self) -> None:
+        if self._file is not None:
+            await self._file.close()
+            self._file = None
         await self._engine.dispose()
+
+    async def batch(self, function: Callable[[Statements], T], *, durable: bool = True) -> T:
+        """
+        Run `function`, which does nothing but statements, in a transaction of its own.
+
+        One that is not `durable` is seen by all at once, but may be lost in a power
+        cut; a durable one after it keeps it too.
+        """
+        if self._engine.dialect.name == "sqlite":
+            if self._file is None:
+                self._file = FileThread(file_connector(self._url))
+            with _storage_errors():
+                return await self._file.run(function, durable=durable)
+        async with self.transaction() as transaction:
+            if not durable:
+                await transaction.execute("SET LOCAL synchronous_commit TO off")
+            return await transaction.run_sync(lambda connection: function(PooledStatements(connection)))
 
     async def fetch_one(self, sql: str, /, **values: Any) -> Row | None:
         async with _connected(self._engine) as connection:
@@ -183,6 +213,8 @@ def _storage_errors(*, connecting: bool = False) -> Iterator[None]:
         shown = _from_sqlalchemy(error)
         # Before there is a connection nothing of ours has run, so the mistake is not in our SQL.
         raise (_unreachable() if connecting and type(shown) is APIError else shown) from error
+    except sqlite3.Error as error:
+        raise _from_sqlite(error) from error
     except OSError as error:
         # asyncpg lets the socket's own errors through.
         raise _unreachable() from error
@@ -191,6 +223,8 @@ def _storage_errors(*, connecting: bool = False) -> Iterator[None]:
 def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
     if not isinstance(error, DBAPIError):
         return _mistake()
+    if isinstance(error, IntegrityError):
+        return _conflict()
     code = getattr(error.orig, "sqlite_errorcode", None)
     # The low byte is the kind of SQLite's error; what is above it says more.
     if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -198,6 +232,21 @@ def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
     # SQLITE_ERROR is bad SQL, of which SQLAlchemy makes an OperationalError all the same.
     away = isinstance(error, OperationalError | InterfaceError) and code != sqlite3.SQLITE_ERROR
     return _unreachable() if away or error.connection_invalidated else _mistake()
+
+
+def _from_sqlite(error: sqlite3.Error) -> APIError:
+    """Say of the driver's own error what `_from_sqlalchemy` says of one that it wraps."""
+    if isinstance(error, sqlite3.IntegrityError):
+        return _conflict()
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return _busy()
+    away = isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR
+    return _unreachable() if away or code == sqlite3.SQLITE_NOTADB else _mistake()
+
+
+def _conflict() -> Conflict:
+    return Conflict("The database has such a row already.")
 
 
 def _busy() -> ServiceUnavailable:

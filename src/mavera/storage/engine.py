@@ -13,6 +13,8 @@ to other users, because digests and conversations lie there.
 """
 
 import os
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from mavera.errors import ConfigurationError
 from mavera.settings import Settings
+from mavera.storage.blocking import connect_file
 
 WAIT_SECONDS = 5.0
 _DRIVERS = {
@@ -66,6 +69,14 @@ def make_engine(url: URL) -> AsyncEngine:
     engine = _create(url, connect_args={"timeout": WAIT_SECONDS})
     event.listen(engine.sync_engine, "connect", _set_pragmas)
     return engine
+
+
+def file_connector(url: URL) -> Callable[[], sqlite3.Connection]:
+    """Return what opens the SQLite file of `url` with the same promises."""
+    path = str(url.database)
+    return lambda: connect_file(
+        path, wait_seconds=WAIT_SECONDS, prepare=lambda connection: _set_pragmas(connection, None)
+    )
 
 
 def _create(url: URL, **options: Any) -> AsyncEngine:
@@ -114,7 +125,7 @@ def _prepare_file(path: Path) -> None:
         raise ConfigurationError(f"The database file {path} cannot be used: {error.strerror}.") from error
 
 
-def _set_pragmas(connection: Any, _: ConnectionPoolEntry) -> None:
+def _set_pragmas(connection: Any, _: ConnectionPoolEntry | None) -> None:
     cursor = connection.cursor()
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")

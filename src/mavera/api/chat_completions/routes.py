@@ -5,10 +5,12 @@ import time
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mavera.api.admission import ChargedRun
 from mavera.api.auth import authenticate, services_of
 from mavera.api.chat_completions.schemas import CreateChatCompletion
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
 from mavera.api.decoding import decode, read_body
+from mavera.api.idempotency import once
 from mavera.api.operation import Operation
 from mavera.api.parameters import MODEL
 from mavera.api.run_response import RUN_ERRORS, RunResponse
@@ -19,8 +21,9 @@ async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation in a persona's voice."""
     services = services_of(request)
     principal = await authenticate(request)
-    body = decode(await read_body(request, max_bytes=services.settings.max_body_bytes), CreateChatCompletion)
-    run = services.runner.run(body.to_turn(), principal.mode)
+    raw = await read_body(request, max_bytes=services.settings.max_body_bytes)
+    body = decode(raw, CreateChatCompletion)
+    turn = body.to_turn()
     encoder = ChatCompletionEncoder(
         new_id("chatcmpl"),
         int(time.time()),
@@ -28,9 +31,16 @@ async def create_chat_completion(request: Request) -> Response:
         logprobs=body.logprobs or False,
         include_usage=body.include_usage,
     )
-    return RunResponse(
-        run, encoder, stream=body.stream or False, heartbeat_seconds=services.settings.heartbeat_seconds
-    )
+
+    async def begin() -> tuple[ChargedRun, Response]:
+        ticket = await services.admission.admit(principal, turn)
+        run = ticket.charge(services.runner.run(turn, principal.mode))
+        heartbeat_seconds = services.settings.heartbeat_seconds
+        return run, RunResponse(
+            run, encoder, stream=body.stream or False, heartbeat_seconds=heartbeat_seconds
+        )
+
+    return await once(request, principal, raw, begin)
 
 
 OPERATIONS = (

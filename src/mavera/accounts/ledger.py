@@ -1,0 +1,358 @@
+"""
+The ledger's statements: what is held, charged and given back, for many runs in one transaction.
+
+    Reserve  balance −held            a row in reservations, one in the ledger      or a refusal
+    End      balance +held −charge    the reservation goes, ledger and usage get a row
+    Expire   balance +held            the same, for a run whose lease has run out
+
+A reservation is deleted by exactly one of those that try: so no run is settled or
+refunded twice, however often and from wherever it is asked. The row of a workspace is
+always taken before those of its keys, and workspaces in the order of their ids, so two
+processes do not wait for each other. A caller's charge above what was held is taken
+only where the balance and the budgets still have it: neither is ever passed.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from mavera.accounts.plans import month_of
+from mavera.errors import APIError, BudgetExceeded, CreditsExhausted
+from mavera.storage.database import Row, Statements
+
+ALERT_PERCENTS = (50, 75, 90)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    run_id: str
+    workspace_id: str
+    key_id: str
+    credits: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """`credits` is the price; a run that failed has none. One that `reserved` nothing is only noted."""
+
+    run_id: str
+    workspace_id: str
+    key_id: str
+    status: Literal["completed", "cancelled", "failed"]
+    credits: int = 0
+    persona_id: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    milliseconds: int = 0
+    reserved: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    run_id: str
+    workspace_id: str
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A budget has passed `percent` of itself; `subject_id` is a workspace or a key."""
+
+    subject_id: str
+    percent: int
+    budget: int
+    spent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    credits: int
+    alerts: tuple[Alert, ...] = ()
+
+
+Step = Reserve | End | Expire
+
+
+def apply_steps(
+    statements: Statements, steps: Sequence[Step], *, now: int, lease_seconds: int
+) -> list[Charged | APIError]:
+    """Do `steps` and return what each was charged, or why it was refused."""
+    book = _Book(statements, now, lease_seconds)
+    numbered: dict[str, list[tuple[int, Step]]] = defaultdict(list)
+    for number, step in enumerate(steps):
+        numbered[step.workspace_id].append((number, step))
+    for workspace_id in sorted(numbered):
+        mine = numbered[workspace_id]
+        book.end(workspace_id, [(n, step) for n, step in mine if isinstance(step, End)])
+        book.end(workspace_id, [(n, step) for n, step in mine if isinstance(step, Expire)])
+        book.reserve(workspace_id, [(n, step) for n, step in mine if isinstance(step, Reserve)])
+    book.write()
+    return [book.outcomes[number] for number in range(len(steps))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A run that has ended while it held something: how much, and since which month."""
+
+    number: int
+    step: End | Expire
+    held: int
+    month: int
+
+    @property
+    def price(self) -> int:
+        return self.step.credits if isinstance(self.step, End) else 0
+
+
+@dataclass
+class _Book:
+    """One batch: its balances change at once, its rows are collected and written at the end."""
+
+    statements: Statements
+    now: int
+    lease_seconds: int
+    outcomes: dict[int, Charged | APIError] = field(default_factory=dict)
+    reservations: list[Row] = field(default_factory=list)
+    ledger: list[Row] = field(default_factory=list)
+    usage: list[Row] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.month = month_of(self.now)
+
+    def reserve(self, workspace_id: str, steps: list[tuple[int, Reserve]]) -> None:
+        """Hold credits for all, or where that is refused, for as many as there is credit for."""
+        if not steps:
+            return
+        by_key: dict[str, int] = defaultdict(int)
+        for _, step in steps:
+            by_key[step.key_id] += step.credits
+        taken = self._take(workspace_id, sum(by_key.values()), by_key)
+        refusal = taken if isinstance(taken, APIError) else None
+        if refusal is not None and len(steps) > 1:
+            for alone in steps:
+                self.reserve(workspace_id, [alone])
+            return
+        for number, step in steps:
+            self.outcomes[number] = refusal or Charged(step.credits)
+            if refusal is None:
+                self._note_reserved(step)
+
+    def end(self, workspace_id: str, steps: Sequence[tuple[int, End | Expire]]) -> None:
+        """Charge or give back what the runs hold; those that hold nothing any more have ended before."""
+        if not steps:
+            return
+        held = self._release([step.run_id for _, step in steps], expired=isinstance(steps[0][1], Expire))
+        charged: list[_Ended] = []
+        for number, step in steps:
+            # Taken out: the same run twice in one batch is charged once too.
+            row = held.pop(step.run_id, None)
+            if row is not None:
+                charged.append(_Ended(number, step, row["credits"], row["month"]))
+                continue
+            self.outcomes[number] = Charged(0)
+            if isinstance(step, End) and not step.reserved:
+                self._note_usage(step, 0)
+        self._charge(workspace_id, charged)
+
+    def write(self) -> None:
+        self.statements.execute_many(_INSERT_RESERVATION, self.reservations)
+        self.statements.execute_many(_INSERT_LEDGER, self.ledger)
+        self.statements.execute_many(_INSERT_USAGE, self.usage)
+
+    def _release(self, run_ids: list[str], *, expired: bool) -> dict[str, Row]:
+        names = [f"run{number}" for number in range(len(run_ids))]
+        sql = f"""
+            DELETE FROM reservations
+             WHERE run_id IN ({", ".join(f":{name}" for name in names)}) AND expires_at <= :latest
+            RETURNING run_id, credits, month
+            """  # noqa: S608 - the names are ours, the values are parameters
+        # A run that is being renewed is not expired after all; one that ended may be of any age.
+        latest = self.now if expired else 1 << 62
+        rows = self.statements.fetch_all(sql, {**dict(zip(names, run_ids, strict=True)), "latest": latest})
+        return {row["run_id"]: row for row in rows}
+
+    def _charge(self, workspace_id: str, ended: list[_Ended], *, at_most_held: bool = False) -> None:
+        if not ended:
+            return
+        charges = [min(end.price, end.held) if at_most_held else end.price for end in ended]
+        by_key: dict[str, int] = defaultdict(int)
+        for end, charge in zip(ended, charges, strict=True):
+            # What was held in another month was spent in that one.
+            by_key[end.step.key_id] += charge - (end.held if end.month == self.month else 0)
+        taken = sum(charges) - sum(end.held for end in ended)
+        budgets = self._take(workspace_id, taken, by_key)
+        if isinstance(budgets, APIError):
+            for end in ended:
+                self._charge(workspace_id, [end], at_most_held=len(ended) == 1)
+            return
+        alerts = self._alerts(workspace_id, budgets)
+        for end, charge in zip(ended, charges, strict=True):
+            self.outcomes[end.number] = Charged(charge, alerts)
+            self._note_ended(end.step, end.held - charge, charge)
+            alerts = ()
+
+    def _take(self, workspace_id: str, credits: int, by_key: dict[str, int]) -> list[Row] | APIError:
+        """Take credits and count them as spent: all, with the budgets as they then are, or nothing."""
+        spent = sum(by_key.values())
+        values = {"id": workspace_id, "credits": credits, "spent": spent, "month": self.month}
+        budgets = self.statements.fetch_all(_TAKE_FROM_WORKSPACE, values)
+        if not budgets:
+            return self._refusal(workspace_id, credits, spent)
+        done: dict[str, int] = {}
+        for key_id in sorted(by_key):
+            values = {"id": key_id, "spent": by_key[key_id], "month": self.month}
+            rows = self.statements.fetch_all(_SPEND_BY_KEY, values)
+            if not rows:
+                self._undo(workspace_id, credits, spent, done)
+                return BudgetExceeded("This API key has no budget left for this month.")
+            budgets += rows
+            done[key_id] = by_key[key_id]
+        return budgets
+
+    def _undo(self, workspace_id: str, credits: int, spent: int, by_key: dict[str, int]) -> None:
+        values = {"id": workspace_id, "credits": credits, "spent": spent}
+        self.statements.execute(
+            "UPDATE workspaces SET balance = balance + :credits, spent = spent - :spent WHERE id = :id",
+            values,
+        )
+        rows = [{"id": key_id, "spent": spent} for key_id, spent in by_key.items()]
+        self.statements.execute_many("UPDATE api_keys SET spent = spent - :spent WHERE id = :id", rows)
+
+    def _refusal(self, workspace_id: str, credits: int, spent: int) -> APIError:
+        rows = self.statements.fetch_all(_REFUSED_BY, {"id": workspace_id, "month": self.month})
+        if rows and rows[0]["budget"] is not None and rows[0]["spent"] + spent > rows[0]["budget"]:
+            return BudgetExceeded("This workspace has no budget left for this month.")
+        left = rows[0]["balance"] if rows else 0
+        return CreditsExhausted(f"This request needs {credits} credits; the workspace has {left} left.")
+
+    def _alerts(self, workspace_id: str, budgets: list[Row]) -> tuple[Alert, ...]:
+        alerts: list[Alert] = []
+        for row in budgets:
+            if row["budget"]:
+                alerts += self._reached(row)
+        for alert in alerts:
+            table = "workspaces" if alert.subject_id == workspace_id else "api_keys"
+            values = {"percent": alert.percent, "id": alert.subject_id}
+            sql = f"UPDATE {table} SET alerted_percent = :percent WHERE id = :id"  # noqa: S608
+            self.statements.execute(sql, values)
+        same = {"month": self.month, "workspace_id": workspace_id, "now": self.now}
+        self.statements.execute_many(_INSERT_ALERT, [{**asdict(alert), **same} for alert in alerts])
+        return tuple(alerts)
+
+    def _reached(self, row: Row) -> list[Alert]:
+        return [
+            Alert(row["id"], percent, row["budget"], row["spent"])
+            for percent in ALERT_PERCENTS
+            if row["alerted_percent"] < percent and row["spent"] * 100 >= percent * row["budget"]
+        ]
+
+    def _note_reserved(self, step: Reserve) -> None:
+        self.reservations.append(
+            {
+                "run_id": step.run_id,
+                "workspace_id": step.workspace_id,
+                "key_id": step.key_id,
+                "credits": step.credits,
+                "month": self.month,
+                "expires_at": self.now + self.lease_seconds,
+            }
+        )
+        self._note(step, "reserve", -step.credits)
+
+    def _note_ended(self, step: End | Expire, back: int, charge: int) -> None:
+        refunded = isinstance(step, Expire) or step.status == "failed"
+        note = "lease expired" if isinstance(step, Expire) else None
+        self._note(step, "refund" if refunded else "settle", back, note)
+        if isinstance(step, Expire):
+            step = End(step.run_id, step.workspace_id, step.key_id, "failed")
+        self._note_usage(step, charge)
+
+    def _note(self, step: Step, kind: str, credits: int, note: str | None = None) -> None:
+        self.ledger.append(
+            {
+                "workspace_id": step.workspace_id,
+                "kind": kind,
+                "reference": step.run_id,
+                "credits": credits,
+                "key_id": step.key_id,
+                "note": note,
+                "now": self.now,
+            }
+        )
+
+    def _note_usage(self, step: End, charge: int) -> None:
+        self.usage.append(
+            {
+                "run_id": step.run_id,
+                "workspace_id": step.workspace_id,
+                "key_id": step.key_id,
+                "persona_id": step.persona_id,
+                "status": step.status,
+                "input_tokens": step.input_tokens,
+                "output_tokens": step.output_tokens,
+                "credits": charge,
+                "milliseconds": step.milliseconds,
+                "now": self.now,
+            }
+        )
+
+
+_SPENT = "CASE WHEN spent_month = :month THEN spent ELSE 0 END"
+_SET_SPENT = f"""
+       spent = {_SPENT} + :spent,
+       alerted_percent = CASE WHEN spent_month = :month THEN alerted_percent ELSE 0 END,
+       spent_month = :month"""
+
+# To give back is never refused; to take is, where the balance or the budget falls short.
+_TAKE_FROM_WORKSPACE = f"""
+UPDATE workspaces
+   SET balance = balance - :credits,{_SET_SPENT}
+ WHERE id = :id
+   AND (:credits <= 0 OR unlimited = 1 OR balance >= :credits)
+   AND (:spent <= 0 OR budget IS NULL OR {_SPENT} + :spent <= budget)
+RETURNING id, budget, spent, alerted_percent
+"""  # noqa: S608
+
+_REFUSED_BY = f"""
+SELECT balance, budget, {_SPENT} AS spent
+  FROM workspaces
+ WHERE id = :id
+"""  # noqa: S608
+
+_GIVE_BACK_TO_WORKSPACE = """
+UPDATE workspaces
+   SET balance = balance + :credits, spent = spent - :spent
+ WHERE id = :id
+"""
+
+_SPEND_BY_KEY = f"""
+UPDATE api_keys
+   SET {_SET_SPENT}
+ WHERE id = :id
+   AND (:spent <= 0 OR budget IS NULL OR {_SPENT} + :spent <= budget)
+RETURNING id, budget, spent, alerted_percent
+"""  # noqa: S608
+
+_INSERT_RESERVATION = """
+INSERT INTO reservations (run_id, workspace_id, key_id, credits, month, expires_at)
+VALUES (:run_id, :workspace_id, :key_id, :credits, :month, :expires_at)
+"""
+
+_INSERT_LEDGER = """
+INSERT INTO ledger (workspace_id, kind, reference, credits, key_id, note, created_at)
+VALUES (:workspace_id, :kind, :reference, :credits, :key_id, :note, :now)
+"""
+
+_INSERT_USAGE = """
+INSERT INTO usage (run_id, workspace_id, key_id, persona_id, status, input_tokens, output_tokens,
+                   credits, milliseconds, created_at)
+VALUES (:run_id, :workspace_id, :key_id, :persona_id, :status, :input_tokens, :output_tokens,
+        :credits, :milliseconds, :now)
+"""
+
+_INSERT_ALERT = """
+INSERT INTO alerts (subject_id, month, percent, workspace_id, budget, spent, created_at)
+VALUES (:subject_id, :month, :percent, :workspace_id, :budget, :spent, :now)
+ON CONFLICT (subject_id, month, percent) DO NOTHING
+"""

@@ -1,0 +1,88 @@
+"""
+What a run costs, from what happened in it and nothing else.
+
+    standard                   1–3      ┐
+    with tool calls            2–4 a turn │  the step in the range: 0, 1 or 2
+    with image input           3–5      │  under 2,000 tokens · under 6,000 · from there on
+    with analysis              3–5      ┘  effort high, xhigh or max: one step more
+
+Where several apply, the dearest counts. Streaming costs the same. docs/credits.md has
+this table for readers.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+
+from mavera.core.items import FunctionOutput, Image, Message
+from mavera.core.turn import Effort, Turn
+
+STANDARD, WITH_TOOLS, WITH_IMAGES, WITH_ANALYSIS = 1, 2, 3, 3
+STEPS = 2
+STEP_TOKENS = (2_000, 6_000)
+HARD_EFFORTS: frozenset[Effort] = frozenset({"high", "xhigh", "max"})
+
+# For the estimate made before a run: a persona's prompt, an answer, a picture, a token.
+PERSONA_TOKENS = 1_000
+ANSWER_TOKENS = 500
+IMAGE_TOKENS = 500
+CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run did, as far as its price depends on it. `tool_turns` counts turns that called tools."""
+
+    total_tokens: int
+    effort: Effort = "medium"
+    analysis: bool = False
+    images: bool = False
+    tool_turns: int = 0
+
+
+def price(work: Work) -> int:
+    """Return the credits that `work` costs."""
+    step = min(STEPS, bisect_right(STEP_TOKENS, work.total_tokens) + (work.effort in HARD_EFFORTS))
+    prices = [STANDARD + step, work.tool_turns * (WITH_TOOLS + step)]
+    if work.images:
+        prices.append(WITH_IMAGES + step)
+    if work.analysis:
+        prices.append(WITH_ANALYSIS + step)
+    return max(prices)
+
+
+def work_of(turn: Turn, *, total_tokens: int, called_tools: bool) -> Work:
+    return Work(
+        total_tokens,
+        effort=turn.reasoning_effort,
+        analysis=turn.analysis_mode,
+        images=any(isinstance(part, Image) for part in _parts(turn)),
+        tool_turns=int(called_tools),
+    )
+
+
+def estimate(turn: Turn) -> int:
+    """Return what `turn` will cost if it goes as most do: what is held until it has ended."""
+    answer = min(turn.max_output_tokens or ANSWER_TOKENS, ANSWER_TOKENS)
+    expected = work_of(turn, total_tokens=input_tokens(turn) + answer, called_tools=False)
+    if turn.tool_choice.mode == "required":
+        expected = replace(expected, tool_turns=1)
+    return price(expected)
+
+
+def input_tokens(turn: Turn) -> int:
+    """Return about how many tokens the model will read, for when nobody has counted them."""
+    said = sum(len(item.text) for item in turn.items if isinstance(item, Message))
+    said += len(turn.instructions or "")
+    images = sum(isinstance(part, Image) for part in _parts(turn))
+    persona = PERSONA_TOKENS if turn.persona_id is not None else 0
+    return said // CHARACTERS_PER_TOKEN + images * IMAGE_TOKENS + persona
+
+
+def _parts(turn: Turn) -> list[object]:
+    parts: list[object] = []
+    for item in turn.items:
+        if isinstance(item, Message):
+            parts += item.parts
+        elif isinstance(item, FunctionOutput):
+            parts += item.output
+    return parts

@@ -1,0 +1,77 @@
+"""What was used, added up: in all, by day, by key and by persona."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from mavera.storage.database import Queries, Row
+
+_SUMS = """
+    COUNT(*) AS requests,
+    COALESCE(SUM(input_tokens), 0) AS input_tokens,
+    COALESCE(SUM(output_tokens), 0) AS output_tokens,
+    COALESCE(SUM(credits), 0) AS credits,
+    COALESCE(SUM(CASE WHEN status = 'failed' THEN 1 ELSE 0 END), 0) AS errors,
+    COALESCE(SUM(milliseconds), 0) AS milliseconds
+"""
+_RANGE = "workspace_id = :workspace_id AND created_at >= :begin AND created_at < :end"
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    credits: int = 0
+    errors: int = 0
+    milliseconds: int = 0
+
+    @property
+    def mean_milliseconds(self) -> int:
+        return round(self.milliseconds / self.requests) if self.requests else 0
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        # Postgres adds up in a type of its own, which is not int.
+        return cls(**{name: int(row[name]) for name in cls.__slots__})
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The runs of a workspace that ended from `begin` up to `end`, in Unix seconds."""
+
+    workspace_id: str
+    begin: int
+    end: int
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return {"workspace_id": self.workspace_id, "begin": self.begin, "end": self.end}
+
+
+async def in_all(db: Queries, span: Span) -> Sums:
+    row = await db.fetch_one(f"SELECT {_SUMS} FROM usage WHERE {_RANGE}", **span.values)  # noqa: S608
+    return Sums.from_row(row) if row else Sums()
+
+
+async def by_day(db: Queries, span: Span) -> list[tuple[int, Sums]]:
+    """Return each day with a run, as days since 1970 in UTC."""
+    return [
+        (int(row["day"]), Sums.from_row(row)) for row in await _grouped(db, span, "created_at / 86400", "day")
+    ]
+
+
+async def by_key(db: Queries, span: Span) -> list[tuple[str, Sums]]:
+    return [(row["key_id"], Sums.from_row(row)) for row in await _grouped(db, span, "key_id", "key_id")]
+
+
+async def by_persona(db: Queries, span: Span) -> list[tuple[str | None, Sums]]:
+    """None stands for answers without a persona."""
+    rows = await _grouped(db, span, "persona_id", "persona_id")
+    return [(row["persona_id"], Sums.from_row(row)) for row in rows]
+
+
+async def _grouped(db: Queries, span: Span, what: str, name: str) -> list[Row]:
+    return await db.fetch_all(
+        f"SELECT {what} AS {name}, {_SUMS} FROM usage WHERE {_RANGE} GROUP BY {what} ORDER BY {what}",  # noqa: S608
+        **span.values,
+    )

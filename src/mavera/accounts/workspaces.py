@@ -1,0 +1,240 @@
+"""
+Workspaces: who pays. SQL for what they are, what they are granted and what they have.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+from mavera.accounts.plans import Limits, Overrides, limits_of, month_of, monthly_credits_of, plan_named
+from mavera.core.ids import new_cuid
+from mavera.errors import InvalidRequest, NotFound
+from mavera.storage.database import Database, Queries, Row
+
+NAME_MAX = 100
+NO_OVERRIDES = Overrides()
+_COLUMNS = """
+    id, name, plan, created_at, requests_per_minute, requests_per_day, concurrent_runs, monthly_credits,
+    unlimited, balance, budget, CASE WHEN spent_month = :month THEN spent ELSE 0 END AS spent
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """`balance` is below zero only where credit is unlimited: then it is what was used."""
+
+    id: str
+    name: str
+    plan: str
+    created_at: int
+    overrides: Overrides
+    unlimited: bool
+    balance: int
+    budget: int | None
+    spent: int
+
+    @property
+    def limits(self) -> Limits:
+        return limits_of(self.plan, self.overrides)
+
+    @property
+    def monthly_credits(self) -> int | None:
+        return monthly_credits_of(self.plan, self.overrides)
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        names = ("requests_per_minute", "requests_per_day", "concurrent_runs", "monthly_credits")
+        return cls(
+            id=row["id"],
+            name=row["name"],
+            plan=row["plan"],
+            created_at=row["created_at"],
+            overrides=Overrides(*(row[name] for name in names)),
+            unlimited=bool(row["unlimited"]),
+            balance=row["balance"],
+            budget=row["budget"],
+            spent=row["spent"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NewWorkspace:
+    name: str
+    plan: str = "free"
+    overrides: Overrides = NO_OVERRIDES
+    budget: int | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        check_overrides(plan_named(self.plan), self.overrides)
+        check_budget(self.budget)
+
+
+async def create(db: Queries, new: NewWorkspace, *, now: int) -> str:
+    """Return the id of the new workspace; its first credits come with the first look at them."""
+    workspace_id = new_cuid()
+    await db.execute(
+        """
+        INSERT INTO workspaces (id, name, plan, created_at, requests_per_minute, requests_per_day,
+                                concurrent_runs, monthly_credits, unlimited, budget)
+        VALUES (:id, :name, :plan, :now, :requests_per_minute, :requests_per_day,
+                :concurrent_runs, :monthly_credits, :unlimited, :budget)
+        """,
+        id=workspace_id,
+        name=new.name,
+        plan=new.plan,
+        now=now,
+        requests_per_minute=new.overrides.requests_per_minute,
+        requests_per_day=new.overrides.requests_per_day,
+        concurrent_runs=new.overrides.concurrent_runs,
+        monthly_credits=new.overrides.monthly_credits,
+        unlimited=int(monthly_credits_of(new.plan, new.overrides) is None),
+        budget=new.budget,
+    )
+    return workspace_id
+
+
+async def get(db: Queries, workspace_id: str, *, now: int) -> Workspace:
+    """Return the workspace. Raises NotFound."""
+    row = await db.fetch_one(
+        f"SELECT {_COLUMNS} FROM workspaces WHERE id = :id",  # noqa: S608
+        id=workspace_id,
+        month=month_of(now),
+    )
+    if row is None:
+        raise NotFound(f"There is no workspace {workspace_id[:60]}.")
+    return Workspace.from_row(row)
+
+
+async def list_all(db: Queries, *, now: int) -> list[Workspace]:
+    """Return every workspace, oldest first."""
+    rows = await db.fetch_all(
+        f"SELECT {_COLUMNS} FROM workspaces ORDER BY created_at, id",  # noqa: S608
+        month=month_of(now),
+    )
+    return [Workspace.from_row(row) for row in rows]
+
+
+async def rename(db: Queries, workspace_id: str, name: str) -> None:
+    await db.execute(
+        "UPDATE workspaces SET name = :name WHERE id = :id", name=check_name(name), id=workspace_id
+    )
+
+
+async def set_budget(db: Queries, workspace_id: str, budget: int | None) -> None:
+    """Set what may be spent in a month; alerts count anew from there."""
+    await db.execute(
+        "UPDATE workspaces SET budget = :budget, alerted_percent = 0 WHERE id = :id",
+        budget=check_budget(budget),
+        id=workspace_id,
+    )
+
+
+async def grant_due(database: Database, workspace_id: str, *, now: int) -> bool:
+    """Add this month's credits unless that was done. Returns whether this call did it."""
+    workspace = await get(database, workspace_id, now=now)
+    amount = workspace.monthly_credits
+    if workspace.unlimited or not amount:
+        return False
+    month = month_of(now)
+    async with database.transaction() as transaction:
+        changed = await transaction.execute(
+            """
+            UPDATE workspaces
+               SET balance = balance + :amount, granted_month = :month
+             WHERE id = :id AND granted_month < :month
+            """,
+            amount=amount,
+            month=month,
+            id=workspace_id,
+        )
+        if changed:
+            reference = f"{workspace_id}:{month}"
+            await _note(transaction, workspace_id, "grant", reference, amount, now=now)
+    return bool(changed)
+
+
+async def grant_all_due(database: Database, *, now: int) -> None:
+    """Add this month's credits wherever that was not done."""
+    rows = await database.fetch_all(
+        "SELECT id FROM workspaces WHERE unlimited = 0 AND granted_month < :month ORDER BY id",
+        month=month_of(now),
+    )
+    for row in rows:
+        await grant_due(database, row["id"], now=now)
+
+
+async def top_up(database: Database, workspace_id: str, credits: int, *, note: str | None, now: int) -> int:
+    """Add credits and return the new balance. Raises InvalidRequest, NotFound."""
+    if not 0 < credits <= 1_000_000_000:
+        raise InvalidRequest("A grant is a whole number of credits from 1 to 1,000,000,000.", param="credits")
+    async with database.transaction() as transaction:
+        row = await transaction.fetch_one(
+            "UPDATE workspaces SET balance = balance + :credits WHERE id = :id RETURNING balance",
+            credits=credits,
+            id=workspace_id,
+        )
+        if row is None:
+            raise NotFound(f"There is no workspace {workspace_id[:60]}.")
+        await _note(transaction, workspace_id, "top-up", new_cuid(), credits, note=note, now=now)
+    return int(row["balance"])
+
+
+async def ledger(db: Queries, workspace_id: str, *, limit: int) -> list[Row]:
+    """Return the newest entries of the ledger, newest first."""
+    return await db.fetch_all(
+        """
+        SELECT id, kind, reference, credits, key_id, note, created_at
+          FROM ledger
+         WHERE workspace_id = :id
+         ORDER BY id DESC
+         LIMIT :limit
+        """,
+        id=workspace_id,
+        limit=limit,
+    )
+
+
+async def _note(
+    db: Queries,
+    workspace_id: str,
+    kind: str,
+    reference: str,
+    credits: int,
+    *,
+    now: int,
+    note: str | None = None,
+) -> None:
+    await db.execute(
+        """
+        INSERT INTO ledger (workspace_id, kind, reference, credits, note, created_at)
+        VALUES (:workspace_id, :kind, :reference, :credits, :note, :now)
+        """,
+        workspace_id=workspace_id,
+        kind=kind,
+        reference=reference,
+        credits=credits,
+        note=note,
+        now=now,
+    )
+
+
+def check_name(name: str) -> str:
+    if not len(name.strip()) >= 1 or len(name) > NAME_MAX:
+        raise InvalidRequest(f"A workspace's name has 1 to {NAME_MAX} characters.", param="name")
+    return name
+
+
+def check_budget(budget: int | None) -> int | None:
+    if budget is not None and not 0 <= budget <= 1_000_000_000:
+        raise InvalidRequest("A budget is a whole number of credits from 0 to 1,000,000,000.", param="budget")
+    return budget
+
+
+def check_overrides(plan: str, overrides: Overrides) -> None:
+    if plan != "enterprise" and overrides != NO_OVERRIDES:
+        raise InvalidRequest("Only the enterprise plan has limits of its own per workspace.", param="plan")
+    least = {"requests_per_minute": 1, "requests_per_day": 1, "concurrent_runs": 1, "monthly_credits": 0}
+    for name, lowest in least.items():
+        value: int | None = getattr(overrides, name)
+        if value is not None and not lowest <= value <= 1_000_000_000:
+            raise InvalidRequest(f"'{name}' is a whole number from {lowest} to 1,000,000,000.", param=name)

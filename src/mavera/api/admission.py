@@ -1,0 +1,194 @@
+"""
+Who may run now, and what it costs when it is over.
+
+    admit: scope → runs at once → place in the model's queue → credits held → Ticket
+    ticket.charge(run): the run's own events, and however it ends, one settlement
+
+        completed            the price                       on `RunCompleted`, before it is passed on
+        the client left      the price of what was sent
+        failed, or nothing was sent                          nothing
+
+The request has been counted before (`auth.py`). A test key runs free: nothing is held
+or charged, and the live model's queue is not its own.
+"""
+
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import structlog
+
+from mavera.accounts.credits import Credits
+from mavera.accounts.keyring import Principal
+from mavera.accounts.ledger import End, Reserve
+from mavera.accounts.pricing import estimate, input_tokens, price, work_of
+from mavera.core.events import Event, RunCompleted, RunFailed, RunStarted, ToolCallStarted
+from mavera.core.ids import new_cuid
+from mavera.core.turn import Turn
+from mavera.core.usage import Usage
+from mavera.errors import APIError, RateLimitExceeded
+from mavera.runs.gate import Gate, Place
+
+log = structlog.get_logger()
+
+
+class Admission:
+    def __init__(self, credits: Credits, gate: Gate) -> None:
+        self._credits = credits
+        self._gate = gate
+        self._running = Counter[str]()
+
+    async def admit(self, principal: Principal, turn: Turn) -> "Ticket":
+        """
+        Let a turn in, and hold its credits.
+
+        Raises Forbidden, RateLimitExceeded, ServiceUnavailable, CreditsExhausted or
+        BudgetExceeded; then nothing is held and nothing has been done.
+        """
+        principal.require("responses")
+        most = principal.limits.concurrent_runs
+        workspace_id = principal.workspace_id
+        if most is not None and self._running[workspace_id] >= most:
+            raise RateLimitExceeded(
+                f"This workspace has {most} requests running, the most its plan allows at once.",
+                retry_after=1,
+            )
+        place = self._gate.join() if principal.mode == "live" else None
+        ticket = Ticket(self, principal, turn, place)
+        self._running[workspace_id] += 1
+        try:
+            if principal.mode == "live":
+                held = Reserve(ticket.run_id, workspace_id, principal.key_id, estimate(turn))
+                await self._credits.reserve(held)
+        except BaseException:
+            self.release(ticket)
+            raise
+        return ticket
+
+    def release(self, ticket: "Ticket") -> None:
+        """Let others have the ticket's place."""
+        if ticket.place is not None:
+            ticket.place.leave()
+        workspace_id = ticket.principal.workspace_id
+        self._running[workspace_id] -= 1
+        if not self._running[workspace_id]:
+            del self._running[workspace_id]
+
+    async def settle(self, step: End) -> int:
+        return await self._credits.end(step)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    status: Literal["completed", "cancelled", "failed"]
+    usage: Usage
+    credits: int
+
+
+class Ticket:
+    """The right to one run."""
+
+    def __init__(self, admission: Admission, principal: Principal, turn: Turn, place: Place | None) -> None:
+        self.run_id = new_cuid()
+        self.principal = principal
+        self.turn = turn
+        self.place = place
+        self._admission = admission
+        self._started = time.perf_counter()
+        self._ended = False
+
+    def charge(self, run: AsyncGenerator[Event, None]) -> "ChargedRun":
+        return ChargedRun(self, run)
+
+    async def end(self, outcome: _Outcome) -> int:
+        """Settle and return what was charged; only the first end counts."""
+        if self._ended:
+            return 0
+        self._ended = True
+        self._admission.release(self)
+        live = self.principal.mode == "live"
+        step = End(
+            self.run_id,
+            self.principal.workspace_id,
+            self.principal.key_id,
+            outcome.status,
+            credits=outcome.credits if live else 0,
+            persona_id=self.turn.persona_id,
+            input_tokens=outcome.usage.input_tokens,
+            output_tokens=outcome.usage.output_tokens,
+            milliseconds=round((time.perf_counter() - self._started) * 1000),
+            reserved=live,
+        )
+        return await self._admission.settle(step)
+
+
+class ChargedRun:
+    """The events of a run, of which the last one says what it cost. Close it, also where it never began."""
+
+    def __init__(self, ticket: Ticket, run: AsyncGenerator[Event, None]) -> None:
+        self._ticket = ticket
+        self._run = run
+        self._sent = 0
+        self._called_tools = False
+        self.completed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        try:
+            if self._ticket.place is not None:
+                await self._ticket.place.turn()
+            event = await anext(self._run)
+        except Exception:
+            await self._fail()
+            raise
+        match event:
+            case RunCompleted():
+                return await self._complete(event)
+            case RunFailed():
+                await self._fail()
+            case RunStarted():
+                pass
+            case _:
+                self._sent += 1
+                self._called_tools |= isinstance(event, ToolCallStarted)
+        return event
+
+    async def aclose(self) -> None:
+        """Stop the run; what was sent until now is charged."""
+        await self._run.aclose()
+        if not self._sent:
+            await self._fail()
+            return
+        usage = Usage(input_tokens(self._ticket.turn), self._sent, estimated=True)
+        await self._end_quietly(_Outcome("cancelled", usage, self._price(usage)))
+
+    async def fail(self) -> None:
+        """Stop the run for a reason of ours; nothing is charged."""
+        await self._run.aclose()
+        await self._fail()
+
+    async def _complete(self, event: RunCompleted) -> Event:
+        try:
+            credits = await self._ticket.end(_Outcome("completed", event.usage, self._price(event.usage)))
+        except APIError as error:
+            # What cannot be charged is not an answer: the lease that runs out refunds it.
+            return RunFailed(error)
+        self.completed = True
+        return replace(event, usage=replace(event.usage, credits=credits))
+
+    async def _fail(self) -> None:
+        await self._end_quietly(_Outcome("failed", Usage(), 0))
+
+    async def _end_quietly(self, outcome: _Outcome) -> None:
+        try:
+            await self._ticket.end(outcome)
+        except APIError as error:
+            log.warning("settlement_left_to_lease", run=self._ticket.run_id, reason=error.message)
+
+    def _price(self, usage: Usage) -> int:
+        work = work_of(self._ticket.turn, total_tokens=usage.total_tokens, called_tools=self._called_tools)
+        return price(work)

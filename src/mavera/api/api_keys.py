@@ -1,0 +1,137 @@
+"""POST, GET and DELETE /api-keys: a workspace's keys, for a key with the scope `admin`."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mavera.accounts.keyring import KeyTerms
+from mavera.accounts.plans import DEFAULT_SCOPES, Scope
+from mavera.accounts.repository import ApiKey
+from mavera.api.auth import authenticate, services_of
+from mavera.api.decoding import decode, read_body
+from mavera.api.json import json_response
+from mavera.api.lists import list_body
+from mavera.api.operation import Operation, Parameter
+from mavera.errors import (
+    APIError,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RequestTooLarge,
+    ServiceUnavailable,
+    ValidationFailed,
+)
+
+_MOST = 1_000_000_000
+_ERRORS: tuple[type[APIError], ...] = (Forbidden, ServiceUnavailable)
+
+
+class CreateApiKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What the new key is for, what it may do, and until when."""
+
+    name: Annotated[str, Meta(max_length=100)] = ""
+    mode: Annotated[Literal["live", "test"], Meta(description="A test key's answers are fixed and free.")] = (
+        "live"
+    )
+    scopes: Annotated[list[Scope], Meta(min_length=1, max_length=20)] | None = None
+    expires_at: Annotated[int, Meta(description="Unix seconds; never, unless given.")] | None = None
+    budget: (
+        Annotated[int, Meta(ge=0, le=_MOST, description="Credits the key may spend in a month.")] | None
+    ) = None
+
+
+class ApiKeyObject(msgspec.Struct, kw_only=True):
+    """A key, without its text."""
+
+    id: str
+    object: Literal["api_key"] = "api_key"
+    workspace_id: str
+    name: str
+    mode: str
+    last_four: str
+    scopes: list[str]
+    budget: int | None
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+    last_used_at: int | None
+
+
+class NewApiKeyObject(ApiKeyObject, kw_only=True):
+    """A key just made: `key` is not shown again."""
+
+    key: str
+
+
+class ApiKeyList(msgspec.Struct, kw_only=True):
+    object: Literal["list"] = "list"
+    data: list[ApiKeyObject]
+    has_more: bool
+    next_cursor: str | None
+
+
+async def create_api_key(request: Request) -> Response:
+    """Make a key in the workspace of the key that asks."""
+    principal = await authenticate(request, "admin")
+    services = services_of(request)
+    body = decode(await read_body(request, max_bytes=services.settings.max_body_bytes), CreateApiKey)
+    scopes = tuple(body.scopes or DEFAULT_SCOPES)
+    terms = KeyTerms(body.name, body.mode, body.expires_at, scopes, body.budget)
+    new = await services.keyring.make(principal.workspace_id, terms)
+    return json_response(NewApiKeyObject(key=new.text, **_members(new.key)), status=201)
+
+
+async def list_api_keys(request: Request) -> Response:
+    """List the keys of the workspace, revoked ones too, newest first."""
+    principal = await authenticate(request, "admin")
+    keys = await services_of(request).keyring.list(principal.workspace_id)
+    return json_response(list_body([ApiKeyObject(**_members(key)) for key in keys], None))
+
+
+async def delete_api_key(request: Request) -> Response:
+    """Revoke a key: it stops within a second, for good."""
+    principal = await authenticate(request, "admin")
+    keyring = services_of(request).keyring
+    key_id = request.path_params["key_id"]
+    if key_id not in {key.id for key in await keyring.list(principal.workspace_id)}:
+        raise NotFound("This workspace has no such API key.")
+    revoked = await keyring.revoke(principal.workspace_id, key_id)
+    return json_response(ApiKeyObject(**_members(revoked)))
+
+
+def _members(key: ApiKey) -> dict[str, Any]:
+    members: dict[str, Any] = {name: getattr(key, name) for name in ApiKey.__slots__}
+    members["scopes"] = list(key.scopes)
+    return members
+
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/api-keys",
+        create_api_key,
+        "Create an API key",
+        "API keys",
+        description="The key's text is in this answer only.",
+        request=CreateApiKey,
+        response=NewApiKeyObject,
+        status=201,
+        errors=(*_ERRORS, InvalidRequest, RequestTooLarge, ValidationFailed),
+    ),
+    Operation(
+        "GET", "/api-keys", list_api_keys, "List API keys", "API keys", response=ApiKeyList, errors=_ERRORS
+    ),
+    Operation(
+        "DELETE",
+        "/api-keys/{key_id}",
+        delete_api_key,
+        "Revoke an API key",
+        "API keys",
+        response=ApiKeyObject,
+        parameters=(Parameter("key_id", "path", "The key's id.", {"type": "string"}),),
+        errors=(*_ERRORS, NotFound),
+    ),
+)

@@ -1,0 +1,90 @@
+"""
+Idempotency-Key: the same request twice is one run, and the second answer is the first one's bytes.
+
+Only an answer that was completed is kept, streamed or not; after a failure the request
+may be made again. A stream that is answered again comes at once, as it was sent.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from mavera.accounts.idempotency import Claim, FirstAnswer, FirstAnswers
+from mavera.accounts.keyring import Principal
+from mavera.api import sse
+from mavera.api.admission import ChargedRun
+from mavera.api.auth import services_of
+from mavera.errors import APIError
+
+log = structlog.get_logger()
+
+Begin = Callable[[], Awaitable[tuple[ChargedRun, Response]]]
+
+
+async def once(request: Request, principal: Principal, body: bytes, begin: Begin) -> Response:
+    """Return what `begin` makes, or the first answer where the client asked this before."""
+    name = request.headers.get("idempotency-key")
+    if name is None:
+        return (await begin())[1]
+    answers = services_of(request).first_answers
+    digest = hashlib.sha256(request.url.path.encode() + b"\n" + body).hexdigest()
+    claim = Claim(principal.key_id, name, digest)
+    first = await answers.claim(claim)
+    if first is not None:
+        headers = {"idempotent-replayed": "true", "content-type": first.content_type}
+        return Response(first.body.encode(), headers=headers)
+    try:
+        run, response = await begin()
+    except BaseException:
+        await _free(answers, claim)
+        raise
+    return _Kept(response, run, answers, claim)
+
+
+class _Kept(Response):
+    """Send a response, and keep what was sent."""
+
+    def __init__(self, response: Response, run: ChargedRun, answers: FirstAnswers, claim: Claim) -> None:
+        self._response = response
+        self._run = run
+        self._answers = answers
+        self._claim = claim
+        self.status_code = 200
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pieces: list[bytes] = []
+        content_type = ""
+
+        async def send_and_keep(message: Message) -> None:
+            nonlocal content_type
+            if message["type"] == "http.response.start":
+                content_type = dict(message["headers"])[b"content-type"].decode()
+            elif message.get("body") != sse.HEARTBEAT:
+                pieces.append(message.get("body", b""))
+                if not message.get("more_body") and self._run.completed:
+                    # Before the last byte goes out, so that who asks again then is answered.
+                    await self._keep(FirstAnswer(content_type, b"".join(pieces).decode()))
+            await send(message)
+
+        try:
+            await self._response(scope, receive, send_and_keep)
+        finally:
+            await _free(self._answers, self._claim)
+
+    async def _keep(self, answer: FirstAnswer) -> None:
+        try:
+            await self._answers.keep(self._claim, answer)
+        except APIError as error:
+            log.warning("first_answer_not_kept", reason=error.message)
+
+
+async def _free(answers: FirstAnswers, claim: Claim) -> None:
+    try:
+        await answers.free(claim)
+    except APIError as error:
+        log.warning("claim_left_to_expire", reason=error.message)

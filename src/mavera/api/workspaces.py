@@ -1,0 +1,139 @@
+"""
+GET and PATCH /workspaces/{id}: the workspace of the key that asks, which needs the scope `admin`.
+
+What costs the operator something (the plan, its limits, credits) is set on the command
+line, so that no team can raise its own; a team may name itself and cap its own spending.
+"""
+
+import time
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mavera.accounts import workspaces
+from mavera.accounts.keyring import Principal
+from mavera.accounts.workspaces import NAME_MAX, Workspace
+from mavera.api.auth import authenticate, services_of
+from mavera.api.decoding import decode, read_body
+from mavera.api.json import json_response
+from mavera.api.operation import Operation, Parameter
+from mavera.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RequestTooLarge,
+    ServiceUnavailable,
+    ValidationFailed,
+)
+
+_MOST = 1_000_000_000
+_ID = Parameter("workspace_id", "path", "The workspace's id.", {"type": "string"})
+
+
+class WorkspaceLimits(msgspec.Struct, kw_only=True):
+    """Null is no limit."""
+
+    requests_per_minute: int
+    requests_per_day: int | None
+    concurrent_runs: int | None
+
+
+class WorkspaceObject(msgspec.Struct, kw_only=True):
+    """`balance` and `monthly_credits` are null without a limit; `usage_limit` is the month's budget."""
+
+    id: str
+    object: Literal["workspace"] = "workspace"
+    name: str
+    plan: str
+    limits: WorkspaceLimits
+    monthly_credits: int | None
+    balance: int | None
+    usage_limit: int | None
+    credits_spent: int
+    created_at: int
+
+
+class UpdateWorkspace(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What is left out stays as it is; a `usage_limit` of null takes the budget away."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=NAME_MAX)] | UnsetType = UNSET
+    usage_limit: Annotated[int, Meta(ge=0, le=_MOST)] | UnsetType | None = UNSET
+
+
+async def get_workspace(request: Request) -> Response:
+    """Return the workspace."""
+    principal = await _own(request)
+    return json_response(await _shown(request, principal.workspace_id))
+
+
+async def update_workspace(request: Request) -> Response:
+    """Change the name or the budget."""
+    principal = await _own(request)
+    services = services_of(request)
+    body = decode(await read_body(request, max_bytes=services.settings.max_body_bytes), UpdateWorkspace)
+    async with services.database.transaction() as transaction:
+        if body.name is not UNSET:
+            await workspaces.rename(transaction, principal.workspace_id, body.name)
+        if body.usage_limit is not UNSET:
+            await workspaces.set_budget(transaction, principal.workspace_id, body.usage_limit)
+    return json_response(await _shown(request, principal.workspace_id))
+
+
+async def _own(request: Request) -> Principal:
+    """Raise NotFound for the workspace of another, as for one that is not there."""
+    principal = await authenticate(request, "admin")
+    if request.path_params["workspace_id"] != principal.workspace_id:
+        raise NotFound("This API key has no such workspace.")
+    return principal
+
+
+async def _shown(request: Request, workspace_id: str) -> WorkspaceObject:
+    database, now = services_of(request).database, int(time.time())
+    await workspaces.grant_due(database, workspace_id, now=now)
+    return to_object(await workspaces.get(database, workspace_id, now=now))
+
+
+def to_object(workspace: Workspace) -> WorkspaceObject:
+    return WorkspaceObject(
+        id=workspace.id,
+        name=workspace.name,
+        plan=workspace.plan,
+        limits=WorkspaceLimits(
+            requests_per_minute=workspace.limits.requests_per_minute,
+            requests_per_day=workspace.limits.requests_per_day,
+            concurrent_runs=workspace.limits.concurrent_runs,
+        ),
+        monthly_credits=workspace.monthly_credits,
+        balance=None if workspace.unlimited else workspace.balance,
+        usage_limit=workspace.budget,
+        credits_spent=workspace.spent,
+        created_at=workspace.created_at,
+    )
+
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/workspaces/{workspace_id}",
+        get_workspace,
+        "Get a workspace",
+        "Workspaces",
+        response=WorkspaceObject,
+        parameters=(_ID,),
+        errors=(Forbidden, NotFound, ServiceUnavailable),
+    ),
+    Operation(
+        "PATCH",
+        "/workspaces/{workspace_id}",
+        update_workspace,
+        "Update a workspace",
+        "Workspaces",
+        request=UpdateWorkspace,
+        response=WorkspaceObject,
+        parameters=(_ID,),
+        errors=(Forbidden, NotFound, InvalidRequest, RequestTooLarge, ValidationFailed, ServiceUnavailable),
+    ),
+)

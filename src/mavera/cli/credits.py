@@ -1,0 +1,67 @@
+"""`mavera credits`: give a workspace credits, and read its ledger."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mavera.accounts import workspaces
+from mavera.cli.options import AsJSON, DataDir, print_json, when
+from mavera.cli.store import InWorkspace, with_database, workspace_or_first
+from mavera.cli.workspaces import public
+from mavera.settings import Settings
+from mavera.storage.database import Database, Row
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Give a workspace credits, and read its ledger."
+)
+
+
+@app.command()
+def grant(
+    credits: Annotated[int, typer.Argument(help="How many.")],
+    workspace: InWorkspace = None,
+    note: Annotated[str | None, typer.Option(help="Why, as the ledger shows it.")] = None,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Add credits to a workspace and print its new balance."""
+
+    async def add(database: Database, _: Settings) -> tuple[str, int]:
+        found, now = await workspace_or_first(database, workspace), int(time.time())
+        await workspaces.grant_due(database, found, now=now)
+        return found, await workspaces.top_up(database, found, credits, note=note, now=now)
+
+    workspace_id, balance = with_database(data_dir, add)
+    if as_json:
+        print_json({"workspace_id": workspace_id, "granted": credits, "balance": balance})
+    else:
+        typer.echo(f"{balance:,} credits")
+
+
+@app.command()
+def balance(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: DataDir = None) -> None:
+    """Show what a workspace has left, and the newest entries of its ledger."""
+
+    async def find(database: Database, _: Settings) -> tuple[dict[str, object], list[Row]]:
+        found, now = await workspace_or_first(database, workspace), int(time.time())
+        await workspaces.grant_due(database, found, now=now)
+        shown = public(await workspaces.get(database, found, now=now))
+        return shown, await workspaces.ledger(database, found, limit=20)
+
+    shown, entries = with_database(data_dir, find)
+    if as_json:
+        print_json({**shown, "ledger": [dict(entry) for entry in entries]})
+        return
+    console = Console(highlight=False)
+    left = "unlimited credit" if shown["unlimited"] else f"{shown['balance']:,} credits"
+    console.print(f"[bold]{left}[/]  {shown['name']}  [dim]{shown['id']}[/]")
+    table = Table("time", "what", "credits", "run, month or top-up", "note")
+    for entry in entries:
+        amount = f"{entry['credits']:+,}"
+        table.add_row(
+            when(entry["created_at"]), entry["kind"], amount, entry["reference"], entry["note"] or ""
+        )
+    console.print(table)

@@ -1,0 +1,118 @@
+"""`mavera usage`: what a workspace used this month, as a table and a bar chart, or for other programs."""
+
+import csv
+import datetime
+import sys
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mavera.accounts import usage
+from mavera.accounts.plans import month_bounds, month_of
+from mavera.accounts.usage import Span, Sums
+from mavera.cli.options import AsJSON, DataDir, print_json
+from mavera.cli.store import InWorkspace, with_database, workspace_or_first
+from mavera.settings import Settings
+from mavera.storage.database import Database
+
+app = typer.Typer(add_completion=False)
+
+_BAR = 40
+
+
+@dataclass(frozen=True, slots=True)
+class _Used:
+    total: Sums
+    days: list[tuple[str, Sums]]
+    keys: list[tuple[str, Sums]]
+    personas: list[tuple[str, Sums]]
+
+
+@app.command()
+def show_usage(
+    workspace: InWorkspace = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a line per day, for spreadsheets.")] = False,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show what a workspace used this month."""
+
+    async def add_up(database: Database, _: Settings) -> _Used:
+        workspace_id = await workspace_or_first(database, workspace)
+        span = Span(workspace_id, *month_bounds(month_of(time.time())))
+        return _Used(
+            await usage.in_all(database, span),
+            [(_date(day), sums) for day, sums in await usage.by_day(database, span)],
+            await usage.by_key(database, span),
+            [(persona or "(none)", sums) for persona, sums in await usage.by_persona(database, span)],
+        )
+
+    used = with_database(data_dir, add_up)
+    if as_json:
+        print_json(_document(used))
+    elif as_csv:
+        _print_csv(used)
+    else:
+        _print(used)
+
+
+def _print(used: _Used) -> None:
+    console = Console(highlight=False)
+    total = used.total
+    console.print(
+        f"[bold]{total.credits:,} credits[/] for {total.requests:,} requests this month, "
+        f"{total.input_tokens + total.output_tokens:,} tokens, {total.errors:,} errors, "
+        f"{total.mean_milliseconds:,} ms a request\n"
+    )
+    most = max((sums.credits for _, sums in used.days), default=0) or 1
+    for date, sums in used.days:
+        bar = "█" * round(_BAR * sums.credits / most) or "▏"
+        console.print(f"{date}  [green]{bar}[/] {sums.credits:,}")
+    for title, rows in (("key", used.keys), ("persona", used.personas)):
+        table = Table(title, "requests", "tokens", "credits", "errors", "ms a request")
+        for name, sums in rows:
+            table.add_row(name, *(f"{number:,}" for number in _numbers(sums)))
+        if rows:
+            console.print(table)
+
+
+def _numbers(sums: Sums) -> tuple[int, ...]:
+    tokens = sums.input_tokens + sums.output_tokens
+    return (sums.requests, tokens, sums.credits, sums.errors, sums.mean_milliseconds)
+
+
+def _print_csv(used: _Used) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(
+        ("date", "requests", "input_tokens", "output_tokens", "credits", "errors", "mean_milliseconds")
+    )
+    for date, sums in used.days:
+        writer.writerow((date, *_public(sums).values()))
+
+
+def _document(used: _Used) -> dict[str, Any]:
+    return {
+        "total": _public(used.total),
+        "by_day": [{"date": date, **_public(sums)} for date, sums in used.days],
+        "by_key": [{"key_id": key, **_public(sums)} for key, sums in used.keys],
+        "by_persona": [{"persona_id": persona, **_public(sums)} for persona, sums in used.personas],
+    }
+
+
+def _public(sums: Sums) -> dict[str, int]:
+    return {
+        "requests": sums.requests,
+        "input_tokens": sums.input_tokens,
+        "output_tokens": sums.output_tokens,
+        "credits": sums.credits,
+        "errors": sums.errors,
+        "mean_milliseconds": sums.mean_milliseconds,
+    }
+
+
+def _date(day: int) -> str:
+    return (datetime.date(1970, 1, 1) + datetime.timedelta(days=day)).isoformat()

@@ -1,0 +1,114 @@
+"""`mavera workspaces`: make and see workspaces, straight in the store; the server may be running."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from mavera.accounts import workspaces
+from mavera.accounts.plans import Overrides
+from mavera.accounts.workspaces import NewWorkspace, Workspace
+from mavera.cli.options import AsJSON, DataDir, print_json, when
+from mavera.cli.store import with_database
+from mavera.settings import Settings
+from mavera.storage.database import Database
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Make and see workspaces: who pays, and how much they may use.",
+)
+
+WorkspaceId = Annotated[str, typer.Argument(help="The workspace's id, as the list shows it.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What the list shows.")],
+    plan: Annotated[str, typer.Option(help="free, pro, business or enterprise.")] = "free",
+    requests_per_minute: Annotated[int | None, typer.Option(help="Enterprise only: per key.")] = None,
+    requests_per_day: Annotated[int | None, typer.Option(help="Enterprise only: per key.")] = None,
+    concurrent_runs: Annotated[int | None, typer.Option(help="Enterprise only: at once.")] = None,
+    monthly_credits: Annotated[
+        int | None, typer.Option(help="Enterprise only: granted each month; without limit unless given.")
+    ] = None,
+    budget: Annotated[int | None, typer.Option(help="Credits that may be spent in a month.")] = None,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a workspace and print its id."""
+    overrides = Overrides(requests_per_minute, requests_per_day, concurrent_runs, monthly_credits)
+    new = NewWorkspace(name, plan, overrides, budget)
+
+    async def make(database: Database, _: Settings) -> Workspace:
+        now = int(time.time())
+        workspace_id = await workspaces.create(database, new, now=now)
+        await workspaces.grant_due(database, workspace_id, now=now)
+        return await workspaces.get(database, workspace_id, now=now)
+
+    made = with_database(data_dir, make)
+    if as_json:
+        print_json(public(made))
+    else:
+        typer.echo(made.id)
+
+
+@app.command("list")
+def list_workspaces(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
+    """List the workspaces, oldest first."""
+
+    async def find(database: Database, _: Settings) -> list[Workspace]:
+        now = int(time.time())
+        await workspaces.grant_all_due(database, now=now)
+        return await workspaces.list_all(database, now=now)
+
+    found = with_database(data_dir, find)
+    if as_json:
+        print_json([public(workspace) for workspace in found])
+        return
+    table = Table(Column("id", no_wrap=True), "name", "plan", "balance", "spent this month", "created")
+    for workspace in found:
+        shown = public(workspace)
+        balance = "unlimited" if workspace.unlimited else f"{workspace.balance:,}"
+        spent = f"{workspace.spent:,}" + (f" of {workspace.budget:,}" if workspace.budget is not None else "")
+        table.add_row(shown["id"], shown["name"], shown["plan"], balance, spent, when(workspace.created_at))
+    Console().print(table)
+
+
+@app.command()
+def show(workspace: WorkspaceId, as_json: AsJSON = False, data_dir: DataDir = None) -> None:
+    """Show one workspace."""
+
+    async def find(database: Database, _: Settings) -> Workspace:
+        now = int(time.time())
+        await workspaces.grant_due(database, workspace, now=now)
+        return await workspaces.get(database, workspace, now=now)
+
+    found = public(with_database(data_dir, find))
+    if as_json:
+        print_json(found)
+        return
+    table = Table(box=None, show_header=False)
+    for name, value in found.items():
+        table.add_row(name.replace("_", " "), "none" if value is None else str(value))
+    Console(highlight=False).print(table)
+
+
+def public(workspace: Workspace) -> dict[str, Any]:
+    """What may be shown; `balance` is None where credit has no limit."""
+    return {
+        "id": workspace.id,
+        "name": workspace.name,
+        "plan": workspace.plan,
+        "requests_per_minute": workspace.limits.requests_per_minute,
+        "requests_per_day": workspace.limits.requests_per_day,
+        "concurrent_runs": workspace.limits.concurrent_runs,
+        "monthly_credits": workspace.monthly_credits,
+        "unlimited": workspace.unlimited,
+        "balance": None if workspace.unlimited else workspace.balance,
+        "budget": workspace.budget,
+        "spent": workspace.spent,
+        "created_at": workspace.created_at,
+    }

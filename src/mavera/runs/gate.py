@@ -1,0 +1,69 @@
+"""
+The queue in front of a model: so many run, so many wait, the next is told to come back.
+
+    join() → Place     or ServiceUnavailable, at once
+    place.turn()       returns when it is this run's turn
+    place.leave()      lets the next one in
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+
+from mavera.errors import ServiceUnavailable
+
+MOST_RETRY_SECONDS = 60
+_NEWEST_WEIGHT = 0.2
+
+
+class Gate:
+    def __init__(self, running: int, waiting: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._running = running
+        self._most = running + waiting
+        self._inside = 0
+        self._turns = asyncio.Semaphore(running)
+        self._clock = clock
+        self._usual_seconds = 1.0
+
+    def join(self) -> "Place":
+        """Return a place. Raises ServiceUnavailable where all are taken."""
+        if self._inside >= self._most:
+            waves = self._inside / self._running
+            retry_after = min(MOST_RETRY_SECONDS, max(1, math.ceil(self._usual_seconds * waves)))
+            raise ServiceUnavailable(
+                "The model is busy, and as many requests wait for it as may. Try again later.",
+                retry_after=retry_after,
+            )
+        self._inside += 1
+        return Place(self)
+
+    async def enter(self) -> float:
+        await self._turns.acquire()
+        return self._clock()
+
+    def leave(self, entered_at: float | None) -> None:
+        self._inside -= 1
+        if entered_at is None:
+            return
+        self._turns.release()
+        took = self._clock() - entered_at
+        self._usual_seconds += (took - self._usual_seconds) * _NEWEST_WEIGHT
+
+
+class Place:
+    """One run's place; `turn` and `leave` may be said again and then do nothing."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._entered_at: float | None = None
+        self._left = False
+
+    async def turn(self) -> None:
+        if self._entered_at is None:
+            self._entered_at = await self._gate.enter()
+
+    def leave(self) -> None:
+        if not self._left:
+            self._left = True
+            self._gate.leave(self._entered_at)
