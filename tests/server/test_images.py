@@ -63,14 +63,16 @@ def allowing(port: int) -> dict[str, Any]:
 
 def ask_chat(served: Served, url: str, *, stream: bool = False) -> Any:
     parts: list[Any] = [{"type": "text", "text": QUESTION}, {"type": "image_url", "image_url": {"url": url}}]
-    return served.client().chat.completions.create(
-        model="mavera-1", messages=[{"role": "user", "content": parts}], stream=stream
-    )
+    with served.client() as client:
+        return client.chat.completions.create(
+            model="mavera-1", messages=[{"role": "user", "content": parts}], stream=stream
+        )
 
 
 def ask_attachment(served: Served, url: str, *, stream: bool = False) -> Any:
     message: Any = {"role": "user", "content": QUESTION, "attachments": [{"type": "image", "url": url}]}
-    return served.client().chat.completions.create(model="mavera-1", messages=[message], stream=stream)
+    with served.client() as client:
+        return client.chat.completions.create(model="mavera-1", messages=[message], stream=stream)
 
 
 def ask_response(served: Served, url: str, *, stream: bool = False) -> Any:
@@ -78,9 +80,12 @@ def ask_response(served: Served, url: str, *, stream: bool = False) -> Any:
         {"type": "input_text", "text": QUESTION},
         {"type": "input_image", "image_url": url, "detail": "high"},
     ]
-    return served.client().responses.create(
-        model="mavera-1", input=[{"role": "user", "content": parts}], stream=stream
-    )
+    return respond(served, [{"role": "user", "content": parts}], stream=stream)
+
+
+def respond(served: Served, items: Any, *, stream: bool = False) -> Any:
+    with served.client() as client:
+        return client.responses.create(model="mavera-1", input=items, stream=stream)
 
 
 EVERY_WAY = [
@@ -174,7 +179,8 @@ def test_images_of_a_request_are_fetched_side_by_side(serve: Serve) -> None:
         served = serve(**allowing(port))
         part = {"type": "image_url", "image_url": {"url": f"http://127.0.0.1:{port}/slow.png"}}
         message: Any = {"role": "user", "content": [part] * 4}
-        served.client().chat.completions.create(model="mavera-1", messages=[message])
+        with served.client() as client:
+            client.chat.completions.create(model="mavera-1", messages=[message])
 
     assert waiting["most"] == 4
     assert [image.url for image in images_seen(served)] == [data_url(PNG)] * 4
@@ -186,7 +192,7 @@ def test_too_many_images_are_refused_before_any_is_fetched(serve: Serve) -> None
     items: Any = [{"role": "user", "content": [part, part]}, {"role": "user", "content": [part]}]
 
     with pytest.raises(openai.UnprocessableEntityError, match="may hold 2 images") as refused:
-        served.client().responses.create(model="mavera-1", input=items)
+        respond(served, items)
 
     assert refused.value.param == "input[1].content[0].image_url"
 
@@ -203,10 +209,10 @@ def test_an_image_that_a_tool_returned_is_resolved_too(serve: Serve) -> None:
         },
     ]
 
-    served.client().responses.create(model="mavera-1", input=items)
+    respond(served, items)
     items[2]["output"][0]["image_url"] = data_url(b"no image")
     with pytest.raises(openai.UnprocessableEntityError) as refused:
-        served.client().responses.create(model="mavera-1", input=items)
+        respond(served, items)
 
     last = served.model.turns[-1].items[-1]
     assert isinstance(last, FunctionOutput)
@@ -295,17 +301,34 @@ def test_a_vision_model_answers_the_turns_with_images_and_no_others(serve: Serve
     seen: list[Any] = []
     with upstream(seen) as base_url:
         served = serve(ScriptedModel(["text"]), vision_base_url=base_url, vision_model="eyes")
-        without = served.client().responses.create(model="mavera-1", input="Hm?")
+        without = respond(served, "Hm?")
         with_image = ask_response(served, data_url(PNG))
-        tested = openai.OpenAI(base_url=served.base_url, api_key=served.test_key, max_retries=0)
         message: Any = {
             "role": "user",
             "content": "Hm?",
             "attachments": [{"type": "image", "url": data_url(PNG)}],
         }
-        completion = tested.chat.completions.create(model="mavera-1", messages=[message])
+        with openai.OpenAI(base_url=served.base_url, api_key=served.test_key, max_retries=0) as tested:
+            completion = tested.chat.completions.create(model="mavera-1", messages=[message])
 
     assert without.output_text == "text"
     assert with_image.output_text == "A cat."
     assert [request["model"] for request in seen] == ["eyes"]
     assert completion.choices[0].message.content == "This is a scripted answer to: Hm?"
+
+
+def test_an_image_and_canvas_mode_go_together(serve: Serve) -> None:
+    served = serve(ScriptedModel(["Look:\n\n```html\n", "<p>Hi</p>\n", "```\n"]))
+    message: Any = {
+        "role": "user",
+        "content": QUESTION,
+        "attachments": [{"type": "image", "url": data_url(PNG)}],
+    }
+
+    with served.client() as client:
+        completion = client.chat.completions.create(
+            model="mavera-1", messages=[message], extra_body={"canvas_mode": True}
+        )
+
+    assert "<artifact " in str(completion.choices[0].message.content)
+    assert "```" not in str(completion.choices[0].message.content)

@@ -38,7 +38,11 @@ def _upstream(settings: Settings) -> UpstreamModel:
     return _model_at(
         Endpoint(settings.upstream_base_url, settings.upstream_api_key),
         settings,
-        UpstreamOptions(model=settings.upstream_model, sees_images=settings.upstream_vision),
+        UpstreamOptions(
+            model=settings.upstream_model,
+            sees_images=settings.upstream_vision,
+            reasoning_effort=settings.upstream_reasoning_effort,
+        ),
     )
 
 
@@ -61,7 +65,6 @@ def _model_at(endpoint: Endpoint, settings: Settings, options: UpstreamOptions) 
         replace(
             options,
             merge_system=settings.upstream_system_messages == "merged",
-            reasoning_effort=settings.upstream_reasoning_effort,
             connect_timeout_seconds=settings.upstream_connect_timeout_seconds,
             first_byte_timeout_seconds=settings.upstream_first_byte_timeout_seconds,
             idle_timeout_seconds=settings.upstream_idle_timeout_seconds,
