@@ -203,11 +203,11 @@ class SharedLimiter:
     async def _ask_together(
         self, asked: list[tuple[str, tuple[Window, ...], asyncio.Future[Verdict]]]
     ) -> None:
-        pipeline = self._store.pipeline(transaction=False)
         try:
-            for key_id, windows, _ in asked:
-                await self._script(*_script_input(key_id, windows), client=pipeline)
-            answers = await pipeline.execute()
+            async with self._store.pipeline(transaction=False) as pipeline:
+                for key_id, windows, _ in asked:
+                    await self._script(*_script_input(key_id, windows), client=pipeline)
+                answers = await pipeline.execute()
         except self._errors as error:
             for _, _, future in asked:
                 if not future.done():

@@ -22,7 +22,7 @@ COMMANDS = {
     "keys": ("mavera.cli.keys", "Create, list and revoke API keys."),
     "workspaces": ("mavera.cli.workspaces", "Make and see workspaces."),
     "credits": ("mavera.cli.credits", "Give a workspace credits, and read its ledger."),
-    "usage": ("mavera.cli.usage", "See what was used this month."),
+    "usage": ("mavera.cli.usage", "Show what a workspace used this month."),
     "models": ("mavera.cli.models", "See and fetch the embedded language models."),
     "doctor": ("mavera.cli.doctor", "Say what is set up, what is missing and what to type."),
 }
