@@ -12,7 +12,7 @@ into `RunFailed`, because by then the status has gone out.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from mavera.core.usage import Usage
 from mavera.errors import APIError
@@ -62,9 +62,19 @@ class ToolCallDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class Parsed:
+    """The value that an answer in JSON stands for; wrapped, since null is one of them."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
+    """`parsed` is there where the answer is JSON that fits the format asked for."""
+
     reason: FinishReason
     usage: Usage
+    parsed: Parsed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,7 @@ class RunStarted:
 class RunCompleted:
     reason: FinishReason
     usage: Usage
+    parsed: Parsed | None = None
 
 
 @dataclass(frozen=True, slots=True)
