@@ -1,6 +1,7 @@
 """Which model answers: what the settings come down to."""
 
 from mavera.errors import ConfigurationError
+from mavera.models.constrained.model import ConstrainedTools
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.models.model import Model
@@ -20,7 +21,7 @@ def choose_model(settings: Settings) -> Model:
             return _upstream(settings)
 
 
-def _upstream(settings: Settings) -> UpstreamModel:
+def _upstream(settings: Settings) -> Model:
     base_url = settings.upstream_base_url.rstrip("/")
     if not base_url.startswith(("http://", "https://")):
         raise ConfigurationError(
@@ -34,7 +35,7 @@ def _upstream(settings: Settings) -> UpstreamModel:
     async def same_endpoint() -> Endpoint:
         return endpoint
 
-    return UpstreamModel(
+    model = UpstreamModel(
         same_endpoint,
         UpstreamOptions(
             model=settings.upstream_model,
@@ -43,5 +44,7 @@ def _upstream(settings: Settings) -> UpstreamModel:
             first_byte_timeout_seconds=settings.upstream_first_byte_timeout_seconds,
             idle_timeout_seconds=settings.upstream_idle_timeout_seconds,
             retries=settings.upstream_retries,
+            json_kept=settings.upstream_json == "enforced",
         ),
     )
+    return ConstrainedTools(model) if settings.upstream_tools == "constrained" else model

@@ -19,9 +19,9 @@ import aiohttp
 import msgspec
 
 from mavera.core.events import Accepted, ModelEvent
-from mavera.core.turn import Turn
+from mavera.core.turn import OutputFormat, Turn
 from mavera.errors import APIError, InvalidRequest, ServiceUnavailable
-from mavera.models.chat_wire import ChunkDecoder, request_body
+from mavera.models.chat_wire import ChunkDecoder, request_body, response_format
 from mavera.models.model import ModelStatus
 
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -54,6 +54,7 @@ class UpstreamOptions:
     `keep_alive=False` opens a connection per request, for servers that close theirs
     after each stream. `defaults` are what a request body says where the turn says nothing.
     `settings` names what an operator has to check where the server refuses us.
+    `constrain` is how it is asked for JSON, and `json_kept` whether it is known to obey.
     """
 
     model: str
@@ -65,6 +66,8 @@ class UpstreamOptions:
     retries: int = 2
     defaults: Mapping[str, Any] = field(default_factory=dict)
     settings: UpstreamSettings = UpstreamSettings()
+    constrain: Callable[[OutputFormat], Mapping[str, Any]] = response_format
+    json_kept: bool = False
 
 
 class UpstreamModel:
@@ -89,12 +92,17 @@ class UpstreamModel:
             await self._session.close()
             self._session = None
 
+    def keeps_to(self, wanted: OutputFormat) -> bool:
+        return self._options.json_kept
+
     def status(self) -> ModelStatus:
         return ModelStatus("ready", f"An OpenAI-compatible server answers as {self._options.model}.")
 
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         options = self._options
-        asked = request_body(turn, model=options.model, merge_system=options.merge_system)
+        asked = request_body(
+            turn, model=options.model, merge_system=options.merge_system, constrain=options.constrain
+        )
         decoder = ChunkDecoder(turn)
         async with AsyncExitStack() as stack:
             response = await self._open(msgspec.json.encode({**options.defaults, **asked}), stack)

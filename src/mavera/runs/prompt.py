@@ -29,7 +29,7 @@ def compose(turn: Turn, persona: Persona | None) -> Turn:
     before = persona_items(persona) if persona is not None else ()
     guidance = "\n\n".join(_guidance(turn))
     spoken = (said("system", guidance),) if guidance else ()
-    return replace(turn, items=(*before, *spoken, *turn.items))
+    return replace(turn, items=(*before, *spoken, *turn.items), lead=len(before))
 
 
 def _guidance(turn: Turn) -> Iterator[str]:
