@@ -32,6 +32,7 @@ from mavera.models.model import Model
 from mavera.personas.library import PersonaLibrary
 from mavera.personas.persona import Persona
 from mavera.runs.prompt import compose
+from mavera.runs.structured_output import answers
 
 log = structlog.get_logger()
 
@@ -53,7 +54,7 @@ class Runner:
         composed = compose(turn, self._persona(turn))
         started = False
         try:
-            async with aclosing(self._models[mode].stream(composed)) as events:
+            async with aclosing(answers(self._models[mode], composed)) as events:
                 async for event in events:
                     started = True
                     yield _to_run_event(event)
@@ -82,8 +83,8 @@ def _to_run_event(event: ModelEvent) -> Event:
     match event:
         case Accepted():
             return RunStarted()
-        case Finished(reason, usage):
-            return RunCompleted(reason, usage)
+        case Finished(reason, usage, parsed):
+            return RunCompleted(reason, usage, parsed)
         case TextDelta() | RefusalDelta() | ToolCallStarted() | ToolCallDelta():
             return event
         case _:
