@@ -185,12 +185,41 @@ def test_verbosity_sets_the_length_asked_for_and_the_limit_where_there_is_none(s
         model="mavera-1", messages=QUESTION, verbosity="low", response_format={"type": "json_object"}
     )
 
-    low, medium, high, limited, as_json = served.model.turns
+    low, medium, high, limited, as_json, _asked_again = served.model.turns
     assert medium.max_output_tokens is None
     assert low.max_output_tokens < high.max_output_tokens
     assert limited.max_output_tokens == 7
     assert as_json.max_output_tokens is None
     assert len({turn.items[-1].text for turn in (low, medium, high)}) == 3
+
+
+def test_a_planned_answer_in_json_is_checked_and_has_its_value(serve: Serve) -> None:
+    served = serve()
+
+    response = served.client().responses.create(
+        model="mavera-1",
+        input="Pay?",
+        reasoning={"effort": "high"},
+        text={"format": {"type": "json_object"}},
+    )
+
+    assert response.output_text == "{}"
+    assert response.model_extra is not None
+    assert response.model_extra["parsed"] == {}
+    plan, answer = served.model.turns
+    assert (plan.format.type, answer.format.type) == ("text", "json_object")
+
+
+def test_a_format_that_is_no_schema_is_refused_before_the_plan(serve: Serve) -> None:
+    served = serve()
+    wanted = {"type": "json_schema", "name": "a", "schema": {"type": "none"}}
+
+    with pytest.raises(openai.BadRequestError, match="not a valid JSON Schema"):
+        served.client().responses.create(
+            model="mavera-1", input="Pay?", reasoning={"effort": "high"}, text={"format": wanted}
+        )
+
+    assert served.model.turns == []
 
 
 def conversation(exchanges: int) -> list[Any]:

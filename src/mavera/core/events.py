@@ -16,7 +16,7 @@ into `RunFailed`, because by then the status has gone out.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from mavera.core.artifacts import Artifact
 from mavera.core.usage import Usage
@@ -67,9 +67,19 @@ class ToolCallDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class Parsed:
+    """The value that an answer in JSON stands for; wrapped, since null is one of them."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
+    """`parsed` is there where the answer is JSON that fits the format asked for."""
+
     reason: FinishReason
     usage: Usage
+    parsed: Parsed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +94,11 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class RunCompleted:
-    """`artifacts` is None where none were asked for."""
+    """`parsed` is as in `Finished`; `artifacts` is None where none were asked for."""
 
     reason: FinishReason
     usage: Usage
+    parsed: Parsed | None = None
     artifacts: tuple[Artifact, ...] | None = None
 
 

@@ -30,21 +30,25 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class OutputFormat:
-    """`schema` is set for json_schema only."""
+    """`schema` is set for json_schema only; `at` is where the request has it, for error messages."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
     name: str = ""
     description: str | None = None
     schema: dict[str, Any] | None = None
     strict: bool = False
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionTool:
+    """`at` is where the request has the parameters, for error messages."""
+
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool = False
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,9 @@ class Turn:
     """
     `top_logprobs` is None where no log-probabilities were asked for, else 0 to 20.
 
-    `items_param` is what the caller's body calls the conversation, for messages.
+    `items_param` is what the caller's body calls the conversation, for messages. `lead`
+    counts the items at the front that are the persona's prompt, hence the same in every
+    turn of that persona: what changes by request goes after them.
     """
 
     model: str
@@ -80,3 +86,4 @@ class Turn:
     canvas_mode: bool = False
     truncation: Truncation = "disabled"
     items_param: str = "input"
+    lead: int = 0

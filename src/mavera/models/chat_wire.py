@@ -9,7 +9,7 @@ index left out, ids repeated or empty, null deltas, usage late or never); what i
 of these is settled here, so that nothing above ever sees them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from mavera.core.events import (
 )
 from mavera.core.ids import new_id
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part
-from mavera.core.turn import Turn
+from mavera.core.turn import OutputFormat, Turn
 from mavera.core.usage import Usage
 from mavera.errors import APIError, ServiceUnavailable
 
@@ -47,14 +47,29 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 _BROKEN_OFF = frozenset({"error", "abort", "aborted", "cancelled", "canceled"})
 
 
+def response_format(wanted: OutputFormat) -> Mapping[str, Any]:
+    """Return the members of a request that ask for `wanted`, a JSON format, as OpenAI has them."""
+    if wanted.type == "json_object":
+        return {"response_format": {"type": "json_object"}}
+    described = {"description": wanted.description} if wanted.description is not None else {}
+    schema = {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict, **described}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+
 def request_body(
-    turn: Turn, *, model: str, merge_system: bool = False, reasoning_effort: bool = False
+    turn: Turn,
+    *,
+    model: str,
+    merge_system: bool = False,
+    reasoning_effort: bool = False,
+    constrain: Callable[[OutputFormat], Mapping[str, Any]] = response_format,
 ) -> dict[str, Any]:
     """
     Return the request for `turn`, always streamed, with only what was asked for in it.
 
     `merge_system` joins all system messages into one at the front, for servers whose
     chat template knows only that place; `reasoning_effort` is for servers that know it.
+    `constrain` says how a JSON format is asked for.
     """
     messages = list(_messages(turn.items))
     body: dict[str, Any] = {
@@ -73,10 +88,11 @@ def request_body(
         "stop": list(sampling.stop) or None,
         "logit_bias": sampling.logit_bias,
         "max_tokens": turn.max_output_tokens,
-        "response_format": _response_format(turn),
         "reasoning_effort": turn.reasoning_effort if reasoning_effort else None,
     }
     body.update({name: value for name, value in optional.items() if value is not None})
+    if turn.format.type != "text":
+        body.update(constrain(turn.format))
     if turn.top_logprobs is not None:
         body.update(logprobs=True, top_logprobs=turn.top_logprobs)
     if turn.tools and turn.tool_choice.mode != "none":
@@ -120,17 +136,6 @@ def _merged(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return messages
     rest = [message for message in messages if message["role"] != "system"]
     return [{"role": "system", "content": "\n\n".join(system)}, *rest]
-
-
-def _response_format(turn: Turn) -> dict[str, Any] | None:
-    wanted = turn.format
-    if wanted.type == "text":
-        return None
-    if wanted.type == "json_object":
-        return {"type": "json_object"}
-    described = {"description": wanted.description} if wanted.description is not None else {}
-    schema = {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict, **described}
-    return {"type": "json_schema", "json_schema": schema}
 
 
 def _tools(turn: Turn) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from mavera.errors import ConfigurationError
+from mavera.models.constrained.model import ConstrainedTools
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.models.model import Model
@@ -34,16 +35,18 @@ def choose_vision_model(settings: Settings) -> Model | None:
     )
 
 
-def _upstream(settings: Settings) -> UpstreamModel:
-    return _model_at(
+def _upstream(settings: Settings) -> Model:
+    model = _model_at(
         Endpoint(settings.upstream_base_url, settings.upstream_api_key),
         settings,
         UpstreamOptions(
             model=settings.upstream_model,
             sees_images=settings.upstream_vision,
             reasoning_effort=settings.upstream_reasoning_effort,
+            json_kept=settings.upstream_json == "enforced",
         ),
     )
+    return ConstrainedTools(model) if settings.upstream_tools == "constrained" else model
 
 
 def _model_at(endpoint: Endpoint, settings: Settings, options: UpstreamOptions) -> UpstreamModel:

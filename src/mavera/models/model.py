@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from mavera.core.events import ModelEvent
-from mavera.core.turn import Turn
+from mavera.core.turn import OutputFormat, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,15 @@ class Model(Protocol):
 
         Raises APIError: before `Accepted` where the turn cannot be taken, after it
         where it fails on the way. Closing the iterator stops the work within a second.
+        """
+        ...
+
+    def keeps_to(self, wanted: OutputFormat) -> bool:
+        """
+        Whether decoding itself keeps an answer to `wanted`, a JSON format, so that it can be
+        streamed before it was checked.
+
+        Raises InvalidRequest, naming the keyword, where this model cannot enforce the schema.
         """
         ...
 

@@ -2,18 +2,35 @@
 A language model that always says the same thing, for tests and for `mvra_test_` keys.
 
 Same shapes and events as a real one, no time and no memory: an integrator's own tests
-run against it, fast and free. What it says follows from the turn alone.
+run against it, fast and free. What it says follows from the turn alone: asked for JSON,
+the smallest value that fits; forced to call a function, a call with the smallest
+arguments; free to choose, words.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
-from mavera.core.events import Accepted, Finished, FinishReason, ModelEvent, TextDelta
+import msgspec
+
+from mavera.core.events import (
+    Accepted,
+    Finished,
+    FinishReason,
+    ModelEvent,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
 from mavera.core.items import Message
-from mavera.core.turn import Turn
+from mavera.core.json_schema import Schema
+from mavera.core.turn import FunctionTool, OutputFormat, Turn
 from mavera.core.usage import Usage
+from mavera.models.minimal import NoValue, minimal
 from mavera.models.model import ModelStatus
+
+_ANYTHING: Schema = {"type": "object"}
 
 
 class ScriptedModel:
@@ -48,14 +65,16 @@ class ScriptedModel:
     async def close(self) -> None:
         return None
 
+    def keeps_to(self, wanted: OutputFormat) -> bool:
+        return False
+
     def status(self) -> ModelStatus:
         return ModelStatus("ready", "The scripted model answers.")
 
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         self.turns.append(turn)
-        deltas = self._deltas if self._deltas is not None else _words(_answer(turn))
+        deltas = list(self._says(turn))
         limit = turn.max_output_tokens if turn.max_output_tokens is not None else len(deltas)
-        reason: FinishReason = "stop" if len(deltas) <= limit else "length"
         self.running += 1
         try:
             self._fail_at(-1)
@@ -64,16 +83,60 @@ class ScriptedModel:
                 self._fail_at(number)
                 if self._delay_seconds:
                     await asyncio.sleep(self._delay_seconds)
-                yield TextDelta(delta)
+                yield delta
             self._fail_at(len(deltas))
             spent = sum(len(_words(item.text)) for item in turn.items if isinstance(item, Message))
-            yield Finished(reason, Usage(input_tokens=spent, output_tokens=min(limit, len(deltas))))
+            usage = Usage(input_tokens=spent, output_tokens=min(limit, len(deltas)))
+            yield Finished(_reason(deltas, limit), usage)
         finally:
             self.running -= 1
+
+    def _says(self, turn: Turn) -> Iterator[ModelEvent]:
+        if self._deltas is not None:
+            yield from map(TextDelta, self._deltas)
+        elif turn.tool_choice.mode == "required":
+            yield from _call(turn)
+        elif turn.format.type == "text":
+            yield from map(TextDelta, _words(_answer(turn)))
+        else:
+            yield from _json_answer(turn.format.schema or _ANYTHING)
 
     def _fail_at(self, number: int) -> None:
         if self._failure is not None and number == self._fail_after:
             raise self._failure
+
+
+def _reason(deltas: list[ModelEvent], limit: int) -> FinishReason:
+    if len(deltas) > limit:
+        return "length"
+    return "tool_calls" if any(isinstance(delta, ToolCallStarted) for delta in deltas) else "stop"
+
+
+def _call(turn: Turn) -> Iterator[ModelEvent]:
+    """Call the function that is forced, or the first that may be called."""
+    allowed = turn.tool_choice.names
+    tool = next(tool for tool in turn.tools if not allowed or tool.name in allowed)
+    yield ToolCallStarted(0, f"call_scripted{len(turn.items)}", tool.name)
+    yield from (ToolCallDelta(0, piece) for piece in _words(_arguments(tool)))
+
+
+def _arguments(tool: FunctionTool) -> str:
+    try:
+        return _json({"type": "object", **(tool.parameters or {})})
+    except NoValue:
+        return "{}"
+
+
+def _json_answer(schema: Schema) -> Iterator[ModelEvent]:
+    try:
+        yield from map(TextDelta, _words(_json(schema)))
+    except NoValue:
+        yield RefusalDelta("No small value fits this schema.")
+
+
+def _json(schema: Schema) -> str:
+    """Write the smallest value as Python does, with spaces at which to cut it into deltas."""
+    return msgspec.json.format(msgspec.json.encode(minimal(schema)), indent=0).decode()
 
 
 def _answer(turn: Turn) -> str:

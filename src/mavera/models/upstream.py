@@ -23,9 +23,9 @@ import aiohttp
 import msgspec
 
 from mavera.core.events import Accepted, ModelEvent
-from mavera.core.turn import Turn
+from mavera.core.turn import OutputFormat, Turn
 from mavera.errors import APIError, ConversationTooLong, InvalidRequest, ServiceUnavailable
-from mavera.models.chat_wire import ChunkDecoder, request_body
+from mavera.models.chat_wire import ChunkDecoder, request_body, response_format
 from mavera.models.model import ModelStatus
 
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -69,6 +69,7 @@ class UpstreamOptions:
     `sees_images` is for models that take `image_url` parts.
     `settings` names what an operator has to check where the server refuses us.
     `reasoning_effort`: whether the server's model thinks, and is told how hard.
+    `constrain` is how it is asked for JSON, and `json_kept` whether it is known to obey.
     """
 
     model: str
@@ -82,6 +83,8 @@ class UpstreamOptions:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     sees_images: bool = False
     settings: UpstreamSettings = UpstreamSettings()
+    constrain: Callable[[OutputFormat], Mapping[str, Any]] = response_format
+    json_kept: bool = False
 
 
 class UpstreamModel:
@@ -111,6 +114,9 @@ class UpstreamModel:
             await self._session.close()
             self._session = None
 
+    def keeps_to(self, wanted: OutputFormat) -> bool:
+        return self._options.json_kept
+
     def status(self) -> ModelStatus:
         return ModelStatus("ready", f"An OpenAI-compatible server answers as {self._options.model}.")
 
@@ -125,6 +131,7 @@ class UpstreamModel:
             model=options.model,
             merge_system=options.merge_system,
             reasoning_effort=options.reasoning_effort,
+            constrain=options.constrain,
         )
         decoder = ChunkDecoder(turn)
         try:

@@ -1,7 +1,8 @@
 """
 Run one turn: resolve the persona and the images, compose the prompt, ask the model, yield events.
 
-    images → compose → fit into the context → plan, where wished → answer → artifacts, where wished
+    schemas checked → images → compose → fit into the context → plan, where wished → answer
+        → checked, where it is JSON → artifacts, where wished
 
     RunPrepared → RunStarted → deltas* → RunCompleted | RunFailed
 
@@ -39,6 +40,7 @@ from mavera.runs.artifacts import with_artifacts
 from mavera.runs.images import ImageStep, images_of
 from mavera.runs.prompt import compose, makes_artifacts
 from mavera.runs.reasoning import plans, reasons, stream_planned
+from mavera.runs.structured_output import answers, check
 from mavera.runs.truncation import stream_fitting
 
 log = structlog.get_logger()
@@ -75,10 +77,12 @@ class Runner:
 
     async def _run(self, turn: Turn, model: Model) -> AsyncGenerator[Event, None]:
         composed = partial(compose, persona=self._persona(turn), limited=not reasons(model))
+        check(turn, model)
         if self._images is not None:
             turn = await self._images.resolve(turn, seen=model.sees_images)
         yield RunPrepared()
-        answer = partial(stream_planned, model) if plans(turn, model) else model.stream
+        checked = partial(answers, model)
+        answer = partial(stream_planned, model, answer=checked) if plans(turn, model) else checked
         started = finished = False
         try:
             async with aclosing(stream_fitting(turn, composed, model, answer)) as events:
@@ -118,8 +122,8 @@ def _to_run_event(event: ModelEvent) -> Event:
     match event:
         case Accepted():
             return RunStarted()
-        case Finished(reason, usage):
-            return RunCompleted(reason, usage)
+        case Finished(reason, usage, parsed):
+            return RunCompleted(reason, usage, parsed)
         case TextDelta() | RefusalDelta() | ToolCallStarted() | ToolCallDelta():
             return event
         case _:

@@ -49,7 +49,8 @@ def compose(turn: Turn, persona: Persona | None, *, limited: bool = True) -> Tur
     guidance = "\n\n".join(_guidance(turn))
     after = (said("system", guidance),) if guidance else ()
     limit = turn.max_output_tokens or (_default_limit(turn) if limited else None)
-    return replace(turn, items=(*before, *instructions, *turn.items, *after), max_output_tokens=limit)
+    items = (*before, *instructions, *turn.items, *after)
+    return replace(turn, items=items, max_output_tokens=limit, lead=len(before))
 
 
 def makes_artifacts(turn: Turn) -> bool:

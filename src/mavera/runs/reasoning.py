@@ -9,7 +9,7 @@ first. The plan is counted as reasoning, and out of the caller's token limit. Wh
 fails, the answer is given at once: a plan is no reason to fail a turn.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -23,6 +23,8 @@ from mavera.errors import ConversationTooLong
 from mavera.models.model import Model, Reasons
 
 log = structlog.get_logger()
+
+Answer = Callable[[Turn], AsyncGenerator[ModelEvent, None]]
 
 PLAN_TOKENS: dict[Effort, int] = {"high": 160, "xhigh": 256, "max": 384}
 # A plan shorter than this is none.
@@ -61,19 +63,25 @@ def _plan_tokens(turn: Turn) -> int:
     return min(wanted, turn.max_output_tokens // 2) if turn.max_output_tokens else wanted
 
 
-async def stream_planned(model: Model, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-    """Yield the events of `model` answering the composed `turn` with a plan in mind."""
+async def stream_planned(
+    model: Model, turn: Turn, *, answer: Answer | None = None
+) -> AsyncGenerator[ModelEvent, None]:
+    """
+    Yield the events of `model` answering the composed `turn` with a plan in mind.
+
+    `answer` is how the answer itself is asked for, where not of the model at once.
+    """
     plan = _Plan()
     async with aclosing(_stream_plan(model, turn, plan)) as events:
         async for accepted in events:
             yield accepted
-    async with aclosing(_stream_answer(model, turn, plan)) as events:
+    async with aclosing(_stream_answer(answer or model.stream, turn, plan)) as events:
         async for event in events:
             match event:
                 case Accepted() if plan.accepted:
                     continue
-                case Finished(reason, usage):
-                    yield Finished(reason, _with_reasoning(usage, plan.usage))
+                case Finished(_, usage):
+                    yield replace(event, usage=_with_reasoning(usage, plan.usage))
                 case _:
                     yield event
 
@@ -108,14 +116,14 @@ async def _stream_plan(model: Model, turn: Turn, plan: _Plan) -> AsyncGenerator[
         plan.pieces.clear()
 
 
-async def _stream_answer(model: Model, turn: Turn, plan: _Plan) -> AsyncGenerator[ModelEvent, None]:
+async def _stream_answer(answer: Answer, turn: Turn, plan: _Plan) -> AsyncGenerator[ModelEvent, None]:
     left = turn.max_output_tokens and max(1, turn.max_output_tokens - plan.usage.output_tokens)
     turn = replace(turn, max_output_tokens=left)
     if plan.text:
         informed = (*turn.items, said("system", USE_PLAN.format(plan=plan.text)))
         started = False
         try:
-            async with aclosing(model.stream(replace(turn, items=informed))) as events:
+            async with aclosing(answer(replace(turn, items=informed))) as events:
                 async for event in events:
                     started = True
                     yield event
@@ -124,7 +132,7 @@ async def _stream_answer(model: Model, turn: Turn, plan: _Plan) -> AsyncGenerato
             if started:
                 raise
     # Without a plan, or where the conversation fits and the plan beside it does not.
-    async with aclosing(model.stream(turn)) as events:
+    async with aclosing(answer(turn)) as events:
         async for event in events:
             yield event
 

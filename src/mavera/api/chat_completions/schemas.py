@@ -151,10 +151,14 @@ class Tool(_Object):
     type: Literal["function"]
     function: FunctionDefinition
 
-    def to_tool(self) -> FunctionTool:
+    def to_tool(self, at: str) -> FunctionTool:
         function = self.function
         return FunctionTool(
-            function.name, function.description, function.parameters, function.strict or False
+            function.name,
+            function.description,
+            function.parameters,
+            function.strict or False,
+            f"{at}.function.parameters",
         )
 
 
@@ -203,7 +207,12 @@ class ResponseFormatJSONSchema(_Object, tag_field="type", tag="json_schema"):
     def to_format(self) -> OutputFormat:
         wanted = self.json_schema
         return OutputFormat(
-            "json_schema", wanted.name, wanted.description, wanted.schema or {}, wanted.strict or False
+            "json_schema",
+            wanted.name,
+            wanted.description,
+            wanted.schema or {},
+            wanted.strict or False,
+            "response_format.json_schema.schema",
         )
 
 
@@ -256,7 +265,7 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
             max_output_tokens=self.max_completion_tokens or self.max_tokens,
             sampling=self.sampling(seed=self.seed, stop=stop, logit_bias=self.logit_bias),
             format=self.response_format.to_format() if self.response_format else OutputFormat(),
-            tools=tuple(tool.to_tool() for tool in self.tools or ()),
+            tools=tuple(tool.to_tool(f"tools[{number}]") for number, tool in enumerate(self.tools or ())),
             tool_choice=self._tool_choice(),
             parallel_tool_calls=self.parallel_tool_calls is not False,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,

@@ -18,6 +18,7 @@ from mavera.api.errors import error_body
 from mavera.core.events import (
     Event,
     FinishReason,
+    Parsed,
     RefusalDelta,
     RunCompleted,
     RunFailed,
@@ -55,6 +56,7 @@ class ChatCompletionEncoder:
         self._finish_reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._artifacts: Wire = {}
+        self._parsed: Parsed | None = None
 
     def feed(self, event: Event) -> Iterator[Wire]:
         """Yield the chunks that `event` gives rise to."""
@@ -76,8 +78,8 @@ class ChatCompletionEncoder:
             case ToolCallDelta(index, arguments):
                 self._calls[index]["function"]["arguments"] += arguments
                 yield self._chunk({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]})
-            case RunCompleted(reason, usage, artifacts):
-                self._finish_reason, self._usage = reason, usage
+            case RunCompleted(reason, usage, parsed, artifacts):
+                self._finish_reason, self._usage, self._parsed = reason, usage, parsed
                 self._artifacts = artifacts_member(artifacts)
                 yield from self._finish(usage)
             case RunFailed(error):
@@ -98,6 +100,7 @@ class ChatCompletionEncoder:
         }
         if self._calls:
             message["tool_calls"] = self._calls
+        message.update(self._told())
         choice = {
             "index": 0,
             "message": message,
@@ -120,12 +123,15 @@ class ChatCompletionEncoder:
         return _logprobs(tokens)
 
     def _finish(self, usage: Usage) -> Iterator[Wire]:
-        last = {**self._chunk({}, finish_reason=self._finish_reason), **self._artifacts}
+        last = {**self._chunk(self._told(), finish_reason=self._finish_reason), **self._artifacts}
         if not self._include_usage:
             yield {**last, "usage": usage_body(usage)}
             return
         yield last
         yield {**self._chunk({}), "choices": [], "usage": usage_body(usage)}
+
+    def _told(self) -> Wire:
+        return {"parsed": self._parsed.value} if self._parsed is not None else {}
 
     def _chunk(
         self, delta: Wire, *, finish_reason: FinishReason | None = None, logprobs: Wire | None = None

@@ -182,8 +182,10 @@ class Function(_Object):
     defer_loading: bool | None = None
     allowed_callers: list[str] | None = None
 
-    def to_tool(self) -> FunctionTool:
-        return FunctionTool(self.name, self.description, self.parameters, self.strict or False)
+    def to_tool(self, at: str) -> FunctionTool:
+        return FunctionTool(
+            self.name, self.description, self.parameters, self.strict or False, f"{at}.parameters"
+        )
 
     def echo(self) -> dict[str, Any]:
         return {
@@ -239,7 +241,8 @@ class FormatJSONSchema(_Object, tag_field="type", tag="json_schema"):
         inner = self.json_schema or self
         name = _needed(inner.name, "text.format.name")
         schema = _needed(inner.schema, "text.format.schema")
-        return OutputFormat("json_schema", name, inner.description, schema, inner.strict or False)
+        strict = inner.strict or False
+        return OutputFormat("json_schema", name, inner.description, schema, strict, "text.format.schema")
 
 
 class TextOptions(_Object):
@@ -309,7 +312,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             max_output_tokens=self.max_output_tokens,
             sampling=self.sampling(),
             format=wanted,
-            tools=tuple(tool.to_tool() for tool in self.tools or ()),
+            tools=tuple(tool.to_tool(f"tools[{number}]") for number, tool in enumerate(self.tools or ())),
             tool_choice=self._tool_choice(),
             parallel_tool_calls=self.parallel_tool_calls is not False,
             top_logprobs=self._top_logprobs(),

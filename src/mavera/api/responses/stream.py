@@ -20,6 +20,7 @@ from mavera.api.artifacts import artifacts_member
 from mavera.core.events import (
     Event,
     FinishReason,
+    Parsed,
     RefusalDelta,
     RunCompleted,
     RunFailed,
@@ -87,9 +88,9 @@ class ResponseEncoder:
                 item = self._output[position]
                 item["arguments"] += arguments
                 yield _arguments("delta", item["id"], position, delta=arguments)
-            case RunCompleted(reason, usage, artifacts):
+            case RunCompleted(reason, usage, parsed, artifacts):
                 self._head = {**self._head, **artifacts_member(artifacts)}
-                yield from self._complete(reason, usage)
+                yield from self._complete(reason, usage, parsed)
             case RunFailed(error):
                 yield from self._fail(error)
             case _:
@@ -141,14 +142,16 @@ class ResponseEncoder:
             yield {"type": "response.output_item.done", "output_index": position, "item": _copy(item)}
         self._calls = {}
 
-    def _complete(self, reason: FinishReason, usage: Usage) -> Iterator[Wire]:
+    def _complete(self, reason: FinishReason, usage: Usage, parsed: Parsed | None) -> Iterator[Wire]:
         status: Status = "incomplete" if reason in _INCOMPLETE else "completed"
         if not self._output:  # an empty answer is still a message
             message = yield from self._open_message()
             yield from message.text("", ())
         yield from self._close_all(status)
         details = {"reason": _INCOMPLETE[reason]} if status == "incomplete" else None
-        yield self._envelope(f"response.{status}", status, usage=usage, incomplete_details=details)
+        yield self._envelope(
+            f"response.{status}", status, usage=usage, incomplete_details=details, parsed=parsed
+        )
 
     def _fail(self, error: APIError) -> Iterator[Wire]:
         yield from self._close_all("incomplete")
@@ -164,6 +167,7 @@ class ResponseEncoder:
         usage: Usage | None = None,
         incomplete_details: Wire | None = None,
         error: Wire | None = None,
+        parsed: Parsed | None = None,
     ) -> Wire:
         self._body = {
             **self._head,
@@ -176,6 +180,8 @@ class ResponseEncoder:
         }
         if usage is not None:
             self._body["usage"] = usage_body(usage)
+        if parsed is not None:
+            self._body["parsed"] = parsed.value
         return {"type": name, "response": self._body}
 
 

@@ -1,10 +1,15 @@
 """The embedded model: a turn for llama.cpp's own server, in a child process of this one."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from mavera.core.events import ModelEvent
-from mavera.core.turn import Turn
+from mavera.core.turn import OutputFormat, Turn
+from mavera.errors import InvalidRequest
+from mavera.models.constrained.model import ConstrainedTools
+from mavera.models.constrained.prompts import longest
+from mavera.models.embedded import grammar
 from mavera.models.embedded.counting import count_tokens
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.models.model import ModelStatus
@@ -41,8 +46,10 @@ class EmbeddedModel:
                 first_byte_timeout_seconds=_PATIENCE_SECONDS,
                 idle_timeout_seconds=_PATIENCE_SECONDS,
                 defaults=_DEFAULTS,
+                constrain=_constrain,
             ),
         )
+        self._answers = ConstrainedTools(self._upstream)
 
     async def start(self) -> None:
         await self._upstream.start()
@@ -52,11 +59,22 @@ class EmbeddedModel:
         await self._upstream.close()
         await self.engine.close()
 
+    def keeps_to(self, wanted: OutputFormat) -> bool:
+        if wanted.schema is None:
+            return True
+        if found := grammar.refused(wanted.schema):
+            keyword, place = found
+            raise InvalidRequest(
+                f"'{wanted.at}' uses '{keyword}' (at {place}), to which the embedded model cannot be held.",
+                param=wanted.at,
+            )
+        return grammar.kept_to(wanted.schema)
+
     def status(self) -> ModelStatus:
         return self.engine.status()
 
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        async with aclosing(self._upstream.stream(turn)) as events:
+        async with aclosing(self._answers.stream(turn)) as events:
             async for event in events:
                 yield event
 
@@ -65,8 +83,12 @@ class EmbeddedModel:
         return self.engine.context_tokens
 
     async def count_tokens(self, turn: Turn) -> int:
-        return await count_tokens(self.engine, turn)
+        return await count_tokens(self.engine, longest(turn))
 
     async def _endpoint(self) -> Endpoint:
         base_url, api_key = await self.engine.endpoint()
         return Endpoint(f"{base_url}/v1", api_key)
+
+
+def _constrain(wanted: OutputFormat) -> Mapping[str, Any]:
+    return {"grammar": grammar.grammar(wanted)}

@@ -1,0 +1,84 @@
+"""
+JSON Schema as plain data: visit the schemas inside one, rebuild it, move it elsewhere.
+
+Which members of a schema hold schemas is written down here once, so that a property
+called `not` or an enum value called `$ref` is never taken for a keyword.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Schema = dict[str, Any]
+
+_ONE = frozenset(
+    {
+        "additionalItems",
+        "additionalProperties",
+        "contains",
+        "contentSchema",
+        "else",
+        "if",
+        "items",
+        "not",
+        "propertyNames",
+        "then",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    }
+)
+_SEVERAL = frozenset({"allOf", "anyOf", "items", "oneOf", "prefixItems"})
+_NAMED = frozenset(
+    {"$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"}
+)
+
+
+def subschemas(schema: Schema) -> Iterator[tuple[tuple[str, ...], Schema]]:
+    """Yield `schema` and every object schema inside it, each with the path that leads to it."""
+    waiting: list[tuple[tuple[str, ...], Schema]] = [((), schema)]
+    while waiting:
+        path, current = waiting.pop()
+        yield path, current
+        waiting += [(path + step, inner) for step, inner in _children(current)]
+
+
+def _children(schema: Schema) -> Iterator[tuple[tuple[str, ...], Schema]]:
+    for keyword, value in schema.items():
+        if isinstance(value, dict) and keyword in _ONE:
+            yield (keyword,), value
+        elif isinstance(value, list) and keyword in _SEVERAL:
+            yield from (
+                ((keyword, str(n)), inner) for n, inner in enumerate(value) if isinstance(inner, dict)
+            )
+        elif isinstance(value, dict) and keyword in _NAMED:
+            yield from (((keyword, name), inner) for name, inner in value.items() if isinstance(inner, dict))
+
+
+def rebuilt(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
+    """Return a copy in which every object schema went through `change`, the inner ones first."""
+
+    def inner(value: Any) -> Any:
+        return rebuilt(value, change) if isinstance(value, dict) else value
+
+    copy: Schema = {}
+    for keyword, value in schema.items():
+        if isinstance(value, dict) and keyword in _ONE:
+            copy[keyword] = inner(value)
+        elif isinstance(value, list) and keyword in _SEVERAL:
+            copy[keyword] = [inner(one) for one in value]
+        elif isinstance(value, dict) and keyword in _NAMED:
+            copy[keyword] = {name: inner(one) for name, one in value.items()}
+        else:
+            copy[keyword] = value
+    return change(copy)
+
+
+def moved(schema: Schema, to: str) -> Schema:
+    """Return `schema` with its references as they have to read once it stands at `to`, as in `#/$defs/f`."""
+
+    def move(one: Schema) -> Schema:
+        reference = one.get("$ref")
+        if isinstance(reference, str) and (reference == "#" or reference.startswith("#/")):
+            return {**one, "$ref": to + reference[1:]}
+        return one
+
+    return rebuilt(schema, move)

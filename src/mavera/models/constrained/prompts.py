@@ -1,0 +1,235 @@
+"""
+What a model without tools is asked, so that it can be given tools all the same.
+
+    decision    no persona: tools in one line each, three examples, the last message → {"function": …}
+    calls       persona, tools with their schemas, the conversation, a request → the calls as JSON
+    answer      persona, the conversation: as if there were no tools, hence nothing to imitate
+
+Earlier calls and what they returned are told in words, in messages that alternate, since
+many chat templates know neither tool messages nor two messages of one side in a row.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part, Text, said
+from mavera.core.json_schema import Schema, moved
+from mavera.core.turn import FunctionTool, OutputFormat, Sampling, ToolChoice, Turn
+
+NONE = "none"
+MOST_CALLS = 8
+_DECISION_TOKENS = 64
+_RECENT_MESSAGES = 4
+
+_DECIDE = """\
+You sort messages that people send to an assistant. The assistant can talk, and it has these functions:
+{functions}
+For each message say which function the assistant has to call before it can answer. \
+Say "none" for small talk, opinions, feelings, general knowledge, for what is known already, \
+and for everything that no function does."""
+
+_EXAMPLES = (
+    "Hello, who are you?",
+    "What do you think of long queues, and why?",
+    "What is the capital of Italy?",
+)
+
+_TOOLS = """\
+You have these functions, each with the JSON Schema of its arguments:
+{functions}"""
+
+_CALL_SEVERAL = """\
+Call the functions that the last message needs, once for each thing it asks for, and no other. \
+Write only JSON: [{"name": ..., "arguments": {...}}]"""
+
+_CALL_ONE = "Call {name} for the last message. Write only its arguments, as JSON."
+
+_LOOKING_UP = "One moment, I am looking that up."
+
+
+def offered(turn: Turn) -> tuple[FunctionTool, ...]:
+    """Return the functions that may be called in this turn."""
+    choice = turn.tool_choice
+    if choice.mode == "none":
+        return ()
+    return tuple(tool for tool in turn.tools if not choice.names or tool.name in choice.names)
+
+
+def answer_turn(turn: Turn) -> Turn:
+    """Return the turn that answers in words."""
+    return replace(turn, items=tuple(_spoken(turn.items)), tools=(), tool_choice=ToolChoice())
+
+
+def longest(turn: Turn) -> Turn:
+    """Return that one of the turns made of `turn` whose prompt is the longest."""
+    tools = offered(turn)
+    return calls_turn(turn, tools, None) if tools else answer_turn(turn)
+
+
+def decision_turn(turn: Turn, tools: tuple[FunctionTool, ...]) -> Turn:
+    """Return the turn that says which of `tools` to call, if any, as `{"function": name}`."""
+    functions = "\n".join(f"- {_signature(tool)}" for tool in tools)
+    items = [said("system", _DECIDE.format(functions=functions))]
+    for example in _EXAMPLES:
+        items += [said("user", f"Message: {example}"), said("assistant", f'{{"function": "{NONE}"}}')]
+    items.append(said("user", "\n".join(_situation(turn.items[turn.lead :]))))
+    schema = _object({"function": {"enum": [NONE, *(tool.name for tool in tools)]}})
+    return replace(
+        _constrained(turn, items, schema),
+        lead=0,
+        max_output_tokens=_DECISION_TOKENS,
+        sampling=Sampling(temperature=0.0, seed=turn.sampling.seed),
+    )
+
+
+def chosen(text: str, tools: tuple[FunctionTool, ...]) -> FunctionTool | None:
+    """Return what was decided; None is to answer in words, also where the decision cannot be read."""
+    try:
+        name = msgspec.json.decode(text)["function"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return None
+    return next((tool for tool in tools if tool.name == name), None)
+
+
+def one_call_turn(turn: Turn, tool: FunctionTool) -> Turn:
+    """Return the turn whose text is the arguments of one call of `tool`."""
+    items = _with_tools(turn, (tool,), _CALL_ONE.format(name=tool.name))
+    return _calling(turn, items, _parameters(tool))
+
+
+def calls_turn(turn: Turn, tools: tuple[FunctionTool, ...], first: FunctionTool | None) -> Turn:
+    """Return the turn whose text is a list of calls, the first one of `first` where that is settled."""
+    calls = {tool.name: _call_schema(tool) for tool in tools}
+    schema: Schema = {
+        "type": "array",
+        **({"prefixItems": [calls[first.name]]} if first is not None else {}),
+        "items": {"anyOf": list(calls.values())},
+        "minItems": 1,
+        "maxItems": MOST_CALLS if turn.parallel_tool_calls else 1,
+        "$defs": {tool.name: moved(_parameters(tool), f"#/$defs/{tool.name}") for tool in tools},
+    }
+    return _calling(turn, _with_tools(turn, tools, _CALL_SEVERAL), schema)
+
+
+def _calling(turn: Turn, items: Iterable[Item], schema: Schema) -> Turn:
+    """Arguments are drawn coolly, unless the caller says how, and know no stops or penalties."""
+    given = turn.sampling
+    temperature = 0.0 if given.temperature is None else given.temperature
+    sampling = Sampling(temperature=temperature, top_p=given.top_p, seed=given.seed)
+    return replace(_constrained(turn, items, schema), sampling=sampling)
+
+
+def _constrained(turn: Turn, items: Iterable[Item], schema: Schema) -> Turn:
+    return replace(
+        turn,
+        items=tuple(items),
+        tools=(),
+        tool_choice=ToolChoice(),
+        format=OutputFormat("json_schema", "calls", schema=schema, strict=True),
+        top_logprobs=None,
+    )
+
+
+def _with_tools(turn: Turn, tools: tuple[FunctionTool, ...], request: str) -> Iterator[Item]:
+    functions = "\n".join(_described(tool) for tool in tools)
+    yield from turn.items[: turn.lead]
+    yield said("system", _TOOLS.format(functions=functions))
+    yield from _spoken(turn.items[turn.lead :])
+    yield said("system", request)
+
+
+def _described(tool: FunctionTool) -> str:
+    described = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return _json({name: value for name, value in described.items() if value is not None})
+
+
+def _signature(tool: FunctionTool) -> str:
+    parameters = tool.parameters or {}
+    needed = parameters.get("required", ())
+    names = (name if name in needed else f"{name}?" for name in parameters.get("properties", ()))
+    first_line = (tool.description or "").strip().splitlines()[:1]
+    return f"{tool.name}({', '.join(names)})" + "".join(f": {_clipped(line, 300)}" for line in first_line)
+
+
+def _parameters(tool: FunctionTool) -> Schema:
+    if tool.parameters is None:
+        return {"type": "object", "properties": {}, "additionalProperties": False}
+    kept = {name: value for name, value in tool.parameters.items() if name not in ("$schema", "$id")}
+    return {"type": "object", **kept}
+
+
+def _call_schema(tool: FunctionTool) -> Schema:
+    return _object({"name": {"const": tool.name}, "arguments": {"$ref": f"#/$defs/{tool.name}"}})
+
+
+def _object(properties: dict[str, Any]) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _spoken(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield `items` with calls and their outputs told in words."""
+    calls: dict[str, FunctionCall] = {}
+    silent = True  # whether the last message was not the assistant's
+    for is_message, group in groupby(items, lambda item: isinstance(item, Message)):
+        if is_message:
+            messages = list(group)
+            yield from messages
+            silent = not (isinstance(messages[-1], Message) and messages[-1].role == "assistant")
+            continue
+        told: list[Part] = []
+        for item in group:
+            if isinstance(item, FunctionCall):
+                calls[item.call_id] = item
+            elif isinstance(item, FunctionOutput):
+                told += _told(item, calls.get(item.call_id))
+        if silent:
+            yield said("assistant", _LOOKING_UP)
+        if told:
+            yield Message("user", (*told, Text("Now answer me with that.")))
+
+
+def _told(item: FunctionOutput, call: FunctionCall | None) -> Iterator[Part]:
+    name = f"{call.name} {call.arguments}" if call is not None else "The function"
+    yield Text(f"{name} gives: {_text(item)}\n")
+    yield from (part for part in item.output if isinstance(part, Image))
+
+
+def _text(item: FunctionOutput) -> str:
+    return "".join(part.text for part in item.output if not isinstance(part, Image))
+
+
+def _situation(conversation: tuple[Item, ...]) -> Iterator[str]:
+    """Yield the lines of the decision's question: rules, what was said, the last message, what is known."""
+    messages = [(n, item) for n, item in enumerate(conversation) if isinstance(item, Message)]
+    rules = " ".join(message.text for _, message in messages if message.role == "system")
+    if rules:
+        yield f"(Rules: {_clipped(rules, 1000)})"
+    last, question = max(
+        (n, message.text) for n, message in [(-1, said("user", "")), *messages] if message.role == "user"
+    )
+    talk = [message for n, message in messages if n < last and message.role != "system"]
+    for message in talk[-_RECENT_MESSAGES:]:
+        yield f"({message.role.capitalize()} before: {_clipped(message.text, 300)})"
+    yield f"Message: {_clipped(question, 4000)}"
+    calls = {item.call_id: item for item in conversation if isinstance(item, FunctionCall)}
+    for item in conversation[last + 1 :]:
+        if isinstance(item, FunctionOutput) and (call := calls.get(item.call_id)):
+            yield f"(Known already: {call.name} {call.arguments} gives {_clipped(_text(item), 500)})"
+
+
+def _clipped(text: str, most: int) -> str:
+    """Shorten from the middle: what is asked stands at the beginning or at the end."""
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

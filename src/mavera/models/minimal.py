@@ -1,0 +1,169 @@
+"""
+The smallest value that fits a JSON schema, the same one every time.
+
+For test keys: an integrator sees the shape that was asked for, without a model. Patterns
+and what only a search could satisfy (`not`, `if`, `contains`) are not looked at.
+"""
+
+import math
+from contextlib import suppress
+from typing import Any
+
+from mavera.core.json_schema import Schema
+
+# Looked for in this order, so that a value which may contain itself ends early.
+_DEPTHS = (4, 8, 16, 32)
+_MOST_STEPS = 5000
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_NEAR = ((math.floor, 0), (math.ceil, 0), (math.floor, 1), (math.ceil, -1))
+_SAMPLES = {
+    "date": "2026-01-01",
+    "date-time": "2026-01-01T00:00:00Z",
+    "time": "00:00:00Z",
+    "duration": "P1D",
+    "email": "someone@example.com",
+    "hostname": "example.com",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "uri": "https://example.com/",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
+
+
+class NoValue(Exception):
+    """Nothing small fits: the schema asks for a value inside itself, or is false."""
+
+
+def minimal(schema: Schema) -> Any:
+    """Return a value. Raises NoValue."""
+    for depth in _DEPTHS:
+        with suppress(NoValue):
+            return _Minimal(schema, depth).of(schema, 0)
+    raise NoValue
+
+
+class _Minimal:
+    """One search, to a depth; it gives up after so many steps, since schemas can be made to branch."""
+
+    def __init__(self, root: Schema, most_depth: int) -> None:
+        self._root = root
+        self._most_depth = most_depth
+        self._steps = 0
+
+    def of(self, schema: Any, depth: int) -> Any:
+        self._steps += 1
+        if schema is True:
+            return None
+        if not isinstance(schema, dict) or max(depth - self._most_depth, self._steps - _MOST_STEPS) > 0:
+            raise NoValue
+        if "const" in schema:
+            return schema["const"]
+        if schema.get("enum"):
+            return schema["enum"][0]
+        for keyword in ("anyOf", "oneOf"):
+            if keyword in schema:
+                return self._first(schema, keyword, depth)
+        if "$ref" in schema:
+            return self.of(_joined(schema, "$ref", self._resolved(schema["$ref"])), depth + 1)
+        if schema.get("allOf"):
+            first, *rest = schema["allOf"]
+            return self.of(_joined({**schema, "allOf": rest}, "", first), depth + 1)
+        return self._typed(schema, _type_of(schema), depth)
+
+    def _first(self, schema: Schema, keyword: str, depth: int) -> Any:
+        for option in schema[keyword]:
+            try:
+                return self.of(_joined(schema, keyword, option), depth + 1)
+            except NoValue:
+                continue
+        raise NoValue
+
+    def _typed(self, schema: Schema, kind: str, depth: int) -> Any:
+        match kind:
+            case "object":
+                return self._object(schema, depth)
+            case "array":
+                return self._array(schema, depth)
+            case "string":
+                return _string(schema)
+            case "integer" | "number":
+                return _number(schema, whole=kind == "integer")
+            case "boolean":
+                return False
+            case _:
+                return None
+
+    def _object(self, schema: Schema, depth: int) -> dict[str, Any]:
+        properties = schema.get("properties", {})
+        others = schema.get("additionalProperties", True)
+        return {name: self.of(properties.get(name, others), depth + 1) for name in schema.get("required", ())}
+
+    def _array(self, schema: Schema, depth: int) -> list[Any]:
+        first = schema.get("prefixItems", [])
+        rest = schema.get("items", True)
+        return [
+            self.of(first[n] if n < len(first) else rest, depth + 1)
+            for n in range(min(schema.get("minItems", 0), _MOST_STEPS))
+        ]
+
+    def _resolved(self, reference: str) -> Any:
+        found: Any = self._root
+        for step in reference.lstrip("#").split("/")[1:]:
+            name = step.replace("~1", "/").replace("~0", "~")
+            try:
+                found = found[int(name)] if isinstance(found, list) else found[name]
+            except (KeyError, IndexError, ValueError, TypeError):
+                raise NoValue from None
+        return found
+
+
+def _joined(schema: Schema, without: str, other: Any) -> Any:
+    """Return what `schema`, less one keyword, and `other` ask for together."""
+    if not isinstance(other, dict):
+        return other
+    mine = {key: value for key, value in schema.items() if key != without and value != []}
+    both = {**mine, **other}
+    for keyword in ("properties", "$defs"):
+        if keyword in mine and keyword in other:
+            both[keyword] = {**mine[keyword], **other[keyword]}
+    if "required" in mine and "required" in other:
+        both["required"] = [*mine["required"], *other["required"]]
+    return both
+
+
+def _type_of(schema: Schema) -> str:
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        kind = kind[0] if kind else None
+    if isinstance(kind, str):
+        return kind
+    if schema.keys() & {"properties", "required"}:
+        return "object"
+    return "array" if schema.keys() & {"items", "prefixItems"} else "string"
+
+
+def _string(schema: Schema) -> str:
+    sample = _SAMPLES.get(schema.get("format", ""), "")
+    return sample.ljust(schema.get("minLength", 0), "x")
+
+
+def _number(schema: Schema, *, whole: bool) -> float:
+    """Return 0 where it fits, else the first fitting number on or next to a bound."""
+    bounds = [schema[name] for name in _BOUNDS if name in schema]
+    step = schema.get("multipleOf", 1)
+    near = [step * (round_(bound / step) + extra) for bound in bounds for round_, extra in _NEAR]
+    middle = [sum(bounds) / len(bounds)] if bounds else []
+    for number in (0, *bounds, *near, *middle):
+        if _fits(number, schema) and (not whole or number == int(number)):
+            return int(number) if whole else number
+    raise NoValue
+
+
+def _fits(number: float, schema: Schema) -> bool:
+    return bool(
+        number >= schema.get("minimum", number)
+        and number <= schema.get("maximum", number)
+        and number > schema.get("exclusiveMinimum", -math.inf)
+        and number < schema.get("exclusiveMaximum", math.inf)
+        and number % schema.get("multipleOf", number or 1) == 0
+    )
