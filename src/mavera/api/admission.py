@@ -24,7 +24,7 @@ from mavera.accounts.credits import Credits
 from mavera.accounts.keyring import Principal
 from mavera.accounts.ledger import End, Reserve
 from mavera.accounts.pricing import estimate, input_tokens, price, work_of
-from mavera.core.events import Event, RunCompleted, RunFailed, RunStarted, ToolCallStarted
+from mavera.core.events import Event, RunCompleted, RunFailed, RunPrepared, RunStarted, ToolCallStarted
 from mavera.core.ids import new_cuid
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
@@ -150,7 +150,7 @@ class ChargedRun:
                 return await self._complete(event)
             case RunFailed():
                 await self._fail()
-            case RunStarted():
+            case RunPrepared() | RunStarted():
                 pass
             case _:
                 self._sent += 1
