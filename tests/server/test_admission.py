@@ -25,6 +25,8 @@ from tests.conftest import Serve, Served
 WORDS = ["I would ", "pay ", "for that."]
 CHAT: Any = {"model": "mavera-1", "messages": [{"role": "user", "content": "Would you pay?"}]}
 ASK: Any = {"model": "mavera-1", "input": "Would you pay?"}
+# Two by two red pixels.
+RED = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR4nGP4z8AARAwQCgAf7gP9i18U1AAAAABJRU5ErkJggg=="
 PREPAID = Overrides(monthly_credits=0)
 
 # A PNG of one red pixel.
@@ -124,7 +126,7 @@ def test_both_formats_say_what_the_answer_cost_streamed_or_not(serve: Serve) -> 
 
 def test_a_picture_costs_three(serve: Serve) -> None:
     t = team(serve(ScriptedModel(WORDS)))
-    picture = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo=", "detail": "auto"}
+    picture = {"type": "input_image", "image_url": f"data:image/png;base64,{RED}", "detail": "auto"}
     body = {"model": "mavera-1", "input": [{"role": "user", "content": [picture]}]}
     assert t.post(body=body).json()["usage"]["credits_used"] == 3
 
