@@ -26,10 +26,8 @@ from tests.images import data_url, png
 WORDS = ["I would ", "pay ", "for that."]
 CHAT: Any = {"model": "mavera-1", "messages": [{"role": "user", "content": "Would you pay?"}]}
 ASK: Any = {"model": "mavera-1", "input": "Would you pay?"}
+# Two by two red pixels.
 PREPAID = Overrides(monthly_credits=0)
-
-# A PNG of one red pixel.
-RED_DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 
 
 @dataclass

@@ -97,16 +97,16 @@ class Ticket:
         self.place = place
         self._admission = admission
         self._started = time.perf_counter()
-        self._ended = False
+        self.ended = False
 
     def charge(self, run: AsyncGenerator[Event, None]) -> "ChargedRun":
         return ChargedRun(self, run)
 
     async def end(self, outcome: _Outcome) -> int:
         """Settle and return what was charged; only the first end counts."""
-        if self._ended:
+        if self.ended:
             return 0
-        self._ended = True
+        self.ended = True
         self._admission.release(self)
         live = self.principal.mode == "live"
         step = End(
@@ -160,6 +160,8 @@ class ChargedRun:
     async def aclose(self) -> None:
         """Stop the run; what was sent until now is charged."""
         await self._run.aclose()
+        if self._ticket.ended:
+            return
         if not self._sent:
             await self._fail()
             return
