@@ -212,7 +212,7 @@ def test_a_planned_answer_in_json_is_checked_and_has_its_value(serve: Serve) -> 
 
 def test_a_format_that_is_no_schema_is_refused_before_the_plan(serve: Serve) -> None:
     served = serve()
-    wanted = {"type": "json_schema", "name": "a", "schema": {"type": "none"}}
+    wanted: Any = {"type": "json_schema", "name": "a", "schema": {"type": "none"}}
 
     with pytest.raises(openai.BadRequestError, match="not a valid JSON Schema"):
         served.client().responses.create(
