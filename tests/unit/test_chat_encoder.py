@@ -155,7 +155,11 @@ def test_an_empty_answer_has_an_empty_content() -> None:
 
 def test_an_answer_of_calls_alone_has_no_content() -> None:
     encoding = encoder()
-    events: list[Event] = [RunStarted(), ToolCallStarted(0, "call_1", "f"), RunCompleted("tool_calls", Usage())]
+    events: list[Event] = [
+        RunStarted(),
+        ToolCallStarted(0, "call_1", "f"),
+        RunCompleted("tool_calls", Usage()),
+    ]
     encode(encoding, events)
 
     assert encoding.body()["choices"][0]["message"]["content"] is None
