@@ -40,20 +40,22 @@ def _any(words: Iterable[str]) -> str:
     return "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
 
 
-_SPACE = _free(r"\s*")
+# Bounded, like all that may repeat here, so that no more than a line or two is ever held.
+_SPACE = _free(r"\s{0,20}")
 _QUOTE = _words('"')
 _COLON = (_SPACE, _words(":"), _SPACE)
-_FENCE = _free(r"(?:`{1,3}\w*\s*)?\[?\s*")
+_FENCE = _free(r"(?:`{1,3}\w{0,20}\s{0,20})?\[?\s{0,20}")
 
 
 def _patterns(names: tuple[str, ...]) -> Iterator[tuple[_Piece, ...]]:
-    opened = (_FENCE, _free(r"\{[{\s]*"), _QUOTE)
+    opened = (_FENCE, _free(r"\{[{\s]{0,20}"), _QUOTE)
     function = (_words(["function"]), _QUOTE, *_COLON, _words("{"), _SPACE, _QUOTE)
     key = (_words(_KEYS), _QUOTE, *_COLON, _QUOTE)
     yield (*opened, *key, _words(names, "by_key"), _QUOTE)
     yield (*opened, *function, *key, _words(names, "by_nested_key"), _QUOTE)
+    yield (*opened, _words(["type"]), _QUOTE, *_COLON, _QUOTE, _words(["function"]), _QUOTE)
     yield (*opened, _words(names, "as_key"), _QUOTE, *_COLON, _words("{"))
-    yield (_free(r"(?<=\n)[ \t`*]*"), _words(names, "applied"), _words("("))
+    yield (_free(r"(?<=\n)[ \t`*]{0,20}"), _words(names, "applied"), _words("("))
     yield (_words(["<tool_call>"]),)
 
 
@@ -82,15 +84,23 @@ class CallGuard:
             self.caught = next((name for name in call.groupdict().values() if name), "")
             yield from _clipped(self._held, call.start() - 1)
             self._held = []
-        elif (begun := self._begun.search(text)) is None or begun.start() == len(text):
-            yield from self.flush()
+        else:
+            begun = self._begun.search(text)
+            yield from self._released(len(text) if begun is None else begun.start())
 
     def flush(self) -> Iterator[TextDelta]:
         """Yield what was held back: it was no call."""
-        for delta in self._held:
+        held, self._held = self._held, []
+        yield from held
+
+    def _released(self, end: int) -> Iterator[TextDelta]:
+        """Yield the deltas that end before `end`, a place in the held text after `_before`."""
+        end -= 1
+        while self._held and len(self._held[0].text) <= end:
+            delta = self._held.pop(0)
+            end -= len(delta.text)
             self._before = delta.text[-1:] or self._before
             yield delta
-        self._held = []
 
 
 def _clipped(deltas: list[TextDelta], length: int) -> Iterator[TextDelta]:

@@ -36,6 +36,7 @@ _EXAMPLES = (
     "Hello, who are you?",
     "What do you think of long queues, and why?",
     "What is the capital of Italy?",
+    'How late is it in Lima?\n(Done: clock {"city": "Lima"}, which gave 14:05. What is missing still?)',
 )
 
 _TOOLS = """\
@@ -223,7 +224,8 @@ def _situation(conversation: tuple[Item, ...]) -> Iterator[str]:
     calls = {item.call_id: item for item in conversation if isinstance(item, FunctionCall)}
     for item in conversation[last + 1 :]:
         if isinstance(item, FunctionOutput) and (call := calls.get(item.call_id)):
-            yield f"(Known already: {call.name} {call.arguments} gives {_clipped(_text(item), 500)})"
+            known = _clipped(_text(item), 500)
+            yield f"(Done: {call.name} {call.arguments}, which gave {known}. What is missing still?)"
 
 
 def _clipped(text: str, most: int) -> str:
