@@ -18,6 +18,8 @@ class ObedientModel:
     `decides` is what it answers when asked which function to call.
     """
 
+    sees_images = True
+
     def __init__(
         self,
         text: str = "I like it.",

@@ -13,7 +13,7 @@ from mavera.core.turn import OutputFormat
 from mavera.models.embedded.grammar import grammar, kept_to, refused, rewritten
 from mavera.models.minimal import NoValue, minimal
 
-leaves = st.one_of(
+leaves: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.sampled_from(
         [
             {"type": "string"},
@@ -58,7 +58,9 @@ def choices(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.lists(inner, min_size=1, max_size=2).map(lambda options: {"anyOf": options})
 
 
-bodies = st.recursive(leaves, lambda inner: objects(inner) | lists(inner) | choices(inner), max_leaves=8)
+bodies: st.SearchStrategy[dict[str, Any]] = st.recursive(
+    leaves, lambda inner: objects(inner) | lists(inner) | choices(inner), max_leaves=8
+)
 schemas = bodies.map(lambda body: {**body, "$defs": {"shared": {"type": "string", "minLength": 1}}})
 
 
