@@ -13,7 +13,7 @@ from mavera.core.turn import OutputFormat
 from mavera.models.embedded.grammar import grammar, kept_to, refused, rewritten
 from mavera.models.minimal import NoValue, minimal
 
-leaves = st.one_of(
+leaves: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from(
         [
             {"type": "string"},
@@ -37,7 +37,7 @@ leaves = st.one_of(
 def objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     names = st.sampled_from(["a", "not", "$ref", "items", "é", "with space"])
     properties = st.dictionaries(names, inner, max_size=4)
-    closed: st.SearchStrategy[dict[str, Any]] = st.sampled_from([{}, {"additionalProperties": False}])
+    closed: Any = st.sampled_from([{}, {"additionalProperties": False}])
     return st.tuples(properties, st.integers(0, 4), closed).map(
         lambda drawn: {
             "type": "object",
@@ -58,7 +58,9 @@ def choices(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.lists(inner, min_size=1, max_size=2).map(lambda options: {"anyOf": options})
 
 
-bodies = st.recursive(leaves, lambda inner: objects(inner) | lists(inner) | choices(inner), max_leaves=8)
+bodies: st.SearchStrategy[dict[str, Any]] = st.recursive(
+    leaves, lambda inner: objects(inner) | lists(inner) | choices(inner), max_leaves=8
+)
 schemas = bodies.map(lambda body: {**body, "$defs": {"shared": {"type": "string", "minLength": 1}}})
 
 
