@@ -37,7 +37,7 @@ leaves: st.SearchStrategy[dict[str, Any]] = st.one_of(
 def objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     names = st.sampled_from(["a", "not", "$ref", "items", "é", "with space"])
     properties = st.dictionaries(names, inner, max_size=4)
-    closed: st.SearchStrategy[dict[str, Any]] = st.sampled_from([{}, {"additionalProperties": False}])
+    closed: Any = st.sampled_from([{}, {"additionalProperties": False}])
     return st.tuples(properties, st.integers(0, 4), closed).map(
         lambda drawn: {
             "type": "object",

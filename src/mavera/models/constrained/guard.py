@@ -29,15 +29,13 @@ def _free(pattern: str) -> _Piece:
     return _Piece(pattern, pattern)
 
 
-def _words(words: Iterable[str], group: str = "") -> _Piece:
-    known = sorted(words, key=len, reverse=True)
-    beginnings = {word[:end] for word in known for end in range(len(word) + 1)}
-    whole = "|".join(map(re.escape, known))
-    return _Piece(f"(?P<{group}>{whole})" if group else f"(?:{whole})", f"(?:{_any(beginnings)})")
+def _words(*words: str) -> _Piece:
+    beginnings = {word[:end] for word in words for end in range(len(word) + 1)}
+    return _Piece(_any(words), _any(beginnings))
 
 
 def _any(words: Iterable[str]) -> str:
-    return "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+    return f"(?:{'|'.join(map(re.escape, sorted(words, key=len, reverse=True)))})"
 
 
 # Bounded, like all that may repeat here, so that no more than a line or two is ever held.
@@ -45,48 +43,68 @@ _SPACE = _free(r"\s{0,20}")
 _QUOTE = _words('"')
 _COLON = (_SPACE, _words(":"), _SPACE)
 _FENCE = _free(r"(?:`{1,3}\w{0,20}\s{0,20})?\[?\s{0,20}")
-
-
-def _patterns(names: tuple[str, ...]) -> Iterator[tuple[_Piece, ...]]:
-    opened = (_FENCE, _free(r"\{[{\s]{0,20}"), _QUOTE)
-    function = (_words(["function"]), _QUOTE, *_COLON, _words("{"), _SPACE, _QUOTE)
-    key = (_words(_KEYS), _QUOTE, *_COLON, _QUOTE)
-    yield (*opened, *key, _words(names, "by_key"), _QUOTE)
-    yield (*opened, *function, *key, _words(names, "by_nested_key"), _QUOTE)
-    yield (*opened, _words(["type"]), _QUOTE, *_COLON, _QUOTE, _words(["function"]), _QUOTE)
-    yield (*opened, _words(names, "as_key"), _QUOTE, *_COLON, _words("{"))
-    yield (_free(r"(?<=\n)[ \t`*]{0,20}"), _words(names, "applied"), _words("("))
-    yield (_words(["<tool_call>"]),)
+_OPENED = (_FENCE, _free(r"\{[{\s]{0,20}"), _QUOTE)
+_KEY = (_words(*_KEYS), _QUOTE, *_COLON, _QUOTE)
+_INSIDE = (_words("function"), _QUOTE, *_COLON, _words("{"), _SPACE, _QUOTE)
+# Any name at first; only a whole call is compared with the names that there are.
+_NAME = _Piece(r"(?P<name>[\w-]{1,64})", r"[\w-]{0,64}")
+_PATTERNS: tuple[tuple[_Piece, ...], ...] = (
+    (*_OPENED, *_KEY, _NAME, _QUOTE),
+    (*_OPENED, *_INSIDE, *_KEY, _NAME, _QUOTE),
+    (*_OPENED, _NAME, _QUOTE, *_COLON, _words("{")),
+    (_free(r"(?<=\n)[ \t`*]{0,20}"), _NAME, _words("(")),
+    (*_OPENED, _words("type"), _QUOTE, *_COLON, _QUOTE, _words("function"), _QUOTE),
+    (_words("<tool_call>"),),
+)
+_WHOLE = [re.compile("".join(piece.whole for piece in pattern)) for pattern in _PATTERNS]
+_BEGUN = re.compile(
+    "(?:{})\\Z".format(
+        "|".join(
+            "".join(piece.whole for piece in pattern[:end]).replace("?P<name>", "?:") + pattern[end].begun
+            for pattern in _PATTERNS
+            for end in range(len(pattern))
+        )
+    )
+)
+# Most of what is said, in the middle of a line: let through without a closer look.
+_HARMLESS = re.compile(r"[^\n`\[{<]*[^\s`\[{<]")
 
 
 class CallGuard:
     """`names` are the functions whose calls are looked for."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        patterns = list(_patterns(names))
-        begun = [
-            "".join(piece.whole for piece in pattern[:end]) + pattern[end].begun
-            for pattern in patterns
-            for end in range(len(pattern))
-        ]
-        # The names of groups are needed once only, in what matches a whole call.
-        self._begun = re.compile(f"(?:{re.sub(r'[?]P<[^>]*>', '?:', '|'.join(begun))})\\Z")
-        self._whole = re.compile("|".join("".join(piece.whole for piece in pattern) for pattern in patterns))
+        self._names = frozenset(names)
         self._held: list[TextDelta] = []
         self._before = "\n"
         self.caught: str | None = None
 
     def feed(self, delta: TextDelta) -> Iterator[TextDelta]:
         """Yield what can be said. A call ends it: `caught` is then the function's name, "" if unknown."""
+        if not self._held and self._before != "\n" and _HARMLESS.fullmatch(delta.text):
+            self._before = delta.text[-1]
+            yield delta
+            return
         self._held.append(delta)
         text = self._before + "".join(held.text for held in self._held)
-        if call := self._whole.search(text):
-            self.caught = next((name for name in call.groupdict().values() if name), "")
-            yield from _clipped(self._held, call.start() - 1)
+        if (call := self._call(text)) is not None:
+            start, self.caught = call
+            yield from _clipped(self._held, start - 1)
             self._held = []
         else:
-            begun = self._begun.search(text)
+            begun = _BEGUN.search(text)
             yield from self._released(len(text) if begun is None else begun.start())
+
+    def _call(self, text: str) -> tuple[int, str] | None:
+        """Return where the first call begins, and of which function."""
+        found = [match for pattern in _WHOLE for match in pattern.finditer(text) if self._is_known(match)]
+        if not found:
+            return None
+        first = min(found, key=re.Match.start)
+        return first.start(), first.groupdict().get("name", "")
+
+    def _is_known(self, match: re.Match[str]) -> bool:
+        return match.groupdict().get("name") in (None, *self._names)
 
     def flush(self) -> Iterator[TextDelta]:
         """Yield what was held back: it was no call."""
