@@ -34,7 +34,7 @@ def test_every_source_file_that_a_page_names_exists(page: Path) -> None:
     named = set(re.findall(r"[\w/]*\w\.py\b", page.read_text(encoding="utf-8")))
     shipped = [
         str(path.relative_to(ROOT))
-        for top in ("src", "tests", "examples")
+        for top in ("src", "tests", "examples", "bench")
         for path in (ROOT / top).rglob("*.py")
     ]
 

@@ -21,14 +21,13 @@ from mavera.models.scripted import ScriptedModel
 from mavera.settings import Settings
 from mavera.storage.database import Database, Row
 from tests.conftest import Serve, Served
+from tests.images import data_url, png
 
 WORDS = ["I would ", "pay ", "for that."]
 CHAT: Any = {"model": "mavera-1", "messages": [{"role": "user", "content": "Would you pay?"}]}
 ASK: Any = {"model": "mavera-1", "input": "Would you pay?"}
+# Two by two red pixels.
 PREPAID = Overrides(monthly_credits=0)
-
-# A PNG of one red pixel.
-RED_DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 
 
 @dataclass
@@ -124,7 +123,7 @@ def test_both_formats_say_what_the_answer_cost_streamed_or_not(serve: Serve) -> 
 
 def test_a_picture_costs_three(serve: Serve) -> None:
     t = team(serve(ScriptedModel(WORDS)))
-    picture = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo=", "detail": "auto"}
+    picture = {"type": "input_image", "image_url": data_url(png()), "detail": "auto"}
     body = {"model": "mavera-1", "input": [{"role": "user", "content": [picture]}]}
     assert t.post(body=body).json()["usage"]["credits_used"] == 3
 
@@ -208,6 +207,19 @@ def test_a_client_that_leaves_pays_for_what_was_sent(serve: Serve, delay: float)
         assert 1 <= noted["output_tokens"] < 100
     assert t.balance() == 100 - noted["credits"]
     assert served.model.running == 0
+
+
+def test_a_client_that_leaves_before_the_first_word_pays_nothing(serve: Serve) -> None:
+    t = team(serve(ScriptedModel(["word "], delay_seconds=60)))
+    headers = {"Authorization": f"Bearer {t.key}"}
+
+    with httpx.stream(
+        "POST", t.served.base_url + "/responses", json={**ASK, "stream": True}, headers=headers
+    ):
+        pass
+
+    assert t.settled(1)[0]["credits"] == 0
+    assert t.balance() == 100
 
 
 def test_a_client_that_leaves_an_unstreamed_answer_leaves_nothing_held(serve: Serve) -> None:

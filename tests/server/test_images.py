@@ -318,7 +318,7 @@ def test_a_vision_model_answers_the_turns_with_images_and_no_others(serve: Serve
 
 
 def test_an_image_and_canvas_mode_go_together(serve: Serve) -> None:
-    served = serve(ScriptedModel(["Look:\n\n```html\n", "<p>Hi</p>\n", "```\n"]))
+    served = serve(ScriptedModel(["Look:\n\n`", "``html\n<p>Hi", "</p>\n`", "``\n"]))
     message: Any = {
         "role": "user",
         "content": QUESTION,

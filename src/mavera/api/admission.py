@@ -24,7 +24,7 @@ from mavera.accounts.credits import Credits
 from mavera.accounts.keyring import Principal
 from mavera.accounts.ledger import End, Reserve
 from mavera.accounts.pricing import estimate, input_tokens, price, work_of
-from mavera.core.events import Event, RunCompleted, RunFailed, RunStarted, ToolCallStarted
+from mavera.core.events import Event, RunCompleted, RunFailed, RunPrepared, RunStarted, ToolCallStarted
 from mavera.core.ids import new_cuid
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
@@ -97,16 +97,16 @@ class Ticket:
         self.place = place
         self._admission = admission
         self._started = time.perf_counter()
-        self._ended = False
+        self.ended = False
 
     def charge(self, run: AsyncGenerator[Event, None]) -> "ChargedRun":
         return ChargedRun(self, run)
 
     async def end(self, outcome: _Outcome) -> int:
         """Settle and return what was charged; only the first end counts."""
-        if self._ended:
+        if self.ended:
             return 0
-        self._ended = True
+        self.ended = True
         self._admission.release(self)
         live = self.principal.mode == "live"
         step = End(
@@ -150,7 +150,7 @@ class ChargedRun:
                 return await self._complete(event)
             case RunFailed():
                 await self._fail()
-            case RunStarted():
+            case RunPrepared() | RunStarted():
                 pass
             case _:
                 self._sent += 1
@@ -160,6 +160,8 @@ class ChargedRun:
     async def aclose(self) -> None:
         """Stop the run; what was sent until now is charged."""
         await self._run.aclose()
+        if self._ticket.ended:
+            return
         if not self._sent:
             await self._fail()
             return

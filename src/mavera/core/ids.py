@@ -36,8 +36,9 @@ def base62(number: int, width: int) -> str:
 
 
 def _digits(number: int, alphabet: str, width: int) -> str:
-    digits: list[str] = []
-    for _ in range(width):
-        number, digit = divmod(number, len(alphabet))
-        digits.append(alphabet[digit])
-    return "".join(reversed(digits))
+    base = len(alphabet)
+    digits = [""] * width
+    for place in range(width - 1, -1, -1):
+        number, digit = divmod(number, base)
+        digits[place] = alphabet[digit]
+    return "".join(digits)
