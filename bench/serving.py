@@ -22,6 +22,7 @@ import uvloop
 
 from mavera.accounts.first_run import first_run
 from mavera.app import create_app
+from mavera.logs import configure_logs
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.settings import Settings, load_settings
@@ -63,6 +64,7 @@ async def _first_key(settings: Settings) -> str:
 
 
 async def _serve(settings: Settings) -> None:
+    configure_logs(settings)
     key = await _first_key(settings)
     engine = EmbeddedEngine(settings)
     listener = socket.create_server(("127.0.0.1", 0))

@@ -12,6 +12,7 @@ an answer cut there counts with the words it has.
 import argparse
 import asyncio
 import itertools
+import sys
 import time
 from typing import Any
 
@@ -77,6 +78,12 @@ class Asker:
         text = response["output"][0]["content"][0]["text"]
         said = {"words": len(text.split()), "cut": response["status"] == "incomplete", "text": text}
         self.answers[verbosity].append(said)
+        done = sum(len(answers) for answers in self.answers.values())
+        print(
+            f"{done} of {len(QUESTIONS) * len(VERBOSITIES)}, {verbosity}: {said['words']} words",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def row(verbosity: str, answers: list[dict[str, Any]]) -> dict[str, Any]:

@@ -222,7 +222,7 @@ RESPONSES_ONLY: list[Refusal] = [
         422,
         "input[0].content[0].image_url",
     ),
-    ({"input": [user([{"type": "input_image"}])]}, 400, "input"),
+    ({"input": [user([{"type": "input_image"}])]}, 400, "input[0].content[0].image_url"),
     ({"input": [user(mood="glad")]}, 400, "input[0].mood"),
     ({"input": [{"type": "telegram"}]}, 422, "input[0].type"),
     ({"input": [{"type": "reasoning", "summary": []}]}, 400, "input"),
