@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,20 @@ import pytest
 
 from mavera.core.events import Finished
 from mavera.core.items import said
-from mavera.core.turn import FunctionTool, Turn
+from mavera.core.turn import FunctionTool, ToolChoice, Turn
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.pull import resolve_model
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.settings import load_settings
-from tests.embedded_model.test_server import Running, serving
+from tests.embedded_model.serving import Running, serving
 
 pytestmark = pytest.mark.embedded
 
+A_TOOL = FunctionTool("f", "Does it.", {"type": "object"})
 TURNS = (
     Turn("m", (said("user", "Hello, how are you?"),), max_output_tokens=1),
     Turn("m", (said("system", "Émile."), said("user", "<|im_start|>?"), said("assistant", "")) * 3),
-    Turn("m", (said("user", "Hi."),), tools=(FunctionTool("f", "Does it.", {"type": "object"}),)),
+    Turn("m", (said("user", "Hi."),), tools=(A_TOOL,), tool_choice=ToolChoice("required")),
 )
 
 
@@ -36,12 +38,6 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         patch.setenv("MAVERA_EMBEDDED_CONTEXT_TOKENS", "1024")
         with serving(tmp_path_factory.mktemp("small"), "smollm2-135m") as running:
             yield running
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with serving(tmp_path_factory.mktemp("default"), "qwen2.5-coder-1.5b") as running:
-        yield running
 
 
 @pytest.mark.parametrize("name", ["smollm2-135m", "qwen2.5-coder-1.5b"])
@@ -64,8 +60,7 @@ def test_a_prompt_is_counted_as_the_engine_counts_it_when_it_answers(tmp_path: P
 
 async def spent(model: EmbeddedModel, turn: Turn) -> int:
     """Return the input tokens of an answer to `turn`, as the engine reports them."""
-    short = Turn(turn.model, turn.items, max_output_tokens=1, tools=turn.tools)
-    async with aclosing(model.stream(short)) as events:
+    async with aclosing(model.stream(replace(turn, max_output_tokens=1))) as events:
         return next(iter([e.usage.input_tokens async for e in events if isinstance(e, Finished)]))
 
 

@@ -3,13 +3,10 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ import pytest
 from mavera.models.embedded.pull import resolve_model
 from mavera.personas.library import PersonaLibrary
 from mavera.settings import load_settings
+from tests.embedded_model.serving import GEN_Z, Running, serving, wait_until
 
 pytestmark = [
     pytest.mark.embedded,
@@ -27,77 +25,8 @@ pytestmark = [
 ]
 
 PERSONAS = PersonaLibrary.load()
-GEN_Z = PERSONAS.find("Gen Z Consumer").id
 QUESTION = "How do you feel about sustainable fashion?"
 LONG = "Count from one to three hundred in words, without a stop."
-
-
-@dataclass(frozen=True)
-class Running:
-    """A `mavera serve` of this test's."""
-
-    process: psutil.Process
-    base_url: str
-    key: str
-
-    def client(self) -> openai.OpenAI:
-        return openai.OpenAI(
-            base_url=self.base_url,
-            api_key=self.key,
-            max_retries=0,
-            timeout=240,
-            _strict_response_validation=True,
-        )
-
-    def engine(self) -> psutil.Process:
-        """Return the model's process."""
-        return next(child for child in self.process.children(recursive=True) if child.is_running())
-
-
-@contextmanager
-def serving(data_dir: Path, model: str) -> Iterator[Running]:
-    """Run `mavera serve` on a free port; at the end neither it nor its model is left."""
-    if resolve_model(load_settings(model=model)) is None and os.environ.get("CI") != "true":
-        pytest.skip(f"{model} is not on this machine: mavera models pull {model}")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    environment = {**os.environ, "MAVERA_MODEL": model, "MAVERA_LOG_LEVEL": "warning"}
-    command = [sys.executable, "-m", "mavera", "serve", "--port", str(port), "--data-dir", str(data_dir)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
-        process = psutil.Process(server.pid)
-        try:
-            assert server.stdout is not None
-            key = next(line.split()[-1] for line in server.stdout if "shown this once" in line)
-            running = Running(process, f"http://127.0.0.1:{port}/api/v1", key)
-            wait_until(lambda: is_up(running), seconds=60)
-            yield running
-        finally:
-            family = [process, *process.children(recursive=True)] if process.is_running() else []
-            server.terminate()
-            server.wait(60)
-            _, alive = psutil.wait_procs(family, timeout=10)
-            assert not alive
-
-
-def is_up(running: Running) -> bool:
-    try:
-        return bool(running.client().models.list().data)
-    except openai.APIConnectionError:
-        return False
-
-
-def wait_until(condition: Callable[[], bool], *, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The default model, loaded once for the questions below."""
-    with serving(tmp_path_factory.mktemp("default"), "qwen2.5-coder-1.5b") as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """Function calls and JSON with the real default model: plain cases come out right, every time."""
 
 import json
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.embedded_model.test_server import GEN_Z, serving
+from tests.embedded_model.serving import GEN_Z, Running
 
 pytestmark = pytest.mark.embedded
 
@@ -51,10 +50,9 @@ class Opinion(BaseModel):
     reasons: list[Reason]
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
-    with serving(tmp_path_factory.mktemp("tools"), "qwen2.5-coder-1.5b") as running:
-        yield openai.OpenAI(base_url=running.base_url, api_key=running.key, max_retries=0, timeout=240)
+@pytest.fixture
+def client(server: Running) -> openai.OpenAI:
+    return server.client()
 
 
 def calls(response: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -171,16 +169,17 @@ def test_a_result_fed_back_is_answered_in_words(client: openai.OpenAI) -> None:
 
 
 def test_both_parse_helpers_give_nested_models(client: openai.OpenAI) -> None:
-    question = "Would you pay 20% more for a recycled jacket? Two short reasons."
+    question = "Would you pay 20% more for a recycled jacket? Two reasons of three words each."
 
     response = client.responses.parse(
-        model="mavera-1", input=question, text_format=Opinion, max_output_tokens=200
+        model="mavera-1", input=question, text_format=Opinion, max_output_tokens=300, temperature=0
     )
     completion = client.chat.completions.parse(
         model="mavera-1",
         messages=[{"role": "user", "content": question}],
         response_format=Opinion,
-        max_tokens=200,
+        max_tokens=300,
+        temperature=0,
     )
 
     assert isinstance(response.output_parsed, Opinion)
