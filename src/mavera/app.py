@@ -24,7 +24,7 @@ from mavera.api.admission import Admission
 from mavera.api.chat_completions import routes as chat_completions
 from mavera.api.errors import on_api_error, on_http_exception, on_unexpected
 from mavera.api.middleware import RequestLog
-from mavera.api.operation import Operation
+from mavera.api.operation import Handler, Operation
 from mavera.api.responses import routes as responses
 from mavera.api.services import Services
 from mavera.errors import APIError
@@ -76,7 +76,7 @@ def create_app(settings: Settings, *, live_model: Model | None = None) -> Starle
 
     return Starlette(
         routes=[*_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])],
-        middleware=[Middleware(RequestLog)],
+        middleware=[Middleware(RequestLog, handlers=_handlers(OPERATIONS))],
         exception_handlers={
             APIError: on_api_error,
             HTTPException: on_http_exception,
@@ -136,7 +136,21 @@ def _image_reader(settings: Settings) -> ImageReader | None:
 
 def _routes(operations: tuple[Operation, ...]) -> list[Route]:
     return [
-        Route(prefix + operation.path, operation.handler, methods=[operation.method])
+        Route(path, operation.handler, methods=[operation.method])
         for operation in operations
-        for prefix in (("",) if operation.absolute else PREFIXES)
+        for path in _paths(operation)
     ]
+
+
+def _handlers(operations: tuple[Operation, ...]) -> dict[tuple[str, str], Handler]:
+    """Return those whose path has no parameter in it, by method and path."""
+    return {
+        (operation.method, path): operation.handler
+        for operation in operations
+        for path in _paths(operation)
+        if "{" not in path
+    }
+
+
+def _paths(operation: Operation) -> list[str]:
+    return [prefix + operation.path for prefix in (("",) if operation.absolute else PREFIXES)]

@@ -48,6 +48,7 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody here asks where a request came from
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
     )
     gc.collect()
