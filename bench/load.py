@@ -32,7 +32,7 @@ ANSWER = {
             "index": 0,
             "message": {
                 "role": "assistant",
-                "content": "I would look at the label first, then at the price, and then put it back on the rack.",
+                "content": "I would look at the label first, then at the price, and put it back on the rack.",
             },
             "finish_reason": "stop",
         }
@@ -156,7 +156,9 @@ def drive(
     return Reading(
         read["requests"],
         read["requests"] / read["microseconds"] * 1e6,
-        *(read[name] / 1000 for name in ("p50", "p95", "p99")),
+        p50=read["p50"] / 1000,
+        p95=read["p95"] / 1000,
+        p99=read["p99"] / 1000,
         cpu=(_cpu_seconds(processes) - before) / read["requests"] * 1e6,
         megabytes=sum(process.memory_info().rss for process in processes) / 1e6,
     )

@@ -234,8 +234,7 @@ class _Connection(asyncio.Protocol):
 
     async def _wait(self, patience_seconds: float) -> None:
         """Return when something has come. Raises what went wrong."""
-        if self._failure is not None:
-            raise self._failure
+        self._check()
         self._waiter = self._loop.create_future()
         self._patience_ends = self._loop.time() + patience_seconds
         if self._timer is None:
@@ -244,7 +243,11 @@ class _Connection(asyncio.Protocol):
             await self._waiter
         finally:
             self._waiter = None
-        if self._failure is not None and not self._pieces:
+        if not self._pieces:
+            self._check()
+
+    def _check(self) -> None:
+        if self._failure is not None:
             raise self._failure
 
     def _look(self) -> None:
@@ -287,8 +290,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         # An answer without a length ends where its connection does.
-        whole = self._headed and not {"content-length", "transfer-encoding"} & self.headers.keys()
-        if whole and error is None:
+        measured = "content-length" in self.headers or "transfer-encoding" in self.headers
+        if self._headed and not measured and error is None:
             self._ended = True
         self._transport = None
         self._stop_timer()
