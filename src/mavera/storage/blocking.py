@@ -81,6 +81,7 @@ class FileThread:
         self._loop = asyncio.get_running_loop()
         self._wanted: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
         self._connection: sqlite3.Connection | None = None
+        self._durable: bool | None = None
         self._thread = threading.Thread(target=self._work, name="sqlite", daemon=True)
         self._thread.start()
 
@@ -109,10 +110,12 @@ class FileThread:
 
     def _transact(self, function: Callable[[Statements], T], durable: bool) -> T:
         if self._connection is None:
-            self._connection = self._connect()
+            self._connection, self._durable = self._connect(), None
         connection = self._connection
         try:
-            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if durable is not self._durable:
+                connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
             connection.execute("BEGIN IMMEDIATE")
             result = function(FileStatements(connection))
             connection.execute("COMMIT")
