@@ -11,8 +11,9 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from mavera.accounts.credits import Credits
 from mavera.accounts.idempotency import FirstAnswers
@@ -22,9 +23,9 @@ from mavera.accounts.limits import open_limiter
 from mavera.api import api_keys, docs, health, models, personas, usage, workspaces
 from mavera.api.admission import Admission
 from mavera.api.chat_completions import routes as chat_completions
-from mavera.api.errors import on_api_error, on_http_exception, on_unexpected
+from mavera.api.errors import on_api_error, on_http_exception
 from mavera.api.middleware import RequestLog
-from mavera.api.operation import Operation
+from mavera.api.operation import Handler, Operation
 from mavera.api.responses import routes as responses
 from mavera.api.services import Services
 from mavera.errors import APIError
@@ -74,16 +75,16 @@ def create_app(settings: Settings, *, live_model: Model | None = None) -> Starle
             app.state.services = await _open_services(settings, _Chosen(live, vision, fetch), stack)
             yield
 
-    return Starlette(
-        routes=[*_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])],
-        middleware=[Middleware(RequestLog)],
-        exception_handlers={
-            APIError: on_api_error,
-            HTTPException: on_http_exception,
-            Exception: on_unexpected,
-        },
-        lifespan=lifespan,
-    )
+    routes = [*_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])]
+    return _Application(routes=routes, lifespan=lifespan)
+
+
+class _Application(Starlette):
+    """Starlette without its outermost layer: `RequestLog` answers what nobody foresaw, and knows its id."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        handlers = {APIError: on_api_error, HTTPException: on_http_exception}
+        return RequestLog(ExceptionMiddleware(self.router, handlers=handlers), _handlers(OPERATIONS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,21 @@ def _image_reader(settings: Settings) -> ImageReader | None:
 
 def _routes(operations: tuple[Operation, ...]) -> list[Route]:
     return [
-        Route(prefix + operation.path, operation.handler, methods=[operation.method])
+        Route(path, operation.handler, methods=[operation.method])
         for operation in operations
-        for prefix in (("",) if operation.absolute else PREFIXES)
+        for path in _paths(operation)
     ]
+
+
+def _handlers(operations: tuple[Operation, ...]) -> dict[tuple[str, str], Handler]:
+    """Return those whose path has no parameter in it, by method and path."""
+    return {
+        (operation.method, path): operation.handler
+        for operation in operations
+        for path in _paths(operation)
+        if "{" not in path
+    }
+
+
+def _paths(operation: Operation) -> list[str]:
+    return [prefix + operation.path for prefix in (("",) if operation.absolute else PREFIXES)]

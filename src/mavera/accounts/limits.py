@@ -20,6 +20,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import structlog
@@ -69,6 +70,7 @@ class Limiter(Protocol):
     async def close(self) -> None: ...
 
 
+@lru_cache(maxsize=512)
 def windows_of(limits: Limits) -> tuple[Window, ...]:
     minute = Window(MINUTE_SECONDS, limits.requests_per_minute)
     if limits.requests_per_day is None:
@@ -84,8 +86,10 @@ class MemoryLimiter:
         self._counts: OrderedDict[str, tuple[_Count, ...]] = OrderedDict()
 
     async def allow(self, key_id: str, limits: Limits) -> Verdict:
+        return self.count(key_id, windows_of(limits))
+
+    def count(self, key_id: str, windows: tuple[Window, ...]) -> Verdict:
         now = self._clock()
-        windows = windows_of(limits)
         counts = self._counts.get(key_id)
         if counts is None or len(counts) != len(windows):
             counts = tuple(_Count() for _ in windows)
@@ -136,19 +140,18 @@ def verdict(
     allowed: bool, windows: tuple[Window, ...], states: list[tuple[int, float]], now: float
 ) -> Verdict:
     """Return what to tell: of the window that refuses longest, or else has the least left."""
-    told = [
-        Verdict(
-            allowed,
-            window.most,
-            max(0, window.most - total),
-            max(1, math.ceil(oldest + window.seconds - now)),
-        )
-        for window, (total, oldest) in zip(windows, states, strict=True)
-    ]
-    full = [each for each in told if each.remaining == 0]
-    return (
-        max(full, key=lambda each: each.reset_seconds) if full else min(told, key=lambda each: each.remaining)
-    )
+    told: Verdict | None = None
+    for window, (total, oldest) in zip(windows, states, strict=True):
+        remaining = max(0, window.most - total)
+        reset_seconds = max(1, math.ceil(oldest + window.seconds - now))
+        if (
+            told is None
+            or remaining < told.remaining
+            or (not remaining and reset_seconds > told.reset_seconds)
+        ):
+            told = Verdict(allowed, window.most, remaining, reset_seconds)
+    assert told is not None  # noqa: S101 - there is always the minute
+    return told
 
 
 class SharedLimiter:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from mavera.accounts.keyring import Principal
 from mavera.accounts.limits import Verdict
 from mavera.accounts.plans import Scope
+from mavera.api.headers import header
 from mavera.api.services import Services
 from mavera.errors import RateLimitExceeded
 
@@ -29,7 +30,7 @@ async def authenticate(request: Request, scope: Scope | None = None) -> Principa
     Forbidden where it lacks `scope`.
     """
     services = services_of(request)
-    principal = await services.keyring.authenticate(request.headers.get("authorization"))
+    principal = await services.keyring.authenticate(header(request, b"authorization"))
     request.state.log = {"key": principal.key_id}
     verdict = await services.limiter.allow(principal.key_id, principal.limits)
     request.state.headers = rate_limit_headers(verdict, now=time.time())

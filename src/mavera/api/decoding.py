@@ -23,6 +23,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
+from mavera.api.headers import header
 from mavera.errors import APIError, InvalidRequest, RequestTooLarge, ValidationFailed
 
 T = TypeVar("T")
@@ -47,12 +48,13 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
     Raises InvalidRequest for another content type, RequestTooLarge past `max_bytes`,
     before more than that has been read.
     """
-    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    content_type = header(request, b"content-type") or "application/json"
+    content_type = content_type.partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
         raise InvalidRequest(
             f"The body has to be JSON, sent with 'Content-Type: application/json', not '{content_type[:60]}'."
         )
-    declared = request.headers.get("content-length", "")
+    declared = header(request, b"content-length") or ""
     if declared.isdecimal() and int(declared) > max_bytes:
         raise _too_large(max_bytes)
     body = bytearray()

@@ -18,6 +18,7 @@ from mavera.accounts.keyring import Principal
 from mavera.api import sse
 from mavera.api.admission import ChargedRun
 from mavera.api.auth import services_of
+from mavera.api.headers import header
 from mavera.errors import APIError
 
 log = structlog.get_logger()
@@ -27,7 +28,7 @@ Begin = Callable[[], Awaitable[tuple[ChargedRun, Response]]]
 
 async def once(request: Request, principal: Principal, body: bytes, begin: Begin) -> Response:
     """Return what `begin` makes, or the first answer where the client asked this before."""
-    name = request.headers.get("idempotency-key")
+    name = header(request, b"idempotency-key")
     if name is None:
         return (await begin())[1]
     answers = services_of(request).first_answers

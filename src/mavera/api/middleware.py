@@ -3,17 +3,21 @@ What every request gets: an id, the headers that were set for it on the way, one
 when it is over, an answer whatever goes wrong.
 
 Plain ASGI, not Starlette's BaseHTTPMiddleware: that one hides disconnects and puts a
-task and a queue between a stream and its client.
+task and a queue between a stream and its client. A path without parameters is looked up
+here: Starlette tries its routes one after the other and wraps each answer three times.
 """
 
 import time
+from collections.abc import Mapping
 
 import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mavera.api.errors import on_unexpected
+from mavera.api.errors import on_api_error, on_unexpected
+from mavera.api.operation import Handler
 from mavera.core.ids import new_id
+from mavera.errors import APIError
 
 log = structlog.get_logger()
 
@@ -22,11 +26,13 @@ class RequestLog:
     """
     Give the request an id, send it back as `x-request-id`, and log how the request ended.
 
-    `request.state.headers` go out with the answer, also where it is an error.
+    `request.state.headers` go out with the answer, also where it is an error. `handlers`
+    are those of whole paths, by method and path.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, handlers: Mapping[tuple[str, str], Handler]) -> None:
         self._app = app
+        self._handlers = handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,12 +52,18 @@ class RequestLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            handler = self._handlers.get((scope["method"], scope["path"]))
+            if handler is None:
+                await self._app(scope, receive, send_with_id)
+            else:
+                response = await handler(Request(scope, receive, send_with_id))
+                await response(scope, receive, send_with_id)
         except Exception as error:
-            # Starlette's own handler for this stands outside of here, where the id is not known.
+            # Starlette's own handlers for this stand outside of here, where the id is not known.
             if status:
                 raise
-            response = await on_unexpected(Request(scope), error)
+            expected = isinstance(error, APIError)
+            response = await (on_api_error if expected else on_unexpected)(Request(scope), error)
             await response(scope, receive, send_with_id)
         finally:
             log.info(

@@ -4,9 +4,9 @@ Answer with a run: as a stream of events, or as the one body they add up to.
     run (events) → encoder (wire events) → sse (bytes) → client
                                          → body        → client
 
-The client going away stops the run within a second, streamed or not: one task waits
-for the disconnect and cancels this one. An error before the first event is raised, so
-it becomes a status; after it the encoder makes it an event.
+The client going away stops the run within a second, streamed or not: a task waits for the
+disconnect, once the run has gone on for a moment, and cancels this one. An error before the
+first event is raised, so it becomes a status; after it the encoder makes it an event.
 """
 
 import asyncio
@@ -39,6 +39,8 @@ log = structlog.get_logger()
 # How long a stream's first event may wait for the model to take the turn. Until then a
 # refusal still becomes a status; a model slower than this must not keep the client waiting.
 ACCEPT_SECONDS = 1.0
+# A run that is over sooner is not watched: a task for each request costs more than a few of them do.
+WATCH_AFTER_SECONDS = 0.2
 
 log = structlog.get_logger()
 
@@ -176,10 +178,14 @@ class UntilDisconnect:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
+        self._watch: asyncio.Task[None] | None = None
         self._gone = False
 
     async def __aenter__(self) -> None:
         self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._begin)
+
+    def _begin(self) -> None:
         self._watch = asyncio.create_task(self._disconnected())
 
     async def _disconnected(self) -> None:
@@ -190,7 +196,9 @@ class UntilDisconnect:
         self._task.cancel()
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        self._watch.cancel()
+        self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         if not self._gone:
             return False
         if kind is not asyncio.CancelledError:  # it is on its way still: let it arrive in here

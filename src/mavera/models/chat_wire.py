@@ -33,6 +33,7 @@ from mavera.errors import APIError, ServiceUnavailable
 
 # A line longer than this is no chat chunk; without a bound a broken upstream could fill the memory.
 MAX_LINE_BYTES = 8 * 1024 * 1024
+MOST_LEADS = 512
 _CHARACTERS_PER_TOKEN = 4
 
 _FINISH_REASONS: dict[str, FinishReason] = {
@@ -63,15 +64,17 @@ def request_body(
     merge_system: bool = False,
     reasoning_effort: bool = False,
     constrain: Callable[[OutputFormat], Mapping[str, Any]] = response_format,
+    leads: "Leads | None" = None,
 ) -> dict[str, Any]:
     """
     Return the request for `turn`, always streamed, with only what was asked for in it.
 
     `merge_system` joins all system messages into one at the front, for servers whose
     chat template knows only that place; `reasoning_effort` is for servers that know it.
-    `constrain` says how a JSON format is asked for.
+    `constrain` says how a JSON format is asked for, `leads` remembers the prompts of personas.
     """
-    messages = list(_messages(turn.items))
+    lead = leads.messages(turn) if leads is not None else ()
+    messages = [*lead, *_messages(turn.items[turn.lead if lead else 0 :])]
     body: dict[str, Any] = {
         "model": model,
         "messages": _merged(messages) if merge_system else messages,
@@ -98,6 +101,25 @@ def request_body(
     if turn.tools and turn.tool_choice.mode != "none":
         body.update(_tools(turn))
     return body
+
+
+class Leads:
+    """What goes before the conversation, as messages: a persona's items are the same objects every time."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[tuple[Item, ...], tuple[dict[str, Any], ...]]] = {}
+
+    def messages(self, turn: Turn) -> tuple[dict[str, Any], ...]:
+        """Return the messages of the items that lead `turn`; not to be changed."""
+        items = turn.items[: turn.lead]
+        if not items:
+            return ()
+        known = self._known.get(id(items[0]))
+        if known is None or known[0] != items:  # the same objects are equal at once
+            if len(self._known) >= MOST_LEADS:
+                self._known.clear()
+            known = self._known[id(items[0])] = (items, tuple(_messages(items)))
+        return known[1]
 
 
 def _messages(items: tuple[Item, ...]) -> Iterator[dict[str, Any]]:

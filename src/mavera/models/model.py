@@ -8,7 +8,7 @@ The seam: what mavera needs of a language model, whatever it runs on.
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeGuard
 
 from mavera.core.events import ModelEvent
 from mavera.core.turn import OutputFormat, Turn
@@ -59,7 +59,6 @@ class Model(Protocol):
         ...
 
 
-@runtime_checkable
 class CountsTokens(Protocol):
     """A model that can tell beforehand whether a turn fits."""
 
@@ -73,9 +72,10 @@ class CountsTokens(Protocol):
         ...
 
 
-@runtime_checkable
-class Reasons(Protocol):
-    """Where `reasons` is true, the model thinks by itself, as hard as the turn's `reasoning_effort` says."""
+def counts_tokens(model: object) -> TypeGuard[CountsTokens]:
+    return hasattr(model, "count_tokens")
 
-    @property
-    def reasons(self) -> bool: ...
+
+def reasons(model: object) -> bool:
+    """Whether the model thinks by itself, as hard as the turn's `reasoning_effort` says: its `reasons`."""
+    return bool(getattr(model, "reasons", False))

@@ -1,5 +1,5 @@
 """
-Any server that speaks OpenAI's /chat/completions, reached with aiohttp.
+Any server that speaks OpenAI's /chat/completions.
 
     endpoint() → POST → headers (200: Accepted) → bytes → ChunkDecoder → events
 
@@ -14,18 +14,27 @@ What a server says of itself may repeat our key to us; it is cut out of every me
 import asyncio
 import random
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Self
+from functools import lru_cache
+from typing import Any
 
-import aiohttp
 import msgspec
 
 from mavera.core.events import Accepted, ModelEvent
 from mavera.core.turn import OutputFormat, Turn
 from mavera.errors import APIError, ConversationTooLong, InvalidRequest, ServiceUnavailable
-from mavera.models.chat_wire import ChunkDecoder, request_body, response_format
+from mavera.models.chat_wire import ChunkDecoder, Leads, request_body, response_format
+from mavera.models.exchange import (
+    Address,
+    Answer,
+    BadAddress,
+    CannotConnect,
+    ExchangeFailed,
+    NoAnswerInTime,
+    Poster,
+)
 from mavera.models.model import ModelStatus
 
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -93,7 +102,8 @@ class UpstreamModel:
     def __init__(self, endpoint: Callable[[], Awaitable[Endpoint]], options: UpstreamOptions) -> None:
         self._endpoint = endpoint
         self._options = options
-        self._session: aiohttp.ClientSession | None = None
+        self._poster: Poster | None = None
+        self._leads = Leads()
         self._keys: set[str] = set()
 
     @property
@@ -101,18 +111,16 @@ class UpstreamModel:
         return self._options.sees_images
 
     async def start(self) -> None:
-        if self._session is None:
+        if self._poster is None:
             options = self._options
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, force_close=not options.keep_alive),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.connect_timeout_seconds),
-                cookie_jar=aiohttp.DummyCookieJar(),
+            self._poster = Poster(
+                connect_seconds=options.connect_timeout_seconds, keep_alive=options.keep_alive
             )
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._poster is not None:
+            await self._poster.close()
+            self._poster = None
 
     def keeps_to(self, wanted: OutputFormat) -> bool:
         return self._options.json_kept
@@ -132,14 +140,15 @@ class UpstreamModel:
             merge_system=options.merge_system,
             reasoning_effort=options.reasoning_effort,
             constrain=options.constrain,
+            leads=self._leads,
         )
         decoder = ChunkDecoder(turn)
         try:
             response = await self._open(msgspec.json.encode({**options.defaults, **asked}))
-            with _Reader(response, options.idle_timeout_seconds) as reader:
+            with closing(response):
                 yield Accepted()
                 whole = bytearray() if response.content_type == "application/json" else None
-                while not decoder.done and (data := await reader.read()):
+                while not decoder.done and (data := await self._read(response)):
                     if whole is None:
                         for event in decoder.feed(data):
                             yield event
@@ -160,14 +169,14 @@ class UpstreamModel:
             error.message = error.message.replace(key, "(the key)")
         error.args = (error.message,)
 
-    async def _open(self, body: bytes) -> aiohttp.ClientResponse:
+    async def _open(self, body: bytes) -> Answer:
         """Return an answer whose status is 200, after as many tries as the options allow."""
         for attempt in range(self._options.retries + 1):
             last = attempt == self._options.retries
             try:
                 response = await self._post(body)
             except ServiceUnavailable as failure:
-                if last or isinstance(failure.__cause__, TimeoutError):
+                if last or isinstance(failure.__cause__, NoAnswerInTime):
                     raise
                 await asyncio.sleep(_backoff(attempt))
                 continue
@@ -182,85 +191,46 @@ class UpstreamModel:
             await asyncio.sleep(_retry_wait(response, attempt))
         raise AssertionError("unreachable")
 
-    async def _post(self, body: bytes) -> aiohttp.ClientResponse:
+    async def _post(self, body: bytes) -> Answer:
         endpoint = await self._endpoint()
-        headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
         if endpoint.api_key:
-            headers["Authorization"] = f"Bearer {endpoint.api_key}"
             self._keys.add(endpoint.api_key)
-        if self._session is None:
+        if self._poster is None:
             await self.start()
-        assert self._session is not None  # noqa: S101 - start() has just made it
-        with upstream_errors():
-            async with asyncio.timeout(self._options.first_byte_timeout_seconds):
-                return await self._session.post(
-                    f"{endpoint.base_url}/chat/completions", data=body, headers=headers, allow_redirects=False
-                )
+        assert self._poster is not None  # noqa: S101 - start() has just made it
+        try:
+            return await self._poster.post(
+                _address(endpoint), body, patience_seconds=self._options.first_byte_timeout_seconds
+            )
+        except ExchangeFailed as failure:
+            raise _told(failure) from failure
+
+    async def _read(self, response: Answer) -> bytes:
+        try:
+            return await response.read(patience_seconds=self._options.idle_timeout_seconds)
+        except ExchangeFailed as failure:
+            raise _told(failure) from failure
 
 
-def _library_error(error: Exception) -> APIError:
-    """Return what an error of the client library's means to our caller."""
-    match error:
-        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+@lru_cache(maxsize=64)
+def _address(endpoint: Endpoint) -> Address:
+    headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
+    if endpoint.api_key:
+        headers["Authorization"] = f"Bearer {endpoint.api_key}"
+    return Address.of(f"{endpoint.base_url}/chat/completions", headers=headers)
+
+
+def _told(failure: ExchangeFailed) -> APIError:
+    """Return what a failed exchange means to our caller."""
+    match failure:
+        case CannotConnect():
             return ServiceUnavailable("The model's server could not be reached.", retry_after=5)
-        case TimeoutError():
+        case NoAnswerInTime():
             return ServiceUnavailable("The model's server did not answer in time.", retry_after=5)
-        case aiohttp.InvalidURL():
+        case BadAddress():
             return ServiceUnavailable("The model's server has no valid http(s) URL.", retry_after=60)
         case _:
             return ServiceUnavailable("The connection to the model's server broke.", retry_after=1)
-
-
-@contextmanager
-def upstream_errors() -> Iterator[None]:
-    """Let nothing of the client library's own errors past this file."""
-    try:
-        yield
-    except (TimeoutError, aiohttp.ClientError) as error:
-        raise _library_error(error) from error
-
-
-class _Reader:
-    """
-    Read an answer piece by piece, and give up when nothing has come for `seconds`.
-
-    One timer for the whole stream: to set and cancel one for every piece would cost more
-    than to decode it.
-    """
-
-    def __init__(self, response: aiohttp.ClientResponse, seconds: float) -> None:
-        self._response = response
-        self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
-        self._waiting_since: float | None = None
-        self._gave_up = False
-
-    def __enter__(self) -> Self:
-        self._timer = self._loop.call_later(self._seconds, self._look)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        self._response.close()
-
-    async def read(self) -> bytes:
-        """Return the next bytes of the answer, none at its end."""
-        self._waiting_since = self._loop.time()
-        try:
-            return await self._response.content.readany()
-        except aiohttp.ClientError as error:
-            raise _library_error(TimeoutError() if self._gave_up else error) from error
-        finally:
-            self._waiting_since = None
-
-    def _look(self) -> None:
-        now = self._loop.time()
-        left = self._seconds - (now - (self._waiting_since or now))
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._look)
-            return
-        self._gave_up = True
-        self._response.close()  # wakes the read with an error
 
 
 def _refuse_endless(body: bytearray) -> None:
@@ -268,7 +238,7 @@ def _refuse_endless(body: bytearray) -> None:
         raise ServiceUnavailable("The model's server sent more than mavera reads.", retry_after=60)
 
 
-async def _status_error(response: aiohttp.ClientResponse, settings: UpstreamSettings) -> APIError:
+async def _status_error(response: Answer, settings: UpstreamSettings) -> APIError:
     """Return what a status other than 200 means to our caller."""
     match response.status:
         case 400 | 413 | 422:
@@ -294,18 +264,21 @@ async def _status_error(response: aiohttp.ClientResponse, settings: UpstreamSett
             return ServiceUnavailable(f"The model's server answered {status}.", retry_after=wait)
 
 
-async def _reason(response: aiohttp.ClientResponse) -> str:
+async def _reason(response: Answer) -> str:
     """Return what the body of a refusal says; the status alone has to do where it does not come."""
     body = bytearray()
     try:
         async with asyncio.timeout(_ERROR_BODY_SECONDS):
-            while len(body) < _MAX_ERROR_BYTES and (data := await response.content.readany()):
+            while len(body) < _MAX_ERROR_BYTES:
+                data = await response.read(patience_seconds=_ERROR_BODY_SECONDS)
+                if not data:
+                    break
                 body += data
         error = msgspec.json.decode(body)["error"]
         text = error["message"] if isinstance(error, dict) else error
     except (
         TimeoutError,
-        aiohttp.ClientError,
+        ExchangeFailed,
         msgspec.DecodeError,
         UnicodeDecodeError,
         KeyError,
@@ -316,12 +289,12 @@ async def _reason(response: aiohttp.ClientResponse) -> str:
     return text[:500] if isinstance(text, str) else "it gave no reason."
 
 
-def _retry_after(response: aiohttp.ClientResponse) -> int | None:
-    value = response.headers.get("Retry-After", "")
+def _retry_after(response: Answer) -> int | None:
+    value = response.headers.get("retry-after", "")
     return max(1, int(value)) if value.isdecimal() and len(value) < 6 else None
 
 
-def _retry_wait(response: aiohttp.ClientResponse, attempt: int) -> float:
+def _retry_wait(response: Answer, attempt: int) -> float:
     return min(_retry_after(response) or _backoff(attempt), _MAX_RETRY_WAIT_SECONDS)
 
 

@@ -85,7 +85,7 @@ class SampleTurn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     stance: Stance
 
 
-class Persona(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Persona(msgspec.Struct, frozen=True, cache_hash=True, kw_only=True, forbid_unknown_fields=True):
     """
     One persona, as its file has it.
 

@@ -33,13 +33,13 @@ from mavera.core.events import (
 )
 from mavera.core.turn import Turn
 from mavera.errors import APIError, InvalidRequest, ServiceUnavailable
-from mavera.models.model import Model
+from mavera.models.model import Model, reasons
 from mavera.personas.library import PersonaLibrary
 from mavera.personas.persona import Persona
 from mavera.runs.artifacts import with_artifacts
 from mavera.runs.images import ImageStep, images_of
 from mavera.runs.prompt import compose, makes_artifacts
-from mavera.runs.reasoning import plans, reasons, stream_planned
+from mavera.runs.reasoning import plans, stream_planned
 from mavera.runs.structured_output import answers, check
 from mavera.runs.truncation import stream_fitting
 

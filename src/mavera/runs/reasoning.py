@@ -20,7 +20,7 @@ from mavera.core.items import said
 from mavera.core.turn import Effort, OutputFormat, ToolChoice, Turn
 from mavera.core.usage import Usage
 from mavera.errors import ConversationTooLong
-from mavera.models.model import Model, Reasons
+from mavera.models.model import Model, reasons
 
 log = structlog.get_logger()
 
@@ -47,10 +47,6 @@ class _Plan:
     @property
     def text(self) -> str:
         return "".join(self.pieces).strip()
-
-
-def reasons(model: Model) -> bool:
-    return isinstance(model, Reasons) and model.reasons
 
 
 def plans(turn: Turn, model: Model) -> bool:

@@ -20,7 +20,7 @@ from mavera.core.events import ModelEvent
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part
 from mavera.core.turn import Turn
 from mavera.errors import ConversationTooLong
-from mavera.models.model import CountsTokens, Model
+from mavera.models.model import CountsTokens, Model, counts_tokens
 
 Group = frozenset[int]
 
@@ -39,7 +39,7 @@ async def stream_fitting(
 ) -> AsyncGenerator[ModelEvent, None]:
     """Yield the events of `answer` to `turn`, composed and made to fit. Raises ConversationTooLong."""
     groups = droppable(turn.items) if turn.truncation == "auto" else ()
-    dropped = await _to_drop(turn, compose, model, groups) if isinstance(model, CountsTokens) else 0
+    dropped = await _to_drop(turn, compose, model, groups) if counts_tokens(model) else 0
     while True:
         started = False
         try:

@@ -10,8 +10,11 @@ transaction here is one.
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection, text
@@ -67,28 +70,52 @@ class FileStatements:
 
 
 class FileThread:
-    """One thread and its connection to an SQLite file; both are made by the first transaction."""
+    """
+    One thread and its connection to an SQLite file, for one event loop.
+
+    A bare queue, not an executor: that one makes two futures and takes three locks for each batch.
+    """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         self._connect = connect
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
+        self._loop = asyncio.get_running_loop()
+        self._wanted: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
         self._connection: sqlite3.Connection | None = None
+        self._durable: bool | None = None
+        self._thread = threading.Thread(target=self._work, name="sqlite", daemon=True)
+        self._thread.start()
 
     async def run(self, function: Callable[[Statements], T], *, durable: bool) -> T:
         """Run `function` in one transaction. A caller that is cancelled does not stop it."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._transact, function, durable)
+        answer: asyncio.Future[T] = self._loop.create_future()
+        self._wanted.put((partial(self._transact, function, durable), answer))
+        return await answer
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._disconnect)
-        self._executor.shutdown(wait=False)
+        answer: asyncio.Future[None] = self._loop.create_future()
+        self._wanted.put((self._disconnect, answer))
+        self._wanted.put(None)
+        await answer
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (wanted := self._wanted.get()) is not None:
+            function, answer = wanted
+            try:
+                result = partial(_answer, answer, function())
+            except BaseException as error:
+                result = partial(_refuse, answer, error)
+            with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+                self._loop.call_soon_threadsafe(result)
 
     def _transact(self, function: Callable[[Statements], T], durable: bool) -> T:
         if self._connection is None:
-            self._connection = self._connect()
+            self._connection, self._durable = self._connect(), None
         connection = self._connection
         try:
-            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if durable is not self._durable:
+                connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
             connection.execute("BEGIN IMMEDIATE")
             result = function(FileStatements(connection))
             connection.execute("COMMIT")
@@ -102,6 +129,16 @@ class FileThread:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _answer(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():  # cancelled: whoever asked has left
+        future.set_result(result)
+
+
+def _refuse(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 def connect_file(path: str, *, wait_seconds: float, prepare: Callable[[Any], None]) -> sqlite3.Connection:

@@ -30,7 +30,7 @@ from mavera.models.constrained.prompts import (
     offered,
     one_call_turn,
 )
-from mavera.models.model import Model, ModelStatus, Reasons
+from mavera.models.model import Model, ModelStatus, reasons
 
 
 class ConstrainedTools:
@@ -45,7 +45,7 @@ class ConstrainedTools:
 
     @property
     def reasons(self) -> bool:
-        return isinstance(self._model, Reasons) and self._model.reasons
+        return reasons(self._model)
 
     async def start(self) -> None:
         await self._model.start()

@@ -13,7 +13,6 @@ from mavera.core.turn import Turn
 from mavera.errors import ServiceUnavailable
 from mavera.models.chat_wire import request_body
 from mavera.models.embedded.supervisor import EmbeddedEngine
-from mavera.models.upstream import upstream_errors
 
 T = TypeVar("T")
 
@@ -44,9 +43,11 @@ async def count_tokens(engine: EmbeddedEngine, turn: Turn) -> int:
 
 
 async def _post(session: aiohttp.ClientSession, path: str, body: dict[str, Any], kind: type[T]) -> T:
-    with upstream_errors():
+    try:
         async with session.post(path, json=body) as response:
             answer = await response.read()
+    except (TimeoutError, aiohttp.ClientError) as error:
+        raise ServiceUnavailable("The embedded model could not be reached.", retry_after=1) from error
     if response.status != 200:
         raise ServiceUnavailable("The embedded model could not count the prompt's tokens.", retry_after=1)
     return msgspec.json.decode(answer, type=kind)

@@ -1,0 +1,328 @@
+"""
+POST to a model's server over HTTP/1.1, and read the answer piece by piece.
+
+    Poster.post(address, body) → Answer: status, headers, read() → bytes … b"" at its end, close()
+
+An HTTP client for one thing: it knows no redirects, cookies, proxies or compression, which
+mavera does not want of a model's server, and costs a fifth of one that does
+(docs/decisions/0016). Connections that are done with are used again.
+
+Exceptions of the sockets stop here: CannotConnect, NoAnswerInTime, Broke, BadAddress.
+"""
+
+import asyncio
+import base64
+import ssl
+from collections import deque
+from dataclasses import dataclass, field
+from typing import cast
+from urllib.parse import urlsplit
+
+import httptools
+
+# So much of an answer may lie here unread before its sender is made to wait.
+_MOST_UNREAD_BYTES = 512 * 1024
+_IDLE_CONNECTIONS = 1024
+_PORTS = {"http": 80, "https": 443}
+
+
+class ExchangeFailed(Exception):
+    """The exchange did not come to its end."""
+
+
+class BadAddress(ExchangeFailed):
+    """There is no such URL."""
+
+
+class CannotConnect(ExchangeFailed):
+    pass
+
+
+class NoAnswerInTime(ExchangeFailed):
+    pass
+
+
+class Broke(ExchangeFailed):
+    """The connection ended, or carried what is no HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to post, and the head of every request there up to its length. Its repr shows no key."""
+
+    host: str
+    port: int
+    tls: bool
+    head: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, url: str, *, headers: dict[str, str]) -> "Address":
+        """Raises BadAddress where `url` is none, or a header holds what no header may."""
+        try:
+            parts = urlsplit(url)
+            host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+        except ValueError as error:
+            raise BadAddress("no URL") from error
+        if parts.scheme not in _PORTS or not host:
+            raise BadAddress("no http(s) URL")
+        if parts.username is not None and "Authorization" not in headers:
+            login = f"{parts.username}:{parts.password or ''}".encode()
+            headers = {**headers, "Authorization": f"Basic {base64.b64encode(login).decode()}"}
+        shown = f"[{host}]" if ":" in host else host
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        lines = [
+            f"POST {path} HTTP/1.1",
+            f"Host: {shown}" if port is None else f"Host: {shown}:{port}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
+        if any(not line.isprintable() or not line.isascii() for line in lines):
+            raise BadAddress("a character that no header may have")
+        head = "\r\n".join(lines).encode() + b"\r\nContent-Length: "
+        return cls(host, port or _PORTS[parts.scheme], parts.scheme == "https", head)
+
+
+class Poster:
+    """
+    Keeps connections for one event loop. `keep_alive=False` makes one for each request.
+
+    `connect_seconds` is for opening a connection.
+    """
+
+    def __init__(self, *, connect_seconds: float, keep_alive: bool = True) -> None:
+        self._connect_seconds = connect_seconds
+        self._keep_alive = keep_alive
+        self._idle: dict[tuple[str, int, bool], deque[_Connection]] = {}
+        self._all: set[_Connection] = set()
+        self._tls: ssl.SSLContext | None = None
+
+    async def post(self, address: Address, body: bytes, *, patience_seconds: float) -> "Answer":
+        """
+        Return the answer once its headers are here.
+
+        Raises BadAddress, CannotConnect, NoAnswerInTime after `patience_seconds` from the
+        request's end to the answer's headers, and Broke.
+        """
+        connection = self._take(address) or await self._connect(address)
+        try:
+            await connection.ask(b"%b%d\r\n\r\n" % (address.head, len(body)), body, patience_seconds)
+        except BaseException:
+            connection.drop()
+            raise
+        return Answer(self, address, connection)
+
+    async def close(self) -> None:
+        for connection in tuple(self._all):
+            connection.drop()
+        self._idle.clear()
+        await asyncio.sleep(0)  # the loop closes a socket when it comes round to it
+
+    def give_back(self, address: Address, connection: "_Connection") -> None:
+        """Keep a connection whose answer was read to its end; drop any other."""
+        idle = self._idle.setdefault((address.host, address.port, address.tls), deque())
+        if self._keep_alive and connection.reusable and len(idle) < _IDLE_CONNECTIONS:
+            idle.append(connection)
+        else:
+            connection.drop()
+
+    def forget(self, connection: "_Connection") -> None:
+        self._all.discard(connection)
+
+    def _take(self, address: Address) -> "_Connection | None":
+        idle = self._idle.get((address.host, address.port, address.tls))
+        while idle:
+            connection = idle.pop()
+            if connection.reusable:
+                return connection
+            connection.drop()
+        return None
+
+    async def _connect(self, address: Address) -> "_Connection":
+        if address.tls and self._tls is None:
+            self._tls = ssl.create_default_context()
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: _Connection(self),
+                    address.host,
+                    address.port,
+                    ssl=self._tls if address.tls else None,
+                )
+        except (OSError, ValueError) as error:  # TimeoutError is an OSError
+            raise CannotConnect(type(error).__name__) from error
+        self._all.add(connection)
+        return connection
+
+
+class Answer:
+    """One answer; close it, which gives its connection back or, before its end, drops it."""
+
+    def __init__(self, poster: Poster, address: Address, connection: "_Connection") -> None:
+        self._poster = poster
+        self._address = address
+        self._connection: _Connection | None = connection
+        self.status = connection.status
+        self.headers = connection.headers
+
+    @property
+    def content_type(self) -> str:
+        """The media type, in small letters and without its parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    async def read(self, *, patience_seconds: float) -> bytes:
+        """Return the next bytes, none at the end. Raises NoAnswerInTime or Broke."""
+        return await self._connection.read(patience_seconds) if self._connection else b""
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._poster.give_back(self._address, connection)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, one exchange at a time; one timer at most, however many pieces come."""
+
+    def __init__(self, poster: Poster) -> None:
+        self._poster = poster
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended = True
+        self._last = False
+        self._paused = False
+        self._failure: ExchangeFailed | None = None
+        self._pieces: list[bytes] = []
+        self._unread = 0
+        self._headed = False
+        self.status = 0
+        self.headers: dict[str, str] = {}
+
+    @property
+    def reusable(self) -> bool:
+        at_rest = self._ended and not self._last and not self._pieces
+        return at_rest and self._failure is None and self._transport is not None
+
+    async def ask(self, head: bytes, body: bytes, patience_seconds: float) -> None:
+        """Send a request, and return when the answer's headers are here."""
+        if self._transport is None:
+            raise Broke("closed")
+        self._parser = httptools.HttpResponseParser(self)
+        self._ended, self._headed = False, False
+        self.headers = {}
+        self._patience_ends = self._loop.time() + patience_seconds
+        self._transport.writelines((head, body))
+        while not self._headed:
+            await self._wait(patience_seconds)
+
+    async def read(self, patience_seconds: float) -> bytes:
+        while not self._pieces:
+            if self._ended:
+                return b""
+            await self._wait(patience_seconds)
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._unread = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    def drop(self) -> None:
+        self._fail(Broke("dropped"))
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _wait(self, patience_seconds: float) -> None:
+        """Return when something has come. Raises what went wrong."""
+        self._check()
+        self._waiter = self._loop.create_future()
+        self._patience_ends = self._loop.time() + patience_seconds
+        if self._timer is None:
+            self._timer = self._loop.call_later(patience_seconds, self._look)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        if not self._pieces:
+            self._check()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _look(self) -> None:
+        self._timer = None
+        left = self._patience_ends - self._loop.time()
+        if self._waiter is None:
+            return  # The next wait sets a timer of its own.
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look)
+            return
+        self._fail(NoAnswerInTime("silence"))
+
+    def _fail(self, failure: ExchangeFailed) -> None:
+        if self._failure is None:
+            self._failure = failure
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # What the transport says.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
+            # Nobody asked: whatever it is, the next exchange must not take it for its answer.
+            self.drop()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(Broke(type(error).__name__))
+        if self._unread > _MOST_UNREAD_BYTES and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        # An answer without a length ends where its connection does.
+        measured = "content-length" in self.headers or "transfer-encoding" in self.headers
+        if self._headed and not measured and error is None:
+            self._ended = True
+        self._transport = None
+        self._stop_timer()
+        self._poster.forget(self)
+        if not self._ended:
+            self._fail(Broke("the connection ended"))
+        self._wake()
+
+    # What the parser says.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        self._headed = self.status >= 200
+        if not self._headed:  # 100 Continue and its kin: the answer comes after it
+            self.headers = {}
+
+    def on_body(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._unread += len(data)
+
+    def on_message_complete(self) -> None:
+        if not self._headed:
+            return
+        self._ended = True
+        self._stop_timer()
+        self._last = not self._parser.should_keep_alive()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
