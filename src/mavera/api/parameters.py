@@ -43,6 +43,7 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     parallel_tool_calls: bool | None = None
     metadata: Metadata | None = None
@@ -58,7 +59,6 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def sampling(
         self,
         *,
-        seed: int | None = None,
         stop: tuple[str, ...] = (),
         logit_bias: dict[str, float] | None = None,
     ) -> Sampling:
@@ -67,7 +67,7 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             top_p=self.top_p,
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
-            seed=seed,
+            seed=self.seed,
             stop=stop,
             logit_bias=logit_bias,
         )

@@ -193,7 +193,7 @@ class Function(_Object):
             "name": self.name,
             "description": self.description,
             "parameters": self.parameters,
-            "strict": self.strict if self.strict is not None else True,
+            "strict": self.strict,
         }
 
 
