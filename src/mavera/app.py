@@ -12,7 +12,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from mavera.accounts.credits import Credits
 from mavera.accounts.idempotency import FirstAnswers
@@ -26,6 +26,7 @@ from mavera.api.errors import on_api_error, on_http_exception, on_unexpected
 from mavera.api.middleware import RequestLog
 from mavera.api.operation import Operation
 from mavera.api.responses import routes as responses
+from mavera.api.responses.websocket import respond_over_websocket
 from mavera.api.services import Services
 from mavera.errors import APIError
 from mavera.models.choice import choose_model, choose_vision_model
@@ -134,9 +135,13 @@ def _image_reader(settings: Settings) -> ImageReader | None:
     return ImageReader(threads=usable_cores(), max_pixels=settings.image_max_pixels)
 
 
-def _routes(operations: tuple[Operation, ...]) -> list[Route]:
-    return [
+def _routes(operations: tuple[Operation, ...]) -> list[BaseRoute]:
+    over_http = [
         Route(prefix + operation.path, operation.handler, methods=[operation.method])
         for operation in operations
         for prefix in (("",) if operation.absolute else PREFIXES)
+    ]
+    return [
+        *over_http,
+        *(WebSocketRoute(f"{prefix}/responses", respond_over_websocket) for prefix in PREFIXES),
     ]

@@ -25,7 +25,7 @@ async def create_response(request: Request) -> Response:
     raw = await read_body(request, max_bytes=services.settings.max_body_bytes)
     body = decode(raw, CreateResponse)
     turn = body.to_turn()
-    encoder = ResponseEncoder(_head(body), new_id=new_id, clock=_now)
+    encoder = ResponseEncoder(head_of(body), new_id=new_id, clock=now)
 
     async def begin() -> tuple[ChargedRun, Response]:
         ticket = await services.admission.admit(principal, turn)
@@ -38,17 +38,18 @@ async def create_response(request: Request) -> Response:
     return await once(request, principal, raw, begin)
 
 
-def _head(body: CreateResponse) -> dict[str, Any]:
+def head_of(body: CreateResponse) -> dict[str, Any]:
+    """Return the Response as far as the request settles it."""
     return {
         "id": new_id("resp"),
-        "created_at": _now(),
+        "created_at": now(),
         "model": body.model,
         "persona_id": body.persona_id,
         **body.echo(),
     }
 
 
-def _now() -> int:
+def now() -> int:
     return int(time.time())
 
 

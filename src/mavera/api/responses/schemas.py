@@ -170,6 +170,19 @@ def _parts(content: str | Sequence[Any], at: str) -> tuple[Part, ...]:
     return tuple(part.to_part(f"{at}[{position}]") for position, part in enumerate(content))
 
 
+def _refuse_stray_outputs(items: Sequence[Item]) -> None:
+    """Raise InvalidRequest where an output answers no call made before it: no model could place it."""
+    calls: set[str] = set()
+    for item in items:
+        if isinstance(item, FunctionCall):
+            calls.add(item.call_id)
+        elif isinstance(item, FunctionOutput) and item.call_id not in calls:
+            raise InvalidRequest(
+                f"No function_call with the call_id '{item.call_id}' stands before its output in 'input'.",
+                param="input",
+            )
+
+
 class Function(_Object):
     """A function of the caller's, flat: name and parameters stand directly on the tool."""
 
@@ -297,16 +310,23 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
     context_management: list[dict[str, Any]] | None = None
     prompt: dict[str, Any] | None = None
 
-    def to_turn(self) -> Turn:
-        """Return the turn. Raises InvalidRequest or ValidationFailed where fields contradict each other."""
+    def to_turn(self, before: tuple[Item, ...] = ()) -> Turn:
+        """
+        Return the turn; `before` is what was said up to its input.
+
+        Raises InvalidRequest or ValidationFailed where fields contradict each other.
+        """
         wanted = self._format()
         if self.analysis_mode and wanted.type != "text":
             raise InvalidRequest(
                 "'analysis_mode' cannot be used with a JSON 'text.format'.", param="analysis_mode"
             )
+        items = self.items(before)
+        if not items:
+            raise InvalidRequest("'input' has nothing in it that a model could answer.", param="input")
         turn = Turn(
             model=self.model,
-            items=self._items(),
+            items=items,
             persona_id=self.persona_id,
             instructions=self.instructions,
             max_output_tokens=self.max_output_tokens,
@@ -354,20 +374,22 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             **({"user": self.user} if self.user is not None else {}),
         }
 
-    def _items(self) -> tuple[Item, ...]:
+    def items(self, before: tuple[Item, ...] = ()) -> tuple[Item, ...]:
+        """Return the conversation: `before`, then the input. Raises InvalidRequest or ValidationFailed."""
         if isinstance(self.input, str):
-            return (said("user", self.input),)
-        items = tuple(
-            item for number, given in enumerate(self.input) for item in given.to_items(f"input[{number}]")
-        )
+            given: tuple[Item, ...] = (said("user", self.input),)
+        else:
+            given = tuple(
+                item for number, one in enumerate(self.input) for item in one.to_items(f"input[{number}]")
+            )
+        items = (*before, *given)
         characters = sum(len(item.text) for item in items if isinstance(item, Message))
         if characters > MAX_INPUT_CHARACTERS:
             raise ValidationFailed(
                 f"'input' has {characters:,} characters; {MAX_INPUT_CHARACTERS:,} are the most.",
                 param="input",
             )
-        if not items:
-            raise InvalidRequest("'input' has nothing in it that a model could answer.", param="input")
+        _refuse_stray_outputs(items)
         return items
 
     def _format(self) -> OutputFormat:

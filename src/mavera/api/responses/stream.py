@@ -62,6 +62,12 @@ class ResponseEncoder:
             wire["sequence_number"] = next(self._numbers)
             yield wire
 
+    def nothing(self) -> Iterator[Wire]:
+        """Yield the events of a response without any output: a turn that asked for none."""
+        yield from self.feed(RunStarted())
+        completed = self._envelope("response.completed", "completed", usage=Usage())
+        yield {**completed, "sequence_number": next(self._numbers)}
+
     def body(self) -> Wire:
         """Return the finished response; only once the run has ended."""
         if self._body is None or self._body["status"] == "in_progress":
