@@ -27,7 +27,7 @@ from mavera.api.decoding import decode, too_large
 from mavera.api.errors import error_body, error_response
 from mavera.api.json import json_bytes
 from mavera.api.responses.routes import head_of, now
-from mavera.api.responses.schemas import CreateResponse, InputItem
+from mavera.api.responses.schemas import CreateResponse, InputItem, items_of
 from mavera.api.responses.stream import ResponseEncoder, Wire
 from mavera.api.run_response import UntilDisconnect, accepted_in_time, told
 from mavera.core.ids import new_id
@@ -183,8 +183,9 @@ class _Session:
             body = self._decoded(message)
             said = self._memory.recall(body.previous_response_id)
             encoder = ResponseEncoder(head_of(body), new_id=new_id, clock=now)
+            items: tuple[Item, ...]
             if body.generate is False:
-                items = body.items(said.items)
+                items = items_of(body.input, said.items)
                 await self._send(encoder.nothing(), body)
             else:
                 turn = body.to_turn(said.items)
