@@ -110,7 +110,9 @@ class _Running:
         key, test_key = asyncio.run(_make_keys(self._settings))
         self._listener = socket.create_server(("127.0.0.1", 0))
         app = create_app(self._settings, live_model=self._model)
-        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, timeout_graceful_shutdown=5, ws="websockets-sansio"
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]})
         self._thread.start()

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from mavera.accounts.credits import Credits
@@ -27,6 +27,7 @@ from mavera.api.errors import on_api_error, on_http_exception
 from mavera.api.middleware import RequestLog
 from mavera.api.operation import Handler, Operation
 from mavera.api.responses import routes as responses
+from mavera.api.responses.websocket import respond_over_websocket
 from mavera.api.services import Services
 from mavera.errors import APIError
 from mavera.models.choice import choose_model, choose_vision_model
@@ -135,11 +136,14 @@ def _image_reader(settings: Settings) -> ImageReader | None:
     return ImageReader(threads=usable_cores(), max_pixels=settings.image_max_pixels)
 
 
-def _routes(operations: tuple[Operation, ...]) -> list[Route]:
+def _routes(operations: tuple[Operation, ...]) -> list[BaseRoute]:
     return [
-        Route(path, operation.handler, methods=[operation.method])
-        for operation in operations
-        for path in _paths(operation)
+        *(
+            Route(path, operation.handler, methods=[operation.method])
+            for operation in operations
+            for path in _paths(operation)
+        ),
+        *(WebSocketRoute(f"{prefix}/responses", respond_over_websocket) for prefix in PREFIXES),
     ]
 
 

@@ -3,7 +3,9 @@ Every error a client can see.
 
     APIError                       500  internal_error            server_error
     ├── InvalidRequest             400  invalid_request           invalid_request_error
-    │   └── ConversationTooLong    400  invalid_request           invalid_request_error
+    │   ├── ConversationTooLong    400  invalid_request           invalid_request_error
+    │   ├── PreviousResponseNotFound  400  previous_response_not_found  invalid_request_error
+    │   └── ConnectionLimitReached    400  websocket_connection_limit_reached  invalid_request_error
     ├── Unauthorized               401  unauthorized              authentication_error
     ├── CreditsExhausted           402  credits_exhausted         insufficient_credits
     ├── BudgetExceeded             402  budget_exceeded           insufficient_credits
@@ -53,6 +55,18 @@ class InvalidRequest(APIError):
 
 class ConversationTooLong(InvalidRequest):
     """The prompt does not fit into the model's context."""
+
+
+class PreviousResponseNotFound(InvalidRequest):
+    """Over a WebSocket only: nothing is stored, but a connection remembers its latest responses."""
+
+    code = "previous_response_not_found"
+
+
+class ConnectionLimitReached(InvalidRequest):
+    """A WebSocket has been open for as long as one may be."""
+
+    code = "websocket_connection_limit_reached"
 
 
 class Unauthorized(APIError):

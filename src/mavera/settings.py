@@ -37,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 32 * 1024 * 1024
     shutdown_grace_seconds: Seconds = 30.0
     heartbeat_seconds: Seconds = 15.0
+    websocket_seconds: Seconds = 3600.0
     require_persona: bool = False
 
     key_pepper: str = ""

@@ -90,6 +90,48 @@ def test_both_formats_give_the_same_answer_for_the_same_turn_at_temperature_0(se
     assert response.output_text == completion.choices[0].message.content
 
 
+def test_both_formats_give_the_same_answer_for_the_same_turn_and_seed(server: Running) -> None:
+    client = server.client()
+    question = "Name an animal, any."
+
+    def by_response(seed: int) -> str:
+        return client.responses.create(
+            model="mavera-1", input=question, max_output_tokens=16, extra_body={"seed": seed}
+        ).output_text
+
+    def by_completion(seed: int) -> str | None:
+        completion = client.chat.completions.create(
+            model="mavera-1", messages=[{"role": "user", "content": question}], max_tokens=16, seed=seed
+        )
+        return completion.choices[0].message.content
+
+    by_response(0)  # so that each of those below reads its prompt from the same cache
+
+    assert [by_response(seed) for seed in (1, 2, 3)] == [by_completion(seed) for seed in (1, 2, 3)]
+
+
+def test_logprobs_come_in_both_formats_streamed_and_not(server: Running) -> None:
+    client = server.client()
+    turn: Any = {"model": "mavera-1", "temperature": 0, "top_logprobs": 2}
+    chat = {**turn, "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 3, "logprobs": True}
+    flat = {**turn, "input": "Say yes.", "max_output_tokens": 16}
+
+    completion = client.chat.completions.create(**chat)
+    chunks = list(client.chat.completions.create(**chat, stream=True))
+    response = client.responses.create(**flat, include=["message.output_text.logprobs"])
+
+    told = completion.choices[0].logprobs
+    streamed = [chunk.choices[0].logprobs for chunk in chunks]
+    part = response.output[0].content[0]
+    assert told is not None
+    assert told.content
+    assert [t.token for logprobs in streamed if logprobs for t in logprobs.content or ()] == [
+        token.token for token in told.content
+    ]
+    assert [token.token for token in part.logprobs][: len(told.content)] == [t.token for t in told.content]
+    assert all(len(token.top_logprobs) == 2 for token in part.logprobs)
+
+
 def test_logprobs_come_with_the_answer_where_they_are_asked_for(server: Running) -> None:
     completion = server.client().chat.completions.create(
         model="mavera-1",

@@ -165,6 +165,8 @@ COMMON: list[Refusal] = [
     ({"frequency_penalty": "none"}, 422, "frequency_penalty"),
     ({"presence_penalty": -2.5}, 422, "presence_penalty"),
     ({"presence_penalty": {}}, 422, "presence_penalty"),
+    ({"seed": 2**63}, 422, "seed"),
+    ({"seed": 1.5}, 422, "seed"),
     ({"top_logprobs": 21}, 422, "top_logprobs"),
     ({"top_logprobs": -1}, 422, "top_logprobs"),
     ({"top_logprobs": 1.5}, 422, "top_logprobs"),
@@ -372,8 +374,6 @@ CHAT_ONLY: list[Refusal] = [
     ({"n": 2}, 422, "n"),
     ({"n": 0}, 422, "n"),
     ({"n": "1"}, 422, "n"),
-    ({"seed": 2**63}, 422, "seed"),
-    ({"seed": 1.5}, 422, "seed"),
     ({"stop": ["a", "b", "c", "d", "e"]}, 422, "stop"),
     ({"stop": ""}, 422, "stop"),
     ({"stop": [""]}, 422, "stop[0]"),
@@ -476,6 +476,7 @@ def test_the_largest_values_still_allowed_are_taken(served: Served, path: str) -
     fields = {
         "temperature": 2,
         "top_p": 0,
+        "seed": 2**63 - 1,
         "metadata": {str(n) + "k" * 62: "v" * 512 for n in range(16)},
         "safety_identifier": "s" * 64,
         "user": "\u0000\u202e\U0001f600",
@@ -488,7 +489,6 @@ def test_the_largest_values_still_allowed_are_taken(served: Served, path: str) -
             "messages": [user()] * 128,
             "tools": [chat_tool(f"f{n}") for n in range(64)],
             "stop": ["a", "b", "c", "d"],
-            "seed": 2**63 - 1,
         }
     )
 

@@ -1,6 +1,7 @@
 """What servers send as /chat/completions, with all their oddities, comes down to the same events."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -42,9 +43,9 @@ def lines(*chunks: Wire | str) -> bytes:
     return "".join(f"data: {text}\n\n" for text in texts).encode()
 
 
-def decoded(data: bytes, *cuts: int) -> list[ModelEvent]:
+def decoded(data: bytes, *cuts: int, top_logprobs: int | None = None) -> list[ModelEvent]:
     """Return the events of an answer that came in pieces cut at `cuts`."""
-    decoder = ChunkDecoder(TURN)
+    decoder = ChunkDecoder(replace(TURN, top_logprobs=top_logprobs))
     places = [0, *sorted(cuts), len(data)]
     events = [event for start, end in pairwise(places) for event in decoder.feed(data[start:end])]
     return [*events, *decoder.close()]
@@ -143,7 +144,16 @@ def test_log_probabilities_come_with_their_text() -> None:
     }
 
     expected = TokenLogprob("x", -0.5, (120,), (TokenLogprob("y", -1.5),))
-    assert decoded(lines(spoken, END))[0] == TextDelta("x", (expected,))
+    assert decoded(lines(spoken, END), top_logprobs=1)[0] == TextDelta("x", (expected,))
+    assert decoded(lines(spoken, END))[0] == TextDelta("x")
+
+
+def test_a_token_that_is_no_text_yet_keeps_its_log_probability() -> None:
+    first = {"token": "\ufffd", "logprob": -0.5, "bytes": [240, 159]}
+    begun = {"choices": [{"delta": {"content": ""}, "logprobs": {"content": [first]}}]}
+
+    expected = TextDelta("", (TokenLogprob("\ufffd", -0.5, (240, 159)),))
+    assert decoded(lines(begun, chunk({"content": "x"}), END), top_logprobs=0)[0] == expected
 
 
 ODD_CALLS: dict[str, tuple[list[Wire], list[tuple[str, str]]]] = {

@@ -7,7 +7,7 @@ say how many are left go out with every answer to it.
 
 import time
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from mavera.accounts.keyring import Principal
 from mavera.accounts.limits import Verdict
@@ -17,12 +17,12 @@ from mavera.api.services import Services
 from mavera.errors import RateLimitExceeded
 
 
-def services_of(request: Request) -> Services:
+def services_of(request: HTTPConnection) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-async def authenticate(request: Request, scope: Scope | None = None) -> Principal:
+async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> Principal:
     """
     Return whose key the request carries, and count the request.
 

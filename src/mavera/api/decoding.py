@@ -56,19 +56,19 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
         )
     declared = header(request, b"content-length") or ""
     if declared.isdecimal() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
             if len(body) > max_bytes:
-                raise _too_large(max_bytes)
+                raise too_large(max_bytes)
     except ClientDisconnect as error:
         raise InvalidRequest("The request ended before its body did.") from error
     return bytes(body)
 
 
-def _too_large(max_bytes: int) -> APIError:
+def too_large(max_bytes: int) -> APIError:
     return RequestTooLarge(f"The body is larger than {max_bytes:,} bytes, the most this server takes.")
 
 

@@ -21,6 +21,7 @@ TokenLimit = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$", min_length=1, max_length=64)]
 JSONSchema = dict[str, Any]
+ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast"]
 Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
 ]
@@ -43,6 +44,7 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     parallel_tool_calls: bool | None = None
     metadata: Metadata | None = None
@@ -52,13 +54,12 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     prompt_cache_key: str | None = None
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
     prompt_cache_options: dict[str, Any] | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    service_tier: ServiceTier | None = None
     moderation: dict[str, Any] | None = None
 
     def sampling(
         self,
         *,
-        seed: int | None = None,
         stop: tuple[str, ...] = (),
         logit_bias: dict[str, float] | None = None,
     ) -> Sampling:
@@ -67,7 +68,7 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             top_p=self.top_p,
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
-            seed=seed,
+            seed=self.seed,
             stop=stop,
             logit_bias=logit_bias,
         )

@@ -125,7 +125,7 @@ class RunResponse(Response):
         await send({"type": "http.response.body", "body": body})
 
     async def _send_stream(self, send: Send) -> None:
-        events = _accepted_in_time(self._run)
+        events = accepted_in_time(self._run)
         event: Event | None = await anext(events)  # raises while a status can still say so
         headers = [(name.encode(), value.encode()) for name, value in sse.HEADERS.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -139,7 +139,7 @@ class RunResponse(Response):
         await send({"type": "http.response.body", "body": sse.DONE})
 
 
-async def _accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
+async def accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
     """Yield the run's events, the first after `ACCEPT_SECONDS` at the latest, once it is prepared."""
     await run.__anext__()  # RunPrepared: an image that is refused is a status, however long it took to come
     first = asyncio.ensure_future(run.__anext__())
@@ -153,7 +153,7 @@ async def _accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
         except Exception as error:
             if not late:
                 raise
-            yield RunFailed(_told(error))
+            yield RunFailed(told(error))
             return
     finally:
         if not first.done():
@@ -165,8 +165,8 @@ async def _accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
         yield event
 
 
-def _told(error: Exception) -> APIError:
-    """Return what a client is told of `error`, once the status has gone out."""
+def told(error: Exception) -> APIError:
+    """Return what a client is told of `error`, where no status can say it."""
     if isinstance(error, APIError):
         return error
     log.error("run failed", exc_info=error)
@@ -188,9 +188,12 @@ class UntilDisconnect:
     def _begin(self) -> None:
         self._watch = asyncio.create_task(self._disconnected())
 
-    async def _disconnected(self) -> None:
+    async def _client_leaves(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    async def _disconnected(self) -> None:
+        await self._client_leaves()
         self._gone = True
         assert self._task is not None  # noqa: S101 - a coroutine runs in a task
         self._task.cancel()

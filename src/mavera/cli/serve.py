@@ -52,6 +52,10 @@ def serve(
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nobody here asks where a request came from
+        ws="websockets-sansio",
+        ws_max_size=settings.max_body_bytes,
+        # Deflating events of a few bytes costs more than it saves.
+        ws_per_message_deflate=False,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
     )
     gc.collect()

@@ -364,10 +364,10 @@ class ChunkDecoder:
     def _feed_choice(self, choice: _Choice) -> Iterator[ModelEvent]:
         delta = choice.delta or choice.message
         if delta is not None:
-            if delta.content:
-                logprobs = choice.logprobs.content if choice.logprobs else None
+            logprobs = self._logprobs(choice)
+            if delta.content or (delta.content is not None and logprobs):  # some tokens are no text yet
                 self._deltas += 1
-                yield TextDelta(delta.content, tuple(token.to_token() for token in logprobs or ()))
+                yield TextDelta(delta.content, logprobs)
             if delta.refusal:
                 yield RefusalDelta(delta.refusal)
             for call in delta.tool_calls or ():
@@ -378,6 +378,12 @@ class ChunkDecoder:
             self._reason = _FINISH_REASONS.get(choice.finish_reason, "stop")
             if self._calls and self._reason == "stop":
                 self._reason = "tool_calls"  # llama.cpp and others say "stop" after a call
+
+    def _logprobs(self, choice: _Choice) -> tuple[TokenLogprob, ...]:
+        """Return the tokens' log-probabilities where they were asked for: some servers always send them."""
+        if self._turn.top_logprobs is None or choice.logprobs is None:
+            return ()
+        return tuple(token.to_token() for token in choice.logprobs.content or ())
 
     def _feed_call(self, call: _Call, *, whole: bool) -> Iterator[ModelEvent]:
         """`whole` says that the answer came in one piece: each entry is a call of its own."""

@@ -20,6 +20,7 @@ from mavera.core.events import (
     ModelEvent,
     RefusalDelta,
     TextDelta,
+    TokenLogprob,
     ToolCallDelta,
     ToolCallStarted,
 )
@@ -73,7 +74,7 @@ class ScriptedModel:
 
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         self.turns.append(turn)
-        deltas = list(self._says(turn))
+        deltas = [_scored(delta, turn.top_logprobs) for delta in self._says(turn)]
         limit = turn.max_output_tokens if turn.max_output_tokens is not None else len(deltas)
         self.running += 1
         try:
@@ -104,6 +105,14 @@ class ScriptedModel:
     def _fail_at(self, number: int) -> None:
         if self._failure is not None and number == self._fail_after:
             raise self._failure
+
+
+def _scored(delta: ModelEvent, top: int | None) -> ModelEvent:
+    """Give text, where that was asked for, log-probabilities: always the same ones."""
+    if top is None or not isinstance(delta, TextDelta):
+        return delta
+    others = tuple(TokenLogprob(delta.text + "?" * place, -0.5 - place) for place in range(top))
+    return TextDelta(delta.text, (TokenLogprob(delta.text, -0.5, top=others),))
 
 
 def _reason(deltas: list[ModelEvent], limit: int) -> FinishReason:
@@ -142,7 +151,8 @@ def _json(schema: Schema) -> str:
 def _answer(turn: Turn) -> str:
     questions = [item.text for item in turn.items if isinstance(item, Message) and item.role == "user"]
     question = " ".join(questions[-1].split())[:200] if questions else ""
-    return f"This is a scripted answer to: {question}"
+    answer = f"This is a scripted answer to: {question}"
+    return min((answer.partition(stop)[0] for stop in turn.sampling.stop), key=len, default=answer)
 
 
 def _words(text: str) -> list[str]:

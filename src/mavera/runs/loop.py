@@ -110,7 +110,7 @@ class Runner:
     def _persona(self, turn: Turn) -> Persona | None:
         if turn.persona_id is not None:
             return self._personas.get(turn.persona_id)
-        if self._require_persona:
+        if self._require_persona and not turn.speaks_for_nobody:
             raise InvalidRequest(
                 "This server answers only with a persona: send persona_id. GET /api/v1/personas lists them.",
                 param="persona_id",

@@ -231,7 +231,6 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
     max_tokens: TokenLimit | None = None
     max_completion_tokens: TokenLimit | None = None
     n: Literal[1] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: Stop | Annotated[list[Stop], Meta(max_length=4)] | None = None
     logprobs: bool | None = None
     logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
@@ -263,7 +262,7 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
             ),
             persona_id=self.persona_id,
             max_output_tokens=self.max_completion_tokens or self.max_tokens,
-            sampling=self.sampling(seed=self.seed, stop=stop, logit_bias=self.logit_bias),
+            sampling=self.sampling(stop=stop, logit_bias=self.logit_bias),
             format=self.response_format.to_format() if self.response_format else OutputFormat(),
             tools=tuple(tool.to_tool(f"tools[{number}]") for number, tool in enumerate(self.tools or ())),
             tool_choice=self._tool_choice(),

@@ -1,4 +1,4 @@
-"""POST /responses: bytes → request → turn → run → events."""
+"""POST /responses: bytes → request → turn → run → events. POST /responses/compact: likewise, to a summary."""
 
 import time
 from typing import Any
@@ -12,10 +12,12 @@ from mavera.api.decoding import decode, read_body
 from mavera.api.idempotency import once
 from mavera.api.operation import Operation
 from mavera.api.parameters import MODEL
-from mavera.api.responses.schemas import CreateResponse
-from mavera.api.responses.stream import ResponseEncoder
+from mavera.api.responses.compaction import CompactionEncoder, turn_of
+from mavera.api.responses.schemas import CompactConversation, CreateResponse, items_of
+from mavera.api.responses.stream import ResponseEncoder, usage_body
 from mavera.api.run_response import RUN_ERRORS, RunResponse
 from mavera.core.ids import new_id
+from mavera.errors import InvalidRequest, PersonaNotFound
 
 
 async def create_response(request: Request) -> Response:
@@ -25,7 +27,7 @@ async def create_response(request: Request) -> Response:
     raw = await read_body(request, max_bytes=services.settings.max_body_bytes)
     body = decode(raw, CreateResponse)
     turn = body.to_turn()
-    encoder = ResponseEncoder(_head(body), new_id=new_id, clock=_now)
+    encoder = ResponseEncoder(head_of(body), new_id=new_id, clock=now)
 
     async def begin() -> tuple[ChargedRun, Response]:
         ticket = await services.admission.admit(principal, turn)
@@ -38,17 +40,40 @@ async def create_response(request: Request) -> Response:
     return await once(request, principal, raw, begin)
 
 
-def _head(body: CreateResponse) -> dict[str, Any]:
+async def compact_conversation(request: Request) -> Response:
+    """Sum a conversation up, so that it can go on with less to read."""
+    services = services_of(request)
+    principal = await authenticate(request)
+    raw = await read_body(request, max_bytes=services.settings.max_body_bytes)
+    body = decode(raw, CompactConversation)
+    items = items_of(body.input)
+    if not items:
+        raise InvalidRequest("'input' has nothing in it that could be summed up.", param="input")
+    turn = turn_of(items, model=body.model, instructions=body.instructions)
+    encoder = CompactionEncoder(items, created_at=now(), new_id=new_id, usage_body=usage_body)
+
+    async def begin() -> tuple[ChargedRun, Response]:
+        ticket = await services.admission.admit(principal, turn)
+        run = ticket.charge(services.runner.run(turn, principal.mode))
+        return run, RunResponse(
+            run, encoder, stream=False, heartbeat_seconds=services.settings.heartbeat_seconds
+        )
+
+    return await once(request, principal, raw, begin)
+
+
+def head_of(body: CreateResponse) -> dict[str, Any]:
+    """Return the Response as far as the request settles it."""
     return {
         "id": new_id("resp"),
-        "created_at": _now(),
+        "created_at": now(),
         "model": body.model,
         "persona_id": body.persona_id,
         **body.echo(),
     }
 
 
-def _now() -> int:
+def now() -> int:
     return int(time.time())
 
 
@@ -64,5 +89,17 @@ OPERATIONS = (
         example={"model": MODEL, "input": "How do you feel about sustainable fashion?", "persona_id": None},
         errors=RUN_ERRORS,
         streams=True,
+    ),
+    Operation(
+        "POST",
+        "/responses/compact",
+        compact_conversation,
+        "Compact a conversation",
+        "Responses",
+        description="Returns the latest user messages and one `compaction` item: the `input` of the next "
+        "request, in place of all that was said before.",
+        request=CompactConversation,
+        example={"model": MODEL, "input": [{"role": "user", "content": "We launch on Tuesday."}]},
+        errors=tuple(error for error in RUN_ERRORS if error is not PersonaNotFound),
     ),
 )

@@ -11,9 +11,11 @@ from mavera.api.parameters import (
     FunctionName,
     JSONSchema,
     Parameters,
+    ServiceTier,
     TokenLimit,
     check_tools,
 )
+from mavera.api.responses.compaction import opened
 from mavera.core.items import (
     FunctionCall,
     FunctionOutput,
@@ -104,8 +106,9 @@ class InputItem(_Object):
     One item of `input`. Which members it needs follows from `type`:
 
     message: role, content · function_call: call_id, name, arguments ·
-    function_call_output: call_id, output. Items of the other types are taken, so that
-    an earlier answer can be fed back as it came, and left aside.
+    function_call_output: call_id, output · compaction: encrypted_content, as
+    /responses/compact made it. Items of the other types are taken, so that an earlier
+    answer can be fed back as it came, and left aside.
     """
 
     type: Literal[
@@ -153,6 +156,9 @@ class InputItem(_Object):
                 return (
                     FunctionOutput(call_id, _parts(_needed(self.output, f"{at}.output"), f"{at}.output")),
                 )
+            case "compaction":
+                content = _needed(self.encrypted_content, f"{at}.encrypted_content")
+                return (opened(content, f"{at}.encrypted_content"),)
             case _:
                 return ()
 
@@ -168,6 +174,39 @@ def _parts(content: str | Sequence[Any], at: str) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (Text(content),)
     return tuple(part.to_part(f"{at}[{position}]") for position, part in enumerate(content))
+
+
+Input = str | list[InputItem]
+
+
+def items_of(given: Input, before: tuple[Item, ...] = ()) -> tuple[Item, ...]:
+    """Return the conversation: `before`, then the input. Raises InvalidRequest or ValidationFailed."""
+    new: tuple[Item, ...]
+    if isinstance(given, str):
+        new = (said("user", given),)
+    else:
+        new = tuple(item for number, one in enumerate(given) for item in one.to_items(f"input[{number}]"))
+    items = (*before, *new)
+    characters = sum(len(item.text) for item in items if isinstance(item, Message))
+    if characters > MAX_INPUT_CHARACTERS:
+        raise ValidationFailed(
+            f"'input' has {characters:,} characters; {MAX_INPUT_CHARACTERS:,} are the most.", param="input"
+        )
+    _refuse_stray_outputs(items)
+    return items
+
+
+def _refuse_stray_outputs(items: Sequence[Item]) -> None:
+    """Raise InvalidRequest where an output answers no call made before it: no model could place it."""
+    calls: set[str] = set()
+    for item in items:
+        if isinstance(item, FunctionCall):
+            calls.add(item.call_id)
+        elif isinstance(item, FunctionOutput) and item.call_id not in calls:
+            raise InvalidRequest(
+                f"No function_call with the call_id '{item.call_id}' stands before its output in 'input'.",
+                param="input",
+            )
 
 
 class Function(_Object):
@@ -193,7 +232,7 @@ class Function(_Object):
             "name": self.name,
             "description": self.description,
             "parameters": self.parameters,
-            "strict": self.strict if self.strict is not None else True,
+            "strict": self.strict,
         }
 
 
@@ -297,16 +336,23 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
     context_management: list[dict[str, Any]] | None = None
     prompt: dict[str, Any] | None = None
 
-    def to_turn(self) -> Turn:
-        """Return the turn. Raises InvalidRequest or ValidationFailed where fields contradict each other."""
+    def to_turn(self, before: tuple[Item, ...] = ()) -> Turn:
+        """
+        Return the turn; `before` is what was said up to its input.
+
+        Raises InvalidRequest or ValidationFailed where fields contradict each other.
+        """
         wanted = self._format()
         if self.analysis_mode and wanted.type != "text":
             raise InvalidRequest(
                 "'analysis_mode' cannot be used with a JSON 'text.format'.", param="analysis_mode"
             )
+        items = items_of(self.input, before)
+        if not items:
+            raise InvalidRequest("'input' has nothing in it that a model could answer.", param="input")
         turn = Turn(
             model=self.model,
-            items=self._items(),
+            items=items,
             persona_id=self.persona_id,
             instructions=self.instructions,
             max_output_tokens=self.max_output_tokens,
@@ -354,22 +400,6 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             **({"user": self.user} if self.user is not None else {}),
         }
 
-    def _items(self) -> tuple[Item, ...]:
-        if isinstance(self.input, str):
-            return (said("user", self.input),)
-        items = tuple(
-            item for number, given in enumerate(self.input) for item in given.to_items(f"input[{number}]")
-        )
-        characters = sum(len(item.text) for item in items if isinstance(item, Message))
-        if characters > MAX_INPUT_CHARACTERS:
-            raise ValidationFailed(
-                f"'input' has {characters:,} characters; {MAX_INPUT_CHARACTERS:,} are the most.",
-                param="input",
-            )
-        if not items:
-            raise InvalidRequest("'input' has nothing in it that a model could answer.", param="input")
-        return items
-
     def _format(self) -> OutputFormat:
         return self.text.format.to_format() if self.text and self.text.format else OutputFormat()
 
@@ -409,3 +439,24 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
                 return ToolChoice(mode, tuple(tool.name for tool in tools))
             case mode:
                 return ToolChoice(mode)
+
+
+class CompactConversation(_Object):
+    """
+    The body of POST /responses/compact.
+
+    `instructions` say what the summary is to keep. As with /responses, nothing is stored,
+    so `previous_response_id` finds nothing; the cache and the tier have no effect.
+    """
+
+    model: Annotated[Literal["mavera-1"], Meta(description="The model to ask: always `mavera-1`.")]
+    input: (
+        Annotated[str, Meta(min_length=1, max_length=MAX_INPUT_CHARACTERS)]
+        | Annotated[list[InputItem], Meta(min_length=1)]
+    )
+    instructions: Annotated[str, Meta(max_length=MAX_INPUT_CHARACTERS)] | None = None
+    previous_response_id: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    service_tier: ServiceTier | None = None

@@ -62,6 +62,12 @@ class ResponseEncoder:
             wire["sequence_number"] = next(self._numbers)
             yield wire
 
+    def nothing(self) -> Iterator[Wire]:
+        """Yield the events of a response without any output: a turn that asked for none."""
+        yield from self.feed(RunStarted())
+        completed = self._envelope("response.completed", "completed", usage=Usage())
+        yield {**completed, "sequence_number": next(self._numbers)}
+
     def body(self) -> Wire:
         """Return the finished response; only once the run has ended."""
         if self._body is None or self._body["status"] == "in_progress":
@@ -177,9 +183,8 @@ class ResponseEncoder:
             "error": error,
             "incomplete_details": incomplete_details,
             "output": [_copy(item) for item in self._output],
+            "usage": usage_body(usage) if usage is not None else None,
         }
-        if usage is not None:
-            self._body["usage"] = usage_body(usage)
         if parsed is not None:
             self._body["parsed"] = parsed.value
         return {"type": name, "response": self._body}

@@ -1,0 +1,272 @@
+"""
+WebSocket mode of /responses: many turns, one after the other, on one connection.
+
+    client   {"type": "response.create", …the body of POST /responses…}
+    server   each event of the stream as one JSON text, until one that ends the response
+             or, where no response begins, {"type": "error", "status": …, "error": {…}}
+
+A turn is admitted, run, encoded and charged by the code of POST /responses. What comes
+on top is memory: a `previous_response_id` of this connection brings back all that was
+said up to it, so that a turn sends only what is new. Nothing of it outlives the connection.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+import structlog
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from mavera.accounts.keyring import Principal
+from mavera.api.auth import authenticate, services_of
+from mavera.api.decoding import decode, too_large
+from mavera.api.errors import error_body, error_response
+from mavera.api.json import json_bytes
+from mavera.api.responses.routes import head_of, now
+from mavera.api.responses.schemas import CreateResponse, InputItem, items_of
+from mavera.api.responses.stream import ResponseEncoder, Wire
+from mavera.api.run_response import UntilDisconnect, accepted_in_time, told
+from mavera.core.ids import new_id
+from mavera.core.items import Item
+from mavera.core.turn import Turn
+from mavera.errors import (
+    APIError,
+    ConnectionLimitReached,
+    InvalidRequest,
+    PreviousResponseNotFound,
+    RateLimitExceeded,
+)
+
+log = structlog.get_logger()
+
+# Turns that may wait while one is answered, and responses that are remembered for the next turn.
+MAX_WAITING = 8
+MAX_REMEMBERED = 8
+
+_SERVICE_RESTART = 1012
+
+
+class ResponseCreate(CreateResponse, kw_only=True, forbid_unknown_fields=True):
+    """
+    The one message a client sends: the body of POST /responses, of which `stream`,
+    `stream_options` and `background` mean nothing here.
+
+    `generate: false` remembers the input and answers nothing. `stream_id` comes back on
+    every event; turns are taken in the order in which they came all the same.
+    """
+
+    type: Literal["response.create"]
+    input: str | list[InputItem] = msgspec.field(default_factory=list)
+    generate: bool | None = None
+    stream_id: str | None = None
+
+
+class _Envelope(msgspec.Struct):
+    """What an error has to know of a message, also of one that cannot be taken."""
+
+    previous_response_id: str | None = None
+    stream_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What was said up to a response and in it, and how many bytes of messages that took."""
+
+    items: tuple[Item, ...]
+    size: int
+
+
+class Memory:
+    """The latest responses of one connection, as long as they take at most `max_bytes` together."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._said: dict[str, _Said] = {}
+
+    def recall(self, response_id: str | None) -> _Said:
+        """Return what was said up to this response. Raises PreviousResponseNotFound."""
+        if response_id is None:
+            return _Said((), 0)
+        if response_id not in self._said:
+            raise PreviousResponseNotFound(
+                f"This connection remembers no response '{response_id[:100]}'. Send the whole conversation"
+                " in 'input', without 'previous_response_id'.",
+                param="previous_response_id",
+            )
+        return self._said[response_id]
+
+    def remember(self, response_id: str, said: _Said) -> None:
+        self._said[response_id] = said
+        while len(self._said) > MAX_REMEMBERED or sum(s.size for s in self._said.values()) > self._max_bytes:
+            del self._said[next(iter(self._said))]
+
+    def forget(self, response_id: str | None) -> None:
+        """A turn that failed takes what it continued with it, as Open Responses has it."""
+        self._said.pop(response_id or "", None)
+
+
+class _Inbox(UntilDisconnect):
+    """The client's messages, read on while one is answered, so that its leaving is noticed at once."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        super().__init__(websocket.receive)
+        self._websocket = websocket
+        self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.server_ends = False
+
+    async def _client_leaves(self) -> None:
+        while (message := await self._receive())["type"] != "websocket.disconnect":
+            text = message.get("text")
+            if self._messages.qsize() < MAX_WAITING:
+                self._messages.put_nowait(None if text is None else text.encode())
+            else:
+                busy = RateLimitExceeded(
+                    f"{MAX_WAITING} turns wait on this connection already.", retry_after=1
+                )
+                await self._websocket.send_text(error_event(busy))
+        self.server_ends = message.get("code") == _SERVICE_RESTART
+
+    async def next(self, deadline: float) -> bytes | None:
+        """Return the next message, None for one that is no text. Raises ConnectionLimitReached."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._messages.get()
+        except TimeoutError:
+            raise ConnectionLimitReached(
+                "This connection has lasted as long as one may. Open another."
+            ) from None
+
+
+class _Session:
+    def __init__(self, websocket: WebSocket, inbox: _Inbox) -> None:
+        self._websocket = websocket
+        self._inbox = inbox
+        self._services = services_of(websocket)
+        self._memory = Memory(self._services.settings.max_body_bytes)
+
+    async def run(self) -> None:
+        """Answer one message after the other, until the connection has lasted long enough."""
+        deadline = asyncio.get_running_loop().time() + self._services.settings.websocket_seconds
+        while True:
+            try:
+                message = await self._inbox.next(deadline)
+            except ConnectionLimitReached as limit:
+                await self._websocket.send_text(error_event(limit))
+                await self._websocket.close()
+                return
+            await self._answer(message)
+
+    async def _answer(self, message: bytes | None) -> None:
+        started, status = time.perf_counter(), 499
+        self._websocket.state.request_id = request_id = new_id("req")
+        try:
+            status = await self._take(message)
+        finally:
+            log.info(
+                "request",
+                method="WEBSOCKET",
+                path=self._websocket.url.path,
+                status=status,
+                milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                request_id=request_id,
+                **getattr(self._websocket.state, "log", {}),
+            )
+
+    async def _take(self, message: bytes | None) -> int:
+        """Answer one message and return the status that HTTP would have had."""
+        try:
+            principal = await authenticate(self._websocket)
+            body = self._decoded(message)
+            said = self._memory.recall(body.previous_response_id)
+            encoder = ResponseEncoder(head_of(body), new_id=new_id, clock=now)
+            items: tuple[Item, ...]
+            if body.generate is False:
+                items = items_of(body.input, said.items)
+                await self._send(encoder.nothing(), body)
+            else:
+                turn = body.to_turn(said.items)
+                items = turn.items
+                await self._run(principal, turn, encoder, body)
+        except WebSocketDisconnect:
+            raise
+        except Exception as error:
+            envelope, refusal = _envelope(message), told(error)
+            self._memory.forget(envelope.previous_response_id)
+            await self._websocket.send_text(error_event(refusal, envelope.stream_id))
+            return refusal.status
+        return self._remember(body, encoder.body(), items, said.size + len(message or b""))
+
+    def _decoded(self, message: bytes | None) -> ResponseCreate:
+        if message is None:
+            raise InvalidRequest("A message has to be JSON text, not bytes.")
+        if len(message) > self._services.settings.max_body_bytes:
+            raise too_large(self._services.settings.max_body_bytes)
+        return decode(message, ResponseCreate)
+
+    async def _run(
+        self, principal: Principal, turn: Turn, encoder: ResponseEncoder, body: ResponseCreate
+    ) -> None:
+        ticket = await self._services.admission.admit(principal, turn)
+        run = ticket.charge(self._services.runner.run(turn, principal.mode))
+        async with aclosing(run):
+            try:
+                async with aclosing(accepted_in_time(run)) as events:
+                    async for event in events:
+                        await self._send(encoder.feed(event), body)
+            except asyncio.CancelledError:
+                if self._inbox.server_ends:  # not the client's doing, so it costs nothing
+                    await run.fail()
+                raise
+
+    async def _send(self, events: Iterator[Wire], body: ResponseCreate) -> None:
+        for wire in events:
+            if body.stream_id is not None:
+                wire["stream_id"] = body.stream_id
+            await self._websocket.send_text(json_bytes(wire).decode())
+
+    def _remember(self, body: ResponseCreate, response: Wire, items: tuple[Item, ...], size: int) -> int:
+        """Keep what the next turn may continue, and return this one's status."""
+        if response["status"] == "failed":
+            self._memory.forget(body.previous_response_id)
+            return 503
+        output = msgspec.convert(response["output"], list[InputItem])
+        answered = tuple(
+            item for number, given in enumerate(output) for item in given.to_items(f"output[{number}]")
+        )
+        self._memory.remember(response["id"], _Said((*items, *answered), size + len(json_bytes(output))))
+        return 200
+
+
+async def respond_over_websocket(websocket: WebSocket) -> None:
+    """Answer the turns of one connection; a key that is not good is a 401 before it is opened."""
+    try:
+        await services_of(websocket).keyring.authenticate(websocket.headers.get("authorization"))
+    except APIError as refusal:
+        await websocket.send_denial_response(error_response(refusal))
+        return
+    await websocket.accept(headers=[(b"x-request-id", new_id("req").encode())])
+    inbox = _Inbox(websocket)
+    with suppress(WebSocketDisconnect):
+        async with inbox:
+            await _Session(websocket, inbox).run()
+
+
+def _envelope(message: bytes | None) -> _Envelope:
+    try:
+        return msgspec.json.decode(message or b"{}", type=_Envelope)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _Envelope()
+
+
+def error_event(error: APIError, stream_id: str | None = None) -> str:
+    """Return an error as it goes over a WebSocket, with what would have been its status and headers."""
+    event: Wire = {"type": "error", "status": error.status, **error_body(error)}
+    if error.retry_after is not None:
+        event["headers"] = {"Retry-After": str(error.retry_after)}
+    if stream_id is not None:
+        event["stream_id"] = stream_id
+    return json_bytes(event).decode()
