@@ -14,11 +14,17 @@ from mavera.accounts.limits import Verdict
 from mavera.accounts.plans import Scope
 from mavera.api.services import Services
 from mavera.errors import RateLimitExceeded
+from mavera.personas.repository import Owner
 
 
 def services_of(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
+
+
+def owner_of(principal: Principal) -> Owner:
+    """Say whose custom personas a key may see and change."""
+    return Owner(principal.workspace_id, principal.mode)
 
 
 async def authenticate(request: Request, scope: Scope | None = None) -> Principal:
