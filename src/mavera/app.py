@@ -20,7 +20,7 @@ from mavera.accounts.idempotency import FirstAnswers
 from mavera.accounts.keyring import Keyring
 from mavera.accounts.keys import peppers_of
 from mavera.accounts.limits import open_limiter
-from mavera.api import api_keys, docs, health, models, personas, usage, workspaces
+from mavera.api import api_keys, custom_personas, docs, health, models, personas, usage, workspaces
 from mavera.api.admission import Admission
 from mavera.api.chat_completions import routes as chat_completions
 from mavera.api.errors import on_api_error, on_http_exception
@@ -35,6 +35,7 @@ from mavera.models.embedded.cores import usable_cores
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.library import PersonaLibrary
+from mavera.personas.personas import Personas
 from mavera.runs.gate import Gate
 from mavera.runs.images import ImageLimits, ImageStep
 from mavera.runs.loop import Runner
@@ -51,6 +52,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *responses.OPERATIONS,
     *chat_completions.OPERATIONS,
     *personas.OPERATIONS,
+    *custom_personas.OPERATIONS,
     *models.OPERATIONS,
     *usage.OPERATIONS,
     *api_keys.OPERATIONS,
@@ -107,7 +109,7 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     first_answers = await stack.enter_async_context(FirstAnswers(database))
     limiter = open_limiter(settings.rate_limit_url)
     stack.push_async_callback(limiter.close)
-    library = PersonaLibrary.load()
+    people = Personas(PersonaLibrary.load(), database)
     available: dict[Any, Model] = {"live": chosen.live, "test": ScriptedModel()}
     for model in (*available.values(), *([chosen.vision] if chosen.vision else [])):
         await model.start()
@@ -116,16 +118,14 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     if reader is not None:
         stack.push_async_callback(reader.close)
     runner = Runner(
-        library,
+        people,
         available,
         images=ImageStep(chosen.fetch, reader, ImageLimits.of(settings)),
         vision=chosen.vision,
         require_persona=settings.require_persona,
     )
     admission = Admission(credits, Gate(settings.running_at_once, settings.max_waiting))
-    return Services(
-        settings, database, keyring, library, available, runner, limiter, admission, first_answers
-    )
+    return Services(settings, database, keyring, people, available, runner, limiter, admission, first_answers)
 
 
 def _image_reader(settings: Settings) -> ImageReader | None:

@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     heartbeat_seconds: Seconds = 15.0
     websocket_seconds: Seconds = 3600.0
     require_persona: bool = False
+    persona_credits: Annotated[int, Meta(ge=0)] = 300
 
     key_pepper: str = ""
     key_pepper_previous: str = ""

@@ -846,7 +846,7 @@ def test_an_unknown_path_is_not_found(served: Served, method: str, path: str) ->
         ("DELETE", RESPONSES, "POST"),
         ("PUT", CHAT, "POST"),
         ("OPTIONS", CHAT, "POST"),
-        ("POST", "/api/v1/personas", "GET"),
+        ("POST", "/api/v1/usage", "GET"),
         ("PATCH", "/api/v1/models", "GET"),
         ("TRACE", "/api/v1/models", "GET"),
     ],

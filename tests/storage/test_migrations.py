@@ -24,6 +24,8 @@ TABLES = {
     "usage",
     "alerts",
     "idempotency",
+    "personas",
+    "persona_versions",
 }
 
 START = """

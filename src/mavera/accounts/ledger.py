@@ -34,7 +34,11 @@ class Reserve:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """`credits` is the price; a run that failed has none. One that `reserved` nothing is only noted."""
+    """
+    `credits` is the price; a run that failed has none. One that `reserved` nothing is only noted.
+
+    `persona_version` is None for a persona of the library; `personas` is JSON, where several answered.
+    """
 
     run_id: str
     workspace_id: str
@@ -42,6 +46,8 @@ class End:
     status: Literal["completed", "cancelled", "failed"]
     credits: int = 0
     persona_id: str | None = None
+    persona_version: int | None = None
+    personas: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
     milliseconds: int = 0
@@ -288,6 +294,8 @@ class _Book:
                 "workspace_id": step.workspace_id,
                 "key_id": step.key_id,
                 "persona_id": step.persona_id,
+                "persona_version": step.persona_version,
+                "personas": step.personas,
                 "status": step.status,
                 "input_tokens": step.input_tokens,
                 "output_tokens": step.output_tokens,
@@ -345,10 +353,10 @@ VALUES (:workspace_id, :kind, :reference, :credits, :key_id, :note, :now)
 """
 
 _INSERT_USAGE = """
-INSERT INTO usage (run_id, workspace_id, key_id, persona_id, status, input_tokens, output_tokens,
-                   credits, milliseconds, created_at)
-VALUES (:run_id, :workspace_id, :key_id, :persona_id, :status, :input_tokens, :output_tokens,
-        :credits, :milliseconds, :now)
+INSERT INTO usage (run_id, workspace_id, key_id, persona_id, persona_version, personas, status,
+                   input_tokens, output_tokens, credits, milliseconds, created_at)
+VALUES (:run_id, :workspace_id, :key_id, :persona_id, :persona_version, :personas, :status,
+        :input_tokens, :output_tokens, :credits, :milliseconds, :now)
 """
 
 _INSERT_ALERT = """

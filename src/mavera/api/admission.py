@@ -15,16 +15,26 @@ or charged, and the live model's queue is not its own.
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
+import msgspec
 import structlog
 
 from mavera.accounts.credits import Credits
 from mavera.accounts.keyring import Principal
 from mavera.accounts.ledger import End, Reserve
+from mavera.accounts.plans import Scope
 from mavera.accounts.pricing import estimate, input_tokens, price, work_of
-from mavera.core.events import Event, RunCompleted, RunFailed, RunPrepared, RunStarted, ToolCallStarted
+from mavera.core.events import (
+    Event,
+    RunCompleted,
+    RunFailed,
+    RunPrepared,
+    RunStarted,
+    Speaker,
+    ToolCallStarted,
+)
 from mavera.core.ids import new_cuid
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
@@ -40,14 +50,24 @@ class Admission:
         self._gate = gate
         self._running = Counter[str]()
 
-    async def admit(self, principal: Principal, turn: Turn) -> "Ticket":
+    async def admit(
+        self,
+        principal: Principal,
+        turn: Turn,
+        *,
+        scope: Scope = "responses",
+        credits: int | None = None,
+        queue: bool = True,
+    ) -> "Ticket":
         """
-        Let a turn in, and hold its credits.
+        Let a turn in, and hold its credits: `credits`, or what the turn will most likely cost.
+
+        `queue` is false for what needs no model, hence no place before it.
 
         Raises Forbidden, RateLimitExceeded, ServiceUnavailable, CreditsExhausted or
         BudgetExceeded; then nothing is held and nothing has been done.
         """
-        principal.require("responses")
+        principal.require(scope)
         most = principal.limits.concurrent_runs
         workspace_id = principal.workspace_id
         if most is not None and self._running[workspace_id] >= most:
@@ -55,13 +75,13 @@ class Admission:
                 f"This workspace has {most} requests running, the most its plan allows at once.",
                 retry_after=1,
             )
-        place = self._gate.join() if principal.mode == "live" else None
+        place = self._gate.join() if principal.mode == "live" and queue else None
         ticket = Ticket(self, principal, turn, place)
         self._running[workspace_id] += 1
         try:
             if principal.mode == "live":
-                held = Reserve(ticket.run_id, workspace_id, principal.key_id, estimate(turn))
-                await self._credits.reserve(held)
+                amount = estimate(turn) if credits is None else credits
+                await self._credits.reserve(Reserve(ticket.run_id, workspace_id, principal.key_id, amount))
         except BaseException:
             self.release(ticket)
             raise
@@ -81,10 +101,12 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class Outcome:
+    """How a run ended, and what it comes to."""
+
     status: Literal["completed", "cancelled", "failed"]
-    usage: Usage
-    credits: int
+    usage: Usage = field(default_factory=Usage)
+    credits: int = 0
 
 
 class Ticket:
@@ -97,12 +119,13 @@ class Ticket:
         self.place = place
         self._admission = admission
         self._started = time.perf_counter()
+        self.speakers: tuple[Speaker, ...] = ()
         self.ended = False
 
     def charge(self, run: AsyncGenerator[Event, None]) -> "ChargedRun":
         return ChargedRun(self, run)
 
-    async def end(self, outcome: _Outcome) -> int:
+    async def end(self, outcome: Outcome) -> int:
         """Settle and return what was charged; only the first end counts."""
         if self.ended:
             return 0
@@ -115,13 +138,31 @@ class Ticket:
             self.principal.key_id,
             outcome.status,
             credits=outcome.credits if live else 0,
-            persona_id=self.turn.persona_id,
+            **self._who(),
             input_tokens=outcome.usage.input_tokens,
             output_tokens=outcome.usage.output_tokens,
             milliseconds=round((time.perf_counter() - self._started) * 1000),
             reserved=live,
         )
         return await self._admission.settle(step)
+
+    async def fail(self) -> None:
+        """Give back what is held; where the ledger cannot be reached, its lease will."""
+        await self.end_quietly(Outcome("failed"))
+
+    async def end_quietly(self, outcome: Outcome) -> None:
+        try:
+            await self.end(outcome)
+        except APIError as error:
+            log.warning("settlement_left_to_lease", run=self.run_id, reason=error.message)
+
+    def _who(self) -> dict[str, Any]:
+        """Return what the records keep of those who answered."""
+        if len(self.speakers) < 2:
+            version = self.speakers[0].version if self.speakers else None
+            return {"persona_id": self.turn.persona_id, "persona_version": version}
+        members = [{"id": s.id, "version": s.version, "weight": s.weight} for s in self.speakers]
+        return {"personas": msgspec.json.encode(members).decode()}
 
 
 class ChargedRun:
@@ -150,7 +191,9 @@ class ChargedRun:
                 return await self._complete(event)
             case RunFailed():
                 await self._fail()
-            case RunPrepared() | RunStarted():
+            case RunPrepared(speakers):
+                self._ticket.speakers = speakers
+            case RunStarted():
                 pass
             case _:
                 self._sent += 1
@@ -166,7 +209,7 @@ class ChargedRun:
             await self._fail()
             return
         usage = Usage(input_tokens(self._ticket.turn), self._sent, estimated=True)
-        await self._end_quietly(_Outcome("cancelled", usage, self._price(usage)))
+        await self._ticket.end_quietly(Outcome("cancelled", usage, self._price(usage)))
 
     async def fail(self) -> None:
         """Stop the run for a reason of ours; nothing is charged."""
@@ -175,7 +218,7 @@ class ChargedRun:
 
     async def _complete(self, event: RunCompleted) -> Event:
         try:
-            credits = await self._ticket.end(_Outcome("completed", event.usage, self._price(event.usage)))
+            credits = await self._ticket.end(Outcome("completed", event.usage, self._price(event.usage)))
         except APIError as error:
             # What cannot be charged is not an answer: the lease that runs out refunds it.
             return RunFailed(error)
@@ -183,13 +226,7 @@ class ChargedRun:
         return replace(event, usage=replace(event.usage, credits=credits))
 
     async def _fail(self) -> None:
-        await self._end_quietly(_Outcome("failed", Usage(), 0))
-
-    async def _end_quietly(self, outcome: _Outcome) -> None:
-        try:
-            await self._ticket.end(outcome)
-        except APIError as error:
-            log.warning("settlement_left_to_lease", run=self._ticket.run_id, reason=error.message)
+        await self._ticket.fail()
 
     def _price(self, usage: Usage) -> int:
         work = work_of(self._ticket.turn, total_tokens=usage.total_tokens, called_tools=self._called_tools)

@@ -15,11 +15,17 @@ from mavera.accounts.plans import Scope
 from mavera.api.headers import header
 from mavera.api.services import Services
 from mavera.errors import RateLimitExceeded
+from mavera.personas.repository import Owner
 
 
 def services_of(request: HTTPConnection) -> Services:
     services: Services = request.app.state.services
     return services
+
+
+def owner_of(principal: Principal) -> Owner:
+    """Say whose custom personas a key may see and change."""
+    return Owner(principal.workspace_id, principal.mode)
 
 
 async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> Principal:

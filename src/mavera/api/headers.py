@@ -1,9 +1,9 @@
 """One header of a request: Starlette's own mapping decodes every header for each one looked up."""
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 
-def header(request: Request, name: bytes) -> str | None:
+def header(request: HTTPConnection, name: bytes) -> str | None:
     """Return the first header called `name`, which is in small letters."""
     for given, value in request.scope["headers"]:
         if given == name:

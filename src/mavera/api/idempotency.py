@@ -46,6 +46,31 @@ async def once(request: Request, principal: Principal, body: bytes, begin: Begin
     return _Kept(response, run, answers, claim)
 
 
+async def once_made(
+    request: Request, principal: Principal, body: bytes, make: Callable[[], Awaitable[bytes]]
+) -> Response:
+    """Answer 201 with the JSON that `make` returns, or with what it returned to the same request before."""
+    name = request.headers.get("idempotency-key")
+    if name is None:
+        return Response(await make(), status_code=201, media_type="application/json")
+    answers = services_of(request).first_answers
+    digest = hashlib.sha256(request.url.path.encode() + b"\n" + body).hexdigest()
+    claim = Claim(principal.key_id, name, digest)
+    first = await answers.claim(claim)
+    if first is not None:
+        headers = {"idempotent-replayed": "true", "content-type": first.content_type}
+        return Response(first.body.encode(), status_code=201, headers=headers)
+    try:
+        made = await make()
+        try:
+            await answers.keep(claim, FirstAnswer("application/json", made.decode()))
+        except APIError as error:
+            log.warning("first_answer_not_kept", reason=error.message)
+    finally:
+        await _free(answers, claim)
+    return Response(made, status_code=201, media_type="application/json")
+
+
 class _Kept(Response):
     """Send a response, and keep what was sent."""
 

@@ -1,4 +1,9 @@
-"""GET /personas and GET /personas/{id}: who can answer. The prompt is never part of it."""
+"""
+GET /personas and GET /personas/{id}: who can answer. The prompt is never part of it.
+
+A page is encoded once and then sent again as it is, for as long as nobody is made, changed
+or deleted: what a list costs is the check of its key.
+"""
 
 from typing import Literal
 
@@ -6,19 +11,29 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mavera.api.auth import authenticate, services_of
-from mavera.api.json import json_response
+from mavera.api.auth import authenticate, owner_of, services_of
+from mavera.api.custom_personas import to_custom_object
+from mavera.api.json import json_bytes, json_response
 from mavera.api.lists import LIST_PARAMETERS, flag_of, limit_of, list_body, refuse_unknown_query
 from mavera.api.operation import Operation, Parameter
-from mavera.errors import Forbidden, InvalidRequest, PersonaNotFound, ValidationFailed
-from mavera.personas.persona import Persona
+from mavera.errors import Forbidden, InvalidRequest, PersonaNotFound, ServiceUnavailable, ValidationFailed
+from mavera.personas.custom import CustomPersona
+from mavera.personas.library import Roll
+from mavera.personas.persona import CATEGORIES
+from mavera.personas.personas import AnyPersona
 
 _FILTERS = (
     Parameter("category", "query", "Only personas of this category.", {"type": "string"}),
-    Parameter("search", "query", "Only personas with this in name or description.", {"type": "string"}),
+    Parameter(
+        "search",
+        "query",
+        "Only personas with this in name or description; typing errors are forgiven.",
+        {"type": "string", "maxLength": 100},
+    ),
     Parameter("custom", "query", "Only custom personas, or only the library's.", {"type": "boolean"}),
     Parameter("expert", "query", "Only expert personas, or only the others.", {"type": "boolean"}),
 )
+_MOST_PAGES, _LONGEST_QUERY, _LONGEST_SEARCH = 500, 200, 100
 _KNOWN_QUERY = tuple(parameter.name for parameter in (*_FILTERS, *LIST_PARAMETERS))
 
 
@@ -42,7 +57,7 @@ class PersonaList(msgspec.Struct, kw_only=True):
     next_cursor: str | None
 
 
-def to_object(persona: Persona) -> PersonaObject:
+def to_object(persona: AnyPersona) -> PersonaObject:
     return PersonaObject(
         id=persona.id,
         name=persona.name,
@@ -55,25 +70,44 @@ def to_object(persona: Persona) -> PersonaObject:
 
 
 async def list_personas(request: Request) -> Response:
-    """List the personas, page by page."""
-    await authenticate(request, "personas:read")
+    """List the library's personas and the workspace's own, page by page."""
+    principal = await authenticate(request, "personas:read")
+    roll = await services_of(request).personas.roll(owner_of(principal))
+    asked = request.url.query
+    page = roll.pages.get(asked)
+    if page is None:
+        page = _page(request, roll)
+        if len(roll.pages) < _MOST_PAGES and len(asked) < _LONGEST_QUERY:
+            roll.pages[asked] = page
+    return Response(page, media_type="application/json")
+
+
+def _page(request: Request, roll: Roll[AnyPersona]) -> bytes:
     refuse_unknown_query(request, _KNOWN_QUERY)
     query = request.query_params
-    personas, next_cursor = services_of(request).personas.page(
+    category, search = query.get("category"), query.get("search")
+    if category is not None and category not in CATEGORIES:
+        raise ValidationFailed(f"'category' has to be one of {', '.join(CATEGORIES)}.", param="category")
+    if search is not None and len(search) > _LONGEST_SEARCH:
+        raise ValidationFailed(f"'search' has at most {_LONGEST_SEARCH} characters.", param="search")
+    personas, next_cursor = roll.page(
         limit_of(request),
         query.get("cursor"),
-        category=query.get("category"),
-        search=query.get("search"),
+        category=category,
+        search=search,
         custom=flag_of(request, "custom"),
         expert=flag_of(request, "expert"),
     )
-    return json_response(list_body([to_object(persona) for persona in personas], next_cursor))
+    return json_bytes(list_body([to_object(persona) for persona in personas], next_cursor))
 
 
 async def get_persona(request: Request) -> Response:
-    """Return one persona."""
-    await authenticate(request, "personas:read")
-    return json_response(to_object(services_of(request).personas.get(request.path_params["persona_id"])))
+    """Return one persona; one of the workspace's own with all that was said of it."""
+    principal = await authenticate(request, "personas:read")
+    persona = await services_of(request).personas.get(request.path_params["persona_id"], owner_of(principal))
+    if isinstance(persona, CustomPersona):
+        return json_response(to_custom_object(persona))
+    return json_response(to_object(persona))
 
 
 OPERATIONS = (
@@ -85,7 +119,7 @@ OPERATIONS = (
         "Personas",
         response=PersonaList,
         parameters=(*_FILTERS, *LIST_PARAMETERS),
-        errors=(Forbidden, InvalidRequest, ValidationFailed),
+        errors=(Forbidden, InvalidRequest, ValidationFailed, ServiceUnavailable),
     ),
     Operation(
         "GET",
@@ -95,6 +129,6 @@ OPERATIONS = (
         "Personas",
         response=PersonaObject,
         parameters=(Parameter("persona_id", "path", "The persona's id.", {"type": "string"}),),
-        errors=(Forbidden, PersonaNotFound),
+        errors=(Forbidden, PersonaNotFound, ServiceUnavailable),
     ),
 )

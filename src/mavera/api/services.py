@@ -8,7 +8,7 @@ from mavera.accounts.keyring import Keyring
 from mavera.accounts.limits import Limiter
 from mavera.api.admission import Admission
 from mavera.models.model import Model
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.personas import Personas
 from mavera.runs.loop import Mode, Runner
 from mavera.settings import Settings
 from mavera.storage.database import Database
@@ -19,7 +19,7 @@ class Services:
     settings: Settings
     database: Database
     keyring: Keyring
-    personas: PersonaLibrary
+    personas: Personas
     models: Mapping[Mode, Model]
     runner: Runner
     limiter: Limiter

@@ -29,6 +29,7 @@ from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.model import Model
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions, UpstreamSettings
 from mavera.personas.library import PersonaLibrary
+from mavera.personas.personas import Personas
 from mavera.runs.loop import Runner
 from mavera.settings import Settings, load_settings
 
@@ -113,7 +114,7 @@ async def _ask(turn: Turn, settings: Settings, remote: Remote | None, *, as_json
         stack.push_async_callback(model.close)
         await model.start()
         await wait_until_ready(model, console, load_progress=_load_progress(model))
-        runner = Runner(PersonaLibrary.load(), {"live": model}, require_persona=False)
+        runner = Runner(Personas(PersonaLibrary.load()), {"live": model}, require_persona=False)
         await _print_answer(runner, turn, console, as_json=as_json)
 
 

@@ -18,7 +18,7 @@ from mavera.errors import APIError, ConfigurationError
 COMMANDS = {
     "serve": ("mavera.cli.serve", "Start the server."),
     "ask": ("mavera.cli.ask", "Ask a persona, and read its answer here."),
-    "personas": ("mavera.cli.personas", "See who can answer."),
+    "personas": ("mavera.cli.personas", "See who can answer, and make personas of your own."),
     "keys": ("mavera.cli.keys", "Create, list and revoke API keys."),
     "workspaces": ("mavera.cli.workspaces", "Make and see workspaces."),
     "credits": ("mavera.cli.credits", "Give a workspace credits, and read its ledger."),

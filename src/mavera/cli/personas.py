@@ -1,28 +1,66 @@
-"""`mavera personas`: see who can answer."""
+"""
+`mavera personas`: see who can answer, and make personas of a workspace's own.
 
-from typing import Annotated
+The commands work on the store itself, as its operator, so what they make costs no credits.
+Where there is no store yet, `list`, `show` and `export` know the library.
+"""
 
+import asyncio
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from mavera.cli.options import AsJSON, print_json
+from mavera.accounts.repository import first_workspace_id
+from mavera.cli.options import AsJSON, DataDir, print_json
+from mavera.cli.progress import wait_until_ready
+from mavera.cli.store import InWorkspace, with_database, workspace_or_first
 from mavera.core.items import Message
-from mavera.personas.library import PersonaLibrary
-from mavera.personas.persona import Persona
-from mavera.personas.prompt import persona_items
+from mavera.errors import ConfigurationError
+from mavera.models.choice import choose_model
+from mavera.personas.custom import CustomPersona, PersonaType, Sheet
+from mavera.personas.files import from_csv, from_toml, sheet_of, to_toml
+from mavera.personas.library import PersonaLibrary, Roll
+from mavera.personas.persona import Category
+from mavera.personas.personas import AnyPersona, Personas, prompt_items
+from mavera.personas.repository import Owner
+from mavera.personas.typos import plain
+from mavera.runs.persona_draft import draft
+from mavera.settings import Settings, load_settings
+from mavera.storage.database import Database
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="See who can answer.")
+T = TypeVar("T")
+OnDuplicate = Literal["skip", "replace", "add"]
+PersonaArgument = Annotated[str, typer.Argument(help="Name or id, as the list shows it.")]
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="See who can answer, and make personas of your own."
+)
 
 
 @app.command("list")
 def list_personas(
     category: Annotated[str | None, typer.Option(help="Only this category.")] = None,
     search: Annotated[str | None, typer.Option(help="Only with this in name or description.")] = None,
+    custom: Annotated[
+        bool | None,
+        typer.Option("--custom/--library", help="Only the workspace's own, or the library's."),
+    ] = None,
+    workspace: InWorkspace = None,
     as_json: AsJSON = False,
+    data_dir: DataDir = None,
 ) -> None:
-    """List the personas of the library."""
-    personas = PersonaLibrary.load().list(category=category, search=search)
+    """List the library's personas and the workspace's own."""
+    personas = _roll(data_dir, workspace).list(category=category, search=search, custom=custom)
     if as_json:
         print_json([_public(persona) for persona in personas])
         return
@@ -34,22 +72,229 @@ def list_personas(
 
 @app.command()
 def show(
-    persona: Annotated[str, typer.Argument(help="Name or id, as the list shows it.")],
-    as_json: AsJSON = False,
+    persona: PersonaArgument, workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: DataDir = None
 ) -> None:
     """Show one persona: who speaks, and how it answers."""
-    found = PersonaLibrary.load().find(persona)
+    found = _roll(data_dir, workspace).find(persona)
     if as_json:
         print_json(_public(found))
         return
     console = Console(highlight=False)
-    console.print(f"[bold]{found.name}[/]  {found.category}  [dim]{found.id}[/]\n{found.description}\n")
-    for item in persona_items(found):
+    version = f"  version {found.version}" if isinstance(found, CustomPersona) else ""
+    console.print(
+        f"[bold]{found.name}[/]  {found.category}  [dim]{found.id}{version}[/]\n{found.description}\n"
+    )
+    for item in prompt_items(found):
         if isinstance(item, Message) and item.role != "system":
             console.print(("[dim]? [/]" if item.role == "user" else "  ") + item.text)
 
 
-def _public(persona: Persona) -> dict[str, object]:
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="The audience's name.")],
+    description: Annotated[str, typer.Option(help="Who they are, in a sentence or two.")],
+    kind: Annotated[PersonaType | None, typer.Option("--type", help="Buys for a firm, or at home.")] = None,
+    category: Annotated[Category, typer.Option(help="Where the list shows it.")] = "Lifestyle",
+    drafted: Annotated[
+        bool, typer.Option("--draft/--no-draft", help="Let the model invent a whole person.")
+    ] = True,
+    workspace: InWorkspace = None,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a persona from a name and a description; the model drafts the rest."""
+    sheet = Sheet.of(
+        pipeline_type="north_star" if drafted else "advanced",
+        name=name,
+        description=description,
+        type=kind,
+        category=category,
+        details={},
+    )
+
+    async def make(personas: Personas, owner: Owner, settings: Settings) -> CustomPersona:
+        [ready] = await _drafted([sheet], settings) if drafted else [sheet]
+        return await personas.create(owner, ready)
+
+    _print_stored(_with_personas(data_dir, workspace, make), "made", as_json=as_json)
+
+
+@app.command()
+def edit(
+    persona: PersonaArgument,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Take this TOML file instead of opening an editor.")
+    ] = None,
+    workspace: InWorkspace = None,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Edit a persona of the workspace's own as TOML, in $EDITOR; saving makes a new version."""
+    found = _roll(data_dir, workspace).find(persona)
+    if file is not None:
+        sheet = from_toml(_read(file), file.name)
+    else:
+        before = _toml_of(found)
+        text = _edited(before)
+        if text == before:
+            typer.echo("Nothing was changed.")
+            return
+        sheet = from_toml(text.encode(), "the edited text")
+
+    async def change(personas: Personas, owner: Owner, _: Settings) -> CustomPersona:
+        return await personas.update(owner, found.id, lambda _: sheet)
+
+    _print_stored(_with_personas(data_dir, workspace, change), "saved", as_json=as_json)
+
+
+@app.command()
+def export(
+    persona: PersonaArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write here, not to the terminal.")
+    ] = None,
+    workspace: InWorkspace = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a persona as TOML, one of the library's too: a form to begin from."""
+    text = _toml_of(_roll(data_dir, workspace).find(persona))
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{output} cannot be written: {error.strerror}.") from error
+
+
+@app.command("import")
+def import_personas(
+    files: Annotated[list[Path], typer.Argument(help="TOML files, or CSV files with one persona a row.")],
+    on_duplicate: Annotated[
+        OnDuplicate, typer.Option(help="What to do where the workspace has a persona of that name.")
+    ] = "skip",
+    drafted: Annotated[
+        bool, typer.Option("--draft/--no-draft", help="Let the model invent a person where a file has none.")
+    ] = False,
+    workspace: InWorkspace = None,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Import personas from TOML or CSV. Nothing is stored unless every file fits."""
+    sheets = [sheet for file in files for sheet in _sheets(file)]
+
+    async def store(personas: Personas, owner: Owner, settings: Settings) -> list[dict[str, object]]:
+        ready = await _drafted(sheets, settings) if drafted else sheets
+        return [await _store(personas, owner, sheet, on_duplicate) for sheet in ready]
+
+    stored = _with_personas(data_dir, workspace, store)
+    if as_json:
+        print_json(stored)
+        return
+    for one in stored:
+        typer.echo(f"{one['done']:9} {one['id']}  {one['name']}")
+
+
+async def _store(
+    personas: Personas, owner: Owner, sheet: Sheet, on_duplicate: OnDuplicate
+) -> dict[str, object]:
+    same = [
+        one for one in (await personas.roll(owner)).list(custom=True) if plain(one.name) == plain(sheet.name)
+    ]
+    if same and on_duplicate == "skip":
+        return {"done": "skipped", "id": same[0].id, "name": same[0].name}
+    if same and on_duplicate == "replace":
+        replaced = await personas.update(owner, same[0].id, lambda _: sheet)
+        return {"done": "replaced", "id": replaced.id, "name": replaced.name}
+    made = await personas.create(owner, sheet)
+    return {"done": "made", "id": made.id, "name": made.name}
+
+
+def _edited(text: str) -> str:
+    """Return what the user makes of `text` in $VISUAL or $EDITOR."""
+    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "persona.toml"
+        file.write_text(text, encoding="utf-8")
+        try:
+            done = subprocess.run([*editor, str(file)], check=False)
+        except OSError as error:
+            raise ConfigurationError(f"No editor: set EDITOR, or give --file ({error.strerror}).") from error
+        if done.returncode != 0:
+            raise ConfigurationError("The editor was left with an error; nothing was changed.")
+        return file.read_text(encoding="utf-8")
+
+
+def _sheets(file: Path) -> list[Sheet]:
+    data = _read(file)
+    if file.suffix.lower() == ".csv":
+        return from_csv(data, file.name)
+    if file.suffix.lower() == ".toml":
+        return [from_toml(data, file.name)]
+    raise ConfigurationError(f"{file.name} is neither .toml nor .csv.")
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+async def _drafted(sheets: list[Sheet], settings: Settings) -> list[Sheet]:
+    """Let the model of the settings, here and now, invent a person for each sheet without one."""
+    console = Console(stderr=True, highlight=False)
+    model = choose_model(settings)
+    ready: list[Sheet] = []
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(model.close)
+        await model.start()
+        await wait_until_ready(model, console)
+        for sheet in sheets:
+            if sheet.profile is None and sheet.description:
+                with console.status(f"Drafting {sheet.name} …"):
+                    profile, _ = await draft(model, sheet.name, sheet.description, sheet.type)
+                sheet = msgspec.structs.replace(sheet, profile=profile)
+            ready.append(sheet)
+    return ready
+
+
+def _with_personas(
+    data_dir: Path | None,
+    workspace: str | None,
+    use: Callable[[Personas, Owner, Settings], Awaitable[T]],
+) -> T:
+    async def run(database: Database, settings: Settings) -> T:
+        owner = Owner(await workspace_or_first(database, workspace), "live")
+        return await use(Personas(PersonaLibrary.load(), database), owner, settings)
+
+    return with_database(data_dir, run)
+
+
+def _roll(data_dir: Path | None, workspace: str | None) -> Roll[AnyPersona]:
+    settings = load_settings(data_dir=data_dir)
+    if not settings.database_url and not (settings.data_dir / "mavera.db").exists():
+        return asyncio.run(Personas(PersonaLibrary.load()).roll(Owner("", "live")))
+
+    async def roll(database: Database, _: Settings) -> Roll[AnyPersona]:
+        owner = Owner(workspace or await first_workspace_id(database) or "", "live")
+        return await Personas(PersonaLibrary.load(), database).roll(owner)
+
+    return with_database(data_dir, roll)
+
+
+def _toml_of(persona: AnyPersona) -> str:
+    return to_toml(persona if isinstance(persona, CustomPersona) else sheet_of(persona))
+
+
+def _print_stored(persona: CustomPersona, done: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_public(persona))
+    else:
+        typer.echo(f"{done}: {persona.name}, version {persona.version}  {persona.id}")
+
+
+def _public(persona: AnyPersona) -> dict[str, object]:
     return {
         "id": persona.id,
         "name": persona.name,

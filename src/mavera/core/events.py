@@ -83,8 +83,20 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who answers: `version` is None for a persona of the library, `weight` what it counts among several."""
+
+    id: str
+    name: str
+    version: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class RunPrepared:
-    pass
+    """`speakers` is empty where nobody in particular answers."""
+
+    speakers: tuple[Speaker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

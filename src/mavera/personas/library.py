@@ -12,32 +12,71 @@ a cursor (the id of the last persona of a page) always points at the same place.
 import difflib
 import reprlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import resources
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
 
 import msgspec
 
 from mavera.errors import ConfigurationError, InvalidRequest, PersonaNotFound
-from mavera.personas.persona import CATEGORIES, Persona
+from mavera.personas.persona import CATEGORIES, Category, Persona
+from mavera.personas.typos import meant, plain, words_of
 
 
-class PersonaLibrary:
-    """Personas in a stable order; immutable, so every task may share one."""
+class Listed(Protocol):
+    """What a list shows of a persona."""
 
-    def __init__(self, personas: Iterable[Persona]) -> None:
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def category(self) -> Category: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def created_at(self) -> int: ...
+    @property
+    def is_expert(self) -> bool: ...
+    @property
+    def is_custom(self) -> bool: ...
+
+
+P = TypeVar("P", bound=Listed)
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A persona that was deleted: its place in the order, for cursors that name it."""
+
+    id: str
+    name: str
+    category: Category
+
+
+class Roll(Generic[P]):
+    """
+    Personas in a stable order; immutable, so every task may share one.
+
+    `pages` is for whoever shows them: what was made of this roll, by what was asked for.
+    """
+
+    def __init__(self, personas: Iterable[P], gone: Iterable[Gone] = ()) -> None:
         self._ordered = tuple(sorted(personas, key=_place))
         self._by_id = {persona.id: persona for persona in self._ordered}
-        self._position = {persona.id: n for n, persona in enumerate(self._ordered)}
+        places = sorted([*map(_place, self._ordered), *map(_place, gone)])
+        self._position = {place[-1]: n for n, place in enumerate(places)}
+        self._words = {p.id: words_of(f"{p.name} {p.description}") for p in self._ordered}
+        self.pages: dict[str, bytes] = {}
 
-    @classmethod
-    def load(cls) -> Self:
-        """Read the files that ship; raises ConfigurationError, naming the file that does not fit."""
-        folder = resources.files("mavera.personas") / "library"
-        files = (entry for entry in folder.iterdir() if entry.name.endswith(".toml"))
-        return cls(decode_persona(file.read_bytes(), file.name) for file in files)
+    def __iter__(self) -> Iterator[P]:
+        return iter(self._ordered)
 
-    def get(self, persona_id: str) -> Persona:
+    def has(self, persona_id: str) -> bool:
+        return persona_id in self._by_id
+
+    def get(self, persona_id: str) -> P:
         try:
             return self._by_id[persona_id]
         except KeyError:
@@ -45,7 +84,7 @@ class PersonaLibrary:
             message = f"No persona has the id {shown}. List them with GET /api/v1/personas."
             raise PersonaNotFound(message, param="persona_id") from None
 
-    def find(self, name_or_id: str) -> Persona:
+    def find(self, name_or_id: str) -> P:
         """
         Return the persona a person at a terminal means: `gen x`, `SMB owner`, `market_analyst`.
 
@@ -66,17 +105,30 @@ class PersonaLibrary:
         search: str | None = None,
         custom: bool | None = None,
         expert: bool | None = None,
-    ) -> tuple[Persona, ...]:
-        """Return those that fit, in order; `search` looks in name and description, None does not filter."""
-        sought = (search or "").casefold()
-        return tuple(
+    ) -> tuple[P, ...]:
+        """
+        Return those that fit, in order; None does not filter.
+
+        `search` looks in name and description; where nothing has it letter by letter, the
+        personas are returned that have all its words but for typing errors.
+        """
+        fits = [
             persona
             for persona in self._ordered
             if category in (None, persona.category)
             and custom in (None, persona.is_custom)
             and expert in (None, persona.is_expert)
-            and (sought in persona.name.casefold() or sought in persona.description.casefold())
-        )
+        ]
+        if not search or not search.strip():
+            return tuple(fits)
+        sought = plain(search.strip())
+        exact = [p for p in fits if sought in plain(p.name) or sought in plain(p.description)]
+        return tuple(exact or self._nearly(search, fits))
+
+    def _nearly(self, search: str, among: Sequence[P]) -> Iterator[P]:
+        vocabulary = frozenset[str]().union(*(self._words[persona.id] for persona in among))
+        wanted = meant(search, vocabulary)
+        return (p for p in among if wanted and all(words & self._words[p.id] for words in wanted))
 
     def page(
         self,
@@ -86,7 +138,7 @@ class PersonaLibrary:
         search: str | None = None,
         custom: bool | None = None,
         expert: bool | None = None,
-    ) -> tuple[tuple[Persona, ...], str | None]:
+    ) -> tuple[tuple[P, ...], str | None]:
         """
         Return the next `limit` (at least 1) personas that fit, and the cursor of the page after.
 
@@ -106,7 +158,7 @@ class PersonaLibrary:
             raise InvalidRequest(message, param="cursor")
         return self._position[cursor] + 1
 
-    def _fits(self, wanted: str) -> tuple[Persona, ...]:
+    def _fits(self, wanted: str) -> tuple[P, ...]:
         """Those of the strictest reading that fits any: the whole name, its beginning, a part."""
         names = [(_plain(persona.name), persona) for persona in self._ordered]
         whole = tuple(persona for name, persona in names if name == wanted)
@@ -114,7 +166,7 @@ class PersonaLibrary:
         part = tuple(persona for name, persona in names if wanted in name)
         return whole or beginning or part
 
-    def _advice(self, name_or_id: str, fits: tuple[Persona, ...]) -> str:
+    def _advice(self, name_or_id: str, fits: tuple[P, ...]) -> str:
         shown = reprlib.repr(name_or_id)
         if fits:
             names = ", ".join(persona.name for persona in fits)
@@ -125,6 +177,17 @@ class PersonaLibrary:
         return f"No persona is called {shown}. {hint}"
 
 
+class PersonaLibrary(Roll[Persona]):
+    """The personas that ship."""
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the files that ship; raises ConfigurationError, naming the file that does not fit."""
+        folder = resources.files("mavera.personas") / "library"
+        files = (entry for entry in folder.iterdir() if entry.name.endswith(".toml"))
+        return cls(decode_persona(file.read_bytes(), file.name) for file in files)
+
+
 def decode_persona(data: bytes, name: str) -> Persona:
     """Return the persona that the TOML file `name` describes."""
     try:
@@ -133,7 +196,7 @@ def decode_persona(data: bytes, name: str) -> Persona:
         raise ConfigurationError(f"The persona file {name} does not fit: {error}") from error
 
 
-def _place(persona: Persona) -> tuple[int, str, str]:
+def _place(persona: Listed | Gone) -> tuple[int, str, str]:
     return CATEGORIES.index(persona.category), persona.name.casefold(), persona.id
 
 

@@ -1,16 +1,18 @@
 """
 A persona: one plausible person of a segment, as one TOML file describes them.
 
-    Persona              id, name, category, description, expert, created_at: shown to everyone
-    ├── Demographics     who speaks, and the facts of their life
-    ├── Buying           what makes them buy, what stops them, where they hear of things
-    ├── Voice            how they talk
-    ├── BigFive          temperament, five numbers from 0 to 100
-    └── SampleTurn × 6–8 a question and the answer in their voice
+    Persona                  id, name, category, description, expert, created_at: shown to everyone
+    └── Profile              values, goals, pains, what they do not know
+        ├── Demographics     who speaks, and the facts of their life
+        ├── Buying           what makes them buy, what stops them, where they hear of things
+        ├── Voice            how they talk
+        ├── BigFive          temperament, five numbers from 0 to 100
+        └── SampleTurn × 6–8 a question and the answer in their voice
 
 Everything but the first line is for the prompt (`prompt.py`) and never leaves the
-server. Texts address the persona as "you", without a closing full stop, because the
-prompt sets them into its own sentences. `docs/personas.md` explains each field.
+server. Custom personas (`custom.py`) may have a profile too. Texts address the persona as
+"you", without a closing full stop, because the prompt sets them into its own sentences.
+`docs/personas.md` explains each field.
 """
 
 from typing import Annotated, Literal, get_args
@@ -85,20 +87,12 @@ class SampleTurn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     stance: Stance
 
 
-class Persona(msgspec.Struct, frozen=True, cache_hash=True, kw_only=True, forbid_unknown_fields=True):
+class Profile(msgspec.Struct, frozen=True, cache_hash=True, kw_only=True, forbid_unknown_fields=True):
     """
-    One persona, as its file has it.
+    Who a persona is, for the prompt.
 
-    `created_at` is in Unix seconds. `decision_style` completes "You decide …"; `money`
-    and `technology` each follow a colon.
+    `decision_style` completes "You decide …"; `money` and `technology` each follow a colon.
     """
-
-    id: Cuid
-    name: Name
-    category: Category
-    description: Description
-    expert: bool
-    created_at: Annotated[int, Meta(ge=1)]
 
     demographics: Demographics
     values: Facts
@@ -112,6 +106,17 @@ class Persona(msgspec.Struct, frozen=True, cache_hash=True, kw_only=True, forbid
     voice: Voice
     big_five: BigFive
     turns: Annotated[tuple[SampleTurn, ...], Meta(min_length=6, max_length=8)]
+
+
+class Persona(Profile, frozen=True, cache_hash=True, kw_only=True, forbid_unknown_fields=True):
+    """One persona of the library, as its file has it. `created_at` is in Unix seconds."""
+
+    id: Cuid
+    name: Name
+    category: Category
+    description: Description
+    expert: bool
+    created_at: Annotated[int, Meta(ge=1)]
 
     @property
     def is_expert(self) -> bool:

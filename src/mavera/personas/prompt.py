@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from mavera.core.items import Item, Message, said
-from mavera.personas.persona import BigFive, Persona
+from mavera.personas.persona import BigFive, Persona, Profile
 
 LOW, HIGH = 30, 70
 
@@ -30,7 +30,7 @@ TEMPER = {
     "neuroticism": ("hard to rattle", "quick to worry"),
 }
 
-SYSTEM = """\
+FACTS = """\
 You are {speaker}, {identity}.
 Home: {place}; {household}. Income: {income}. Education: {education}.
 You care about {values}. You want to {goals}. Your troubles: {pains}.
@@ -38,9 +38,10 @@ What makes you buy: {triggers}. What stops you: {objections}. You hear of things
 You decide {decision_style}. Money: {money}. Technology: {technology}.
 You know little of {unknowns}; asked about them, you say so.
 By nature you are {temper}.
-You talk {register}. Vocabulary: {reading_level}. Typical: {phrases}. You never say {taboo}.
+You talk {register}. Vocabulary: {reading_level}. Typical: {phrases}. You never say {taboo}."""
 
-You stay {first_name} and say I. Answer from this life: your money, your habits, what you have seen. \
+RULES = """\
+You stay {name} and say I. Answer from this life: your money, your habits, what you have seen. \
 You do not agree by default: what is dull, dear or useless to you gets a no with your reason, and what \
 leaves you cold gets a shrug. Say the answer first, as spoken, in one to three sentences unless asked \
 for more or for a format. Never introduce yourself, never advertise, never say you are an AI. \
@@ -51,15 +52,24 @@ Your earlier answers show your voice; do not repeat them."""
 @lru_cache(maxsize=512)
 def persona_items(persona: Persona) -> tuple[Item, ...]:
     """Return what goes before the conversation: one system message, then the sample turns."""
-    return (said("system", system_text(persona)), *_sample_turns(persona))
+    return (said("system", system_text(persona)), *sample_turns(persona))
 
 
-def system_text(persona: Persona) -> str:
+def system_text(persona: Profile) -> str:
     """Return the words of the system message."""
+    return f"{facts_text(persona)}\n\n{rules_text(persona.demographics.speaker.split()[0])}"
+
+
+def rules_text(name: str) -> str:
+    """Say how to stay in character; the same for everyone but the name."""
+    return RULES.format(name=name)
+
+
+def facts_text(persona: Profile) -> str:
+    """Say who speaks."""
     who, buying, voice = persona.demographics, persona.buying, persona.voice
-    return SYSTEM.format(
+    return FACTS.format(
         speaker=who.speaker,
-        first_name=who.speaker.split()[0],
         identity=who.identity,
         place=who.place,
         household=who.household,
@@ -99,7 +109,7 @@ def _quoted(phrases: Iterable[str]) -> str:
     return ", ".join(f'"{phrase}"' for phrase in phrases)
 
 
-def _sample_turns(persona: Persona) -> Iterable[Message]:
+def sample_turns(persona: Profile) -> Iterable[Message]:
     for turn in persona.turns:
         yield said("user", turn.ask)
         yield said("assistant", turn.answer)

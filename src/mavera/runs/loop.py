@@ -27,6 +27,7 @@ from mavera.core.events import (
     RunFailed,
     RunPrepared,
     RunStarted,
+    Speaker,
     TextDelta,
     ToolCallDelta,
     ToolCallStarted,
@@ -34,8 +35,9 @@ from mavera.core.events import (
 from mavera.core.turn import Turn
 from mavera.errors import APIError, InvalidRequest, ServiceUnavailable
 from mavera.models.model import Model, reasons
-from mavera.personas.library import PersonaLibrary
-from mavera.personas.persona import Persona
+from mavera.personas.custom import CustomPersona
+from mavera.personas.personas import AnyPersona, Personas
+from mavera.personas.repository import Owner
 from mavera.runs.artifacts import with_artifacts
 from mavera.runs.images import ImageStep, images_of
 from mavera.runs.prompt import compose, makes_artifacts
@@ -57,7 +59,7 @@ class Runner:
 
     def __init__(
         self,
-        personas: PersonaLibrary,
+        personas: Personas,
         models: Mapping[Mode, Model],
         *,
         images: ImageStep | None = None,
@@ -70,17 +72,29 @@ class Runner:
         self._vision = vision
         self._require_persona = require_persona
 
-    def run(self, turn: Turn, mode: Mode) -> AsyncGenerator[Event, None]:
-        """Yield the events of `turn`. Raises before `RunStarted` only."""
-        events = self._run(turn, self._model(turn, mode))
+    def run(self, turn: Turn, mode: Mode, owner: Owner | None = None) -> AsyncGenerator[Event, None]:
+        """
+        Yield the events of `turn`. Raises before `RunStarted` only.
+
+        `owner` says whose personas it may name beside the library's.
+        """
+        events = self._run(turn, self._model(turn, mode), owner)
         return with_artifacts(events) if makes_artifacts(turn) else events
 
-    async def _run(self, turn: Turn, model: Model) -> AsyncGenerator[Event, None]:
-        composed = partial(compose, persona=self._persona(turn), limited=not reasons(model))
+    async def _run(self, turn: Turn, model: Model, owner: Owner | None) -> AsyncGenerator[Event, None]:
+        persona = await self._persona(turn, owner)
         check(turn, model)
         if self._images is not None:
             turn = await self._images.resolve(turn, seen=model.sees_images)
-        yield RunPrepared()
+        yield RunPrepared((speaker(persona),) if persona is not None else ())
+        async with aclosing(self._answer(turn, model, persona)) as events:
+            async for event in events:
+                yield event
+
+    async def _answer(
+        self, turn: Turn, model: Model, persona: AnyPersona | None
+    ) -> AsyncGenerator[Event, None]:
+        composed = partial(compose, persona=persona, limited=not reasons(model))
         checked = partial(answers, model)
         answer = partial(stream_planned, model, answer=checked) if plans(turn, model) else checked
         started = finished = False
@@ -107,15 +121,21 @@ class Runner:
             return self._vision
         return self._models[mode]
 
-    def _persona(self, turn: Turn) -> Persona | None:
+    async def _persona(self, turn: Turn, owner: Owner | None) -> AnyPersona | None:
         if turn.persona_id is not None:
-            return self._personas.get(turn.persona_id)
+            return await self._personas.get(turn.persona_id, owner)
         if self._require_persona and not turn.speaks_for_nobody:
             raise InvalidRequest(
                 "This server answers only with a persona: send persona_id. GET /api/v1/personas lists them.",
                 param="persona_id",
             )
         return None
+
+
+def speaker(persona: AnyPersona, weight: float = 1.0) -> Speaker:
+    """Return what is recorded of a persona that answers."""
+    version = persona.version if isinstance(persona, CustomPersona) else None
+    return Speaker(persona.id, persona.name, version, weight)
 
 
 def _to_run_event(event: ModelEvent) -> Event:

@@ -16,8 +16,7 @@ from dataclasses import replace
 
 from mavera.core.items import said
 from mavera.core.turn import Turn, Verbosity
-from mavera.personas.persona import Persona
-from mavera.personas.prompt import persona_items
+from mavera.personas.personas import AnyPersona, prompt_items
 
 # Medium is how the persona talks anyway. Measured: docs/decisions/0012-guidance.md
 LENGTH: dict[Verbosity, str] = {
@@ -37,14 +36,14 @@ print(sorted([3, 1, 2]))
 Say the rest outside the block, in your own voice."""
 
 
-def compose(turn: Turn, persona: Persona | None, *, limited: bool = True) -> Turn:
+def compose(turn: Turn, persona: AnyPersona | None, *, limited: bool = True) -> Turn:
     """
     Return `turn` with the persona and the instructions before its conversation, the guidance after it.
 
     `limited`: whether its verbosity sets a token limit, which is wrong for a model that
     thinks by itself: what it thinks counts as well.
     """
-    before = persona_items(persona) if persona is not None else ()
+    before = prompt_items(persona) if persona is not None else ()
     instructions = (said("system", turn.instructions),) if turn.instructions else ()
     guidance = "\n\n".join(_guidance(turn))
     after = (said("system", guidance),) if guidance else ()

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mavera.api.admission import ChargedRun
-from mavera.api.auth import authenticate, services_of
+from mavera.api.auth import authenticate, owner_of, services_of
 from mavera.api.chat_completions.schemas import CreateChatCompletion
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
 from mavera.api.decoding import decode, read_body
@@ -34,7 +34,7 @@ async def create_chat_completion(request: Request) -> Response:
 
     async def begin() -> tuple[ChargedRun, Response]:
         ticket = await services.admission.admit(principal, turn)
-        run = ticket.charge(services.runner.run(turn, principal.mode))
+        run = ticket.charge(services.runner.run(turn, principal.mode, owner_of(principal)))
         heartbeat_seconds = services.settings.heartbeat_seconds
         return run, RunResponse(
             run, encoder, stream=body.stream or False, heartbeat_seconds=heartbeat_seconds

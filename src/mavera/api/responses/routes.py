@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mavera.api.admission import ChargedRun
-from mavera.api.auth import authenticate, services_of
+from mavera.api.auth import authenticate, owner_of, services_of
 from mavera.api.decoding import decode, read_body
 from mavera.api.idempotency import once
 from mavera.api.operation import Operation
@@ -31,7 +31,7 @@ async def create_response(request: Request) -> Response:
 
     async def begin() -> tuple[ChargedRun, Response]:
         ticket = await services.admission.admit(principal, turn)
-        run = ticket.charge(services.runner.run(turn, principal.mode))
+        run = ticket.charge(services.runner.run(turn, principal.mode, owner_of(principal)))
         heartbeat_seconds = services.settings.heartbeat_seconds
         return run, RunResponse(
             run, encoder, stream=body.stream or False, heartbeat_seconds=heartbeat_seconds

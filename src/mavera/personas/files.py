@@ -1,0 +1,175 @@
+"""
+Personas in files: TOML in the form of the library's, and CSV of segment descriptions.
+
+    to_toml(sheet)     name, category, description, expert · the profile's fields · [details]
+    from_toml(data)    the same, or a file of the library: its id and time are left aside
+    from_csv(data)     one persona a row: name, and any of description, category, type, details
+"""
+
+import csv
+import difflib
+import io
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+import msgspec
+
+from mavera.errors import APIError, ConfigurationError
+from mavera.personas.custom import Details, Pipeline, Sheet, Words
+from mavera.personas.persona import Persona, Profile
+
+_OWN = ("name", "category", "description", "expert", "pipeline_type", "type")
+_ASIDE = frozenset({"id", "created_at", "version"})
+_PROFILE = Profile.__struct_fields__
+_LISTS = frozenset(field.name for field in msgspec.structs.fields(Details) if Words in get_args(field.type))
+_COLUMNS = ("name", "description", "category", "type", *Details.__struct_fields__)
+# In a cell of a CSV file, between the texts of a list.
+SEPARATOR = ";"
+
+
+def sheet_of(persona: Persona) -> Sheet:
+    """Return a persona of the library as a sheet, for a file."""
+    profile = Profile(**{name: getattr(persona, name) for name in _PROFILE})
+    return Sheet(
+        name=persona.name,
+        category=persona.category,
+        description=persona.description,
+        expert=persona.expert,
+        pipeline_type="advanced",
+        profile=profile,
+    )
+
+
+def to_toml(sheet: Sheet) -> str:
+    members: dict[str, Any] = {name: getattr(sheet, name) for name in _OWN}
+    if sheet.profile is not None:
+        members |= msgspec.to_builtins(sheet.profile)
+    if sheet.details != Details():
+        members["details"] = msgspec.to_builtins(sheet.details)
+    return "\n".join(_toml(members)) + "\n"
+
+
+def _toml(members: Mapping[str, Any]) -> Iterator[str]:
+    """Write a table: plain members first, as the format wants it, then tables and lists of tables."""
+    tables = {name: value for name, value in members.items() if _is_table(value)}
+    for name, value in members.items():
+        if name not in tables and value is not None:
+            yield f"{name} = {_value(value)}"
+    for name, value in tables.items():
+        heading, inner = (f"[[{name}]]", value) if isinstance(value, list) else (f"[{name}]", [value])
+        for table in inner:
+            yield from ("", heading)
+            yield from (f"{_key(key)} = {_value(one)}" for key, one in table.items())
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
+
+
+def _key(name: str) -> str:
+    return name if name.isascii() and name.replace("_", "").isalnum() else json.dumps(name)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_key(key)} = {_value(one)}" for key, one in value.items()) + "}"
+    # JSON's strings, numbers and truth values are TOML's as well.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def from_toml(data: bytes, name: str) -> Sheet:
+    """Return the sheet in the file `name`. Raises ConfigurationError, saying what does not fit."""
+    try:
+        members = tomllib.loads(data.decode("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{name} cannot be read as TOML: {error}") from error
+    known = (*_OWN, *_PROFILE, *_ASIDE, "details")
+    _refuse_unknown(members, known, name)
+    profile = {key: members[key] for key in _PROFILE if key in members}
+    own = {key: members[key] for key in _OWN if key in members}
+    return _sheet(
+        {
+            "pipeline_type": "advanced",
+            "category": "Lifestyle",
+            "description": "",
+            **own,
+            "details": members.get("details", {}),
+            "profile": profile or None,
+        },
+        name,
+    )
+
+
+def from_csv(data: bytes, name: str) -> list[Sheet]:
+    """Return a sheet for each row. Raises ConfigurationError, naming the line that does not fit."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{name} is not UTF-8: save it as CSV UTF-8.") from error
+    first = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count), strict=True)
+    try:
+        columns = [column.strip().lower().replace(" ", "_") for column in reader.fieldnames or ()]
+        if "name" not in columns:
+            raise ConfigurationError(f"{name} has no column 'name' in its first line.")
+        _refuse_unknown(dict.fromkeys(columns), _COLUMNS, name)
+        reader.fieldnames = columns
+        return [_from_row(row, f"{name}, line {reader.line_num}") for row in reader if any(row.values())]
+    except csv.Error as error:
+        raise ConfigurationError(f"{name}, line {reader.line_num}: {error}") from error
+
+
+def _from_row(row: dict[str, Any], place: str) -> Sheet:
+    if None in row:
+        raise ConfigurationError(f"{place} has more cells than the first line has columns.")
+    cells = {column: (cell or "").strip() for column, cell in row.items()}
+    details = {
+        column: _cell(column, cells[column], place)
+        for column in Details.__struct_fields__
+        if cells.get(column)
+    }
+    kind = cells.get("type", "").upper() or None
+    pipeline: Pipeline = "intermediate" if kind else "advanced"
+    return _sheet(
+        {
+            "pipeline_type": pipeline,
+            "name": cells["name"],
+            "description": cells.get("description", ""),
+            "category": cells.get("category") or ("Professional" if kind == "B2B" else "Lifestyle"),
+            "type": kind,
+            "details": details,
+        },
+        place,
+    )
+
+
+def _cell(column: str, cell: str, place: str) -> Any:
+    if column == "mcda_weights":
+        try:
+            pairs = [pair.split("=") for pair in cell.split(SEPARATOR)]
+            return {key.strip(): int(weight) for key, weight in pairs}
+        except ValueError as error:
+            raise ConfigurationError(f"{place}: 'mcda_weights' reads as in price=3;risk=5.") from error
+    if column == "is_localized":
+        return cell.lower() in ("true", "yes", "1")
+    return [part.strip() for part in cell.split(SEPARATOR)] if column in _LISTS else cell
+
+
+def _sheet(members: dict[str, Any], place: str) -> Sheet:
+    try:
+        return Sheet.of(**members)
+    except APIError as error:
+        at = f" ({error.param})" if error.param else ""
+        raise ConfigurationError(f"{place} does not fit{at}: {error.message}") from error
+
+
+def _refuse_unknown(members: Mapping[str, Any], known: tuple[str, ...], name: str) -> None:
+    for member in members:
+        if member not in known:
+            near = difflib.get_close_matches(member, known, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise ConfigurationError(f"{name} has '{member}', which no persona has.{hint}")

@@ -1,0 +1,200 @@
+"""
+SQL for custom personas: a row each in `personas`, a row for each version in `persona_versions`.
+
+Every statement names the owner, so that no id of another workspace ever finds anything.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from mavera.core.ids import new_cuid
+from mavera.errors import InvalidRequest
+from mavera.personas.custom import CustomPersona, Sheet
+from mavera.personas.library import Gone
+from mavera.storage.database import Database, Queries, Row
+
+MOST = 1000
+GONE_SECONDS = 86_400
+
+_SELECT = """
+    SELECT p.id, p.version, p.credits_charged, p.created_at, p.updated_at, v.sheet
+      FROM personas p
+      JOIN persona_versions v ON v.persona_id = p.id AND v.version = p.version
+     WHERE p.workspace_id = :workspace_id AND p.mode = :mode AND p.deleted_at IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose personas are meant: those of a workspace's live keys, or of its test keys."""
+
+    workspace_id: str
+    mode: Literal["live", "test"]
+
+    @property
+    def values(self) -> dict[str, str]:
+        return {"workspace_id": self.workspace_id, "mode": self.mode}
+
+
+async def insert(
+    database: Database, owner: Owner, sheet: Sheet, *, now: int, credits: int = 0
+) -> CustomPersona:
+    """Store a new persona. Raises InvalidRequest where the owner has as many as one may have."""
+    persona = _persona(
+        sheet, id=new_cuid(), version=1, created_at=now, updated_at=now, credits_charged=credits
+    )
+    async with database.transaction() as transaction:
+        # One process after the other, so that two cannot both take the last place.
+        await transaction.execute("UPDATE workspaces SET name = name WHERE id = :id", id=owner.workspace_id)
+        row = await transaction.fetch_one(
+            """
+            SELECT COUNT(*) AS number FROM personas
+             WHERE workspace_id = :workspace_id AND mode = :mode AND deleted_at IS NULL
+            """,
+            **owner.values,
+        )
+        if row is not None and int(row["number"]) >= MOST:
+            raise InvalidRequest(f"This workspace has {MOST:,} custom personas, the most it may have.")
+        await transaction.execute(
+            """
+            INSERT INTO personas (id, workspace_id, mode, version, name, category, credits_charged,
+                                  created_at, updated_at)
+            VALUES (:id, :workspace_id, :mode, 1, :name, :category, :credits, :now, :now)
+            """,
+            **owner.values,
+            id=persona.id,
+            name=sheet.name,
+            category=sheet.category,
+            credits=credits,
+            now=now,
+        )
+        await _insert_version(transaction, persona)
+    return persona
+
+
+async def find(db: Queries, owner: Owner, persona_id: str) -> CustomPersona | None:
+    row = await db.fetch_one(f"{_SELECT} AND p.id = :id", **owner.values, id=persona_id)
+    return _from_row(row) if row else None
+
+
+async def marks(db: Queries, owner: Owner) -> frozenset[tuple[str, int]]:
+    """Return the id and version of each persona, version 0 for one deleted a short while ago."""
+    rows = await db.fetch_all(
+        """
+        SELECT id, CASE WHEN deleted_at IS NULL THEN version ELSE 0 END AS version
+          FROM personas
+         WHERE workspace_id = :workspace_id AND mode = :mode
+        """,
+        **owner.values,
+    )
+    return frozenset((row["id"], row["version"]) for row in rows)
+
+
+async def list_all(db: Queries, owner: Owner) -> tuple[list[CustomPersona], list[Gone]]:
+    """Return the owner's personas, and those that were deleted a short while ago."""
+    rows = await db.fetch_all(_SELECT, **owner.values)
+    gone = await db.fetch_all(
+        """
+        SELECT id, name, category FROM personas
+         WHERE workspace_id = :workspace_id AND mode = :mode AND deleted_at IS NOT NULL
+        """,
+        **owner.values,
+    )
+    return [_from_row(row) for row in rows], [Gone(**row) for row in gone]
+
+
+async def update(
+    database: Database, owner: Owner, persona_id: str, change: Callable[[Sheet], Sheet], *, now: int
+) -> CustomPersona | None:
+    """
+    Store what `change` makes of the persona as its next version; None where there is no such persona.
+
+    What changes nothing makes no version. Two that come together are done one after the other.
+    """
+    async with database.transaction() as transaction:
+        # A write first: on Postgres it takes the row's lock.
+        await transaction.execute(
+            """
+            UPDATE personas SET updated_at = updated_at
+             WHERE id = :id AND workspace_id = :workspace_id AND mode = :mode AND deleted_at IS NULL
+            """,
+            **owner.values,
+            id=persona_id,
+        )
+        found = await find(transaction, owner, persona_id)
+        if found is None:
+            return None
+        before = _sheet(found)
+        sheet = change(before)
+        if sheet == before:
+            return found
+        persona = _persona(
+            sheet,
+            id=found.id,
+            version=found.version + 1,
+            created_at=found.created_at,
+            updated_at=now,
+            credits_charged=found.credits_charged,
+        )
+        await transaction.execute(
+            """
+            UPDATE personas SET version = :version, name = :name, category = :category, updated_at = :now
+             WHERE id = :id
+            """,
+            id=persona.id,
+            version=persona.version,
+            name=sheet.name,
+            category=sheet.category,
+            now=now,
+        )
+        await _insert_version(transaction, persona)
+    return persona
+
+
+async def delete(database: Database, owner: Owner, persona_id: str, *, now: int) -> bool:
+    """Delete a persona and every version of it. Returns whether there was one."""
+    async with database.transaction() as transaction:
+        deleted = await transaction.execute(
+            """
+            UPDATE personas SET deleted_at = :now
+             WHERE id = :id AND workspace_id = :workspace_id AND mode = :mode AND deleted_at IS NULL
+            """,
+            **owner.values,
+            id=persona_id,
+            now=now,
+        )
+        if deleted:
+            await transaction.execute("DELETE FROM persona_versions WHERE persona_id = :id", id=persona_id)
+        await transaction.execute("DELETE FROM personas WHERE deleted_at < :then", then=now - GONE_SECONDS)
+    return bool(deleted)
+
+
+async def _insert_version(db: Queries, persona: CustomPersona) -> None:
+    await db.execute(
+        """
+        INSERT INTO persona_versions (persona_id, version, sheet, created_at)
+        VALUES (:id, :version, :sheet, :now)
+        """,
+        id=persona.id,
+        version=persona.version,
+        sheet=msgspec.json.encode(_sheet(persona)).decode(),
+        now=persona.updated_at,
+    )
+
+
+def _persona(sheet: Sheet, **members: object) -> CustomPersona:
+    values = {name: getattr(sheet, name) for name in Sheet.__struct_fields__}
+    return CustomPersona(**{**values, **members})
+
+
+def _sheet(persona: Sheet) -> Sheet:
+    return Sheet(**{name: getattr(persona, name) for name in Sheet.__struct_fields__})
+
+
+def _from_row(row: Row) -> CustomPersona:
+    sheet = msgspec.json.decode(row["sheet"], type=Sheet)
+    names = ("id", "version", "created_at", "updated_at", "credits_charged")
+    return _persona(sheet, **{name: row[name] for name in names})
