@@ -132,6 +132,7 @@ class ChargedRun:
         self._run = run
         self._sent = 0
         self._called_tools = False
+        self._analysed = False
         self.completed = False
 
     def __aiter__(self) -> Self:
@@ -174,6 +175,7 @@ class ChargedRun:
         await self._fail()
 
     async def _complete(self, event: RunCompleted) -> Event:
+        self._analysed = event.analysis is not None and event.analysis.error is None
         try:
             credits = await self._ticket.end(_Outcome("completed", event.usage, self._price(event.usage)))
         except APIError as error:
@@ -192,5 +194,10 @@ class ChargedRun:
             log.warning("settlement_left_to_lease", run=self._ticket.run_id, reason=error.message)
 
     def _price(self, usage: Usage) -> int:
-        work = work_of(self._ticket.turn, total_tokens=usage.total_tokens, called_tools=self._called_tools)
+        work = work_of(
+            self._ticket.turn,
+            total_tokens=usage.total_tokens,
+            called_tools=self._called_tools,
+            analysed=self._analysed,
+        )
         return price(work)

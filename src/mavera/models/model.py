@@ -79,3 +79,14 @@ class Reasons(Protocol):
 
     @property
     def reasons(self) -> bool: ...
+
+
+@runtime_checkable
+class SharesOneCache(Protocol):
+    """
+    Where `shares_one_cache` is true, questions about one conversation go one after the other:
+    side by side, each would read the conversation anew.
+    """
+
+    @property
+    def shares_one_cache(self) -> bool: ...
