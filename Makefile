@@ -17,15 +17,15 @@ test: lint
 
 # Style, types and the direction of imports.
 lint: .venv/dev
-	$(BIN)/ruff check src tests bench examples
-	$(BIN)/ruff format --check src tests bench examples
+	$(BIN)/ruff check src tests bench evals examples
+	$(BIN)/ruff format --check src tests bench evals examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
 # Put the code into the house format.
 format: .venv/dev
-	$(BIN)/ruff check --fix src tests bench examples
-	$(BIN)/ruff format src tests bench examples
+	$(BIN)/ruff check --fix src tests bench evals examples
+	$(BIN)/ruff format src tests bench evals examples
 
 # Pin what pyproject.toml asks for, the reading of images included, with hashes.
 lock: .venv/dev

@@ -50,11 +50,12 @@ def price(work: Work) -> int:
     return max(prices)
 
 
-def work_of(turn: Turn, *, total_tokens: int, called_tools: bool) -> Work:
+def work_of(turn: Turn, *, total_tokens: int, called_tools: bool, analysed: bool = True) -> Work:
+    """`analysed` is false where an analysis was wished and could not be made."""
     return Work(
         total_tokens,
         effort=turn.reasoning_effort,
-        analysis=turn.analysis_mode,
+        analysis=turn.analysis_mode and analysed,
         images=any(isinstance(part, Image) for part in _parts(turn)),
         tool_turns=int(called_tools),
     )

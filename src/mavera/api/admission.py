@@ -173,6 +173,7 @@ class ChargedRun:
         self._run = run
         self._sent = 0
         self._called_tools = False
+        self._analysed = False
         self.completed = False
 
     def __aiter__(self) -> Self:
@@ -217,6 +218,7 @@ class ChargedRun:
         await self._fail()
 
     async def _complete(self, event: RunCompleted) -> Event:
+        self._analysed = event.analysis is not None and event.analysis.error is None
         try:
             credits = await self._ticket.end(Outcome("completed", event.usage, self._price(event.usage)))
         except APIError as error:
@@ -229,5 +231,10 @@ class ChargedRun:
         await self._ticket.fail()
 
     def _price(self, usage: Usage) -> int:
-        work = work_of(self._ticket.turn, total_tokens=usage.total_tokens, called_tools=self._called_tools)
+        work = work_of(
+            self._ticket.turn,
+            total_tokens=usage.total_tokens,
+            called_tools=self._called_tools,
+            analysed=self._analysed,
+        )
         return price(work)

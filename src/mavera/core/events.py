@@ -18,6 +18,7 @@ into `RunFailed`, because by then the status has gone out.
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mavera.core.analysis import Analysis
 from mavera.core.artifacts import Artifact
 from mavera.core.usage import Usage
 from mavera.errors import APIError
@@ -106,12 +107,13 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class RunCompleted:
-    """`parsed` is as in `Finished`; `artifacts` is None where none were asked for."""
+    """`parsed` is as in `Finished`; `artifacts` and `analysis` are None where none were asked for."""
 
     reason: FinishReason
     usage: Usage
     parsed: Parsed | None = None
     artifacts: tuple[Artifact, ...] | None = None
+    analysis: Analysis | None = None
 
 
 @dataclass(frozen=True, slots=True)

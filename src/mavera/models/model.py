@@ -79,3 +79,11 @@ def counts_tokens(model: object) -> TypeGuard[CountsTokens]:
 def reasons(model: object) -> bool:
     """Whether the model thinks by itself, as hard as the turn's `reasoning_effort` says: its `reasons`."""
     return bool(getattr(model, "reasons", False))
+
+
+def shares_one_cache(model: object) -> bool:
+    """
+    Whether questions about one conversation go one after the other, by its `shares_one_cache`:
+    side by side, each would read the conversation anew.
+    """
+    return bool(getattr(model, "shares_one_cache", False))

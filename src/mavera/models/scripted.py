@@ -108,11 +108,12 @@ class ScriptedModel:
 
 
 def _scored(delta: ModelEvent, top: int | None) -> ModelEvent:
-    """Give text, where that was asked for, log-probabilities: always the same ones."""
+    """Give text, where that was asked for, log-probabilities: the shorter a word, the surer."""
     if top is None or not isinstance(delta, TextDelta):
         return delta
-    others = tuple(TokenLogprob(delta.text + "?" * place, -0.5 - place) for place in range(top))
-    return TextDelta(delta.text, (TokenLogprob(delta.text, -0.5, top=others),))
+    logprob = -0.05 * (1 + len(delta.text) % 8)
+    others = tuple(TokenLogprob(delta.text + "?" * place, logprob - place) for place in range(top))
+    return TextDelta(delta.text, (TokenLogprob(delta.text, logprob, top=others),))
 
 
 def _reason(deltas: list[ModelEvent], limit: int) -> FinishReason:

@@ -2,7 +2,7 @@
 Run one turn: resolve the persona and the images, compose the prompt, ask the model, yield events.
 
     schemas checked → images → compose → fit into the context → plan, where wished → answer
-        → checked, where it is JSON → artifacts, where wished
+        → checked, where it is JSON → analysis and artifacts, where wished
 
     RunPrepared → RunStarted → deltas* → RunCompleted | RunFailed
 
@@ -17,6 +17,8 @@ from typing import Literal, assert_never
 
 import structlog
 
+from mavera.analysis.analyst import Analyst
+from mavera.core.analysis import Analysis
 from mavera.core.events import (
     Accepted,
     Event,
@@ -38,6 +40,7 @@ from mavera.models.model import Model, reasons
 from mavera.personas.custom import CustomPersona
 from mavera.personas.personas import AnyPersona, Personas
 from mavera.personas.repository import Owner
+from mavera.runs.analysing import Noted
 from mavera.runs.artifacts import with_artifacts
 from mavera.runs.images import ImageStep, images_of
 from mavera.runs.prompt import compose, makes_artifacts
@@ -71,6 +74,7 @@ class Runner:
         self._images = images
         self._vision = vision
         self._require_persona = require_persona
+        self._analyst = Analyst()
 
     def run(self, turn: Turn, mode: Mode, owner: Owner | None = None) -> AsyncGenerator[Event, None]:
         """
@@ -95,7 +99,8 @@ class Runner:
         self, turn: Turn, model: Model, persona: AnyPersona | None
     ) -> AsyncGenerator[Event, None]:
         composed = partial(compose, persona=persona, limited=not reasons(model))
-        checked = partial(answers, model)
+        noted = Noted(model) if turn.analysis_mode else None
+        checked = partial(answers, model) if noted is None else noted.noting(partial(answers, model))
         answer = partial(stream_planned, model, answer=checked) if plans(turn, model) else checked
         started = finished = False
         try:
@@ -103,7 +108,9 @@ class Runner:
                 async for event in events:
                     started = True
                     finished = isinstance(event, Finished)
-                    yield _to_run_event(event)
+                    if noted is not None and isinstance(event, Finished):
+                        event = await noted.analysed(self._analyst, event)
+                    yield _to_run_event(event, noted.analysis if noted else None)
             if not finished:
                 raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
         except APIError as error:
@@ -138,12 +145,12 @@ def speaker(persona: AnyPersona, weight: float = 1.0) -> Speaker:
     return Speaker(persona.id, persona.name, version, weight)
 
 
-def _to_run_event(event: ModelEvent) -> Event:
+def _to_run_event(event: ModelEvent, analysis: Analysis | None) -> Event:
     match event:
         case Accepted():
             return RunStarted()
         case Finished(reason, usage, parsed):
-            return RunCompleted(reason, usage, parsed)
+            return RunCompleted(reason, usage, parsed, analysis=analysis)
         case TextDelta() | RefusalDelta() | ToolCallStarted() | ToolCallDelta():
             return event
         case _:

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mavera.api.admission import ChargedRun
+from mavera.api.analysis import Answer
 from mavera.api.auth import authenticate, owner_of, services_of
 from mavera.api.chat_completions.schemas import CreateChatCompletion
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
@@ -57,6 +58,7 @@ OPERATIONS = (
             "messages": [{"role": "user", "content": "How do you feel about sustainable fashion?"}],
             "persona_id": None,
         },
+        response=Answer,
         errors=RUN_ERRORS,
         streams=True,
     ),

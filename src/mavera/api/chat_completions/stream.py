@@ -13,6 +13,7 @@ chunk without choices. The encoder is pure: ids and times are given to it.
 from collections.abc import Iterator
 from typing import Any, assert_never
 
+from mavera.api.analysis import analysis_member
 from mavera.api.artifacts import artifacts_member
 from mavera.api.errors import error_body
 from mavera.core.events import (
@@ -56,6 +57,7 @@ class ChatCompletionEncoder:
         self._finish_reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._artifacts: Wire = {}
+        self._analysis: Wire = {}
         self._parsed: Parsed | None = None
 
     def feed(self, event: Event) -> Iterator[Wire]:
@@ -78,9 +80,10 @@ class ChatCompletionEncoder:
             case ToolCallDelta(index, arguments):
                 self._calls[index]["function"]["arguments"] += arguments
                 yield self._chunk({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]})
-            case RunCompleted(reason, usage, parsed, artifacts):
+            case RunCompleted(reason, usage, parsed, artifacts, analysis):
                 self._finish_reason, self._usage, self._parsed = reason, usage, parsed
                 self._artifacts = artifacts_member(artifacts)
+                self._analysis = analysis_member(analysis)
                 yield from self._finish(usage)
             case RunFailed(error):
                 yield error_body(error)
@@ -112,6 +115,7 @@ class ChatCompletionEncoder:
             "object": "chat.completion",
             "choices": [choice],
             "usage": usage_body(self._usage),
+            **self._analysis,
             "service_tier": "default",
         }
 
@@ -123,7 +127,8 @@ class ChatCompletionEncoder:
         return _logprobs(tokens)
 
     def _finish(self, usage: Usage) -> Iterator[Wire]:
-        last = {**self._chunk(self._told(), finish_reason=self._finish_reason), **self._artifacts}
+        told = {**self._artifacts, **self._analysis}
+        last = {**self._chunk(self._told(), finish_reason=self._finish_reason), **told}
         if not self._include_usage:
             yield {**last, "usage": usage_body(usage)}
             return

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mavera.api.admission import ChargedRun
+from mavera.api.analysis import Answer
 from mavera.api.auth import authenticate, owner_of, services_of
 from mavera.api.decoding import decode, read_body
 from mavera.api.idempotency import once
@@ -87,6 +88,7 @@ OPERATIONS = (
         description="OpenAI's Responses API, with a persona. Streamed, it comes as named events.",
         request=CreateResponse,
         example={"model": MODEL, "input": "How do you feel about sustainable fashion?", "persona_id": None},
+        response=Answer,
         errors=RUN_ERRORS,
         streams=True,
     ),

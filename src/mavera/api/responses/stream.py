@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import count
 from typing import Any, Literal, assert_never
 
+from mavera.api.analysis import analysis_member
 from mavera.api.artifacts import artifacts_member
 from mavera.core.events import (
     Event,
@@ -94,8 +95,8 @@ class ResponseEncoder:
                 item = self._output[position]
                 item["arguments"] += arguments
                 yield _arguments("delta", item["id"], position, delta=arguments)
-            case RunCompleted(reason, usage, parsed, artifacts):
-                self._head = {**self._head, **artifacts_member(artifacts)}
+            case RunCompleted(reason, usage, parsed, artifacts, analysis):
+                self._head = {**self._head, **artifacts_member(artifacts), **analysis_member(analysis)}
                 yield from self._complete(reason, usage, parsed)
             case RunFailed(error):
                 yield from self._fail(error)

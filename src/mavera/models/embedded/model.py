@@ -35,6 +35,7 @@ class EmbeddedModel:
     """`stream` speaks to the engine through the same code as to any other server."""
 
     sees_images = False
+    shares_one_cache = True  # each of the engine's slots has its own
 
     def __init__(self, engine: EmbeddedEngine) -> None:
         self.engine = engine

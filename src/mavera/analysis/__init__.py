@@ -1,0 +1,1 @@
+"""Emotion, biases, confidence, key insights and news relevance of one answer."""

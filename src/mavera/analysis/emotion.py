@@ -1,0 +1,136 @@
+"""
+Valence, arousal and dominance of an answer, from an encoder trained on human ratings.
+
+    sentences → WordPiece → MiniLM (int8, onnxruntime) → V, A, D per sentence on 1–5
+        → mean, weighted by length → 1 + 9 (x − 1) / 4, the scales of 1–10
+        → the nearest of eight named emotions, or none near
+
+Trained by `evals.emotion.train` on EmoBank (Buechel and Hahn, 2017). The named emotions are
+the points that Russell and Mehrabian (1977) measured on the same three dimensions.
+"""
+
+import importlib
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mavera.analysis.sentences import Sentence
+from mavera.analysis.wordpiece import WordPiece
+from mavera.core.analysis import Emotion, EmotionName
+
+VERSION = "emobank-minilm-1"
+WEIGHTS = Path(__file__).parent / "weights"
+MAX_TOKENS = 128
+# Of a longer answer this many sentences are read, spread evenly over it.
+MAX_SENTENCES = 64
+_BATCH = 8
+
+# Mean and standard deviation of the ratings in EmoBank's train split: what is ordinary.
+_CENTRE = (2.978, 3.044, 3.063)
+_SPREAD = (0.350, 0.262, 0.211)
+# Russell and Mehrabian 1977, each dimension from -1 to 1.
+_POINTS: dict[EmotionName, tuple[float, float, float]] = {
+    "joy": (0.76, 0.48, 0.35),
+    "surprise": (0.40, 0.67, -0.13),
+    "anger": (-0.51, 0.59, 0.25),
+    "fear": (-0.64, 0.60, -0.43),
+    "disgust": (-0.60, 0.35, 0.11),
+    "sadness": (-0.63, -0.27, -0.33),
+    "calm": (0.68, -0.46, 0.20),
+    "boredom": (-0.65, -0.62, -0.33),
+}
+# Standard deviations that make up one unit of those dimensions, and how far from ordinary an emotion begins.
+_UNIT, _NEUTRAL = 2.5, 0.9
+
+
+class Rating(NamedTuple):
+    """Valence, arousal and dominance, each 1–5 as EmoBank's raters gave them."""
+
+    valence: float
+    arousal: float
+    dominance: float
+
+
+class EmotionModel:
+    """The encoder in memory, some 40 MB; calls may come from several threads."""
+
+    def __init__(self, session: Any, words: WordPiece) -> None:
+        self._session = session
+        self._words = words
+
+    @classmethod
+    def load(cls, folder: Path = WEIGHTS) -> "EmotionModel":
+        """Read the weights. Raises ImportError where onnxruntime is missing, OSError where a file is."""
+        runtime = importlib.import_module("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = 1  # an answer is short; the cores are the language model's
+        options.log_severity_level = 3
+        path = folder / "emotion.onnx"
+        session = runtime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        return cls(session, WordPiece.load(folder / "vocab.txt"))
+
+    def rate(self, texts: Sequence[str]) -> list[Rating]:
+        """Return the rating of each text, whatever else is rated with it."""
+        ids = [self._words.encode(text, MAX_TOKENS) for text in texts]
+        # One by one: with int8 a batch would give each text numbers that depend on its neighbours.
+        return [self._rate(one) for one in ids]
+
+    def _rate(self, ids: list[int]) -> Rating:
+        (found,) = self._session.run(None, {"ids": _array([ids])})
+        return Rating(*(min(5.0, max(1.0, float(value))) for value in found[0]))
+
+
+@cache
+def _numpy() -> Any:
+    return importlib.import_module("numpy")
+
+
+def _array(rows: list[list[int]]) -> Any:
+    numpy = _numpy()
+    return numpy.array(rows, dtype=numpy.int64)
+
+
+def emotion_of(model: EmotionModel, sentences: Sequence[Sentence]) -> Emotion:
+    """Return the emotion of an answer that has at least one sentence."""
+    chosen = spread(sentences, MAX_SENTENCES)
+    return to_emotion(combined(model.rate([one.text for one in chosen]), [len(one.text) for one in chosen]))
+
+
+def spread(sentences: Sequence[Sentence], most: int) -> list[Sentence]:
+    """Return at most `most` of the sentences, evenly spread, the first and the last among them."""
+    if len(sentences) <= most:
+        return list(sentences)
+    return [sentences[round(n * (len(sentences) - 1) / (most - 1))] for n in range(most)]
+
+
+def combined(ratings: Sequence[Rating], lengths: Sequence[int]) -> Rating:
+    """Return the mean of `ratings`, each weighted by the length of what it rates."""
+    total = sum(lengths)
+    return Rating(
+        *(sum(r[n] * length for r, length in zip(ratings, lengths, strict=True)) / total for n in range(3))
+    )
+
+
+def to_emotion(rating: Rating) -> Emotion:
+    return Emotion(
+        emotional_valence=to_scale(rating.valence),
+        arousal=to_scale(rating.arousal),
+        dominance=to_scale(rating.dominance),
+        primary_emotion=named(rating),
+    )
+
+
+def to_scale(value: float) -> float:
+    """Map 1–5 onto 1–10: 1 stays 1, 3 becomes 5.5, 5 becomes 10."""
+    return round(1 + 9 * (value - 1) / 4, 2)
+
+
+def named(rating: Rating) -> EmotionName:
+    """Return the emotion whose point lies nearest to `rating`; `neutral` where that is near the ordinary."""
+    off = [(value - mean) / sd for value, mean, sd in zip(rating, _CENTRE, _SPREAD, strict=True)]
+    if math.hypot(*off) < _NEUTRAL:
+        return "neutral"
+    at = [value / _UNIT for value in off]
+    return min(_POINTS, key=lambda name: math.dist(at, _POINTS[name]))

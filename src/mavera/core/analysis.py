@@ -1,0 +1,87 @@
+"""
+What an analysis says of one answer: the object that goes out as `analysis`, in both wire formats.
+
+Every number has its definition in docs/analysis.md. Structs, so that what is sent is also
+what /openapi.json describes.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Scale = Annotated[float, Meta(ge=1, le=10)]
+
+EmotionName = Literal["joy", "surprise", "anger", "fear", "disgust", "sadness", "calm", "boredom", "neutral"]
+
+Evidence = Literal["logprobs", "logprobs+agreement", "none"]
+FailureCode = Literal["nothing_to_analyse", "analysis_failed"]
+
+
+class Emotion(msgspec.Struct, frozen=True, kw_only=True):
+    """How the answer reads to people; 5.5 is the middle of each scale."""
+
+    emotional_valence: Scale
+    arousal: Scale
+    dominance: Scale
+    primary_emotion: EmotionName
+
+
+class Bias(msgspec.Struct, frozen=True, kw_only=True):
+    """A cognitive bias that the answer shows; `evidence` are exact pieces of it."""
+
+    name: str
+    description: str
+    severity: Scale
+    evidence: list[str]
+
+
+class InsightSource(msgspec.Struct, frozen=True, kw_only=True):
+    """The sentences, counted from 0, on which the insight of the same place rests."""
+
+    sentences: list[int]
+
+
+class NewsRelevance(msgspec.Struct, frozen=True, kw_only=True):
+    score: Scale
+    topics: list[str]
+    time_sensitive: bool
+
+
+class Method(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How the numbers were made: analyses of the same versions can be compared.
+
+    `confidence` and `biases` say on what evidence: an answer's token log-probabilities, and
+    whether a model was asked about each suspicion; `sentences` is how many were read.
+    """
+
+    version: str
+    emotion: str
+    confidence: Evidence
+    biases: Literal["cues+probes", "cues"]
+    sentences: int
+    added_tokens: int = 0
+
+
+class AnalysisFailure(msgspec.Struct, frozen=True, kw_only=True):
+    code: FailureCode
+    message: str
+
+
+class Analysis(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Numbers about one answer. The same answer always has the same analysis.
+
+    Where `error` is set the rest is empty, and the analysis was not charged. `confidence` is
+    null where the model gives no log-probabilities.
+    """
+
+    confidence: Scale | None = None
+    emotion: Emotion | None = None
+    biases: list[Bias] = []
+    key_insights: list[str] = []
+    insight_sources: list[InsightSource] = []
+    news_relevance: NewsRelevance | None = None
+    method: Method | None = None
+    error: AnalysisFailure | None = None
