@@ -24,12 +24,21 @@ from mavera.accounts.credits import Credits
 from mavera.accounts.keyring import Principal
 from mavera.accounts.ledger import End, Reserve
 from mavera.accounts.pricing import estimate, input_tokens, price, work_of
-from mavera.core.events import Event, RunCompleted, RunFailed, RunPrepared, RunStarted, ToolCallStarted
+from mavera.core.events import (
+    Event,
+    RunCompleted,
+    RunFailed,
+    RunPrepared,
+    RunStarted,
+    ServerCallStarted,
+    ToolCallStarted,
+)
 from mavera.core.ids import new_cuid
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import APIError, RateLimitExceeded
 from mavera.runs.gate import Gate, Place
+from mavera.tools.tool import Caller
 
 log = structlog.get_logger()
 
@@ -99,6 +108,11 @@ class Ticket:
         self._started = time.perf_counter()
         self.ended = False
 
+    @property
+    def caller(self) -> Caller:
+        """For whom the server's own tools run."""
+        return Caller(self.principal.workspace_id, self.principal.key_id, self.run_id)
+
     def charge(self, run: AsyncGenerator[Event, None]) -> "ChargedRun":
         return ChargedRun(self, run)
 
@@ -131,7 +145,8 @@ class ChargedRun:
         self._ticket = ticket
         self._run = run
         self._sent = 0
-        self._called_tools = False
+        self._tool_turns = 0
+        self._server_rounds = 0
         self.completed = False
 
     def __aiter__(self) -> Self:
@@ -154,7 +169,7 @@ class ChargedRun:
                 pass
             case _:
                 self._sent += 1
-                self._called_tools |= isinstance(event, ToolCallStarted)
+                self._note_tools(event)
         return event
 
     async def aclose(self) -> None:
@@ -191,6 +206,14 @@ class ChargedRun:
         except APIError as error:
             log.warning("settlement_left_to_lease", run=self._ticket.run_id, reason=error.message)
 
+    def _note_tools(self, event: Event) -> None:
+        """Count the model's answers that made calls; one may call the caller's functions and the server's."""
+        if isinstance(event, ServerCallStarted):
+            self._server_rounds = event.call.round
+            self._tool_turns = max(self._tool_turns, event.call.round)
+        elif isinstance(event, ToolCallStarted):
+            self._tool_turns = self._server_rounds + 1
+
     def _price(self, usage: Usage) -> int:
-        work = work_of(self._ticket.turn, total_tokens=usage.total_tokens, called_tools=self._called_tools)
+        work = work_of(self._ticket.turn, total_tokens=usage.total_tokens, tool_turns=self._tool_turns)
         return price(work)

@@ -2,7 +2,7 @@
 Run one turn: resolve the persona and the images, compose the prompt, ask the model, yield events.
 
     schemas checked → images → compose → fit into the context → plan, where wished → answer
-        → checked, where it is JSON → artifacts, where wished
+        → checked, where it is JSON → server tools, and again → artifacts, where wished
 
     RunPrepared → RunStarted → deltas* → RunCompleted | RunFailed
 
@@ -10,7 +10,7 @@ Before `RunStarted` a failure is raised, so the caller can still answer with a s
 after it a failure is the last event. Closing the iterator stops the model's work.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Literal, assert_never
@@ -27,6 +27,8 @@ from mavera.core.events import (
     RunFailed,
     RunPrepared,
     RunStarted,
+    ServerCallEnded,
+    ServerCallStarted,
     TextDelta,
     ToolCallDelta,
     ToolCallStarted,
@@ -40,19 +42,23 @@ from mavera.runs.artifacts import with_artifacts
 from mavera.runs.images import ImageStep, images_of
 from mavera.runs.prompt import compose, makes_artifacts
 from mavera.runs.reasoning import plans, reasons, stream_planned
+from mavera.runs.server_tools import LoopEvent, LoopLimits, ToolLoop, offered_turn
 from mavera.runs.structured_output import answers, check
 from mavera.runs.truncation import stream_fitting
+from mavera.tools.tool import CallContext, Caller
+from mavera.tools.toolbox import Toolbox
 
 log = structlog.get_logger()
 
 Mode = Literal["live", "test"]
+_Asking = Callable[[Turn], AsyncGenerator[ModelEvent, None]]
 
 
 class Runner:
     """
     `models` says which model answers which kind of key, `vision` which one live turns with images.
 
-    `images` is None where no turn can have any.
+    `images` is None where no turn can have any. `tools` are the server's own, for each kind of key.
     """
 
     def __init__(
@@ -62,45 +68,52 @@ class Runner:
         *,
         images: ImageStep | None = None,
         vision: Model | None = None,
+        tools: Mapping[Mode, Toolbox] | None = None,
+        tool_limits: LoopLimits | None = None,
         require_persona: bool = False,
     ) -> None:
         self._personas = personas
         self._models = models
         self._images = images
         self._vision = vision
+        self._tools = tools or {}
+        self._tool_limits = tool_limits or LoopLimits()
         self._require_persona = require_persona
 
-    def run(self, turn: Turn, mode: Mode) -> AsyncGenerator[Event, None]:
-        """Yield the events of `turn`. Raises before `RunStarted` only."""
-        events = self._run(turn, self._model(turn, mode))
+    def run(self, turn: Turn, mode: Mode, *, caller: Caller | None = None) -> AsyncGenerator[Event, None]:
+        """Yield the events of `turn`, for `caller`. Raises before `RunStarted` only."""
+        events = self._run(turn, mode, caller or Caller())
         return with_artifacts(events) if makes_artifacts(turn) else events
 
-    async def _run(self, turn: Turn, model: Model) -> AsyncGenerator[Event, None]:
-        composed = partial(compose, persona=self._persona(turn), limited=not reasons(model))
+    async def _run(self, turn: Turn, mode: Mode, caller: Caller) -> AsyncGenerator[Event, None]:
+        model = self._model(turn, mode)
+        persona = self._persona(turn)
         check(turn, model)
+        offer = await (self._tools.get(mode) or Toolbox()).offer(turn, caller)
+        context = CallContext(caller, tuple(image.url for image in images_of(turn)))
         if self._images is not None:
             turn = await self._images.resolve(turn, seen=model.sees_images)
         yield RunPrepared()
+        asking = self._asking(turn, model, persona)
+        events: AsyncGenerator[LoopEvent, None] = asking(turn)
+        if offer:
+            loop = ToolLoop(offer, asking, context, self._tool_limits.fitting(model))
+            events = loop.stream(offered_turn(turn, offer, model))
+        async with aclosing(_ended(events)) as run:
+            async for event in run:
+                yield event
+
+    def _asking(self, turn: Turn, model: Model, persona: Persona | None) -> _Asking:
+        """Return what asks `model` a turn: composed, fitted, planned the first time, and checked."""
+        composed = partial(compose, persona=persona, limited=not reasons(model))
         checked = partial(answers, model)
-        answer = partial(stream_planned, model, answer=checked) if plans(turn, model) else checked
-        started = finished = False
-        try:
-            async with aclosing(stream_fitting(turn, composed, model, answer)) as events:
-                async for event in events:
-                    started = True
-                    finished = isinstance(event, Finished)
-                    yield _to_run_event(event)
-            if not finished:
-                raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
-        except APIError as error:
-            if not started:
-                raise
-            yield RunFailed(error)
-        except Exception as error:
-            if not started:
-                raise
-            log.exception("run failed", error=type(error).__name__)
-            yield RunFailed(APIError("Something went wrong while answering."))
+        planned = partial(stream_planned, model, answer=checked) if plans(turn, model) else checked
+
+        def ask(asked: Turn) -> AsyncGenerator[ModelEvent, None]:
+            answer = planned if asked.items == turn.items else checked
+            return stream_fitting(asked, composed, model, answer)
+
+        return ask
 
     def _model(self, turn: Turn, mode: Mode) -> Model:
         if mode == "live" and self._vision is not None and images_of(turn):
@@ -118,13 +131,37 @@ class Runner:
         return None
 
 
-def _to_run_event(event: ModelEvent) -> Event:
+async def _ended(events: AsyncGenerator[LoopEvent, None]) -> AsyncGenerator[Event, None]:
+    """Yield a run's events, the last of which says how it ended. Raises where nothing was accepted yet."""
+    started = finished = False
+    try:
+        async with aclosing(events):
+            async for event in events:
+                started = True
+                finished = isinstance(event, Finished)
+                yield _to_run_event(event)
+        if not finished:
+            raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
+    except APIError as error:
+        if not started:
+            raise
+        yield RunFailed(error)
+    except Exception as error:
+        if not started:
+            raise
+        log.exception("run failed", error=type(error).__name__)
+        yield RunFailed(APIError("Something went wrong while answering."))
+
+
+def _to_run_event(event: LoopEvent) -> Event:
     match event:
         case Accepted():
             return RunStarted()
         case Finished(reason, usage, parsed):
             return RunCompleted(reason, usage, parsed)
         case TextDelta() | RefusalDelta() | ToolCallStarted() | ToolCallDelta():
+            return event
+        case ServerCallStarted() | ServerCallEnded():
             return event
         case _:
             assert_never(event)

@@ -29,7 +29,7 @@ async def create_response(request: Request) -> Response:
 
     async def begin() -> tuple[ChargedRun, Response]:
         ticket = await services.admission.admit(principal, turn)
-        run = ticket.charge(services.runner.run(turn, principal.mode))
+        run = ticket.charge(services.runner.run(turn, principal.mode, caller=ticket.caller))
         heartbeat_seconds = services.settings.heartbeat_seconds
         return run, RunResponse(
             run, encoder, stream=body.stream or False, heartbeat_seconds=heartbeat_seconds
