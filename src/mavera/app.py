@@ -19,7 +19,7 @@ from mavera.accounts.idempotency import FirstAnswers
 from mavera.accounts.keyring import Keyring
 from mavera.accounts.keys import peppers_of
 from mavera.accounts.limits import Limiter, open_limiter
-from mavera.api import api_keys, docs, health, models, personas, usage, workspaces
+from mavera.api import api_keys, docs, health, media, models, personas, usage, workspaces
 from mavera.api.admission import Admission
 from mavera.api.chat_completions import routes as chat_completions
 from mavera.api.errors import on_api_error, on_http_exception, on_unexpected
@@ -45,6 +45,7 @@ from mavera.tools.audit import AuditLog
 from mavera.tools.choice import Parts, choose_tools
 from mavera.tools.fetch import FetchPolicy, GuardedFetch
 from mavera.tools.image_reader import ImageReader, is_installed
+from mavera.tools.media import MediaStore
 from mavera.tools.scripted import scripted_tools
 from mavera.tools.toolbox import Toolbox, ToolPolicy
 
@@ -56,6 +57,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *chat_completions.OPERATIONS,
     *personas.OPERATIONS,
     *models.OPERATIONS,
+    *media.OPERATIONS,
     *usage.OPERATIONS,
     *api_keys.OPERATIONS,
     *workspaces.OPERATIONS,
@@ -119,7 +121,8 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     reader = _image_reader(settings)
     if reader is not None:
         stack.push_async_callback(reader.close)
-    tools = await _open_tools(settings, chosen, stack, database, limiter)
+    media_store = MediaStore(database, settings)
+    tools = await _open_tools(settings, Parts(chosen.fetch, media_store), stack, database, limiter)
     runner = Runner(
         library,
         available,
@@ -131,17 +134,26 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     )
     admission = Admission(credits, Gate(settings.running_at_once, settings.max_waiting))
     return Services(
-        settings, database, keyring, library, available, runner, limiter, admission, first_answers
+        settings,
+        database,
+        keyring,
+        library,
+        available,
+        runner,
+        limiter,
+        admission,
+        first_answers,
+        media_store,
     )
 
 
 async def _open_tools(
-    settings: Settings, chosen: _Chosen, stack: AsyncExitStack, database: Database, limiter: Limiter
+    settings: Settings, parts: Parts, stack: AsyncExitStack, database: Database, limiter: Limiter
 ) -> dict[Mode, Toolbox]:
     """Return the server's own tools for live keys, and stand-ins for test keys."""
     audit = await stack.enter_async_context(AuditLog(database))
     live = Toolbox(
-        choose_tools(settings, Parts(chosen.fetch)),
+        choose_tools(settings, parts),
         policy=ToolPolicy.of(settings),
         allowances=StoredAllowances(database),
         limiter=limiter,

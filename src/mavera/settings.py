@@ -98,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     images_base_url: str = ""
     images_api_key: str = ""
     images_model: str = ""
+    images_timeout_seconds: Seconds = 110.0
     runway_api_key: str = ""
     runway_base_url: str = "https://api.dev.runwayml.com"
     runway_model: str = "gen4.5"

@@ -6,6 +6,7 @@ works on bytes of strangers.
 """
 
 import asyncio
+import importlib.util
 from typing import Literal
 
 import msgspec
@@ -51,6 +52,11 @@ class Page(msgspec.Struct, frozen=True, tag="page"):
 
 class UnreadablePage(msgspec.Struct, frozen=True, tag="unreadable"):
     """There is no text in it that could be found."""
+
+
+def is_installed() -> bool:
+    """Whether `mavera[pages]` is there; nothing of it is imported to find out."""
+    return importlib.util.find_spec("trafilatura") is not None
 
 
 class PageReader:

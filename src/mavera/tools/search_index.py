@@ -38,10 +38,54 @@ _SCHEMA = """
 """
 # Words that are in every question and tell nothing apart.
 _COMMON = frozenset(
-    (
-        "a an and are as at be by can do does for from has have how i in is it me my of on or our that the "
-        "their they this to was we were what when where which who why will with would you your"
-    ).split()  # noqa: SIM905 - a list of them fills a page
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "by",
+        "can",
+        "do",
+        "does",
+        "for",
+        "from",
+        "has",
+        "have",
+        "how",
+        "i",
+        "in",
+        "is",
+        "it",
+        "me",
+        "my",
+        "of",
+        "on",
+        "or",
+        "our",
+        "that",
+        "the",
+        "their",
+        "they",
+        "this",
+        "to",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
 )
 
 
