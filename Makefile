@@ -27,12 +27,12 @@ format: .venv/dev
 	$(BIN)/ruff check --fix src tests bench evals examples
 	$(BIN)/ruff format src tests bench evals examples
 
-# Pin what pyproject.toml asks for, the reading of images included, with hashes.
+# Pin what pyproject.toml asks for, the reading of images and pages included, with hashes.
 lock: .venv/dev
-	$(BIN)/pip-compile -q --extra ocr --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
+	$(BIN)/pip-compile -q --extra ocr --extra pages --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    -o requirements/run.txt pyproject.toml requirements/build.in
-	$(BIN)/pip-compile -q --extra ocr --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
+	$(BIN)/pip-compile -q --extra ocr --extra pages --extra tools --extra mcp --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    -o requirements/dev.txt pyproject.toml requirements/build.in requirements/dev.in
 

@@ -19,8 +19,8 @@ from mavera.accounts.credits import Credits
 from mavera.accounts.idempotency import FirstAnswers
 from mavera.accounts.keyring import Keyring
 from mavera.accounts.keys import peppers_of
-from mavera.accounts.limits import open_limiter
-from mavera.api import api_keys, custom_personas, docs, health, models, personas, usage, workspaces
+from mavera.accounts.limits import Limiter, open_limiter
+from mavera.api import api_keys, custom_personas, docs, health, media, models, personas, usage, workspaces
 from mavera.api.admission import Admission
 from mavera.api.chat_completions import routes as chat_completions
 from mavera.api.errors import on_api_error, on_http_exception
@@ -38,12 +38,19 @@ from mavera.personas.library import PersonaLibrary
 from mavera.personas.personas import Personas
 from mavera.runs.gate import Gate
 from mavera.runs.images import ImageLimits, ImageStep
-from mavera.runs.loop import Runner
+from mavera.runs.loop import Mode, Runner
+from mavera.runs.server_tools import LoopLimits
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
+from mavera.tools.allowances import StoredAllowances
+from mavera.tools.audit import AuditLog
+from mavera.tools.choice import Parts, choose_tools
 from mavera.tools.fetch import FetchPolicy, GuardedFetch
 from mavera.tools.image_reader import ImageReader, is_installed
+from mavera.tools.media import MediaStore
+from mavera.tools.scripted import scripted_tools
+from mavera.tools.toolbox import Toolbox, ToolPolicy
 
 # The second prefix is for tools that add a fixed `/v1/…` to a host.
 PREFIXES = ("/api/v1", "/v1")
@@ -54,6 +61,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *personas.OPERATIONS,
     *custom_personas.OPERATIONS,
     *models.OPERATIONS,
+    *media.OPERATIONS,
     *usage.OPERATIONS,
     *api_keys.OPERATIONS,
     *workspaces.OPERATIONS,
@@ -117,15 +125,47 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     reader = _image_reader(settings)
     if reader is not None:
         stack.push_async_callback(reader.close)
+    media_store = MediaStore(database, settings)
+    tools = await _open_tools(settings, Parts(chosen.fetch, media_store), stack, database, limiter)
     runner = Runner(
         people,
         available,
         images=ImageStep(chosen.fetch, reader, ImageLimits.of(settings)),
         vision=chosen.vision,
+        tools=tools,
+        tool_limits=LoopLimits.of(settings),
         require_persona=settings.require_persona,
     )
     admission = Admission(credits, Gate(settings.running_at_once, settings.max_waiting))
-    return Services(settings, database, keyring, people, available, runner, limiter, admission, first_answers)
+    return Services(
+        settings,
+        database,
+        keyring,
+        people,
+        available,
+        runner,
+        limiter,
+        admission,
+        first_answers,
+        media_store,
+    )
+
+
+async def _open_tools(
+    settings: Settings, parts: Parts, stack: AsyncExitStack, database: Database, limiter: Limiter
+) -> dict[Mode, Toolbox]:
+    """Return the server's own tools for live keys, and stand-ins for test keys."""
+    audit = await stack.enter_async_context(AuditLog(database))
+    live = Toolbox(
+        choose_tools(settings, parts),
+        policy=ToolPolicy.of(settings),
+        allowances=StoredAllowances(database),
+        limiter=limiter,
+        audit=audit,
+    )
+    await live.start()
+    stack.push_async_callback(live.close)
+    return {"live": live, "test": Toolbox(scripted_tools(), policy=ToolPolicy("none"))}
 
 
 def _image_reader(settings: Settings) -> ImageReader | None:

@@ -87,6 +87,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fetch_connect_timeout_seconds: Seconds = 5.0
     fetch_total_timeout_seconds: Seconds = 20.0
 
+    tools: str = "auto"
+    tools_max_rounds: Annotated[int, Meta(ge=1, le=8)] = 8
+    tools_timeout_seconds: Seconds = 30.0
+    tools_wall_seconds: Seconds = 120.0
+    tools_result_characters: Annotated[int, Meta(ge=500)] = 20_000
+    tools_per_minute: Annotated[int, Meta(ge=1)] = 120
+    tools_per_day: Annotated[int, Meta(ge=1)] = 5000
+    tavily_api_key: str = ""
+    tavily_base_url: str = "https://api.tavily.com"
+    searxng_url: str = ""
+    images_base_url: str = ""
+    images_api_key: str = ""
+    images_model: str = ""
+    images_timeout_seconds: Seconds = 110.0
+    runway_api_key: str = ""
+    runway_base_url: str = "https://api.dev.runwayml.com"
+    runway_model: str = "gen4.5"
+    runway_poll_seconds: Seconds = 5.0
+    runway_job_seconds: Seconds = 1800.0
+    media_dir: Path | None = None
+    media_max_bytes: Annotated[int, Meta(ge=1024)] = 200 * 1024 * 1024
+    media_url_seconds: Annotated[int, Meta(ge=60)] = 3600
+    media_days: Annotated[int, Meta(ge=1)] = 30
+    public_url: str = ""
+    mcp_config: Path | None = None
+
     @property
     def backend(self) -> Literal["embedded", "upstream", "scripted"]:
         """Which model answers: an upstream where one is named, else the embedded one."""
@@ -100,6 +126,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.max_running:
             return self.max_running
         return self.embedded_slots if self.backend == "embedded" else 1024
+
+    @property
+    def search_index_path(self) -> Path:
+        """Where documents added with `mavera tools index add` are."""
+        return self.data_dir.expanduser() / "search.db"
+
+    @property
+    def resolved_media_dir(self) -> Path:
+        """Where images and videos that tools made are kept."""
+        return (self.media_dir or self.data_dir / "media").expanduser().absolute()
+
+    @property
+    def resolved_mcp_config(self) -> Path:
+        return (self.mcp_config or self.data_dir / "mcp.toml").expanduser().absolute()
 
     @property
     def resolved_models_dir(self) -> Path:

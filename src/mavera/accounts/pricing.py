@@ -50,22 +50,22 @@ def price(work: Work) -> int:
     return max(prices)
 
 
-def work_of(turn: Turn, *, total_tokens: int, called_tools: bool, analysed: bool = True) -> Work:
+def work_of(turn: Turn, *, total_tokens: int, tool_turns: int, analysed: bool = True) -> Work:
     """`analysed` is false where an analysis was wished and could not be made."""
     return Work(
         total_tokens,
         effort=turn.reasoning_effort,
         analysis=turn.analysis_mode and analysed,
         images=any(isinstance(part, Image) for part in _parts(turn)),
-        tool_turns=int(called_tools),
+        tool_turns=tool_turns,
     )
 
 
 def estimate(turn: Turn) -> int:
     """Return what `turn` will cost if it goes as most do: what is held until it has ended."""
     answer = min(turn.max_output_tokens or ANSWER_TOKENS, ANSWER_TOKENS)
-    expected = work_of(turn, total_tokens=input_tokens(turn) + answer, called_tools=False)
-    if turn.tool_choice.mode == "required":
+    expected = work_of(turn, total_tokens=input_tokens(turn) + answer, tool_turns=0)
+    if turn.tool_choice.mode == "required" or turn.named_tools:
         expected = replace(expected, tool_turns=1)
     return price(expected)
 

@@ -32,6 +32,7 @@ from mavera.core.events import (
     RunFailed,
     RunPrepared,
     RunStarted,
+    ServerCallStarted,
     Speaker,
     ToolCallStarted,
 )
@@ -40,6 +41,7 @@ from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import APIError, RateLimitExceeded
 from mavera.runs.gate import Gate, Place
+from mavera.tools.tool import Caller
 
 log = structlog.get_logger()
 
@@ -122,6 +124,11 @@ class Ticket:
         self.speakers: tuple[Speaker, ...] = ()
         self.ended = False
 
+    @property
+    def caller(self) -> Caller:
+        """For whom the server's own tools run."""
+        return Caller(self.principal.workspace_id, self.principal.key_id, self.run_id)
+
     def charge(self, run: AsyncGenerator[Event, None]) -> "ChargedRun":
         return ChargedRun(self, run)
 
@@ -172,7 +179,8 @@ class ChargedRun:
         self._ticket = ticket
         self._run = run
         self._sent = 0
-        self._called_tools = False
+        self._tool_turns = 0
+        self._server_rounds = 0
         self._analysed = False
         self.completed = False
 
@@ -198,7 +206,7 @@ class ChargedRun:
                 pass
             case _:
                 self._sent += 1
-                self._called_tools |= isinstance(event, ToolCallStarted)
+                self._note_tools(event)
         return event
 
     async def aclose(self) -> None:
@@ -230,11 +238,19 @@ class ChargedRun:
     async def _fail(self) -> None:
         await self._ticket.fail()
 
+    def _note_tools(self, event: Event) -> None:
+        """Count the model's answers that made calls; one may call the caller's functions and the server's."""
+        if isinstance(event, ServerCallStarted):
+            self._server_rounds = event.call.round
+            self._tool_turns = max(self._tool_turns, event.call.round)
+        elif isinstance(event, ToolCallStarted):
+            self._tool_turns = self._server_rounds + 1
+
     def _price(self, usage: Usage) -> int:
         work = work_of(
             self._ticket.turn,
             total_tokens=usage.total_tokens,
-            called_tools=self._called_tools,
+            tool_turns=self._tool_turns,
             analysed=self._analysed,
         )
         return price(work)

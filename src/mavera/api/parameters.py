@@ -6,12 +6,14 @@ those kept only so that clients which send them are not refused are listed, with
 they do and do not, in docs/compatibility.md.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from mavera.core.turn import Effort, Sampling, ToolChoice, Turn, Verbosity
+from mavera.api.builtin_tools import BuiltInTool
+from mavera.core.turn import Effort, NamedTool, Sampling, ToolChoice, Turn, Verbosity
 from mavera.errors import InvalidRequest
 
 MODEL = "mavera-1"
@@ -74,6 +76,14 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         )
 
 
+def named_tools(tools: Iterable[tuple[Any, str]], choice: Any) -> tuple[NamedTool, ...]:
+    """Return the server's own tools that a request names, each once: in `tools`, or as its `tool_choice`."""
+    found = [named for tool, at in tools if isinstance(tool, BuiltInTool) for named in tool.to_named(at)]
+    if not found and isinstance(choice, BuiltInTool):
+        found = list(choice.to_named("tool_choice"))
+    return tuple({named.name: named for named in reversed(found)}.values())[::-1]
+
+
 def check_tools(turn: Turn, *, name_at: str = "name") -> None:
     """
     Raise InvalidRequest where the tools and the choice among them do not fit together.
@@ -81,10 +91,11 @@ def check_tools(turn: Turn, *, name_at: str = "name") -> None:
     `name_at` is where a tool's name stands inside it.
     """
     names = [tool.name for tool in turn.tools]
-    for position, name in enumerate(names):
-        if name in names[:position]:
-            raise InvalidRequest(f"Two tools are named '{name}'.", param=f"tools[{position}].{name_at}")
-    check_choice(turn.tool_choice, names)
+    for position, tool in enumerate(turn.tools):
+        if tool.name in names[:position]:
+            at, _, _ = tool.at.partition(".")
+            raise InvalidRequest(f"Two tools are named '{tool.name}'.", param=f"{at}.{name_at}")
+    check_choice(turn.tool_choice, [*names, *(tool.name for tool in turn.named_tools)])
 
 
 def check_choice(choice: ToolChoice, names: list[str]) -> None:

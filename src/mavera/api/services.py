@@ -12,6 +12,7 @@ from mavera.personas.personas import Personas
 from mavera.runs.loop import Mode, Runner
 from mavera.settings import Settings
 from mavera.storage.database import Database
+from mavera.tools.media import MediaStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +26,4 @@ class Services:
     limiter: Limiter
     admission: Admission
     first_answers: FirstAnswers
+    media: MediaStore

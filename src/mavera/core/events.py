@@ -8,6 +8,9 @@ A model yields                          a run yields
      | ToolCallStarted | ToolCallDelta)*
     Finished                                RunCompleted | RunFailed
 
+Between its deltas a run also yields `ServerCallStarted` and `ServerCallEnded`, for the tools
+that the server itself runs.
+
 `RunPrepared` says that all a turn needs is at hand (its images are fetched), so that only
 the model can make it wait now; it says nothing to a client.
 
@@ -20,6 +23,7 @@ from typing import Any, Literal
 
 from mavera.core.analysis import Analysis
 from mavera.core.artifacts import Artifact
+from mavera.core.server_calls import ServerCall, ServerOutcome
 from mavera.core.usage import Usage
 from mavera.errors import APIError
 
@@ -106,6 +110,16 @@ class RunStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerCallStarted:
+    call: ServerCall
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCallEnded:
+    outcome: ServerOutcome
+
+
+@dataclass(frozen=True, slots=True)
 class RunCompleted:
     """`parsed` is as in `Finished`; `artifacts` and `analysis` are None where none were asked for."""
 
@@ -123,4 +137,5 @@ class RunFailed:
 
 Delta = TextDelta | RefusalDelta | ToolCallStarted | ToolCallDelta
 ModelEvent = Accepted | Delta | Finished
-Event = RunPrepared | RunStarted | Delta | RunCompleted | RunFailed
+ServerCallEvent = ServerCallStarted | ServerCallEnded
+Event = RunPrepared | RunStarted | Delta | ServerCallEvent | RunCompleted | RunFailed

@@ -52,6 +52,14 @@ class FunctionTool:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedTool:
+    """A tool of the server's that the request names; `at` is where."""
+
+    name: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolChoice:
     """`names` narrows the choice to those functions; one name with `required` forces that one."""
 
@@ -68,6 +76,8 @@ class Turn:
     counts the items at the front that are the persona's prompt, hence the same in every
     turn of that persona: what changes by request goes after them. `speaks_for_nobody`
     says that the answer is no persona's, also where an operator demands one: a summary.
+    `named_tools` narrows the server's tools to those; without any, all that are set up may
+    be offered.
     """
 
     model: str
@@ -79,6 +89,8 @@ class Turn:
     format: OutputFormat = field(default_factory=OutputFormat)
     tools: tuple[FunctionTool, ...] = ()
     tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    named_tools: tuple[NamedTool, ...] = ()
+    max_tool_calls: int | None = None
     parallel_tool_calls: bool = True
     top_logprobs: int | None = None
     reasoning_effort: Effort = "medium"

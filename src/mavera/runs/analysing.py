@@ -27,6 +27,7 @@ class Noted:
     """What was said, and by whom; `analysis` is there once the answer is finished."""
 
     model: Model
+    analyst: Analyst
     turn: Turn | None = None
     pieces: list[str] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -45,12 +46,12 @@ class Noted:
 
         return noted
 
-    async def analysed(self, analyst: Analyst, finished: Finished) -> Finished:
+    async def analysed(self, finished: Finished) -> Finished:
         """Make the analysis, and return `finished` with what it cost beside the answer."""
         if self.turn is None:
             return finished
         answered = Answered(self.turn, "".join(self.pieces), tuple(self.logprobs))
-        made = await analyst.analyse(self.model, answered)
+        made = await self.analyst.analyse(self.model, answered)
         self.analysis = made.analysis
         return replace(finished, usage=finished.usage + made.usage)
 

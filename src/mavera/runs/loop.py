@@ -2,7 +2,7 @@
 Run one turn: resolve the persona and the images, compose the prompt, ask the model, yield events.
 
     schemas checked → images → compose → fit into the context → plan, where wished → answer
-        → checked, where it is JSON → analysis and artifacts, where wished
+        → checked, where it is JSON → server tools, and again → analysis and artifacts, where wished
 
     RunPrepared → RunStarted → deltas* → RunCompleted | RunFailed
 
@@ -10,7 +10,7 @@ Before `RunStarted` a failure is raised, so the caller can still answer with a s
 after it a failure is the last event. Closing the iterator stops the model's work.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Literal, assert_never
@@ -29,6 +29,8 @@ from mavera.core.events import (
     RunFailed,
     RunPrepared,
     RunStarted,
+    ServerCallEnded,
+    ServerCallStarted,
     Speaker,
     TextDelta,
     ToolCallDelta,
@@ -45,19 +47,23 @@ from mavera.runs.artifacts import with_artifacts
 from mavera.runs.images import ImageStep, images_of
 from mavera.runs.prompt import compose, makes_artifacts
 from mavera.runs.reasoning import plans, stream_planned
+from mavera.runs.server_tools import LoopEvent, LoopLimits, ToolLoop, offered_turn
 from mavera.runs.structured_output import answers, check
 from mavera.runs.truncation import stream_fitting
+from mavera.tools.tool import CallContext, Caller
+from mavera.tools.toolbox import Toolbox
 
 log = structlog.get_logger()
 
 Mode = Literal["live", "test"]
+_Asking = Callable[[Turn], AsyncGenerator[ModelEvent, None]]
 
 
 class Runner:
     """
     `models` says which model answers which kind of key, `vision` which one live turns with images.
 
-    `images` is None where no turn can have any.
+    `images` is None where no turn can have any. `tools` are the server's own, for each kind of key.
     """
 
     def __init__(
@@ -67,61 +73,62 @@ class Runner:
         *,
         images: ImageStep | None = None,
         vision: Model | None = None,
+        tools: Mapping[Mode, Toolbox] | None = None,
+        tool_limits: LoopLimits | None = None,
         require_persona: bool = False,
     ) -> None:
         self._personas = personas
         self._models = models
         self._images = images
         self._vision = vision
+        self._tools = tools or {}
+        self._tool_limits = tool_limits or LoopLimits()
         self._require_persona = require_persona
         self._analyst = Analyst()
 
-    def run(self, turn: Turn, mode: Mode, owner: Owner | None = None) -> AsyncGenerator[Event, None]:
+    def run(
+        self, turn: Turn, mode: Mode, owner: Owner | None = None, *, caller: Caller | None = None
+    ) -> AsyncGenerator[Event, None]:
         """
         Yield the events of `turn`. Raises before `RunStarted` only.
 
-        `owner` says whose personas it may name beside the library's.
+        `owner` says whose personas it may name beside the library's, `caller` for whom tools run.
         """
-        events = self._run(turn, self._model(turn, mode), owner)
+        events = self._run(turn, mode, owner, caller or Caller())
         return with_artifacts(events) if makes_artifacts(turn) else events
 
-    async def _run(self, turn: Turn, model: Model, owner: Owner | None) -> AsyncGenerator[Event, None]:
+    async def _run(
+        self, turn: Turn, mode: Mode, owner: Owner | None, caller: Caller
+    ) -> AsyncGenerator[Event, None]:
+        model = self._model(turn, mode)
         persona = await self._persona(turn, owner)
         check(turn, model)
+        offer = await (self._tools.get(mode) or Toolbox()).offer(turn, caller)
+        context = CallContext(caller, tuple(image.url for image in images_of(turn)))
         if self._images is not None:
             turn = await self._images.resolve(turn, seen=model.sees_images)
         yield RunPrepared((speaker(persona),) if persona is not None else ())
-        async with aclosing(self._answer(turn, model, persona)) as events:
-            async for event in events:
+        noted = Noted(model, self._analyst) if turn.analysis_mode else None
+        asking = self._asking(turn, model, persona, noted)
+        events: AsyncGenerator[LoopEvent, None] = asking(turn)
+        if offer:
+            loop = ToolLoop(offer, asking, context, self._tool_limits.fitting(model))
+            events = loop.stream(offered_turn(turn, offer, model))
+        async with aclosing(_ended(events, noted)) as run:
+            async for event in run:
                 yield event
 
-    async def _answer(
-        self, turn: Turn, model: Model, persona: AnyPersona | None
-    ) -> AsyncGenerator[Event, None]:
+    def _asking(self, turn: Turn, model: Model, persona: AnyPersona | None, noted: Noted | None) -> _Asking:
+        """Return what asks `model` a turn: composed, fitted, planned the first time, checked and noted."""
         composed = partial(compose, persona=persona, limited=not reasons(model))
-        noted = Noted(model) if turn.analysis_mode else None
         checked = partial(answers, model) if noted is None else noted.noting(partial(answers, model))
-        answer = partial(stream_planned, model, answer=checked) if plans(turn, model) else checked
-        started = finished = False
-        try:
-            async with aclosing(stream_fitting(turn, composed, model, answer)) as events:
-                async for event in events:
-                    started = True
-                    finished = isinstance(event, Finished)
-                    if noted is not None and isinstance(event, Finished):
-                        event = await noted.analysed(self._analyst, event)
-                    yield _to_run_event(event, noted.analysis if noted else None)
-            if not finished:
-                raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
-        except APIError as error:
-            if not started:
-                raise
-            yield RunFailed(error)
-        except Exception as error:
-            if not started:
-                raise
-            log.exception("run failed", error=type(error).__name__)
-            yield RunFailed(APIError("Something went wrong while answering."))
+        planned = partial(stream_planned, model, answer=checked) if plans(turn, model) else checked
+
+        def ask(asked: Turn) -> AsyncGenerator[ModelEvent, None]:
+            answer = planned if asked.items == turn.items else checked
+            return stream_fitting(asked, composed, model, answer)
+
+        return ask
 
     def _model(self, turn: Turn, mode: Mode) -> Model:
         if mode == "live" and self._vision is not None and images_of(turn):
@@ -145,13 +152,39 @@ def speaker(persona: AnyPersona, weight: float = 1.0) -> Speaker:
     return Speaker(persona.id, persona.name, version, weight)
 
 
-def _to_run_event(event: ModelEvent, analysis: Analysis | None) -> Event:
+async def _ended(events: AsyncGenerator[LoopEvent, None], noted: Noted | None) -> AsyncGenerator[Event, None]:
+    """Yield a run's events, the last of which says how it ended. Raises where nothing was accepted yet."""
+    started = finished = False
+    try:
+        async with aclosing(events):
+            async for event in events:
+                started = True
+                finished = isinstance(event, Finished)
+                if noted is not None and isinstance(event, Finished):
+                    event = await noted.analysed(event)
+                yield _to_run_event(event, noted.analysis if noted else None)
+        if not finished:
+            raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
+    except APIError as error:
+        if not started:
+            raise
+        yield RunFailed(error)
+    except Exception as error:
+        if not started:
+            raise
+        log.exception("run failed", error=type(error).__name__)
+        yield RunFailed(APIError("Something went wrong while answering."))
+
+
+def _to_run_event(event: LoopEvent, analysis: Analysis | None) -> Event:
     match event:
         case Accepted():
             return RunStarted()
         case Finished(reason, usage, parsed):
             return RunCompleted(reason, usage, parsed, analysis=analysis)
         case TextDelta() | RefusalDelta() | ToolCallStarted() | ToolCallDelta():
+            return event
+        case ServerCallStarted() | ServerCallEnded():
             return event
         case _:
             assert_never(event)

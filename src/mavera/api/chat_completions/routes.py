@@ -35,7 +35,9 @@ async def create_chat_completion(request: Request) -> Response:
 
     async def begin() -> tuple[ChargedRun, Response]:
         ticket = await services.admission.admit(principal, turn)
-        run = ticket.charge(services.runner.run(turn, principal.mode, owner_of(principal)))
+        run = ticket.charge(
+            services.runner.run(turn, principal.mode, owner_of(principal), caller=ticket.caller)
+        )
         heartbeat_seconds = services.settings.heartbeat_seconds
         return run, RunResponse(
             run, encoder, stream=body.stream or False, heartbeat_seconds=heartbeat_seconds

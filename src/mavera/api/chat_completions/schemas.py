@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from mavera.api.builtin_tools import AllowedOwnTool, BuiltInTool, OwnTool
 from mavera.api.parameters import (
     MAX_TOOLS,
     FunctionName,
@@ -13,6 +14,7 @@ from mavera.api.parameters import (
     Parameters,
     TokenLimit,
     check_tools,
+    named_tools,
 )
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part, Refusal, Text
 from mavera.core.turn import FunctionTool, OutputFormat, ToolChoice, Turn
@@ -147,8 +149,7 @@ class FunctionDefinition(_Object):
     strict: bool | None = None
 
 
-class Tool(_Object):
-    type: Literal["function"]
+class Tool(_Object, tag_field="type", tag="function"):
     function: FunctionDefinition
 
     def to_tool(self, at: str) -> FunctionTool:
@@ -170,14 +171,9 @@ class NamedToolChoice(_Object, tag_field="type", tag="function"):
     function: NamedFunction
 
 
-class AllowedTool(_Object):
-    type: Literal["function"]
-    function: NamedFunction
-
-
 class AllowedTools(_Object):
     mode: Literal["auto", "required"]
-    tools: Annotated[list[AllowedTool], Meta(min_length=1, max_length=MAX_TOOLS)]
+    tools: Annotated[list[AllowedOwnTool], Meta(min_length=1, max_length=MAX_TOOLS)]
 
 
 class AllowedToolsChoice(_Object, tag_field="type", tag="allowed_tools"):
@@ -236,8 +232,10 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
     logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
     stream_options: StreamOptions | None = None
     response_format: ResponseFormatText | ResponseFormatJSONObject | ResponseFormatJSONSchema | None = None
-    tools: Annotated[list[Tool], Meta(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | AllowedToolsChoice | None = None
+    tools: Annotated[list[Tool | OwnTool], Meta(max_length=MAX_TOOLS)] | None = None
+    tool_choice: (
+        Literal["none", "auto", "required"] | NamedToolChoice | AllowedToolsChoice | OwnTool | None
+    ) = None
     modalities: list[Literal["text", "audio"]] | None = None
     audio: dict[str, Any] | None = None
     prediction: dict[str, Any] | None = None
@@ -264,7 +262,8 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
             max_output_tokens=self.max_completion_tokens or self.max_tokens,
             sampling=self.sampling(stop=stop, logit_bias=self.logit_bias),
             format=self.response_format.to_format() if self.response_format else OutputFormat(),
-            tools=tuple(tool.to_tool(f"tools[{number}]") for number, tool in enumerate(self.tools or ())),
+            tools=tuple(tool.to_tool(at) for tool, at in self._tools() if isinstance(tool, Tool)),
+            named_tools=named_tools(self._tools(), self.tool_choice),
             tool_choice=self._tool_choice(),
             parallel_tool_calls=self.parallel_tool_calls is not False,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
@@ -276,6 +275,9 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
         )
         check_tools(turn, name_at="function.name")
         return turn
+
+    def _tools(self) -> list[tuple[Tool | OwnTool, str]]:
+        return [(tool, f"tools[{number}]") for number, tool in enumerate(self.tools or ())]
 
     def _check(self) -> None:
         if self.top_logprobs is not None and not self.logprobs:
@@ -296,6 +298,10 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
             case NamedToolChoice(function=function):
                 return ToolChoice("required", (function.name,))
             case AllowedToolsChoice(allowed_tools=allowed):
-                return ToolChoice(allowed.mode, tuple(tool.function.name for tool in allowed.tools))
+                at = "tool_choice.allowed_tools.tools"
+                names = tuple(tool.to_name(f"{at}[{n}]") for n, tool in enumerate(allowed.tools))
+                return ToolChoice(allowed.mode, names)
+            case BuiltInTool() as tool:
+                return ToolChoice("required", tuple(named.name for named in tool.to_named("tool_choice")))
             case mode:
                 return ToolChoice(mode)

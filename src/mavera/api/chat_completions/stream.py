@@ -3,6 +3,7 @@ Encode a run as Chat Completions: chunks, and the whole completion they add up t
 
     RunStarted → {"role"} · TextDelta → {"content"} · RefusalDelta → {"refusal"}
     ToolCallStarted, ToolCallDelta → {"tool_calls"} · RunCompleted → finish_reason + usage
+    ServerCallStarted, ServerCallEnded → told at the end, beside `choices`: `tool_calls`
     RunFailed → {"error": …}, the last chunk
 
 Many clients read `choices[0]` of every chunk, so `usage` rides on the chunk with the
@@ -16,6 +17,7 @@ from typing import Any, assert_never
 from mavera.api.analysis import analysis_member
 from mavera.api.artifacts import artifacts_member
 from mavera.api.errors import error_body
+from mavera.api.server_calls import call_object, url_citation
 from mavera.core.events import (
     Event,
     FinishReason,
@@ -25,11 +27,15 @@ from mavera.core.events import (
     RunFailed,
     RunPrepared,
     RunStarted,
+    ServerCallEnded,
+    ServerCallEvent,
+    ServerCallStarted,
     TextDelta,
     TokenLogprob,
     ToolCallDelta,
     ToolCallStarted,
 )
+from mavera.core.server_calls import Source, citations
 from mavera.core.usage import Usage
 
 Wire = dict[str, Any]
@@ -59,6 +65,9 @@ class ChatCompletionEncoder:
         self._artifacts: Wire = {}
         self._analysis: Wire = {}
         self._parsed: Parsed | None = None
+        self._ran: list[Wire] = []
+        self._sources: list[Source] = []
+        self._paused = False
 
     def feed(self, event: Event) -> Iterator[Wire]:
         """Yield the chunks that `event` gives rise to."""
@@ -68,6 +77,7 @@ class ChatCompletionEncoder:
             case RunStarted():
                 yield self._chunk({"role": "assistant", "content": "", "refusal": None})
             case TextDelta(text, logprobs):
+                text = self._separated(text)
                 self._text.append(text)
                 yield self._chunk({"content": text}, logprobs=self._note(logprobs))
             case RefusalDelta(text):
@@ -80,6 +90,8 @@ class ChatCompletionEncoder:
             case ToolCallDelta(index, arguments):
                 self._calls[index]["function"]["arguments"] += arguments
                 yield self._chunk({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]})
+            case ServerCallStarted() | ServerCallEnded():
+                self._note_server_call(event)
             case RunCompleted(reason, usage, parsed, artifacts, analysis):
                 self._finish_reason, self._usage, self._parsed = reason, usage, parsed
                 self._artifacts = artifacts_member(artifacts)
@@ -98,7 +110,7 @@ class ChatCompletionEncoder:
             "role": "assistant",
             "content": "".join(self._text) if self._text or not (self._calls or self._refusal) else None,
             "refusal": "".join(self._refusal) or None,
-            "annotations": [],
+            "annotations": self._annotations(),
             **self._artifacts,
         }
         if self._calls:
@@ -117,6 +129,7 @@ class ChatCompletionEncoder:
             "usage": usage_body(self._usage),
             **self._analysis,
             "service_tier": "default",
+            **self._server_calls(),
         }
 
     def _note(self, logprobs: tuple[TokenLogprob, ...]) -> Wire | None:
@@ -127,13 +140,38 @@ class ChatCompletionEncoder:
         return _logprobs(tokens)
 
     def _finish(self, usage: Usage) -> Iterator[Wire]:
-        told = {**self._artifacts, **self._analysis}
-        last = {**self._chunk(self._told(), finish_reason=self._finish_reason), **told}
+        annotations = self._annotations()
+        delta = {**self._told(), **({"annotations": annotations} if annotations else {})}
+        last = {
+            **self._chunk(delta, finish_reason=self._finish_reason),
+            **self._artifacts,
+            **self._analysis,
+            **self._server_calls(),
+        }
         if not self._include_usage:
             yield {**last, "usage": usage_body(usage)}
             return
         yield last
         yield {**self._chunk({}), "choices": [], "usage": usage_body(usage)}
+
+    def _note_server_call(self, event: ServerCallEvent) -> None:
+        if isinstance(event, ServerCallStarted):
+            self._paused = bool(self._text)
+        else:
+            self._sources += event.outcome.sources
+            self._ran.append(call_object(event.outcome))
+
+    def _separated(self, text: str) -> str:
+        """Keep what is said before and after a tool ran apart: here it is one text."""
+        paused, self._paused = self._paused, False
+        return f"\n\n{text}" if paused else text
+
+    def _server_calls(self) -> Wire:
+        return {"tool_calls": self._ran} if self._ran else {}
+
+    def _annotations(self) -> list[Wire]:
+        cited = citations("".join(self._text), self._sources)
+        return [{"type": "url_citation", "url_citation": _without_type(url_citation(one))} for one in cited]
 
     def _told(self) -> Wire:
         return {"parsed": self._parsed.value} if self._parsed is not None else {}
@@ -146,6 +184,10 @@ class ChatCompletionEncoder:
         if self._include_usage:
             chunk["usage"] = None
         return chunk
+
+
+def _without_type(annotation: Wire) -> Wire:
+    return {name: value for name, value in annotation.items() if name != "type"}
 
 
 def usage_body(usage: Usage) -> Wire:

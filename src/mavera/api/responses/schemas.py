@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from mavera.api.builtin_tools import AllowedOwnTool, BuiltInTool, OwnTool
 from mavera.api.parameters import (
     MAX_TOOLS,
     FunctionName,
@@ -14,6 +15,7 @@ from mavera.api.parameters import (
     ServiceTier,
     TokenLimit,
     check_tools,
+    named_tools,
 )
 from mavera.api.responses.compaction import opened
 from mavera.core.items import (
@@ -118,6 +120,7 @@ class InputItem(_Object):
         "reasoning",
         "web_search_call",
         "image_generation_call",
+        "mcp_call",
         "compaction",
     ] = "message"
     id: str | None = None
@@ -192,6 +195,8 @@ def items_of(given: Input, before: tuple[Item, ...] = ()) -> tuple[Item, ...]:
         raise ValidationFailed(
             f"'input' has {characters:,} characters; {MAX_INPUT_CHARACTERS:,} are the most.", param="input"
         )
+    if not items:
+        raise InvalidRequest("'input' has nothing in it that a model could answer.", param="input")
     _refuse_stray_outputs(items)
     return items
 
@@ -209,10 +214,9 @@ def _refuse_stray_outputs(items: Sequence[Item]) -> None:
             )
 
 
-class Function(_Object):
+class Function(_Object, tag_field="type", tag="function"):
     """A function of the caller's, flat: name and parameters stand directly on the tool."""
 
-    type: Literal["function"]
     name: FunctionName
     parameters: JSONSchema | None = None
     description: str | None = None
@@ -240,14 +244,9 @@ class NamedFunction(_Object, tag_field="type", tag="function"):
     name: str
 
 
-class AllowedTool(_Object):
-    type: Literal["function"]
-    name: str
-
-
 class AllowedTools(_Object, tag_field="type", tag="allowed_tools"):
     mode: Literal["auto", "required"]
-    tools: Annotated[list[AllowedTool], Meta(min_length=1, max_length=MAX_TOOLS)]
+    tools: Annotated[list[AllowedOwnTool], Meta(min_length=1, max_length=MAX_TOOLS)]
 
 
 class FormatText(_Object, tag_field="type", tag="text"):
@@ -324,8 +323,8 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
     max_output_tokens: TokenLimit | None = None
     max_tool_calls: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     text: TextOptions | None = None
-    tools: Annotated[list[Function], Meta(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedTools | None = None
+    tools: Annotated[list[Function | OwnTool], Meta(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedTools | OwnTool | None = None
     reasoning: ReasoningOptions | None = None
     include: list[Include] | None = None
     truncation: Literal["auto", "disabled"] | None = None
@@ -358,7 +357,9 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             max_output_tokens=self.max_output_tokens,
             sampling=self.sampling(),
             format=wanted,
-            tools=tuple(tool.to_tool(f"tools[{number}]") for number, tool in enumerate(self.tools or ())),
+            tools=tuple(tool.to_tool(at) for tool, at in self._tools() if isinstance(tool, Function)),
+            named_tools=named_tools(self._tools(), self.tool_choice),
+            max_tool_calls=self.max_tool_calls,
             tool_choice=self._tool_choice(),
             parallel_tool_calls=self.parallel_tool_calls is not False,
             top_logprobs=self._top_logprobs(),
@@ -390,7 +391,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             "store": False,
             "temperature": 1.0 if self.temperature is None else self.temperature,
             "text": {"format": self._echo_format(), "verbosity": self._verbosity()},
-            "tool_choice": self.tool_choice or "auto",
+            "tool_choice": self._echo_choice(),
             "tools": [tool.echo() for tool in self.tools or ()],
             "top_logprobs": self.top_logprobs or 0,
             "top_p": 1.0 if self.top_p is None else self.top_p,
@@ -399,6 +400,13 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             "presence_penalty": self.presence_penalty or 0.0,
             **({"user": self.user} if self.user is not None else {}),
         }
+
+    def _tools(self) -> list[tuple[Function | OwnTool, str]]:
+        return [(tool, f"tools[{number}]") for number, tool in enumerate(self.tools or ())]
+
+    def _echo_choice(self) -> Any:
+        choice = self.tool_choice or "auto"
+        return choice.echo_choice() if isinstance(choice, BuiltInTool) else choice
 
     def _format(self) -> OutputFormat:
         return self.text.format.to_format() if self.text and self.text.format else OutputFormat()
@@ -436,7 +444,10 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             case NamedFunction(name=name):
                 return ToolChoice("required", (name,))
             case AllowedTools(mode=mode, tools=tools):
-                return ToolChoice(mode, tuple(tool.name for tool in tools))
+                at = "tool_choice.tools"
+                return ToolChoice(mode, tuple(t.to_name(f"{at}[{n}]") for n, t in enumerate(tools)))
+            case BuiltInTool() as tool:
+                return ToolChoice("required", tuple(named.name for named in tool.to_named("tool_choice")))
             case mode:
                 return ToolChoice(mode)
 

@@ -5,6 +5,7 @@ Encode a run as the event stream of the Responses API.
       → output_item.added → content_part.added → output_text.delta* → output_text.done
       → content_part.done → output_item.done            (a message; refusal.* likewise)
       → output_item.added → function_call_arguments.delta* → .done → output_item.done
+      → output_item.added → web_search_call.in_progress → .searching → .completed → output_item.done
     → response.completed | response.incomplete | response.failed
 
 Every item is announced once, keeps its id and its place, and is closed once, also when
@@ -18,6 +19,7 @@ from typing import Any, Literal, assert_never
 
 from mavera.api.analysis import analysis_member
 from mavera.api.artifacts import artifacts_member
+from mavera.api.server_calls import CallItem, call_object, url_citation
 from mavera.core.events import (
     Event,
     FinishReason,
@@ -27,11 +29,15 @@ from mavera.core.events import (
     RunFailed,
     RunPrepared,
     RunStarted,
+    ServerCallEnded,
+    ServerCallEvent,
+    ServerCallStarted,
     TextDelta,
     TokenLogprob,
     ToolCallDelta,
     ToolCallStarted,
 )
+from mavera.core.server_calls import ServerCall, ServerOutcome, Source, citations
 from mavera.core.usage import Usage
 from mavera.errors import APIError
 
@@ -55,6 +61,9 @@ class ResponseEncoder:
         self._output: list[Wire] = []
         self._message: _Message | None = None
         self._calls: dict[int, int] = {}
+        self._server_calls: dict[str, CallItem] = {}
+        self._ran: list[Wire] = []
+        self._sources: list[Source] = []
         self._body: Wire | None = None
 
     def feed(self, event: Event) -> Iterator[Wire]:
@@ -95,6 +104,8 @@ class ResponseEncoder:
                 item = self._output[position]
                 item["arguments"] += arguments
                 yield _arguments("delta", item["id"], position, delta=arguments)
+            case ServerCallStarted() | ServerCallEnded():
+                yield from self._server_call(event)
             case RunCompleted(reason, usage, parsed, artifacts, analysis):
                 self._head = {**self._head, **artifacts_member(artifacts), **analysis_member(analysis)}
                 yield from self._complete(reason, usage, parsed)
@@ -112,7 +123,7 @@ class ResponseEncoder:
                 "status": "in_progress",
                 "content": [],
             }
-            self._message = _Message(item, len(self._output))
+            self._message = _Message(item, len(self._output), self._sources)
             yield from self._announce(item)
         return self._message
 
@@ -130,6 +141,24 @@ class ResponseEncoder:
             }
         )
 
+    def _server_call(self, event: ServerCallEvent) -> Iterator[Wire]:
+        if isinstance(event, ServerCallStarted):
+            yield from self._open_server_call(event.call)
+        else:
+            yield from self._close_server_call(event.outcome)
+
+    def _open_server_call(self, call: ServerCall) -> Iterator[Wire]:
+        yield from self._close_message("completed")
+        opened = CallItem(call, self._new_id(CallItem.prefix(call)), len(self._output))
+        self._server_calls[call.id] = opened
+        yield from self._announce(opened.item)
+        yield from opened.started()
+
+    def _close_server_call(self, outcome: ServerOutcome) -> Iterator[Wire]:
+        self._sources += outcome.sources
+        self._ran.append(call_object(outcome))
+        yield from self._server_calls.pop(outcome.call.id).ended(outcome)
+
     def _announce(self, item: Wire) -> Iterator[Wire]:
         self._output.append(item)
         position = len(self._output) - 1
@@ -142,6 +171,9 @@ class ResponseEncoder:
 
     def _close_all(self, status: Status) -> Iterator[Wire]:
         yield from self._close_message(status)
+        for opened in self._server_calls.values():
+            yield from opened.abandoned()
+        self._server_calls = {}
         for position in self._calls.values():
             item = self._output[position]
             yield _arguments("done", item["id"], position, name=item["name"], arguments=item["arguments"])
@@ -188,15 +220,18 @@ class ResponseEncoder:
         }
         if parsed is not None:
             self._body["parsed"] = parsed.value
+        if self._ran:
+            self._body["server_tool_calls"] = list(self._ran)
         return {"type": name, "response": self._body}
 
 
 class _Message:
     """A message item while it is being said: its content parts, one open at a time."""
 
-    def __init__(self, item: Wire, position: int) -> None:
+    def __init__(self, item: Wire, position: int, sources: list[Source]) -> None:
         self._item = item
         self._position = position
+        self._sources = sources
         self._pieces: list[str] = []
 
     def text(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> Iterator[Wire]:
@@ -245,12 +280,24 @@ class _Message:
         self._pieces = []
         if part["type"] == "output_text":
             part["text"] = said
+            yield from self._annotate(part, said)
             done = {"type": "response.output_text.done", "text": said, "logprobs": part["logprobs"]}
         else:
             part["refusal"] = said
             done = {"type": "response.refusal.done", "refusal": said}
         yield {**done, **self._at}
         yield {"type": "response.content_part.done", **self._at, "part": _copy(part)}
+
+    def _annotate(self, part: Wire, said: str) -> Iterator[Wire]:
+        for number, citation in enumerate(citations(said, self._sources)):
+            told = url_citation(citation)
+            part["annotations"].append(told)
+            yield {
+                "type": "response.output_text.annotation.added",
+                **self._at,
+                "annotation_index": number,
+                "annotation": told,
+            }
 
 
 def usage_body(usage: Usage) -> Wire:

@@ -22,7 +22,7 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mavera.accounts.keyring import Principal
-from mavera.api.auth import authenticate, services_of
+from mavera.api.auth import authenticate, owner_of, services_of
 from mavera.api.decoding import decode, too_large
 from mavera.api.errors import error_body, error_response
 from mavera.api.json import json_bytes
@@ -211,7 +211,9 @@ class _Session:
         self, principal: Principal, turn: Turn, encoder: ResponseEncoder, body: ResponseCreate
     ) -> None:
         ticket = await self._services.admission.admit(principal, turn)
-        run = ticket.charge(self._services.runner.run(turn, principal.mode))
+        run = ticket.charge(
+            self._services.runner.run(turn, principal.mode, owner_of(principal), caller=ticket.caller)
+        )
         async with aclosing(run):
             try:
                 async with aclosing(accepted_in_time(run)) as events:

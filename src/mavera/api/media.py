@@ -1,0 +1,103 @@
+"""GET /media/{media_id}: what tools made, and how far a job is; its content by a signed link."""
+
+from typing import Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from mavera.api.auth import authenticate, services_of
+from mavera.api.json import json_response
+from mavera.api.operation import Operation, Parameter
+from mavera.errors import Forbidden, NotFound
+from mavera.tools.media import MediaStatus
+
+_ID = Parameter("media_id", "path", "The id that the tool call gave.", {"type": "string"})
+
+
+class MediaError(msgspec.Struct, kw_only=True):
+    message: str
+
+
+class MediaObject(msgspec.Struct, kw_only=True):
+    """`progress` is 0 to 100. `url` works without a key, for a while; ask again for a new one."""
+
+    id: str
+    object: Literal["media"] = "media"
+    tool: str
+    status: MediaStatus
+    progress: int
+    content_type: str | None
+    bytes: int | None
+    url: str | None
+    error: MediaError | None
+    created_at: int
+    completed_at: int | None
+    expires_at: int
+
+
+async def get_media(request: Request) -> Response:
+    """Return what was made, or how far it is."""
+    principal = await authenticate(request, "responses")
+    store = services_of(request).media
+    media = await store.get(request.path_params["media_id"], principal.workspace_id)
+    done = media.status == "completed"
+    return json_response(
+        MediaObject(
+            id=media.id,
+            tool=media.tool,
+            status=media.status,
+            progress=media.progress,
+            content_type=media.content_type,
+            bytes=media.bytes,
+            url=await store.url_of(media.id) if done else None,
+            error=MediaError(message=media.error) if media.error is not None else None,
+            created_at=media.created_at,
+            completed_at=media.completed_at,
+            expires_at=store.expires_at(media),
+        )
+    )
+
+
+async def get_content(request: Request) -> Response:
+    """Return the file itself, to whoever has the link."""
+    query = request.query_params
+    path, content_type = await services_of(request).media.signed_file(
+        request.path_params["media_id"], query.get("expires", ""), query.get("signature", "")
+    )
+    headers = {
+        "cache-control": "private, max-age=300",
+        "content-security-policy": "default-src 'none'; sandbox",
+        "x-content-type-options": "nosniff",
+        "content-disposition": "inline",
+    }
+    return FileResponse(path, media_type=content_type, headers=headers)
+
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/media/{media_id}",
+        get_media,
+        "Get an image or video that a tool made",
+        "Media",
+        description="A video is ready minutes after its call: ask until `status` is `completed` or `failed`.",
+        response=MediaObject,
+        parameters=(_ID,),
+        errors=(Forbidden, NotFound),
+    ),
+    Operation(
+        "GET",
+        "/media/{media_id}/content",
+        get_content,
+        "Get the file itself, by a signed link",
+        "Media",
+        parameters=(
+            _ID,
+            Parameter("expires", "query", "Of the link.", {"type": "string"}),
+            Parameter("signature", "query", "Of the link.", {"type": "string"}),
+        ),
+        errors=(Forbidden, NotFound),
+        needs_key=False,
+    ),
+)

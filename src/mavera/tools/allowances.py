@@ -1,0 +1,40 @@
+"""Which tools each workspace may use: a column of its row, asked at most once a second."""
+
+from mavera.accounts.short_lived import ShortLived
+from mavera.errors import NotFound
+from mavera.storage.database import Database, Queries
+
+CACHE_SECONDS = 1.0
+_NONE = "none"
+
+
+class StoredAllowances:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known = ShortLived[tuple[frozenset[str] | None]](limit=4096, life_seconds=CACHE_SECONDS)
+
+    async def of(self, workspace_id: str) -> frozenset[str] | None:
+        known = self._known.get(workspace_id)
+        if known is None:
+            asked_at = self._known.now()
+            known = (await allowed_tools(self._database, workspace_id),)
+            self._known.put(workspace_id, known, known_at=asked_at)
+        return known[0]
+
+
+async def allowed_tools(db: Queries, workspace_id: str) -> frozenset[str] | None:
+    """Return the names a workspace may use, None for all."""
+    row = await db.fetch_one("SELECT tools FROM workspaces WHERE id = :id", id=workspace_id)
+    if row is None or row["tools"] is None:
+        return None
+    return frozenset(row["tools"].split()) - {_NONE}
+
+
+async def allow_tools(db: Queries, workspace_id: str, names: tuple[str, ...] | None) -> None:
+    """Set the names a workspace may use, None for all. Raises NotFound."""
+    tools = None if names is None else " ".join(sorted(set(names))) or _NONE
+    changed = await db.execute(
+        "UPDATE workspaces SET tools = :tools WHERE id = :id", tools=tools, id=workspace_id
+    )
+    if not changed:
+        raise NotFound(f"There is no workspace {workspace_id[:60]}.")

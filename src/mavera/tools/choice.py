@@ -1,0 +1,97 @@
+"""
+Which tools there are and who does their work: what the settings come down to.
+
+Providers that need a package of their own are imported here, by name, only where they are
+set up; a package that is missing stops the start with the line to type.
+"""
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+
+from mavera.errors import ConfigurationError
+from mavera.settings import Settings
+from mavera.tools.edit_image import EditImageTool
+from mavera.tools.fetch import GuardedFetch
+from mavera.tools.generate_image import GenerateImageTool
+from mavera.tools.generate_video import GenerateVideoTool
+from mavera.tools.given_images import GivenImages
+from mavera.tools.image_to_video import ImageToVideoTool
+from mavera.tools.images_server import ImagesServer
+from mavera.tools.media import MediaStore
+from mavera.tools.page_reader import PageReader, is_installed
+from mavera.tools.search_index import SearchIndex
+from mavera.tools.searxng import SearXNG
+from mavera.tools.tavily_extract import ExtractProvider, FetchedPages, TavilyExtractTool
+from mavera.tools.tavily_search import SearchProvider, TavilySearchTool
+from mavera.tools.tool import Tool
+from mavera.tools.video import NoVideo, VideoJobs, VideoLimits, VideoProvider
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What tools share with the rest of the server."""
+
+    fetch: GuardedFetch
+    media: MediaStore
+
+
+def choose_tools(settings: Settings, parts: Parts) -> list[Tool]:
+    """Return the server's tools; one that is not set up has no provider. Raises ConfigurationError."""
+    return [*lookup_tools(settings, parts.fetch), *_media_tools(settings, parts)]
+
+
+def lookup_tools(settings: Settings, fetch: GuardedFetch) -> list[Tool]:
+    """Return the tools that need no store: search and extract."""
+    seconds = settings.tools_timeout_seconds
+    search: SearchProvider = SearchIndex(settings.search_index_path)
+    reads = settings.fetch_enabled and is_installed()
+    extract: ExtractProvider = FetchedPages(fetch, PageReader(), enabled=reads)
+    if settings.searxng_url:
+        search = SearXNG(_http_url("MAVERA_SEARXNG_URL", settings.searxng_url))
+    if settings.tavily_api_key:
+        tavily = needed("mavera.tools.tavily", "MAVERA_TAVILY_API_KEY", "tools")
+        base_url = _http_url("MAVERA_TAVILY_BASE_URL", settings.tavily_base_url)
+        search = extract = tavily.Tavily(settings.tavily_api_key, base_url, timeout_seconds=seconds)
+    # Without a key it reads what a search found; alone, it is there for those who name it.
+    unasked = bool(settings.tavily_api_key or settings.searxng_url)
+    return [
+        TavilySearchTool(search, timeout_seconds=seconds),
+        TavilyExtractTool(extract, timeout_seconds=seconds, unasked=unasked),
+    ]
+
+
+def _media_tools(settings: Settings, parts: Parts) -> list[Tool]:
+    if settings.images_base_url:
+        _http_url("MAVERA_IMAGES_BASE_URL", settings.images_base_url)
+    server = ImagesServer(settings, parts.fetch)
+    given = GivenImages(parts.fetch, parts.media)
+    provider: VideoProvider = NoVideo()
+    if settings.runway_api_key:
+        _http_url("MAVERA_RUNWAY_BASE_URL", settings.runway_base_url)
+        provider = needed("mavera.tools.runway", "MAVERA_RUNWAY_API_KEY", "tools").Runway(settings)
+    limits = VideoLimits(settings.runway_poll_seconds, settings.runway_job_seconds, settings.media_max_bytes)
+    jobs = VideoJobs(provider, parts.media, parts.fetch, limits)
+    image_seconds, seconds = settings.images_timeout_seconds, settings.tools_timeout_seconds
+    return [
+        GenerateImageTool(server, parts.media, timeout_seconds=image_seconds),
+        EditImageTool(server, parts.media, given, timeout_seconds=image_seconds),
+        GenerateVideoTool(jobs, timeout_seconds=seconds),
+        ImageToVideoTool(jobs, given, timeout_seconds=seconds),
+    ]
+
+
+def needed(module: str, setting: str, extra: str) -> ModuleType:
+    """Return a module of ours that needs optional packages. Raises ConfigurationError without them."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{setting} needs a package that is not installed ({error.name}): pip install 'mavera[{extra}]'"
+        ) from error
+
+
+def _http_url(setting: str, url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigurationError(f"{setting} has to begin with http:// or https://.")
+    return url

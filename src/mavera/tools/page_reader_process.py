@@ -1,0 +1,105 @@
+"""
+The reader's process: finds the text in HTML pages, one after the other.
+
+    stdin    frames: a PageRequest each          4 bytes of length, then that many bytes
+    stdout   one report, then frames: a Page or an UnreadablePage, as MessagePack
+
+Started by `page_reader.py` as `python -m mavera.tools.page_reader_process`. This module alone
+imports trafilatura and lxml: some 60 MB that a server does not carry, and parsers for
+hostile bytes that had better crash here. It ends when its stdin does. It opens no connection.
+"""
+
+import os
+import sys
+from typing import Any, BinaryIO
+
+import msgspec
+import trafilatura
+from lxml import etree, html
+
+from mavera.tools.page_reader import Link, Page, PageRequest, UnreadablePage
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
+MOST_MEMORY_BYTES = 1536 * 1024 * 1024
+MOST_TEXT_CHARACTERS = 400_000
+MOST_LINKS = 50
+
+
+def main() -> None:
+    if resource is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
+    answers = _take_stdout()
+    _write(answers, b"ready")
+    while (frame := _read(sys.stdin.buffer)) is not None:
+        _write(answers, msgspec.msgpack.encode(_answer(frame)))
+
+
+def _take_stdout() -> BinaryIO:
+    """Return a private copy of stdout, and send what a library prints to stderr."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(private, "wb")
+
+
+def _read(stream: BinaryIO) -> bytes | None:
+    """Return the next frame, None at the end."""
+    head = stream.read(4)
+    return stream.read(int.from_bytes(head, "big")) if len(head) == 4 else None
+
+
+def _write(stream: BinaryIO, data: bytes) -> None:
+    stream.write(len(data).to_bytes(4, "big") + data)
+    stream.flush()
+
+
+def _answer(frame: bytes) -> Page | UnreadablePage:
+    try:
+        return _page(msgspec.msgpack.decode(frame, type=PageRequest)) or UnreadablePage()
+    except Exception:  # parsers raise many kinds on hostile pages, and none of them says more than this
+        return UnreadablePage()
+
+
+def _page(request: PageRequest) -> Page | None:
+    tree = trafilatura.load_html(request.body)
+    if tree is None:
+        return None
+    url = request.url or None
+    text = trafilatura.extract(request.body, url=url, include_comments=False, output_format="markdown")
+    told = trafilatura.extract_metadata(request.body, default_url=url)
+    links = _links(tree, request.url)
+    text = text or _all_text(tree)
+    if not text:
+        return None
+    title = (told.title or _title(tree)).strip()
+    return Page(title[:300], told.date or "", text[:MOST_TEXT_CHARACTERS], links)
+
+
+def _all_text(tree: Any) -> str:
+    """Return all words of a page of which no part stands out as its text."""
+    etree.strip_elements(tree, "script", "style", "noscript", "template", with_tail=False)
+    return "\n".join(" ".join(line.split()) for line in tree.text_content().splitlines() if line.strip())
+
+
+def _title(tree: Any) -> str:
+    return str(tree.findtext(".//title") or "")
+
+
+def _links(tree: Any, url: str) -> tuple[Link, ...]:
+    if url:
+        html.make_links_absolute(tree, url, handle_failures="ignore")
+    found: dict[str, str] = {}
+    for anchor in tree.iter("a"):
+        target, words = anchor.get("href") or "", " ".join(anchor.text_content().split())
+        if target.startswith(("http://", "https://")) and words and len(target) < 2000:
+            found.setdefault(target.partition("#")[0], words[:120])
+        if len(found) >= MOST_LINKS:
+            break
+    return tuple(Link(target, words) for target, words in found.items())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""
+Tavily, by its own client: search and extract.
+
+The client reads answers whole, so its HTTP client is given a transport that stops past a
+size. Imported only where MAVERA_TAVILY_API_KEY is set: it needs `mavera[tools]`.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from tavily import AsyncTavilyClient, errors
+
+from mavera.tools.tool import Found, ToolFailed
+
+MOST_BYTES = 8 * 1024 * 1024
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _CappedStream(httpx.AsyncByteStream):
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        total = 0
+        async for chunk in self._stream:
+            total += len(chunk)
+            if total > MOST_BYTES:
+                raise _TooLarge
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _CappedTransport(httpx.AsyncHTTPTransport):
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        # Unpacked, a small answer can be huge: none is asked for packed.
+        request.headers["Accept-Encoding"] = "identity"
+        response = await super().handle_async_request(request)
+        if response.headers.get("content-encoding", "identity") != "identity":
+            await response.aclose()
+            raise _TooLarge
+        response.stream = _CappedStream(response.stream)
+        return response
+
+
+class Tavily:
+    """One client for both tools; `close` may be said by each."""
+
+    name = "tavily"
+
+    def __init__(self, api_key: str, base_url: str, *, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._http = httpx.AsyncClient(
+            base_url=base_url,
+            headers={"Authorization": f"Bearer {api_key}"},
+            transport=_CappedTransport(),
+            trust_env=False,
+        )
+        self._client = AsyncTavilyClient(api_key=api_key, api_base_url=base_url, client=self._http)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def search(self, query: str, *, most: int) -> tuple[Found, ...]:
+        with _tavily_errors():
+            answer = await self._client.search(query, max_results=most, timeout=self._timeout_seconds)
+            return tuple(
+                Found(
+                    _text(one, "url"),
+                    _text(one, "title"),
+                    _text(one, "content"),
+                    _text(one, "published_date"),
+                )
+                for one in answer["results"][:most]
+            )
+
+    async def extract(self, url: str) -> Found:
+        with _tavily_errors():
+            answer = await self._client.extract([url], format="markdown", timeout=self._timeout_seconds)
+            for one in answer.get("results", []):
+                return Found(_text(one, "url") or url, _text(one, "title"), _text(one, "raw_content"))
+        raise ToolFailed("Tavily could not read this page.")
+
+
+def _text(result: dict[str, Any], name: str) -> str:
+    value = result.get(name)
+    return value if isinstance(value, str) else ""
+
+
+@contextmanager
+def _tavily_errors() -> Iterator[None]:
+    """Let nothing of the client's own errors past this file; none of their texts are passed on."""
+    try:
+        yield
+    except errors.InvalidAPIKeyError as error:
+        raise ToolFailed("Tavily refuses this server's key; the operator has to look at it.") from error
+    except errors.UsageLimitExceededError as error:
+        raise ToolFailed("Tavily asks to wait. Try again later.") from error
+    except errors.ForbiddenError as error:
+        raise ToolFailed("Tavily refuses: the plan of this server's key does not allow it.") from error
+    except errors.BadRequestError as error:
+        raise ToolFailed("Tavily refuses the request as it is.") from error
+    except (errors.TimeoutError, httpx.TimeoutException) as error:
+        raise ToolFailed("Tavily did not answer in time.") from error
+    except httpx.HTTPStatusError as error:
+        raise ToolFailed(f"Tavily answered with status {error.response.status_code}.") from error
+    except httpx.HTTPError as error:
+        raise ToolFailed("Tavily could not be reached.") from error
+    except _TooLarge as error:
+        raise ToolFailed(f"The result is larger than {MOST_BYTES:,} bytes.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ToolFailed("Tavily gave an answer that cannot be read.") from error

@@ -1,0 +1,132 @@
+"""
+`tavily_extract`: read web pages.
+
+    Tavily             MAVERA_TAVILY_API_KEY
+    the guarded fetch  without a key: fetched here, read by `page_reader.py`
+"""
+
+import asyncio
+from typing import ClassVar, Protocol
+
+from mavera.core.json_schema import Schema
+from mavera.core.server_calls import CallKind
+from mavera.errors import APIError
+from mavera.tools.fetch import GuardedFetch
+from mavera.tools.page_reader import KINDS, Page, PageReader, plain_page
+from mavera.tools.tool import Arguments, CallContext, Found, ToolFailed, ToolResult
+
+MOST_URLS = 3
+MOST_PAGE_BYTES = 5 * 1024 * 1024
+_SHOWN_LINKS = 20
+
+
+class ExtractProvider(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    async def extract(self, url: str) -> Found:
+        """Return what the page says. Raises ToolFailed."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class TavilyExtractTool:
+    name = "tavily_extract"
+    kind: CallKind = "page"
+    description = "Read the text of web pages, given their full URLs."
+    parameters: ClassVar[Schema] = {
+        "type": "object",
+        "properties": {
+            "urls": {
+                "type": "array",
+                "description": "Full addresses, as in https://example.com/page.",
+                "items": {"type": "string", "minLength": 8, "maxLength": 2000},
+                "minItems": 1,
+                "maxItems": MOST_URLS,
+            }
+        },
+        "required": ["urls"],
+        "additionalProperties": False,
+    }
+    setting = "set MAVERA_TAVILY_API_KEY, or MAVERA_FETCH_ENABLED=true and install mavera[pages]"
+
+    def __init__(self, provider: ExtractProvider, *, timeout_seconds: float, unasked: bool) -> None:
+        self._provider = provider
+        self.timeout_seconds = timeout_seconds
+        self.unasked = unasked
+
+    @property
+    def provider(self) -> str:
+        return self._provider.name
+
+    async def start(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        await self._provider.close()
+
+    def target(self, arguments: Arguments) -> str:
+        urls = arguments.get("urls")
+        return str(urls[0]) if isinstance(urls, list) and urls else ""
+
+    async def run(self, arguments: Arguments, context: CallContext) -> ToolResult:
+        urls = list(dict.fromkeys(arguments["urls"]))
+        read = await asyncio.gather(*(self._read(url) for url in urls))
+        pages = [one for one in read if isinstance(one, Found)]
+        failures = [
+            f"{url}: {one}" for url, one in zip(urls, read, strict=True) if isinstance(one, ToolFailed)
+        ]
+        if not pages:
+            raise ToolFailed(" ".join(failures))
+        summary = f"Read {', '.join(page.title or page.url for page in pages)}"
+        if failures:
+            summary += f"; not {', '.join(failures)}"
+        return ToolResult(summary[:300], tuple(pages))
+
+    async def _read(self, url: str) -> Found | ToolFailed:
+        if not url.startswith(("http://", "https://")):
+            return ToolFailed("Only http and https URLs are read.")
+        try:
+            return await self._provider.extract(url)
+        except ToolFailed as error:
+            return error
+
+
+class FetchedPages:
+    """Pages fetched from here, through the guard. Nothing of the caller's is sent along."""
+
+    def __init__(self, fetch: GuardedFetch, reader: PageReader, *, enabled: bool) -> None:
+        self._fetch = fetch
+        self._reader = reader
+        self.name = "fetch" if enabled else ""
+
+    async def close(self) -> None:
+        await self._reader.close()
+
+    async def extract(self, url: str) -> Found:
+        page = await self.page(url)
+        links = "\n".join(f"- [{link.text}]({link.url})" for link in page.links[:_SHOWN_LINKS])
+        text = f"{page.text}\n\nLinks:\n{links}" if links else page.text
+        return Found(url, page.title, text, page.date)
+
+    async def page(self, url: str) -> Page:
+        """Return the page behind `url`. Raises ToolFailed."""
+        try:
+            body = await self._fetch.get(
+                url, content_types=frozenset(KINDS), max_bytes=MOST_PAGE_BYTES, param=None
+            )
+            page = await read_document(self._reader, body, url=url)
+        except APIError as error:
+            raise ToolFailed(error.message) from error
+        if page is None:
+            raise ToolFailed("There is no text to read on this page.")
+        return page
+
+
+async def read_document(reader: PageReader, body: bytes, *, url: str, title: str = "") -> Page | None:
+    """Return what a document says; the first bytes tell HTML from text."""
+    begun = body[:2048].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if begun.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")) or b"<html" in begun:
+        return await reader.read(body, url=url)
+    return plain_page(body, title=title or url)

@@ -1,0 +1,75 @@
+"""
+`tavily_search`: look something up.
+
+    Tavily        MAVERA_TAVILY_API_KEY
+    SearXNG       MAVERA_SEARXNG_URL
+    the index     documents that the operator added: `mavera tools index add`
+"""
+
+from typing import ClassVar, Protocol
+
+from mavera.core.json_schema import Schema
+from mavera.core.server_calls import CallKind
+from mavera.tools.tool import Arguments, CallContext, Found, ToolResult
+
+MOST_RESULTS = 5
+
+
+class SearchProvider(Protocol):
+    """Somewhere to search. `name` is empty while there is nothing to search in."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def search(self, query: str, *, most: int) -> tuple[Found, ...]:
+        """Return what was found, best first. Raises ToolFailed."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class TavilySearchTool:
+    name = "tavily_search"
+    kind: CallKind = "search"
+    unasked = True
+    description = "Search the web and documents for current facts: news, prices, what you do not know."
+    parameters: ClassVar[Schema] = {
+        "type": "object",
+        "properties": {
+            "query": {
+                "type": "string",
+                "description": "What to look for, in a few words.",
+                "minLength": 1,
+                "maxLength": 400,
+            }
+        },
+        "required": ["query"],
+        "additionalProperties": False,
+    }
+    setting = (
+        "set MAVERA_TAVILY_API_KEY or MAVERA_SEARXNG_URL, or add documents with 'mavera tools index add'"
+    )
+
+    def __init__(self, provider: SearchProvider, *, timeout_seconds: float) -> None:
+        self._provider = provider
+        self.timeout_seconds = timeout_seconds
+
+    @property
+    def provider(self) -> str:
+        return self._provider.name
+
+    async def start(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        await self._provider.close()
+
+    def target(self, arguments: Arguments) -> str:
+        return str(arguments.get("query", ""))
+
+    async def run(self, arguments: Arguments, context: CallContext) -> ToolResult:
+        found = await self._provider.search(str(arguments["query"]), most=MOST_RESULTS)
+        if not found:
+            return ToolResult("Nothing was found.", text="The search found nothing. Say so, or search anew.")
+        results = "result" if len(found) == 1 else "results"
+        return ToolResult(f"{len(found)} {results}: {', '.join(one.title for one in found)}"[:200], found)

@@ -1,0 +1,204 @@
+"""
+The server's tools, who is offered which, and what surrounds each call.
+
+    offer(turn, caller)   configured ∩ allowed to the workspace ∩ what the request names → Offer
+    offer.call(…)         quota → timeout → the tool → an audit row
+
+A tool that a request names and that cannot be offered is a 400 that says why.
+"""
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import structlog
+
+from mavera.accounts.limits import Limiter, MemoryLimiter
+from mavera.accounts.plans import Limits
+from mavera.core.turn import NamedTool, Turn
+from mavera.errors import APIError, InvalidRequest
+from mavera.settings import Settings
+from mavera.tools.audit import AuditLog, AuditRow, NoAudit
+from mavera.tools.tool import Arguments, CallContext, Caller, Tool, ToolFailed, ToolResult
+
+log = structlog.get_logger()
+
+# What a caller may write for a tool of ours.
+SYNONYMS = {
+    "web_search": "tavily_search",
+    "web_search_2025_08_26": "tavily_search",
+    "web_search_preview": "tavily_search",
+    "web_search_preview_2025_03_11": "tavily_search",
+    "image_generation": "generateImage",
+}
+SIX = ("tavily_search", "tavily_extract", "generateImage", "editImage", "generateVideo", "imageToVideo")
+
+
+class Allowances(Protocol):
+    """Which tools a workspace may use."""
+
+    async def of(self, workspace_id: str) -> frozenset[str] | None:
+        """Return the names, None for all. A name that ends in `__*` stands for all of an MCP server."""
+        ...
+
+
+class AllowAll:
+    async def of(self, workspace_id: str) -> frozenset[str] | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolPolicy:
+    """`unasked`: which tools are offered without being named: `auto`, `none`, or their names."""
+
+    unasked: frozenset[str] | Literal["auto", "none"] = "auto"
+    per_minute: int = 120
+    per_day: int = 5000
+
+    @classmethod
+    def of(cls, settings: Settings) -> "ToolPolicy":
+        names = [name.strip() for name in settings.tools.split(",") if name.strip()]
+        unasked: frozenset[str] | Literal["auto", "none"]
+        if names == ["auto"] or not names:
+            unasked = "auto"
+        elif names == ["none"]:
+            unasked = "none"
+        else:
+            unasked = frozenset(SYNONYMS.get(name, name) for name in names)
+        return cls(unasked, settings.tools_per_minute, settings.tools_per_day)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The tools of one run, by name; empty where none may be called."""
+
+    tools: dict[str, Tool] = field(default_factory=dict)
+    toolbox: "Toolbox | None" = None
+
+    def __bool__(self) -> bool:
+        return bool(self.tools)
+
+    async def call(
+        self, tool: Tool, arguments: Arguments, context: CallContext, seconds: float
+    ) -> ToolResult:
+        """Return the result. Raises ToolFailed, also where the tool takes longer than `seconds`."""
+        assert self.toolbox is not None  # noqa: S101 - an offer with tools has one
+        return await self.toolbox.call(tool, arguments, context, seconds)
+
+
+class Toolbox:
+    def __init__(
+        self,
+        tools: Sequence[Tool] = (),
+        *,
+        policy: ToolPolicy = ToolPolicy(),
+        allowances: Allowances | None = None,
+        limiter: Limiter | None = None,
+        audit: AuditLog | NoAudit | None = None,
+    ) -> None:
+        self.tools = tuple(tools)
+        self._policy = policy
+        self._allowances = allowances or AllowAll()
+        self._limiter = limiter or MemoryLimiter()
+        self._audit = audit or NoAudit()
+        self._opened = AsyncExitStack()
+
+    async def start(self) -> None:
+        for tool in self.tools:
+            await tool.start()
+            self._opened.push_async_callback(tool.close)
+
+    async def close(self) -> None:
+        await self._opened.aclose()
+
+    async def offer(self, turn: Turn, caller: Caller) -> Offer:
+        """Return what `turn` may call. Raises InvalidRequest for a tool it names and may not have."""
+        if turn.tool_choice.mode == "none" or not (self.tools or turn.named_tools):
+            return Offer()
+        own = {tool.name for tool in turn.tools}
+        usable = {tool.name: tool for tool in self.tools if tool.provider and tool.name not in own}
+        allowed = await self._allowances.of(caller.workspace_id) if usable else None
+        permitted = {name: tool for name, tool in usable.items() if allowed is None or matches(name, allowed)}
+        for named in turn.named_tools:
+            self._refuse(named, permitted, usable)
+        wanted = tuple(named.name for named in turn.named_tools)
+        chosen = turn.tool_choice.names
+        found = {
+            name: tool
+            for name, tool in permitted.items()
+            if (matches(name, wanted) if wanted else self._is_unasked(tool))
+            and (not chosen or matches(name, chosen))
+        }
+        return Offer(found, self)
+
+    def _is_unasked(self, tool: Tool) -> bool:
+        if self._policy.unasked == "none":
+            return False
+        return tool.unasked if self._policy.unasked == "auto" else tool.name in self._policy.unasked
+
+    def _refuse(self, named: NamedTool, permitted: dict[str, Tool], usable: dict[str, Tool]) -> None:
+        if any(matches(name, (named.name,)) for name in permitted):
+            return
+        if any(matches(name, (named.name,)) for name in usable):
+            raise InvalidRequest(f"This workspace may not use the tool '{named.name}'.", param=named.at)
+        known = next((tool for tool in self.tools if tool.name == named.name), None)
+        if known is None:
+            listed = ", ".join(tool.name for tool in self.tools)
+            raise InvalidRequest(
+                f"There is no tool '{named.name[:80]}' here. The server's own are: {listed}.", param=named.at
+            )
+        raise InvalidRequest(
+            f"The tool '{named.name}' is not set up on this server: {known.setting}.", param=named.at
+        )
+
+    async def call(
+        self, tool: Tool, arguments: Arguments, context: CallContext, seconds: float
+    ) -> ToolResult:
+        """Run one call; whatever becomes of it, the audit has a row."""
+        started = time.perf_counter()
+        status, size = "cancelled", 0
+        try:
+            await self._count(context.caller)
+            result = await _within(seconds, tool, arguments, context)
+            status, size = "completed", len(result.text) + sum(len(found.text) for found in result.found)
+            return result
+        except ToolFailed:
+            status = "failed"
+            raise
+        finally:
+            milliseconds = round((time.perf_counter() - started) * 1000)
+            self._audit.note(AuditRow(context.caller, tool.name, tool.provider, status, milliseconds, size))
+
+    async def _count(self, caller: Caller) -> None:
+        limits = Limits(self._policy.per_minute, self._policy.per_day, None)
+        verdict = await self._limiter.allow(f"tools:{caller.workspace_id}", limits)
+        if not verdict.allowed:
+            raise ToolFailed(
+                "This workspace has used up its tool calls for now"
+                f" ({verdict.limit} in this window; {verdict.reset_seconds} seconds are left)."
+            )
+
+
+def matches(name: str, patterns: Collection[str]) -> bool:
+    """Whether `name` is one of `patterns`, of which `shop__*` stands for all tools of an MCP server."""
+    server, separator, _ = name.partition("__")
+    return name in patterns or bool(separator and f"{server}__*" in patterns)
+
+
+async def _within(seconds: float, tool: Tool, arguments: Arguments, context: CallContext) -> ToolResult:
+    try:
+        async with asyncio.timeout(seconds):
+            return await tool.run(arguments, context)
+    except TimeoutError as error:
+        raise ToolFailed(f"The tool gave no result within {seconds:.0f} seconds.") from error
+    except APIError as error:
+        raise ToolFailed(error.message) from error
+    except ToolFailed:
+        raise
+    except Exception as error:
+        # A fault of ours or of a provider's library: its text may hold a key, so nobody is told it.
+        log.exception("tool failed", tool=tool.name, error=type(error).__name__)
+        raise ToolFailed("The tool failed for a reason of its own.") from error
