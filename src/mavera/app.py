@@ -19,7 +19,7 @@ from mavera.accounts.credits import Credits
 from mavera.accounts.idempotency import FirstAnswers
 from mavera.accounts.keyring import Keyring
 from mavera.accounts.keys import peppers_of
-from mavera.accounts.limits import open_limiter
+from mavera.accounts.limits import Limiter, open_limiter
 from mavera.api import api_keys, docs, health, models, personas, usage, workspaces
 from mavera.api.admission import Admission
 from mavera.api.chat_completions import routes as chat_completions
@@ -58,11 +58,14 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
-def create_app(settings: Settings, *, live_model: Model | None = None) -> Starlette:
+def create_app(
+    settings: Settings, *, live_model: Model | None = None, limiter: Limiter | None = None
+) -> Starlette:
     """
     Return the ASGI application; nothing is opened before its lifespan starts.
 
-    `live_model` answers `mvra_live_` keys in place of the one the settings name.
+    `live_model` answers `mvra_live_` keys and `limiter` counts requests, each in place of the one
+    that the settings name.
     Raises ConfigurationError where settings contradict each other.
     """
     live = live_model or choose_model(settings)
@@ -72,7 +75,7 @@ def create_app(settings: Settings, *, live_model: Model | None = None) -> Starle
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.services = await _open_services(settings, _Chosen(live, vision, fetch), stack)
+            app.state.services = await _open_services(settings, _Chosen(live, vision, fetch, limiter), stack)
             yield
 
     routes = [*_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])]
@@ -94,6 +97,7 @@ class _Chosen:
     live: Model
     vision: Model | None
     fetch: GuardedFetch
+    limiter: Limiter | None
 
 
 async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitStack) -> Services:
@@ -104,7 +108,7 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     keyring = await stack.enter_async_context(Keyring(database, peppers=peppers_of(settings)))
     credits = await stack.enter_async_context(Credits(database, lease_seconds=settings.lease_seconds))
     first_answers = await stack.enter_async_context(FirstAnswers(database))
-    limiter = open_limiter(settings.rate_limit_url)
+    limiter = chosen.limiter or open_limiter(settings.rate_limit_url)
     stack.push_async_callback(limiter.close)
     library = PersonaLibrary.load()
     available: dict[Any, Model] = {"live": chosen.live, "test": ScriptedModel()}

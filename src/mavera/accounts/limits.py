@@ -23,10 +23,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from mavera.accounts.plans import Limits
 from mavera.errors import ConfigurationError
+from mavera.link import Handler, Link
 
 MINUTE_SECONDS, DAY_SECONDS = 60.0, 86_400.0
 GROUPS = 1_000
@@ -226,6 +228,29 @@ class SharedLimiter:
         if now >= self._away_until:  # said once, not by each of those that were waiting
             log.warning("rate_limit_store_away", error=type(error).__name__, local=self.local_requests)
         self._away_until = now + STORE_AWAY_SECONDS
+
+
+class LinkedLimiter:
+    """Counts in the process that started this one: exact for all its workers together."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def allow(self, key_id: str, limits: Limits) -> Verdict:
+        return await self._link.ask("count", (key_id, limits), Verdict)
+
+    async def close(self) -> None:
+        return None
+
+
+def limit_handlers(limiter: Limiter) -> dict[str, Handler]:
+    """Return what the parent answers to those who count at its place."""
+
+    async def count(body: msgspec.Raw) -> Verdict:
+        key_id, limits = msgspec.json.decode(body, type=tuple[str, Limits])
+        return await limiter.allow(key_id, limits)
+
+    return {"count": count}
 
 
 def _script_input(key_id: str, windows: tuple[Window, ...]) -> tuple[list[str], list[float]]:
