@@ -4,8 +4,8 @@
     settings → database, keyring, credits, limits, personas, models → services → routes
 """
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from mavera.accounts.keyring import Keyring
 from mavera.accounts.keys import peppers_of
 from mavera.accounts.limits import Limiter, open_limiter
 from mavera.api import api_keys, docs, health, models, personas, usage, workspaces
+from mavera.api import metrics as metrics_page
 from mavera.api.admission import Admission
 from mavera.api.chat_completions import routes as chat_completions
 from mavera.api.errors import on_api_error, on_http_exception
@@ -29,6 +30,7 @@ from mavera.api.operation import Handler, Operation
 from mavera.api.responses import routes as responses
 from mavera.api.services import Services
 from mavera.errors import APIError
+from mavera.metrics import Metrics
 from mavera.models.choice import choose_model, choose_vision_model
 from mavera.models.embedded.cores import usable_cores
 from mavera.models.model import Model
@@ -75,19 +77,32 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.services = await _open_services(settings, _Chosen(live, vision, fetch, limiter), stack)
+            app.state.services = await _open_services(settings, chosen, stack)
             yield
 
-    routes = [*_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])]
-    return _Application(routes=routes, lifespan=lifespan)
+    metrics = Metrics()
+    chosen = _Chosen(live, vision, fetch, limiter, metrics)
+    return _Application(lifespan, metrics)
 
 
 class _Application(Starlette):
     """Starlette without its outermost layer: `RequestLog` answers what nobody foresaw, and knows its id."""
 
+    def __init__(
+        self, lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]], metrics: Metrics
+    ) -> None:
+        self._metrics = metrics
+        routes = [*_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0]), metrics_page.route(metrics)]
+        super().__init__(routes=routes, lifespan=lifespan)
+
     def build_middleware_stack(self) -> ASGIApp:
         handlers = {APIError: on_api_error, HTTPException: on_http_exception}
-        return RequestLog(ExceptionMiddleware(self.router, handlers=handlers), _handlers(OPERATIONS))
+        return RequestLog(
+            ExceptionMiddleware(self.router, handlers=handlers),
+            _handlers(OPERATIONS),
+            {operation.handler: operation.path for operation in OPERATIONS},
+            self._metrics,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +113,7 @@ class _Chosen:
     vision: Model | None
     fetch: GuardedFetch
     limiter: Limiter | None
+    metrics: Metrics
 
 
 async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitStack) -> Services:
@@ -108,7 +124,7 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     keyring = await stack.enter_async_context(Keyring(database, peppers=peppers_of(settings)))
     credits = await stack.enter_async_context(Credits(database, lease_seconds=settings.lease_seconds))
     first_answers = await stack.enter_async_context(FirstAnswers(database))
-    limiter = chosen.limiter or open_limiter(settings.rate_limit_url)
+    limiter = chosen.limiter or open_limiter(settings.rate_limit_url, chosen.metrics.limited_locally.inc)
     stack.push_async_callback(limiter.close)
     library = PersonaLibrary.load()
     available: dict[Any, Model] = {"live": chosen.live, "test": ScriptedModel()}
@@ -125,7 +141,9 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
         vision=chosen.vision,
         require_persona=settings.require_persona,
     )
-    admission = Admission(credits, Gate(settings.running_at_once, settings.max_waiting))
+    metrics = chosen.metrics
+    gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
+    admission = Admission(credits, gate, metrics)
     return Services(
         settings, database, keyring, library, available, runner, limiter, admission, first_answers
     )

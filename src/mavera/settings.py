@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     shutdown_grace_seconds: Seconds = 30.0
     heartbeat_seconds: Seconds = 15.0
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    metrics: Literal["local", "all", "off"] = "local"
     require_persona: bool = False
 
     key_pepper: str = ""

@@ -9,19 +9,23 @@ they have begun. Killed, it takes them with it: each ends when its link does.
 """
 
 import asyncio
+import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from asyncio.subprocess import Process
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 
 import msgspec
 import structlog
 
 from mavera.accounts.limits import limit_handlers, open_limiter
 from mavera.link import Handler, answer_all
+from mavera.metrics import FOLDER_VARIABLE
 from mavera.models.embedded.linked import engine_handlers
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.settings import Settings, to_values
@@ -47,6 +51,7 @@ class Parent:
         self._settings = settings
         self._listener = listener
         self._processes: set[Process] = set()
+        self._metrics = tempfile.TemporaryDirectory(prefix="mavera-metrics-")
         self._stopping = asyncio.Event()
         self.interrupted = False
 
@@ -66,6 +71,7 @@ class Parent:
             if late:
                 self._signal(signal.SIGKILL)
                 await asyncio.wait(late)
+        self._metrics.cleanup()
 
     async def _open_handlers(self, stack: AsyncExitStack) -> dict[str, Handler]:
         """Open what the workers share, and return what is answered about it."""
@@ -110,6 +116,7 @@ class Parent:
                 pass_fds=given,
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,  # so that a Ctrl-C reaches the parent alone
+                env={**os.environ, FOLDER_VARIABLE: self._metrics.name},
             )
         self._processes.add(process)
         link = asyncio.create_task(answer_all(ours, handlers))
@@ -119,7 +126,13 @@ class Parent:
             return await process.wait()
         finally:
             self._processes.discard(process)
+            self._forget_gauges(process.pid)
             await link
+
+    def _forget_gauges(self, pid: int) -> None:
+        """What a worker counted stays; what it had going on ended with it."""
+        for gauges in Path(self._metrics.name).glob(f"gauge_live*_{pid}.db"):
+            gauges.unlink()
 
     def _stop(self, number: signal.Signals) -> None:
         """Let the workers finish; asked a second time, do not."""
