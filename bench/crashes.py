@@ -79,10 +79,10 @@ async def crash_often(url: str, key: str, parent: psutil.Process, times: int, ru
         async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
             asking = [asyncio.create_task(ask(session, url)) for _ in range(runs)]
             await asyncio.sleep(random.uniform(0.05, 0.6))
-            victims = parent.children()
-            if victims:
-                random.choice(victims).kill()
-                counted["kills"] += 1
+            while not (victims := parent.children()):  # noqa: ASYNC110 - both are being started again
+                await asyncio.sleep(0.05)
+            random.choice(victims).kill()
+            counted["kills"] += 1
             answers = await asyncio.gather(*asking)
         counted["answered"] += sum(answers)
         counted["cut off"] += runs - sum(answers)
