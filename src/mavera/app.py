@@ -4,8 +4,8 @@
     settings → database, keyring, credits, limits, personas, models → services → routes
 """
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from mavera.accounts.keyring import Keyring
 from mavera.accounts.keys import peppers_of
 from mavera.accounts.limits import Limiter, open_limiter
 from mavera.api import api_keys, custom_personas, docs, health, media, models, personas, usage, workspaces
+from mavera.api import metrics as metrics_page
 from mavera.api.admission import Admission
 from mavera.api.chat_completions import routes as chat_completions
 from mavera.api.errors import on_api_error, on_http_exception
@@ -30,6 +31,7 @@ from mavera.api.responses import routes as responses
 from mavera.api.responses.websocket import respond_over_websocket
 from mavera.api.services import Services
 from mavera.errors import APIError
+from mavera.metrics import Metrics
 from mavera.models.choice import choose_model, choose_vision_model
 from mavera.models.embedded.cores import usable_cores
 from mavera.models.model import Model
@@ -69,11 +71,14 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
-def create_app(settings: Settings, *, live_model: Model | None = None) -> Starlette:
+def create_app(
+    settings: Settings, *, live_model: Model | None = None, limiter: Limiter | None = None
+) -> Starlette:
     """
     Return the ASGI application; nothing is opened before its lifespan starts.
 
-    `live_model` answers `mvra_live_` keys in place of the one the settings name.
+    `live_model` answers `mvra_live_` keys and `limiter` counts requests, each in place of the one
+    that the settings name.
     Raises ConfigurationError where settings contradict each other.
     """
     live = live_model or choose_model(settings)
@@ -83,19 +88,32 @@ def create_app(settings: Settings, *, live_model: Model | None = None) -> Starle
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.services = await _open_services(settings, _Chosen(live, vision, fetch), stack)
+            app.state.services = await _open_services(settings, chosen, stack)
             yield
 
-    routes = [*_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])]
-    return _Application(routes=routes, lifespan=lifespan)
+    metrics = Metrics()
+    chosen = _Chosen(live, vision, fetch, limiter, metrics)
+    return _Application(lifespan, metrics)
 
 
 class _Application(Starlette):
     """Starlette without its outermost layer: `RequestLog` answers what nobody foresaw, and knows its id."""
 
+    def __init__(
+        self, lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]], metrics: Metrics
+    ) -> None:
+        self._metrics = metrics
+        routes = [*_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0]), metrics_page.route(metrics)]
+        super().__init__(routes=routes, lifespan=lifespan)
+
     def build_middleware_stack(self) -> ASGIApp:
         handlers = {APIError: on_api_error, HTTPException: on_http_exception}
-        return RequestLog(ExceptionMiddleware(self.router, handlers=handlers), _handlers(OPERATIONS))
+        return RequestLog(
+            ExceptionMiddleware(self.router, handlers=handlers),
+            _handlers(OPERATIONS),
+            {operation.handler: operation.path for operation in OPERATIONS},
+            self._metrics,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +123,8 @@ class _Chosen:
     live: Model
     vision: Model | None
     fetch: GuardedFetch
+    limiter: Limiter | None
+    metrics: Metrics
 
 
 async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitStack) -> Services:
@@ -115,7 +135,7 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     keyring = await stack.enter_async_context(Keyring(database, peppers=peppers_of(settings)))
     credits = await stack.enter_async_context(Credits(database, lease_seconds=settings.lease_seconds))
     first_answers = await stack.enter_async_context(FirstAnswers(database))
-    limiter = open_limiter(settings.rate_limit_url)
+    limiter = chosen.limiter or open_limiter(settings.rate_limit_url, chosen.metrics.limited_locally.inc)
     stack.push_async_callback(limiter.close)
     people = Personas(PersonaLibrary.load(), database)
     available: dict[Any, Model] = {"live": chosen.live, "test": ScriptedModel()}
@@ -136,7 +156,9 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
         tool_limits=LoopLimits.of(settings),
         require_persona=settings.require_persona,
     )
-    admission = Admission(credits, Gate(settings.running_at_once, settings.max_waiting))
+    metrics = chosen.metrics
+    gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
+    admission = Admission(credits, gate, metrics)
     return Services(
         settings,
         database,

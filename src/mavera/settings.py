@@ -38,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     shutdown_grace_seconds: Seconds = 30.0
     heartbeat_seconds: Seconds = 15.0
     websocket_seconds: Seconds = 3600.0
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    metrics: Literal["local", "all", "off"] = "local"
     require_persona: bool = False
     persona_credits: Annotated[int, Meta(ge=0)] = 300
 
@@ -169,6 +171,16 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     values = {**_read_file(path, required=config_path is not None), **named, **given}
     settings = _convert(values, environ_names=frozenset(named), path=path)
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
+
+
+def to_values(settings: Settings) -> dict[str, Any]:
+    """Return what `from_values` makes the same settings of, in another process; secrets are in it."""
+    values = {name: getattr(settings, name) for name in settings.__struct_fields__}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def from_values(values: Mapping[str, Any]) -> Settings:
+    return msgspec.convert(values, Settings, dec_hook=_decode_path)
 
 
 def _read_file(path: Path, *, required: bool) -> dict[str, Any]:

@@ -39,12 +39,14 @@ class Running:
         )
 
     def engine(self) -> psutil.Process:
-        """Return the model's process."""
-        return next(child for child in self.process.children(recursive=True) if child.is_running())
+        """Return the model's process; there is one, however many workers there are."""
+        children = self.process.children(recursive=True)
+        [engine] = [child for child in children if "mavera.models.embedded.child" in child.cmdline()]
+        return engine
 
 
 @contextmanager
-def serving(data_dir: Path, model: str) -> Iterator[Running]:
+def serving(data_dir: Path, model: str, *options: str) -> Iterator[Running]:
     """Run `mavera serve` on a free port; at the end neither it nor its model is left."""
     if resolve_model(load_settings(model=model)) is None and os.environ.get("CI") != "true":
         pytest.skip(f"{model} is not on this machine: mavera models pull {model}")
@@ -52,6 +54,7 @@ def serving(data_dir: Path, model: str) -> Iterator[Running]:
         port = free.getsockname()[1]
     environment = {**os.environ, "MAVERA_MODEL": model, "MAVERA_LOG_LEVEL": "warning"}
     command = [sys.executable, "-m", "mavera", "serve", "--port", str(port), "--data-dir", str(data_dir)]
+    command += options
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
         process = psutil.Process(server.pid)
         try:

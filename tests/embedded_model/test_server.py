@@ -222,6 +222,19 @@ def test_a_server_killed_outright_leaves_no_model_behind(tmp_path: Path) -> None
         assert not alive
 
 
+def test_two_workers_share_one_model_that_one_of_them_may_outlive(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "smollm2-135m", "--workers", "2") as running:
+        assert answers(running.client())
+        engine = running.engine()
+        for worker in [child for child in running.process.children() if child != engine]:
+            worker.kill()
+        wait_until(lambda: is_up(running) and answers(running.client()), seconds=30)
+        assert running.engine() == engine
+        running.process.kill()
+        _, alive = psutil.wait_procs([engine], timeout=5)
+        assert not alive
+
+
 def test_ctrl_c_lets_a_stream_end_before_the_server_does(tmp_path: Path) -> None:
     with serving(tmp_path / "data", "smollm2-135m") as running:
         events: list[Any] = []

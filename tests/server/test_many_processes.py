@@ -28,10 +28,13 @@ ASK = {"model": "mavera-1", "input": "Would you pay?"}
 
 
 @contextmanager
-def serving(environ: dict[str, str], data_dir: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+def serving(
+    environ: dict[str, str], data_dir: Path, *options: str
+) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """Run `mavera serve` in a process of its own, and yield where it answers."""
     port = servers.free_port()
     command = [sys.executable, "-m", "mavera", "serve", "--port", str(port), "--data-dir", str(data_dir)]
+    command += options
     environ = {**os.environ, "MAVERA_LOG_LEVEL": "error", "MAVERA_MODEL_BACKEND": "scripted", **environ}
     process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
     try:
@@ -95,9 +98,16 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
-@pytest.mark.parametrize("store", ["sqlite", "postgres"])
-def test_two_processes_give_out_ten_credits_and_ten_requests_a_minute(
-    store: str, tmp_path: Path, request: pytest.FixtureRequest
+HOUSES = {
+    "sqlite, one process": ("sqlite", 1, "1"),
+    "sqlite, two workers": ("sqlite", 1, "2"),
+    "postgres and redis, two servers": ("postgres", 2, "1"),
+}
+
+
+@pytest.mark.parametrize(("store", "count", "workers"), HOUSES.values(), ids=HOUSES.keys())
+def test_ten_credits_and_ten_requests_a_minute_are_given_out_to_two_hundred_who_ask_at_once(
+    store: str, count: int, workers: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     with ExitStack() as stack:
         environ = {}
@@ -107,15 +117,15 @@ def test_two_processes_give_out_ten_credits_and_ten_requests_a_minute(
             environ["MAVERA_RATE_LIMIT_URL"] = stack.enter_context(servers.redis())
         settings = Settings(data_dir=tmp_path, database_url=environ.get("MAVERA_DATABASE_URL", ""))
         migrate(settings.database_url or f"sqlite:///{tmp_path}/mavera.db")
-        urls = [stack.enter_context(serving(environ, tmp_path))[0] for _ in "ab"]
+        options = ("--workers", workers)
+        urls = [stack.enter_context(serving(environ, tmp_path, *options))[0] for _ in range(count)]
 
         poor = asyncio.run(make_key(settings, 10))
         assert sorted(ask_at_once(urls, poor, 200)) == [200] * 10 + [402] * 190
         assert asyncio.run(books(settings)) == (0, 0, 0)
 
-        if store == "postgres":
-            hurried = asyncio.run(make_key(settings, 1_000, requests_per_minute=10))
-            assert sorted(ask_at_once(urls, hurried, 200)) == [200] * 10 + [429] * 190
+        hurried = asyncio.run(make_key(settings, 1_000, requests_per_minute=10))
+        assert sorted(ask_at_once(urls, hurried, 200)) == [200] * 10 + [429] * 190
         balance, added_up, held = asyncio.run(books(settings))
         assert (added_up, held) == (balance, 0)
 

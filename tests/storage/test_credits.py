@@ -218,6 +218,79 @@ def test_only_a_positive_number_of_credits_can_be_granted(opened: Open) -> None:
     asyncio.run(main())
 
 
+def test_another_plan_brings_its_limits_and_the_difference_in_credits(opened: Open) -> None:
+    async def main() -> None:
+        async with bank(opened, plan="free", overrides=Overrides()) as b:
+            now = int(b.clock.seconds)
+            await workspaces.grant_due(b.database, b.workspace_id, now=now)
+
+            async def put_on(plan: str, overrides: Overrides = Overrides()) -> workspaces.Workspace:  # noqa: B008
+                await workspaces.change_plan(b.database, b.workspace_id, plan, overrides, now=now)
+                await b.check_books()
+                return await workspaces.get(b.database, b.workspace_id, now=now)
+
+            found = await put_on("pro")
+            assert (found.balance, found.limits.requests_per_minute) == (5_000, 60)
+            assert (await put_on("free")).balance == 5_000
+            with pytest.raises(InvalidRequest):
+                await put_on("free", Overrides(requests_per_minute=5))
+            with pytest.raises(InvalidRequest):
+                await put_on("gold")
+            assert (await put_on("enterprise")).unlimited
+            held = b.reserve(credits=5)
+            await b.credits.reserve(held)
+            await b.credits.end(b.end(held, 5))
+            assert (await put_on("business")).balance == 4_995
+
+    asyncio.run(main())
+
+
+def test_used_unlimited_credit_is_not_owed_on_a_plan_with_credits(opened: Open) -> None:
+    async def main() -> None:
+        async with bank(opened, overrides=Overrides()) as b:
+            held = b.reserve(credits=5)
+            await b.credits.reserve(held)
+            await b.credits.end(b.end(held, 5))
+            assert await b.balance() == -5
+            now = int(b.clock.seconds)
+            await workspaces.change_plan(b.database, b.workspace_id, "pro", Overrides(), now=now)
+            assert await b.balance() == 5_000
+            await b.check_books()
+
+    asyncio.run(main())
+
+
+def test_a_clock_that_steps_back_grants_nothing_twice_and_begins_no_budget_anew(opened: Open) -> None:
+    async def main() -> None:
+        month = 31 * 86_400
+        async with bank(opened, plan="free", overrides=Overrides(), budget=10) as b:
+            for step in (0, month, -month, month, -2 * month):
+                b.clock.seconds += step
+                await workspaces.grant_all_due(b.database, now=int(b.clock.seconds))
+            assert await b.balance() == 1_000
+            b.clock.seconds += 2 * month
+            for seconds in (0, -month):
+                b.clock.seconds += seconds
+                held = b.reserve(credits=5)
+                await b.credits.reserve(held)
+                b.clock.seconds -= 3_600
+                assert await b.credits.end(b.end(held, 5)) == 5
+            with pytest.raises(BudgetExceeded):
+                await b.credits.reserve(b.reserve())
+            await b.check_books()
+
+            lost = b.reserve(credits=0)
+            await b.credits.reserve(lost)
+            b.credits._held.clear()
+            b.clock.seconds -= 100
+            assert await b.credits.sweep() == 0
+            b.clock.seconds += 100 + LEASE_SECONDS
+            assert await b.credits.sweep() == 1
+            await b.check_books()
+
+    asyncio.run(main())
+
+
 def test_the_books_hold_after_any_mixture(opened: Open) -> None:
     async def main() -> None:
         chance = random.Random(4)

@@ -306,11 +306,12 @@ class _Book:
         )
 
 
-_SPENT = "CASE WHEN spent_month = :month THEN spent ELSE 0 END"
+# A month that is over for whoever wrote last is not begun again by a clock that steps back.
+_SPENT = "CASE WHEN spent_month >= :month THEN spent ELSE 0 END"
 _SET_SPENT = f"""
        spent = {_SPENT} + :spent,
-       alerted_percent = CASE WHEN spent_month = :month THEN alerted_percent ELSE 0 END,
-       spent_month = :month"""
+       alerted_percent = CASE WHEN spent_month >= :month THEN alerted_percent ELSE 0 END,
+       spent_month = CASE WHEN spent_month > :month THEN spent_month ELSE :month END"""
 
 # To give back is never refused; to take is, where the balance or the budget falls short.
 _TAKE_FROM_WORKSPACE = f"""

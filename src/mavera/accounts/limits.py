@@ -23,10 +23,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from mavera.accounts.plans import Limits
 from mavera.errors import ConfigurationError
+from mavera.link import Handler, Link
 
 MINUTE_SECONDS, DAY_SECONDS = 60.0, 86_400.0
 GROUPS = 1_000
@@ -160,11 +162,18 @@ class SharedLimiter:
 
     What is asked while an answer is on its way goes out together when it has come. While
     the store is away each process counts for itself and asks again once a second;
-    `local_requests` says how many requests were counted that way since the start.
+    `local_requests` says how many requests were counted that way since the start, and
+    `on_local` is called for each.
     """
 
-    def __init__(self, store: Any, errors: tuple[type[Exception], ...]) -> None:
+    def __init__(
+        self,
+        store: Any,
+        errors: tuple[type[Exception], ...],
+        on_local: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
+        self._on_local = on_local
         self._errors = errors
         self._script = store.register_script(_SCRIPT)
         self._waiting: list[tuple[str, tuple[Window, ...], asyncio.Future[Verdict]]] = []
@@ -180,6 +189,7 @@ class SharedLimiter:
             except self._errors as error:
                 self._note_away(error)
         self.local_requests += 1
+        self._on_local()
         return await self._local.allow(key_id, limits)
 
     async def ask(self, key_id: str, windows: tuple[Window, ...]) -> Verdict:
@@ -228,6 +238,29 @@ class SharedLimiter:
         self._away_until = now + STORE_AWAY_SECONDS
 
 
+class LinkedLimiter:
+    """Counts in the process that started this one: exact for all its workers together."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def allow(self, key_id: str, limits: Limits) -> Verdict:
+        return await self._link.ask("count", (key_id, limits), Verdict)
+
+    async def close(self) -> None:
+        return None
+
+
+def limit_handlers(limiter: Limiter) -> dict[str, Handler]:
+    """Return what the parent answers to those who count at its place."""
+
+    async def count(body: msgspec.Raw) -> Verdict:
+        key_id, limits = msgspec.json.decode(body, type=tuple[str, Limits])
+        return await limiter.allow(key_id, limits)
+
+    return {"count": count}
+
+
 def _script_input(key_id: str, windows: tuple[Window, ...]) -> tuple[list[str], list[float]]:
     # The braces keep the keys of one script on one node of a cluster.
     names = [f"mavera:limit:{{{key_id}}}:{window.seconds:.0f}" for window in windows]
@@ -235,8 +268,12 @@ def _script_input(key_id: str, windows: tuple[Window, ...]) -> tuple[list[str], 
     return keys, [number for w in windows for number in (w.seconds, w.most, w.group_seconds)]
 
 
-def open_limiter(url: str) -> Limiter:
-    """Return a limiter that counts at `url`, or in this process where there is none."""
+def open_limiter(url: str, on_local: Callable[[], None] = lambda: None) -> Limiter:
+    """
+    Return a limiter that counts at `url`, or in this process where there is none.
+
+    `on_local` is called for each request that this process counts since the store is away.
+    """
     if not url:
         return MemoryLimiter()
     scheme, _, rest = url.partition("://")
@@ -255,7 +292,7 @@ def open_limiter(url: str) -> Limiter:
         )
     except ValueError as error:
         raise ConfigurationError("MAVERA_RATE_LIMIT_URL is not a URL that Redis clients know.") from error
-    return SharedLimiter(store, (redis.RedisError, OSError, TimeoutError))
+    return SharedLimiter(store, (redis.RedisError, OSError, TimeoutError), on_local)
 
 
 # What `_Count` does, at the store. A list holds the groups, newest first, as "first last count".

@@ -2,7 +2,7 @@
 Workspaces: who pays. SQL for what they are, what they are granted and what they have.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Self
 
 from mavera.accounts.plans import Limits, Overrides, limits_of, month_of, monthly_credits_of, plan_named
@@ -14,7 +14,7 @@ NAME_MAX = 100
 NO_OVERRIDES = Overrides()
 _COLUMNS = """
     id, name, plan, created_at, requests_per_minute, requests_per_day, concurrent_runs, monthly_credits,
-    unlimited, balance, budget, CASE WHEN spent_month = :month THEN spent ELSE 0 END AS spent
+    unlimited, balance, budget, CASE WHEN spent_month >= :month THEN spent ELSE 0 END AS spent
 """
 
 
@@ -127,6 +127,50 @@ async def set_budget(db: Queries, workspace_id: str, budget: int | None) -> None
         budget=check_budget(budget),
         id=workspace_id,
     )
+
+
+async def change_plan(
+    database: Database, workspace_id: str, plan: str, overrides: Overrides, *, now: int
+) -> None:
+    """
+    Put a workspace on a plan, from the next second on. Raises InvalidRequest, NotFound.
+
+    Where the month's credits have come already, the difference to a larger plan comes now; a
+    smaller one takes nothing away. What was used of unlimited credit is not owed afterwards.
+    """
+    check_overrides(plan_named(plan), overrides)
+    included = monthly_credits_of(plan, overrides)
+    async with database.transaction() as transaction:
+        before = await get(transaction, workspace_id, now=now)
+        granted = await transaction.fetch_one(
+            """
+            UPDATE workspaces
+               SET plan = :plan, unlimited = :unlimited, requests_per_minute = :requests_per_minute,
+                   requests_per_day = :requests_per_day, concurrent_runs = :concurrent_runs,
+                   monthly_credits = :monthly_credits
+             WHERE id = :id
+            RETURNING granted_month, balance
+            """,
+            id=workspace_id,
+            plan=plan,
+            unlimited=int(included is None),
+            **asdict(overrides),
+        )
+        assert granted is not None  # noqa: S101 - it was there a statement ago
+        missing = 0
+        if before.unlimited and included is not None:
+            missing = max(0, -granted["balance"])
+        elif included and granted["granted_month"] >= month_of(now):
+            missing = max(0, included - (before.monthly_credits or 0))
+        if missing:
+            await transaction.execute(
+                "UPDATE workspaces SET balance = balance + :credits WHERE id = :id",
+                credits=missing,
+                id=workspace_id,
+            )
+            note = f"plan {before.plan} to {plan}"
+            await _note(transaction, workspace_id, "grant", new_cuid(), missing, note=note, now=now)
+    await grant_due(database, workspace_id, now=now)
 
 
 async def grant_due(database: Database, workspace_id: str, *, now: int) -> bool:

@@ -40,6 +40,7 @@ from mavera.core.ids import new_cuid
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import APIError, RateLimitExceeded
+from mavera.metrics import Metrics
 from mavera.runs.gate import Gate, Place
 from mavera.tools.tool import Caller
 
@@ -47,9 +48,10 @@ log = structlog.get_logger()
 
 
 class Admission:
-    def __init__(self, credits: Credits, gate: Gate) -> None:
+    def __init__(self, credits: Credits, gate: Gate, metrics: Metrics) -> None:
         self._credits = credits
         self._gate = gate
+        self._metrics = metrics
         self._running = Counter[str]()
 
     async def admit(
@@ -80,6 +82,7 @@ class Admission:
         place = self._gate.join() if principal.mode == "live" and queue else None
         ticket = Ticket(self, principal, turn, place)
         self._running[workspace_id] += 1
+        self._metrics.runs_in_progress.inc()
         try:
             if principal.mode == "live":
                 amount = estimate(turn) if credits is None else credits
@@ -93,13 +96,22 @@ class Admission:
         """Let others have the ticket's place."""
         if ticket.place is not None:
             ticket.place.leave()
+        self._metrics.runs_in_progress.dec()
         workspace_id = ticket.principal.workspace_id
         self._running[workspace_id] -= 1
         if not self._running[workspace_id]:
             del self._running[workspace_id]
 
     async def settle(self, step: End) -> int:
-        return await self._credits.end(step)
+        """Charge a run, and return what it cost. What could not be charged is counted as failed."""
+        status, charged = "failed", 0
+        try:
+            charged = await self._credits.end(step)
+            status = step.status
+        finally:
+            tokens = {"input_tokens": step.input_tokens, "output_tokens": step.output_tokens}
+            self._metrics.run_ended(status, credits=charged, **tokens)
+        return charged
 
 
 @dataclass(frozen=True, slots=True)

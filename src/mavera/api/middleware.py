@@ -9,6 +9,7 @@ here: Starlette tries its routes one after the other and wraps each answer three
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from starlette.requests import Request
@@ -18,8 +19,11 @@ from mavera.api.errors import on_api_error, on_unexpected
 from mavera.api.operation import Handler
 from mavera.core.ids import new_id
 from mavera.errors import APIError
+from mavera.metrics import Metrics
 
 log = structlog.get_logger()
+
+OTHER_PATH = "other"
 
 
 class RequestLog:
@@ -27,12 +31,21 @@ class RequestLog:
     Give the request an id, send it back as `x-request-id`, and log how the request ended.
 
     `request.state.headers` go out with the answer, also where it is an error. `handlers`
-    are those of whole paths, by method and path.
+    are those of whole paths, by method and path, and `paths` says what a handler's requests
+    are counted under: there are few of these, whatever strangers ask for.
     """
 
-    def __init__(self, app: ASGIApp, handlers: Mapping[tuple[str, str], Handler]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        handlers: Mapping[tuple[str, str], Handler],
+        paths: Mapping[Handler, str],
+        metrics: Metrics,
+    ) -> None:
         self._app = app
         self._handlers = handlers
+        self._paths = paths
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,8 +64,8 @@ class RequestLog:
                 message["headers"] = [*message["headers"], *own]
             await send(message)
 
+        handler = self._handlers.get((scope["method"], scope["path"]))
         try:
-            handler = self._handlers.get((scope["method"], scope["path"]))
             if handler is None:
                 await self._app(scope, receive, send_with_id)
             else:
@@ -66,12 +79,18 @@ class RequestLog:
             response = await (on_api_error if expected else on_unexpected)(Request(scope), error)
             await response(scope, receive, send_with_id)
         finally:
+            seconds = time.perf_counter() - started
+            status = status or 499  # the client left before there was one, in nginx's words
+            found: Any = handler or scope.get("endpoint")
+            path = self._paths.get(found, OTHER_PATH)
+            method = scope["method"] if path != OTHER_PATH else "any"
+            self._metrics.request_ended(method, path, status, seconds)
             log.info(
                 "request",
                 method=scope["method"],
                 path=scope["path"],
-                status=status or 499,  # the client left before there was one, in nginx's words
-                milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                status=status,
+                milliseconds=round(seconds * 1000, 1),
                 request_id=request_id,
                 **scope["state"].get("log", {}),
             )

@@ -20,7 +20,7 @@ COMMANDS = {
     "ask": ("mavera.cli.ask", "Ask a persona, and read its answer here."),
     "personas": ("mavera.cli.personas", "See who can answer, and make personas of your own."),
     "keys": ("mavera.cli.keys", "Create, list and revoke API keys."),
-    "workspaces": ("mavera.cli.workspaces", "Make and see workspaces."),
+    "workspaces": ("mavera.cli.workspaces", "Make, see and change workspaces."),
     "credits": ("mavera.cli.credits", "Give a workspace credits, and read its ledger."),
     "usage": ("mavera.cli.usage", "Show what a workspace used this month."),
     "models": ("mavera.cli.models", "See and fetch the embedded language models."),

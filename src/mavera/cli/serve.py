@@ -1,8 +1,6 @@
 """`mavera serve`: start the server, after saying what a user needs to make the first call."""
 
 import asyncio
-import gc
-import math
 import socket
 import sys
 from typing import Annotated
@@ -15,15 +13,14 @@ from mavera.accounts.first_run import first_run
 from mavera.accounts.keys import peppers_of
 from mavera.app import create_app
 from mavera.cli.options import DataDir
+from mavera.cli.serving import server_config, settle_garbage
+from mavera.cli.workers import run_workers
 from mavera.errors import ConfigurationError
 from mavera.logs import configure_logs
 from mavera.personas.library import PersonaLibrary
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
-
-# A request leaves hardly a cycle behind; Python's own 700 would look for one twice in each.
-GARBAGE_ALLOCATIONS = 20_000
 
 app = typer.Typer(add_completion=False)
 
@@ -37,31 +34,28 @@ def serve(
         int | None,
         typer.Option(envvar="MAVERA_PORT", help="Port to listen on, 0 for any.", show_default="8000"),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            envvar="MAVERA_WORKERS", help="Processes that share the port and the model.", show_default="1"
+        ),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Start the server. The first start makes a workspace and one key, shown this once."""
-    settings = load_settings(host=host, port=port, data_dir=data_dir)
+    settings = load_settings(host=host, port=port, workers=workers, data_dir=data_dir)
+    if settings.workers > 1 and sys.platform == "win32":
+        raise ConfigurationError("Several workers need a system that hands sockets on; Windows does not.")
     configure_logs(settings)
     application = create_app(settings)
     listener = _listen(settings)
     key = asyncio.run(_first_key(settings))
     _greet(settings, _url(listener), key)
-    config = uvicorn.Config(
-        application,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # nobody here asks where a request came from
-        ws="websockets-sansio",
-        ws_max_size=settings.max_body_bytes,
-        # Deflating events of a few bytes costs more than it saves.
-        ws_per_message_deflate=False,
-        timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
-    )
-    gc.collect()
-    gc.freeze()  # what start-up made lives for good; collections need not look at it again
-    gc.set_threshold(GARBAGE_ALLOCATIONS)
-    uvicorn.Server(config).run(sockets=[listener])
+    if settings.workers > 1:
+        run_workers(settings, listener)
+        return
+    settle_garbage()
+    uvicorn.Server(server_config(application, settings)).run(sockets=[listener])
 
 
 async def _first_key(settings: Settings) -> str | None:

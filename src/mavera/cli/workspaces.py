@@ -1,6 +1,7 @@
-"""`mavera workspaces`: make and see workspaces, straight in the store; the server may be running."""
+"""`mavera workspaces`: make, see and change workspaces, straight in the store; the server may be running."""
 
 import time
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
@@ -89,9 +90,55 @@ def show(workspace: WorkspaceId, as_json: AsJSON = False, data_dir: DataDir = No
     found = public(with_database(data_dir, find))
     if as_json:
         print_json(found)
-        return
+    else:
+        _print_one(found)
+
+
+@app.command()
+def update(
+    workspace: WorkspaceId,
+    name: Annotated[str | None, typer.Option(help="What the list shows.")] = None,
+    plan: Annotated[str | None, typer.Option(help="free, pro, business or enterprise.")] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(help="Enterprise only: per key.")] = None,
+    requests_per_day: Annotated[int | None, typer.Option(help="Enterprise only: per key.")] = None,
+    concurrent_runs: Annotated[int | None, typer.Option(help="Enterprise only: at once.")] = None,
+    monthly_credits: Annotated[int | None, typer.Option(help="Enterprise only: granted each month.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Credits that may be spent in a month.")] = None,
+    no_budget: Annotated[bool, typer.Option("--no-budget", help="Take the budget away.")] = False,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Change a workspace; what is not given stays. Running servers follow within a second."""
+    given = Overrides(requests_per_minute, requests_per_day, concurrent_runs, monthly_credits)
+
+    async def change(database: Database, _: Settings) -> Workspace:
+        now = int(time.time())
+        before = await workspaces.get(database, workspace, now=now)
+        if plan is not None or given != workspaces.NO_OVERRIDES:
+            wanted = plan or before.plan
+            overrides = given if wanted != before.plan else _merged(before.overrides, given)
+            await workspaces.change_plan(database, workspace, wanted, overrides, now=now)
+        if name is not None:
+            await workspaces.rename(database, workspace, name)
+        if budget is not None or no_budget:
+            await workspaces.set_budget(database, workspace, budget)
+        return await workspaces.get(database, workspace, now=now)
+
+    changed = public(with_database(data_dir, change))
+    if as_json:
+        print_json(changed)
+    else:
+        _print_one(changed)
+
+
+def _merged(before: Overrides, given: Overrides) -> Overrides:
+    new = {name: value for name, value in asdict(given).items() if value is not None}
+    return replace(before, **new)
+
+
+def _print_one(shown: dict[str, Any]) -> None:
     table = Table(box=None, show_header=False)
-    for name, value in found.items():
+    for name, value in shown.items():
         table.add_row(name.replace("_", " "), "none" if value is None else str(value))
     Console(highlight=False).print(table)
 

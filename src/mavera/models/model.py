@@ -16,10 +16,15 @@ from mavera.core.turn import OutputFormat, Turn
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """`detail` says in one line what is going on and, where there is something to do, what to type."""
+    """
+    `detail` says in one line what is going on and, where there is something to do, what to type.
+
+    `restarts` counts how often what runs the model had to be started again.
+    """
 
     state: Literal["ready", "starting", "idle", "unavailable"]
     detail: str
+    restarts: int = 0
 
 
 class Model(Protocol):

@@ -18,7 +18,17 @@ _NEWEST_WEIGHT = 0.2
 
 
 class Gate:
-    def __init__(self, running: int, waiting: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    """`on_waiting` is told of each that begins (1) or ends (-1) to wait."""
+
+    def __init__(
+        self,
+        running: int,
+        waiting: int,
+        *,
+        on_waiting: Callable[[int], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_waiting = on_waiting
         self._running = running
         self._most = running + waiting
         self._inside = 0
@@ -39,7 +49,14 @@ class Gate:
         return Place(self)
 
     async def enter(self) -> float:
-        await self._turns.acquire()
+        if not self._turns.locked():
+            await self._turns.acquire()
+            return self._clock()
+        self._on_waiting(1)
+        try:
+            await self._turns.acquire()
+        finally:
+            self._on_waiting(-1)
         return self._clock()
 
     def leave(self, entered_at: float | None) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from mavera.core.turn import Turn
 from mavera.errors import ServiceUnavailable
 from mavera.models.chat_wire import request_body
-from mavera.models.embedded.supervisor import EmbeddedEngine
+from mavera.models.embedded.linked import Engine
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class _Tokenized(msgspec.Struct):
     tokens: list[Any]
 
 
-async def count_tokens(engine: EmbeddedEngine, turn: Turn) -> int:
+async def count_tokens(engine: Engine, turn: Turn) -> int:
     """Return the number of tokens. Raises ServiceUnavailable."""
     address = await engine.endpoint()
     asked = request_body(turn, model="embedded")

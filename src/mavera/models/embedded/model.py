@@ -11,7 +11,7 @@ from mavera.models.constrained.model import ConstrainedTools
 from mavera.models.constrained.prompts import longest
 from mavera.models.embedded import grammar
 from mavera.models.embedded.counting import count_tokens
-from mavera.models.embedded.supervisor import EmbeddedEngine
+from mavera.models.embedded.linked import Engine
 from mavera.models.model import ModelStatus
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions
 
@@ -37,7 +37,7 @@ class EmbeddedModel:
     sees_images = False
     shares_one_cache = True  # each of the engine's slots has its own
 
-    def __init__(self, engine: EmbeddedEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._upstream = UpstreamModel(
             self._endpoint,

@@ -21,7 +21,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -109,6 +109,7 @@ class EmbeddedEngine:
         self._process: EngineProcess | None = None
         # A guess until the first load has been timed.
         self._load_seconds = 5.0
+        self._restarts = 0
 
     @property
     def pid(self) -> int | None:
@@ -140,6 +141,9 @@ class EmbeddedEngine:
         raise ServiceUnavailable(self.status().detail, retry_after=self._seconds_until_ready())
 
     def status(self) -> ModelStatus:
+        return replace(self._told(), restarts=self._restarts)
+
+    def _told(self) -> ModelStatus:
         name = self._name
         match self._state:
             case Idle():
@@ -217,6 +221,7 @@ class EmbeddedEngine:
             self._become(Down(reason, again_at=self._clock() + wait))
             await asyncio.sleep(wait)
             wait = min(2 * wait, self._pace.longest_wait_seconds)
+            self._restarts += 1
             self._become(self._starting(again=True))
 
     async def _model_file(self) -> Path:

@@ -1,0 +1,138 @@
+"""
+Kill a worker in the middle of its runs, again and again: do the books still balance?
+
+    python -m bench.crashes [--times 100] [--runs 100] [--json]
+
+Two workers on SQLite answer `--runs` runs at once, from an upstream that takes its time; one of them
+is killed (SIGKILL) at a random moment of these; that `--times` over. Then the leases run out, and
+the ledger's sum has to be the balance, with nothing held. What was answered has to have been paid.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+
+from bench.report import show
+from bench.wire import first_line, process
+from mavera.accounts import workspaces
+from mavera.accounts.keyring import Keyring, KeyTerms
+from mavera.accounts.plans import Overrides
+from mavera.accounts.workspaces import NewWorkspace
+from mavera.settings import Settings
+from mavera.storage.database import Database
+from mavera.storage.migrate import migrate
+
+CREDITS = 1_000_000
+LEASE_SECONDS = 6
+
+
+async def make_key(settings: Settings) -> str:
+    now = int(time.time())
+    async with Database.open(settings) as database, Keyring(database) as keyring:
+        new = NewWorkspace("Crashes", "enterprise", Overrides(monthly_credits=0))
+        workspace_id = await workspaces.create(database, new, now=now)
+        await workspaces.top_up(database, workspace_id, CREDITS, note=None, now=now)
+        return (await keyring.make(workspace_id, KeyTerms("crashes"))).text
+
+
+async def books(settings: Settings) -> dict[str, int]:
+    """Return the balance, the ledger's sum, what is held, and what runs were charged."""
+    async with Database.open(settings) as database:
+        row = await database.fetch_one(
+            """
+            SELECT (SELECT SUM(balance) FROM workspaces WHERE unlimited = 0) AS balance,
+                   (SELECT SUM(credits) FROM ledger) AS ledger,
+                   (SELECT COUNT(*) FROM reservations) AS held,
+                   (SELECT SUM(credits) FROM usage) AS charged,
+                   (SELECT COUNT(*) FROM usage WHERE credits > 0) AS paid_runs
+            """
+        )
+        assert row is not None
+        return {name: int(row[name] or 0) for name in row}
+
+
+async def ask(session: aiohttp.ClientSession, url: str) -> bool:
+    """Return whether a whole answer came."""
+    body = {"model": "mavera-1", "messages": [{"role": "user", "content": "Hm?"}]}
+    try:
+        async with session.post(f"{url}/chat/completions", json=body) as answer:
+            return answer.status == 200 and "usage" in await answer.json()
+    except aiohttp.ClientError:
+        return False
+
+
+async def crash_often(url: str, key: str, parent: psutil.Process, times: int, runs: int) -> dict[str, int]:
+    counted = {"kills": 0, "answered": 0, "cut off": 0}
+    headers = {"Authorization": f"Bearer {key}"}
+    for _ in range(times):
+        # Connections of its own for each round: a worker that has just come takes its part of them.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+            asking = [asyncio.create_task(ask(session, url)) for _ in range(runs)]
+            await asyncio.sleep(random.uniform(0.05, 0.6))
+            while not (victims := parent.children()):  # noqa: ASYNC110 - both are being started again
+                await asyncio.sleep(0.05)
+            random.choice(victims).kill()
+            counted["kills"] += 1
+            answers = await asyncio.gather(*asking)
+        counted["answered"] += sum(answers)
+        counted["cut off"] += runs - sum(answers)
+    return counted
+
+
+def until_settled(settings: Settings) -> dict[str, int]:
+    deadline = time.monotonic() + 5 * LEASE_SECONDS
+    while (found := asyncio.run(books(settings)))["held"] and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--times", type=int, default=100)
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as data_dir:
+        settings = Settings(data_dir=Path(data_dir))
+        migrate(f"sqlite:///{data_dir}/mavera.db")
+        key = asyncio.run(make_key(settings))
+        with (
+            process("bench.upstream", "--tokens", "10", "--every-ms", "30") as upstream,
+            process(
+                *("mavera", "serve", "--port", "0", "--workers", "2", "--data-dir", data_dir),
+                MAVERA_UPSTREAM_BASE_URL=f"http://127.0.0.1:{first_line(upstream)}/v1",
+                MAVERA_UPSTREAM_MODEL="none",
+                MAVERA_LEASE_SECONDS=str(LEASE_SECONDS),
+                MAVERA_LOG_LEVEL="error",
+            ) as server,
+        ):
+            url = first_line(server, "mavera at").split()[2]
+            counted = asyncio.run(
+                crash_often(url, key, psutil.Process(server.pid), options.times, options.runs)
+            )
+            found: dict[str, Any] = {**counted, **until_settled(settings)}
+    right = found["ledger"] == found["balance"] == CREDITS - found["charged"] and not found["held"]
+    paid = found["answered"] <= found["paid_runs"]
+    show(
+        "a worker killed in the middle of its runs",
+        [found],
+        as_json=options.json,
+        summary={"ok": right and paid},
+    )
+    sys.exit(0 if right and paid else os.EX_SOFTWARE)
+
+
+if __name__ == "__main__":
+    main()

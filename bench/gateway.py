@@ -1,0 +1,117 @@
+"""
+What a gateway costs: requests a second through one worker on one core, and what it adds to an answer's time.
+
+    apt install nginx-light wrk
+    python -m bench.gateway --install [--peers FOLDER] [--only relay mavera] [--rounds 3] [--json]
+    python -m bench.gateway --only mavera --memory 200000
+
+nginx is the model's server and answers at once, wrk asks: both on another core than the gateway.
+Of mavera, key, persona, limits and a durable ledger in SQLite are on. Shown is the median of the
+rounds. "by CPU" is what the core could do if nobody else used it: a million over the CPU time
+of a request, which is the figure to compare on a machine that is not quiet.
+"""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from bench.load import Cores, Target, drive, static_upstream
+from bench.peers import PEERS, Unavailable, install
+from bench.report import median, show
+
+MANY = 32
+# LiteLLM answers its first request only after some seconds.
+WARM_UP_SECONDS = 10
+
+
+def one_round(target: Target, upstream: Target, same: dict[str, Any]) -> dict[str, float]:
+    """Ask one at a time, then as many as go, then at half that rate; the upstream alone beside each."""
+    direct = drive(upstream, connections=1, **same)
+    alone = drive(target, connections=1, **same)
+    full = drive(target, connections=MANY, **same)
+    half = full.requests_per_second / 2
+    direct_half = drive(upstream, connections=MANY, rate=half, **same)
+    at_half = drive(target, connections=MANY, rate=half, **same)
+    return {
+        "at once/s": full.requests_per_second,
+        "by CPU/s": 1e6 / full.cpu,
+        "CPU µs": full.cpu,
+        "alone/s": alone.requests_per_second,
+        "alone +p50": alone.p50 - direct.p50,
+        "half +p50": at_half.p50 - direct_half.p50,
+        "half +p99": at_half.p99 - direct_half.p99,
+        "MB": full.megabytes,
+    }
+
+
+def row(name: str, upstream: str, options: argparse.Namespace, folder: Path, cores: Cores) -> dict[str, Any]:
+    """Return one line of the table, or why there is none."""
+    peers = Path(options.peers) if options.peers else folder
+    same: dict[str, Any] = {"seconds": options.seconds, "folder": folder, "cores": cores}
+    try:
+        if options.install:
+            install(name, peers)
+        with PEERS[name](upstream, peers, cores) as target:
+            drive(target, connections=MANY, **{**same, "seconds": WARM_UP_SECONDS})
+            rounds = [one_round(target, Target(upstream), same) for _ in range(options.rounds)]
+    except (Unavailable, RuntimeError) as error:
+        return {"gateway": name, "at once/s": str(error)}
+    return {"gateway": name, **{column: median([each[column] for each in rounds]) for column in rounds[0]}}
+
+
+def memory(upstream: str, requests: int, folder: Path, cores: Cores) -> list[dict[str, Any]]:
+    """Return mavera's memory after each tenth of `requests`; the first tenth is what it grows into."""
+    rows: list[dict[str, Any]] = []
+    with PEERS["mavera"](upstream, folder, cores) as target:
+        asked = 0
+        while asked < requests:
+            read = drive(target, connections=MANY, seconds=10, folder=folder, cores=cores)
+            asked += read.requests
+            if not rows or asked >= rows[-1]["requests"] + requests / 10:
+                rows.append({"requests": asked, "MB": read.megabytes})
+    return rows
+
+
+def two_cores() -> Cores:
+    usable: Sequence[int] = sorted(os.sched_getaffinity(0))
+    return Cores(usable[0], usable[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS))
+    parser.add_argument(
+        "--peers", help="where the peers are installed; a folder that is deleted unless given"
+    )
+    parser.add_argument("--install", action="store_true")
+    parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", type=int, metavar="REQUESTS", help="watch mavera's memory instead")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    cores = two_cores()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        upstream = stack.enter_context(static_upstream(folder, cores))
+        if options.memory:
+            rows = memory(upstream, options.memory, folder, cores)
+            summary = {"growth after the first reading, MB": rows[-1]["MB"] - rows[0]["MB"]}
+            show("mavera's memory over many requests", rows, as_json=options.json, summary=summary)
+            return
+        rows = [row(name, upstream, options, folder, cores) for name in options.only]
+        show(
+            f"one worker on one core; at once: {MANY} connections; latencies in ms",
+            rows,
+            as_json=options.json,
+            summary={},
+        )
+
+
+if __name__ == "__main__":
+    main()

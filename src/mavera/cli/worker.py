@@ -1,0 +1,62 @@
+"""
+One worker of `mavera serve --workers N`, started as `python -m mavera.cli.worker LINK LISTENER`.
+
+Both arguments are numbers of open sockets: the link to the parent, and the one to accept from.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+from typing import Any, NoReturn
+
+import uvicorn
+import uvloop
+
+from mavera.accounts.limits import LinkedLimiter
+from mavera.app import create_app
+from mavera.cli.serving import server_config, settle_garbage
+from mavera.link import Link
+from mavera.logs import configure_logs
+from mavera.models.embedded.linked import LinkedEngine
+from mavera.models.embedded.model import EmbeddedModel
+from mavera.settings import Settings, from_values
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    if sys.platform == "linux":
+        # Also where this process is too busy to see its link end.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    link, listener = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(link, listener))
+
+
+async def _serve(link_socket: socket.socket, listener: socket.socket) -> None:
+    link = await Link.open(link_socket, lost=_end_with_parent)
+    settings = from_values(await link.ask("settings", None, dict[str, Any]))
+    configure_logs(settings)
+    config = server_config(_application(settings, link), settings)
+    settle_garbage()
+    await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def _application(settings: Settings, link: Link) -> Any:
+    engine = LinkedEngine(link, context_tokens=settings.embedded_context_tokens)
+    return create_app(
+        settings,
+        live_model=EmbeddedModel(engine) if settings.backend == "embedded" else None,
+        limiter=None if settings.rate_limit_url else LinkedLimiter(link),
+    )
+
+
+def _end_with_parent() -> NoReturn:
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

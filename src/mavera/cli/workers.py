@@ -1,0 +1,147 @@
+"""
+`mavera serve --workers N`: one process that answers nothing, and N that share its port.
+
+    parent   the listening socket, the embedded model's engine, the count of requests
+    worker   accepts from that socket, and asks the parent for the other two over its link
+
+A worker that ends is started again. Told to stop, the parent lets all of them finish what
+they have begun. Killed, it takes them with it: each ends when its link does.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from asyncio.subprocess import Process
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from mavera.accounts.limits import limit_handlers, open_limiter
+from mavera.link import Handler, answer_all
+from mavera.metrics import FOLDER_VARIABLE
+from mavera.models.embedded.linked import engine_handlers
+from mavera.models.embedded.supervisor import EmbeddedEngine
+from mavera.settings import Settings, to_values
+
+COMMAND = (sys.executable, "-P", "-m", "mavera.cli.worker")
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, SETTLED_SECONDS = 0.1, 5.0, 30.0
+# Beyond the grace that a worker gives its own answers.
+KILL_AFTER_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+def run_workers(settings: Settings, listener: socket.socket) -> None:
+    """Serve until told to stop. Raises KeyboardInterrupt where that was a Ctrl-C."""
+    parent = Parent(settings, listener)
+    asyncio.run(parent.run())
+    if parent.interrupted:
+        raise KeyboardInterrupt
+
+
+class Parent:
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._processes: set[Process] = set()
+        self._metrics = tempfile.TemporaryDirectory(prefix="mavera-metrics-")
+        self._stopping = asyncio.Event()
+        self.interrupted = False
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop, number)
+        async with AsyncExitStack() as stack:
+            handlers = await self._open_handlers(stack)
+            keepers = [
+                asyncio.create_task(self._keep(number, handlers), name=f"mavera-worker-{number}")
+                for number in range(1, self._settings.workers + 1)
+            ]
+            await self._stopping.wait()
+            patience = self._settings.shutdown_grace_seconds + KILL_AFTER_SECONDS
+            _, late = await asyncio.wait(keepers, timeout=patience)
+            if late:
+                self._signal(signal.SIGKILL)
+                await asyncio.wait(late)
+        self._metrics.cleanup()
+
+    async def _open_handlers(self, stack: AsyncExitStack) -> dict[str, Handler]:
+        """Open what the workers share, and return what is answered about it."""
+        settings = to_values(self._settings)
+
+        async def tell_settings(_: msgspec.Raw) -> dict[str, object]:
+            return settings
+
+        handlers: dict[str, Handler] = {"settings": tell_settings}
+        if not self._settings.rate_limit_url:
+            handlers |= limit_handlers(open_limiter(""))
+        if self._settings.backend == "embedded":
+            engine = EmbeddedEngine(self._settings)
+            stack.push_async_callback(engine.close)
+            await engine.start()
+            handlers |= engine_handlers(engine)
+        return handlers
+
+    async def _keep(self, number: int, handlers: Mapping[str, Handler]) -> None:
+        """Give one worker a life after the other, until all are to stop."""
+        wait = FIRST_WAIT_SECONDS
+        while not self._stopping.is_set():
+            born = time.monotonic()
+            status = await self._live(handlers)
+            if self._stopping.is_set():
+                return
+            if time.monotonic() - born > SETTLED_SECONDS:
+                wait = FIRST_WAIT_SECONDS
+            log.error("worker_ended", worker=number, status=status, again_in_seconds=wait)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), wait)
+            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+
+    async def _live(self, handlers: Mapping[str, Handler]) -> int:
+        """Run one worker from its start to its end, and return its exit status."""
+        ours, theirs = socket.socketpair()
+        given = (theirs.fileno(), self._listener.fileno())
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *COMMAND,
+                *map(str, given),
+                pass_fds=given,
+                stdin=asyncio.subprocess.DEVNULL,
+                start_new_session=True,  # so that a Ctrl-C reaches the parent alone
+                env={**os.environ, FOLDER_VARIABLE: self._metrics.name},
+            )
+        self._processes.add(process)
+        link = asyncio.create_task(answer_all(ours, handlers))
+        if self._stopping.is_set():
+            process.terminate()
+        try:
+            return await process.wait()
+        finally:
+            self._processes.discard(process)
+            self._forget_gauges(process.pid)
+            await link
+
+    def _forget_gauges(self, pid: int) -> None:
+        """What a worker counted stays; what it had going on ended with it."""
+        for gauges in Path(self._metrics.name).glob(f"gauge_live*_{pid}.db"):
+            gauges.unlink()
+
+    def _stop(self, number: signal.Signals) -> None:
+        """Let the workers finish; asked a second time, do not."""
+        again = self._stopping.is_set()
+        self.interrupted = self.interrupted or number == signal.SIGINT
+        self._stopping.set()
+        self._signal(signal.SIGKILL if again else signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._processes:
+            with suppress(ProcessLookupError):
+                process.send_signal(number)

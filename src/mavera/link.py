@@ -1,0 +1,114 @@
+"""
+Questions from a worker process to the one that started it, over a pair of sockets.
+
+    worker    await link.ask("count", question, Verdict)  →  [id, "count", …]
+    parent    answer_all(sock, {"count": handler})        ←  [id, true, …]  |  [id, false, [message, seconds]]
+
+The pair has no name, so nobody else can ask; its end tells each side that the other is gone.
+"""
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from mavera.errors import APIError, ServiceUnavailable
+
+T = TypeVar("T")
+Handler = Callable[[msgspec.Raw], Awaitable[Any]]
+
+# Settings are the longest answer there is.
+_MOST_LINE_BYTES = 1024 * 1024
+
+
+class _Question(msgspec.Struct, array_like=True):
+    id: int
+    name: str
+    body: msgspec.Raw
+
+
+class _Answer(msgspec.Struct, array_like=True):
+    id: int
+    answered: bool
+    body: msgspec.Raw
+
+
+class _Refusal(msgspec.Struct, array_like=True):
+    message: str
+    retry_after: int | None
+
+
+class Link:
+    """The worker's end. `lost` is called once, when the parent is gone."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lost: Callable[[], None]
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._lost = lost
+        self._ids = itertools.count()
+        self._waiting: dict[int, asyncio.Future[_Answer]] = {}
+        self._task = asyncio.create_task(self._read(), name="mavera-link")
+
+    @classmethod
+    async def open(cls, sock: socket.socket, *, lost: Callable[[], None]) -> "Link":
+        reader, writer = await asyncio.open_unix_connection(sock=sock, limit=_MOST_LINE_BYTES)
+        return cls(reader, writer, lost)
+
+    async def ask(self, name: str, body: Any, kind: type[T]) -> T:
+        """Return the parent's answer. Raises ServiceUnavailable where it refuses."""
+        number = next(self._ids)
+        future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        self._writer.write(msgspec.json.encode((number, name, body)) + b"\n")
+        try:
+            answer = await future
+        finally:
+            del self._waiting[number]
+        if answer.answered:
+            return msgspec.json.decode(answer.body, type=kind)
+        refusal = msgspec.json.decode(answer.body, type=_Refusal)
+        raise ServiceUnavailable(refusal.message, retry_after=refusal.retry_after)
+
+    async def _read(self) -> None:
+        decode = msgspec.json.Decoder(_Answer).decode
+        try:
+            while line := await self._reader.readline():
+                answer = decode(line)
+                future = self._waiting.get(answer.id)
+                if future is not None and not future.done():
+                    future.set_result(answer)
+        except OSError:
+            pass
+        self._lost()
+
+
+async def answer_all(sock: socket.socket, handlers: Mapping[str, Handler]) -> None:
+    """Answer a worker's questions until it is gone; those that take long hold up no other."""
+    reader, writer = await asyncio.open_unix_connection(sock=sock, limit=_MOST_LINE_BYTES)
+    decode = msgspec.json.Decoder(_Question).decode
+    tasks: set[asyncio.Task[None]] = set()
+    try:
+        while line := await reader.readline():
+            question = decode(line)
+            task = asyncio.create_task(_answer(writer, question, handlers[question.name]))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+    except OSError:
+        pass  # it died with its questions unanswered
+    finally:
+        for task in tasks:
+            task.cancel()
+        writer.close()
+
+
+async def _answer(writer: asyncio.StreamWriter, question: _Question, handler: Handler) -> None:
+    try:
+        answer: Any = (question.id, True, await handler(question.body))
+    except APIError as error:
+        answer = (question.id, False, (error.message, error.retry_after))
+    writer.write(msgspec.json.encode(answer, enc_hook=str) + b"\n")

@@ -1,0 +1,130 @@
+"""`mavera serve --workers 2`: one port, workers that may die, a parent that takes them with it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2 as httpx
+import psutil
+import pytest
+
+from mavera.accounts.keyring import Keyring
+from mavera.settings import Settings
+from mavera.storage.database import Database
+from mavera.storage.migrate import migrate
+from tests.server.test_many_processes import ASK, books, make_key, serving
+from tests.server.upstream_stub import Upstream, answers_slowly
+
+
+@dataclass(frozen=True)
+class House:
+    url: str
+    parent: "subprocess.Popen[bytes]"
+    settings: Settings
+    key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def ask(self) -> httpx.Response:
+        # A connection of its own each time: either worker may take it.
+        return httpx.post(self.url, json=ASK, headers=self.headers, timeout=30, verify=False)
+
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.parent.pid).children()
+
+
+@pytest.fixture
+def house(tmp_path: Path, upstream: Upstream) -> Iterator[House]:
+    migrate(f"sqlite:///{tmp_path}/mavera.db")
+    settings = Settings(data_dir=tmp_path)
+    key = asyncio.run(make_key(settings, 1_000))
+    environ = {
+        "MAVERA_MODEL_BACKEND": "upstream",
+        "MAVERA_UPSTREAM_BASE_URL": upstream.url,
+        "MAVERA_UPSTREAM_MODEL": "stub",
+        "MAVERA_LEASE_SECONDS": "6",
+    }
+    with serving(environ, tmp_path, "--workers", "2") as (url, parent):
+        until(lambda: len(psutil.Process(parent.pid).children()) == 2)
+        yield House(url, parent, settings, key)
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_worker_that_is_killed_is_started_again_and_what_it_held_comes_back(
+    house: House, upstream: Upstream
+) -> None:
+    upstream.script = [answers_slowly(0.2)]
+    with ThreadPoolExecutor(20) as pool:
+        asking = [pool.submit(house.ask) for _ in range(20)]
+        upstream.wait_until_busy(20)
+        victim = house.workers()[0]
+        victim.send_signal(signal.SIGKILL)
+        ended = [each.exception() for each in asking]
+    until(lambda: len(house.workers()) == 2 and victim.pid not in {w.pid for w in house.workers()})
+    assert all(error is None or isinstance(error, httpx.TransportError) for error in ended)
+    assert house.ask().status_code == 200
+    until(lambda: asyncio.run(books(house.settings))[2] == 0)
+    balance, added_up, _ = asyncio.run(books(house.settings))
+    assert (balance, added_up) == (1_000 - ended.count(None) - 1,) * 2
+
+
+def test_a_parent_that_is_killed_leaves_nothing_behind(house: House) -> None:
+    family = psutil.Process(house.parent.pid).children(recursive=True)
+    assert len(family) >= 2
+    house.parent.send_signal(signal.SIGKILL)
+    house.parent.wait(10)
+    until(lambda: not any(each.is_running() and each.status() != "zombie" for each in family), seconds=5)
+
+
+def test_told_to_stop_every_worker_finishes_what_it_has_begun(house: House, upstream: Upstream) -> None:
+    upstream.script = [answers_slowly(0.3)]
+    with ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(house.ask) for _ in range(8)]
+        upstream.wait_until_busy(8)
+        house.parent.send_signal(signal.SIGINT)
+        assert [each.result().status_code for each in asking] == [200] * 8
+    assert house.parent.wait(20) == 130
+    assert asyncio.run(books(house.settings)) == (992, 992, 0)
+
+
+def test_a_revoked_key_stops_within_a_second_on_every_worker(house: House) -> None:
+    assert {house.ask().status_code for _ in range(10)} == {200}
+
+    async def revoke() -> None:
+        async with Database.open(house.settings) as database, Keyring(database) as keyring:
+            rows = await database.fetch_all("SELECT workspace_id FROM api_keys WHERE name = 'tests'")
+            await keyring.revoke(rows[0]["workspace_id"], house.key)
+
+    asyncio.run(revoke())
+    time.sleep(1)
+    assert {house.ask().status_code for _ in range(20)} == {401}
+
+
+def test_the_first_key_is_shown_once_however_many_workers_there_are(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mavera", "serve", "--port", "0", "--workers", "3"]
+    command += ["--data-dir", str(tmp_path)]
+    environ = {**os.environ, "MAVERA_MODEL_BACKEND": "scripted", "MAVERA_LOG_LEVEL": "error"}
+    said = []
+    for _ in range(2):
+        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            greeting = "".join(server.stdout.readline() for _ in range(4))
+            server.terminate()
+            said.append(greeting + server.stdout.read())
+    assert said[0].count("shown this once: mvra_live_") == 1
+    assert "shown this once: mvra_live_" not in said[1]
