@@ -118,6 +118,23 @@ def test_every_chunk_is_one_that_openai_describes(
 
 
 @given(runs(), st.booleans(), st.booleans())
+def test_the_short_way_of_a_delta_says_what_the_long_way_does(
+    events: list[Event], logprobs: bool, include_usage: bool
+) -> None:
+    short = encoder(logprobs=logprobs, include_usage=include_usage)
+
+    chunks: list[Wire] = []
+    for event in events:
+        delta = short.delta(event)
+        chunks += [msgspec.json.decode(delta)] if delta is not None else list(short.feed(event))
+
+    long = encoder(logprobs=logprobs, include_usage=include_usage)
+    assert msgspec.json.decode(msgspec.json.encode(chunks)) == encode(long, events)
+    if isinstance(events[-1], RunCompleted):
+        assert short.body() == long.body()
+
+
+@given(runs(), st.booleans(), st.booleans())
 def test_every_chunk_is_one_that_our_own_description_has(
     events: list[Event], logprobs: bool, include_usage: bool
 ) -> None:

@@ -199,6 +199,18 @@ def test_every_event_is_one_that_openai_describes(events: list[Event]) -> None:
 
 
 @given(runs())
+def test_the_short_way_of_a_delta_says_what_the_long_way_does(events: list[Event]) -> None:
+    short = encoder()
+
+    wires: list[Wire] = []
+    for event in events:
+        delta = short.delta(event)
+        wires += [msgspec.json.decode(delta)] if delta is not None else list(short.feed(event))
+
+    assert msgspec.json.decode(msgspec.json.encode(wires)) == encode(events)
+
+
+@given(runs())
 def test_every_event_is_one_that_our_own_description_has(events: list[Event]) -> None:
     described = {kind.__struct_config__.tag: kind for kind in EVENTS}
 

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal, Self, assert_never
 
 import structlog
 
@@ -24,7 +24,17 @@ from mavera.accounts.credits import Credits
 from mavera.accounts.keyring import Principal
 from mavera.accounts.ledger import End, Reserve
 from mavera.accounts.pricing import estimate, input_tokens, price, work_of
-from mavera.core.events import Event, RunCompleted, RunFailed, RunPrepared, RunStarted, ToolCallStarted
+from mavera.core.events import (
+    Event,
+    RefusalDelta,
+    RunCompleted,
+    RunFailed,
+    RunPrepared,
+    RunStarted,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
 from mavera.core.ids import new_cuid
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
@@ -129,6 +139,7 @@ class ChargedRun:
 
     def __init__(self, ticket: Ticket, run: AsyncGenerator[Event, None]) -> None:
         self._ticket = ticket
+        self._place = ticket.place
         self._run = run
         self._sent = 0
         self._called_tools = False
@@ -139,13 +150,18 @@ class ChargedRun:
 
     async def __anext__(self) -> Event:
         try:
-            if self._ticket.place is not None:
-                await self._ticket.place.turn()
+            if self._place is not None and not self._place.entered:
+                await self._place.turn()
             event = await anext(self._run)
         except Exception:
             await self._fail()
             raise
         match event:
+            case TextDelta() | RefusalDelta() | ToolCallDelta():
+                self._sent += 1
+            case ToolCallStarted():
+                self._sent += 1
+                self._called_tools = True
             case RunCompleted():
                 return await self._complete(event)
             case RunFailed():
@@ -153,8 +169,7 @@ class ChargedRun:
             case RunPrepared() | RunStarted():
                 pass
             case _:
-                self._sent += 1
-                self._called_tools |= isinstance(event, ToolCallStarted)
+                assert_never(event)
         return event
 
     async def aclose(self) -> None:

@@ -120,11 +120,11 @@ class Runner:
 
 def _to_run_event(event: ModelEvent) -> Event:
     match event:
+        case TextDelta() | RefusalDelta() | ToolCallStarted() | ToolCallDelta():
+            return event
         case Accepted():
             return RunStarted()
         case Finished(reason, usage, parsed):
             return RunCompleted(reason, usage, parsed)
-        case TextDelta() | RefusalDelta() | ToolCallStarted() | ToolCallDelta():
-            return event
         case _:
             assert_never(event)

@@ -97,18 +97,13 @@ def _refuse_no_object(schema: Schema, at: str) -> None:
         raise InvalidRequest(f"'{at}' has to be a schema of type 'object', not '{kind}'.", param=f"{at}.type")
 
 
-async def answers(model: Model, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-    """Yield the events of `model`. Raises APIError where they cannot be made to fit the format."""
+def answers(model: Model, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
+    """Return the events of `model`. They raise APIError where they cannot be made to fit the format."""
     wanted = turn.format
     if wanted.type == "text":
-        events = model.stream(turn)
-    else:
-        validator = compiled(wanted.schema if wanted.schema is not None else _OBJECT, wanted.at)
-        kept = model.keeps_to(wanted)
-        events = _checked(model, turn, validator) if kept else _fitting(model, turn, validator)
-    async with aclosing(events):
-        async for event in events:
-            yield event
+        return model.stream(turn)
+    validator = compiled(wanted.schema if wanted.schema is not None else _OBJECT, wanted.at)
+    return _checked(model, turn, validator) if model.keeps_to(wanted) else _fitting(model, turn, validator)
 
 
 async def _checked(

@@ -216,7 +216,11 @@ class _Session:
             try:
                 async with aclosing(accepted_in_time(run)) as events:
                     async for event in events:
-                        await self._send(encoder.feed(event), body)
+                        delta = None if body.stream_id is not None else encoder.delta(event)
+                        if delta is not None:
+                            await self._websocket.send_text(delta.decode())
+                        else:
+                            await self._send(encoder.feed(event), body)
             except asyncio.CancelledError:
                 if self._inbox.server_ends:  # not the client's doing, so it costs nothing
                     await run.fail()
