@@ -6,6 +6,7 @@ What a streamed token costs on its way through the server, and how long it takes
 A model's server of almost no cost sends tokens that carry the time they were sent; the
 client subtracts. The server's processor time is read from the system, before and after,
 and divided by the tokens: keys, persona, parsing, encoding and sockets are all in it.
+`passthrough` is the same with a server that does nothing but read and write: the sockets' part.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from mavera.personas.library import PersonaLibrary
 
 _STAMP = re.compile(rb'"(?:delta|content)":"(\d+) "')
 FORMATS = ("chat/completions", "responses")
+FLOOR = "passthrough"
 
 
 @contextmanager
@@ -98,16 +100,18 @@ def main() -> None:
         data_dir = stack.enter_context(tempfile.TemporaryDirectory())
         pace = ("--tokens", str(options.tokens), "--every-ms", str(options.every_ms))
         upstream = stack.enter_context(process("bench.upstream", *pace))
-        server = stack.enter_context(
-            process(
-                *("mavera", "serve", "--port", "0", "--data-dir", data_dir),
-                MAVERA_UPSTREAM_BASE_URL=f"http://127.0.0.1:{first_line(upstream)}/v1",
-                MAVERA_UPSTREAM_MODEL="none",
-                MAVERA_LOG_LEVEL="warning",
-            )
-        )
+        server_environment = {
+            "MAVERA_UPSTREAM_BASE_URL": f"http://127.0.0.1:{first_line(upstream)}/v1",
+            "MAVERA_UPSTREAM_MODEL": "none",
+            "MAVERA_LOG_LEVEL": "warning",
+        }
+        command = ("mavera", "serve", "--port", "0", "--data-dir", data_dir)
+        server = stack.enter_context(process(*command, **server_environment))
         url = first_line(server, "mavera at").split()[2]
         key = first_line(server, "Your API key").split()[-1]
+        upstream_url = server_environment["MAVERA_UPSTREAM_BASE_URL"]
+        floor = stack.enter_context(process("bench.passthrough", upstream_url))
+        floor_url = first_line(floor)
         time.sleep(1)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             rows = [
@@ -115,11 +119,12 @@ def main() -> None:
                 for wire in FORMATS
                 for streams in options.streams
             ]
+            rows += [runner.run(measure(floor_url, key, floor.pid, s, FLOOR)) for s in options.streams]
+    own = [row for row in rows if row["format"] != FLOOR]
+    most = max(options.streams)
     summary = {
-        "median server µs/token": median([row["server µs/token"] for row in rows]),
-        "p99 at most streams, ms": max(
-            row["p99 ms"] for row in rows if row["streams"] == max(options.streams)
-        ),
+        "median server µs/token": median([row["server µs/token"] for row in own]),
+        "p99 at most streams, ms": max(row["p99 ms"] for row in own if row["streams"] == most),
     }
     show("a streamed token's way through the server", rows, as_json=options.json, summary=summary)
 

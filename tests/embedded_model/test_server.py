@@ -17,7 +17,7 @@ import pytest
 from mavera.models.embedded.pull import resolve_model
 from mavera.personas.library import PersonaLibrary
 from mavera.settings import load_settings
-from tests.embedded_model.serving import GEN_Z, Running, serving, wait_until
+from tests.embedded_model.serving import GEN_Z, Running, is_up, serving, wait_until
 
 pytestmark = [
     pytest.mark.embedded,

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mavera.api.answers import ErrorBody
+from mavera.api.chat_completions.answers import ChatCompletionChunkObject, ChatCompletionObject
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
 from mavera.core.events import (
     Event,
@@ -113,6 +115,37 @@ def test_every_chunk_is_one_that_openai_describes(
     for chunk in encode(encoder(logprobs=logprobs, include_usage=include_usage), events):
         if "error" not in chunk:
             assert_fits_openai("CreateChatCompletionStreamResponse", chunk)
+
+
+@given(runs(), st.booleans(), st.booleans())
+def test_the_short_way_of_a_delta_says_what_the_long_way_does(
+    events: list[Event], logprobs: bool, include_usage: bool
+) -> None:
+    short = encoder(logprobs=logprobs, include_usage=include_usage)
+
+    chunks: list[Wire] = []
+    for event in events:
+        delta = short.delta(event)
+        chunks += [msgspec.json.decode(delta)] if delta is not None else list(short.feed(event))
+
+    long = encoder(logprobs=logprobs, include_usage=include_usage)
+    assert msgspec.json.decode(msgspec.json.encode(chunks)) == encode(long, events)
+    if isinstance(events[-1], RunCompleted):
+        assert short.body() == long.body()
+
+
+@given(runs(), st.booleans(), st.booleans())
+def test_every_chunk_is_one_that_our_own_description_has(
+    events: list[Event], logprobs: bool, include_usage: bool
+) -> None:
+    encoding = encoder(logprobs=logprobs, include_usage=include_usage)
+
+    for chunk in encode(encoding, events):
+        kind = ErrorBody if "error" in chunk else ChatCompletionChunkObject
+        assert msgspec.to_builtins(msgspec.convert(chunk, kind)) == chunk
+    if isinstance(events[-1], RunCompleted):
+        body = msgspec.json.decode(msgspec.json.encode(encoding.body()))
+        assert msgspec.to_builtins(msgspec.convert(body, ChatCompletionObject)) == body
 
 
 @given(completed_runs, st.booleans())

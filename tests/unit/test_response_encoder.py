@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 from mavera.api.decoding import decode
+from mavera.api.responses.answers import EVENTS
 from mavera.api.responses.schemas import CreateResponse
 from mavera.api.responses.stream import ResponseEncoder
 from mavera.core.events import (
@@ -195,6 +196,26 @@ def test_every_event_is_one_that_openai_describes(events: list[Event]) -> None:
         assert_fits_openai("ResponseStreamEvent", wire)
         if "response" in wire:
             assert_fits_openai("Response", wire["response"])
+
+
+@given(runs())
+def test_the_short_way_of_a_delta_says_what_the_long_way_does(events: list[Event]) -> None:
+    short = encoder()
+
+    wires: list[Wire] = []
+    for event in events:
+        delta = short.delta(event)
+        wires += [msgspec.json.decode(delta)] if delta is not None else list(short.feed(event))
+
+    assert msgspec.json.decode(msgspec.json.encode(wires)) == encode(events)
+
+
+@given(runs())
+def test_every_event_is_one_that_our_own_description_has(events: list[Event]) -> None:
+    described = {kind.__struct_config__.tag: kind for kind in EVENTS}
+
+    for wire in encode(events):
+        assert msgspec.to_builtins(msgspec.convert(wire, described[wire["type"]])) == wire
 
 
 @given(completed_runs)

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, assert_never
 
 import msgspec
 import structlog
@@ -28,12 +28,17 @@ from mavera.accounts.plans import Scope
 from mavera.accounts.pricing import estimate, input_tokens, price, work_of
 from mavera.core.events import (
     Event,
+    RefusalDelta,
     RunCompleted,
     RunFailed,
     RunPrepared,
     RunStarted,
+    ServerCallEnded,
+    ServerCallEvent,
     ServerCallStarted,
     Speaker,
+    TextDelta,
+    ToolCallDelta,
     ToolCallStarted,
 )
 from mavera.core.ids import new_cuid
@@ -189,6 +194,7 @@ class ChargedRun:
 
     def __init__(self, ticket: Ticket, run: AsyncGenerator[Event, None]) -> None:
         self._ticket = ticket
+        self._place = ticket.place
         self._run = run
         self._sent = 0
         self._tool_turns = 0
@@ -201,13 +207,18 @@ class ChargedRun:
 
     async def __anext__(self) -> Event:
         try:
-            if self._ticket.place is not None:
-                await self._ticket.place.turn()
+            if self._place is not None and not self._place.entered:
+                await self._place.turn()
             event = await anext(self._run)
         except Exception:
             await self._fail()
             raise
         match event:
+            case TextDelta() | RefusalDelta() | ToolCallDelta():
+                self._sent += 1
+            case ToolCallStarted() | ServerCallStarted() | ServerCallEnded():
+                self._sent += 1
+                self._note_tools(event)
             case RunCompleted():
                 return await self._complete(event)
             case RunFailed():
@@ -217,8 +228,7 @@ class ChargedRun:
             case RunStarted():
                 pass
             case _:
-                self._sent += 1
-                self._note_tools(event)
+                assert_never(event)
         return event
 
     async def aclose(self) -> None:
@@ -250,7 +260,7 @@ class ChargedRun:
     async def _fail(self) -> None:
         await self._ticket.fail()
 
-    def _note_tools(self, event: Event) -> None:
+    def _note_tools(self, event: ToolCallStarted | ServerCallEvent) -> None:
         """Count the model's answers that made calls; one may call the caller's functions and the server's."""
         if isinstance(event, ServerCallStarted):
             self._server_rounds = event.call.round

@@ -1,6 +1,7 @@
 """GET /openapi.json and GET /docs: the API described, and a page that shows it without any CDN."""
 
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 
 from starlette.requests import Request
@@ -21,10 +22,13 @@ _POLICY = (
 
 
 def routes(operations: Sequence[Operation], prefix: str) -> list[BaseRoute]:
-    document = json_bytes(openapi_document(operations, prefix))
+    @cache
+    def document() -> bytes:
+        """Made when it is first asked for: most servers are never asked, and it takes megabytes to make."""
+        return json_bytes(openapi_document(operations, prefix))
 
     async def openapi(_: Request) -> Response:
-        return Response(document, media_type="application/json")
+        return Response(document(), media_type="application/json")
 
     async def home(_: Request) -> Response:
         return RedirectResponse("/docs")

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from mavera import __version__
+from mavera.api.answers import ErrorBody
 from mavera.api.operation import Operation
 from mavera.errors import APIError, RateLimitExceeded, ServiceUnavailable
 
@@ -20,24 +21,9 @@ _REQUEST_ID = {
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 
 
-class ErrorDetail(msgspec.Struct, kw_only=True):
-    """`code` names the kind of failure; `param` the field of the request at fault, where there is one."""
-
-    message: str
-    type: str
-    code: str
-    param: str | None
-
-
-class ErrorBody(msgspec.Struct, kw_only=True):
-    """What every failed request answers with."""
-
-    error: ErrorDetail
-
-
 def openapi_document(operations: Sequence[Operation], prefix: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document; the operations' paths stand under `prefix` unless absolute."""
-    kinds = {kind for op in operations for kind in (op.request, op.response) if kind is not None}
+    kinds = {kind for op in operations for kind in (op.request, op.response, *op.events) if kind is not None}
     ordered = sorted(kinds, key=lambda kind: str(kind.__name__))
     schemas, components = msgspec.json.schema_components([*ordered, ErrorBody], ref_template=_REF)
     named = dict(zip(ordered, schemas, strict=False))
@@ -96,8 +82,13 @@ def _operation(operation: Operation, named: dict[type[Any], Any]) -> dict[str, A
 def _responses(operation: Operation, named: dict[type[Any], Any]) -> dict[str, Any]:
     schema = named[operation.response] if operation.response is not None else {"type": "object"}
     content: dict[str, Any] = {"application/json": {"schema": schema}}
-    if operation.streams:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+    if operation.events:
+        content["text/event-stream"] = {
+            "schema": {
+                "description": "The `data` of each event; the last is `[DONE]`.",
+                "oneOf": [named[event] for event in operation.events],
+            }
+        }
     done = {"description": "Done.", "headers": _REQUEST_ID, "content": content}
     responses: dict[str, Any] = {str(operation.status): done}
     for status, description in operation.other_statuses.items():

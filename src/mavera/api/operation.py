@@ -27,8 +27,8 @@ class Parameter:
 @dataclass(frozen=True, slots=True)
 class Operation:
     """
-    `path` stands under `/api/v1` and `/v1` unless `absolute`. `streams` says that the
-    answer may also come as server-sent events. `errors` lists what a client can get
+    `path` stands under `/api/v1` and `/v1` unless `absolute`. `events` are what the answer
+    may also come as, as server-sent events. `errors` lists what a client can get
     beside the 401 and 429 of every operation that needs a key.
     """
 
@@ -43,7 +43,7 @@ class Operation:
     response: type[Any] | None = None
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[type[APIError], ...] = ()
-    streams: bool = False
+    events: tuple[type[Any], ...] = ()
     absolute: bool = False
     needs_key: bool = True
     status: int = 200

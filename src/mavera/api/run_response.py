@@ -74,6 +74,15 @@ class Run(Protocol):
 class Encoder(Protocol):
     """The pure half of an endpoint: events in, wire events out, and the body they add up to."""
 
+    @property
+    def delta_name(self) -> str | None:
+        """What the events of `delta` are called, as a stream of server-sent events names them."""
+        ...
+
+    def delta(self, event: Event) -> bytes | None:
+        """Return the JSON of the one wire event of a plain piece of text; None for what `feed` takes."""
+        ...
+
     def feed(self, event: Event) -> Iterator[dict[str, Any]]: ...
 
     def body(self) -> dict[str, Any]: ...
@@ -132,8 +141,12 @@ class RunResponse(Response):
         self._begun = True
         async with aclosing(events), Heartbeat(send, self._heartbeat_seconds) as heartbeat:
             while event is not None:
-                for wire in self._encoder.feed(event):
-                    await send({"type": "http.response.body", "body": sse.frame(wire), "more_body": True})
+                if (delta := self._encoder.delta(event)) is not None:
+                    body = sse.framed(delta, self._encoder.delta_name)
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+                else:
+                    for wire in self._encoder.feed(event):
+                        await send({"type": "http.response.body", "body": sse.frame(wire), "more_body": True})
                 heartbeat.postpone()
                 event = await anext(events, None)
         await send({"type": "http.response.body", "body": sse.DONE})
@@ -218,6 +231,7 @@ class Heartbeat:
     def __init__(self, send: Send, seconds: float) -> None:
         self._send = send
         self._seconds = seconds
+        self._now = asyncio.get_running_loop().time
 
     async def __aenter__(self) -> "Heartbeat":
         self.postpone()
@@ -229,12 +243,11 @@ class Heartbeat:
         await asyncio.wait({self._task})
 
     def postpone(self) -> None:
-        self._due = asyncio.get_running_loop().time() + self._seconds
+        self._due = self._now() + self._seconds
 
     async def _beat(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(max(0.0, self._due - loop.time()))
-            if loop.time() >= self._due:
+            await asyncio.sleep(max(0.0, self._due - self._now()))
+            if self._now() >= self._due:
                 self.postpone()
                 await self._send({"type": "http.response.body", "body": sse.HEARTBEAT, "more_body": True})

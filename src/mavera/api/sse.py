@@ -21,8 +21,11 @@ HEADERS = {
 
 def frame(wire: dict[str, Any]) -> bytes:
     """Return the bytes of one event."""
-    name = wire.get("type")
-    data = json_bytes(wire)
+    return framed(json_bytes(wire), wire.get("type"))
+
+
+def framed(data: bytes, name: str | None) -> bytes:
+    """Return the bytes of an event whose JSON is `data`."""
     if name is None:
         return b"data: %b\n\n" % data
     return b"event: %b\ndata: %b\n\n" % (name.encode(), data)

@@ -9,7 +9,7 @@ index left out, ids repeated or empty, null deltas, usage late or never); what i
 of these is settled here, so that nothing above ever sees them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -317,14 +317,25 @@ class ChunkDecoder:
 
     def feed(self, data: bytes) -> Iterator[ModelEvent]:
         """Yield the events of the `data:` lines completed by `data`. Raises ServiceUnavailable."""
-        first, *lines = data.split(b"\n")
-        self._pending += first
-        if len(self._pending) > MAX_LINE_BYTES:
-            raise _broken("a line without end")
-        for rest in lines:
-            line, self._pending = bytes(self._pending), bytearray(rest)
+        for line in self._lines(data):
             if line.startswith(b"data:"):
                 yield from self._feed_line(line[5:].strip())
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        """Return the lines completed by `data`, and keep what is left of it."""
+        lines = data.split(b"\n")
+        if self._pending:
+            self._pending += lines[0]
+            if len(lines) > 1:
+                lines[0] = bytes(self._pending)
+        last = lines.pop()
+        if lines:
+            self._pending = bytearray(last)
+        elif not self._pending:
+            self._pending += last
+        if len(self._pending) > MAX_LINE_BYTES:
+            raise _broken("a line without end")
+        return lines
 
     def feed_body(self, body: bytes) -> Iterator[ModelEvent]:
         """Yield the events of an answer that came whole, from a server that did not stream."""
@@ -341,13 +352,12 @@ class ChunkDecoder:
                     yield ToolCallDelta(position, "{}")
         yield Finished(self._reason, self._usage or self._estimated_usage())
 
-    def _feed_line(self, line: bytes) -> Iterator[ModelEvent]:
+    def _feed_line(self, line: bytes) -> Iterable[ModelEvent]:
         if line == b"[DONE]":
             self.done = True
-        elif line and not self.done:
-            yield from self._feed_chunk(line)
+        return self._feed_chunk(line) if line and not self.done else ()
 
-    def _feed_chunk(self, text: bytes) -> Iterator[ModelEvent]:
+    def _feed_chunk(self, text: bytes) -> Iterable[ModelEvent]:
         try:
             chunk = _decode_chunk(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -358,8 +368,7 @@ class ChunkDecoder:
             raise reported_error(chunk.message)
         if chunk.usage is not None:
             self._usage = chunk.usage.to_usage()
-        if chunk.choices:
-            yield from self._feed_choice(chunk.choices[0])
+        return self._feed_choice(chunk.choices[0]) if chunk.choices else ()
 
     def _feed_choice(self, choice: _Choice) -> Iterator[ModelEvent]:
         delta = choice.delta or choice.message

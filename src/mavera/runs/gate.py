@@ -76,6 +76,10 @@ class Place:
         self._entered_at: float | None = None
         self._left = False
 
+    @property
+    def entered(self) -> bool:
+        return self._entered_at is not None
+
     async def turn(self) -> None:
         if self._entered_at is None:
             self._entered_at = await self._gate.enter()

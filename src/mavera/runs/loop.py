@@ -178,12 +178,12 @@ async def _ended(events: AsyncGenerator[LoopEvent, None], noted: Noted | None) -
 
 def _to_run_event(event: LoopEvent, analysis: Analysis | None) -> Event:
     match event:
+        case TextDelta() | RefusalDelta() | ToolCallStarted() | ToolCallDelta():
+            return event
         case Accepted():
             return RunStarted()
         case Finished(reason, usage, parsed):
             return RunCompleted(reason, usage, parsed, analysis=analysis)
-        case TextDelta() | RefusalDelta() | ToolCallStarted() | ToolCallDelta():
-            return event
         case ServerCallStarted() | ServerCallEnded():
             return event
         case _:

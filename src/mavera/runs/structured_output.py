@@ -98,12 +98,12 @@ def _refuse_no_object(schema: Schema, at: str) -> None:
 
 
 def answers(model: Model, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-    """Yield the events of `model`. Raises APIError where they cannot be made to fit the format."""
+    """Return the events of `model`. They raise APIError where they cannot be made to fit the format."""
     wanted = turn.format
     if wanted.type == "text":
         return model.stream(turn)
     validator = compiled(wanted.schema if wanted.schema is not None else _OBJECT, wanted.at)
-    return (_checked if model.keeps_to(wanted) else _fitting)(model, turn, validator)
+    return _checked(model, turn, validator) if model.keeps_to(wanted) else _fitting(model, turn, validator)
 
 
 async def _checked(

@@ -6,8 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mavera.api.admission import ChargedRun
-from mavera.api.analysis import Answer
+from mavera.api.answers import ErrorBody
 from mavera.api.auth import authenticate, owner_of, services_of
+from mavera.api.chat_completions.answers import ChatCompletionChunkObject, ChatCompletionObject
 from mavera.api.chat_completions.schemas import CreateChatCompletion
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
 from mavera.api.decoding import decode, read_body
@@ -60,8 +61,8 @@ OPERATIONS = (
             "messages": [{"role": "user", "content": "How do you feel about sustainable fashion?"}],
             "persona_id": None,
         },
-        response=Answer,
+        response=ChatCompletionObject,
         errors=RUN_ERRORS,
-        streams=True,
+        events=(ChatCompletionChunkObject, ErrorBody),
     ),
 )

@@ -12,11 +12,13 @@ chunk without choices. The encoder is pure: ids and times are given to it.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, assert_never
 
 from mavera.api.analysis import analysis_member
 from mavera.api.artifacts import artifacts_member
 from mavera.api.errors import error_body
+from mavera.api.json import json_bytes
 from mavera.api.server_calls import call_object, url_citation
 from mavera.core.events import (
     Event,
@@ -43,6 +45,8 @@ Wire = dict[str, Any]
 
 class ChatCompletionEncoder:
     """`logprobs`: whether the client asked for them; `include_usage`: the stream option of that name."""
+
+    delta_name = None
 
     def __init__(
         self,
@@ -101,6 +105,24 @@ class ChatCompletionEncoder:
                 yield error_body(error)
             case _:
                 assert_never(event)
+
+    def delta(self, event: Event) -> bytes | None:
+        """
+        Return the JSON of the chunk where `event` is text and no more, None for any other event.
+
+        Most chunks of an answer are of this kind, and all but the text in them is the same.
+        """
+        if self._wants_logprobs or not isinstance(event, TextDelta):
+            return None
+        self._text.append(event.text)
+        before, after = self._frame
+        return b"%b%b%b" % (before, json_bytes(event.text), after)
+
+    @cached_property
+    def _frame(self) -> tuple[bytes, bytes]:
+        """What stands around the text of each delta."""
+        before, _, after = json_bytes(self._chunk({"content": ""})).rpartition(b'""')
+        return before, after
 
     def body(self) -> Wire:
         """Return the completion; only once `RunCompleted` has been fed."""

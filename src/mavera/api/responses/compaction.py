@@ -83,6 +83,8 @@ def _check(data: bytes) -> bytes:
 class CompactionEncoder:
     """The encoder of a run that sums up: no events on the way, and the compaction as its body."""
 
+    delta_name = None
+
     def __init__(
         self,
         items: Sequence[Item],
@@ -97,6 +99,9 @@ class CompactionEncoder:
         self._usage_body = usage_body
         self._said: list[str] = []
         self._usage: Usage | None = None
+
+    def delta(self, event: Event) -> bytes | None:
+        return None
 
     def feed(self, event: Event) -> Iterator[Wire]:
         match event:

@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mavera.api.admission import ChargedRun
-from mavera.api.analysis import Answer
 from mavera.api.auth import authenticate, owner_of, services_of
 from mavera.api.decoding import decode, read_body
 from mavera.api.idempotency import once
 from mavera.api.operation import Operation
 from mavera.api.parameters import MODEL
+from mavera.api.responses.answers import EVENTS, CompactedConversation, ResponseObject
 from mavera.api.responses.compaction import CompactionEncoder, turn_of
 from mavera.api.responses.schemas import CompactConversation, CreateResponse, items_of
 from mavera.api.responses.stream import ResponseEncoder, usage_body
@@ -90,9 +90,9 @@ OPERATIONS = (
         description="OpenAI's Responses API, with a persona. Streamed, it comes as named events.",
         request=CreateResponse,
         example={"model": MODEL, "input": "How do you feel about sustainable fashion?", "persona_id": None},
-        response=Answer,
+        response=ResponseObject,
         errors=RUN_ERRORS,
-        streams=True,
+        events=EVENTS,
     ),
     Operation(
         "POST",
@@ -104,6 +104,7 @@ OPERATIONS = (
         "request, in place of all that was said before.",
         request=CompactConversation,
         example={"model": MODEL, "input": [{"role": "user", "content": "We launch on Tuesday."}]},
+        response=CompactedConversation,
         errors=tuple(error for error in RUN_ERRORS if error is not PersonaNotFound),
     ),
 )

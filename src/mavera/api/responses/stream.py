@@ -19,6 +19,7 @@ from typing import Any, Literal, assert_never
 
 from mavera.api.analysis import analysis_member
 from mavera.api.artifacts import artifacts_member
+from mavera.api.json import json_bytes
 from mavera.api.server_calls import CallItem, call_object, url_citation
 from mavera.core.events import (
     Event,
@@ -44,6 +45,7 @@ from mavera.errors import APIError
 Wire = dict[str, Any]
 Status = Literal["completed", "incomplete"]
 
+TEXT_DELTA = "response.output_text.delta"
 _INCOMPLETE: dict[FinishReason, str] = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
@@ -52,6 +54,8 @@ class ResponseEncoder:
     `head` is the Response as far as the request settles it: id, created_at, model and
     the echoed settings. `new_id(prefix)` makes item ids, `clock()` tells Unix seconds.
     """
+
+    delta_name = TEXT_DELTA
 
     def __init__(self, head: Wire, *, new_id: Callable[[str], str], clock: Callable[[], int]) -> None:
         self._head = head
@@ -71,6 +75,22 @@ class ResponseEncoder:
         for wire in self._translate(event):
             wire["sequence_number"] = next(self._numbers)
             yield wire
+
+    def delta(self, event: Event) -> bytes | None:
+        """
+        Return the JSON of the wire event where `event` goes on with the text that is open.
+
+        None for any other event, which `feed` takes. Most events of an answer are of this
+        kind, and all but the text and the number in them is the same.
+        """
+        if self._message is None or not isinstance(event, TextDelta) or event.logprobs or not event.text:
+            return None
+        frame = self._message.text_frame()
+        if frame is None:
+            return None
+        self._message.note(event.text)
+        before, after = frame
+        return b"%b%b%b%d}" % (before, json_bytes(event.text), after, next(self._numbers))
 
     def nothing(self) -> Iterator[Wire]:
         """Yield the events of a response without any output: a turn that asked for none."""
@@ -233,6 +253,14 @@ class _Message:
         self._position = position
         self._sources = sources
         self._pieces: list[str] = []
+        self._frame: tuple[bytes, bytes] | None = None
+
+    def text_frame(self) -> tuple[bytes, bytes] | None:
+        """Return what stands around the text of each delta, None unless a text is open."""
+        return self._frame
+
+    def note(self, text: str) -> None:
+        self._pieces.append(text)
 
     def text(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> Iterator[Wire]:
         yield from self._open({"type": "output_text", "text": "", "annotations": [], "logprobs": []})
@@ -240,7 +268,7 @@ class _Message:
         self._part["logprobs"] += tokens
         self._pieces.append(text)
         if text or tokens:
-            yield {"type": "response.output_text.delta", **self._at, "delta": text, "logprobs": tokens}
+            yield {"type": TEXT_DELTA, **self._at, "delta": text, "logprobs": tokens}
 
     def refusal(self, text: str) -> Iterator[Wire]:
         yield from self._open({"type": "refusal", "refusal": ""})
@@ -270,12 +298,14 @@ class _Message:
             return
         yield from self._close_part()
         self._item["content"].append(part)
+        self._frame = _delta_frame(self._at) if part["type"] == "output_text" else None
         yield {"type": "response.content_part.added", **self._at, "part": _copy(part)}
 
     def _close_part(self) -> Iterator[Wire]:
         if not self._item["content"]:
             return
         part = self._part
+        self._frame = None
         said = "".join(self._pieces)
         self._pieces = []
         if part["type"] == "output_text":
@@ -298,6 +328,13 @@ class _Message:
                 "annotation_index": number,
                 "annotation": told,
             }
+
+
+def _delta_frame(at: Wire) -> tuple[bytes, bytes]:
+    """Return the JSON of a text delta that stands `at`, before its text and from there to its number."""
+    whole = json_bytes({"type": TEXT_DELTA, **at, "delta": "", "logprobs": []})
+    before, _, after = whole.rpartition(b'""')
+    return before, after[:-1] + b',"sequence_number":'
 
 
 def usage_body(usage: Usage) -> Wire:

@@ -115,30 +115,39 @@ class _Inbox(UntilDisconnect):
     def __init__(self, websocket: WebSocket) -> None:
         super().__init__(websocket.receive)
         self._websocket = websocket
+        self._max_bytes = services_of(websocket).settings.max_body_bytes
         self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._bytes = 0
         self.server_ends = False
 
     async def _client_leaves(self) -> None:
         while (message := await self._receive())["type"] != "websocket.disconnect":
             text = message.get("text")
-            if self._messages.qsize() < MAX_WAITING:
-                self._messages.put_nowait(None if text is None else text.encode())
-            else:
-                busy = RateLimitExceeded(
-                    f"{MAX_WAITING} turns wait on this connection already.", retry_after=1
-                )
-                await self._websocket.send_text(error_event(busy))
+            await self._take_in(None if text is None else text.encode())
         self.server_ends = message.get("code") == _SERVICE_RESTART
+
+    async def _take_in(self, message: bytes | None) -> None:
+        size = len(message or b"")
+        full = self._messages.qsize() >= MAX_WAITING or self._bytes + size > self._max_bytes
+        if full and not self._messages.empty():
+            busy = RateLimitExceeded("As many turns wait on this connection as may.", retry_after=1)
+            with suppress(WebSocketDisconnect):  # then it is the next thing to be received
+                await self._websocket.send_text(error_event(busy))
+            return
+        self._bytes += size
+        self._messages.put_nowait(message)
 
     async def next(self, deadline: float) -> bytes | None:
         """Return the next message, None for one that is no text. Raises ConnectionLimitReached."""
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._messages.get()
+                message = await self._messages.get()
         except TimeoutError:
             raise ConnectionLimitReached(
                 "This connection has lasted as long as one may. Open another."
             ) from None
+        self._bytes -= len(message or b"")
+        return message
 
 
 class _Session:
@@ -179,7 +188,7 @@ class _Session:
     async def _take(self, message: bytes | None) -> int:
         """Answer one message and return the status that HTTP would have had."""
         try:
-            principal = await authenticate(self._websocket)
+            principal = await authenticate(self._websocket, "responses")
             body = self._decoded(message)
             said = self._memory.recall(body.previous_response_id)
             encoder = ResponseEncoder(head_of(body), new_id=new_id, clock=now)
@@ -218,7 +227,11 @@ class _Session:
             try:
                 async with aclosing(accepted_in_time(run)) as events:
                     async for event in events:
-                        await self._send(encoder.feed(event), body)
+                        delta = None if body.stream_id is not None else encoder.delta(event)
+                        if delta is not None:
+                            await self._websocket.send_text(delta.decode())
+                        else:
+                            await self._send(encoder.feed(event), body)
             except asyncio.CancelledError:
                 if self._inbox.server_ends:  # not the client's doing, so it costs nothing
                     await run.fail()

@@ -59,12 +59,9 @@ class ConstrainedTools:
     def keeps_to(self, wanted: OutputFormat) -> bool:
         return self._model.keeps_to(wanted)
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
+    def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         tools = offered(turn)
-        events = _Steps(self._model, turn, tools).run() if tools else self._model.stream(answer_turn(turn))
-        async with aclosing(events):
-            async for event in events:
-                yield event
+        return _Steps(self._model, turn, tools).run() if tools else self._model.stream(answer_turn(turn))
 
 
 class _Steps:

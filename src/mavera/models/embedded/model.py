@@ -1,7 +1,6 @@
 """The embedded model: a turn for llama.cpp's own server, in a child process of this one."""
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
 from typing import Any
 
 from mavera.core.events import ModelEvent
@@ -74,10 +73,8 @@ class EmbeddedModel:
     def status(self) -> ModelStatus:
         return self.engine.status()
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        async with aclosing(self._answers.stream(turn)) as events:
-            async for event in events:
-                yield event
+    def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
+        return self._answers.stream(turn)
 
     @property
     def context_tokens(self) -> int:

@@ -1,0 +1,123 @@
+"""The completion and the chunks of its stream, described as `stream.py` writes them."""
+
+from typing import Any, Literal
+
+from msgspec import UNSET, UnsetType
+
+from mavera.api.answers import ArtifactObject, Described, ServiceTierUsed, TokenLogprobObject
+from mavera.core.analysis import Analysis
+
+FinishReasonGiven = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+class CalledFunctionObject(Described):
+    """`arguments` is JSON as text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCallObject(Described):
+    id: str
+    type: Literal["function"]
+    function: CalledFunctionObject
+
+
+class ChatMessageObject(Described):
+    role: Literal["assistant"]
+    content: str | None
+    refusal: str | None
+    annotations: list[Any]
+    tool_calls: list[ToolCallObject] | UnsetType = UNSET
+    parsed: Any = UNSET
+    artifacts: list[ArtifactObject] | UnsetType = UNSET
+
+
+class ChatLogprobs(Described):
+    content: list[TokenLogprobObject]
+    refusal: None
+
+
+class ChatChoice(Described):
+    index: int
+    message: ChatMessageObject
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReasonGiven
+
+
+class PromptTokensDetails(Described):
+    cached_tokens: int
+
+
+class CompletionTokensDetails(Described):
+    reasoning_tokens: int
+
+
+class ChatUsage(Described):
+    """`credits_used` is what the answer cost."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
+    credits_used: int
+
+
+class ChatCompletionObject(Described):
+    """`analysis` is there with `analysis_mode`, `tool_calls` where tools ran on the server."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: ChatUsage
+    service_tier: ServiceTierUsed
+    analysis: Analysis | UnsetType = UNSET
+    tool_calls: list[dict[str, Any]] | UnsetType = UNSET
+
+
+class FunctionDelta(Described):
+    """The name stands in the first delta of a call only."""
+
+    arguments: str
+    name: str | UnsetType = UNSET
+
+
+class ToolCallDeltaObject(Described):
+    """`id` and `type` stand in the first delta of a call only."""
+
+    index: int
+    function: FunctionDelta
+    id: str | UnsetType = UNSET
+    type: Literal["function"] | UnsetType = UNSET
+
+
+class ChunkDelta(Described):
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+    refusal: str | UnsetType | None = UNSET
+    tool_calls: list[ToolCallDeltaObject] | UnsetType = UNSET
+    parsed: Any = UNSET
+
+
+class ChunkChoice(Described):
+    index: int
+    delta: ChunkDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReasonGiven | None
+
+
+class ChatCompletionChunkObject(Described):
+    """`usage` and mavera's own members ride on the chunk with the `finish_reason`."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: ChatUsage | UnsetType | None = UNSET
+    tool_calls: list[dict[str, Any]] | UnsetType = UNSET
+    artifacts: list[ArtifactObject] | UnsetType = UNSET
+    analysis: Analysis | UnsetType = UNSET

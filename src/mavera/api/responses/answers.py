@@ -1,0 +1,280 @@
+"""The Response object and the events of its stream, described as `stream.py` writes them."""
+
+from typing import Any, Literal
+
+from msgspec import UNSET, UnsetType
+
+from mavera.api.answers import ArtifactObject, Described, ServiceTierUsed, TokenLogprobObject
+from mavera.api.responses.schemas import AllowedTools, NamedFunction
+from mavera.core.analysis import Analysis
+from mavera.core.turn import Effort, Truncation, Verbosity
+
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
+
+
+class OutputTextPart(Described, tag_field="type", tag="output_text"):
+    text: str
+    annotations: list[Any]
+    logprobs: list[TokenLogprobObject]
+
+
+class OutputRefusalPart(Described, tag_field="type", tag="refusal"):
+    refusal: str
+
+
+class OutputMessage(Described, tag_field="type", tag="message"):
+    id: str
+    role: Literal["assistant"]
+    status: ItemStatus
+    content: list[OutputTextPart | OutputRefusalPart]
+
+
+class OutputFunctionCall(Described, tag_field="type", tag="function_call"):
+    """`arguments` is JSON as text."""
+
+    id: str
+    status: ItemStatus
+    call_id: str
+    name: str
+    arguments: str
+
+
+OutputItem = OutputMessage | OutputFunctionCall
+
+
+class InputTokensDetails(Described):
+    cached_tokens: int
+    cache_write_tokens: int
+
+
+class OutputTokensDetails(Described):
+    reasoning_tokens: int
+
+
+class ResponseUsage(Described):
+    """`credits_used` is what the answer cost."""
+
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int
+    output_tokens_details: OutputTokensDetails
+    total_tokens: int
+    credits_used: int
+
+
+class ResponseError(Described):
+    """`type` is mavera's name for the failure, `code` the one that OpenAI's clients know."""
+
+    code: Literal["server_error"]
+    message: str
+    type: str
+
+
+class IncompleteDetails(Described):
+    reason: Literal["max_output_tokens", "content_filter"]
+
+
+class ReasoningUsed(Described):
+    effort: Effort
+    summary: str | None
+
+
+class TextUsed(Described):
+    format: dict[str, Any]
+    verbosity: Verbosity
+
+
+class FunctionUsed(Described):
+    type: Literal["function"]
+    name: str
+    description: str | None
+    parameters: dict[str, Any] | None
+    strict: bool | None
+
+
+class ResponseObject(Described):
+    """
+    A response; the settings of the request are repeated in it, defaults filled in.
+
+    `parsed`: the value of an answer in JSON. `artifacts`: with `canvas_mode`. `analysis`:
+    with `analysis_mode`. `server_tool_calls`: where tools ran on the server.
+    """
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    completed_at: int | None
+    status: Literal["in_progress", "completed", "incomplete", "failed"]
+    model: str
+    persona_id: str | None
+    output: list[OutputItem]
+    usage: ResponseUsage | None
+    error: ResponseError | None
+    incomplete_details: IncompleteDetails | None
+    background: bool
+    instructions: str | None
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    metadata: dict[str, str]
+    parallel_tool_calls: bool
+    previous_response_id: str | None
+    prompt_cache_key: str | None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None
+    reasoning: ReasoningUsed
+    safety_identifier: str | None
+    service_tier: ServiceTierUsed
+    store: bool
+    temperature: float
+    text: TextUsed
+    tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedTools
+    tools: list[FunctionUsed]
+    top_logprobs: int
+    top_p: float
+    truncation: Truncation
+    frequency_penalty: float
+    presence_penalty: float
+    user: str | UnsetType = UNSET
+    parsed: Any = UNSET
+    artifacts: list[ArtifactObject] | UnsetType = UNSET
+    analysis: Analysis | UnsetType = UNSET
+    server_tool_calls: list[dict[str, Any]] | UnsetType = UNSET
+
+
+class _Event(Described):
+    """Events are numbered from 0."""
+
+    sequence_number: int
+
+
+class _OfResponse(_Event):
+    response: ResponseObject
+
+
+class ResponseCreatedEvent(_OfResponse, tag_field="type", tag="response.created"):
+    pass
+
+
+class ResponseInProgressEvent(_OfResponse, tag_field="type", tag="response.in_progress"):
+    pass
+
+
+class ResponseCompletedEvent(_OfResponse, tag_field="type", tag="response.completed"):
+    pass
+
+
+class ResponseIncompleteEvent(_OfResponse, tag_field="type", tag="response.incomplete"):
+    pass
+
+
+class ResponseFailedEvent(_OfResponse, tag_field="type", tag="response.failed"):
+    pass
+
+
+class _OfItem(_Event):
+    output_index: int
+    item: OutputItem
+
+
+class OutputItemAddedEvent(_OfItem, tag_field="type", tag="response.output_item.added"):
+    pass
+
+
+class OutputItemDoneEvent(_OfItem, tag_field="type", tag="response.output_item.done"):
+    pass
+
+
+class _InItem(_Event):
+    item_id: str
+    output_index: int
+
+
+class _InPart(_InItem):
+    content_index: int
+
+
+class _OfPart(_InPart):
+    part: OutputTextPart | OutputRefusalPart
+
+
+class ContentPartAddedEvent(_OfPart, tag_field="type", tag="response.content_part.added"):
+    pass
+
+
+class ContentPartDoneEvent(_OfPart, tag_field="type", tag="response.content_part.done"):
+    pass
+
+
+class OutputTextDeltaEvent(_InPart, tag_field="type", tag="response.output_text.delta"):
+    delta: str
+    logprobs: list[TokenLogprobObject]
+
+
+class OutputTextDoneEvent(_InPart, tag_field="type", tag="response.output_text.done"):
+    text: str
+    logprobs: list[TokenLogprobObject]
+
+
+class RefusalDeltaEvent(_InPart, tag_field="type", tag="response.refusal.delta"):
+    delta: str
+
+
+class RefusalDoneEvent(_InPart, tag_field="type", tag="response.refusal.done"):
+    refusal: str
+
+
+class ArgumentsDeltaEvent(_InItem, tag_field="type", tag="response.function_call_arguments.delta"):
+    delta: str
+
+
+class ArgumentsDoneEvent(_InItem, tag_field="type", tag="response.function_call_arguments.done"):
+    name: str
+    arguments: str
+
+
+EVENTS: tuple[type[Described], ...] = (
+    ResponseCreatedEvent,
+    ResponseInProgressEvent,
+    OutputItemAddedEvent,
+    ContentPartAddedEvent,
+    OutputTextDeltaEvent,
+    OutputTextDoneEvent,
+    RefusalDeltaEvent,
+    RefusalDoneEvent,
+    ContentPartDoneEvent,
+    ArgumentsDeltaEvent,
+    ArgumentsDoneEvent,
+    OutputItemDoneEvent,
+    ResponseCompletedEvent,
+    ResponseIncompleteEvent,
+    ResponseFailedEvent,
+)
+
+
+class InputTextPart(Described, tag_field="type", tag="input_text"):
+    text: str
+
+
+class KeptMessage(Described, tag_field="type", tag="message"):
+    """A message of the user's, word for word."""
+
+    id: str
+    role: Literal["user"]
+    status: Literal["completed"]
+    content: list[InputTextPart]
+
+
+class CompactionItem(Described, tag_field="type", tag="compaction"):
+    """`encrypted_content` is opaque, and as secret as the conversation it came from."""
+
+    id: str
+    encrypted_content: str
+
+
+class CompactedConversation(Described):
+    """`output` is the input of the next request, before what is new."""
+
+    id: str
+    object: Literal["response.compaction"]
+    created_at: int
+    output: list[KeptMessage | CompactionItem]
+    usage: ResponseUsage
