@@ -4,12 +4,14 @@ A language model that always says the same thing, for tests and for `mvra_test_`
 Same shapes and events as a real one, no time and no memory: an integrator's own tests
 run against it, fast and free. What it says follows from the turn alone: asked for JSON,
 the smallest value that fits; forced to call a function, a call with the smallest
-arguments; free to choose, words.
+arguments; free to choose, words. Those end before a stop sequence, and each of them was
+certain, where log-probabilities are asked for.
 """
 
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -20,6 +22,7 @@ from mavera.core.events import (
     ModelEvent,
     RefusalDelta,
     TextDelta,
+    TokenLogprob,
     ToolCallDelta,
     ToolCallStarted,
 )
@@ -83,7 +86,7 @@ class ScriptedModel:
                 self._fail_at(number)
                 if self._delay_seconds:
                     await asyncio.sleep(self._delay_seconds)
-                yield delta
+                yield _certain(delta, turn.top_logprobs)
             self._fail_at(len(deltas))
             spent = sum(len(_words(item.text)) for item in turn.items if isinstance(item, Message))
             usage = Usage(input_tokens=spent, output_tokens=min(limit, len(deltas)))
@@ -97,7 +100,7 @@ class ScriptedModel:
         elif turn.tool_choice.mode == "required":
             yield from _call(turn)
         elif turn.format.type == "text":
-            yield from map(TextDelta, _words(_answer(turn)))
+            yield from map(TextDelta, _words(_until(_answer(turn), turn.sampling.stop)))
         else:
             yield from _json_answer(turn.format.schema or _ANYTHING)
 
@@ -143,6 +146,19 @@ def _answer(turn: Turn) -> str:
     questions = [item.text for item in turn.items if isinstance(item, Message) and item.role == "user"]
     question = " ".join(questions[-1].split())[:200] if questions else ""
     return f"This is a scripted answer to: {question}"
+
+
+def _until(text: str, stops: tuple[str, ...]) -> str:
+    """Return `text` up to the first stop sequence in it."""
+    return text[: min((text.index(stop) for stop in stops if stop in text), default=len(text))]
+
+
+def _certain(delta: ModelEvent, top_logprobs: int | None) -> ModelEvent:
+    """Return a delta of text with its log-probability, where those are asked for: nothing else could be said."""
+    if top_logprobs is None or not isinstance(delta, TextDelta):
+        return delta
+    token = TokenLogprob(delta.text, 0.0)
+    return TextDelta(delta.text, (replace(token, top=(token,) if top_logprobs else ()),))
 
 
 def _words(text: str) -> list[str]:

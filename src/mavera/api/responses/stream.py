@@ -177,9 +177,8 @@ class ResponseEncoder:
             "error": error,
             "incomplete_details": incomplete_details,
             "output": [_copy(item) for item in self._output],
+            "usage": usage_body(usage) if usage is not None else None,
         }
-        if usage is not None:
-            self._body["usage"] = usage_body(usage)
         if parsed is not None:
             self._body["parsed"] = parsed.value
         return {"type": name, "response": self._body}
