@@ -34,7 +34,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run(served: Served) -> Run:
     """Run a program as a user of `served`; one that fails fails the test. Return what it printed."""
 
@@ -42,6 +42,7 @@ def run(served: Served) -> Run:
         known = {
             "MAVERA_BASE_URL": served.base_url,
             "MAVERA_API_KEY": served.key,
+            "LLMPROBE_API_KEY": served.key,
             "MAVERA_PERSONA_ID": PERSONA_ID,
             # Of the clients', which would call home: here nothing leaves the machine.
             "OPENAI_AGENTS_DISABLE_TRACING": "1",

@@ -62,7 +62,7 @@ def test_curl_sees_unnamed_chunks_then_done(curl: Any) -> None:
 def test_curl_sees_the_status_and_the_headers(curl: Any) -> None:
     shown = curl("/responses", {"input": "Hello?", "temperatur": 1}, "--include")
 
-    head, _, body = shown.partition("\r\n\r\n")
+    head, _, body = shown.partition("\n\n")
     assert head.startswith("HTTP/1.1 400")
     assert "x-request-id: req_" in head.lower()
     assert json.loads(body)["error"]["param"] == "temperatur"

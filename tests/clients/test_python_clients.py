@@ -1,4 +1,4 @@
-"""Clients in Python: each file of tests/clients/python is run by the pytest of the clients' own environment."""
+"""Clients in Python: each file of tests/clients/python runs in the clients' own environment."""
 
 from pathlib import Path
 

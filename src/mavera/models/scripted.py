@@ -154,7 +154,7 @@ def _until(text: str, stops: tuple[str, ...]) -> str:
 
 
 def _certain(delta: ModelEvent, top_logprobs: int | None) -> ModelEvent:
-    """Return a delta of text with its log-probability, where those are asked for: nothing else could be said."""
+    """Return a delta of text with its log-probability, where those are asked for: it was certain."""
     if top_logprobs is None or not isinstance(delta, TextDelta):
         return delta
     token = TokenLogprob(delta.text, 0.0)

@@ -1,7 +1,6 @@
 """instructor, in each of its modes that goes through one of the two doors."""
 
 import os
-from collections.abc import Iterator
 
 import instructor
 import pytest
@@ -31,8 +30,8 @@ EXPECTED = {"score": 7, "main": {"text": "Ann"}}
 
 
 @pytest.fixture(params=MODES, ids=lambda mode: mode.name.lower())
-def client(request: pytest.FixtureRequest) -> Iterator[instructor.Instructor]:
-    yield instructor.from_openai(OpenAI(**WHERE), mode=request.param, model="mavera-1")
+def client(request: pytest.FixtureRequest) -> instructor.Instructor:
+    return instructor.from_openai(OpenAI(**WHERE), mode=request.param, model="mavera-1")
 
 
 def test_a_response_model_is_filled(client: instructor.Instructor) -> None:

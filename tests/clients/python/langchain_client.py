@@ -81,7 +81,10 @@ def test_structured_output_is_filled(chat: ChatOpenAI, method: Any) -> None:
     assert asked.invoke("Give it a 7, says Ann.") == Opinion(score=7, main=Reason(text="Ann"))
 
 
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGA"
+    "hKmMIQAAAABJRU5ErkJggg=="
+)
 
 
 def test_an_image_goes_through_both_doors(chat: ChatOpenAI) -> None:
