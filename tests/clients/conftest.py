@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -63,7 +64,7 @@ def run(served: Served) -> Run:
     return run
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skip the test for want of a program; fail it in CI, where .ci/run installs them all."""
     if os.environ.get("CI") == "true":
         pytest.fail(what)

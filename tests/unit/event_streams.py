@@ -88,6 +88,10 @@ completed_runs = runs(_completed)
 @cache
 def _components() -> dict[str, Any]:
     components: dict[str, Any] = _read(json.loads(_SPEC.read_bytes())["components"])
+    # Before its end OpenAI's own Response says null here, and Open Responses demands it.
+    for described in components["schemas"]["Response"]["allOf"]:
+        if "usage" in described.get("properties", {}):
+            described["properties"]["usage"] = {"anyOf": [described["properties"]["usage"], {"type": "null"}]}
     return components
 
 
