@@ -72,7 +72,7 @@ def node_modules() -> Path:
         missing("node is not installed")
     fetched = [ROOT / "node_modules", ROOT / "tests" / "clients" / "node" / "node_modules"]
     places = [*os.environ.get("NODE_PATH", "").split(os.pathsep), *map(str, fetched)]
-    for place in filter(None, places):
-        if (Path(place) / "openai").is_dir():
-            return Path(place).absolute()
-    missing("the npm package openai is not installed: make node-clients")
+    found = [Path(place) for place in places if place and (Path(place) / "openai").is_dir()]
+    if not found:
+        missing("the npm package openai is not installed: make node-clients")
+    return found[0].absolute()
