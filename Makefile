@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test lint format lock clean
+.PHONY: serve test node-clients lint format lock clean
 
 # Install, fetch the embedded model (1.1 GB, once), start the server; it prints a key and a first call.
 serve: .venv/run
@@ -10,10 +10,14 @@ serve: .venv/run
 	$(BIN)/mavera serve
 
 # Everything that has to hold: style, types, imports, then the tests, with the real embedded models.
-test: lint
+test: lint .venv/clients/installed
 	$(BIN)/mavera models pull
 	$(BIN)/mavera models pull smollm2-135m
 	$(BIN)/pytest
+
+# Fetch the clients from npm that tests/clients drives, where node and npm are installed: 74 MB.
+node-clients:
+	npm install --prefix tests/clients/node --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
 
 # Style, types and the direction of imports.
 lint: .venv/dev
@@ -35,10 +39,13 @@ lock: .venv/dev
 	$(BIN)/pip-compile -q --extra ocr --extra pages --extra tools --extra mcp --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    -o requirements/dev.txt pyproject.toml requirements/build.in requirements/dev.in
+	$(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    -o requirements/clients.txt requirements/clients.in
 
 # Remove what the targets above made here; models and data stay.
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info
+	rm -rf .venv tests/clients/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info
 
 # The virtual environment as a user has it: pinned, hashes checked.
 .venv/run: requirements/run.txt pyproject.toml
@@ -50,4 +57,10 @@ clean:
 # The same, with what tests and lints need.
 .venv/dev: .venv/run requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+# Other people's clients, in an environment of their own: their versions are not mavera's.
+.venv/clients/installed: requirements/clients.txt
+	test -x .venv/clients/bin/python || $(PYTHON) -m venv .venv/clients
+	.venv/clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/clients.txt
 	touch $@

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mavera.models.scripted import ScriptedModel
+from tests.clients.conftest import missing
 from tests.conftest import Serve, Served
 from tests.docs.pages import ROOT
 
@@ -68,9 +69,10 @@ def test_the_javascript_example_prints_the_answer(serve: Serve, tmp_path: Path) 
 def node_modules() -> Path:
     """Return a folder with OpenAI's client for JavaScript, or skip; NODE_PATH may name one."""
     if shutil.which("node") is None:
-        pytest.skip("node is not installed")
-    places = [*os.environ.get("NODE_PATH", "").split(os.pathsep), str(ROOT / "node_modules")]
-    for place in filter(None, places):
-        if (Path(place) / "openai").is_dir():
-            return Path(place).absolute()
-    pytest.skip("the npm package openai is not installed: npm install openai")
+        missing("node is not installed")
+    fetched = [ROOT / "node_modules", ROOT / "tests" / "clients" / "node" / "node_modules"]
+    places = [*os.environ.get("NODE_PATH", "").split(os.pathsep), *map(str, fetched)]
+    found = [Path(place) for place in places if place and (Path(place) / "openai").is_dir()]
+    if not found:
+        missing("the npm package openai is not installed: make node-clients")
+    return found[0].absolute()

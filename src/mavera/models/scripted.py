@@ -4,7 +4,8 @@ A language model that always says the same thing, for tests and for `mvra_test_`
 Same shapes and events as a real one, no time and no memory: an integrator's own tests
 run against it, fast and free. What it says follows from the turn alone: asked for JSON,
 the smallest value that fits; forced to call a function, a call with the smallest
-arguments; free to choose, words.
+arguments; free to choose, words. Those end before a stop sequence, and each of them was
+certain, where log-probabilities are asked for.
 """
 
 import asyncio

@@ -63,8 +63,11 @@ class Attachment(_Object):
 
 
 class CalledFunction(_Object):
+    """`parsed_arguments` is what OpenAI's library makes of the arguments, and feeds back; left aside."""
+
     name: str
     arguments: str
+    parsed_arguments: Any = None
 
 
 class ToolCall(_Object):

@@ -1,0 +1,95 @@
+"""A language model that goes by rules: it calls what it is asked about, and then says what came back."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from mavera.core.events import ModelEvent, TextDelta, ToolCallDelta, ToolCallStarted
+from mavera.core.items import FunctionCall, FunctionOutput, Message
+from mavera.core.turn import FunctionTool, Turn
+from mavera.models.minimal import minimal
+from mavera.models.scripted import ScriptedModel
+
+
+class AttentiveModel(ScriptedModel):
+    """
+    Calls the functions that the question names by a word, once; told what they gave, says it.
+
+    Numbers in arguments and in JSON answers are the question's first number, texts what it has
+    in quotes, else its last name. JSON without a schema follows the one in the conversation, or
+    has the keys that the question quotes.
+    """
+
+    def _says(self, turn: Turn) -> Iterator[ModelEvent]:
+        called = self._called(turn)
+        if called:
+            yield from _calls(called, turn)
+        elif turn.format.type != "text":
+            value = _filled(turn.format.schema or _schema_told(turn), _question(turn))
+            yield from map(TextDelta, re.findall(r".{1,5}", json.dumps(value)))
+        elif outputs := [item for item in turn.items if isinstance(item, FunctionOutput)]:
+            told = " and ".join("".join(getattr(p, "text", "") for p in item.output) for item in outputs)
+            yield from map(TextDelta, re.findall(r"\s*\S+", f"It gave {told}"))
+        else:
+            yield from super()._says(turn)
+
+    def _called(self, turn: Turn) -> list[FunctionTool]:
+        choice = turn.tool_choice
+        offered = [tool for tool in turn.tools if not choice.names or tool.name in choice.names]
+        answered = bool(turn.items) and isinstance(turn.items[-1], FunctionOutput)
+        if choice.mode == "none" or (answered and choice.mode == "auto"):
+            return []
+        question = _question(turn).lower()
+        named = [tool for tool in offered if any(w in question for w in re.findall(r"[a-z]{4,}", tool.name))]
+        wanted = named or (offered[:1] if choice.mode == "required" else [])
+        return wanted if turn.parallel_tool_calls else wanted[:1]
+
+
+def _calls(tools: list[FunctionTool], turn: Turn) -> Iterator[ModelEvent]:
+    made = sum(isinstance(item, FunctionCall) for item in turn.items)
+    for index, tool in enumerate(tools):
+        yield ToolCallStarted(index, f"call_{made + index}", tool.name)
+        schema = {"type": "object", **(tool.parameters or {})}
+        arguments = json.dumps(_filled(schema, _question(turn)), ensure_ascii=False)
+        yield from (ToolCallDelta(index, piece) for piece in re.findall(r".{1,5}", arguments))
+
+
+def _question(turn: Turn) -> str:
+    questions = [item.text for item in turn.items if isinstance(item, Message) and item.role == "user"]
+    return questions[-1] if questions else ""
+
+
+def _schema_told(turn: Turn) -> dict[str, Any]:
+    """Return the schema that stands in a message, as some clients tell it, or one of the quoted keys."""
+    for item in turn.items:
+        start = item.text.find("{") if isinstance(item, Message) else -1
+        if start >= 0 and isinstance(item, Message) and '"properties"' in item.text:
+            schema, _ = json.JSONDecoder().raw_decode(item.text, start)
+            if isinstance(schema, dict):
+                return schema
+    keys = re.findall(r"'(\w+)'", _question(turn))
+    return {"type": "object", "properties": {key: {"type": "string"} for key in keys}, "required": keys}
+
+
+def _filled(schema: dict[str, Any], question: str) -> Any:
+    """Return a value that fits `schema`, with what the question says in it."""
+    numbers = re.findall(r"\d+", question)
+    names = re.findall(r"'([^']+)'", question)[:1] or re.findall(r"\b[^\W\d_a-z]\w+", question)
+    return _replaced(minimal(schema), int(numbers[0]) if numbers else 0, names[-1] if names else "thing")
+
+
+def _replaced(value: Any, number: int, name: str) -> Any:
+    match value:
+        case dict():
+            return {key: _replaced(inner, number, name) for key, inner in value.items()}
+        case list():
+            return [_replaced(inner, number, name) for inner in value]
+        case bool() | None:
+            return value
+        case "":
+            return name
+        case 0:
+            return number
+        case _:
+            return value
