@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 from mcp.server import MCPServer
 
-shop: Any = MCPServer("shop")
+shop = MCPServer("shop")
 
 
 @shop.tool()
