@@ -25,6 +25,7 @@ from mavera.core.turn import Turn
 from mavera.models.chat_wire import ChunkDecoder
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.library import PersonaLibrary
+from mavera.personas.personas import Personas
 from mavera.runs.loop import Runner
 
 TOKEN = b'data: {"choices":[{"index":0,"delta":{"content":"a token "},"finish_reason":null}]}\n\n'
@@ -68,7 +69,7 @@ class Uncharged:
 
 
 async def microseconds(encoder: Encoder, tokens: int) -> float:
-    runner = Runner(PersonaLibrary.load(), {"live": FromMemory(tokens)})
+    runner = Runner(Personas(PersonaLibrary.load()), {"live": FromMemory(tokens)})
     run = Uncharged(runner.run(Turn("mavera-1", (said("user", "Hm?"),)), "live"))
 
     async def receive() -> Message:

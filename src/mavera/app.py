@@ -47,7 +47,7 @@ from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
 from mavera.tools.allowances import StoredAllowances
 from mavera.tools.audit import AuditLog
-from mavera.tools.choice import Parts, choose_tools
+from mavera.tools.choice import Parts, choose_tools, tool_sources
 from mavera.tools.fetch import FetchPolicy, GuardedFetch
 from mavera.tools.image_reader import ImageReader, is_installed
 from mavera.tools.media import MediaStore
@@ -180,13 +180,14 @@ async def _open_tools(
     audit = await stack.enter_async_context(AuditLog(database))
     live = Toolbox(
         choose_tools(settings, parts),
+        sources=tool_sources(settings),
         policy=ToolPolicy.of(settings),
         allowances=StoredAllowances(database),
         limiter=limiter,
         audit=audit,
     )
-    await live.start()
     stack.push_async_callback(live.close)
+    await live.start()
     return {"live": live, "test": Toolbox(scripted_tools(), policy=ToolPolicy("none"))}
 
 

@@ -17,12 +17,17 @@ SECTIONS = sections(DOCS / "cli.md")
 def commands() -> Iterator[tuple[str, Any]]:
     yield "mavera", typer.main.get_command(root)
     for name, (module, _) in COMMANDS.items():
-        command: Any = typer.main.get_command(importlib.import_module(module).app)
-        inner = getattr(command, "commands", None)
-        if inner is None:
-            yield f"mavera {name}", command
-        else:
-            yield from ((f"mavera {name} {below}", inner[below]) for below in inner)
+        yield from below(f"mavera {name}", typer.main.get_command(importlib.import_module(module).app))
+
+
+def below(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a command, or those of a group, of a group in a group too."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield path, command
+        return
+    for name in inner:
+        yield from below(f"{path} {name}", inner[name])
 
 
 def words(command: Any) -> set[str]:

@@ -52,7 +52,7 @@ NESTED: dict[str, dict[str, type[msgspec.Struct]]] = {
     "/chat/completions": {"stream_options": StreamOptions},
 }
 
-# What the model never hears of: the form of the answer, a choice of one, how a long input is cut.
+# What the model never hears of: the form of the answer, a choice of one, how much is cut or called.
 AT_THE_DOOR = {
     "model",
     "stream",
@@ -61,6 +61,7 @@ AT_THE_DOOR = {
     "n",
     "modalities",
     "truncation",
+    "max_tool_calls",
 }
 
 # For each parameter a value other than the one it has when it is left out.

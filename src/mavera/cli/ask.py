@@ -18,10 +18,18 @@ from rich.console import Console
 
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.progress import wait_until_ready
-from mavera.core.events import FinishReason, RunCompleted, RunFailed, TextDelta
+from mavera.core.events import (
+    FinishReason,
+    RunCompleted,
+    RunFailed,
+    ServerCallEnded,
+    ServerCallStarted,
+    TextDelta,
+)
 from mavera.core.ids import is_cuid
 from mavera.core.items import said
-from mavera.core.turn import Sampling, Turn, Verbosity
+from mavera.core.server_calls import ServerCall, ServerOutcome
+from mavera.core.turn import Sampling, ToolChoice, Turn, Verbosity
 from mavera.core.usage import Usage
 from mavera.errors import ConfigurationError, PersonaNotFound
 from mavera.models.choice import choose_model
@@ -32,6 +40,9 @@ from mavera.personas.library import PersonaLibrary
 from mavera.personas.personas import Personas
 from mavera.runs.loop import Runner
 from mavera.settings import Settings, load_settings
+from mavera.tools.choice import lookup_tools
+from mavera.tools.fetch import FetchPolicy, GuardedFetch
+from mavera.tools.toolbox import Toolbox, ToolPolicy
 
 app = typer.Typer(add_completion=False)
 
@@ -62,6 +73,9 @@ def ask(
         float | None, typer.Option(min=0, max=2, help="0 for the likeliest words, up to 2.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
+    tools: Annotated[
+        bool, typer.Option("--tools", help="Let it search and read web pages, as far as that is set up.")
+    ] = False,
     url: Annotated[
         str | None,
         typer.Option(
@@ -86,6 +100,7 @@ def ask(
         max_output_tokens=max_tokens,
         sampling=Sampling(temperature=temperature, seed=seed),
         verbosity=verbosity,
+        tool_choice=ToolChoice("auto" if tools else "none"),
     )
     remote = Remote(url.rstrip("/"), key) if url else None
     asyncio.run(_ask(turn, load_settings(data_dir=data_dir), remote, as_json=as_json))
@@ -114,8 +129,22 @@ async def _ask(turn: Turn, settings: Settings, remote: Remote | None, *, as_json
         stack.push_async_callback(model.close)
         await model.start()
         await wait_until_ready(model, console, load_progress=_load_progress(model))
-        runner = Runner(Personas(PersonaLibrary.load()), {"live": model}, require_persona=False)
+        toolbox = await _toolbox(settings, stack, used=turn.tool_choice.mode != "none" and remote is None)
+        runner = Runner(
+            Personas(PersonaLibrary.load()), {"live": model}, tools={"live": toolbox}, require_persona=False
+        )
         await _print_answer(runner, turn, console, as_json=as_json)
+
+
+async def _toolbox(settings: Settings, stack: AsyncExitStack, *, used: bool) -> Toolbox:
+    """Return search and extract, whatever the settings offer unasked: `--tools` asks for them."""
+    if not used:
+        return Toolbox()
+    tools = lookup_tools(settings, GuardedFetch(FetchPolicy.of(settings)))
+    toolbox = Toolbox(tools, policy=ToolPolicy(frozenset(tool.name for tool in tools)))
+    stack.push_async_callback(toolbox.close)
+    await toolbox.start()
+    return toolbox
 
 
 def _load_progress(model: Model) -> Callable[[], float | None]:
@@ -145,6 +174,10 @@ async def _print_answer(runner: Runner, turn: Turn, console: Console, *, as_json
                 match event:
                     case TextDelta(text):
                         answer.say(text)
+                    case ServerCallStarted(call):
+                        answer.note_call(call)
+                    case ServerCallEnded(outcome):
+                        answer.note_outcome(outcome)
                     case RunFailed(error):
                         answer.break_line()
                         raise error
@@ -160,6 +193,7 @@ class _Answer:
         self._console = console
         self._as_json = as_json
         self._pieces: list[str] = []
+        self._calls: list[dict[str, Any]] = []
         self._started = time.perf_counter()
         self._first = 0.0
 
@@ -171,6 +205,27 @@ class _Answer:
         if not self._as_json:
             sys.stdout.write(text)
             sys.stdout.flush()
+
+    def note_call(self, call: ServerCall) -> None:
+        self.waiting.update(f"{call.name}: {call.target} …")
+        if self._pieces:
+            self.break_line()
+            self._pieces.append("\n\n")
+
+    def note_outcome(self, outcome: ServerOutcome) -> None:
+        call = outcome.call
+        self._calls.append(
+            {
+                "name": call.name,
+                "arguments": call.arguments,
+                "status": outcome.status,
+                "duration_ms": outcome.milliseconds,
+                "result": outcome.summary,
+            }
+        )
+        if not self._as_json:
+            line = f"{call.name} ({outcome.status}, {outcome.milliseconds} ms): {outcome.summary}"
+            self._console.print(line, style="dim", markup=False)
 
     def break_line(self) -> None:
         if self._pieces and not self._as_json:
@@ -185,6 +240,7 @@ class _Answer:
                     "text": "".join(self._pieces),
                     "persona_id": persona_id,
                     "finish_reason": reason,
+                    **({"tool_calls": self._calls} if self._calls else {}),
                     "usage": usage,
                     "seconds": round(seconds, 3),
                     "seconds_to_first_token": round(self._first, 3),

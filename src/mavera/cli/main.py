@@ -24,6 +24,7 @@ COMMANDS = {
     "credits": ("mavera.cli.credits", "Give a workspace credits, and read its ledger."),
     "usage": ("mavera.cli.usage", "Show what a workspace used this month."),
     "models": ("mavera.cli.models", "See and fetch the embedded language models."),
+    "tools": ("mavera.cli.tools", "See the server's own tools, and the documents they search."),
     "doctor": ("mavera.cli.doctor", "Say what is set up, what is missing and what to type."),
 }
 

@@ -18,6 +18,7 @@ from mavera.tools.generate_video import GenerateVideoTool
 from mavera.tools.given_images import GivenImages
 from mavera.tools.image_to_video import ImageToVideoTool
 from mavera.tools.images_server import ImagesServer
+from mavera.tools.mcp_config import load_mcp_config
 from mavera.tools.media import MediaStore
 from mavera.tools.page_reader import PageReader, is_installed
 from mavera.tools.search_index import SearchIndex
@@ -25,6 +26,7 @@ from mavera.tools.searxng import SearXNG
 from mavera.tools.tavily_extract import ExtractProvider, FetchedPages, TavilyExtractTool
 from mavera.tools.tavily_search import SearchProvider, TavilySearchTool
 from mavera.tools.tool import Tool
+from mavera.tools.toolbox import ToolSource
 from mavera.tools.video import NoVideo, VideoJobs, VideoLimits, VideoProvider
 
 
@@ -79,6 +81,16 @@ def _media_tools(settings: Settings, parts: Parts) -> list[Tool]:
         GenerateVideoTool(jobs, timeout_seconds=seconds),
         ImageToVideoTool(jobs, given, timeout_seconds=seconds),
     ]
+
+
+def tool_sources(settings: Settings) -> list[ToolSource]:
+    """Return the MCP servers. Raises ConfigurationError."""
+    configs = load_mcp_config(settings.resolved_mcp_config, required=settings.mcp_config is not None)
+    if not configs:
+        return []
+    module = needed("mavera.tools.mcp_servers", str(settings.resolved_mcp_config), "mcp")
+    servers: list[ToolSource] = module.mcp_servers(configs)
+    return servers
 
 
 def needed(module: str, setting: str, extra: str) -> ModuleType:

@@ -18,7 +18,7 @@ class EditImageTool:
     parameters: ClassVar[Schema] = {
         "type": "object",
         "properties": {
-            "prompt": {"type": "string", "description": "What to change.", "minLength": 1},
+            "prompt": {"type": "string", "description": "What to change."},
             "image": IMAGE_PARAMETER,
         },
         "required": ["prompt"],

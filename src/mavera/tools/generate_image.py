@@ -17,7 +17,7 @@ class GenerateImageTool:
     parameters: ClassVar[Schema] = {
         "type": "object",
         "properties": {
-            "prompt": {"type": "string", "description": "What the image shows.", "minLength": 1},
+            "prompt": {"type": "string", "description": "What the image shows."},
             "size": {"type": "string", "enum": list(SIZES)},
         },
         "required": ["prompt"],

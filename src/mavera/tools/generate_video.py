@@ -9,6 +9,7 @@ from mavera.tools.video import SETTING, VideoJobs
 
 SECONDS_PARAMETER: Schema = {"type": "integer", "description": "How long it is.", "minimum": 2, "maximum": 10}
 DEFAULT_SECONDS = 5
+MOST_PROMPT_CHARACTERS = 1000
 
 
 class GenerateVideoTool:
@@ -23,8 +24,6 @@ class GenerateVideoTool:
             "prompt": {
                 "type": "string",
                 "description": "What happens in it.",
-                "minLength": 1,
-                "maxLength": 1000,
             },
             "seconds": SECONDS_PARAMETER,
         },
@@ -51,4 +50,6 @@ class GenerateVideoTool:
 
     async def run(self, arguments: Arguments, context: CallContext) -> ToolResult:
         seconds = int(arguments.get("seconds", DEFAULT_SECONDS))
-        return await self._jobs.begin(self.name, str(arguments["prompt"]), None, seconds, context)
+        return await self._jobs.begin(
+            self.name, str(arguments["prompt"])[:MOST_PROMPT_CHARACTERS], None, seconds, context
+        )

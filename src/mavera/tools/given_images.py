@@ -20,7 +20,6 @@ IMAGE_PARAMETER: Schema = {
     "type": "string",
     "description": "Which image: its number in the conversation, from 1, or the id of one that was made. "
     "The last one unless given.",
-    "maxLength": 40,
 }
 _TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "application/octet-stream"})
 

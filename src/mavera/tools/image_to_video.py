@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from mavera.core.json_schema import Schema
 from mavera.core.server_calls import CallKind
-from mavera.tools.generate_video import DEFAULT_SECONDS, SECONDS_PARAMETER
+from mavera.tools.generate_video import DEFAULT_SECONDS, MOST_PROMPT_CHARACTERS, SECONDS_PARAMETER
 from mavera.tools.given_images import IMAGE_PARAMETER, GivenImages
 from mavera.tools.tool import Arguments, CallContext, ToolResult
 from mavera.tools.video import SETTING, VideoJobs
@@ -22,8 +22,6 @@ class ImageToVideoTool:
             "prompt": {
                 "type": "string",
                 "description": "What happens in it.",
-                "minLength": 1,
-                "maxLength": 1000,
             },
             "image": IMAGE_PARAMETER,
             "seconds": SECONDS_PARAMETER,
@@ -53,4 +51,6 @@ class ImageToVideoTool:
     async def run(self, arguments: Arguments, context: CallContext) -> ToolResult:
         given = await self._images.find(arguments.get("image"), context)
         seconds = int(arguments.get("seconds", DEFAULT_SECONDS))
-        return await self._jobs.begin(self.name, str(arguments["prompt"]), given, seconds, context)
+        return await self._jobs.begin(
+            self.name, str(arguments["prompt"])[:MOST_PROMPT_CHARACTERS], given, seconds, context
+        )

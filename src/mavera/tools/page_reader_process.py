@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 import trafilatura
-from lxml import etree, html
+from lxml import etree
 
 from mavera.tools.page_reader import Link, Page, PageRequest, UnreadablePage
 
@@ -90,7 +90,7 @@ def _title(tree: Any) -> str:
 
 def _links(tree: Any, url: str) -> tuple[Link, ...]:
     if url:
-        html.make_links_absolute(tree, url, handle_failures="ignore")
+        tree.make_links_absolute(url, handle_failures="ignore")
     found: dict[str, str] = {}
     for anchor in tree.iter("a"):
         target, words = anchor.get("href") or "", " ".join(anchor.text_content().split())

@@ -41,7 +41,7 @@ class TavilyExtractTool:
             "urls": {
                 "type": "array",
                 "description": "Full addresses, as in https://example.com/page.",
-                "items": {"type": "string", "minLength": 8, "maxLength": 2000},
+                "items": {"type": "string"},
                 "minItems": 1,
                 "maxItems": MOST_URLS,
             }

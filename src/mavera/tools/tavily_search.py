@@ -10,9 +10,11 @@ from typing import ClassVar, Protocol
 
 from mavera.core.json_schema import Schema
 from mavera.core.server_calls import CallKind
-from mavera.tools.tool import Arguments, CallContext, Found, ToolResult
+from mavera.tools.tool import Arguments, CallContext, Found, ToolFailed, ToolResult
 
 MOST_RESULTS = 5
+# Not in the schema: decoding under a long bounded string is slow.
+MOST_QUERY_CHARACTERS = 400
 
 
 class SearchProvider(Protocol):
@@ -39,8 +41,6 @@ class TavilySearchTool:
             "query": {
                 "type": "string",
                 "description": "What to look for, in a few words.",
-                "minLength": 1,
-                "maxLength": 400,
             }
         },
         "required": ["query"],
@@ -68,7 +68,10 @@ class TavilySearchTool:
         return str(arguments.get("query", ""))
 
     async def run(self, arguments: Arguments, context: CallContext) -> ToolResult:
-        found = await self._provider.search(str(arguments["query"]), most=MOST_RESULTS)
+        query = str(arguments["query"]).strip()[:MOST_QUERY_CHARACTERS]
+        if not query:
+            raise ToolFailed("The query is empty.")
+        found = await self._provider.search(query, most=MOST_RESULTS)
         if not found:
             return ToolResult("Nothing was found.", text="The search found nothing. Say so, or search anew.")
         results = "result" if len(found) == 1 else "results"

@@ -9,7 +9,6 @@ says so, and where it came from, before a model reads it.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,8 +19,13 @@ from mavera.core.server_calls import CallKind
 Arguments = dict[str, Any]
 
 _FENCE = "=" * 12
-_KEPT = frozenset("\n\t")
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# What a reader does not see: controls but for tab and newline, marks of direction and of joining,
+# surrogates, private use, and the tags that can spell whole sentences unseen.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\uf8ff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff]"
+)
 
 
 class ToolFailed(Exception):
@@ -152,10 +156,7 @@ def _fenced(text: str, source: str) -> str:
 
 def harmless(text: str) -> str:
     """Return `text` with nothing in it that a reader does not see, a template obeys or ends a quotation."""
-    shown = "".join(
-        letter if letter in _KEPT else "" if unicodedata.category(letter) in _HIDDEN else letter
-        for letter in text
-    )
+    shown = _HIDDEN.sub("", text)
     # `<|im_start|>`, `</s>`, `[INST]` and their kind are turns of a chat, to a model.
     shown = re.sub(r"<(?=[|/s])", "< ", shown)
     shown = re.sub(r"\[(/?)(INST|SYS)", r"[ \1\2", shown)

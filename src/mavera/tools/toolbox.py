@@ -45,6 +45,17 @@ class Allowances(Protocol):
         ...
 
 
+class ToolSource(Protocol):
+    """Something that has tools now and may have others later."""
+
+    @property
+    def tools(self) -> tuple[Tool, ...]: ...
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class AllowAll:
     async def of(self, workspace_id: str) -> frozenset[str] | None:
         return None
@@ -94,22 +105,32 @@ class Toolbox:
         self,
         tools: Sequence[Tool] = (),
         *,
+        sources: Sequence[ToolSource] = (),
         policy: ToolPolicy = ToolPolicy(),
         allowances: Allowances | None = None,
         limiter: Limiter | None = None,
         audit: AuditLog | NoAudit | None = None,
     ) -> None:
-        self.tools = tuple(tools)
+        self._own = tuple(tools)
+        self._sources = tuple(sources)
         self._policy = policy
         self._allowances = allowances or AllowAll()
         self._limiter = limiter or MemoryLimiter()
         self._audit = audit or NoAudit()
         self._opened = AsyncExitStack()
 
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """All there are now, set up or not."""
+        return (*self._own, *(tool for source in self._sources for tool in source.tools))
+
     async def start(self) -> None:
-        for tool in self.tools:
-            await tool.start()
+        for tool in self._own:
             self._opened.push_async_callback(tool.close)
+            await tool.start()
+        for source in self._sources:
+            self._opened.push_async_callback(source.close)
+            await source.start()
 
     async def close(self) -> None:
         await self._opened.aclose()

@@ -1,0 +1,218 @@
+"""`mavera tools`: what the server's own tools are set up with, who may use them, what was called."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from mavera.accounts.repository import first_workspace_id
+from mavera.cli.options import AsJSON, DataDir, print_json, when
+from mavera.cli.store import InWorkspace, with_database, workspace_or_first
+from mavera.errors import APIError, ConfigurationError
+from mavera.settings import Settings, load_settings
+from mavera.storage.database import Database
+from mavera.tools import audit
+from mavera.tools.allowances import allow_tools, allowed_tools
+from mavera.tools.choice import Parts, choose_tools
+from mavera.tools.fetch import FetchPolicy, GuardedFetch
+from mavera.tools.media import MediaStore
+from mavera.tools.page_reader import PageReader, is_installed
+from mavera.tools.search_index import Document, SearchIndex
+from mavera.tools.tavily_extract import FetchedPages, read_document
+from mavera.tools.tool import ToolFailed
+
+SUFFIXES = frozenset({".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".csv"})
+MOST_FILE_BYTES = 10 * 1024 * 1024
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="See the server's own tools, and say who may use them."
+)
+index = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="The documents that tavily_search finds without a key."
+)
+app.add_typer(index, name="index")
+
+
+@app.command("list")
+def list_tools(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: DataDir = None) -> None:
+    """List the tools, who does their work, and whether a workspace may use them."""
+
+    async def find(database: Database, settings: Settings) -> list[dict[str, object]]:
+        workspace_id = workspace or await first_workspace_id(database)
+        allowed = await allowed_tools(database, workspace_id) if workspace_id else None
+        fetch = GuardedFetch(FetchPolicy.of(settings))
+        tools = choose_tools(settings, Parts(fetch, MediaStore(database, settings)))
+        rows: list[dict[str, object]] = [
+            {
+                "name": tool.name,
+                "provider": tool.provider or None,
+                "allowed": allowed is None or tool.name in allowed,
+                "to_set_up": None if tool.provider else tool.setting,
+            }
+            for tool in tools
+        ]
+        for tool in tools:
+            await tool.close()
+        return rows
+
+    found = with_database(data_dir, find)
+    if as_json:
+        print_json(found)
+        return
+    table = Table(Column("tool", no_wrap=True), "provider", "allowed", "to set it up")
+    for row in found:
+        allowed = "yes" if row["allowed"] else "no"
+        table.add_row(str(row["name"]), str(row["provider"] or "none"), allowed, str(row["to_set_up"] or ""))
+    Console().print(table)
+
+
+@app.command()
+def allow(
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Tools as listed; 'all', 'none', or shop__* for an MCP server."),
+    ],
+    workspace: InWorkspace = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Say which tools a workspace may use; a running server knows within a second."""
+    chosen = None if names == ["all"] else () if names == ["none"] else tuple(names)
+
+    async def change(database: Database, _: Settings) -> str:
+        workspace_id = await workspace_or_first(database, workspace)
+        await allow_tools(database, workspace_id, chosen)
+        return workspace_id
+
+    workspace_id = with_database(data_dir, change)
+    typer.echo(f"{workspace_id} may use: {' '.join(names)}")
+
+
+@app.command()
+def calls(
+    workspace: InWorkspace = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The most that are shown.")] = 20,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show the newest tool calls of a workspace."""
+
+    async def find(database: Database, _: Settings) -> list[dict[str, object]]:
+        workspace_id = await workspace_or_first(database, workspace)
+        return [dict(row) for row in await audit.recent(database, workspace_id, limit=limit)]
+
+    found = with_database(data_dir, find)
+    if as_json:
+        print_json(found)
+        return
+    table = Table("when", "tool", "provider", "status", "ms", "characters", "run")
+    for row in found:
+        shown = [str(row[n]) for n in ("tool", "provider", "status", "milliseconds", "characters", "run_id")]
+        table.add_row(when(int(str(row["created_at"]))), *shown)
+    Console().print(table)
+
+
+@index.command("add")
+def add(
+    source: Annotated[str, typer.Argument(help="A folder, a file, or the http(s) address of a page.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Add documents to the index, or bring them up to date."""
+    settings = load_settings(data_dir=data_dir)
+    asyncio.run(_add(settings, source))
+
+
+@index.command("list")
+def list_documents(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
+    """List what is indexed."""
+    found = SearchIndex(load_settings(data_dir=data_dir).search_index_path).documents()
+    if as_json:
+        print_json(found)
+        return
+    table = Table(Column("address", overflow="fold"), "title", "characters", "added")
+    for document in found:
+        table.add_row(document.url, document.title, f"{document.characters:,}", when(document.added_at))
+    Console().print(table)
+
+
+@index.command("remove")
+def remove(
+    address: Annotated[str, typer.Argument(help="As the list shows it; a folder removes all below it.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Remove documents from the index."""
+    removed = SearchIndex(load_settings(data_dir=data_dir).search_index_path).remove(address)
+    if not removed:
+        raise ConfigurationError(f"Nothing is indexed as {address}. 'mavera tools index list' shows what is.")
+    typer.echo(f"{removed} removed.")
+
+
+async def _add(settings: Settings, source: str) -> None:
+    target = SearchIndex(settings.search_index_path)
+    added = unchanged = skipped = 0
+    async with _reading() as reader:
+        async for document in _documents(settings, source, reader):
+            if document is None:
+                skipped += 1
+            elif await asyncio.to_thread(target.add, document):
+                added += 1
+            else:
+                unchanged += 1
+    typer.echo(f"{added} added or changed, {unchanged} unchanged, {skipped} without text.")
+
+
+@asynccontextmanager
+async def _reading() -> AsyncIterator[PageReader]:
+    reader = PageReader()
+    try:
+        yield reader
+    finally:
+        await reader.close()
+
+
+async def _documents(settings: Settings, source: str, reader: PageReader) -> AsyncIterator[Document | None]:
+    if source.startswith(("http://", "https://")):
+        yield await _page(settings, source, reader)
+        return
+    root = await asyncio.to_thread(lambda: Path(source).expanduser().resolve())
+    for path, url in await asyncio.to_thread(lambda: list(_files(root))):
+        yield await _file(path, url, reader)
+
+
+async def _page(settings: Settings, url: str, reader: PageReader) -> Document:
+    pages = FetchedPages(GuardedFetch(FetchPolicy.of(settings)), reader, enabled=settings.fetch_enabled)
+    try:
+        page = await pages.page(url)
+    except ToolFailed as error:
+        raise ConfigurationError(f"{url}: {error}") from error
+    return Document(url, page.title or url, page.text, page.date)
+
+
+def _files(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the documents at `root`, each with its address in the index."""
+    if root.is_file():
+        yield root, f"index:{root.name}"
+        return
+    if not root.is_dir():
+        raise ConfigurationError(f"There is no folder or file {root}.")
+    for path in sorted(root.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.is_symlink() and not hidden:
+            yield path, f"index:{root.name}/{path.relative_to(root).as_posix()}"
+
+
+async def _file(path: Path, url: str, reader: PageReader) -> Document | None:
+    if (await asyncio.to_thread(path.stat)).st_size > MOST_FILE_BYTES:
+        return None
+    body = await asyncio.to_thread(path.read_bytes)
+    if path.suffix.lower() in (".html", ".htm") and not is_installed():
+        raise ConfigurationError("To read HTML, install a package: pip install 'mavera[pages]'")
+    try:
+        page = await read_document(reader, body, url="", title=path.stem)
+    except APIError as error:
+        raise ConfigurationError(f"{path}: {error.message}") from error
+    return Document(url, page.title or path.stem, page.text, page.date) if page is not None else None

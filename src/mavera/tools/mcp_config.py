@@ -1,0 +1,67 @@
+"""
+Which MCP servers the operator set up: `mcp.toml` in the data directory, or where MAVERA_MCP_CONFIG points.
+
+    [servers.shop]
+    command = "shop-mcp"                        # stdio: a program that is started and spoken to
+    args = ["--read-only"]
+    env = { SHOP_TOKEN = "…" }
+
+    [servers.crm]
+    url = "https://crm.example.com/mcp"         # Streamable HTTP
+    headers = { Authorization = "Bearer …" }
+    tools = ["find_customer"]                   # only these; all unless given
+    unasked = false                             # only for callers who name it
+    timeout_seconds = 10
+"""
+
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from mavera.errors import ConfigurationError
+
+_LABEL = re.compile(r"[a-zA-Z0-9-]{1,24}")
+
+
+class MCPServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One server: a `command` or a `url`. `timeout_seconds` is for one call."""
+
+    command: str = ""
+    args: list[str] = []
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    url: str = ""
+    headers: dict[str, str] = {}
+    tools: list[str] | None = None
+    unasked: bool = True
+    timeout_seconds: float = 30.0
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    servers: dict[str, MCPServerConfig] = {}
+
+
+def load_mcp_config(path: Path, *, required: bool) -> dict[str, MCPServerConfig]:
+    """Return the servers by label. Raises ConfigurationError where the file cannot be understood."""
+    try:
+        servers = msgspec.toml.decode(path.read_bytes(), type=_File).servers
+    except FileNotFoundError:
+        if required:
+            raise ConfigurationError(f"MAVERA_MCP_CONFIG points at {path}, which does not exist.") from None
+        return {}
+    except (OSError, msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    for label, server in servers.items():
+        _check(path, label, server)
+    return servers
+
+
+def _check(path: Path, label: str, server: MCPServerConfig) -> None:
+    if not _LABEL.fullmatch(label) or label == "mavera":
+        raise ConfigurationError(f"{path}: '{label}' is no label: up to 24 letters, digits and hyphens.")
+    if bool(server.command) == bool(server.url):
+        raise ConfigurationError(f"{path}: the server '{label}' needs either a command or a url.")
+    if server.url and not server.url.startswith(("http://", "https://")):
+        raise ConfigurationError(f"{path}: the url of '{label}' has to begin with http:// or https://.")
