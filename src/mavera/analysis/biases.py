@@ -23,6 +23,7 @@ from mavera.core.analysis import Bias
 MAX_PROBES = 4
 MAX_SENTENCES = 400
 MAX_EVIDENCE = 3
+MAX_QUOTED = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +92,16 @@ def suspects(sentences: Sequence[Sentence]) -> list[Suspect]:
 
 
 def question(suspect: Suspect, sentences: Sequence[Sentence]) -> str:
-    """Return the probe: its statement is quoted, so that what it says is not said to the model."""
+    """
+    Return the probe about the sentence most suspected: some 60 tokens, which are what it costs.
+
+    The sentence is quoted, so that what it says is not said to the model.
+    """
+    quoted = sentences[suspect.sentences[0]].text[:MAX_QUOTED].replace('"', "'")
     bias = suspect.bias
     return (
-        f'Statement: "{_context(suspect, sentences)}"\n'
-        f"Bias: {bias.name}. {bias.definition}\n"
-        f'With the bias: "{bias.example}"\n'
-        f'Without it: "{bias.counter_example}"\n'
-        "Does whoever makes the statement show this bias? Answer Yes or No."
+        f'Sentence: "{quoted}"\nDoes its author show {bias.name}? {bias.definition}\nAnswer only Yes or No.'
     )
-
-
-def _context(suspect: Suspect, sentences: Sequence[Sentence]) -> str:
-    """Return the sentence most suspected and its neighbours, without quotes that could end ours."""
-    number = suspect.sentences[0]
-    numbers = {max(0, number - 1), number, min(len(sentences) - 1, number + 1)}
-    return " ".join(sentences[n].text[:300] for n in sorted(numbers)).replace('"', "'")
 
 
 def score(suspect: Suspect, logit: float, weights: Weights = WEIGHTS) -> float:

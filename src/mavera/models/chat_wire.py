@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from mavera.core.analysis import Analysis
 from mavera.core.events import (
     Finished,
     FinishReason,
@@ -230,6 +231,7 @@ class _Usage(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
+    analysis: msgspec.Raw = msgspec.Raw(b"null")
     error: Any = None
     object: str | None = None
     message: Any = None
@@ -267,6 +269,15 @@ class _StartedCall:
         return bool(function.text) and _is_json(self.arguments)
 
 
+def _analysis(raw: msgspec.Raw) -> Analysis | None:
+    """Read what a mavera server sends; another server's member of that name is none."""
+    try:
+        found = msgspec.json.decode(raw, type=Analysis)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found if found.method or found.error else None
+
+
 def _is_json(text: str) -> bool:
     try:
         msgspec.json.decode(text)
@@ -288,6 +299,7 @@ class ChunkDecoder:
         self._pending = bytearray()
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
+        self._analysis: Analysis | None = None
         self._deltas = 0
         self._calls: list[_StartedCall] = []
         self._positions: dict[int, int] = {}
@@ -317,7 +329,7 @@ class ChunkDecoder:
             for position, call in enumerate(self._calls):
                 if not call.arguments.strip():  # callers parse them, and "" is no JSON
                     yield ToolCallDelta(position, "{}")
-        yield Finished(self._reason, self._usage or self._estimated_usage())
+        yield Finished(self._reason, self._usage or self._estimated_usage(), analysis=self._analysis)
 
     def _feed_line(self, line: bytes) -> Iterator[ModelEvent]:
         if line == b"[DONE]":
@@ -334,6 +346,8 @@ class ChunkDecoder:
             raise reported_error(chunk.error)
         if chunk.object == "error":
             raise reported_error(chunk.message)
+        if chunk.analysis != b"null":
+            self._analysis = _analysis(chunk.analysis)
         if chunk.usage is not None:
             self._usage = chunk.usage.to_usage()
         if chunk.choices:

@@ -18,7 +18,6 @@ from typing import Literal, assert_never
 import structlog
 
 from mavera.analysis.analyst import Analyst
-from mavera.core.analysis import Analysis
 from mavera.core.events import (
     Accepted,
     Event,
@@ -96,7 +95,7 @@ class Runner:
                     finished = isinstance(event, Finished)
                     if noted is not None and isinstance(event, Finished):
                         event = await noted.analysed(self._analyst, event)
-                    yield _to_run_event(event, noted.analysis if noted else None)
+                    yield _to_run_event(event)
             if not finished:
                 raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
         except APIError as error:
@@ -125,11 +124,11 @@ class Runner:
         return None
 
 
-def _to_run_event(event: ModelEvent, analysis: Analysis | None) -> Event:
+def _to_run_event(event: ModelEvent) -> Event:
     match event:
         case Accepted():
             return RunStarted()
-        case Finished(reason, usage, parsed):
+        case Finished(reason, usage, parsed, analysis):
             return RunCompleted(reason, usage, parsed, analysis=analysis)
         case TextDelta() | RefusalDelta() | ToolCallStarted() | ToolCallDelta():
             return event
