@@ -24,7 +24,7 @@ from typing import Any
 
 from evals.engine import asked, embedded_model, hear
 from mavera.analysis import biases, probes
-from mavera.analysis.biases import WEIGHTS, Weights
+from mavera.analysis.biases import Weights
 from mavera.analysis.sentences import split
 
 HERE = Path(__file__).parent
@@ -53,7 +53,7 @@ def examples() -> list[Example]:
 
 async def read_all(texts: Sequence[str]) -> None:
     """Write, by text and bias, the logit of each suspect; texts that have been read are left alone."""
-    found: dict[str, dict[str, float | None]] = {}
+    found: Readings = {}
     if READINGS.exists():
         found = json.loads(READINGS.read_text(encoding="utf-8"))
     async with embedded_model() as model:
@@ -68,11 +68,14 @@ async def read_all(texts: Sequence[str]) -> None:
             print(f"{len(found)}/{len(texts)}", text[:60], found[text], flush=True)
 
 
-def reported(text: str, readings: dict[str, float | None], weights: Weights) -> set[str]:
+def reported(text: str, readings: dict[str, float | None] | None, weights: Weights | None = None) -> set[str]:
+    """Return what is reported of `text` with its readings, or without a model where they are None."""
     sentences = split(text)
-    judged = [
-        (one, readings[one.bias.name]) for one in biases.suspects(sentences) if one.bias.name in readings
-    ]
+    suspected = biases.suspects(sentences)[: biases.MAX_PROBES]
+    if readings is None:
+        judged: list[tuple[biases.Suspect, float | None]] = [(one, None) for one in suspected]
+    else:
+        judged = [(one, readings[one.bias.name]) for one in suspected if one.bias.name in readings]
     return {one.name for one in biases.report(judged, sentences, weights)}
 
 
@@ -102,29 +105,32 @@ def _scores(right: int, wrong: int, missed: int) -> dict[str, float]:
     return {"precision": round(precision, 3), "recall": round(recall, 3), "f1": round(f1, 3)}
 
 
-def fitted(rows: Sequence[Example], readings: dict[str, dict[str, float | None]]) -> Weights:
-    """Return the weights with the highest F1 on `rows`, of a logistic fitted by gradient descent."""
+Readings = dict[str, dict[str, float | None]]
+
+
+def fitted(rows: Sequence[Example], readings: Readings | None) -> Weights:
+    """Return a logistic fitted to `rows` by gradient descent, and its threshold with the highest F1."""
     data = []
     for row in rows:
-        for one in biases.suspects(split(row.text)):
-            logit = readings[row.text].get(one.bias.name)
+        for one in biases.suspects(split(row.text))[: biases.MAX_PROBES]:
+            logit = 0.0 if readings is None else readings[row.text].get(one.bias.name)
             if logit is not None:
-                data.append((min(one.cues, 3), logit, one.bias.name == row.shown))
-    constant, cue, probe = 0.0, 0.0, 0.0
-    for _ in range(4000):
-        steps = [0.0, 0.0, 0.0]
-        for cues, logit, there in data:
-            off = 1 / (1 + math.exp(-(constant + cue * cues + probe * logit))) - there
-            steps = [steps[0] + off, steps[1] + off * cues, steps[2] + off * logit]
-        constant, cue, probe = (
-            value - 0.05 * (step / len(data) + 0.002 * value)
-            for value, step in zip((constant, cue, probe), steps, strict=True)
-        )
-    weights = Weights(round(constant, 2), round(cue, 2), round(probe, 2))
+                there = one.bias.name == row.shown
+                data.append(((1.0, min(one.cues, 3), min(one.doubts, 2), logit), there))
+    values = [0.0] * 4
+    for _ in range(6000):
+        steps = [0.0] * 4
+        for inputs, there in data:
+            off = 1 / (1 + math.exp(-sum(v * x for v, x in zip(values, inputs, strict=True)))) - there
+            steps = [step + off * x for step, x in zip(steps, inputs, strict=True)]
+        values = [v - 0.1 * (step / len(data) + 0.003 * v) for v, step in zip(values, steps, strict=True)]
+    constant, cue, doubt, probe = (round(value, 2) for value in values)
+    weights = Weights(constant, cue, doubt, probe, 0.5)
 
     def f1(threshold: float) -> float:
         tried = replace(weights, threshold=threshold)
-        found = measured((row.shown, reported(row.text, readings[row.text], tried)) for row in rows)
+        said = [reported(row.text, readings[row.text] if readings else None, tried) for row in rows]
+        found = measured((row.shown, one) for row, one in zip(rows, said, strict=True))
         return float(found["overall"]["f1"])
 
     return replace(weights, threshold=max((n / 50 for n in range(5, 45)), key=f1))
@@ -148,19 +154,25 @@ async def free_form(rows: Sequence[Example]) -> dict[str, list[str]]:
 
 
 def figures(rows: Sequence[Example]) -> dict[str, Any]:
-    readings = json.loads(READINGS.read_text(encoding="utf-8"))
-    read = [row for row in rows if row.text in readings]
-    tune, test = ([row for row in read if row.part == part] for part in ("tune", "test"))
+    readings: Readings = json.loads(READINGS.read_text(encoding="utf-8")) if READINGS.exists() else {}
+    tune, test = ([row for row in rows if row.part == part] for part in ("tune", "test"))
+    read_tune, read_test = ([row for row in part if row.text in readings] for part in (tune, test))
 
     def over(part: Sequence[Example], said: Callable[[str], set[str]]) -> dict[str, Any]:
         return measured((row.shown, said(row.text)) for row in part)
 
     found = {
-        "answers": {"tune": len(tune), "test": len(test)},
-        "fitted_on_tune": fitted(tune, readings).__repr__(),
-        "shipped": over(test, lambda text: reported(text, readings[text], WEIGHTS)),
-        "tune": over(tune, lambda text: reported(text, readings[text], WEIGHTS))["overall"],
-        "keywords": over(test, by_cues)["overall"],
+        "answers": {"tune": len(tune), "test": len(test), "test_probed": len(read_test)},
+        "fitted_on_tune": {"probed": repr(fitted(read_tune, readings)), "unprobed": repr(fitted(tune, None))},
+        "test_probed": {
+            "cues_and_probes": over(read_test, lambda text: reported(text, readings[text])),
+            "cues_alone": over(read_test, lambda text: reported(text, None))["overall"],
+            "keywords": over(read_test, by_cues)["overall"],
+        },
+        "test": {
+            "cues_alone": over(test, lambda text: reported(text, None)),
+            "keywords": over(test, by_cues)["overall"],
+        },
     }
     if FREE_FORM.exists():
         named = json.loads(FREE_FORM.read_text(encoding="utf-8"))
@@ -168,7 +180,7 @@ def figures(rows: Sequence[Example]) -> dict[str, Any]:
         found["free_form"] = {
             "answers": len(part),
             "free_form": over(part, lambda text: set(named[text]))["overall"],
-            "shipped": over(part, lambda text: reported(text, readings[text], WEIGHTS))["overall"],
+            "cues_alone": over(part, lambda text: reported(text, None))["overall"],
         }
     return found
 

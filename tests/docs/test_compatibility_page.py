@@ -61,6 +61,7 @@ AT_THE_DOOR = {
     "n",
     "modalities",
     "truncation",
+    "analysis_mode",
 }
 
 # For each parameter a value other than the one it has when it is left out.

@@ -1,6 +1,7 @@
 """The pure parts of an analysis."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_sentences_are_exact_pieces_in_order(text: str) -> None:
     found = split(text)
 
     assert all(text[one.start : one.end] == one.text == one.text.strip() for one in found)
-    assert all(one.end <= other.start for one, other in zip(found, found[1:], strict=False))
+    assert all(one.end <= other.start for one, other in pairwise(found))
 
 
 def test_sentences_end_where_a_reader_says_and_code_is_none() -> None:
@@ -51,17 +52,21 @@ def test_sentences_end_where_a_reader_says_and_code_is_none() -> None:
     ]
 
 
-def test_word_pieces_are_those_of_the_reference() -> None:
+@pytest.fixture(scope="module")
+def words() -> WordPiece:
+    return WordPiece.load(WEIGHTS / "vocab.txt")
+
+
+def test_word_pieces_are_those_of_the_reference(words: WordPiece) -> None:
     """The reference is Hugging Face's BertWordPieceTokenizer with the same vocabulary, lower case."""
     expected = json.loads((Path(__file__).parent / "wordpieces.json").read_text(encoding="utf-8"))
-    words = WordPiece.load(WEIGHTS / "vocab.txt")
 
     assert {text: words.encode(text, 64) for text in expected} == expected
 
 
 @given(texts)
-def test_any_text_is_encoded_within_its_limit(text: str) -> None:
-    ids = WordPiece.load(WEIGHTS / "vocab.txt").encode(text, 16)
+def test_any_text_is_encoded_within_its_limit(words: WordPiece, text: str) -> None:
+    ids = words.encode(text, 16)
 
     assert 2 <= len(ids) <= 16
     assert (ids[0], ids[-1]) == (101, 102)
