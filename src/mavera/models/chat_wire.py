@@ -231,7 +231,7 @@ class _Usage(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
-    analysis: msgspec.Raw = msgspec.Raw(b"null")
+    analysis: Any = None
     error: Any = None
     object: str | None = None
     message: Any = None
@@ -269,11 +269,11 @@ class _StartedCall:
         return bool(function.text) and _is_json(self.arguments)
 
 
-def _analysis(raw: msgspec.Raw) -> Analysis | None:
+def _analysis(told: Any) -> Analysis | None:
     """Read what a mavera server sends; another server's member of that name is none."""
     try:
-        found = msgspec.json.decode(raw, type=Analysis)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = msgspec.convert(told, Analysis)
+    except (msgspec.ValidationError, RecursionError):
         return None
     return found if found.method or found.error else None
 
@@ -346,7 +346,7 @@ class ChunkDecoder:
             raise reported_error(chunk.error)
         if chunk.object == "error":
             raise reported_error(chunk.message)
-        if chunk.analysis != b"null":
+        if chunk.analysis is not None:
             self._analysis = _analysis(chunk.analysis)
         if chunk.usage is not None:
             self._usage = chunk.usage.to_usage()
