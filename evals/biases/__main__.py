@@ -73,9 +73,12 @@ def reported(text: str, readings: dict[str, float | None] | None, weights: Weigh
     sentences = split(text)
     suspected = biases.suspects(sentences)[: biases.MAX_PROBES]
     if readings is None:
-        judged: list[tuple[biases.Suspect, float | None]] = [(one, None) for one in suspected]
+        # Weights on trial have no say where nobody was asked, so they get a reading of nought.
+        judged: list[tuple[biases.Suspect, float | None]] = [
+            (one, 0.0 if weights else None) for one in suspected
+        ]
     else:
-        judged = [(one, readings[one.bias.name]) for one in suspected if one.bias.name in readings]
+        judged = [(one, readings.get(one.bias.name)) for one in suspected]
     return {one.name for one in biases.report(judged, sentences, weights)}
 
 
@@ -136,7 +139,8 @@ def fitted(rows: Sequence[Example], readings: Readings | None) -> Weights:
     return replace(weights, threshold=max((n / 50 for n in range(5, 45)), key=f1))
 
 
-async def free_form(rows: Sequence[Example]) -> dict[str, list[str]]:
+async def free_form(rows: Sequence[Example]) -> None:
+    """Write, by text, the biases that the model names when it is asked for all at once."""
     names = ", ".join(one.name for one in biases.catalogue())
     found: dict[str, list[str]] = {}
     async with embedded_model() as model:
@@ -149,8 +153,8 @@ async def free_form(rows: Sequence[Example]) -> dict[str, list[str]]:
             found[row.text] = [
                 one.name for one in biases.catalogue() if f'"{one.name}"' in heard.text.lower()
             ]
+            FREE_FORM.write_text(json.dumps(found, indent=0), encoding="utf-8")
             print(row.text[:60], found[row.text], flush=True)
-    return found
 
 
 def figures(rows: Sequence[Example]) -> dict[str, Any]:
@@ -198,7 +202,7 @@ def main() -> None:
         test = [row for row in rows if row.part == "test"]
         # Every n-th, so that all biases have their share.
         chosen = test[:: max(1, len(test) // options.free_form)][: options.free_form]
-        FREE_FORM.write_text(json.dumps(asyncio.run(free_form(chosen)), indent=0))
+        asyncio.run(free_form(chosen))
     found = figures(rows)
     print(json.dumps(found) if options.json else json.dumps(found, indent=2))
 

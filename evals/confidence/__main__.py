@@ -6,7 +6,7 @@ Whether confidence means something: of answers with confidence 8, about 80 % sho
 `--read N` asks the embedded model N questions more (some 3 seconds each on two cores) and adds
 to `readings.json`. The questions are those of the trivia lists `general`, `geography`,
 `elements` and `worldcapitals` in the package Red-DiscordBot: DIR is the folder with those YAML
-files. Even questions, by a checksum of their text, are for fitting, odd ones for measuring.
+files. They are cut in halves, and each is scored with what was fitted on the other.
 `--plot` writes the reliability diagram as SVG.
 """
 
@@ -28,6 +28,7 @@ READINGS = HERE / "readings.json"
 LISTS = ("general", "geography", "elements", "worldcapitals")
 SYSTEM = "Answer the question in a few words."
 BINS = 5
+DECAY = 0.05  # towards no effect: the questions are few
 
 Reading = dict[str, Any]
 
@@ -78,14 +79,14 @@ def fitted(readings: Sequence[Reading]) -> Calibration:
     """Return the logistic over both features that fits `readings`, by gradient descent with a small decay."""
     data = [(*features(one["logprobs"]), one["right"]) for one in readings]
     constant, mean, lowest = 0.0, 0.0, 0.0
-    for _ in range(20_000):
+    for _ in range(5000):
         steps = [0.0, 0.0, 0.0]
         for m, low, right in data:
             off = 1 / (1 + math.exp(-(constant + mean * m + lowest * low))) - right
             steps = [steps[0] + off, steps[1] + off * m, steps[2] + off * low]
         constant -= 0.1 * steps[0] / len(data)
-        mean -= 0.1 * (steps[1] / len(data) + 0.01 * mean)
-        lowest -= 0.1 * (steps[2] / len(data) + 0.01 * lowest)
+        mean -= 0.1 * (steps[1] / len(data) + DECAY * mean)
+        lowest -= 0.1 * (steps[2] / len(data) + DECAY * lowest)
     return Calibration(round(constant, 3), round(mean, 3), round(lowest, 3), CALIBRATION.agreement)
 
 
@@ -109,17 +110,23 @@ def bins(scored: Sequence[tuple[float, bool]]) -> list[tuple[float, float, int]]
 
 def figures(readings: Sequence[Reading]) -> dict[str, Any]:
     usable = [one for one in readings if one["logprobs"]]
-    part = [[one for one in usable if zlib.crc32(one["question"].encode()[::-1]) % 2 == n] for n in (0, 1)]
-    scored = [(confidence_of(one["logprobs"]) or 0.0, bool(one["right"])) for one in part[1]]
+    halves = [[one for one in usable if zlib.crc32(one["question"].encode()[::-1]) % 2 == n] for n in (0, 1)]
+    # Each half is scored by what was fitted on the other, so that all count and none counts twice.
+    scored = [
+        (confidence_of(one["logprobs"], None, made) or 0.0, bool(one["right"]))
+        for half, other in (halves, halves[::-1])
+        for made in [fitted(other)]
+        for one in half
+    ]
     made = bins(scored)
     ece = sum(abs(mean - share) * count for mean, share, count in made) / max(1, len(scored))
     return {
-        "questions": {"fitted_on": len(part[0]), "measured_on": len(scored)},
+        "questions": len(scored),
         "right": round(sum(is_so for _, is_so in scored) / max(1, len(scored)), 3),
         "auroc": round(auroc(scored), 3),
         "ece": round(ece, 3),
         "bins": [{"confidence": round(m, 3), "right": round(s, 3), "answers": c} for m, s, c in made],
-        "fitted": repr(fitted(part[0])) if part[0] else "",
+        "fitted_on_all": repr(fitted(usable)),
     }
 
 

@@ -66,7 +66,7 @@ class Weights:
 
 
 # Where a model tells probabilities, and where none does.
-PROBED = Weights(-4.32, 1.48, -0.45, 2.45, 0.26)
+PROBED = Weights(-3.01, 2.05, -1.15, 1.26, 0.16)
 UNPROBED = Weights(-1.31, 1.91, -1.58, 0.0, 0.1)
 
 _DOUBT = re.compile(
@@ -120,7 +120,7 @@ def question(suspect: Suspect, sentences: Sequence[Sentence]) -> str:
 
 def score(suspect: Suspect, logit: float | None, weights: Weights | None = None) -> float:
     """Return how likely the bias is there, 0–1; `logit` is None where nobody was asked."""
-    weights = weights or (UNPROBED if logit is None else PROBED)
+    weights = UNPROBED if logit is None else weights or PROBED
     found = weights.cue * min(suspect.cues, 3) + weights.doubt * min(suspect.doubts, 2)
     return 1 / (1 + math.exp(-(weights.constant + found + weights.probe * (logit or 0.0))))
 
@@ -140,7 +140,7 @@ def report(
     taken: set[int] = set()
     found = []
     for likely, suspect, logit in scored:
-        wanted = (weights or (UNPROBED if logit is None else PROBED)).threshold
+        wanted = (UNPROBED if logit is None else weights or PROBED).threshold
         if likely >= wanted and suspect.sentences[0] not in taken:
             taken.add(suspect.sentences[0])
             found.append(_to_bias(suspect, likely, sentences))
