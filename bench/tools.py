@@ -47,6 +47,7 @@ from mavera.core.usage import Usage
 from mavera.logs import configure_logs
 from mavera.models.model import ModelStatus
 from mavera.personas.library import PersonaLibrary
+from mavera.personas.personas import Personas
 from mavera.runs.loop import Runner
 from mavera.runs.server_tools import LoopLimits
 from mavera.settings import Settings, load_settings
@@ -99,12 +100,12 @@ async def overhead(runs: int) -> tuple[list[float], list[float]]:
     tool = ScriptedTool("tavily_search", _KIND, TavilySearchTool.parameters, ToolResult("5 results", _FOUND))
     toolbox = Toolbox([tool], policy=ToolPolicy(frozenset({"tavily_search"}), 10**6, 10**6))
     looping = Runner(
-        PersonaLibrary.load(),
+        Personas(PersonaLibrary.load()),
         {"live": CallingModel(ROUNDS)},
         tools={"live": toolbox},
         tool_limits=LoopLimits(),
     )
-    plain = Runner(PersonaLibrary.load(), {"live": CallingModel(0)})
+    plain = Runner(Personas(PersonaLibrary.load()), {"live": CallingModel(0)})
     turn = Turn("mavera-1", (said("user", "What is new?"),), persona_id=PersonaLibrary.load().list()[0].id)
     figures = []
     for _ in range(runs):

@@ -233,6 +233,7 @@ def train(options: argparse.Namespace) -> tuple[Regressor, dict[str, Any]]:
                 keep = min(0.995, (step + 1) / (step + 20))
                 for ours, theirs in zip(average.parameters(), model.parameters(), strict=True):
                     ours.lerp_(theirs, 1 - keep)
+        before = best[0]
         for name, one in (("last", model), ("average", average)):
             found = pearson(predict(one, [ids[n] for n in held]), labels[held])
             history.append({"epoch": epoch + 1, "weights": name, "held_out": found})
@@ -243,7 +244,8 @@ def train(options: argparse.Namespace) -> tuple[Regressor, dict[str, Any]]:
                 + "  ".join(f"{label} {r:.3f}" for label, r in zip(LABELS, found, strict=True)),
                 flush=True,
             )
-        torch.save(best[1], options.out / f"best-{options.seed}.pt")
+        if best[0] == before:  # no better than an epoch ago: it will not get better
+            break
     model.load_state_dict(best[1])
     return model, {"centre": centre.tolist(), "spread": spread.tolist(), "history": history}
 
@@ -294,7 +296,7 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--decay", type=float, default=0.85)

@@ -62,6 +62,7 @@ AT_THE_DOOR = {
     "modalities",
     "truncation",
     "max_tool_calls",
+    "analysis_mode",
 }
 
 # For each parameter a value other than the one it has when it is left out.

@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from mavera.tools.search_index import Document, SearchIndex
-from tests.embedded_model.test_server import serving
+from tests.embedded_model.serving import serving
 from tests.server.provider_stub import Providers, running_providers
 
 pytestmark = pytest.mark.embedded

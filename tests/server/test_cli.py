@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from xml.etree import ElementTree
 
 import openai
 import pytest
@@ -158,6 +159,28 @@ def test_ask_asks_a_running_server(mavera: Mavera, serve: Serve) -> None:
     assert done.stdout == "This is a scripted answer to: How are you?\n"
     [turn] = served.model.turns
     assert turn.persona_id
+
+
+def test_ask_draws_an_analysis_made_here_or_by_a_server(mavera: Mavera, serve: Serve) -> None:
+    served = serve()
+    there = ("--url", served.base_url, "--key", served.key)
+
+    here = mavera("ask", "I love my new bicycle!", "--analysis").stdout
+    assert "valence" in here
+    assert "█" in here
+    assert mavera("ask", "I love my new bicycle!", "--analysis", *there).stdout == here
+    told = json.loads(mavera("ask", "Hm?", "--analysis", "--json", *there).stdout)
+    assert told["analysis"]["method"]["version"]
+
+
+def test_compare_prints_a_column_and_draws_a_bar_for_each_persona(mavera: Mavera, tmp_path: Path) -> None:
+    plot = tmp_path / "out.svg"
+    done = mavera("compare", "Is it <good>?", "-p", "Gen Z C", "-p", "Gen X", "--plot", str(plot))
+
+    assert "valence" in done.stdout
+    drawn = ElementTree.fromstring(plot.read_text(encoding="utf-8"))
+    assert sum(one.tag.endswith("rect") for one in drawn.iter()) == 1 + 2 * 3
+    assert ".svg" in mavera("compare", "Hm?", "-p", "Gen Z C", "--plot", "out.png", code=1).stderr
 
 
 def test_ask_says_what_is_wrong_with_persona_question_and_key(mavera: Mavera, serve: Serve) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -25,6 +25,7 @@ from tests.unit.event_streams import assert_fits_openai
 from tests.unit.test_response_encoder import encode, encoder
 
 KINDS: tuple[CallKind, ...] = ("search", "page", "image", "function")
+ENDINGS: tuple[Literal["completed", "failed"], ...] = ("completed", "failed")
 SOURCE = Source(1, "https://example.com/a", "A")
 END = RunCompleted("stop", Usage(input_tokens=3, output_tokens=2))
 
@@ -43,7 +44,7 @@ def runs(draw: st.DrawFn) -> list[Event]:
             events.append(ServerCallStarted(call))
         elif step == "end" and open_calls:
             call = open_calls.pop(draw(st.integers(0, len(open_calls) - 1)))
-            ended = draw(st.sampled_from(("completed", "failed")))
+            ended = draw(st.sampled_from(ENDINGS))
             events.append(ServerCallEnded(ServerOutcome(call, ended, 5, "One.", (SOURCE,), image="AAAA")))
         else:
             events.append(TextDelta(draw(st.sampled_from(("It says [1].", "See https://example.com/a", "")))))

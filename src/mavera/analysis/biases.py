@@ -23,6 +23,7 @@ from mavera.core.analysis import Bias
 MAX_PROBES = 4
 MAX_SENTENCES = 400
 MAX_EVIDENCE = 3
+MAX_QUOTED = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +37,44 @@ class CatalogueBias:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A bias, and the sentences in which it may be, by number, the likeliest first."""
+    """
+    A bias, and the sentences in which it may be, by number, the likeliest first.
+
+    `cues` is how much points at it there; `doubts` how much speaks against: a contrast,
+    a comparison, a check.
+    """
 
     bias: CatalogueBias
     sentences: tuple[int, ...]
     cues: int
+    doubts: int
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """
-    A suspect is reported from `threshold` on: bias + cue · cues + probe · logit, a logistic score.
+    A logistic score from what was found, and the score from which on a bias is reported.
 
-    Fitted by `evals.biases` on its tune split alone. `cues_alone` is the least number of
-    cues that is reported where no model can be asked.
+    Fitted by `evals.biases` on its tune split alone.
     """
 
-    constant: float = -0.5
-    cue: float = 0.5
-    probe: float = 0.5
-    threshold: float = 0.5
-    cues_alone: int = 2
+    constant: float
+    cue: float
+    doubt: float
+    probe: float
+    threshold: float
 
 
-WEIGHTS = Weights()
+# Where a model tells probabilities, and where none does.
+PROBED = Weights(-3.01, 2.05, -1.15, 1.26, 0.16)
+UNPROBED = Weights(-1.31, 1.91, -1.58, 0.0, 0.1)
+
+_DOUBT = re.compile(
+    r"\b(but|though|although|however|may|might|probably|either way|compared?|check(?:ed)?|tests?|tested|"
+    r"trials?|survey|figures|percent|elsewhere|going by|coincidence|no likelier|per year|on the whole|"
+    r"until it|before i|rare|content|expected)\b",
+    re.IGNORECASE,
+)
 
 
 @cache
@@ -85,48 +100,51 @@ def suspects(sentences: Sequence[Sentence]) -> list[Suspect]:
         by_sentence = [sum(cue.search(text) is not None for cue in bias.cues) for text in texts]
         most = sorted((n for n, count in enumerate(by_sentence) if count), key=lambda n: (-by_sentence[n], n))
         if most:
-            chosen = tuple(most[:MAX_EVIDENCE])
-            found.append(Suspect(bias, chosen, max(by_sentence)))
-    return sorted(found, key=lambda one: -one.cues)
+            doubts = len({word.lower() for word in _DOUBT.findall(texts[most[0]])})
+            found.append(Suspect(bias, tuple(most[:MAX_EVIDENCE]), max(by_sentence), doubts))
+    return sorted(found, key=lambda one: one.doubts - one.cues)
 
 
 def question(suspect: Suspect, sentences: Sequence[Sentence]) -> str:
-    """Return the probe: its statement is quoted, so that what it says is not said to the model."""
+    """
+    Return the probe about the sentence most suspected: some 60 tokens, which are what it costs.
+
+    The sentence is quoted, so that what it says is not said to the model.
+    """
+    quoted = sentences[suspect.sentences[0]].text[:MAX_QUOTED].replace('"', "'")
     bias = suspect.bias
     return (
-        f'Statement: "{_context(suspect, sentences)}"\n'
-        f"Bias: {bias.name}. {bias.definition}\n"
-        f'With the bias: "{bias.example}"\n'
-        f'Without it: "{bias.counter_example}"\n'
-        "Does whoever makes the statement show this bias? Answer Yes or No."
+        f'Sentence: "{quoted}"\nDoes its author show {bias.name}? {bias.definition}\nAnswer only Yes or No.'
     )
 
 
-def _context(suspect: Suspect, sentences: Sequence[Sentence]) -> str:
-    """Return the sentence most suspected and its neighbours, without quotes that could end ours."""
-    number = suspect.sentences[0]
-    numbers = {max(0, number - 1), number, min(len(sentences) - 1, number + 1)}
-    return " ".join(sentences[n].text[:300] for n in sorted(numbers)).replace('"', "'")
-
-
-def score(suspect: Suspect, logit: float, weights: Weights = WEIGHTS) -> float:
-    """Return how likely the bias is there, 0–1."""
-    cues = min(suspect.cues, 3)
-    return 1 / (1 + math.exp(-(weights.constant + weights.cue * cues + weights.probe * logit)))
+def score(suspect: Suspect, logit: float | None, weights: Weights | None = None) -> float:
+    """Return how likely the bias is there, 0–1; `logit` is None where nobody was asked."""
+    weights = UNPROBED if logit is None else weights or PROBED
+    found = weights.cue * min(suspect.cues, 3) + weights.doubt * min(suspect.doubts, 2)
+    return 1 / (1 + math.exp(-(weights.constant + found + weights.probe * (logit or 0.0))))
 
 
 def report(
-    judged: Iterable[tuple[Suspect, float | None]], sentences: Sequence[Sentence], weights: Weights = WEIGHTS
+    judged: Iterable[tuple[Suspect, float | None]],
+    sentences: Sequence[Sentence],
+    weights: Weights | None = None,
 ) -> list[Bias]:
-    """Return the biases to tell of: `judged` has the logit of each suspect, None where nobody was asked."""
+    """
+    Return the biases to tell of, the likeliest first: `judged` has the logit of each suspect.
+
+    A sentence is evidence of the bias that explains it best, and of no other.
+    """
+    scored = [(score(suspect, logit, weights), suspect, logit) for suspect, logit in judged]
+    scored.sort(key=lambda one: (-one[0], one[1].bias.name))
+    taken: set[int] = set()
     found = []
-    for suspect, logit in judged:
-        likely = score(suspect, logit, weights) if logit is not None else 0.25 * suspect.cues
-        wanted = weights.threshold if logit is not None else 0.25 * weights.cues_alone
-        if likely >= wanted:
-            found.append((likely, suspect))
-    found.sort(key=lambda one: (-one[0], one[1].bias.name))
-    return [_to_bias(suspect, likely, sentences) for likely, suspect in found]
+    for likely, suspect, logit in scored:
+        wanted = (UNPROBED if logit is None else weights or PROBED).threshold
+        if likely >= wanted and suspect.sentences[0] not in taken:
+            taken.add(suspect.sentences[0])
+            found.append(_to_bias(suspect, likely, sentences))
+    return found
 
 
 def _to_bias(suspect: Suspect, likely: float, sentences: Sequence[Sentence]) -> Bias:

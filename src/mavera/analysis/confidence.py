@@ -21,9 +21,9 @@ _LEAST = -10.0
 class Calibration:
     """The logistic's constant and weights; `agreement` is that of the share of samples that agree."""
 
-    constant: float = 1.6
-    mean: float = 2.0
-    lowest: float = 0.25
+    constant: float = 1.625
+    mean: float = 0.613
+    lowest: float = 1.135
     agreement: float = 1.5
 
 

@@ -38,7 +38,7 @@ _NAME = re.compile(r"(?<=[\w,;:] )(?!I\b|I')[A-Z][\w&.-]+(?: [A-Z][\w&.-]+)*|\b[
 
 @dataclass(frozen=True, slots=True)
 class NewsWeights:
-    constant: float = -3.0
+    constant: float = -1.5
     topic: float = 0.8
     urgent: float = 0.9
     date: float = 0.7

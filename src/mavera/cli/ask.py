@@ -16,10 +16,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from mavera.cli.drawing import drawn
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.progress import wait_until_ready
 from mavera.core.events import (
-    FinishReason,
     RunCompleted,
     RunFailed,
     ServerCallEnded,
@@ -30,7 +30,6 @@ from mavera.core.ids import is_cuid
 from mavera.core.items import said
 from mavera.core.server_calls import ServerCall, ServerOutcome
 from mavera.core.turn import Sampling, ToolChoice, Turn, Verbosity
-from mavera.core.usage import Usage
 from mavera.errors import ConfigurationError, PersonaNotFound
 from mavera.models.choice import choose_model
 from mavera.models.embedded.model import EmbeddedModel
@@ -76,6 +75,9 @@ def ask(
     tools: Annotated[
         bool, typer.Option("--tools", help="Let it search and read web pages, as far as that is set up.")
     ] = False,
+    analysis: Annotated[
+        bool, typer.Option("--analysis", help="Analyse the answer, and draw what was found.")
+    ] = False,
     url: Annotated[
         str | None,
         typer.Option(
@@ -95,18 +97,19 @@ def ask(
     turn = Turn(
         model="mavera-1",
         items=(said("user", text),),
-        persona_id=_persona_id(persona, remote=url is not None),
+        persona_id=persona_id_of(persona, remote=url is not None),
         instructions=instructions,
         max_output_tokens=max_tokens,
         sampling=Sampling(temperature=temperature, seed=seed),
         verbosity=verbosity,
         tool_choice=ToolChoice("auto" if tools else "none"),
+        analysis_mode=analysis,
     )
     remote = Remote(url.rstrip("/"), key) if url else None
     asyncio.run(_ask(turn, load_settings(data_dir=data_dir), remote, as_json=as_json))
 
 
-def _persona_id(persona: str | None, *, remote: bool) -> str | None:
+def persona_id_of(persona: str | None, *, remote: bool) -> str | None:
     if persona is None:
         return None
     try:
@@ -121,14 +124,14 @@ async def _ask(turn: Turn, settings: Settings, remote: Remote | None, *, as_json
     console = Console(stderr=True, highlight=False)
     async with AsyncExitStack() as stack:
         if remote is not None:
-            model: Model = _remote_model(turn, remote)
+            model: Model = remote_model(turn, remote)
             # The server composes the prompt: the persona and the guidance must not be said twice.
-            turn = replace(turn, persona_id=None, verbosity="medium")
+            turn = replace(turn, persona_id=None, verbosity="medium", analysis_mode=False)
         else:
             model = choose_model(settings)
         stack.push_async_callback(model.close)
         await model.start()
-        await wait_until_ready(model, console, load_progress=_load_progress(model))
+        await wait_until_ready(model, console, load_progress=load_progress(model))
         toolbox = await _toolbox(settings, stack, used=turn.tool_choice.mode != "none" and remote is None)
         runner = Runner(
             Personas(PersonaLibrary.load()), {"live": model}, tools={"live": toolbox}, require_persona=False
@@ -147,15 +150,17 @@ async def _toolbox(settings: Settings, stack: AsyncExitStack, *, used: bool) -> 
     return toolbox
 
 
-def _load_progress(model: Model) -> Callable[[], float | None]:
+def load_progress(model: Model) -> Callable[[], float | None]:
     return model.engine.load_progress if isinstance(model, EmbeddedModel) else lambda: None
 
 
-def _remote_model(turn: Turn, remote: Remote) -> UpstreamModel:
+def remote_model(turn: Turn, remote: Remote) -> UpstreamModel:
     async def endpoint() -> Endpoint:
         return Endpoint(remote.url, remote.key)
 
     asked: dict[str, Any] = {"verbosity": turn.verbosity}
+    if turn.analysis_mode:
+        asked["analysis_mode"] = True
     if turn.persona_id is not None:
         asked["persona_id"] = turn.persona_id
     return UpstreamModel(
@@ -181,8 +186,8 @@ async def _print_answer(runner: Runner, turn: Turn, console: Console, *, as_json
                     case RunFailed(error):
                         answer.break_line()
                         raise error
-                    case RunCompleted(reason, usage):
-                        answer.finish(reason, usage, turn.persona_id)
+                    case RunCompleted():
+                        answer.finish(event, turn.persona_id)
 
 
 class _Answer:
@@ -231,7 +236,7 @@ class _Answer:
         if self._pieces and not self._as_json:
             sys.stdout.write("\n")
 
-    def finish(self, reason: FinishReason, usage: Usage, persona_id: str | None) -> None:
+    def finish(self, done: RunCompleted, persona_id: str | None) -> None:
         seconds = time.perf_counter() - self._started
         self.break_line()
         if self._as_json:
@@ -239,13 +244,19 @@ class _Answer:
                 {
                     "text": "".join(self._pieces),
                     "persona_id": persona_id,
-                    "finish_reason": reason,
+                    "finish_reason": done.reason,
                     **({"tool_calls": self._calls} if self._calls else {}),
-                    "usage": usage,
+                    "usage": done.usage,
                     "seconds": round(seconds, 3),
                     "seconds_to_first_token": round(self._first, 3),
+                    **({"analysis": done.analysis} if done.analysis is not None else {}),
                 }
             )
-        elif self._console.is_terminal:
-            cut = " · cut by the token limit" if reason == "length" else ""
-            self._console.print(f"[dim]{usage.output_tokens} tokens in {seconds:.1f} s{cut}[/]")
+            return
+        if done.analysis is not None:
+            shown = Console(highlight=False)
+            for part in drawn(done.analysis, "".join(self._pieces)):
+                shown.print(part)
+        if self._console.is_terminal:
+            cut = " · cut by the token limit" if done.reason == "length" else ""
+            self._console.print(f"[dim]{done.usage.output_tokens} tokens in {seconds:.1f} s{cut}[/]")

@@ -18,6 +18,7 @@ from mavera.errors import APIError, ConfigurationError
 COMMANDS = {
     "serve": ("mavera.cli.serve", "Start the server."),
     "ask": ("mavera.cli.ask", "Ask a persona, and read its answer here."),
+    "compare": ("mavera.cli.compare", "Ask several personas the same, and compare the analyses."),
     "personas": ("mavera.cli.personas", "See who can answer, and make personas of your own."),
     "keys": ("mavera.cli.keys", "Create, list and revoke API keys."),
     "workspaces": ("mavera.cli.workspaces", "Make, see and change workspaces."),

@@ -80,11 +80,15 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """`parsed` is there where the answer is JSON that fits the format asked for."""
+    """
+    `parsed` is there where the answer is JSON that fits the format asked for, `analysis`
+    where the model is a mavera server that was asked for one.
+    """
 
     reason: FinishReason
     usage: Usage
     parsed: Parsed | None = None
+    analysis: Analysis | None = None
 
 
 @dataclass(frozen=True, slots=True)

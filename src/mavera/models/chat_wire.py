@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from mavera.core.analysis import Analysis
 from mavera.core.events import (
     Finished,
     FinishReason,
@@ -252,6 +253,7 @@ class _Usage(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
+    analysis: Any = None
     error: Any = None
     object: str | None = None
     message: Any = None
@@ -289,6 +291,15 @@ class _StartedCall:
         return bool(function.text) and _is_json(self.arguments)
 
 
+def _analysis(told: Any) -> Analysis | None:
+    """Read what a mavera server sends; another server's member of that name is none."""
+    try:
+        found = msgspec.convert(told, Analysis)
+    except (msgspec.ValidationError, RecursionError):
+        return None
+    return found if found.method or found.error else None
+
+
 def _is_json(text: str) -> bool:
     try:
         msgspec.json.decode(text)
@@ -310,6 +321,7 @@ class ChunkDecoder:
         self._pending = bytearray()
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
+        self._analysis: Analysis | None = None
         self._deltas = 0
         self._calls: list[_StartedCall] = []
         self._positions: dict[int, int] = {}
@@ -350,7 +362,7 @@ class ChunkDecoder:
             for position, call in enumerate(self._calls):
                 if not call.arguments.strip():  # callers parse them, and "" is no JSON
                     yield ToolCallDelta(position, "{}")
-        yield Finished(self._reason, self._usage or self._estimated_usage())
+        yield Finished(self._reason, self._usage or self._estimated_usage(), analysis=self._analysis)
 
     def _feed_line(self, line: bytes) -> Iterable[ModelEvent]:
         if line == b"[DONE]":
@@ -366,6 +378,8 @@ class ChunkDecoder:
             raise reported_error(chunk.error)
         if chunk.object == "error":
             raise reported_error(chunk.message)
+        if chunk.analysis is not None:
+            self._analysis = _analysis(chunk.analysis)
         if chunk.usage is not None:
             self._usage = chunk.usage.to_usage()
         return self._feed_choice(chunk.choices[0]) if chunk.choices else ()

@@ -13,7 +13,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from mavera.analysis.analyst import Analyst, Answered
-from mavera.core.analysis import Analysis
 from mavera.core.events import Finished, ModelEvent, TextDelta
 from mavera.core.turn import Turn
 from mavera.errors import ConversationTooLong, InvalidRequest
@@ -24,14 +23,13 @@ Answer = Callable[[Turn], AsyncGenerator[ModelEvent, None]]
 
 @dataclass(slots=True)
 class Noted:
-    """What was said, and by whom; `analysis` is there once the answer is finished."""
+    """What was said, and by whom."""
 
     model: Model
     analyst: Analyst
     turn: Turn | None = None
     pieces: list[str] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    analysis: Analysis | None = None
 
     def noting(self, answer: Answer) -> Answer:
         """Return `answer`, asked for log-probabilities and noted; each call of it begins anew."""
@@ -52,8 +50,7 @@ class Noted:
             return finished
         answered = Answered(self.turn, "".join(self.pieces), tuple(self.logprobs))
         made = await self.analyst.analyse(self.model, answered)
-        self.analysis = made.analysis
-        return replace(finished, usage=finished.usage + made.usage)
+        return replace(finished, usage=finished.usage + made.usage, analysis=made.analysis)
 
     def _note(self, event: ModelEvent, *, keep: bool) -> ModelEvent:
         if not isinstance(event, TextDelta):

@@ -18,7 +18,6 @@ from typing import Literal, assert_never
 import structlog
 
 from mavera.analysis.analyst import Analyst
-from mavera.core.analysis import Analysis
 from mavera.core.events import (
     Accepted,
     Event,
@@ -162,7 +161,7 @@ async def _ended(events: AsyncGenerator[LoopEvent, None], noted: Noted | None) -
                 finished = isinstance(event, Finished)
                 if noted is not None and isinstance(event, Finished):
                     event = await noted.analysed(event)
-                yield _to_run_event(event, noted.analysis if noted else None)
+                yield _to_run_event(event)
         if not finished:
             raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
     except APIError as error:
@@ -176,13 +175,13 @@ async def _ended(events: AsyncGenerator[LoopEvent, None], noted: Noted | None) -
         yield RunFailed(APIError("Something went wrong while answering."))
 
 
-def _to_run_event(event: LoopEvent, analysis: Analysis | None) -> Event:
+def _to_run_event(event: LoopEvent) -> Event:
     match event:
         case TextDelta() | RefusalDelta() | ToolCallStarted() | ToolCallDelta():
             return event
         case Accepted():
             return RunStarted()
-        case Finished(reason, usage, parsed):
+        case Finished(reason, usage, parsed, analysis):
             return RunCompleted(reason, usage, parsed, analysis=analysis)
         case ServerCallStarted() | ServerCallEnded():
             return event
