@@ -121,6 +121,7 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
         images=ImageStep(chosen.fetch, reader, ImageLimits.of(settings)),
         vision=chosen.vision,
         require_persona=settings.require_persona,
+        side_by_side=settings.running_at_once,
     )
     admission = Admission(credits, Gate(settings.running_at_once, settings.max_waiting))
     return Services(settings, database, keyring, people, available, runner, limiter, admission, first_answers)

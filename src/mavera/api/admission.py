@@ -28,6 +28,8 @@ from mavera.accounts.plans import Scope
 from mavera.accounts.pricing import estimate, input_tokens, price, work_of
 from mavera.core.events import (
     Event,
+    PersonaAnswer,
+    PersonasAnswered,
     RunCompleted,
     RunFailed,
     RunPrepared,
@@ -173,6 +175,7 @@ class ChargedRun:
         self._run = run
         self._sent = 0
         self._called_tools = False
+        self._answers: tuple[PersonaAnswer, ...] = ()
         self.completed = False
 
     def __aiter__(self) -> Self:
@@ -193,6 +196,8 @@ class ChargedRun:
                 await self._fail()
             case RunPrepared(speakers):
                 self._ticket.speakers = speakers
+            case PersonasAnswered(answers):
+                self._answers = answers
             case RunStarted():
                 pass
             case _:
@@ -209,6 +214,8 @@ class ChargedRun:
             await self._fail()
             return
         usage = Usage(input_tokens(self._ticket.turn), self._sent, estimated=True)
+        for answer in self._answers:
+            usage += answer.usage
         await self._ticket.end_quietly(Outcome("cancelled", usage, self._price(usage)))
 
     async def fail(self) -> None:
@@ -229,5 +236,9 @@ class ChargedRun:
         await self._ticket.fail()
 
     def _price(self, usage: Usage) -> int:
-        work = work_of(self._ticket.turn, total_tokens=usage.total_tokens, called_tools=self._called_tools)
-        return price(work)
+        """Return what it costs: of a mosaic the sum of its parts, each answer and what blends them."""
+        turn, parts = self._ticket.turn, [answer.usage.total_tokens for answer in self._answers]
+        return sum(
+            price(work_of(turn, total_tokens=tokens, called_tools=self._called_tools))
+            for tokens in (*parts, usage.total_tokens - sum(parts))
+        )

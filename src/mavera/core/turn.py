@@ -66,7 +66,8 @@ class Turn:
 
     `items_param` is what the caller's body calls the conversation, for messages. `lead`
     counts the items at the front that are the persona's prompt, hence the same in every
-    turn of that persona: what changes by request goes after them.
+    turn of that persona: what changes by request goes after them. `audience` is of a
+    mosaic: the ids of the personas that answer, each with its weight; these add up to 1.
     """
 
     model: str
@@ -86,4 +87,5 @@ class Turn:
     canvas_mode: bool = False
     truncation: Truncation = "disabled"
     items_param: str = "input"
+    audience: tuple[tuple[str, float], ...] = ()
     lead: int = 0

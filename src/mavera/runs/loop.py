@@ -10,6 +10,7 @@ Before `RunStarted` a failure is raised, so the caller can still answer with a s
 after it a failure is the last event. Closing the iterator stops the model's work.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -33,13 +34,14 @@ from mavera.core.events import (
     ToolCallStarted,
 )
 from mavera.core.turn import Turn
-from mavera.errors import APIError, InvalidRequest, ServiceUnavailable
+from mavera.errors import APIError, InvalidRequest, PersonaNotFound, ServiceUnavailable
 from mavera.models.model import Model
 from mavera.personas.custom import CustomPersona
 from mavera.personas.personas import AnyPersona, Personas
 from mavera.personas.repository import Owner
 from mavera.runs.artifacts import with_artifacts
 from mavera.runs.images import ImageStep, images_of
+from mavera.runs.mosaic import Member, blend
 from mavera.runs.prompt import compose, makes_artifacts
 from mavera.runs.reasoning import plans, reasons, stream_planned
 from mavera.runs.structured_output import answers, check
@@ -54,7 +56,8 @@ class Runner:
     """
     `models` says which model answers which kind of key, `vision` which one live turns with images.
 
-    `images` is None where no turn can have any.
+    `images` is None where no turn can have any. `side_by_side` is how many personas of
+    mosaics answer at a time.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class Runner:
         images: ImageStep | None = None,
         vision: Model | None = None,
         require_persona: bool = False,
+        side_by_side: int = 4,
     ) -> None:
         self._personas = personas
         self._models = models
         self._images = images
         self._vision = vision
         self._require_persona = require_persona
+        self._side_by_side = asyncio.Semaphore(side_by_side)
 
     def run(self, turn: Turn, mode: Mode, owner: Owner | None = None) -> AsyncGenerator[Event, None]:
         """
@@ -78,7 +83,8 @@ class Runner:
 
         `owner` says whose personas it may name beside the library's.
         """
-        events = self._run(turn, self._model(turn, mode), owner)
+        run = self._blend if turn.audience else self._run
+        events = run(turn, self._model(turn, mode), owner)
         return with_artifacts(events) if makes_artifacts(turn) else events
 
     async def _run(self, turn: Turn, model: Model, owner: Owner | None) -> AsyncGenerator[Event, None]:
@@ -90,6 +96,36 @@ class Runner:
         async with aclosing(self._answer(turn, model, persona)) as events:
             async for event in events:
                 yield event
+
+    async def _blend(self, turn: Turn, model: Model, owner: Owner | None) -> AsyncGenerator[Event, None]:
+        """Let each persona of the audience answer, and one synthesis after them."""
+        found = [(await self._member(one, owner), weight) for one, weight in turn.audience]
+        members = [Member(persona, speaker(persona, round(weight, 4))) for persona, weight in found]
+        check(turn, model)
+        if self._images is not None:
+            turn = await self._images.resolve(turn, seen=model.sees_images)
+        yield RunPrepared(tuple(member.speaker for member in members))
+
+        def ask(turn: Turn, persona: AnyPersona | None) -> AsyncGenerator[Event, None]:
+            return self._answer(turn, model, persona)
+
+        started = False
+        try:
+            async with aclosing(blend(turn, members, ask, self._side_by_side)) as events:
+                async for event in events:
+                    started = True
+                    yield event
+        except Exception as error:
+            if not started:
+                raise
+            log.exception("mosaic failed", error=type(error).__name__)
+            yield RunFailed(APIError("Something went wrong while answering."))
+
+    async def _member(self, persona_id: str, owner: Owner | None) -> AnyPersona:
+        try:
+            return await self._personas.get(persona_id, owner)
+        except PersonaNotFound as error:
+            raise PersonaNotFound(error.message, param="persona_ids") from error
 
     async def _answer(
         self, turn: Turn, model: Model, persona: AnyPersona | None

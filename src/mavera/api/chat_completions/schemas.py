@@ -12,6 +12,7 @@ from mavera.api.parameters import (
     JSONSchema,
     Parameters,
     TokenLimit,
+    check_mosaic,
     check_tools,
 )
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part, Refusal, Text
@@ -273,8 +274,10 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
             verbosity=self.verbosity or "medium",
             analysis_mode=self.analysis_mode or False,
             canvas_mode=self.canvas_mode or False,
+            audience=self.audience(),
             items_param="messages",
         )
+        check_mosaic(turn)
         check_tools(turn, name_at="function.name")
         return turn
 

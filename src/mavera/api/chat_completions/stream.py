@@ -15,10 +15,12 @@ from typing import Any, assert_never
 
 from mavera.api.artifacts import artifacts_member
 from mavera.api.errors import error_body
+from mavera.api.mosaic import mosaic_member
 from mavera.core.events import (
     Event,
     FinishReason,
     Parsed,
+    PersonasAnswered,
     RefusalDelta,
     RunCompleted,
     RunFailed,
@@ -56,6 +58,7 @@ class ChatCompletionEncoder:
         self._finish_reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._artifacts: Wire = {}
+        self._mosaic: Wire = {}
         self._parsed: Parsed | None = None
 
     def feed(self, event: Event) -> Iterator[Wire]:
@@ -65,6 +68,8 @@ class ChatCompletionEncoder:
                 return
             case RunStarted():
                 yield self._chunk({"role": "assistant", "content": "", "refusal": None})
+            case PersonasAnswered():
+                self._mosaic = mosaic_member(event)
             case TextDelta(text, logprobs):
                 self._text.append(text)
                 yield self._chunk({"content": text}, logprobs=self._note(logprobs))
@@ -113,6 +118,7 @@ class ChatCompletionEncoder:
             "choices": [choice],
             "usage": usage_body(self._usage),
             "service_tier": "default",
+            **self._mosaic,
         }
 
     def _note(self, logprobs: tuple[TokenLogprob, ...]) -> Wire | None:
@@ -123,7 +129,11 @@ class ChatCompletionEncoder:
         return _logprobs(tokens)
 
     def _finish(self, usage: Usage) -> Iterator[Wire]:
-        last = {**self._chunk(self._told(), finish_reason=self._finish_reason), **self._artifacts}
+        last = {
+            **self._chunk(self._told(), finish_reason=self._finish_reason),
+            **self._artifacts,
+            **self._mosaic,
+        }
         if not self._include_usage:
             yield {**last, "usage": usage_body(usage)}
             return

@@ -44,6 +44,7 @@ def _head(body: CreateResponse) -> dict[str, Any]:
         "created_at": _now(),
         "model": body.model,
         "persona_id": body.persona_id,
+        **({"persona_ids": body.persona_ids} if body.persona_ids else {}),
         **body.echo(),
     }
 

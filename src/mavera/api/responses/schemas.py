@@ -12,6 +12,7 @@ from mavera.api.parameters import (
     JSONSchema,
     Parameters,
     TokenLimit,
+    check_mosaic,
     check_tools,
 )
 from mavera.core.items import (
@@ -320,8 +321,10 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             verbosity=self._verbosity(),
             analysis_mode=self.analysis_mode or False,
             canvas_mode=self.canvas_mode or False,
+            audience=self.audience(),
             truncation=self.truncation or "disabled",
         )
+        check_mosaic(turn)
         check_tools(turn)
         return turn
 

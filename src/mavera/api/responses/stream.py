@@ -17,10 +17,12 @@ from itertools import count
 from typing import Any, Literal, assert_never
 
 from mavera.api.artifacts import artifacts_member
+from mavera.api.mosaic import mosaic_member
 from mavera.core.events import (
     Event,
     FinishReason,
     Parsed,
+    PersonasAnswered,
     RefusalDelta,
     RunCompleted,
     RunFailed,
@@ -75,6 +77,8 @@ class ResponseEncoder:
             case RunStarted():
                 yield self._envelope("response.created", "in_progress")
                 yield self._envelope("response.in_progress", "in_progress")
+            case PersonasAnswered():
+                self._head = {**self._head, **mosaic_member(event)}
             case TextDelta(text, logprobs):
                 message = yield from self._open_message()
                 yield from message.text(text, logprobs)
