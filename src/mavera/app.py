@@ -30,10 +30,11 @@ from mavera.api.services import Services
 from mavera.errors import APIError
 from mavera.models.choice import choose_model, choose_vision_model
 from mavera.models.embedded.cores import usable_cores
-from mavera.models.model import Model
+from mavera.models.model import KeepsPrefixes, Model
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.library import PersonaLibrary
 from mavera.personas.personas import Personas
+from mavera.personas.prompt import persona_items
 from mavera.runs.gate import Gate
 from mavera.runs.images import ImageLimits, ImageStep
 from mavera.runs.loop import Runner
@@ -108,6 +109,8 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     limiter = open_limiter(settings.rate_limit_url)
     stack.push_async_callback(limiter.close)
     people = Personas(PersonaLibrary.load(), database)
+    if isinstance(chosen.live, KeepsPrefixes):
+        chosen.live.keep([persona_items(persona) for persona in people.library])
     available: dict[Any, Model] = {"live": chosen.live, "test": ScriptedModel()}
     for model in (*available.values(), *([chosen.vision] if chosen.vision else [])):
         await model.start()

@@ -6,11 +6,12 @@ The seam: what mavera needs of a language model, whatever it runs on.
     scripted    deterministic, for tests and for `mvra_test_` keys
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from mavera.core.events import ModelEvent
+from mavera.core.items import Item
 from mavera.core.turn import OutputFormat, Turn
 
 
@@ -79,3 +80,12 @@ class Reasons(Protocol):
 
     @property
     def reasons(self) -> bool: ...
+
+
+@runtime_checkable
+class KeepsPrefixes(Protocol):
+    """A model that can keep how it has read a prompt's beginning, beyond its own life."""
+
+    def keep(self, leads: Sequence[tuple[Item, ...]]) -> None:
+        """Say which beginnings are worth keeping, the most wanted first; before `start`."""
+        ...

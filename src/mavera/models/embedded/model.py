@@ -1,16 +1,18 @@
 """The embedded model: a turn for llama.cpp's own server, in a child process of this one."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from mavera.core.events import ModelEvent
+from mavera.core.items import Item
 from mavera.core.turn import OutputFormat, Turn
 from mavera.errors import InvalidRequest
 from mavera.models.constrained.model import ConstrainedTools
 from mavera.models.constrained.prompts import longest
 from mavera.models.embedded import grammar
 from mavera.models.embedded.counting import count_tokens
+from mavera.models.embedded.prefixes import PrefixStates
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.models.model import ModelStatus
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions
@@ -36,8 +38,9 @@ class EmbeddedModel:
 
     sees_images = False
 
-    def __init__(self, engine: EmbeddedEngine) -> None:
+    def __init__(self, engine: EmbeddedEngine, states: PrefixStates | None = None) -> None:
         self.engine = engine
+        self._states = states
         self._upstream = UpstreamModel(
             self._endpoint,
             UpstreamOptions(
@@ -54,8 +57,12 @@ class EmbeddedModel:
     async def start(self) -> None:
         await self._upstream.start()
         await self.engine.start()
+        if self._states is not None:
+            await self._states.start()
 
     async def close(self) -> None:
+        if self._states is not None:
+            await self._states.close()
         await self._upstream.close()
         await self.engine.close()
 
@@ -74,9 +81,20 @@ class EmbeddedModel:
         return self.engine.status()
 
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        async with aclosing(self._answers.stream(turn)) as events:
-            async for event in events:
-                yield event
+        states = self._states
+        if states is not None:
+            await states.begin(turn)
+        try:
+            async with aclosing(self._answers.stream(turn)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            if states is not None:
+                states.end()
+
+    def keep(self, leads: Sequence[tuple[Item, ...]]) -> None:
+        if self._states is not None:
+            self._states.keep(leads)
 
     @property
     def context_tokens(self) -> int:
