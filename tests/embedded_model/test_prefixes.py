@@ -42,7 +42,7 @@ def settings(tmp_path: Path) -> Settings:
 @asynccontextmanager
 async def running(settings: Settings, idle_seconds: float) -> AsyncIterator[EmbeddedModel]:
     engine = EmbeddedEngine(settings)
-    states = PrefixStates(engine, settings.states_dir, 1 << 30, idle_seconds=idle_seconds)
+    states = PrefixStates(engine, settings.states_dir, 1 << 30, idle_seconds=idle_seconds, restore_seconds=60)
     model = EmbeddedModel(engine, states)
     model.keep([LEAD])
     await model.start()

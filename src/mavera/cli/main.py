@@ -24,6 +24,7 @@ COMMANDS = {
     "credits": ("mavera.cli.credits", "Give a workspace credits, and read its ledger."),
     "usage": ("mavera.cli.usage", "Show what a workspace used this month."),
     "models": ("mavera.cli.models", "See and fetch the embedded language models."),
+    "eval": ("mavera.cli.eval", "Measure whether personas differ as people do."),
     "doctor": ("mavera.cli.doctor", "Say what is set up, what is missing and what to type."),
 }
 

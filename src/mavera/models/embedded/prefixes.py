@@ -65,12 +65,19 @@ class PrefixStates:
     """The files of one engine; `most_bytes` is what they may take together, 0 for no files at all."""
 
     def __init__(
-        self, engine: EmbeddedEngine, folder: Path, most_bytes: int, *, idle_seconds: float = IDLE_SECONDS
+        self,
+        engine: EmbeddedEngine,
+        folder: Path,
+        most_bytes: int,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        restore_seconds: float = RESTORE_SECONDS,
     ) -> None:
         self._engine = engine
         self._folder = folder
         self._most_bytes = most_bytes
         self._idle_seconds = idle_seconds
+        self._restore_seconds = restore_seconds
         self._leads: dict[str, tuple[Item, ...]] = {}
         self._warm: OrderedDict[str, None] = OrderedDict()
         self._address: EngineAddress | None = None
@@ -102,7 +109,7 @@ class PrefixStates:
         with suppress(APIError, aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
             # The engine's first start is waited for, as the question itself would.
             address = await self._engine.endpoint()
-            async with asyncio.timeout(RESTORE_SECONDS):
+            async with asyncio.timeout(self._restore_seconds):
                 await self._restore(address, key)
 
     def end(self) -> None:
@@ -121,7 +128,7 @@ class PrefixStates:
         if not await asyncio.to_thread(_is_sound, path):
             path.unlink(missing_ok=True)
             return
-        async with self._session(address) as session:
+        async with self._session(address, self._restore_seconds) as session:
             if not await _has_idle_slot(session):
                 return
             slot = await _clear_a_slot(session)
@@ -149,7 +156,9 @@ class PrefixStates:
         """Wait for a quiet moment, then write the first prefix that has no file; return either way."""
         await self._idle()
         missing = next((key for key in self._leads if self._find(key) is None), None)
-        if missing is None or self._engine.status().state != "ready" or not self._has_room():
+        if self._engine.status().state != "ready":
+            return
+        if missing is None or not self._has_room():
             self._changed.clear()
             await self._changed.wait()
             return
@@ -213,7 +222,7 @@ class PrefixStates:
     def _identity(self) -> str:
         return self._engine.model_identity
 
-    def _session(self, address: EngineAddress, seconds: float = RESTORE_SECONDS) -> aiohttp.ClientSession:
+    def _session(self, address: EngineAddress, seconds: float) -> aiohttp.ClientSession:
         headers = {"Authorization": f"Bearer {address.api_key}"}
         timeout = aiohttp.ClientTimeout(total=seconds)
         return aiohttp.ClientSession(address.base_url, headers=headers, timeout=timeout)
