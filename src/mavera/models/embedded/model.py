@@ -82,9 +82,9 @@ class EmbeddedModel:
 
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         states = self._states
-        if states is not None:
-            await states.begin(turn)
         try:
+            if states is not None:
+                await states.begin(turn)
             async with aclosing(self._answers.stream(turn)) as events:
                 async for event in events:
                     yield event

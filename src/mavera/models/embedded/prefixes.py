@@ -80,6 +80,7 @@ class PrefixStates:
         self._restore_seconds = restore_seconds
         self._leads: dict[str, tuple[Item, ...]] = {}
         self._warm: OrderedDict[str, None] = OrderedDict()
+        self._seen: set[str] = set()
         self._address: EngineAddress | None = None
         self._running = 0
         self._changed = asyncio.Event()
@@ -110,17 +111,20 @@ class PrefixStates:
             # The engine's first start is waited for, as the question itself would.
             address = await self._engine.endpoint()
             async with asyncio.timeout(self._restore_seconds):
-                await self._restore(address, key)
+                await self._restore(address, key, first=_is_first(turn))
 
     def end(self) -> None:
         self._running -= 1
         self._changed.set()
 
-    async def _restore(self, address: EngineAddress, key: str) -> None:
+    async def _restore(self, address: EngineAddress, key: str, *, first: bool) -> None:
         if address != self._address:  # another life of the engine, with an empty cache
             self._address = address
             self._warm.clear()
-        known = key in self._warm
+            self._seen.clear()
+        # Of a conversation that went on, the engine may have more in its cache than the file has.
+        known = key in self._warm or (key in self._seen and not first)
+        self._seen.add(key)
         self._note_warm(key)
         path = None if known else self._find(key)
         if path is None:
@@ -231,6 +235,12 @@ class PrefixStates:
 def _key(lead: Sequence[Item]) -> str:
     texts = [(item.role, item.text) for item in lead if isinstance(item, Message)]
     return hashlib.sha256(msgspec.json.encode(texts)).hexdigest()[:32]
+
+
+def _is_first(turn: Turn) -> bool:
+    """Whether nothing has been answered yet in the conversation."""
+    said_before = turn.items[turn.lead :]
+    return not any(isinstance(item, Message) and item.role == "assistant" for item in said_before)
 
 
 def _checksum(path: Path) -> str:
