@@ -2,8 +2,8 @@
 Ask the model, one question after the other, and keep each answer.
 
 Every answer is a line of a JSON-lines file as soon as it is there, so a run that was
-interrupted goes on where it stopped. A yes or no is read from the log-probabilities of
-the letters A and B, with yes as A and as B, and averaged: what the model would draw, without drawing.
+interrupted goes on where it stopped; each model wants a file of its own. A yes or no is read
+from the log-probabilities of the letters A and B, with yes as A and as B, and averaged.
 """
 
 import math
@@ -41,8 +41,11 @@ class Answers:
     def keep(self, key: str, value: Any) -> None:
         self._known[key] = value
         if self._path is not None:
-            with self._path.open("ab") as file:
-                file.write(msgspec.json.encode([key, value]) + b"\n")
+            try:
+                with self._path.open("ab") as file:
+                    file.write(msgspec.json.encode([key, value]) + b"\n")
+            except OSError as error:
+                raise ConfigurationError(f"{self._path} cannot be written: {error.strerror}.") from error
 
 
 def _lines(path: Path) -> list[tuple[str, Any]]:
