@@ -21,9 +21,13 @@ import uvicorn
 import uvloop
 
 from mavera.accounts.first_run import first_run
+from mavera.accounts.keyring import Keyring
+from mavera.accounts.keys import peppers_of
+from mavera.accounts.repository import first_workspace_id
 from mavera.app import create_app
 from mavera.logs import configure_logs
 from mavera.models.embedded.model import EmbeddedModel
+from mavera.models.embedded.prefixes import PrefixStates
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
@@ -59,8 +63,12 @@ async def _first_key(settings: Settings) -> str:
     async with Database.open(settings) as database:
         await ensure_schema(database)
         key = await first_run(database)
-    assert key is not None
-    return key
+        if key is not None:
+            return key
+        workspace_id = await first_workspace_id(database)
+        assert workspace_id is not None
+        async with Keyring(database, peppers=peppers_of(settings)) as keyring:
+            return (await keyring.create(workspace_id, "bench", "live")).text
 
 
 async def _serve(settings: Settings) -> None:
@@ -68,7 +76,8 @@ async def _serve(settings: Settings) -> None:
     key = await _first_key(settings)
     engine = EmbeddedEngine(settings)
     listener = socket.create_server(("127.0.0.1", 0))
-    app = create_app(settings, live_model=EmbeddedModel(engine))
+    states = PrefixStates(engine, settings.states_dir, settings.prefix_states_mib << 20)
+    app = create_app(settings, live_model=EmbeddedModel(engine, states))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     serving_task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event to wait for

@@ -34,10 +34,11 @@ from mavera.errors import APIError
 from mavera.metrics import Metrics
 from mavera.models.choice import choose_model, choose_vision_model
 from mavera.models.embedded.cores import usable_cores
-from mavera.models.model import Model
+from mavera.models.model import KeepsPrefixes, Model
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.library import PersonaLibrary
 from mavera.personas.personas import Personas
+from mavera.personas.prompt import persona_items
 from mavera.runs.gate import Gate
 from mavera.runs.images import ImageLimits, ImageStep
 from mavera.runs.loop import Mode, Runner
@@ -138,6 +139,8 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     limiter = chosen.limiter or open_limiter(settings.rate_limit_url, chosen.metrics.limited_locally.inc)
     stack.push_async_callback(limiter.close)
     people = Personas(PersonaLibrary.load(), database)
+    if isinstance(chosen.live, KeepsPrefixes):
+        chosen.live.keep([persona_items(persona) for persona in people.library])
     available: dict[Any, Model] = {"live": chosen.live, "test": ScriptedModel()}
     for model in (*available.values(), *([chosen.vision] if chosen.vision else [])):
         await model.start()
@@ -155,6 +158,7 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
         tools=tools,
         tool_limits=LoopLimits.of(settings),
         require_persona=settings.require_persona,
+        side_by_side=settings.running_at_once,
     )
     metrics = chosen.metrics
     gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)

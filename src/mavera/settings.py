@@ -60,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     embedded_context_tokens: Annotated[int, Meta(ge=512)] = 8192
     embedded_threads: Annotated[int, Meta(ge=0)] = 0
     embedded_start_timeout_seconds: Seconds = 120.0
+    prefix_states_mib: Annotated[int, Meta(ge=0)] = 2048
 
     upstream_base_url: str = ""
     upstream_api_key: str = ""
@@ -142,6 +143,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def resolved_mcp_config(self) -> Path:
         return (self.mcp_config or self.data_dir / "mcp.toml").expanduser().absolute()
+
+    @property
+    def states_dir(self) -> Path:
+        """Where prompts lie as the embedded model has read them."""
+        return self.data_dir.expanduser().absolute() / "states"
 
     @property
     def resolved_models_dir(self) -> Path:

@@ -63,6 +63,9 @@ AT_THE_DOOR = {
     "truncation",
     "max_tool_calls",
     "analysis_mode",
+    "mosaic_mode",
+    "persona_ids",
+    "persona_weights",
 }
 
 # For each parameter a value other than the one it has when it is left out.
@@ -74,6 +77,8 @@ SAMPLES: dict[str, Any] = {
     "analysis_mode": True,
     "canvas_mode": True,
     "mosaic_mode": True,
+    "persona_ids": ["a", "b"],
+    "persona_weights": [0.5, 0.5],
     "reasoning_effort": "high",
     "verbosity": "low",
     "temperature": 0.2,

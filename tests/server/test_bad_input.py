@@ -849,6 +849,8 @@ def test_an_unknown_path_is_not_found(served: Served, method: str, path: str) ->
         ("POST", "/api/v1/usage", "GET"),
         ("PATCH", "/api/v1/models", "GET"),
         ("TRACE", "/api/v1/models", "GET"),
+        ("PUT", "/api/v1/personas", "GET, HEAD, POST"),
+        ("PUT", "/api/v1/personas/cnobody", "DELETE, GET, HEAD, PATCH"),
     ],
 )
 def test_a_method_that_is_not_there_is_refused_with_those_that_are(

@@ -67,7 +67,8 @@ def estimate(turn: Turn) -> int:
     expected = work_of(turn, total_tokens=input_tokens(turn) + answer, tool_turns=0)
     if turn.tool_choice.mode == "required" or turn.named_tools:
         expected = replace(expected, tool_turns=1)
-    return price(expected)
+    # Of a mosaic, each persona's answer and what blends them.
+    return price(expected) * (len(turn.audience) + 1 if turn.audience else 1)
 
 
 def input_tokens(turn: Turn) -> int:
@@ -75,7 +76,7 @@ def input_tokens(turn: Turn) -> int:
     said = sum(len(item.text) for item in turn.items if isinstance(item, Message))
     said += len(turn.instructions or "")
     images = sum(isinstance(part, Image) for part in _parts(turn))
-    persona = PERSONA_TOKENS if turn.persona_id is not None else 0
+    persona = PERSONA_TOKENS if turn.persona_id is not None or turn.audience else 0
     return said // CHARACTERS_PER_TOKEN + images * IMAGE_TOKENS + persona
 
 

@@ -28,6 +28,8 @@ from mavera.accounts.plans import Scope
 from mavera.accounts.pricing import estimate, input_tokens, price, work_of
 from mavera.core.events import (
     Event,
+    PersonaAnswer,
+    PersonasAnswered,
     RefusalDelta,
     RunCompleted,
     RunFailed,
@@ -200,6 +202,7 @@ class ChargedRun:
         self._tool_turns = 0
         self._server_rounds = 0
         self._analysed = False
+        self._answers: tuple[PersonaAnswer, ...] = ()
         self.completed = False
 
     def __aiter__(self) -> Self:
@@ -225,6 +228,8 @@ class ChargedRun:
                 await self._fail()
             case RunPrepared(speakers):
                 self._ticket.speakers = speakers
+            case PersonasAnswered(answers):
+                self._answers = answers
             case RunStarted():
                 pass
             case _:
@@ -240,6 +245,8 @@ class ChargedRun:
             await self._fail()
             return
         usage = Usage(input_tokens(self._ticket.turn), self._sent, estimated=True)
+        for answer in self._answers:
+            usage += answer.usage
         await self._ticket.end_quietly(Outcome("cancelled", usage, self._price(usage)))
 
     async def fail(self) -> None:
@@ -269,10 +276,16 @@ class ChargedRun:
             self._tool_turns = self._server_rounds + 1
 
     def _price(self, usage: Usage) -> int:
-        work = work_of(
-            self._ticket.turn,
-            total_tokens=usage.total_tokens,
-            tool_turns=self._tool_turns,
-            analysed=self._analysed,
+        """Return what it costs: of a mosaic the sum of its parts, each answer and what blends them."""
+        parts = [answer.usage.total_tokens for answer in self._answers]
+        return sum(
+            price(
+                work_of(
+                    self._ticket.turn,
+                    total_tokens=tokens,
+                    tool_turns=self._tool_turns,
+                    analysed=self._analysed,
+                )
+            )
+            for tokens in (*parts, usage.total_tokens - sum(parts))
         )
-        return price(work)

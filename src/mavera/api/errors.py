@@ -10,6 +10,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from mavera.api.json import json_response
 from mavera.errors import APIError, InvalidRequest, MethodNotAllowed, NotFound
@@ -37,12 +38,18 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     if status == 404:
         return error_response(NotFound(f"There is nothing at {request.url.path}. /docs lists what there is."))
     if status == 405:
-        allowed = (error.headers or {}).get("Allow", "") if isinstance(error, HTTPException) else ""
+        allowed = _allowed(request)
         refusal = MethodNotAllowed(f"{request.url.path} takes {allowed or 'another method'}.")
         response = error_response(refusal)
         response.headers["Allow"] = allowed
         return response
     return error_response(InvalidRequest("The request could not be read."))
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of every route at the request's path; Starlette names the first one's only."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+    return ", ".join(sorted({method for route in routes for method in getattr(route, "methods", None) or ()}))
 
 
 async def on_unexpected(_: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ those kept only so that clients which send them are not refused are listed, with
 they do and do not, in docs/compatibility.md.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -14,13 +15,16 @@ from msgspec import Meta
 
 from mavera.api.builtin_tools import BuiltInTool
 from mavera.core.turn import Effort, NamedTool, Sampling, ToolChoice, Turn, Verbosity
-from mavera.errors import InvalidRequest
+from mavera.errors import InvalidRequest, ValidationFailed
 
 MODEL = "mavera-1"
 MAX_TOOLS = 64
 
 TokenLimit = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Weight = Annotated[float, Meta(gt=0, le=1)]
+# Thirds written with two places still count as whole.
+WEIGHTS_TOLERANCE = 0.011
 FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$", min_length=1, max_length=64)]
 JSONSchema = dict[str, Any]
 ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast"]
@@ -39,7 +43,9 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     stream: Annotated[bool | None, Meta(description="Answer as server-sent events.")] = None
     analysis_mode: bool | None = None
     canvas_mode: bool | None = None
-    mosaic_mode: bool | None = None
+    mosaic_mode: Annotated[bool | None, Meta(description="Blend the answers of `persona_ids`.")] = None
+    persona_ids: Annotated[list[str], Meta(min_length=2, max_length=10)] | None = None
+    persona_weights: Annotated[list[Weight], Meta(min_length=2, max_length=10)] | None = None
     reasoning_effort: Effort | None = None
     verbosity: Verbosity | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
@@ -74,6 +80,44 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             stop=stop,
             logit_bias=logit_bias,
         )
+
+    def audience(self) -> tuple[tuple[str, float], ...]:
+        """
+        Return who answers a mosaic, each with its weight; nobody where none is asked for.
+
+        Raises InvalidRequest or ValidationFailed where its fields do not fit together.
+        """
+        if not self.mosaic_mode:
+            for name in ("persona_ids", "persona_weights"):
+                if getattr(self, name) is not None:
+                    raise InvalidRequest(f"'{name}' needs 'mosaic_mode': true.", param=name)
+            return ()
+        if self.persona_ids is None:
+            raise InvalidRequest("'mosaic_mode' needs 'persona_ids', two to ten.", param="persona_ids")
+        if self.persona_id is not None:
+            raise InvalidRequest("With 'mosaic_mode' send 'persona_ids' alone.", param="persona_id")
+        for position, persona_id in enumerate(self.persona_ids):
+            if persona_id in self.persona_ids[:position]:
+                raise InvalidRequest(
+                    "A persona stands twice in 'persona_ids'.", param=f"persona_ids[{position}]"
+                )
+        weights = self.persona_weights or [1 / len(self.persona_ids)] * len(self.persona_ids)
+        if len(weights) != len(self.persona_ids):
+            raise ValidationFailed(
+                f"'persona_weights' has {len(weights)} weights for {len(self.persona_ids)} personas.",
+                param="persona_weights",
+            )
+        if abs((total := math.fsum(weights)) - 1) > WEIGHTS_TOLERANCE:
+            raise ValidationFailed(
+                f"'persona_weights' add up to {total:g}; they have to add up to 1.", param="persona_weights"
+            )
+        return tuple((one, weight / total) for one, weight in zip(self.persona_ids, weights, strict=True))
+
+
+def check_mosaic(turn: Turn) -> None:
+    """Raise InvalidRequest where a mosaic is asked for what only one persona can do."""
+    if turn.audience and (turn.tools or turn.named_tools):
+        raise InvalidRequest("A mosaic calls no tools: leave 'tools' out.", param="tools")
 
 
 def named_tools(tools: Iterable[tuple[Any, str]], choice: Any) -> tuple[NamedTool, ...]:

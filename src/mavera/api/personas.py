@@ -73,7 +73,7 @@ async def list_personas(request: Request) -> Response:
     """List the library's personas and the workspace's own, page by page."""
     principal = await authenticate(request, "personas:read")
     roll = await services_of(request).personas.roll(owner_of(principal))
-    asked = request.url.query
+    asked: bytes = request.scope["query_string"]
     page = roll.pages.get(asked)
     if page is None:
         page = _page(request, roll)

@@ -33,10 +33,11 @@ from mavera.core.turn import Sampling, ToolChoice, Turn, Verbosity
 from mavera.errors import ConfigurationError, PersonaNotFound
 from mavera.models.choice import choose_model
 from mavera.models.embedded.model import EmbeddedModel
-from mavera.models.model import Model
+from mavera.models.model import KeepsPrefixes, Model
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions, UpstreamSettings
 from mavera.personas.library import PersonaLibrary
 from mavera.personas.personas import Personas
+from mavera.personas.prompt import persona_items
 from mavera.runs.loop import Runner
 from mavera.settings import Settings, load_settings
 from mavera.tools.choice import lookup_tools
@@ -129,6 +130,8 @@ async def _ask(turn: Turn, settings: Settings, remote: Remote | None, *, as_json
             turn = replace(turn, persona_id=None, verbosity="medium", analysis_mode=False)
         else:
             model = choose_model(settings)
+            if isinstance(model, KeepsPrefixes):
+                model.keep([persona_items(persona) for persona in PersonaLibrary.load()])
         stack.push_async_callback(model.close)
         await model.start()
         await wait_until_ready(model, console, load_progress=load_progress(model))

@@ -4,6 +4,7 @@ What happens during a run, in neither wire format.
 A model yields                          a run yields
                                             RunPrepared
     Accepted                                RunStarted
+                                            PersonasAnswered, where several answer
     (TextDelta | RefusalDelta               (the same deltas)*
      | ToolCallStarted | ToolCallDelta)*
     Finished                                RunCompleted | RunFailed
@@ -124,6 +125,33 @@ class ServerCallEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonaAnswer:
+    """What one of several personas said, whole."""
+
+    speaker: Speaker
+    text: str
+    usage: Usage
+    analysis: Analysis | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What some of several personas hold; `share` is the sum of their weights, of 1."""
+
+    text: str
+    share: float
+    persona_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PersonasAnswered:
+    """Of a mosaic, before its first delta: each persona's answer, and the positions they take."""
+
+    answers: tuple[PersonaAnswer, ...]
+    positions: tuple[Position, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunCompleted:
     """`parsed` is as in `Finished`; `artifacts` and `analysis` are None where none were asked for."""
 
@@ -142,4 +170,4 @@ class RunFailed:
 Delta = TextDelta | RefusalDelta | ToolCallStarted | ToolCallDelta
 ModelEvent = Accepted | Delta | Finished
 ServerCallEvent = ServerCallStarted | ServerCallEnded
-Event = RunPrepared | RunStarted | Delta | ServerCallEvent | RunCompleted | RunFailed
+Event = RunPrepared | RunStarted | PersonasAnswered | Delta | ServerCallEvent | RunCompleted | RunFailed

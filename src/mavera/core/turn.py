@@ -77,7 +77,8 @@ class Turn:
     turn of that persona: what changes by request goes after them. `speaks_for_nobody`
     says that the answer is no persona's, also where an operator demands one: a summary.
     `named_tools` narrows the server's tools to those; without any, all that are set up may
-    be offered.
+    be offered. `audience` is of a mosaic: the ids of the personas that answer, each with
+    its weight; these add up to 1.
     """
 
     model: str
@@ -100,4 +101,5 @@ class Turn:
     truncation: Truncation = "disabled"
     items_param: str = "input"
     speaks_for_nobody: bool = False
+    audience: tuple[tuple[str, float], ...] = ()
     lead: int = 0

@@ -5,6 +5,7 @@ from dataclasses import replace
 from mavera.errors import ConfigurationError
 from mavera.models.constrained.model import ConstrainedTools
 from mavera.models.embedded.model import EmbeddedModel
+from mavera.models.embedded.prefixes import PrefixStates
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
@@ -18,7 +19,7 @@ def choose_model(settings: Settings) -> Model:
         case "scripted":
             return ScriptedModel()
         case "embedded":
-            return EmbeddedModel(EmbeddedEngine(settings))
+            return _embedded(settings)
         case "upstream":
             return _upstream(settings)
 
@@ -33,6 +34,11 @@ def choose_vision_model(settings: Settings) -> Model | None:
         settings,
         UpstreamOptions(model=settings.vision_model, sees_images=True, settings=named),
     )
+
+
+def _embedded(settings: Settings) -> EmbeddedModel:
+    engine = EmbeddedEngine(settings)
+    return EmbeddedModel(engine, PrefixStates(engine, settings.states_dir, settings.prefix_states_mib << 20))
 
 
 def _upstream(settings: Settings) -> Model:

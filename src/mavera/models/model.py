@@ -6,11 +6,12 @@ The seam: what mavera needs of a language model, whatever it runs on.
     scripted    deterministic, for tests and for `mvra_test_` keys
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeGuard
+from typing import Literal, Protocol, TypeGuard, runtime_checkable
 
 from mavera.core.events import ModelEvent
+from mavera.core.items import Item
 from mavera.core.turn import OutputFormat, Turn
 
 
@@ -92,3 +93,12 @@ def shares_one_cache(model: object) -> bool:
     side by side, each would read the conversation anew.
     """
     return bool(getattr(model, "shares_one_cache", False))
+
+
+@runtime_checkable
+class KeepsPrefixes(Protocol):
+    """A model that can keep how it has read a prompt's beginning, beyond its own life."""
+
+    def keep(self, leads: Sequence[tuple[Item, ...]]) -> None:
+        """Say which beginnings are worth keeping, the most wanted first; before `start`."""
+        ...

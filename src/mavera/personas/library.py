@@ -68,7 +68,7 @@ class Roll(Generic[P]):
         places = sorted([*map(_place, self._ordered), *map(_place, gone)])
         self._position = {place[-1]: n for n, place in enumerate(places)}
         self._words = {p.id: words_of(f"{p.name} {p.description}") for p in self._ordered}
-        self.pages: dict[str, bytes] = {}
+        self.pages: dict[bytes, bytes] = {}
 
     def __iter__(self) -> Iterator[P]:
         return iter(self._ordered)

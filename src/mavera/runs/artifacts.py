@@ -21,7 +21,15 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from mavera.core.artifacts import Artifact
-from mavera.core.events import Event, RunCompleted, RunPrepared, RunStarted, TextDelta, TokenLogprob
+from mavera.core.events import (
+    Event,
+    PersonasAnswered,
+    RunCompleted,
+    RunPrepared,
+    RunStarted,
+    TextDelta,
+    TokenLogprob,
+)
 from mavera.runs.artifact_names import Label, from_attributes, from_info, heading_of, settle
 
 CLOSING_TAG = "</artifact>"
@@ -237,7 +245,7 @@ class ArtifactStream:
 
     def feed(self, event: Event) -> Iterator[Event]:
         match event:
-            case RunPrepared() | RunStarted():
+            case RunPrepared() | RunStarted() | PersonasAnswered():
                 yield event
             case TextDelta(text, logprobs):
                 self._logprobs += logprobs

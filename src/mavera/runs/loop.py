@@ -10,6 +10,7 @@ Before `RunStarted` a failure is raised, so the caller can still answer with a s
 after it a failure is the last event. Closing the iterator stops the model's work.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -36,7 +37,7 @@ from mavera.core.events import (
     ToolCallStarted,
 )
 from mavera.core.turn import Turn
-from mavera.errors import APIError, InvalidRequest, ServiceUnavailable
+from mavera.errors import APIError, InvalidRequest, PersonaNotFound, ServiceUnavailable
 from mavera.models.model import Model, reasons
 from mavera.personas.custom import CustomPersona
 from mavera.personas.personas import AnyPersona, Personas
@@ -44,6 +45,7 @@ from mavera.personas.repository import Owner
 from mavera.runs.analysing import Noted
 from mavera.runs.artifacts import with_artifacts
 from mavera.runs.images import ImageStep, images_of
+from mavera.runs.mosaic import Member, blend
 from mavera.runs.prompt import compose, makes_artifacts
 from mavera.runs.reasoning import plans, stream_planned
 from mavera.runs.server_tools import LoopEvent, LoopLimits, ToolLoop, offered_turn
@@ -62,7 +64,8 @@ class Runner:
     """
     `models` says which model answers which kind of key, `vision` which one live turns with images.
 
-    `images` is None where no turn can have any. `tools` are the server's own, for each kind of key.
+    `images` is None where no turn can have any. `tools` are the server's own, for each kind of
+    key. `side_by_side` is how many personas of mosaics answer at a time.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Runner:
         tools: Mapping[Mode, Toolbox] | None = None,
         tool_limits: LoopLimits | None = None,
         require_persona: bool = False,
+        side_by_side: int = 4,
     ) -> None:
         self._personas = personas
         self._models = models
@@ -84,6 +88,7 @@ class Runner:
         self._tool_limits = tool_limits or LoopLimits()
         self._require_persona = require_persona
         self._analyst = Analyst()
+        self._side_by_side = asyncio.Semaphore(side_by_side)
 
     def run(
         self, turn: Turn, mode: Mode, owner: Owner | None = None, *, caller: Caller | None = None
@@ -93,7 +98,10 @@ class Runner:
 
         `owner` says whose personas it may name beside the library's, `caller` for whom tools run.
         """
-        events = self._run(turn, mode, owner, caller or Caller())
+        if turn.audience:
+            events = self._blend(turn, mode, owner)
+        else:
+            events = self._run(turn, mode, owner, caller or Caller())
         return with_artifacts(events) if makes_artifacts(turn) else events
 
     async def _run(
@@ -116,6 +124,38 @@ class Runner:
         async with aclosing(_ended(events, noted)) as run:
             async for event in run:
                 yield event
+
+    async def _blend(self, turn: Turn, mode: Mode, owner: Owner | None) -> AsyncGenerator[Event, None]:
+        """Let each persona of the audience answer, and one synthesis after them."""
+        model = self._model(turn, mode)
+        found = [(await self._member(one, owner), weight) for one, weight in turn.audience]
+        members = [Member(persona, speaker(persona, round(weight, 4))) for persona, weight in found]
+        check(turn, model)
+        if self._images is not None:
+            turn = await self._images.resolve(turn, seen=model.sees_images)
+        yield RunPrepared(tuple(member.speaker for member in members))
+
+        def ask(turn: Turn, persona: AnyPersona | None) -> AsyncGenerator[Event, None]:
+            noted = Noted(model, self._analyst) if turn.analysis_mode else None
+            return _ended(self._asking(turn, model, persona, noted)(turn), noted)
+
+        started = False
+        try:
+            async with aclosing(blend(turn, members, ask, self._side_by_side)) as events:
+                async for event in events:
+                    started = True
+                    yield event
+        except Exception as error:
+            if not started:
+                raise
+            log.exception("mosaic failed", error=type(error).__name__)
+            yield RunFailed(APIError("Something went wrong while answering."))
+
+    async def _member(self, persona_id: str, owner: Owner | None) -> AnyPersona:
+        try:
+            return await self._personas.get(persona_id, owner)
+        except PersonaNotFound as error:
+            raise PersonaNotFound(error.message, param="persona_ids") from error
 
     def _asking(self, turn: Turn, model: Model, persona: AnyPersona | None, noted: Noted | None) -> _Asking:
         """Return what asks `model` a turn: composed, fitted, planned the first time, checked and noted."""

@@ -13,6 +13,7 @@ from mavera.api.parameters import (
     JSONSchema,
     Parameters,
     TokenLimit,
+    check_mosaic,
     check_tools,
     named_tools,
 )
@@ -274,8 +275,10 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
             verbosity=self.verbosity or "medium",
             analysis_mode=self.analysis_mode or False,
             canvas_mode=self.canvas_mode or False,
+            audience=self.audience(),
             items_param="messages",
         )
+        check_mosaic(turn)
         check_tools(turn, name_at="function.name")
         return turn
 

@@ -19,11 +19,13 @@ from mavera.api.analysis import analysis_member
 from mavera.api.artifacts import artifacts_member
 from mavera.api.errors import error_body
 from mavera.api.json import json_bytes
+from mavera.api.mosaic import mosaic_member
 from mavera.api.server_calls import call_object, url_citation
 from mavera.core.events import (
     Event,
     FinishReason,
     Parsed,
+    PersonasAnswered,
     RefusalDelta,
     RunCompleted,
     RunFailed,
@@ -68,6 +70,7 @@ class ChatCompletionEncoder:
         self._usage: Usage | None = None
         self._artifacts: Wire = {}
         self._analysis: Wire = {}
+        self._mosaic: Wire = {}
         self._parsed: Parsed | None = None
         self._ran: list[Wire] = []
         self._sources: list[Source] = []
@@ -80,6 +83,8 @@ class ChatCompletionEncoder:
                 return
             case RunStarted():
                 yield self._chunk({"role": "assistant", "content": "", "refusal": None})
+            case PersonasAnswered():
+                self._mosaic = mosaic_member(event)
             case TextDelta(text, logprobs):
                 text = self._separated(text)
                 self._text.append(text)
@@ -152,6 +157,7 @@ class ChatCompletionEncoder:
             **self._analysis,
             "service_tier": "default",
             **self._server_calls(),
+            **self._mosaic,
         }
 
     def _note(self, logprobs: tuple[TokenLogprob, ...]) -> Wire | None:
@@ -169,6 +175,7 @@ class ChatCompletionEncoder:
             **self._artifacts,
             **self._analysis,
             **self._server_calls(),
+            **self._mosaic,
         }
         if not self._include_usage:
             yield {**last, "usage": usage_body(usage)}

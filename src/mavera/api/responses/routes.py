@@ -72,6 +72,7 @@ def head_of(body: CreateResponse) -> dict[str, Any]:
         "created_at": now(),
         "model": body.model,
         "persona_id": body.persona_id,
+        **({"persona_ids": body.persona_ids} if body.persona_ids else {}),
         **body.echo(),
     }
 

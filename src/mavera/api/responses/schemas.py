@@ -14,6 +14,7 @@ from mavera.api.parameters import (
     Parameters,
     ServiceTier,
     TokenLimit,
+    check_mosaic,
     check_tools,
     named_tools,
 )
@@ -367,8 +368,10 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             verbosity=self._verbosity(),
             analysis_mode=self.analysis_mode or False,
             canvas_mode=self.canvas_mode or False,
+            audience=self.audience(),
             truncation=self.truncation or "disabled",
         )
+        check_mosaic(turn)
         check_tools(turn)
         return turn
 

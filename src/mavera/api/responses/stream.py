@@ -20,11 +20,13 @@ from typing import Any, Literal, assert_never
 from mavera.api.analysis import analysis_member
 from mavera.api.artifacts import artifacts_member
 from mavera.api.json import json_bytes
+from mavera.api.mosaic import mosaic_member
 from mavera.api.server_calls import CallItem, call_object, url_citation
 from mavera.core.events import (
     Event,
     FinishReason,
     Parsed,
+    PersonasAnswered,
     RefusalDelta,
     RunCompleted,
     RunFailed,
@@ -111,6 +113,8 @@ class ResponseEncoder:
             case RunStarted():
                 yield self._envelope("response.created", "in_progress")
                 yield self._envelope("response.in_progress", "in_progress")
+            case PersonasAnswered():
+                self._head = {**self._head, **mosaic_member(event)}
             case TextDelta(text, logprobs):
                 message = yield from self._open_message()
                 yield from message.text(text, logprobs)

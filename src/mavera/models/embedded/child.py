@@ -95,6 +95,9 @@ def _engine_settings(xllamacpp: Any, parameters: EngineParameters) -> Any:
     wanted.cpuparams.n_threads = parameters.threads
     wanted.cpuparams_batch.n_threads = parameters.threads
     wanted.cache_ram_mib = PROMPT_CACHE_MIB
+    if parameters.states_dir:
+        # The engine puts a file's name directly behind it.
+        wanted.slot_save_path = parameters.states_dir + os.sep
     wanted.endpoint_slots = True
     wanted.endpoint_metrics = True
     wanted.ui = False

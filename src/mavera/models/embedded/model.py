@@ -1,9 +1,11 @@
 """The embedded model: a turn for llama.cpp's own server, in a child process of this one."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from mavera.core.events import ModelEvent
+from mavera.core.items import Item
 from mavera.core.turn import OutputFormat, Turn
 from mavera.errors import InvalidRequest
 from mavera.models.constrained.model import ConstrainedTools
@@ -11,6 +13,7 @@ from mavera.models.constrained.prompts import longest
 from mavera.models.embedded import grammar
 from mavera.models.embedded.counting import count_tokens
 from mavera.models.embedded.linked import Engine
+from mavera.models.embedded.prefixes import PrefixStates
 from mavera.models.model import ModelStatus
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions
 
@@ -36,8 +39,9 @@ class EmbeddedModel:
     sees_images = False
     shares_one_cache = True  # each of the engine's slots has its own
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, states: PrefixStates | None = None) -> None:
         self.engine = engine
+        self._states = states
         self._upstream = UpstreamModel(
             self._endpoint,
             UpstreamOptions(
@@ -54,8 +58,12 @@ class EmbeddedModel:
     async def start(self) -> None:
         await self._upstream.start()
         await self.engine.start()
+        if self._states is not None:
+            await self._states.start()
 
     async def close(self) -> None:
+        if self._states is not None:
+            await self._states.close()
         await self._upstream.close()
         await self.engine.close()
 
@@ -73,8 +81,21 @@ class EmbeddedModel:
     def status(self) -> ModelStatus:
         return self.engine.status()
 
-    def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        return self._answers.stream(turn)
+    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
+        states = self._states
+        try:
+            if states is not None:
+                await states.begin(turn)
+            async with aclosing(self._answers.stream(turn)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            if states is not None:
+                states.end()
+
+    def keep(self, leads: Sequence[tuple[Item, ...]]) -> None:
+        if self._states is not None:
+            self._states.keep(leads)
 
     @property
     def context_tokens(self) -> int:

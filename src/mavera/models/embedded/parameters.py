@@ -4,7 +4,10 @@ import msgspec
 
 
 class EngineParameters(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line of the child's standard input; the key is on no command line and in no environment."""
+    """The first line of the child's standard input; the key is on no command line and in no environment.
+
+    `states_dir` is where the engine may save what its slots hold; empty: nowhere.
+    """
 
     model_path: str
     api_key: str
@@ -12,6 +15,7 @@ class EngineParameters(msgspec.Struct, frozen=True, kw_only=True):
     context_tokens: int
     threads: int
     parent_pid: int
+    states_dir: str = ""
 
 
 class EngineReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -74,6 +74,7 @@ class EngineProcess:
             context_tokens=settings.embedded_context_tokens,
             threads=settings.embedded_threads or usable_cores(),
             parent_pid=os.getpid(),
+            states_dir=_made(settings.states_dir) if settings.prefix_states_mib else "",
         )
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
@@ -168,3 +169,12 @@ def _exit_status(code: int | None) -> str:
         return signal.Signals(-code).name
     except ValueError:
         return f"signal {-code}"
+
+
+def _made(folder: Path) -> str:
+    """Make the folder for prefix states, and return it; empty where it cannot be made."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return ""
+    return str(folder)

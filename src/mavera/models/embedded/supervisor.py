@@ -27,6 +27,7 @@ from pathlib import Path
 import aiohttp
 
 from mavera.errors import ConfigurationError, ServiceUnavailable
+from mavera.models.embedded.identity import identity_of
 from mavera.models.embedded.process import EngineAddress, EngineDied, EngineProcess
 from mavera.models.embedded.pull import resolve_model
 from mavera.models.model import ModelStatus
@@ -119,6 +120,12 @@ class EmbeddedEngine:
     def context_tokens(self) -> int:
         """What one request may take of it, prompt and answer together."""
         return self._settings.embedded_context_tokens
+
+    @property
+    def model_identity(self) -> str:
+        """What tells this engine with its model from every other; empty where there is no model."""
+        found = self._find_model()
+        return "" if isinstance(found, Missing) else identity_of(found)
 
     async def start(self) -> None:
         """Begin to load the model, in the background, unless settings say to wait for the first request."""

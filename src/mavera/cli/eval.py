@@ -1,0 +1,115 @@
+"""`mavera eval`: measure whether answers are what they claim to be."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mavera.cli.options import AsJSON, DataDir, print_json
+from mavera.cli.progress import wait_until_ready
+from mavera.core.events import Event
+from mavera.core.turn import Turn
+from mavera.errors import ConfigurationError
+from mavera.evaluation.asking import Answers, Interviewer
+from mavera.evaluation.items import ITEMS, QUESTIONS
+from mavera.evaluation.personas import Plan, Report, evaluate
+from mavera.evaluation.plot import svg
+from mavera.models.choice import choose_model
+from mavera.models.model import KeepsPrefixes
+from mavera.personas.library import PersonaLibrary
+from mavera.personas.personas import Personas
+from mavera.personas.prompt import persona_items
+from mavera.runs.loop import Runner
+from mavera.settings import Settings, load_settings
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Measure whether answers are what they claim to be."
+)
+MOST_PAIRS = 3 * len(ITEMS)
+
+
+@app.callback()
+def group() -> None:
+    """Keep `personas` a command of its own: Typer would fold a single one into the group."""
+
+
+@app.command()
+def personas(
+    personas: Annotated[int, typer.Option(min=0, help="How many personas answer in words.")] = 60,
+    questions: Annotated[int, typer.Option(min=0, max=len(QUESTIONS), help="How many open questions.")] = 30,
+    pairs: Annotated[
+        int, typer.Option(min=0, max=MOST_PAIRS, help="How many pairs for direction.")
+    ] = MOST_PAIRS,
+    answers: Annotated[
+        Path | None, typer.Option(help="Keep the answers in this file, and go on from what it has.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the figures into this SVG file.")] = None,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Measure whether personas differ, and in the right direction, with the model of the settings."""
+    plan = Plan.of(PersonaLibrary.load(), personas, questions, pairs)
+    report = asyncio.run(_run(plan, load_settings(data_dir=data_dir), answers))
+    if plot is not None:
+        try:
+            plot.write_text(svg(report.figures, "Personas, with 95 % intervals"), encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"{plot} cannot be written: {error.strerror}.") from error
+    if as_json:
+        print_json({figure["name"]: figure for figure in _rows(report)})
+    else:
+        _print(report)
+
+
+async def _run(plan: Plan, settings: Settings, answers: Path | None) -> Report:
+    console = Console(stderr=True, highlight=False)
+    library = PersonaLibrary.load()
+    model = choose_model(settings)
+    if isinstance(model, KeepsPrefixes):
+        model.keep([persona_items(persona) for persona in library])
+    columns = (TextColumn("Asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(model.close)
+        await model.start()
+        await wait_until_ready(model, console)
+        runner = Runner(Personas(library), {"live": model})
+
+        def ask(turn: Turn) -> AsyncGenerator[Event, None]:
+            return runner.run(turn, "live")
+
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task("", total=plan.steps)
+            return await evaluate(plan, Interviewer(ask, Answers(answers)), lambda: bar.advance(task))
+
+
+def _rows(report: Report) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": figure.name,
+            "share": round(figure.share.value, 4) if figure.share.cases else None,
+            "interval": [round(bound, 4) for bound in figure.share.interval] if figure.share.cases else None,
+            "cases": figure.share.cases,
+            "chance": figure.chance,
+        }
+        for figure in report.figures
+    ]
+
+
+def _print(report: Report) -> None:
+    table = Table("measure", "share", "95 % interval", "cases", "chance")
+    for row in _rows(report):
+        bounds = row["interval"]
+        table.add_row(
+            row["name"],
+            "–" if row["share"] is None else f"{row['share']:.1%}",
+            "–" if bounds is None else f"{bounds[0]:.1%} to {bounds[1]:.1%}",
+            str(row["cases"]),
+            "–" if row["chance"] is None else f"{row['chance']:.1%}",
+        )
+    Console().print(table)

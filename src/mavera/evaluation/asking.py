@@ -1,0 +1,121 @@
+"""
+Ask the model, one question after the other, and keep each answer.
+
+Every answer is a line of a JSON-lines file as soon as it is there, so a run that was
+interrupted goes on where it stopped; each model wants a file of its own. A yes or no is read
+from the log-probabilities of the letters A and B, with yes as A and as B, and averaged.
+"""
+
+import math
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mavera.core.events import Event, RunCompleted, RunFailed, TextDelta, TokenLogprob
+from mavera.core.items import said
+from mavera.core.turn import Sampling, Turn
+from mavera.errors import ConfigurationError
+
+Ask = Callable[[Turn], AsyncGenerator[Event, None]]
+
+ANSWER_TOKENS = 80
+LIKELIEST = 20
+LETTERS = ("A", "B")
+
+
+class Answers:
+    """The file of answers; `path` is None where nothing is kept."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._known: dict[str, Any] = {}
+        if path is not None and path.exists():
+            self._known = dict(_lines(path))
+
+    def get(self, key: str) -> Any:
+        return self._known.get(key)
+
+    def keep(self, key: str, value: Any) -> None:
+        self._known[key] = value
+        if self._path is not None:
+            try:
+                with self._path.open("ab") as file:
+                    file.write(msgspec.json.encode([key, value]) + b"\n")
+            except OSError as error:
+                raise ConfigurationError(f"{self._path} cannot be written: {error.strerror}.") from error
+
+
+def _lines(path: Path) -> list[tuple[str, Any]]:
+    lines = path.read_bytes().split(b"\n")
+    try:
+        # What was being written when the run was killed has no end of line.
+        return [msgspec.json.decode(line, type=tuple[str, Any]) for line in lines[:-1] if line]
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"{path} is no file of answers: {error}") from error
+
+
+class Interviewer:
+    """`ask` runs a turn."""
+
+    def __init__(self, ask: Ask, answers: Answers) -> None:
+        self._ask = ask
+        self._answers = answers
+
+    async def words(self, persona_id: str | None, question: str) -> str:
+        """Return an answer in words, drawn with a fixed seed. Raises APIError."""
+        key = f"words|{persona_id}|{question}"
+        if self._answers.get(key) is None:
+            turn = _turn(persona_id, question, ANSWER_TOKENS)
+            text, _ = await self._said(turn)
+            self._answers.keep(key, text)
+        return str(self._answers.get(key))
+
+    async def yes(self, persona_id: str | None, question: str) -> float:
+        """Return the probability of a yes, of yes and no together. Raises APIError."""
+        key = f"yes|{persona_id}|{question}"
+        if self._answers.get(key) is None:
+            shares = [await self._letter(persona_id, question, yes) for yes in (0, 1)]
+            self._answers.keep(key, sum(shares) / len(shares))
+        return float(self._answers.get(key))
+
+    async def _letter(self, persona_id: str | None, question: str, yes: int) -> float:
+        options = "A) Yes\nB) No" if yes == 0 else "A) No\nB) Yes"
+        asked = f"{question}\n{options}\nAnswer with the letter alone."
+        _, tokens = await self._said(_turn(persona_id, asked, 1))
+        weights = dict.fromkeys(LETTERS, 0.0)
+        for token in tokens[0].top if tokens else ():
+            letter = token.token.strip().strip(")").upper()
+            if letter in weights:
+                weights[letter] += math.exp(token.logprob)
+        total = sum(weights.values())
+        return weights[LETTERS[yes]] / total if total else 0.5
+
+    async def _said(self, turn: Turn) -> tuple[str, list[TokenLogprob]]:
+        pieces: list[str] = []
+        tokens: list[TokenLogprob] = []
+        async with aclosing(self._ask(turn)) as events:
+            async for event in events:
+                match event:
+                    case TextDelta(text, logprobs):
+                        pieces.append(text)
+                        tokens += logprobs
+                    case RunFailed(error):
+                        raise error
+                    case RunCompleted():
+                        break
+        return "".join(pieces), tokens
+
+
+def _turn(persona_id: str | None, question: str, most_tokens: int) -> Turn:
+    letter = most_tokens == 1
+    return Turn(
+        model="mavera-1",
+        items=(said("user", question),),
+        persona_id=persona_id,
+        max_output_tokens=most_tokens,
+        sampling=Sampling(temperature=0.0 if letter else 0.8, seed=7),
+        top_logprobs=LIKELIEST if letter else None,
+    )

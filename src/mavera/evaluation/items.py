@@ -1,0 +1,222 @@
+"""
+What is asked.
+
+`QUESTIONS` are answered in words, by every persona. `ITEMS` are answered yes or no; each says
+which of two groups says yes more often, and which survey found it. The signs are the
+surveys' long-standing findings for adults in the United States, not figures of one year.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Contrast = Literal["age", "means"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """`sign` is 1 where the first group of the contrast says yes more often, -1 where the second does."""
+
+    contrast: Contrast
+    sign: Literal[1, -1]
+    ask: str
+    reworded: str
+    source: str
+
+
+# Per contrast, personas of the library: young and old; well off and not.
+PAIRS: dict[Contrast, tuple[tuple[str, str], ...]] = {
+    "age": (
+        ("College Student", "Silent Generation"),
+        ("Gen Z Consumer", "Boomer"),
+        ("New Parent", "Retiree on a Fixed Income"),
+    ),
+    "means": (
+        ("Mid-Market CFO", "Budget Shopper"),
+        ("SaaS CMO", "Single Parent"),
+        ("Millennial Professional", "Career Changer"),
+    ),
+}
+
+_PEW_SOCIAL = "Pew Research Center, Americans' Social Media Use, 2024"
+_PEW_NEWS = "Pew Research Center, News Platform Fact Sheet"
+_SHED = "Federal Reserve, Survey of Household Economics and Decisionmaking"
+
+ITEMS: tuple[Item, ...] = (
+    Item("age", 1, "Do you use TikTok?", "Is TikTok an app you use?", _PEW_SOCIAL),
+    Item("age", 1, "Do you use Instagram?", "Is Instagram an app you use?", _PEW_SOCIAL),
+    Item("age", 1, "Do you use Snapchat?", "Is Snapchat an app you use?", _PEW_SOCIAL),
+    Item(
+        "age",
+        1,
+        "Do you often get news from social media?",
+        "Is social media often where your news comes from?",
+        _PEW_NEWS,
+    ),
+    Item(
+        "age",
+        -1,
+        "Do you often get news from television?",
+        "Is television often where your news comes from?",
+        _PEW_NEWS,
+    ),
+    Item(
+        "age",
+        -1,
+        "Do you often read the news in a printed newspaper?",
+        "Is a printed newspaper often where your news comes from?",
+        _PEW_NEWS,
+    ),
+    Item(
+        "age",
+        1,
+        "Have you ever used ChatGPT?",
+        "Is ChatGPT something you have used?",
+        "Pew Research Center, American Trends Panel, 2024",
+    ),
+    Item(
+        "age",
+        -1,
+        "Do you pay for cable or satellite television?",
+        "Is there a cable or satellite subscription in your home?",
+        "Pew Research Center, cable and satellite TV use, 2021",
+    ),
+    Item(
+        "age",
+        1,
+        "Do you often play video games?",
+        "Are video games something you often play?",
+        "Pew Research Center, gaming by age, 2018",
+    ),
+    Item(
+        "age",
+        1,
+        "Do you have a tattoo?",
+        "Is there a tattoo on your body?",
+        "Pew Research Center, tattoos, 2023",
+    ),
+    Item(
+        "age",
+        1,
+        "Have you ever used a dating app?",
+        "Is a dating app something you have used?",
+        "Pew Research Center, online dating, 2023",
+    ),
+    Item(
+        "age",
+        -1,
+        "Do you pay bills with paper checks?",
+        "Are paper checks how you pay some bills?",
+        "Federal Reserve, Diary of Consumer Payment Choice",
+    ),
+    Item(
+        "age",
+        -1,
+        "Do you vote in every midterm election?",
+        "Is a midterm election something you always vote in?",
+        "US Census Bureau, Current Population Survey, voting supplement",
+    ),
+    Item(
+        "age",
+        -1,
+        "Do you go to religious services every week?",
+        "Are weekly religious services part of your life?",
+        "General Social Survey, ATTEND",
+    ),
+    Item(
+        "age",
+        1,
+        "Should marijuana be legal?",
+        "Are you for making marijuana legal?",
+        "General Social Survey, GRASS; Gallup",
+    ),
+    Item(
+        "age",
+        -1,
+        "Do you have a landline telephone at home?",
+        "Is there a landline telephone in your home?",
+        "CDC, National Health Interview Survey, wireless substitution",
+    ),
+    Item(
+        "means",
+        1,
+        "Could you pay an unexpected $400 bill in cash today?",
+        "If a bill of $400 came today, could you pay it in cash?",
+        _SHED,
+    ),
+    Item("means", 1, "Do you have a credit card?", "Is there a credit card in your name?", _SHED),
+    Item(
+        "means",
+        1,
+        "Do you own stocks or funds?",
+        "Is some of your money in stocks or funds?",
+        "Gallup, stock ownership by income; Survey of Consumer Finances",
+    ),
+    Item(
+        "means",
+        1,
+        "Do you own the home you live in?",
+        "Is the home you live in your own?",
+        "Survey of Consumer Finances",
+    ),
+    Item(
+        "means",
+        1,
+        "Are you satisfied with your financial situation?",
+        "Does your financial situation satisfy you?",
+        "General Social Survey, SATFIN",
+    ),
+    Item(
+        "means",
+        1,
+        "Can you do part of your job from home?",
+        "Is working from home possible in your job?",
+        "Pew Research Center, remote work, 2023",
+    ),
+    Item(
+        "means",
+        -1,
+        "Do you worry about paying next month's bills?",
+        "Are next month's bills something you worry about?",
+        "Gallup, Economy and Personal Finance survey",
+    ),
+    Item(
+        "means",
+        -1,
+        "Did you skip seeing a doctor last year because of the cost?",
+        "Was cost a reason not to see a doctor last year?",
+        _SHED,
+    ),
+)
+
+QUESTIONS: tuple[str, ...] = (
+    "What would make you switch banks?",
+    "Would you pay more for a jacket made of recycled fabric?",
+    "What do you think of grocery delivery?",
+    "How do you choose a phone?",
+    "What annoys you most about online shopping?",
+    "Would you buy a used car from a website?",
+    "What makes you trust a brand?",
+    "How do you feel about subscriptions?",
+    "What did you last complain about as a customer?",
+    "Would you try a meal kit?",
+    "What do you expect from customer service?",
+    "Is an electric car something for you?",
+    "How do you decide where to go on holiday?",
+    "What would you do with a thousand more a month?",
+    "Do loyalty programs work on you?",
+    "What do you think of self-checkout?",
+    "Would you let an app track your spending?",
+    "How important is it where a product is made?",
+    "What makes an advertisement bad?",
+    "Would you pay for news?",
+    "What is worth spending more on?",
+    "How do you feel about companies that talk about politics?",
+    "Would you work with an AI assistant?",
+    "What do you buy second-hand?",
+    "How much research do you do before a large purchase?",
+    "What would make you recommend a company to a friend?",
+    "Do you read reviews, and do you believe them?",
+    "What do you think of tipping?",
+    "Would you buy insurance online?",
+    "What should shops stop doing?",
+)

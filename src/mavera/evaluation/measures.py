@@ -1,0 +1,118 @@
+"""
+Answers in, shares with intervals out; pure, and without a numeric library.
+
+Intervals are Wilson's for shares (E. B. Wilson, 1927) at 95 %. The classifier is a nearest
+centroid by cosine over TF-IDF weights, trained on the answers to half of the questions
+and tested on the other half: it has never seen an answer to a question it is tested on.
+"""
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+Z = 1.959964
+_WORD = re.compile(r"[a-z']+|[0-9]+|[$€£%]|[.!?,]")
+_OUT_OF_CHARACTER = re.compile(
+    r"\bas an? (?:ai|artificial|language|large language)\b|\blanguage model\b"
+    r"|\bi(?:'m| am) an? (?:ai|assistant|chatbot)|\bhow (?:can|may) i (?:help|assist)\b"
+    r"|\bi(?:'d| would) be happy to (?:help|assist)\b|\bopenai\b|\bqwen\b",
+    re.IGNORECASE,
+)
+
+Vector = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`hits` of `cases`, with a 95 % interval; all three shares are NaN without cases."""
+
+    hits: float
+    cases: int
+
+    @property
+    def value(self) -> float:
+        return self.hits / self.cases if self.cases else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        if not self.cases:
+            return math.nan, math.nan
+        n, p = self.cases, self.value
+        middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
+        half = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
+        # At 0 and 1 the bound is the share itself, but for rounding.
+        return min(p, max(0.0, middle - half)), max(p, min(1.0, middle + half))
+
+
+def distinctness(answers: Mapping[tuple[str, int], str]) -> Share:
+    """Return how often the classifier names who wrote an answer; keys are (persona, question number)."""
+    hits = cases = 0
+    for fold in (0, 1):
+        train = {key: text for key, text in answers.items() if key[1] % 2 != fold}
+        test = {key: text for key, text in answers.items() if key[1] % 2 == fold}
+        if not train:
+            continue
+        weights = _inverse_frequencies(train.values())
+        by_persona: dict[str, list[Vector]] = defaultdict(list)
+        for (persona, _), text in train.items():
+            by_persona[persona].append(_vector(text, weights))
+        centroids = {persona: _unit(_sum(vectors)) for persona, vectors in by_persona.items()}
+        for (persona, _), text in test.items():
+            vector = _vector(text, weights)
+            named = max(sorted(centroids), key=lambda name, v=vector: _dot(v, centroids[name]))  # type: ignore[misc]
+            hits += named == persona
+            cases += 1
+    return Share(hits, cases)
+
+
+def in_character(answers: Iterable[str]) -> Share:
+    texts = list(answers)
+    return Share(sum(not _OUT_OF_CHARACTER.search(text) and bool(text.strip()) for text in texts), len(texts))
+
+
+def direction(differences: Sequence[tuple[float, int]]) -> Share:
+    """Return how many differences have the sign they should; one that is nothing counts half."""
+    hits = [0.5 if not value else float((value > 0) == (sign > 0)) for value, sign in differences]
+    return Share(sum(hits), len(hits))
+
+
+def stability(pairs: Sequence[tuple[float, float]]) -> Share:
+    """Return how often two wordings lean the same way; each value is the probability of a yes."""
+    return Share(sum((a > 0.5) == (b > 0.5) for a, b in pairs), len(pairs))
+
+
+def words(text: str) -> list[str]:
+    """Return words, marks and pairs of words: what is said and how."""
+    single = _WORD.findall(text.lower())
+    return [*single, *(f"{a} {b}" for a, b in pairwise(single))]
+
+
+def _inverse_frequencies(texts: Iterable[str]) -> dict[str, float]:
+    bags = [set(words(text)) for text in texts]
+    counts = Counter(word for bag in bags for word in bag)
+    return {word: math.log((1 + len(bags)) / (1 + count)) + 1 for word, count in counts.items()}
+
+
+def _vector(text: str, weights: Mapping[str, float]) -> Vector:
+    counts = Counter(word for word in words(text) if word in weights)
+    return _unit({word: (1 + math.log(count)) * weights[word] for word, count in counts.items()})
+
+
+def _sum(vectors: Iterable[Vector]) -> Vector:
+    total: dict[str, float] = defaultdict(float)
+    for vector in vectors:
+        for word, weight in vector.items():
+            total[word] += weight
+    return total
+
+
+def _unit(vector: Vector) -> Vector:
+    length = math.sqrt(sum(weight * weight for weight in vector.values())) or 1.0
+    return {word: weight / length for word, weight in vector.items()}
+
+
+def _dot(a: Vector, b: Vector) -> float:
+    return sum(weight * b.get(word, 0.0) for word, weight in a.items())

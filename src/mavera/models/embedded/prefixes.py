@@ -1,0 +1,297 @@
+"""
+Prompts that are the same each time, kept on disk as the engine has read them.
+
+    while idle     the next prefix without a file: read in steps, saved, renamed into place
+    a question     its prefix not in the engine's own cache: clear a slot, restore the file into it
+
+Reading a persona takes seconds, restoring it milliseconds. A file's name says which model
+and engine made it, of which prefix, and its checksum: what does not fit is never loaded,
+what is damaged is deleted. Nothing here ever fails a question or keeps it waiting for long;
+at worst the prefix is read again. Only prefixes that were named with `keep` are written:
+of what callers send, nothing reaches the disk.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+import shutil
+import zlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+
+from mavera.core.items import Item, Message, said
+from mavera.core.turn import Turn
+from mavera.errors import APIError
+from mavera.models.chat_wire import request_body
+from mavera.models.embedded.process import EngineAddress
+from mavera.models.embedded.supervisor import EmbeddedEngine
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 10.0
+# A question that comes while a prefix is being read waits for one step, at most about a second.
+STEP_TOKENS = 64
+RESTORE_SECONDS = 4.0
+FILL_SECONDS = 120.0
+# So many prefixes are surely in the engine's own cache still; a needless restore costs 0.1 s.
+KNOWN_WARM = 12
+FREE_DISK_BYTES = 1024**3
+SUFFIX = ".state"
+
+
+class _Tokens(msgspec.Struct):
+    tokens: list[int]
+
+
+class _Templated(msgspec.Struct):
+    prompt: str
+
+
+class _Evaluated(msgspec.Struct):
+    id_slot: int
+
+
+class PrefixStates:
+    """The files of one engine; `most_bytes` is what they may take together, 0 for no files at all."""
+
+    def __init__(
+        self,
+        engine: EmbeddedEngine,
+        folder: Path,
+        most_bytes: int,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        restore_seconds: float = RESTORE_SECONDS,
+    ) -> None:
+        self._engine = engine
+        self._folder = folder
+        self._most_bytes = most_bytes
+        self._idle_seconds = idle_seconds
+        self._restore_seconds = restore_seconds
+        self._leads: dict[str, tuple[Item, ...]] = {}
+        self._warm: OrderedDict[str, None] = OrderedDict()
+        self._seen: set[str] = set()
+        self._address: EngineAddress | None = None
+        self._running = 0
+        self._changed = asyncio.Event()
+        self._filler: asyncio.Task[None] | None = None
+
+    def keep(self, leads: Sequence[tuple[Item, ...]]) -> None:
+        """Say which prefixes are worth a file, the most wanted first."""
+        self._leads = {_key(lead): lead for lead in leads}
+
+    async def start(self) -> None:
+        if self._most_bytes and self._leads and self._filler is None:
+            self._filler = asyncio.create_task(self._fill_for_ever(), name="mavera-prefixes")
+
+    async def close(self) -> None:
+        if self._filler is not None:
+            self._filler.cancel()
+            await asyncio.wait([self._filler])
+            self._filler = None
+
+    async def begin(self, turn: Turn) -> None:
+        """Make ready for a turn, and count it as running until `end`. Never fails."""
+        self._running += 1
+        self._changed.set()
+        key = _key(turn.items[: turn.lead])
+        if turn.tools or key not in self._leads or not self._most_bytes:
+            return
+        with suppress(APIError, aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
+            # The engine's first start is waited for, as the question itself would.
+            address = await self._engine.endpoint()
+            async with asyncio.timeout(self._restore_seconds):
+                await self._restore(address, key, first=_is_first(turn))
+
+    def end(self) -> None:
+        self._running -= 1
+        self._changed.set()
+
+    async def _restore(self, address: EngineAddress, key: str, *, first: bool) -> None:
+        if address != self._address:  # another life of the engine, with an empty cache
+            self._address = address
+            self._warm.clear()
+            self._seen.clear()
+        # Of a conversation that went on, the engine may have more in its cache than the file has.
+        known = key in self._warm or (key in self._seen and not first)
+        self._seen.add(key)
+        self._note_warm(key)
+        path = None if known else self._find(key)
+        if path is None:
+            return
+        if not await asyncio.to_thread(_is_sound, path):
+            path.unlink(missing_ok=True)
+            return
+        async with self._session(address, self._restore_seconds) as session:
+            if not await _has_idle_slot(session):
+                return
+            slot = await _clear_a_slot(session)
+            answer = await session.post(f"/slots/{slot}?action=restore", json={"filename": path.name})
+            if answer.status == 200:
+                path.touch()
+            else:
+                path.unlink(missing_ok=True)
+
+    def _note_warm(self, key: str) -> None:
+        self._warm[key] = None
+        self._warm.move_to_end(key)
+        if len(self._warm) > KNOWN_WARM:
+            self._warm.popitem(last=False)
+
+    async def _fill_for_ever(self) -> None:
+        while True:
+            try:
+                await self._fill_next()
+            except (APIError, aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+                logger.debug("A prefix was not kept: %s", error)
+                await asyncio.sleep(self._idle_seconds)
+
+    async def _fill_next(self) -> None:
+        """Wait for a quiet moment, then write the first prefix that has no file; return either way."""
+        await self._idle()
+        missing = next((key for key in self._leads if self._find(key) is None), None)
+        if self._engine.status().state != "ready":
+            return
+        if missing is None or not self._has_room():
+            self._changed.clear()
+            await self._changed.wait()
+            return
+        async with self._session(await self._engine.endpoint(), FILL_SECONDS) as session:
+            await self._fill(session, missing)
+
+    async def _idle(self) -> None:
+        """Return once nothing has run for a while."""
+        while True:
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._idle_seconds):
+                    await self._changed.wait()
+                continue
+            if not self._running:
+                return
+
+    async def _fill(self, session: aiohttp.ClientSession, key: str) -> None:
+        tokens = await _prefix_tokens(session, self._leads[key])
+        slot = 0
+        for read in (*range(STEP_TOKENS, len(tokens), STEP_TOKENS), len(tokens)):
+            if self._running:
+                return
+            slot = (await _evaluate(session, tokens[:read])).id_slot
+        identity = self._identity
+        partial = f"{key}-{os.getpid()}.partial"
+        path = self._folder / partial
+        try:
+            async with session.post(f"/slots/{slot}?action=save", json={"filename": partial}) as answer:
+                saved = await answer.json() if answer.status == 200 else {}
+            # Between the last step and the save a question may have taken the slot.
+            if saved.get("n_saved") != len(tokens) or self._running:
+                return
+            path.chmod(0o600)
+            checksum = await asyncio.to_thread(_checksum, path)
+            path.replace(self._folder / f"{identity}-{key}-{checksum}{SUFFIX}")
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _find(self, key: str) -> Path | None:
+        return next(iter(self._folder.glob(f"{self._identity}-{key}-*{SUFFIX}")), None)
+
+    def _has_room(self) -> bool:
+        """Delete what other models left, then what was used longest ago, and say whether one more fits."""
+        files = sorted(self._folder.glob(f"*{SUFFIX}"), key=lambda file: file.stat().st_mtime)
+        own = [file for file in files if file.name.startswith(self._identity)]
+        others = [file for file in files if file not in own]
+        sizes = {file: file.stat().st_size for file in files}
+        usual = max((sizes[file] for file in own), default=0)
+        total = sum(sizes.values())
+        for file in (*others, *own):
+            fits = total + (usual if file in others else 0) <= self._most_bytes
+            if fits:
+                break
+            file.unlink(missing_ok=True)
+            total -= sizes[file]
+        free = shutil.disk_usage(self._folder).free
+        return total + usual <= self._most_bytes and free - usual >= FREE_DISK_BYTES
+
+    @property
+    def _identity(self) -> str:
+        return self._engine.model_identity
+
+    def _session(self, address: EngineAddress, seconds: float) -> aiohttp.ClientSession:
+        headers = {"Authorization": f"Bearer {address.api_key}"}
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        return aiohttp.ClientSession(address.base_url, headers=headers, timeout=timeout)
+
+
+def _key(lead: Sequence[Item]) -> str:
+    texts = [(item.role, item.text) for item in lead if isinstance(item, Message)]
+    return hashlib.sha256(msgspec.json.encode(texts)).hexdigest()[:32]
+
+
+def _is_first(turn: Turn) -> bool:
+    """Whether nothing has been answered yet in the conversation."""
+    said_before = turn.items[turn.lead :]
+    return not any(isinstance(item, Message) and item.role == "assistant" for item in said_before)
+
+
+def _checksum(path: Path) -> str:
+    return f"{zlib.crc32(path.read_bytes()):08x}"
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        return path.stem.endswith(f"-{_checksum(path)}")
+    except OSError:
+        return False
+
+
+async def _has_idle_slot(session: aiohttp.ClientSession) -> bool:
+    async with session.get("/slots") as answer:
+        slots: list[dict[str, Any]] = await answer.json()
+    return any(not slot["is_processing"] for slot in slots)
+
+
+async def _clear_a_slot(session: aiohttp.ClientSession) -> int:
+    """Let the engine give up the slot that it misses least: it puts what the slot held into its cache."""
+    return (await _evaluate(session, (await _tokens(session, "."))[:1])).id_slot
+
+
+async def _evaluate(session: aiohttp.ClientSession, tokens: Sequence[int]) -> _Evaluated:
+    body = {"prompt": list(tokens), "n_predict": 0, "cache_prompt": True}
+    return await _post(session, "/completion", body, _Evaluated)
+
+
+async def _prefix_tokens(session: aiohttp.ClientSession, lead: tuple[Item, ...]) -> list[int]:
+    """Return the tokens that every question after `lead` begins with: what two unlike ones share."""
+    first, second = [await _question_tokens(session, lead, question) for question in ("What?", "\n7")]
+    shared = next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), 0)
+    return first[:shared]
+
+
+async def _question_tokens(
+    session: aiohttp.ClientSession, lead: tuple[Item, ...], question: str
+) -> list[int]:
+    turn = Turn(model="embedded", items=(*lead, said("user", question)))
+    messages = request_body(replace(turn, lead=len(lead)), model="embedded")["messages"]
+    templated = await _post(session, "/apply-template", {"messages": messages}, _Templated)
+    return await _tokens(session, templated.prompt)
+
+
+async def _tokens(session: aiohttp.ClientSession, text: str) -> list[int]:
+    body = {"content": text, "add_special": True, "parse_special": True}
+    return (await _post(session, "/tokenize", body, _Tokens)).tokens
+
+
+async def _post(session: aiohttp.ClientSession, path: str, body: dict[str, Any], kind: type[T]) -> T:
+    async with session.post(path, json=body) as answer:
+        answer.raise_for_status()
+        return msgspec.json.decode(await answer.read(), type=kind)
