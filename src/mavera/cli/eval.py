@@ -29,14 +29,15 @@ from mavera.runs.loop import Runner
 from mavera.settings import Settings, load_settings
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Measure whether answers are what they claim to be."
+    add_completion=False, no_args_is_help=True, help="Measure whether personas differ as people do."
 )
 MOST_PAIRS = 3 * len(ITEMS)
 
 
+# With a callback `personas` stays a command of its own: Typer folds a single one into its group.
 @app.callback()
 def group() -> None:
-    """Keep `personas` a command of its own: Typer would fold a single one into the group."""
+    """Measure whether personas differ as people do."""
 
 
 @app.command()
