@@ -19,7 +19,7 @@ from importlib import resources
 from mavera.analysis.sentences import Sentence
 from mavera.core.analysis import Bias
 
-# Each costs about a twentieth of the time of an answer of 150 words.
+# Each is some 60 tokens to read, after the answer.
 MAX_PROBES = 4
 MAX_SENTENCES = 400
 MAX_EVIDENCE = 3
