@@ -17,13 +17,14 @@ from mavera.core.events import (
     ServerCallStarted,
     TextDelta,
 )
-from mavera.core.server_calls import CallKind, ServerCall, ServerOutcome, Source, citations
+from mavera.core.server_calls import CallKind, CallStatus, ServerCall, ServerOutcome, Source, citations
 from mavera.core.usage import Usage
 from mavera.tools.search_index import Document, SearchIndex, match_words, passages
 from mavera.tools.tool import Found, ToolResult, harmless, quoted
 from tests.unit.event_streams import assert_fits_openai
 from tests.unit.test_response_encoder import encode, encoder
 
+ENDS: tuple[CallStatus, ...] = ("completed", "failed")
 KINDS: tuple[CallKind, ...] = ("search", "page", "image", "function")
 SOURCE = Source(1, "https://example.com/a", "A")
 END = RunCompleted("stop", Usage(input_tokens=3, output_tokens=2))
@@ -43,7 +44,7 @@ def runs(draw: st.DrawFn) -> list[Event]:
             events.append(ServerCallStarted(call))
         elif step == "end" and open_calls:
             call = open_calls.pop(draw(st.integers(0, len(open_calls) - 1)))
-            ended = draw(st.sampled_from(("completed", "failed")))
+            ended = draw(st.sampled_from(ENDS))
             events.append(ServerCallEnded(ServerOutcome(call, ended, 5, "One.", (SOURCE,), image="AAAA")))
         else:
             events.append(TextDelta(draw(st.sampled_from(("It says [1].", "See https://example.com/a", "")))))
