@@ -16,6 +16,8 @@ from mavera.storage.schema import current_version, ensure_schema, known_versions
 from tests.storage.opening import Open
 
 TABLES = {
+    "tool_calls",
+    "media",
     "workspaces",
     "api_keys",
     "milestones",

@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,15 +17,15 @@ from mavera.core.events import (
     ServerCallStarted,
     TextDelta,
 )
-from mavera.core.server_calls import CallKind, ServerCall, ServerOutcome, Source, citations
+from mavera.core.server_calls import CallKind, CallStatus, ServerCall, ServerOutcome, Source, citations
 from mavera.core.usage import Usage
 from mavera.tools.search_index import Document, SearchIndex, match_words, passages
 from mavera.tools.tool import Found, ToolResult, harmless, quoted
 from tests.unit.event_streams import assert_fits_openai
 from tests.unit.test_response_encoder import encode, encoder
 
+ENDS: tuple[CallStatus, ...] = ("completed", "failed")
 KINDS: tuple[CallKind, ...] = ("search", "page", "image", "function")
-ENDINGS: tuple[Literal["completed", "failed"], ...] = ("completed", "failed")
 SOURCE = Source(1, "https://example.com/a", "A")
 END = RunCompleted("stop", Usage(input_tokens=3, output_tokens=2))
 
@@ -44,7 +44,7 @@ def runs(draw: st.DrawFn) -> list[Event]:
             events.append(ServerCallStarted(call))
         elif step == "end" and open_calls:
             call = open_calls.pop(draw(st.integers(0, len(open_calls) - 1)))
-            ended = draw(st.sampled_from(ENDINGS))
+            ended = draw(st.sampled_from(ENDS))
             events.append(ServerCallEnded(ServerOutcome(call, ended, 5, "One.", (SOURCE,), image="AAAA")))
         else:
             events.append(TextDelta(draw(st.sampled_from(("It says [1].", "See https://example.com/a", "")))))

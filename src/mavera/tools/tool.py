@@ -9,7 +9,6 @@ says so, and where it came from, before a model reads it.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -175,7 +174,3 @@ def one_line(text: str, most: int = 200) -> str:
     """Return `text` as a summary shows it."""
     line = " ".join(harmless(text).split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
-def names(tools: Sequence[Tool]) -> str:
-    return ", ".join(tool.name for tool in tools)

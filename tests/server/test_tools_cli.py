@@ -1,0 +1,51 @@
+"""`mavera tools`: documents into the index and out again, and who may use which tool."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mavera.cli.tools import app
+from tests.conftest import Serve
+
+
+def run(data_dir: Path, *words: str) -> str:
+    result = CliRunner().invoke(app, [*words, "--data-dir", str(data_dir)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_folder_is_indexed_listed_and_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "handbook"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "returns.md").write_text("# Returns\n\nWithin 45 days.")
+    (folder / "deep" / "empty.txt").write_text("")
+    (folder / ".hidden.md").write_text("A secret.")
+    data_dir = tmp_path / "data"
+
+    first = run(data_dir, "index", "add", str(folder))
+    again = run(data_dir, "index", "add", str(folder))
+    [listed] = json.loads(run(data_dir, "index", "list", "--json"))
+    run(data_dir, "index", "remove", "index:handbook")
+
+    assert first.startswith("1 added or changed, 0 unchanged, 1 without text")
+    assert again.startswith("0 added or changed, 1 unchanged")
+    assert (listed["url"], listed["title"]) == ("index:handbook/returns.md", "Returns")
+    assert json.loads(run(data_dir, "index", "list", "--json")) == []
+
+
+def test_what_a_workspace_may_use_is_set_and_shown(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAVERA_SEARXNG_URL", "http://127.0.0.1:1")
+    data_dir = Path(serve().settings.data_dir)
+
+    run(data_dir, "allow", "tavily_search")
+    listed = {row["name"]: row for row in json.loads(run(data_dir, "list", "--json"))}
+    run(data_dir, "allow", "all")
+    after = json.loads(run(data_dir, "list", "--json"))
+
+    assert listed["tavily_search"]["provider"] == "searxng"
+    assert [name for name, row in listed.items() if row["allowed"]] == ["tavily_search"]
+    assert "MAVERA_RUNWAY_API_KEY" in listed["generateVideo"]["to_set_up"]
+    assert all(row["allowed"] for row in after)
+    assert json.loads(run(data_dir, "calls", "--json")) == []
