@@ -4,11 +4,14 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mavera.api.chat_completions.answers import ChatCompletionObject
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
+from mavera.api.responses.answers import EVENTS
 from mavera.core.events import (
     Event,
     RunCompleted,
@@ -55,8 +58,10 @@ def runs(draw: st.DrawFn) -> list[Event]:
 def test_every_event_of_a_response_fits_openai_and_every_item_is_closed_once(run: list[Event]) -> None:
     wire = encode(run)
 
+    described = {kind.__struct_config__.tag: kind for kind in EVENTS}
     for event in wire:
         assert_fits_openai("ResponseStreamEvent", event)
+        assert msgspec.to_builtins(msgspec.convert(event, described[event["type"]])) == event
     opened = [event["output_index"] for event in wire if event["type"] == "response.output_item.added"]
     closed = [event["output_index"] for event in wire if event["type"] == "response.output_item.done"]
     assert opened == list(range(len(opened)))
@@ -74,6 +79,7 @@ def test_a_completion_lists_the_calls_that_ended_and_cites_what_it_says(run: lis
 
     body = encoding.body()
 
+    assert msgspec.to_builtins(msgspec.convert(body, ChatCompletionObject)) == body
     assert len(body.get("tool_calls", ())) == sum(isinstance(event, ServerCallEnded) for event in run)
     message: dict[str, Any] = body["choices"][0]["message"]
     for annotation in message["annotations"]:

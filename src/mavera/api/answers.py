@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from mavera.core.analysis import Analysis
 from mavera.core.artifacts import ArtifactType
 
 
@@ -34,6 +35,37 @@ class ArtifactObject(Described):
     language: str
     content: str
     complete: bool
+
+
+class PersonaUsage(Described):
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class PersonaAnswerObject(Described):
+    """What one persona of a mosaic said. `version` is null for the library's."""
+
+    persona_id: str
+    name: str
+    version: int | None
+    weight: float
+    text: str
+    usage: PersonaUsage
+    analysis: Analysis | msgspec.UnsetType = msgspec.UNSET
+
+
+class PositionObject(Described):
+    """What some of them hold; `share` is the sum of their weights, of 1."""
+
+    position: str
+    share: float
+    persona_ids: list[str]
+
+
+class MosaicObject(Described):
+    answers: list[PersonaAnswerObject]
+    positions: list[PositionObject]
 
 
 ServiceTierUsed = Literal["default"]

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from mavera.api.answers import ArtifactObject, Described, ServiceTierUsed, TokenLogprobObject
+from mavera.api.answers import ArtifactObject, Described, MosaicObject, ServiceTierUsed, TokenLogprobObject
 from mavera.core.analysis import Analysis
 
 FinishReasonGiven = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -23,11 +23,25 @@ class ToolCallObject(Described):
     function: CalledFunctionObject
 
 
+class CitedUrl(Described):
+    """Characters `start_index` to `end_index` of the content refer to a source that a tool found."""
+
+    start_index: int
+    end_index: int
+    url: str
+    title: str
+
+
+class AnnotationObject(Described):
+    type: Literal["url_citation"]
+    url_citation: CitedUrl
+
+
 class ChatMessageObject(Described):
     role: Literal["assistant"]
     content: str | None
     refusal: str | None
-    annotations: list[Any]
+    annotations: list[AnnotationObject]
     tool_calls: list[ToolCallObject] | UnsetType = UNSET
     parsed: Any = UNSET
     artifacts: list[ArtifactObject] | UnsetType = UNSET
@@ -65,7 +79,7 @@ class ChatUsage(Described):
 
 
 class ChatCompletionObject(Described):
-    """`analysis` is there with `analysis_mode`, `tool_calls` where tools ran on the server."""
+    """`analysis` and `mosaic` are there with their modes, `tool_calls` where tools ran on the server."""
 
     id: str
     object: Literal["chat.completion"]
@@ -75,6 +89,7 @@ class ChatCompletionObject(Described):
     usage: ChatUsage
     service_tier: ServiceTierUsed
     analysis: Analysis | UnsetType = UNSET
+    mosaic: MosaicObject | UnsetType = UNSET
     tool_calls: list[dict[str, Any]] | UnsetType = UNSET
 
 
@@ -99,6 +114,7 @@ class ChunkDelta(Described):
     content: str | UnsetType = UNSET
     refusal: str | UnsetType | None = UNSET
     tool_calls: list[ToolCallDeltaObject] | UnsetType = UNSET
+    annotations: list[AnnotationObject] | UnsetType = UNSET
     parsed: Any = UNSET
 
 
@@ -121,3 +137,4 @@ class ChatCompletionChunkObject(Described):
     tool_calls: list[dict[str, Any]] | UnsetType = UNSET
     artifacts: list[ArtifactObject] | UnsetType = UNSET
     analysis: Analysis | UnsetType = UNSET
+    mosaic: MosaicObject | UnsetType = UNSET

@@ -4,17 +4,27 @@ from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from mavera.api.answers import ArtifactObject, Described, ServiceTierUsed, TokenLogprobObject
+from mavera.api.answers import ArtifactObject, Described, MosaicObject, ServiceTierUsed, TokenLogprobObject
 from mavera.api.responses.schemas import AllowedTools, NamedFunction
 from mavera.core.analysis import Analysis
 from mavera.core.turn import Effort, Truncation, Verbosity
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
+CallStatus = Literal["in_progress", "completed", "failed"]
+
+
+class UrlCitation(Described, tag_field="type", tag="url_citation"):
+    """Characters `start_index` to `end_index` of the text refer to a source that a tool found."""
+
+    start_index: int
+    end_index: int
+    url: str
+    title: str
 
 
 class OutputTextPart(Described, tag_field="type", tag="output_text"):
     text: str
-    annotations: list[Any]
+    annotations: list[UrlCitation]
     logprobs: list[TokenLogprobObject]
 
 
@@ -39,7 +49,35 @@ class OutputFunctionCall(Described, tag_field="type", tag="function_call"):
     arguments: str
 
 
-OutputItem = OutputMessage | OutputFunctionCall
+class WebSearchCall(Described, tag_field="type", tag="web_search_call"):
+    """The server searched, or opened a page: `action` says which, and what came of it."""
+
+    id: str
+    status: CallStatus
+    action: dict[str, Any]
+
+
+class ImageGenerationCall(Described, tag_field="type", tag="image_generation_call"):
+    """`result` is the image in base64, once it is there."""
+
+    id: str
+    status: CallStatus
+    result: str | None
+
+
+class McpCall(Described, tag_field="type", tag="mcp_call"):
+    """Any other tool of the server's. `output` is a summary."""
+
+    id: str
+    status: CallStatus
+    server_label: str
+    name: str
+    arguments: str
+    output: str | None
+    error: str | None
+
+
+OutputItem = OutputMessage | OutputFunctionCall | WebSearchCall | ImageGenerationCall | McpCall
 
 
 class InputTokensDetails(Described):
@@ -84,12 +122,41 @@ class TextUsed(Described):
     verbosity: Verbosity
 
 
-class FunctionUsed(Described):
-    type: Literal["function"]
+class FunctionUsed(Described, tag_field="type", tag="function"):
     name: str
     description: str | None
     parameters: dict[str, Any] | None
     strict: bool | None
+
+
+class WebSearchUsed(Described, tag_field="type", tag="web_search"):
+    pass
+
+
+class ImageGenerationUsed(Described, tag_field="type", tag="image_generation"):
+    pass
+
+
+class McpUsed(Described, tag_field="type", tag="mcp"):
+    server_label: str
+    allowed_tools: list[str] | dict[str, Any] | UnsetType = UNSET
+
+
+class WebSearchChoice(Described, tag_field="type", tag="web_search_preview"):
+    pass
+
+
+class ImageGenerationChoice(Described, tag_field="type", tag="image_generation"):
+    pass
+
+
+class McpChoice(Described, tag_field="type", tag="mcp"):
+    server_label: str
+    name: str | None
+
+
+ToolUsed = FunctionUsed | WebSearchUsed | ImageGenerationUsed | McpUsed
+ChoiceUsed = NamedFunction | AllowedTools | WebSearchChoice | ImageGenerationChoice | McpChoice
 
 
 class ResponseObject(Described):
@@ -97,7 +164,8 @@ class ResponseObject(Described):
     A response; the settings of the request are repeated in it, defaults filled in.
 
     `parsed`: the value of an answer in JSON. `artifacts`: with `canvas_mode`. `analysis`:
-    with `analysis_mode`. `server_tool_calls`: where tools ran on the server.
+    with `analysis_mode`. `mosaic`: with `mosaic_mode`. `server_tool_calls`: where tools ran
+    on the server.
     """
 
     id: str
@@ -126,8 +194,8 @@ class ResponseObject(Described):
     store: bool
     temperature: float
     text: TextUsed
-    tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedTools
-    tools: list[FunctionUsed]
+    tool_choice: Literal["none", "auto", "required"] | ChoiceUsed
+    tools: list[ToolUsed]
     top_logprobs: int
     top_p: float
     truncation: Truncation
@@ -137,6 +205,7 @@ class ResponseObject(Described):
     parsed: Any = UNSET
     artifacts: list[ArtifactObject] | UnsetType = UNSET
     analysis: Analysis | UnsetType = UNSET
+    mosaic: MosaicObject | UnsetType = UNSET
     server_tool_calls: list[dict[str, Any]] | UnsetType = UNSET
 
 
@@ -231,6 +300,57 @@ class ArgumentsDoneEvent(_InItem, tag_field="type", tag="response.function_call_
     arguments: str
 
 
+class AnnotationAddedEvent(_InPart, tag_field="type", tag="response.output_text.annotation.added"):
+    annotation_index: int
+    annotation: UrlCitation
+
+
+class McpArgumentsDoneEvent(_InItem, tag_field="type", tag="response.mcp_call_arguments.done"):
+    arguments: str
+
+
+class WebSearchCallInProgressEvent(_InItem, tag_field="type", tag="response.web_search_call.in_progress"):
+    pass
+
+
+class WebSearchCallSearchingEvent(_InItem, tag_field="type", tag="response.web_search_call.searching"):
+    pass
+
+
+class WebSearchCallCompletedEvent(_InItem, tag_field="type", tag="response.web_search_call.completed"):
+    pass
+
+
+class ImageCallInProgressEvent(
+    _InItem, tag_field="type", tag="response.image_generation_call.in_progress"
+):
+    pass
+
+
+class ImageCallGeneratingEvent(
+    _InItem, tag_field="type", tag="response.image_generation_call.generating"
+):
+    pass
+
+
+class ImageCallCompletedEvent(
+    _InItem, tag_field="type", tag="response.image_generation_call.completed"
+):
+    pass
+
+
+class McpCallInProgressEvent(_InItem, tag_field="type", tag="response.mcp_call.in_progress"):
+    pass
+
+
+class McpCallCompletedEvent(_InItem, tag_field="type", tag="response.mcp_call.completed"):
+    pass
+
+
+class McpCallFailedEvent(_InItem, tag_field="type", tag="response.mcp_call.failed"):
+    pass
+
+
 EVENTS: tuple[type[Described], ...] = (
     ResponseCreatedEvent,
     ResponseInProgressEvent,
@@ -243,6 +363,17 @@ EVENTS: tuple[type[Described], ...] = (
     ContentPartDoneEvent,
     ArgumentsDeltaEvent,
     ArgumentsDoneEvent,
+    AnnotationAddedEvent,
+    McpArgumentsDoneEvent,
+    WebSearchCallInProgressEvent,
+    WebSearchCallSearchingEvent,
+    WebSearchCallCompletedEvent,
+    ImageCallInProgressEvent,
+    ImageCallGeneratingEvent,
+    ImageCallCompletedEvent,
+    McpCallInProgressEvent,
+    McpCallCompletedEvent,
+    McpCallFailedEvent,
     OutputItemDoneEvent,
     ResponseCompletedEvent,
     ResponseIncompleteEvent,
