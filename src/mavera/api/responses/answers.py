@@ -321,21 +321,15 @@ class WebSearchCallCompletedEvent(_InItem, tag_field="type", tag="response.web_s
     pass
 
 
-class ImageCallInProgressEvent(
-    _InItem, tag_field="type", tag="response.image_generation_call.in_progress"
-):
+class ImageCallInProgressEvent(_InItem, tag_field="type", tag="response.image_generation_call.in_progress"):
     pass
 
 
-class ImageCallGeneratingEvent(
-    _InItem, tag_field="type", tag="response.image_generation_call.generating"
-):
+class ImageCallGeneratingEvent(_InItem, tag_field="type", tag="response.image_generation_call.generating"):
     pass
 
 
-class ImageCallCompletedEvent(
-    _InItem, tag_field="type", tag="response.image_generation_call.completed"
-):
+class ImageCallCompletedEvent(_InItem, tag_field="type", tag="response.image_generation_call.completed"):
     pass
 
 
