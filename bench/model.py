@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each answer")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with serving() as addresses:
+    with serving(MAVERA_PREFIX_STATES_MIB="0") as addresses:
         rows = asyncio.run(measure(addresses, options.rounds, options.tokens))
     summary = {
         "lowest throughput ratio": min(row["ratio (median of pairs)"] for row in rows),

@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--personas", type=int, default=12)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with serving() as addresses:
+    with serving(MAVERA_PREFIX_STATES_MIB="0") as addresses:
         rows = asyncio.run(measure(addresses, options.rounds, options.personas))
     summary = {
         "median cold, ms": median([row["cold ms"] for row in rows]),

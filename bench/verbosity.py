@@ -108,7 +108,7 @@ def main() -> None:
     options = parser.parse_args()
     started = time.monotonic()
     persona = PersonaLibrary.load().find(options.persona)
-    with serving() as addresses:
+    with serving(MAVERA_PREFIX_STATES_MIB="0") as addresses:
         asker = Asker(addresses, persona.id, options.tokens, options.streams)
         asyncio.run(asker.ask_all())
     rows = [row(verbosity, answers) for verbosity, answers in asker.answers.items()]

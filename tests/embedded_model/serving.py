@@ -52,7 +52,9 @@ def serving(data_dir: Path, model: str, *options: str) -> Iterator[Running]:
         pytest.skip(f"{model} is not on this machine: mavera models pull {model}")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {**os.environ, "MAVERA_MODEL": model, "MAVERA_LOG_LEVEL": "warning"}
+    # No personas are read in the background: some tests look whether the engine is at work.
+    quiet = {"MAVERA_LOG_LEVEL": "warning", "MAVERA_PREFIX_STATES_MIB": "0"}
+    environment = {**quiet, **os.environ, "MAVERA_MODEL": model}
     command = [sys.executable, "-m", "mavera", "serve", "--port", str(port), "--data-dir", str(data_dir)]
     command += options
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:

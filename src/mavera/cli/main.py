@@ -25,7 +25,7 @@ COMMANDS = {
     "credits": ("mavera.cli.credits", "Give a workspace credits, and read its ledger."),
     "usage": ("mavera.cli.usage", "Show what a workspace used this month."),
     "models": ("mavera.cli.models", "See and fetch the embedded language models."),
-    "tools": ("mavera.cli.tools", "See the server's own tools, and the documents they search."),
+    "tools": ("mavera.cli.tools", "See the server's own tools, and say who may use them."),
     "eval": ("mavera.cli.eval", "Measure whether personas differ as people do."),
     "doctor": ("mavera.cli.doctor", "Say what is set up, what is missing and what to type."),
 }

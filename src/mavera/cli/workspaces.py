@@ -19,7 +19,7 @@ from mavera.storage.database import Database
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Make and see workspaces: who pays, and how much they may use.",
+    help="Make, see and change workspaces: who pays, and how much they may use.",
 )
 
 WorkspaceId = Annotated[str, typer.Argument(help="The workspace's id, as the list shows it.")]

@@ -196,8 +196,6 @@ def items_of(given: Input, before: tuple[Item, ...] = ()) -> tuple[Item, ...]:
         raise ValidationFailed(
             f"'input' has {characters:,} characters; {MAX_INPUT_CHARACTERS:,} are the most.", param="input"
         )
-    if not items:
-        raise InvalidRequest("'input' has nothing in it that a model could answer.", param="input")
     _refuse_stray_outputs(items)
     return items
 
