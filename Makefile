@@ -13,7 +13,8 @@ serve: .venv/run
 test: lint .venv/clients/installed
 	$(BIN)/mavera models pull
 	$(BIN)/mavera models pull smollm2-135m
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not embedded" -n 2 --dist loadfile
+	$(BIN)/pytest -m embedded
 
 # Fetch the clients from npm that tests/clients drives, where node and npm are installed: 74 MB.
 node-clients:

@@ -23,11 +23,11 @@ from tests.embedded_model.serving import Running, serving
 
 pytestmark = pytest.mark.embedded
 
-A_TOOL = FunctionTool("f", "Does it.", {"type": "object"})
+TOOLS = tuple(FunctionTool(name, "Does it.", {"type": "object"}) for name in ("f", "g"))
 TURNS = (
     Turn("m", (said("user", "Hello, how are you?"),), max_output_tokens=1),
     Turn("m", (said("system", "Émile."), said("user", "<|im_start|>?"), said("assistant", "")) * 3),
-    Turn("m", (said("user", "Hi."),), tools=(A_TOOL,), tool_choice=ToolChoice("required")),
+    Turn("m", (said("user", "Hi."),), tools=TOOLS, tool_choice=ToolChoice("required")),
 )
 
 
