@@ -175,7 +175,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     data_dir = Path(given.get("data_dir") or named.get("data_dir") or Settings.__struct_defaults__[0])
     path = Path(config_path).expanduser() if config_path else data_dir.expanduser() / "mavera.toml"
     values = {**_read_file(path, required=config_path is not None), **named, **given}
-    settings = _convert(values, environ_names=frozenset(named), path=path)
+    settings = _convert(values, environ_names=frozenset(named), option_names=frozenset(given), path=path)
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
 
 
@@ -200,9 +200,13 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
 
 
-def _convert(values: dict[str, Any], *, environ_names: frozenset[str], path: Path) -> Settings:
+def _convert(
+    values: dict[str, Any], *, environ_names: frozenset[str], option_names: frozenset[str], path: Path
+) -> Settings:
     def shown(name: str) -> str:
-        return f"{PREFIX}{name.upper()}" if name in environ_names else f"'{name}' in {path}"
+        if name in environ_names:
+            return f"{PREFIX}{name.upper()}"
+        return f"--{name.replace('_', '-')}" if name in option_names else f"'{name}' in {path}"
 
     known = Settings.__struct_fields__
     for name in values:

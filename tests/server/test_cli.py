@@ -108,6 +108,27 @@ def test_a_port_in_use_is_said_in_one_line(mavera: Mavera) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variables", "said"),
+    [
+        (["--port", "99999"], {}, "mavera: --port does not fit: Expected `int` <= 65535.\n"),
+        ([], {"MAVERA_PORT": "-1"}, "mavera: MAVERA_PORT does not fit: Expected `int` >= 0.\n"),
+        (
+            [],
+            {"MAVERA_MODEL_BACKEND": "upstream"},
+            "mavera: MAVERA_UPSTREAM_BASE_URL has to be an http(s) URL",
+        ),
+    ],
+)
+def test_what_keeps_a_server_from_starting_is_said_in_one_line(
+    mavera: Mavera, arguments: list[str], variables: dict[str, str], said: str
+) -> None:
+    done = mavera("serve", *arguments, code=1, **variables)
+    assert done.stdout == ""
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
+
+
 def test_keys_are_made_listed_and_revoked(mavera: Mavera, environment: dict[str, str]) -> None:
     with serving(environment) as lines:
         base_url = re.findall(r"http://\S+/api/v1", "".join(lines))[0]

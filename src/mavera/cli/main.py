@@ -5,14 +5,13 @@ Importing all of them costs seconds of a slow laptop's time; `mavera --help` nee
 """
 
 import importlib
-import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mavera import __version__
-from mavera.errors import APIError, ConfigurationError
+from mavera.cli.endings import one_line_endings
 
 # name: (the module that holds it as `app`, its line in `mavera --help`)
 COMMANDS = {
@@ -77,22 +76,8 @@ def root(
 
 def main() -> None:
     """Run the command line; a foreseen failure is one line on standard error and exit code 1."""
-    try:
+    with one_line_endings():
         app(prog_name="mavera")
-    except ConfigurationError as error:
-        fail(str(error))
-    except APIError as error:
-        fail(error.message)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output, `head` say, has had enough
-        sys.stderr.close()
-        sys.exit(141)
-
-
-def fail(message: str) -> None:
-    typer.secho(f"mavera: {message}", err=True, fg=typer.colors.RED)
-    sys.exit(1)
 
 
 if __name__ == "__main__":

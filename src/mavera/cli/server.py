@@ -1,0 +1,104 @@
+"""
+The server of `mavera serve`, started as `python -m mavera.cli.server` with the command's options as settings.
+
+It is a program of its own so that what reads a command line, some 10 MB, is not in it all its life.
+"""
+
+import asyncio
+import socket
+import sys
+
+import uvicorn
+from rich.console import Console
+
+from mavera.accounts.first_run import first_run
+from mavera.accounts.keys import peppers_of
+from mavera.app import create_app
+from mavera.cli.endings import one_line_endings
+from mavera.cli.serving import server_config, settle_garbage
+from mavera.cli.workers import run_workers
+from mavera.errors import ConfigurationError
+from mavera.logs import configure_logs
+from mavera.personas.library import PersonaLibrary
+from mavera.settings import Settings, load_settings
+from mavera.storage.database import Database
+from mavera.storage.schema import ensure_schema
+
+
+def main() -> None:
+    with one_line_endings():
+        serve(load_settings())
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop, after saying what a user needs to make the first call."""
+    configure_logs(settings)
+    application = create_app(settings)
+    listener = _listen(settings)
+    key = asyncio.run(_first_key(settings))
+    _greet(settings, _url(listener), key)
+    if settings.workers > 1:
+        run_workers(settings, listener)
+        return
+    settle_garbage()
+    uvicorn.Server(server_config(application, settings)).run(sockets=[listener])
+
+
+async def _first_key(settings: Settings) -> str | None:
+    """Bring the store up to date; return the new key where this is the first start."""
+    database = Database.open(settings)
+    try:
+        await ensure_schema(database)
+        return await first_run(database, peppers_of(settings))
+    finally:
+        await database.close()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Return a socket bound where the settings say. Raises ConfigurationError where that fails."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
+            "Another port: mavera serve --port 8001"
+        ) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{host}:{port}"
+
+
+def _greet(settings: Settings, url: str, key: str | None) -> None:
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    persona = PersonaLibrary.load().find("Gen Z Consumer")
+    console.print(f"[bold]mavera[/] at {url}/api/v1   docs: [link]{url}/docs[/link]")
+    console.print(f"data in {settings.data_dir}")
+    if key is not None:
+        console.print(f"\nYour API key, shown this once: [bold green]{key}[/]")
+    else:
+        console.print("\nYour API key was shown at the first start; 'mavera keys create' makes another.")
+    console.print("\nTry it:\n")
+    question = "How do you feel about sustainable fashion?"
+    body = f'{{"model": "mavera-1", "persona_id": "{persona.id}", "input": "{question}"}}'
+    console.print(
+        f"  curl {url}/api/v1/responses \\\n"
+        f"    -H 'Authorization: Bearer {key or 'mvra_live_…'}' \\\n"
+        f"    -H 'Content-Type: application/json' \\\n"
+        f"    -d '{body}'\n",
+        markup=False,
+    )
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
