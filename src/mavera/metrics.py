@@ -47,7 +47,8 @@ class Metrics:
             registry=registry,
         )
         self._runs = Counter("mavera_runs", "Runs that have ended.", ["status"], registry=registry)
-        self._tokens = Counter("mavera_tokens", "Tokens of runs.", ["kind"], registry=registry)
+        tokens = Counter("mavera_tokens", "Tokens of runs.", ["kind"], registry=registry)
+        self._input, self._output = tokens.labels("input"), tokens.labels("output")
         self._credits = Counter("mavera_credits_charged", "Credits charged.", registry=registry)
         self.runs_in_progress = Gauge(
             "mavera_runs_in_progress",
@@ -68,6 +69,7 @@ class Metrics:
         )
         # To look a child up by its labels costs as much as the rest of counting.
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._ended: dict[str, Counter] = {}
 
     def request_ended(self, method: str, path: str, status: int, seconds: float) -> None:
         children = self._children.get((method, path, status))
@@ -78,9 +80,12 @@ class Metrics:
         children[1].observe(seconds)
 
     def run_ended(self, status: str, *, input_tokens: int, output_tokens: int, credits: int) -> None:
-        self._runs.labels(status).inc()
-        self._tokens.labels("input").inc(input_tokens)
-        self._tokens.labels("output").inc(output_tokens)
+        ended = self._ended.get(status)
+        if ended is None:
+            ended = self._ended[status] = self._runs.labels(status)
+        ended.inc()
+        self._input.inc(input_tokens)
+        self._output.inc(output_tokens)
         self._credits.inc(credits)
 
     def exposition(self, model: Callable[[], ModelState]) -> bytes:

@@ -15,7 +15,7 @@ or charged, and the live model's queue is not its own.
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self, assert_never
 
 import msgspec
@@ -262,7 +262,7 @@ class ChargedRun:
             # What cannot be charged is not an answer: the lease that runs out refunds it.
             return RunFailed(error)
         self.completed = True
-        return replace(event, usage=replace(event.usage, credits=credits))
+        return event.charged(credits)
 
     async def _fail(self) -> None:
         await self._ticket.fail()
@@ -278,14 +278,15 @@ class ChargedRun:
     def _price(self, usage: Usage) -> int:
         """Return what it costs: of a mosaic the sum of its parts, each answer and what blends them."""
         parts = [answer.usage.total_tokens for answer in self._answers]
-        return sum(
-            price(
-                work_of(
-                    self._ticket.turn,
-                    total_tokens=tokens,
-                    tool_turns=self._tool_turns,
-                    analysed=self._analysed,
-                )
+        rest = usage.total_tokens - sum(parts)
+        return sum(map(self._price_of, parts), self._price_of(rest))
+
+    def _price_of(self, tokens: int) -> int:
+        return price(
+            work_of(
+                self._ticket.turn,
+                total_tokens=tokens,
+                tool_turns=self._tool_turns,
+                analysed=self._analysed,
             )
-            for tokens in (*parts, usage.total_tokens - sum(parts))
         )

@@ -13,7 +13,8 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
+from itertools import chain
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar, cast
 
@@ -22,6 +23,9 @@ from sqlalchemy import Connection, text
 from mavera.storage.rows import Row
 
 T = TypeVar("T")
+
+# Twelve columns of so many rows are still far from the parameters that SQLite takes at once.
+_MOST_ROWS = 64
 
 
 class Statements(Protocol):
@@ -34,6 +38,10 @@ class Statements(Protocol):
         ...
 
     def execute_many(self, sql: str, rows: Sequence[Row], /) -> None: ...
+
+    def insert(self, into: str, rows: Sequence[tuple[Any, ...]], /) -> None:
+        """Add `rows` to `into`, which is a table and its columns: `usage (run_id, …)`."""
+        ...
 
 
 class PooledStatements:
@@ -52,9 +60,20 @@ class PooledStatements:
         if rows:
             self._connection.execute(text(sql), [dict(row) for row in rows])
 
+    def insert(self, into: str, rows: Sequence[tuple[Any, ...]], /) -> None:
+        if rows:
+            names = _names(len(rows[0]))
+            sql = f"INSERT INTO {into} VALUES ({', '.join(f':{name}' for name in names)})"  # noqa: S608
+            self.execute_many(sql, [dict(zip(names, row, strict=True)) for row in rows])
+
 
 class FileStatements:
-    """On SQLite's own connection, in its thread."""
+    """
+    On SQLite's own connection, in its thread.
+
+    Each statement lets the event loop take the interpreter and then waits for it again, which
+    costs more than most statements: so rows are inserted many at a time.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -67,6 +86,26 @@ class FileStatements:
 
     def execute_many(self, sql: str, rows: Sequence[Row], /) -> None:
         self._connection.executemany(sql, rows)
+
+    def insert(self, into: str, rows: Sequence[tuple[Any, ...]], /) -> None:
+        at = 0
+        while at < len(rows):
+            # Powers of two, so that there are few statements to prepare.
+            count = min(_MOST_ROWS, 1 << (len(rows) - at).bit_length() - 1)
+            some = rows[at : at + count]
+            self._connection.execute(_insert(into, count, len(some[0])), [*chain.from_iterable(some)])
+            at += count
+
+
+@cache
+def _names(count: int) -> tuple[str, ...]:
+    return tuple(f"value{number}" for number in range(count))
+
+
+@cache
+def _insert(into: str, rows: int, columns: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"INSERT INTO {into} VALUES {', '.join([row] * rows)}"  # noqa: S608 - ours, the values are parameters
 
 
 class FileThread:
