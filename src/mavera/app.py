@@ -16,6 +16,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
+from mavera.accounts.concurrency import Running, RunningHere
 from mavera.accounts.credits import Credits
 from mavera.accounts.idempotency import FirstAnswers
 from mavera.accounts.keyring import Keyring
@@ -78,13 +79,15 @@ def create_app(
     *,
     live_model: Model | None = None,
     limiter: Limiter | None = None,
+    running: Running | None = None,
     counts: Exchange | None = None,
 ) -> Starlette:
     """
     Return the ASGI application; nothing is opened before its lifespan starts.
 
     `live_model` answers `mvra_live_` keys and `limiter` counts requests, each in place of the one
-    that the settings name. `counts` adds up what several workers count.
+    that the settings name. Of several workers `running` and `counts` are what they have together:
+    the runs of each workspace, and the metrics.
     Raises ConfigurationError where settings contradict each other.
     """
     live = live_model or choose_model(settings)
@@ -100,7 +103,7 @@ def create_app(
             yield
 
     metrics = Metrics()
-    chosen = _Chosen(live, vision, fetch, limiter, metrics)
+    chosen = _Chosen(live, vision, fetch, limiter, running or RunningHere(), metrics)
     return _Application(lifespan, metrics, counts)
 
 
@@ -148,6 +151,7 @@ class _Chosen:
     vision: Model | None
     fetch: GuardedFetch
     limiter: Limiter | None
+    running: Running
     metrics: Metrics
 
 
@@ -185,7 +189,7 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     )
     metrics = chosen.metrics
     gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
-    admission = Admission(credits, gate, metrics)
+    admission = Admission(credits, gate, metrics, chosen.running)
     return Services(
         settings,
         database,

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import uvicorn
 import uvloop
 
+from mavera.accounts.concurrency import LinkedRunning
 from mavera.accounts.limits import LinkedLimiter
 from mavera.app import create_app
 from mavera.cli.serving import server_config, settle_garbage
@@ -56,6 +57,7 @@ def _application(settings: Settings, link: Link) -> Any:
         settings,
         live_model=EmbeddedModel(engine) if settings.backend == "embedded" else None,
         limiter=None if settings.rate_limit_url else LinkedLimiter(link),
+        running=LinkedRunning(link),
         counts=counts,
     )
 

@@ -1,7 +1,7 @@
 """
 `mavera serve --workers N`: one process that answers nothing, and N that share its port.
 
-    parent   the listening socket, the embedded model's engine, the count of requests, the metrics
+    parent   the listening socket, the embedded model's engine, the counts of requests and runs, the metrics
     worker   accepts from that socket, and asks the parent for the others over its link
 
 A worker that ends is started again. Told to stop, the parent lets all of them finish what
@@ -20,6 +20,7 @@ from contextlib import AsyncExitStack, suppress
 import msgspec
 import structlog
 
+from mavera.accounts.concurrency import RunningHere, RunsOfWorker
 from mavera.accounts.limits import limit_handlers, open_limiter
 from mavera.link import Handler, answer_all
 from mavera.metrics import Counted, Shared
@@ -49,6 +50,7 @@ class Parent:
         self._listener = listener
         self._processes: set[Process] = set()
         self._counts = Shared()
+        self._running = RunningHere()
         self._stopping = asyncio.Event()
         self.interrupted = False
 
@@ -91,7 +93,11 @@ class Parent:
         wait = FIRST_WAIT_SECONDS
         while not self._stopping.is_set():
             born = time.monotonic()
-            status = await self._live({**handlers, "metrics": self._counts_of(number)})
+            runs = RunsOfWorker(self._running)
+            status = await self._live(
+                {**handlers, **runs.handlers(), "metrics": self._counts_of(number)},
+            )
+            runs.close()
             self._counts.end(number)
             if self._stopping.is_set():
                 return
