@@ -9,10 +9,12 @@ transaction here is one.
 """
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain
 from queue import SimpleQueue
@@ -115,11 +117,12 @@ class FileThread:
     A bare queue, not an executor: that one makes two futures and takes three locks for each batch.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
+    def __init__(self, file: "DatabaseFile") -> None:
+        self._file = file
         self._loop = asyncio.get_running_loop()
         self._wanted: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
         self._connection: sqlite3.Connection | None = None
+        self._identity: object = None
         self._durable: bool | None = None
         self._thread = threading.Thread(target=self._work, name="sqlite", daemon=True)
         self._thread.start()
@@ -148,8 +151,10 @@ class FileThread:
                 self._loop.call_soon_threadsafe(result)
 
     def _transact(self, function: Callable[[Statements], T], durable: bool) -> T:
-        if self._connection is None:
-            self._connection, self._durable = self._connect(), None
+        identity = self._file.identity()
+        if self._connection is None or identity != self._identity:
+            self._disconnect()
+            self._connection, self._identity, self._durable = self._file.connect(), identity, None
         connection = self._connection
         try:
             if durable is not self._durable:
@@ -180,10 +185,31 @@ def _refuse(future: asyncio.Future[Any], error: BaseException) -> None:
         future.set_exception(error)
 
 
-def connect_file(path: str, *, wait_seconds: float, prepare: Callable[[Any], None]) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=wait_seconds, isolation_level=None, check_same_thread=False, cached_statements=512
-    )
-    connection.row_factory = sqlite3.Row
-    prepare(connection)
-    return connection
+@dataclass(frozen=True, slots=True)
+class DatabaseFile:
+    """
+    An SQLite file that is there: a connection would make a new one, or go on writing to one that was deleted.
+
+    `prepare` is run on each new connection.
+    """
+
+    path: str
+    wait_seconds: float
+    prepare: Callable[[Any], None]
+
+    def identity(self) -> object:
+        """Say which file it is; another one in its place is not equal. Raises OSError where it is gone."""
+        found = os.stat(self.path)
+        return found.st_dev, found.st_ino
+
+    def connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path,
+            timeout=self.wait_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+        )
+        connection.row_factory = sqlite3.Row
+        self.prepare(connection)
+        return connection
