@@ -1,33 +1,53 @@
 """
-What a streamed token costs inside mavera, without any socket: bytes of a model's server → bytes for a client.
+What a streamed token and a whole request cost inside mavera, without any socket.
 
-    python -m bench.inside [--tokens 20000] [--json]
+    python -m bench.inside [--tokens 20000] [--requests 4000] [--json]
 
-The decoder, the runner, the encoders and the response are mavera's own; a model that reads
-from memory and a client that throws away stand at the ends. Processor time, least of five runs.
+A token: bytes of a model's server → bytes for a client. The decoder, the runner, the encoders and the
+response are mavera's own; a model that reads from memory and a client that throws away stand at the ends.
+
+A request: the application as `serve` has it, with key, persona, limits and the ledger in SQLite, asked
+by 32 at a time. "the loop's thread" is what the event loop's thread took of it, the rest is SQLite's.
+
+Processor time, least of five runs.
 """
 
 import argparse
 import asyncio
+import json
+import tempfile
 import time
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
+import uvloop
+from starlette.applications import Starlette
 from starlette.types import Message
 
+from bench.load import ANSWER
 from bench.report import show
+from mavera.accounts.first_run import first_run
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
 from mavera.api.responses.stream import ResponseEncoder
 from mavera.api.run_response import Encoder, RunResponse
+from mavera.app import create_app
+from mavera.cli.serving import settle_garbage
 from mavera.core.events import Accepted, Event, ModelEvent
 from mavera.core.items import said
 from mavera.core.turn import Turn
+from mavera.logs import configure_logs
 from mavera.models.chat_wire import ChunkDecoder
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.library import PersonaLibrary
 from mavera.personas.personas import Personas
 from mavera.runs.loop import Runner
+from mavera.settings import Settings
+from mavera.storage.database import Database
+from mavera.storage.schema import ensure_schema
 
+AT_ONCE = 32
+WHOLE = json.dumps(ANSWER).encode()
 TOKEN = b'data: {"choices":[{"index":0,"delta":{"content":"a token "},"finish_reason":null}]}\n\n'
 END = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 
@@ -46,6 +66,16 @@ class FromMemory(ScriptedModel):
             for event in decoder.feed(TOKEN):
                 yield event
         for event in (*decoder.feed(END), *decoder.close()):
+            yield event
+
+
+class WholeFromMemory(ScriptedModel):
+    """Answers with the one body of a model's server that does not stream."""
+
+    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
+        decoder = ChunkDecoder(turn)
+        yield Accepted()
+        for event in (*decoder.feed_body(WHOLE), *decoder.close()):
             yield event
 
 
@@ -91,18 +121,91 @@ def encoder_of(wire: str) -> Encoder:
     return ChatCompletionEncoder("chatcmpl_1", 0, "mavera-1")
 
 
+async def request_microseconds(requests: int, folder: Path) -> tuple[float, float]:
+    """Return the processor time of a request: of the whole process, and of the loop's thread."""
+    settings = Settings(data_dir=folder, log_level="warning", model_backend="scripted")
+    configure_logs(settings)
+    async with Database.open(settings) as database:
+        await ensure_schema(database)
+        key = await first_run(database)
+    app, question = create_app(settings, live_model=WholeFromMemory()), _question(f"Bearer {key}")
+    async with app.router.lifespan_context(app):
+        await _ask(app, *question, AT_ONCE)
+        settle_garbage()
+        process, thread = time.process_time(), time.thread_time()
+        each = requests // AT_ONCE
+        await asyncio.gather(*(_ask(app, *question, each) for _ in range(AT_ONCE)))
+        asked = each * AT_ONCE
+        return (time.process_time() - process) / asked * 1e6, (time.thread_time() - thread) / asked * 1e6
+
+
+def _question(authorization: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return the headers and the body of the request that is asked again and again."""
+    said_by_user = [{"role": "user", "content": "How do you feel about sustainable fashion?"}]
+    persona = PersonaLibrary.load().find("Gen Z Consumer").id
+    body = json.dumps({"model": "mavera-1", "messages": said_by_user, "persona_id": persona}).encode()
+    headers = [
+        (b"host", b"127.0.0.1"),
+        (b"content-type", b"application/json"),
+        (b"authorization", authorization.encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    return headers, body
+
+
+async def _ask(app: Starlette, headers: list[tuple[bytes, bytes]], body: bytes, times: int) -> None:
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] != 200:
+            raise RuntimeError(f"answered {message['status']}")
+
+    for _ in range(times):
+        body_given = False
+
+        async def receive() -> Message:
+            nonlocal body_given
+            if body_given:
+                await asyncio.sleep(3600)  # the client stays
+            body_given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/api/v1/chat/completions",
+            "headers": headers,
+            "query_string": b"",
+        }
+        await app(scope, receive, send)
+
+
+def _on_uvloop(requests: int, folder: Path) -> tuple[float, float]:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(request_microseconds(requests, folder))
+
+
+def requests_row(requests: int) -> dict[str, Any]:
+    runs = []
+    for _ in range(5):
+        with tempfile.TemporaryDirectory() as folder:
+            runs.append(_on_uvloop(requests, Path(folder)))
+    whole, thread = zip(*runs, strict=True)
+    return {"µs/request": min(whole), "of it the loop's thread": min(thread), "most of five": max(whole)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tokens", type=int, default=20_000)
+    parser.add_argument("--requests", type=int, default=4_000)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for wire in ("chat/completions", "responses"):
         runs = [asyncio.run(microseconds(encoder_of(wire), options.tokens)) for _ in range(5)]
         rows.append({"format": wire, "µs/token": min(runs), "most of five": max(runs)})
-    show("a streamed token inside mavera, without sockets", rows, as_json=options.json, summary={})
+    summary = requests_row(options.requests)
+    show("a streamed token and a request inside mavera", rows, as_json=options.json, summary=summary)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
     settings → database, keyring, credits, limits, personas, models → services → routes
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
+from mavera.accounts.concurrency import Running, RunningHere
 from mavera.accounts.credits import Credits
 from mavera.accounts.idempotency import FirstAnswers
 from mavera.accounts.keyring import Keyring
@@ -31,7 +33,7 @@ from mavera.api.responses import routes as responses
 from mavera.api.responses.websocket import respond_over_websocket
 from mavera.api.services import Services
 from mavera.errors import APIError
-from mavera.metrics import Metrics
+from mavera.metrics import Exchange, Metrics
 from mavera.models.choice import choose_model, choose_vision_model
 from mavera.models.embedded.cores import usable_cores
 from mavera.models.model import KeepsPrefixes, Model
@@ -73,13 +75,19 @@ OPERATIONS: tuple[Operation, ...] = (
 
 
 def create_app(
-    settings: Settings, *, live_model: Model | None = None, limiter: Limiter | None = None
+    settings: Settings,
+    *,
+    live_model: Model | None = None,
+    limiter: Limiter | None = None,
+    running: Running | None = None,
+    counts: Exchange | None = None,
 ) -> Starlette:
     """
     Return the ASGI application; nothing is opened before its lifespan starts.
 
     `live_model` answers `mvra_live_` keys and `limiter` counts requests, each in place of the one
-    that the settings name.
+    that the settings name. Of several workers `running` and `counts` are what they have together:
+    the runs of each workspace, and the metrics.
     Raises ConfigurationError where settings contradict each other.
     """
     live = live_model or choose_model(settings)
@@ -89,22 +97,40 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            if counts is not None:
+                await stack.enter_async_context(_sending(metrics, counts))
             app.state.services = await _open_services(settings, chosen, stack)
             yield
 
     metrics = Metrics()
-    chosen = _Chosen(live, vision, fetch, limiter, metrics)
-    return _Application(lifespan, metrics)
+    chosen = _Chosen(live, vision, fetch, limiter, running or RunningHere(), metrics)
+    return _Application(lifespan, metrics, counts)
+
+
+@asynccontextmanager
+async def _sending(metrics: Metrics, counts: Exchange) -> AsyncIterator[None]:
+    """Send what is counted for as long as the block, and at its end."""
+    task = asyncio.create_task(metrics_page.send_counts(metrics, counts))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 class _Application(Starlette):
     """Starlette without its outermost layer: `RequestLog` answers what nobody foresaw, and knows its id."""
 
     def __init__(
-        self, lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]], metrics: Metrics
+        self,
+        lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
+        metrics: Metrics,
+        counts: Exchange | None,
     ) -> None:
         self._metrics = metrics
-        routes = [*_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0]), metrics_page.route(metrics)]
+        routes = [*_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])]
+        routes.append(metrics_page.route(metrics, counts))
         super().__init__(routes=routes, lifespan=lifespan)
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -125,6 +151,7 @@ class _Chosen:
     vision: Model | None
     fetch: GuardedFetch
     limiter: Limiter | None
+    running: Running
     metrics: Metrics
 
 
@@ -162,7 +189,7 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     )
     metrics = chosen.metrics
     gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
-    admission = Admission(credits, gate, metrics)
+    admission = Admission(credits, gate, metrics, chosen.running)
     return Services(
         settings,
         database,

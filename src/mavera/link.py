@@ -2,6 +2,7 @@
 Questions from a worker process to the one that started it, over a pair of sockets.
 
     worker    await link.ask("count", question, Verdict)  →  [id, "count", …]
+              link.tell("run_ended", workspace_id)            the same; the answer is not waited for
     parent    answer_all(sock, {"count": handler})        ←  [id, true, …]  |  [id, false, [message, seconds]]
 
 The pair has no name, so nobody else can ask; its end tells each side that the other is gone.
@@ -73,6 +74,10 @@ class Link:
             return msgspec.json.decode(answer.body, type=kind)
         refusal = msgspec.json.decode(answer.body, type=_Refusal)
         raise ServiceUnavailable(refusal.message, retry_after=refusal.retry_after)
+
+    def tell(self, name: str, body: Any) -> None:
+        """Say something to which nobody needs the answer."""
+        self._writer.write(msgspec.json.encode((next(self._ids), name, body)) + b"\n")
 
     async def _read(self) -> None:
         decode = msgspec.json.Decoder(_Answer).decode

@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -54,6 +55,30 @@ def test_a_postgres_that_goes_away_and_comes_back(tmp_path: Path) -> None:
         balance, added_up, held = asyncio.run(books(settings))
         assert (balance, held) == (added_up, 0)
         assert balance <= 98
+
+
+def test_an_sqlite_file_that_goes_away_and_comes_back(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    migrate(f"sqlite:///{tmp_path}/mavera.db")
+    key = asyncio.run(make_key(settings, 100))
+    away = tmp_path / "away"
+    away.mkdir()
+    with serving({}, tmp_path) as (address, _):
+        assert ask(address, key).status_code == 200
+        for file in tmp_path.glob("mavera.db*"):
+            shutil.copy(file, away)  # another file with the same bytes, as a backup put back
+            file.unlink()
+        for _ in range(3):
+            assert_unavailable(ask(address, key))
+        time.sleep(1)  # what is known of a key is known for a second
+        assert_unavailable(ask(address, key))
+        assert not list(tmp_path.glob("mavera.db*"))
+        for file in away.iterdir():
+            shutil.move(file, tmp_path)
+        until_answered(address, key)
+    balance, added_up, held = asyncio.run(books(settings))
+    assert (balance, held) == (added_up, 0)
+    assert balance == 98
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the files of another process")

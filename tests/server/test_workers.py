@@ -83,6 +83,30 @@ def test_a_worker_that_is_killed_is_started_again_and_what_it_held_comes_back(
     assert (balance, added_up) == (1_000 - ended.count(None) - 1,) * 2
 
 
+def test_a_workspaces_cap_holds_for_all_workers_together_and_outlives_a_killed_one(
+    house: House, upstream: Upstream
+) -> None:
+    upstream.script = [answers_slowly(0.5)]
+    capped = asyncio.run(make_key(house.settings, 100, concurrent_runs=3))
+
+    def ask(_: int) -> int:
+        try:
+            headers = {"Authorization": f"Bearer {capped}"}
+            return httpx.post(house.url, json=ASK, headers=headers, timeout=30, verify=False).status_code
+        except httpx.TransportError:
+            return 0
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sorted(pool.map(ask, range(12))) == [200] * 3 + [429] * 9
+        asking = [pool.submit(ask, n) for n in range(3)]
+        upstream.wait_until_busy(3)
+        for worker in house.workers():
+            worker.send_signal(signal.SIGKILL)
+        assert [each.result() for each in asking] == [0] * 3
+        until(lambda: ask(0) == 200)
+        assert sorted(pool.map(ask, range(12))) == [200] * 3 + [429] * 9
+
+
 def test_a_parent_that_is_killed_leaves_nothing_behind(house: House) -> None:
     family = psutil.Process(house.parent.pid).children(recursive=True)
     assert len(family) >= 2

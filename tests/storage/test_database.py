@@ -145,6 +145,19 @@ def test_a_mistake_in_sql_is_no_outage(opened: Open) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("state", ["40P01", "53100", "53200", "57P03", "58030", "25006"])
+def test_what_a_postgres_cannot_do_now_is_unavailable(opened: Open, state: str) -> None:
+    async def main() -> None:
+        async with opened() as database:
+            with pytest.raises(ServiceUnavailable) as refused:
+                await database.execute(f"DO $$ BEGIN RAISE 'no' USING ERRCODE = '{state}'; END $$")
+            assert refused.value.retry_after
+            assert await database.fetch_one("SELECT 1 AS one")
+
+    asyncio.run(main())
+
+
 def test_a_postgres_that_is_not_there_is_unavailable() -> None:
     pytest.importorskip("asyncpg")
 

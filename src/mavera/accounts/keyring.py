@@ -110,15 +110,21 @@ class Keyring:
 
     async def authenticate(self, authorization_header: str | None) -> Principal:
         """Return who asks, or raise Unauthorized with a message that says what to change."""
-        text = parse_key(_bearer_token(authorization_header)).text
-        digest = self._peppers.digest(text)
-        answer = self._principals.get(digest) or self._refusals.get(digest) or await self._ask(digest, text)
-        if isinstance(answer, str):
-            raise Unauthorized(answer)
+        token = _bearer_token(authorization_header)
+        digest = self._peppers.digest(token)
+        answer = self._principals.get(digest) or await self._answer(digest, token)
         now = int(self._clock())
         if answer.expires_at is not None and answer.expires_at <= now:
             raise Unauthorized("This API key has expired. Create a new one.")
         self._note_use(answer.key_id, now)
+        return answer
+
+    async def _answer(self, digest: str, token: str) -> Principal:
+        """Return whose key it is, where that is not known. Raises Unauthorized."""
+        text = parse_key(token).text
+        answer = self._refusals.get(digest) or await self._ask(digest, text)
+        if isinstance(answer, str):
+            raise Unauthorized(answer)
         return answer
 
     async def create(self, workspace_id: str, name: str, mode: Mode, expires_at: int | None = None) -> NewKey:

@@ -119,9 +119,9 @@ class _Book:
     now: int
     lease_seconds: int
     outcomes: dict[int, Charged | APIError] = field(default_factory=dict)
-    reservations: list[Row] = field(default_factory=list)
-    ledger: list[Row] = field(default_factory=list)
-    usage: list[Row] = field(default_factory=list)
+    reservations: list[tuple[str | int, ...]] = field(default_factory=list)
+    ledger: list[tuple[str | int | None, ...]] = field(default_factory=list)
+    usage: list[tuple[str | int | None, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.month = month_of(self.now)
@@ -162,9 +162,9 @@ class _Book:
         self._charge(workspace_id, charged)
 
     def write(self) -> None:
-        self.statements.execute_many(_INSERT_RESERVATION, self.reservations)
-        self.statements.execute_many(_INSERT_LEDGER, self.ledger)
-        self.statements.execute_many(_INSERT_USAGE, self.usage)
+        self.statements.insert(_RESERVATIONS, self.reservations)
+        self.statements.insert(_LEDGER, self.ledger)
+        self.statements.insert(_USAGE, self.usage)
 
     def _release(self, run_ids: list[str], *, expired: bool) -> dict[str, Row]:
         names = [f"run{number}" for number in range(len(run_ids))]
@@ -255,14 +255,14 @@ class _Book:
 
     def _note_reserved(self, step: Reserve) -> None:
         self.reservations.append(
-            {
-                "run_id": step.run_id,
-                "workspace_id": step.workspace_id,
-                "key_id": step.key_id,
-                "credits": step.credits,
-                "month": self.month,
-                "expires_at": self.now + self.lease_seconds,
-            }
+            (
+                step.run_id,
+                step.workspace_id,
+                step.key_id,
+                step.credits,
+                self.month,
+                self.now + self.lease_seconds,
+            )
         )
         self._note(step, "reserve", -step.credits)
 
@@ -275,34 +275,24 @@ class _Book:
         self._note_usage(step, charge)
 
     def _note(self, step: Step, kind: str, credits: int, note: str | None = None) -> None:
-        self.ledger.append(
-            {
-                "workspace_id": step.workspace_id,
-                "kind": kind,
-                "reference": step.run_id,
-                "credits": credits,
-                "key_id": step.key_id,
-                "note": note,
-                "now": self.now,
-            }
-        )
+        self.ledger.append((step.workspace_id, kind, step.run_id, credits, step.key_id, note, self.now))
 
     def _note_usage(self, step: End, charge: int) -> None:
         self.usage.append(
-            {
-                "run_id": step.run_id,
-                "workspace_id": step.workspace_id,
-                "key_id": step.key_id,
-                "persona_id": step.persona_id,
-                "persona_version": step.persona_version,
-                "personas": step.personas,
-                "status": step.status,
-                "input_tokens": step.input_tokens,
-                "output_tokens": step.output_tokens,
-                "credits": charge,
-                "milliseconds": step.milliseconds,
-                "now": self.now,
-            }
+            (
+                step.run_id,
+                step.workspace_id,
+                step.key_id,
+                step.persona_id,
+                step.persona_version,
+                step.personas,
+                step.status,
+                step.input_tokens,
+                step.output_tokens,
+                charge,
+                step.milliseconds,
+                self.now,
+            )
         )
 
 
@@ -329,12 +319,6 @@ SELECT balance, budget, {_SPENT} AS spent
  WHERE id = :id
 """  # noqa: S608
 
-_GIVE_BACK_TO_WORKSPACE = """
-UPDATE workspaces
-   SET balance = balance + :credits, spent = spent - :spent
- WHERE id = :id
-"""
-
 _SPEND_BY_KEY = f"""
 UPDATE api_keys
    SET {_SET_SPENT}
@@ -343,22 +327,11 @@ UPDATE api_keys
 RETURNING id, budget, spent, alerted_percent
 """  # noqa: S608
 
-_INSERT_RESERVATION = """
-INSERT INTO reservations (run_id, workspace_id, key_id, credits, month, expires_at)
-VALUES (:run_id, :workspace_id, :key_id, :credits, :month, :expires_at)
-"""
-
-_INSERT_LEDGER = """
-INSERT INTO ledger (workspace_id, kind, reference, credits, key_id, note, created_at)
-VALUES (:workspace_id, :kind, :reference, :credits, :key_id, :note, :now)
-"""
-
-_INSERT_USAGE = """
-INSERT INTO usage (run_id, workspace_id, key_id, persona_id, persona_version, personas, status,
-                   input_tokens, output_tokens, credits, milliseconds, created_at)
-VALUES (:run_id, :workspace_id, :key_id, :persona_id, :persona_version, :personas, :status,
-        :input_tokens, :output_tokens, :credits, :milliseconds, :now)
-"""
+_RESERVATIONS = "reservations (run_id, workspace_id, key_id, credits, month, expires_at)"
+_LEDGER = "ledger (workspace_id, kind, reference, credits, key_id, note, created_at)"
+_USAGE = """
+usage (run_id, workspace_id, key_id, persona_id, persona_version, personas, status,
+       input_tokens, output_tokens, credits, milliseconds, created_at)"""
 
 _INSERT_ALERT = """
 INSERT INTO alerts (subject_id, month, percent, workspace_id, budget, spent, created_at)

@@ -11,7 +11,7 @@ this table for readers.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mavera.core.items import FunctionOutput, Image, Message
 from mavera.core.turn import Effort, Turn
@@ -56,7 +56,7 @@ def work_of(turn: Turn, *, total_tokens: int, tool_turns: int, analysed: bool = 
         total_tokens,
         effort=turn.reasoning_effort,
         analysis=turn.analysis_mode and analysed,
-        images=any(isinstance(part, Image) for part in _parts(turn)),
+        images=_images(turn) > 0,
         tool_turns=tool_turns,
     )
 
@@ -64,9 +64,8 @@ def work_of(turn: Turn, *, total_tokens: int, tool_turns: int, analysed: bool = 
 def estimate(turn: Turn) -> int:
     """Return what `turn` will cost if it goes as most do: what is held until it has ended."""
     answer = min(turn.max_output_tokens or ANSWER_TOKENS, ANSWER_TOKENS)
-    expected = work_of(turn, total_tokens=input_tokens(turn) + answer, tool_turns=0)
-    if turn.tool_choice.mode == "required" or turn.named_tools:
-        expected = replace(expected, tool_turns=1)
+    tool_turns = int(turn.tool_choice.mode == "required" or bool(turn.named_tools))
+    expected = work_of(turn, total_tokens=input_tokens(turn) + answer, tool_turns=tool_turns)
     # Of a mosaic, each persona's answer and what blends them.
     return price(expected) * (len(turn.audience) + 1 if turn.audience else 1)
 
@@ -75,16 +74,16 @@ def input_tokens(turn: Turn) -> int:
     """Return about how many tokens the model will read, for when nobody has counted them."""
     said = sum(len(item.text) for item in turn.items if isinstance(item, Message))
     said += len(turn.instructions or "")
-    images = sum(isinstance(part, Image) for part in _parts(turn))
     persona = PERSONA_TOKENS if turn.persona_id is not None or turn.audience else 0
-    return said // CHARACTERS_PER_TOKEN + images * IMAGE_TOKENS + persona
+    return said // CHARACTERS_PER_TOKEN + _images(turn) * IMAGE_TOKENS + persona
 
 
-def _parts(turn: Turn) -> list[object]:
-    parts: list[object] = []
+def _images(turn: Turn) -> int:
+    """Return how many images the turn has."""
+    images = 0
     for item in turn.items:
-        if isinstance(item, Message):
-            parts += item.parts
-        elif isinstance(item, FunctionOutput):
-            parts += item.output
-    return parts
+        match item:
+            case Message(parts=parts) | FunctionOutput(output=parts):
+                for part in parts:
+                    images += isinstance(part, Image)
+    return images

@@ -13,14 +13,14 @@ or charged, and the live model's queue is not its own.
 """
 
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self, assert_never
 
 import msgspec
 import structlog
 
+from mavera.accounts.concurrency import Running
 from mavera.accounts.credits import Credits
 from mavera.accounts.keyring import Principal
 from mavera.accounts.ledger import End, Reserve
@@ -55,11 +55,11 @@ log = structlog.get_logger()
 
 
 class Admission:
-    def __init__(self, credits: Credits, gate: Gate, metrics: Metrics) -> None:
+    def __init__(self, credits: Credits, gate: Gate, metrics: Metrics, running: Running) -> None:
         self._credits = credits
         self._gate = gate
         self._metrics = metrics
-        self._running = Counter[str]()
+        self._running = running
 
     async def admit(
         self,
@@ -81,14 +81,17 @@ class Admission:
         principal.require(scope)
         most = principal.limits.concurrent_runs
         workspace_id = principal.workspace_id
-        if most is not None and self._running[workspace_id] >= most:
+        if not await self._running.begin(workspace_id, most):
             raise RateLimitExceeded(
                 f"This workspace has {most} requests running, the most its plan allows at once.",
                 retry_after=1,
             )
-        place = self._gate.join() if principal.mode == "live" and queue else None
+        try:
+            place = self._gate.join() if principal.mode == "live" and queue else None
+        except APIError:
+            self._running.end(workspace_id, most)
+            raise
         ticket = Ticket(self, principal, turn, place)
-        self._running[workspace_id] += 1
         self._metrics.runs_in_progress.inc()
         try:
             if principal.mode == "live":
@@ -104,10 +107,8 @@ class Admission:
         if ticket.place is not None:
             ticket.place.leave()
         self._metrics.runs_in_progress.dec()
-        workspace_id = ticket.principal.workspace_id
-        self._running[workspace_id] -= 1
-        if not self._running[workspace_id]:
-            del self._running[workspace_id]
+        principal = ticket.principal
+        self._running.end(principal.workspace_id, principal.limits.concurrent_runs)
 
     async def settle(self, step: End) -> int:
         """Charge a run, and return what it cost. What could not be charged is counted as failed."""
@@ -262,7 +263,7 @@ class ChargedRun:
             # What cannot be charged is not an answer: the lease that runs out refunds it.
             return RunFailed(error)
         self.completed = True
-        return replace(event, usage=replace(event.usage, credits=credits))
+        return event.charged(credits)
 
     async def _fail(self) -> None:
         await self._ticket.fail()
@@ -278,14 +279,15 @@ class ChargedRun:
     def _price(self, usage: Usage) -> int:
         """Return what it costs: of a mosaic the sum of its parts, each answer and what blends them."""
         parts = [answer.usage.total_tokens for answer in self._answers]
-        return sum(
-            price(
-                work_of(
-                    self._ticket.turn,
-                    total_tokens=tokens,
-                    tool_turns=self._tool_turns,
-                    analysed=self._analysed,
-                )
+        rest = usage.total_tokens - sum(parts)
+        return sum(map(self._price_of, parts), self._price_of(rest))
+
+    def _price_of(self, tokens: int) -> int:
+        return price(
+            work_of(
+                self._ticket.turn,
+                total_tokens=tokens,
+                tool_turns=self._tool_turns,
+                analysed=self._analysed,
             )
-            for tokens in (*parts, usage.total_tokens - sum(parts))
         )

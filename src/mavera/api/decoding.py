@@ -21,7 +21,7 @@ from itertools import accumulate
 from typing import Any, TypeVar, cast
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from mavera.api.headers import header
 from mavera.errors import APIError, InvalidRequest, RequestTooLarge, ValidationFailed
@@ -57,15 +57,19 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
     declared = header(request, b"content-length") or ""
     if declared.isdecimal() and int(declared) > max_bytes:
         raise too_large(max_bytes)
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > max_bytes:
-                raise too_large(max_bytes)
-    except ClientDisconnect as error:
-        raise InvalidRequest("The request ended before its body did.") from error
-    return bytes(body)
+    pieces: list[bytes] = []
+    unread = max_bytes
+    more = True
+    while more:  # Starlette's own stream is a generator around these few lines
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest("The request ended before its body did.")
+        pieces.append(piece := message.get("body", b""))
+        unread -= len(piece)
+        if unread < 0:
+            raise too_large(max_bytes)
+        more = message.get("more_body", False)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def too_large(max_bytes: int) -> APIError:

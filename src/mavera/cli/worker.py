@@ -15,11 +15,13 @@ from typing import Any, NoReturn
 import uvicorn
 import uvloop
 
+from mavera.accounts.concurrency import LinkedRunning
 from mavera.accounts.limits import LinkedLimiter
 from mavera.app import create_app
 from mavera.cli.serving import server_config, settle_garbage
 from mavera.link import Link
 from mavera.logs import configure_logs
+from mavera.metrics import Counted
 from mavera.models.embedded.linked import LinkedEngine
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.settings import Settings, from_values
@@ -47,10 +49,16 @@ async def _serve(link_socket: socket.socket, listener: socket.socket) -> None:
 
 def _application(settings: Settings, link: Link) -> Any:
     engine = LinkedEngine(link, context_tokens=settings.embedded_context_tokens)
+
+    async def counts(counted: Counted) -> Counted:
+        return await link.ask("metrics", counted, Counted)
+
     return create_app(
         settings,
         live_model=EmbeddedModel(engine) if settings.backend == "embedded" else None,
         limiter=None if settings.rate_limit_url else LinkedLimiter(link),
+        running=LinkedRunning(link),
+        counts=counts,
     )
 
 

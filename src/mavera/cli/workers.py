@@ -1,31 +1,29 @@
 """
 `mavera serve --workers N`: one process that answers nothing, and N that share its port.
 
-    parent   the listening socket, the embedded model's engine, the count of requests
-    worker   accepts from that socket, and asks the parent for the other two over its link
+    parent   the listening socket, the embedded model's engine, the counts of requests and runs, the metrics
+    worker   accepts from that socket, and asks the parent for the others over its link
 
 A worker that ends is started again. Told to stop, the parent lets all of them finish what
 they have begun. Killed, it takes them with it: each ends when its link does.
 """
 
 import asyncio
-import os
 import signal
 import socket
 import sys
-import tempfile
 import time
 from asyncio.subprocess import Process
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 
 import msgspec
 import structlog
 
+from mavera.accounts.concurrency import RunningHere, RunsOfWorker
 from mavera.accounts.limits import limit_handlers, open_limiter
 from mavera.link import Handler, answer_all
-from mavera.metrics import FOLDER_VARIABLE
+from mavera.metrics import Counted, Shared
 from mavera.models.embedded.linked import engine_handlers
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.settings import Settings, to_values
@@ -51,7 +49,8 @@ class Parent:
         self._settings = settings
         self._listener = listener
         self._processes: set[Process] = set()
-        self._metrics = tempfile.TemporaryDirectory(prefix="mavera-metrics-")
+        self._counts = Shared()
+        self._running = RunningHere()
         self._stopping = asyncio.Event()
         self.interrupted = False
 
@@ -71,7 +70,6 @@ class Parent:
             if late:
                 self._signal(signal.SIGKILL)
                 await asyncio.wait(late)
-        self._metrics.cleanup()
 
     async def _open_handlers(self, stack: AsyncExitStack) -> dict[str, Handler]:
         """Open what the workers share, and return what is answered about it."""
@@ -95,7 +93,12 @@ class Parent:
         wait = FIRST_WAIT_SECONDS
         while not self._stopping.is_set():
             born = time.monotonic()
-            status = await self._live(handlers)
+            runs = RunsOfWorker(self._running)
+            status = await self._live(
+                {**handlers, **runs.handlers(), "metrics": self._counts_of(number)},
+            )
+            runs.close()
+            self._counts.end(number)
             if self._stopping.is_set():
                 return
             if time.monotonic() - born > SETTLED_SECONDS:
@@ -116,7 +119,6 @@ class Parent:
                 pass_fds=given,
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,  # so that a Ctrl-C reaches the parent alone
-                env={**os.environ, FOLDER_VARIABLE: self._metrics.name},
             )
         self._processes.add(process)
         link = asyncio.create_task(answer_all(ours, handlers))
@@ -126,13 +128,13 @@ class Parent:
             return await process.wait()
         finally:
             self._processes.discard(process)
-            self._forget_gauges(process.pid)
             await link
 
-    def _forget_gauges(self, pid: int) -> None:
-        """What a worker counted stays; what it had going on ended with it."""
-        for gauges in Path(self._metrics.name).glob(f"gauge_live*_{pid}.db"):
-            gauges.unlink()
+    def _counts_of(self, number: int) -> Handler:
+        async def note(body: msgspec.Raw) -> Counted:
+            return self._counts.note(number, msgspec.json.decode(body, type=Counted))
+
+        return note
 
     def _stop(self, number: signal.Signals) -> None:
         """Let the workers finish; asked a second time, do not."""

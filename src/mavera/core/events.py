@@ -161,6 +161,11 @@ class RunCompleted:
     artifacts: tuple[Artifact, ...] | None = None
     analysis: Analysis | None = None
 
+    def charged(self, credits: int) -> "RunCompleted":
+        """The same, with what it cost."""
+        usage = self.usage.charged(credits)
+        return RunCompleted(self.reason, usage, self.parsed, self.artifacts, self.analysis)
+
 
 @dataclass(frozen=True, slots=True)
 class RunFailed:

@@ -3,26 +3,34 @@ Identifiers: CUIDs for stored things, prefixed ones for what a request makes.
 
     stored      clx1abc2d0001abcdef123456     25 characters, sortable by time to the second
     passing     resp_…  msg_…  fc_…  call_…  chatcmpl_…  req_…
+
+No id is a secret. So they come from a generator that the system's randomness seeds once, instead
+of a call into the system for each, during which another thread may take the interpreter.
 """
 
-import secrets
+import os
+import random
 import time
 
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 CUID_LENGTH = 25
+# Not the module's own generator, which any library may seed.
+_random = random.Random()  # noqa: S311
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)
 # Two digits at a time: half the divisions.
 _PAIRS = {digits: [a + b for a in digits for b in digits] for digits in (_BASE36, _ALPHABET)}
 
 
 def new_id(prefix: str) -> str:
     """Return `prefix`, an underscore and 24 random characters (96 bits)."""
-    return f"{prefix}_{secrets.token_hex(12)}"
+    return f"{prefix}_{_random.getrandbits(96):024x}"
 
 
 def new_cuid() -> str:
     """Return a CUID: `c`, eight base-36 digits of milliseconds, sixteen random ones (82 bits)."""
-    return "c" + base36(int(time.time() * 1000), 8) + base36(secrets.randbits(82), 16)
+    return "c" + base36(int(time.time() * 1000), 8) + "".join(_random.choices(_PAIRS[_BASE36], k=8))
 
 
 def is_cuid(text: str) -> bool:

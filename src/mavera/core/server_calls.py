@@ -68,6 +68,8 @@ _MARK = re.compile(r"\[(\d{1,4})\](?!\()|【(\d{1,4})[^】\n]{0,20}】")
 
 def citations(text: str, sources: Sequence[Source]) -> list[Citation]:
     """Return where `text` refers to `sources`, by their number in brackets or by their URL, in order."""
+    if not sources:
+        return []
     return sorted(_found(text, sources), key=lambda one: (one.start, one.end))
 
 

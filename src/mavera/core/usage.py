@@ -20,6 +20,17 @@ class Usage:
     credits: int = 0
     estimated: bool = False
 
+    def charged(self, credits: int) -> "Usage":
+        """The same, with what it cost."""
+        return Usage(
+            self.input_tokens,
+            self.output_tokens,
+            self.cached_tokens,
+            self.reasoning_tokens,
+            credits,
+            self.estimated,
+        )
+
     def __add__(self, other: "Usage") -> "Usage":
         """What two requests to a model consumed together."""
         return Usage(

@@ -179,7 +179,11 @@ class Answer:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, one exchange at a time; one timer at most, however many pieces come."""
+    """
+    One connection, one exchange at a time; one timer at most, however many pieces and exchanges come.
+
+    The timer is left running when an exchange has ended: for the next one it is there already.
+    """
 
     def __init__(self, poster: Poster) -> None:
         self._poster = poster
@@ -187,6 +191,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._ended = True
         self._last = False
         self._paused = False
@@ -237,8 +242,10 @@ class _Connection(asyncio.Protocol):
         self._check()
         self._waiter = self._loop.create_future()
         self._patience_ends = self._loop.time() + patience_seconds
+        if self._timer is not None and self._timer_due > self._patience_ends:
+            self._stop_timer()
         if self._timer is None:
-            self._timer = self._loop.call_later(patience_seconds, self._look)
+            self._set_timer()
         try:
             await self._waiter
         finally:
@@ -252,11 +259,10 @@ class _Connection(asyncio.Protocol):
 
     def _look(self) -> None:
         self._timer = None
-        left = self._patience_ends - self._loop.time()
         if self._waiter is None:
             return  # The next wait sets a timer of its own.
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._look)
+        if self._patience_ends > self._loop.time():
+            self._set_timer()
             return
         self._fail(NoAnswerInTime("silence"))
 
@@ -319,8 +325,11 @@ class _Connection(asyncio.Protocol):
         if not self._headed:
             return
         self._ended = True
-        self._stop_timer()
         self._last = not self._parser.should_keep_alive()
+
+    def _set_timer(self) -> None:
+        self._timer_due = self._patience_ends
+        self._timer = self._loop.call_at(self._timer_due, self._look)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -9,11 +9,14 @@ transaction here is one.
 """
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import chain
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar, cast
 
@@ -22,6 +25,9 @@ from sqlalchemy import Connection, text
 from mavera.storage.rows import Row
 
 T = TypeVar("T")
+
+# Twelve columns of so many rows are still far from the parameters that SQLite takes at once.
+_MOST_ROWS = 64
 
 
 class Statements(Protocol):
@@ -34,6 +40,10 @@ class Statements(Protocol):
         ...
 
     def execute_many(self, sql: str, rows: Sequence[Row], /) -> None: ...
+
+    def insert(self, into: str, rows: Sequence[tuple[Any, ...]], /) -> None:
+        """Add `rows` to `into`, which is a table and its columns: `usage (run_id, …)`."""
+        ...
 
 
 class PooledStatements:
@@ -52,9 +62,20 @@ class PooledStatements:
         if rows:
             self._connection.execute(text(sql), [dict(row) for row in rows])
 
+    def insert(self, into: str, rows: Sequence[tuple[Any, ...]], /) -> None:
+        if rows:
+            names = _names(len(rows[0]))
+            sql = f"INSERT INTO {into} VALUES ({', '.join(f':{name}' for name in names)})"  # noqa: S608
+            self.execute_many(sql, [dict(zip(names, row, strict=True)) for row in rows])
+
 
 class FileStatements:
-    """On SQLite's own connection, in its thread."""
+    """
+    On SQLite's own connection, in its thread.
+
+    Each statement lets the event loop take the interpreter and then waits for it again, which
+    costs more than most statements: so rows are inserted many at a time.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -68,6 +89,26 @@ class FileStatements:
     def execute_many(self, sql: str, rows: Sequence[Row], /) -> None:
         self._connection.executemany(sql, rows)
 
+    def insert(self, into: str, rows: Sequence[tuple[Any, ...]], /) -> None:
+        at = 0
+        while at < len(rows):
+            # Powers of two, so that there are few statements to prepare.
+            count = min(_MOST_ROWS, 1 << (len(rows) - at).bit_length() - 1)
+            some = rows[at : at + count]
+            self._connection.execute(_insert(into, count, len(some[0])), [*chain.from_iterable(some)])
+            at += count
+
+
+@cache
+def _names(count: int) -> tuple[str, ...]:
+    return tuple(f"value{number}" for number in range(count))
+
+
+@cache
+def _insert(into: str, rows: int, columns: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"INSERT INTO {into} VALUES {', '.join([row] * rows)}"  # noqa: S608 - ours, the values are parameters
+
 
 class FileThread:
     """
@@ -76,11 +117,12 @@ class FileThread:
     A bare queue, not an executor: that one makes two futures and takes three locks for each batch.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
+    def __init__(self, file: "DatabaseFile") -> None:
+        self._file = file
         self._loop = asyncio.get_running_loop()
         self._wanted: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
         self._connection: sqlite3.Connection | None = None
+        self._identity: object = None
         self._durable: bool | None = None
         self._thread = threading.Thread(target=self._work, name="sqlite", daemon=True)
         self._thread.start()
@@ -109,8 +151,10 @@ class FileThread:
                 self._loop.call_soon_threadsafe(result)
 
     def _transact(self, function: Callable[[Statements], T], durable: bool) -> T:
-        if self._connection is None:
-            self._connection, self._durable = self._connect(), None
+        identity = self._file.identity()
+        if self._connection is None or identity != self._identity:
+            self._disconnect()
+            self._connection, self._identity, self._durable = self._file.connect(), identity, None
         connection = self._connection
         try:
             if durable is not self._durable:
@@ -141,10 +185,31 @@ def _refuse(future: asyncio.Future[Any], error: BaseException) -> None:
         future.set_exception(error)
 
 
-def connect_file(path: str, *, wait_seconds: float, prepare: Callable[[Any], None]) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=wait_seconds, isolation_level=None, check_same_thread=False, cached_statements=512
-    )
-    connection.row_factory = sqlite3.Row
-    prepare(connection)
-    return connection
+@dataclass(frozen=True, slots=True)
+class DatabaseFile:
+    """
+    An SQLite file that is there: a connection would make a new one, or go on writing to one that was deleted.
+
+    `prepare` is run on each new connection.
+    """
+
+    path: str
+    wait_seconds: float
+    prepare: Callable[[Any], None]
+
+    def identity(self) -> object:
+        """Say which file it is; another one in its place is not equal. Raises OSError where it is gone."""
+        found = os.stat(self.path)
+        return found.st_dev, found.st_ino
+
+    def connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path,
+            timeout=self.wait_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+        )
+        connection.row_factory = sqlite3.Row
+        self.prepare(connection)
+        return connection

@@ -28,12 +28,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from mavera.errors import APIError, ServiceUnavailable
 from mavera.settings import Settings
 from mavera.storage.blocking import FileThread, PooledStatements, Statements
-from mavera.storage.engine import file_connector, make_engine, settings_url
+from mavera.storage.engine import file_of, make_engine, settings_url
 from mavera.storage.rows import Row
 
 __all__ = ["Conflict", "Database", "Queries", "Row", "Statements", "Transaction"]
 
 T = TypeVar("T")
+
+# Of Postgres's states: what another try may bring about (a deadlock, a lock), and what means that it
+# cannot serve now: no connection, no resources, an operator's stop, a fault of its system, a standby.
+_POSTGRES_BUSY = frozenset({"40", "55"})
+_POSTGRES_AWAY = frozenset({"08", "53", "57", "58"})
+_DISK_FULL, _READ_ONLY = "53100", "25006"
 
 
 class Conflict(APIError):
@@ -130,7 +136,7 @@ class Database:
         """
         if self._engine.dialect.name == "sqlite":
             if self._file is None:
-                self._file = FileThread(file_connector(self._url))
+                self._file = FileThread(file_of(self._url))
             with _storage_errors():
                 return await self._file.run(function, durable=durable)
         async with self.transaction() as transaction:
@@ -226,11 +232,16 @@ def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
     if isinstance(error, IntegrityError):
         return _conflict()
     code = getattr(error.orig, "sqlite_errorcode", None)
-    # The low byte is the kind of SQLite's error; what is above it says more.
-    if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if code is not None:
+        return _from_sqlite_code(code)
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if state == _DISK_FULL:
+        return _full()
+    if state[:2] in _POSTGRES_BUSY:
         return _busy()
-    # SQLITE_ERROR is bad SQL, of which SQLAlchemy makes an OperationalError all the same.
-    away = isinstance(error, OperationalError | InterfaceError) and code != sqlite3.SQLITE_ERROR
+    if state[:2] in _POSTGRES_AWAY or state == _READ_ONLY:
+        return _unreachable()
+    away = isinstance(error, OperationalError | InterfaceError)
     return _unreachable() if away or error.connection_invalidated else _mistake()
 
 
@@ -238,11 +249,24 @@ def _from_sqlite(error: sqlite3.Error) -> APIError:
     """Say of the driver's own error what `_from_sqlalchemy` says of one that it wraps."""
     if isinstance(error, sqlite3.IntegrityError):
         return _conflict()
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return _busy()
-    away = isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR
-    return _unreachable() if away or code == sqlite3.SQLITE_NOTADB else _mistake()
+    return _from_sqlite_code(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR))
+
+
+def _from_sqlite_code(code: int) -> APIError:
+    # The low byte is the kind of SQLite's error; what is above it says more.
+    match code & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return _busy()
+        case sqlite3.SQLITE_FULL:
+            return _full()
+        case sqlite3.SQLITE_ERROR | sqlite3.SQLITE_MISUSE | sqlite3.SQLITE_RANGE | sqlite3.SQLITE_TOOBIG:
+            return _mistake()
+        case _:
+            return _unreachable()
+
+
+def _full() -> ServiceUnavailable:
+    return ServiceUnavailable("The database's disk is full. The operator has to make room.", retry_after=30)
 
 
 def _conflict() -> Conflict:

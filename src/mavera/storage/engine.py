@@ -13,19 +13,17 @@ to other users, because digests and conversations lie there.
 """
 
 import os
-import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mavera.errors import ConfigurationError
 from mavera.settings import Settings
-from mavera.storage.blocking import connect_file
+from mavera.storage.blocking import DatabaseFile
 
 WAIT_SECONDS = 5.0
 _DRIVERS = {
@@ -67,16 +65,32 @@ def make_engine(url: URL) -> AsyncEngine:
         return _create(url, pool_pre_ping=True, connect_args={"timeout": WAIT_SECONDS})
     _prepare_file(Path(str(url.database)))
     engine = _create(url, connect_args={"timeout": WAIT_SECONDS})
-    event.listen(engine.sync_engine, "connect", _set_pragmas)
+    _watch_file(engine, file_of(url))
     return engine
 
 
-def file_connector(url: URL) -> Callable[[], sqlite3.Connection]:
-    """Return what opens the SQLite file of `url` with the same promises."""
-    path = str(url.database)
-    return lambda: connect_file(
-        path, wait_seconds=WAIT_SECONDS, prepare=lambda connection: _set_pragmas(connection, None)
-    )
+def file_of(url: URL) -> DatabaseFile:
+    """Return the SQLite file of `url`, to be connected with the same promises."""
+    return DatabaseFile(str(url.database), WAIT_SECONDS, _set_pragmas)
+
+
+def _watch_file(engine: AsyncEngine, file: DatabaseFile) -> None:
+    """Make the pool's connections to this file and no other that comes to lie in its place."""
+
+    def before(*_: Any) -> None:
+        file.identity()
+
+    def connected(connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["file"] = file.identity()
+        _set_pragmas(connection)
+
+    def lent(_: Any, record: ConnectionPoolEntry, __: Any) -> None:
+        if record.info["file"] != file.identity():
+            raise DisconnectionError("another file lies in its place")
+
+    event.listen(engine.sync_engine, "do_connect", before)
+    event.listen(engine.sync_engine, "connect", connected)
+    event.listen(engine.sync_engine, "checkout", lent)
 
 
 def _create(url: URL, **options: Any) -> AsyncEngine:
@@ -125,7 +139,7 @@ def _prepare_file(path: Path) -> None:
         raise ConfigurationError(f"The database file {path} cannot be used: {error.strerror}.") from error
 
 
-def _set_pragmas(connection: Any, _: ConnectionPoolEntry | None) -> None:
+def _set_pragmas(connection: Any) -> None:
     cursor = connection.cursor()
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")

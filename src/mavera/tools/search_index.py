@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 PASSAGE_CHARACTERS = 1200
 PASSAGES_PER_DOCUMENT = 2
+LOOK_AFTER_SECONDS = 1.0
 _MOST_WORDS = 24
 _WORD = re.compile(r"\w+")
 _SCHEMA = """
@@ -68,10 +69,14 @@ class SearchIndex:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._exists, self._looked_at = False, -LOOK_AFTER_SECONDS
 
     @property
     def name(self) -> str:
-        return "index" if self._path.exists() else ""
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_AFTER_SECONDS:  # asked by every request
+            self._exists, self._looked_at = self._path.exists(), now
+        return "index" if self._exists else ""
 
     async def close(self) -> None:
         return None

@@ -137,10 +137,15 @@ class Toolbox:
 
     async def offer(self, turn: Turn, caller: Caller) -> Offer:
         """Return what `turn` may call. Raises InvalidRequest for a tool it names and may not have."""
-        if turn.tool_choice.mode == "none" or not (self.tools or turn.named_tools):
+        tools = self.tools
+        if turn.tool_choice.mode == "none" or not (tools or turn.named_tools):
             return Offer()
+        # Only what might be offered is looked at: most requests name none, and get none.
+        asked = tools if turn.named_tools else [tool for tool in tools if self._is_unasked(tool)]
         own = {tool.name for tool in turn.tools}
-        usable = {tool.name: tool for tool in self.tools if tool.provider and tool.name not in own}
+        usable = {tool.name: tool for tool in asked if tool.provider and tool.name not in own}
+        if not (usable or turn.named_tools):
+            return Offer()
         allowed = await self._allowances.of(caller.workspace_id) if usable else None
         permitted = {name: tool for name, tool in usable.items() if allowed is None or matches(name, allowed)}
         for named in turn.named_tools:
