@@ -28,7 +28,8 @@ import uvloop
 from bench.report import median, show
 from mavera.personas.library import PersonaLibrary
 
-_STAMP = re.compile(rb'"(?:delta|content)":"(\d+) "')
+# A stamp is a token: several may stand in one delta, where they came in one read.
+_DELTA = re.compile(rb'"(?:delta|content)":"([\d ]+)"')
 FORMATS = ("chat/completions", "responses")
 FLOOR = "passthrough"
 
@@ -60,7 +61,8 @@ async def read_stream(
         response.raise_for_status()
         async for data in response.content.iter_any():
             now = time.monotonic_ns()
-            delays += [(now - int(stamp)) / 1e6 for stamp in _STAMP.findall(data)]
+            stamps = b"".join(_DELTA.findall(data)).split()
+            delays += [(now - int(stamp)) / 1e6 for stamp in stamps]
     return delays
 
 

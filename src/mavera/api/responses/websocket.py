@@ -225,13 +225,14 @@ class _Session:
         )
         async with aclosing(run):
             try:
-                async with aclosing(accepted_in_time(run)) as events:
-                    async for event in events:
-                        delta = None if body.stream_id is not None else encoder.delta(event)
-                        if delta is not None:
-                            await self._websocket.send_text(delta.decode())
-                        else:
-                            await self._send(encoder.feed(event), body)
+                async with aclosing(accepted_in_time(run)) as opening:
+                    for events in (opening, run):
+                        async for event in events:
+                            delta = None if body.stream_id is not None else encoder.delta(event)
+                            if delta is not None:
+                                await self._websocket.send_text(delta.decode())
+                            else:
+                                await self._send(encoder.feed(event), body)
             except asyncio.CancelledError:
                 if self._inbox.server_ends:  # not the client's doing, so it costs nothing
                     await run.fail()
