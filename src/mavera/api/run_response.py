@@ -196,14 +196,15 @@ def told(error: Exception) -> APIError:
 class UntilDisconnect:
     """Cancel the block when the client goes away, and swallow that cancellation only."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, *, watch_after_seconds: float = WATCH_AFTER_SECONDS) -> None:
         self._receive = receive
+        self._watch_after_seconds = watch_after_seconds
         self._watch: asyncio.Task[None] | None = None
         self._gone = False
 
     async def __aenter__(self) -> None:
         self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._begin)
+        self._timer = asyncio.get_running_loop().call_later(self._watch_after_seconds, self._begin)
 
     def _begin(self) -> None:
         self._watch = asyncio.create_task(self._disconnected())
