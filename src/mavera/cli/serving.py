@@ -31,7 +31,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
         if not self.close_sent:  # a handshake that was refused has no scope
-            self.scope["extensions"][SERVER_ENDS] = self._server_ends  # type: ignore[index]
+            self.scope["extensions"][SERVER_ENDS] = {"event": self._server_ends}
 
     def shutdown(self) -> None:
         self._server_ends.set()

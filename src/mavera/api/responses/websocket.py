@@ -56,7 +56,7 @@ MAX_LANES = 8
 
 SERVICE_RESTART = 1012
 
-# The extension of the scope by which a server says, with an asyncio.Event, that it is about to end.
+# The extension of the scope whose `event`, an asyncio.Event, a server sets when it is about to end.
 SERVER_ENDS = "mavera.server_ends"
 
 
@@ -306,8 +306,9 @@ async def respond_over_websocket(websocket: WebSocket) -> None:
 
 def _server_ends(websocket: WebSocket) -> asyncio.Event:
     """Return what is set when the server is told to stop; never, where it is one that cannot say so."""
-    told_by_server: asyncio.Event | None = websocket.scope.get("extensions", {}).get(SERVER_ENDS)
-    return told_by_server or asyncio.Event()
+    extensions = websocket.scope.get("extensions", {})
+    event: asyncio.Event = extensions[SERVER_ENDS]["event"] if SERVER_ENDS in extensions else asyncio.Event()
+    return event
 
 
 def _envelope(message: bytes | None) -> _Envelope:
