@@ -24,11 +24,13 @@ class Passthrough:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        while (await receive()).get("more_body"):
-            pass
+        body = b""
+        while (message := await receive()).get("more_body"):
+            body += message["body"]
+        body += message["body"]
         if self._session is None:
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        async with self._session.post(self._url, data=b"{}") as response:
+        async with self._session.post(self._url, data=body) as response:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             while data := await response.content.readany():
                 await send({"type": "http.response.body", "body": data, "more_body": True})

@@ -3,12 +3,16 @@ A model's server that costs next to nothing: streams chat chunks that carry the 
 
     python -m bench.upstream --tokens 200 --every-ms 20   →   prints its port, serves until ended
 
-The time is the monotonic clock's, which all processes of a machine share.
+A request's `max_tokens` goes before `--tokens`. The time is the monotonic clock's, which all
+processes of a machine share.
 """
 
 import argparse
 import asyncio
+import re
 import time
+
+_MAX_TOKENS = re.compile(rb'"max_tokens": ?(\d+)')
 
 
 class Upstream(asyncio.Protocol):
@@ -35,13 +39,14 @@ class Upstream(asyncio.Protocol):
         )
         if len(body) >= length:
             self._received = body[length:]
-            self._answer()
+            limit = _MAX_TOKENS.search(body)
+            self._answer(int(limit[1]) if limit else self._tokens)
 
-    def _answer(self) -> None:
+    def _answer(self, tokens: int) -> None:
         self._transport.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
-        self._left = self._tokens
+        self._left = tokens
         asyncio.get_running_loop().call_later(self._every_seconds, self._say)
 
     def _say(self) -> None:

@@ -1,9 +1,9 @@
 """
 How much longer an answer is by its verbosity: words at low, medium and high.
 
-    python -m bench.verbosity [--persona "Gen Z Consumer"] [--tokens 200] [--streams 4] [--json]
+    python -m bench.verbosity [--persona NAME] [--questions 20] [--tokens 200] [--streams 4] [--json]
 
-Twenty questions at each verbosity, through mavera, to a persona whose own prompt says
+Twenty questions (or fewer) at each verbosity, through mavera, to a persona whose own prompt says
 "one to three sentences unless asked for more". The three verbosities take turns, so that
 a machine that slows down does so for all. `--tokens` bounds the time that it takes:
 an answer cut there counts with the words it has.
@@ -14,6 +14,7 @@ import asyncio
 import itertools
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -50,16 +51,16 @@ QUESTIONS = (
 class Asker:
     """Asks one persona, and notes the words and tokens of each answer."""
 
-    def __init__(self, addresses: Addresses, persona_id: str, tokens: int, streams: int) -> None:
+    def __init__(self, addresses: Addresses, persona_id: str, *, tokens: int, streams: int) -> None:
         self._addresses = addresses
         self._persona_id = persona_id
         self._tokens = tokens
         self._turns = asyncio.Semaphore(streams)
         self.answers: dict[str, list[dict[str, Any]]] = {verbosity: [] for verbosity in VERBOSITIES}
 
-    async def ask_all(self) -> None:
+    async def ask_all(self, questions: Sequence[str]) -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
-            asked = itertools.product(QUESTIONS, VERBOSITIES)
+            asked = itertools.product(questions, VERBOSITIES)
             await asyncio.gather(*(self._ask(session, question, verbosity) for question, verbosity in asked))
 
     async def _ask(self, session: aiohttp.ClientSession, question: str, verbosity: str) -> None:
@@ -78,12 +79,7 @@ class Asker:
         text = response["output"][0]["content"][0]["text"]
         said = {"words": len(text.split()), "cut": response["status"] == "incomplete", "text": text}
         self.answers[verbosity].append(said)
-        done = sum(len(answers) for answers in self.answers.values())
-        print(
-            f"{done} of {len(QUESTIONS) * len(VERBOSITIES)}, {verbosity}: {said['words']} words",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"{verbosity}: {said['words']} words", file=sys.stderr, flush=True)
 
 
 def row(verbosity: str, answers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -102,6 +98,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--persona", default="Gen Z Consumer")
+    parser.add_argument("--questions", type=int, default=len(QUESTIONS), help="how many at each verbosity")
     parser.add_argument("--tokens", type=int, default=200, help="the most tokens an answer may have")
     parser.add_argument("--streams", type=int, default=4, help="questions asked side by side")
     parser.add_argument("--json", action="store_true")
@@ -109,8 +106,8 @@ def main() -> None:
     started = time.monotonic()
     persona = PersonaLibrary.load().find(options.persona)
     with serving(MAVERA_PREFIX_STATES_MIB="0") as addresses:
-        asker = Asker(addresses, persona.id, options.tokens, options.streams)
-        asyncio.run(asker.ask_all())
+        asker = Asker(addresses, persona.id, tokens=options.tokens, streams=options.streams)
+        asyncio.run(asker.ask_all(QUESTIONS[: options.questions]))
     rows = [row(verbosity, answers) for verbosity, answers in asker.answers.items()]
     low, medium, high = (each["median words"] for each in rows)
     summary = {

@@ -5,8 +5,10 @@ What a streamed token costs on its way through the server, and how long it takes
 
 A model's server of almost no cost sends tokens that carry the time they were sent; the
 client subtracts. The server's processor time is read from the system, before and after,
-and divided by the tokens: keys, persona, parsing, encoding and sockets are all in it.
-`passthrough` is the same with a server that does nothing but read and write: the sockets' part.
+and divided by the tokens: keys, persona, parsing, encoding and sockets are all in it. Answers of
+few tokens, asked for before, tell what of it is the request's (`ms/request`) and what each
+further token costs. `passthrough` is the same with a server that does nothing but read and
+write: the sockets' part.
 """
 
 import argparse
@@ -28,9 +30,16 @@ import uvloop
 from bench.report import median, show
 from mavera.personas.library import PersonaLibrary
 
-_STAMP = re.compile(rb'"(?:delta|content)":"(\d+) "')
-FORMATS = ("chat/completions", "responses")
+# A stamp is a token: several may stand in one delta, where they came in one read.
+_DELTA = re.compile(rb'"(?:delta|content)":"([\d ]+)"')
 FLOOR = "passthrough"
+LIMITS = {
+    "chat/completions": "max_completion_tokens",
+    "responses": "max_output_tokens",
+    FLOOR: "max_tokens",
+}
+FORMATS = ("chat/completions", "responses")
+FEW_TOKENS = 20
 
 
 @contextmanager
@@ -60,28 +69,39 @@ async def read_stream(
         response.raise_for_status()
         async for data in response.content.iter_any():
             now = time.monotonic_ns()
-            delays += [(now - int(stamp)) / 1e6 for stamp in _STAMP.findall(data)]
+            stamps = b"".join(_DELTA.findall(data)).split()
+            delays += [(now - int(stamp)) / 1e6 for stamp in stamps]
     return delays
 
 
-async def measure(url: str, key: str, pid: int, streams: int, wire: str) -> dict[str, Any]:
+async def measure(url: str, key: str, pid: int, wire: str, *, streams: int, most: int) -> dict[str, Any]:
     persona = PersonaLibrary.load().find("Gen Z Consumer").id
     question = {"input": "Hm?"} if wire == "responses" else {"messages": [{"role": "user", "content": "Hm?"}]}
     body = {"model": "mavera-1", "stream": True, "persona_id": persona, **question}
     server = psutil.Process(pid)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        await read_stream(session, f"{url}/{wire}", key, body)
+
+    async def ask(tokens: int) -> tuple[list[float], float]:
+        """Return the delays of all tokens, sorted, and the processor's seconds that they took."""
         before = sum(server.cpu_times()[:2])
+        asked = {**body, LIMITS[wire]: tokens}
         delays = await asyncio.gather(
-            *(read_stream(session, f"{url}/{wire}", key, body) for _ in range(streams))
+            *(read_stream(session, f"{url}/{wire}", key, asked) for _ in range(streams))
         )
         spent = sum(server.cpu_times()[:2]) - before
-    tokens = sorted(delay for stream in delays for delay in stream)
+        return sorted(delay for stream in delays for delay in stream), spent
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await ask(FEW_TOKENS)  # connections are opened once, and not by whichever format is first
+        few, spent_on_few = await ask(FEW_TOKENS)
+        tokens, spent = await ask(most)
+    further = (spent - spent_on_few) / (len(tokens) - len(few))
     return {
         "format": wire,
         "streams": streams,
         "tokens": len(tokens),
         "server µs/token": spent / len(tokens) * 1e6,
+        "µs/further token": further * 1e6,
+        "ms/request": (spent_on_few - further * len(few)) / streams * 1e3,
         "p50 ms": median(tokens),
         "p99 ms": tokens[int(len(tokens) * 0.99)],
     }
@@ -115,15 +135,19 @@ def main() -> None:
         time.sleep(1)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             rows = [
-                runner.run(measure(url, key, server.pid, streams, wire))
+                runner.run(measure(url, key, server.pid, wire, streams=streams, most=options.tokens))
                 for wire in FORMATS
                 for streams in options.streams
             ]
-            rows += [runner.run(measure(floor_url, key, floor.pid, s, FLOOR)) for s in options.streams]
+            rows += [
+                runner.run(measure(floor_url, key, floor.pid, FLOOR, streams=streams, most=options.tokens))
+                for streams in options.streams
+            ]
     own = [row for row in rows if row["format"] != FLOOR]
     most = max(options.streams)
     summary = {
         "median server µs/token": median([row["server µs/token"] for row in own]),
+        "median µs/further token": median([row["µs/further token"] for row in own]),
         "p99 at most streams, ms": max(row["p99 ms"] for row in own if row["streams"] == most),
     }
     show("a streamed token's way through the server", rows, as_json=options.json, summary=summary)

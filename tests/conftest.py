@@ -26,6 +26,7 @@ from mavera.accounts.first_run import first_run
 from mavera.accounts.keyring import Keyring
 from mavera.accounts.repository import first_workspace_id
 from mavera.app import create_app
+from mavera.cli.serving import PatientWebSocket
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.settings import Settings, load_settings
@@ -57,6 +58,8 @@ class Served:
     test_key: str
     model: Any
     settings: Settings
+    stop: Callable[[], None]
+    """Tell the server to end, and do not wait."""
 
     @property
     def base_url(self) -> str:
@@ -111,7 +114,11 @@ class _Running:
         self._listener = socket.create_server(("127.0.0.1", 0))
         app = create_app(self._settings, live_model=self._model)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=5, ws="websockets-sansio"
+            app,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=self._given.get("shutdown_grace_seconds", 5),
+            ws=PatientWebSocket,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]})
@@ -121,10 +128,13 @@ class _Running:
         if not self._server.started:
             raise RuntimeError("the server did not start; its log says why")
         url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        return Served(url, key, test_key, self._model, self._settings)
+        return Served(url, key, test_key, self._model, self._settings, self._stop)
+
+    def _stop(self) -> None:
+        self._server.should_exit = True
 
     def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
+        self._stop()
         self._thread.join(30)
         self._listener.close()
         if self._thread.is_alive():

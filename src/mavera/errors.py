@@ -5,7 +5,8 @@ Every error a client can see.
     ├── InvalidRequest             400  invalid_request           invalid_request_error
     │   ├── ConversationTooLong    400  invalid_request           invalid_request_error
     │   ├── PreviousResponseNotFound  400  previous_response_not_found  invalid_request_error
-    │   └── ConnectionLimitReached    400  websocket_connection_limit_reached  invalid_request_error
+    │   ├── ConnectionLimitReached    400  websocket_connection_limit_reached  invalid_request_error
+    │   └── StreamLimitReached        400  websocket_stream_limit_reached      invalid_request_error
     ├── Unauthorized               401  unauthorized              authentication_error
     ├── CreditsExhausted           402  credits_exhausted         insufficient_credits
     ├── BudgetExceeded             402  budget_exceeded           insufficient_credits
@@ -67,6 +68,12 @@ class ConnectionLimitReached(InvalidRequest):
     """A WebSocket has been open for as long as one may be."""
 
     code = "websocket_connection_limit_reached"
+
+
+class StreamLimitReached(InvalidRequest):
+    """As many streams are answered on a WebSocket as may be at once."""
+
+    code = "websocket_stream_limit_reached"
 
 
 class Unauthorized(APIError):

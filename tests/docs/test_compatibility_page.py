@@ -5,6 +5,7 @@ For each parameter a request is made with it and without it. What the page calls
 changes what the model is asked, or is settled at the door; the rest changes nothing.
 """
 
+import json
 from typing import Any, get_args
 
 import msgspec
@@ -12,6 +13,7 @@ import pytest
 
 from mavera.api.chat_completions.schemas import CreateChatCompletion, StreamOptions
 from mavera.api.parameters import Parameters
+from mavera.api.responses.answers import EVENTS
 from mavera.api.responses.schemas import (
     CreateResponse,
     ReasoningOptions,
@@ -21,9 +23,10 @@ from mavera.api.responses.schemas import (
 from mavera.models.chat_wire import request_body
 from mavera.personas.library import PersonaLibrary
 from mavera.runs.prompt import compose
-from tests.docs.pages import DOCS, rows, sections, ticked
+from tests.docs.pages import DOCS, ROOT, rows, sections, ticked
 
 SECTIONS = sections(DOCS / "compatibility.md")
+OPENAPI = ROOT.parent / "shared" / "spec" / "openai-openapi.json"
 LIBRARY = PersonaLibrary.load()
 Body = CreateResponse | CreateChatCompletion
 
@@ -207,3 +210,20 @@ def asked(endpoint: str, extra: dict[str, Any]) -> dict[str, Any]:
 def echo(endpoint: str, extra: dict[str, Any]) -> dict[str, Any]:
     body = decoded(endpoint, extra)
     return body.echo() if isinstance(body, CreateResponse) else {}
+
+
+def test_every_event_is_listed_as_sent_or_as_never_sent() -> None:
+    told = SECTIONS["The stream of /responses"].partition("Never sent")
+    sent, never = ({name for row in rows(part) for name in ticked(row[0])} for part in (told[0], told[2]))
+
+    assert sent == {kind.__struct_config__.tag for kind in EVENTS}
+    if OPENAPI.exists():
+        assert sent | never == openai_events()
+    assert not sent & never
+
+
+def openai_events() -> set[str]:
+    """Return the types of all events that OpenAI describes for the stream of a response."""
+    schemas = json.loads(OPENAPI.read_text(encoding="utf-8"))["components"]["schemas"]
+    kinds = [one["$ref"].rpartition("/")[2] for one in schemas["ResponseStreamEvent"]["anyOf"]]
+    return {name for kind in kinds for name in schemas[kind]["properties"]["type"]["enum"]}

@@ -356,6 +356,7 @@ CHAT_ONLY: list[Refusal] = [
     ({"messages": [{"role": "system", "content": 1}]}, 422, "messages[0].content"),
     ({"messages": [{"role": "tool", "content": "5"}]}, 400, "messages[0].tool_call_id"),
     ({"messages": [{"role": "tool", "content": "5", "tool_call_id": ""}]}, 422, "messages[0].tool_call_id"),
+    ({"messages": [{"role": "tool", "content": "5", "tool_call_id": "c"}]}, 400, "messages[0].tool_call_id"),
     ({"messages": [{"role": "assistant", "tool_calls": {}}]}, 422, "messages[0].tool_calls"),
     (
         {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]},

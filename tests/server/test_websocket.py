@@ -280,3 +280,87 @@ def test_many_connections_are_answered_at_once(serve: Serve) -> None:
     answers = asyncio.run(all_of_them())
 
     assert [answer.split()[-1] for answer in answers] == [str(number) for number in range(10)]
+
+
+def lanes_of(connection: ClientConnection, turns: int) -> list[tuple[str, str]]:
+    """Return lane and type of all events, until so many turns have ended."""
+    seen: list[tuple[str, str]] = []
+    while sum(kind in ENDS for _, kind in seen) < turns:
+        event = json.loads(connection.recv(timeout=10))
+        seen.append((event["stream_id"], event["type"]))
+    return seen
+
+
+def test_lanes_are_answered_side_by_side_and_each_in_order(serve: Serve) -> None:
+    with connected(serve(ScriptedModel(["word "] * 20, delay_seconds=0.01))) as connection:
+        for lane in ("a", "a", "b"):
+            connection.send(json.dumps({**TURN, "stream_id": lane}))
+        seen = lanes_of(connection, turns=3)
+
+    ended = [lane for lane, kind in seen if kind == "response.completed"]
+    began = [number for number, event in enumerate(seen) if event == ("a", "response.created")]
+    assert sorted(ended) == ["a", "a", "b"]
+    assert seen.index(("b", "response.created")) < seen.index(("a", "response.completed")) < began[1]
+
+
+def test_a_lane_goes_on_from_a_response_of_another(serve: Serve) -> None:
+    model = ScriptedModel()
+    with connected(serve(model)) as connection:
+        first = ask(connection, input="My name is Ada.", stream_id="a")[-1]["response"]
+        second = ask(connection, input="Who am I?", stream_id="b", previous_response_id=first["id"])
+
+    assert {event["stream_id"] for event in second} == {"b"}
+    assert model.turns[-1].items[0].text == "My name is Ada."  # type: ignore[union-attr]
+
+
+def test_more_lanes_than_are_answered_at_once_are_refused(serve: Serve) -> None:
+    with connected(serve(ScriptedModel(["word "] * 50, delay_seconds=0.02))) as connection:
+        for number in range(9):
+            connection.send(json.dumps({**TURN, "stream_id": f"lane.{number}"}))
+        refused = next(
+            event for event in iter(lambda: json.loads(connection.recv(timeout=10)), None) if "error" in event
+        )
+
+    assert refused["status"] == 400
+    assert refused["stream_id"] == "lane.8"
+    assert refused["error"]["code"] == "websocket_stream_limit_reached"
+
+
+@pytest.mark.parametrize("stream_id", ["", "a b", "é", "x" * 257, 7])
+def test_a_lane_has_a_name_that_openai_would_take(serve: Serve, stream_id: object) -> None:
+    with connected(serve()) as connection:
+        refused = ask(connection, stream_id=stream_id)[-1]
+
+    assert (refused["status"], refused["error"]["param"]) == (422, "stream_id")
+
+
+def test_the_end_of_the_server_lets_an_answer_end_first(serve: Serve) -> None:
+    served = serve(ScriptedModel(["word "] * 30, delay_seconds=0.02))
+    with connected(served) as connection, connected(served) as idle:
+        connection.send(json.dumps(TURN))
+        assert json.loads(connection.recv(timeout=10))["type"] == "response.created"
+        served.stop()
+        ended = events_of(connection)[-1]
+        for each in (idle, connection):
+            with pytest.raises(ConnectionClosed) as closed:
+                each.recv(timeout=10)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1012
+
+    assert ended["type"] == "response.completed"
+    assert ended["response"]["output"][0]["content"][0]["text"] == "word " * 30
+
+
+def test_an_answer_longer_than_the_grace_fails_and_costs_nothing(serve: Serve) -> None:
+    model = ScriptedModel(["word "] * 1000, delay_seconds=0.05)
+    served = serve(model, shutdown_grace_seconds=1)
+    with connected(served) as connection:
+        connection.send(json.dumps(TURN))
+        assert json.loads(connection.recv(timeout=10))["type"] == "response.created"
+        served.stop()
+        ended = events_of(connection)[-1]
+        with pytest.raises(ConnectionClosed):
+            connection.recv(timeout=10)
+
+    assert ended["type"] == "response.failed"
+    assert model.running == 0

@@ -22,7 +22,7 @@ from mavera.core.items import said
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
-from mavera.models.chat_wire import MAX_LINE_BYTES, ChunkDecoder
+from mavera.models.chat_wire import MAX_LINE_BYTES, ChunkDecoder, joined
 
 TURN = Turn("mavera-1", (said("user", "How much would you pay?"),))
 Wire = dict[str, Any]
@@ -131,6 +131,27 @@ def test_null_members_of_a_delta_say_nothing(missing: str) -> None:
 )
 def test_chunks_that_say_nothing_change_nothing(odd: Wire) -> None:
     assert decoded(lines(odd, chunk({"content": "x"}), odd, END, odd, "[DONE]"))[0] == TextDelta("x")
+
+
+@given(st.lists(st.sampled_from([TextDelta("a"), TextDelta("b"), RefusalDelta("no")]), max_size=12))
+def test_joined_pieces_say_the_same_in_as_few_events_as_may_be(events: list[ModelEvent]) -> None:
+    together = list(joined(events))
+
+    texts = [event for event in events if isinstance(event, TextDelta)]
+    pieces = [event for event in together if isinstance(event, TextDelta)]
+    assert "".join(piece.text for piece in pieces) == "".join(text.text for text in texts)
+    assert sum(piece.pieces for piece in pieces) == len(texts)
+    assert {TextDelta} not in [{type(one), type(two)} for one, two in pairwise(together)]
+
+
+def test_what_came_before_a_failure_is_joined_and_not_lost() -> None:
+    data = lines(chunk({"content": "a"}), chunk({"content": "b"}), "{broken")
+    told: list[ModelEvent] = []
+
+    with pytest.raises(ServiceUnavailable):
+        told.extend(joined(ChunkDecoder(TURN).feed(data)))
+
+    assert told == [TextDelta("ab", (), 2)]
 
 
 def test_a_refusal_is_a_refusal() -> None:

@@ -88,6 +88,23 @@ def test_a_completion_lists_the_calls_that_ended_and_cites_what_it_says(run: lis
         assert said in ("[1]", "https://example.com/a")
 
 
+@given(runs())
+def test_the_chunks_of_a_completion_that_called_add_up_to_its_text(run: list[Event]) -> None:
+    encoding = ChatCompletionEncoder("chatcmpl_1", 0, "mavera-1")
+    said = ""
+    for event in run:
+        delta = encoding.delta(event)
+        chunks = list(encoding.feed(event)) if delta is None else [msgspec.json.decode(delta)]
+        said += "".join(choice["delta"].get("content") or "" for c in chunks for choice in c["choices"])
+
+    unstreamed = ChatCompletionEncoder("chatcmpl_1", 0, "mavera-1")
+    for event in run:
+        for _ in unstreamed.feed(event):
+            pass
+    assert said == encoding.body()["choices"][0]["message"]["content"]
+    assert encoding.body() == unstreamed.body()
+
+
 def test_a_response_that_called_nothing_does_not_speak_of_calls() -> None:
     encoding = encoder()
     for event in (RunStarted(), TextDelta("Hello"), END):

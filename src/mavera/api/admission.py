@@ -218,7 +218,9 @@ class ChargedRun:
             await self._fail()
             raise
         match event:
-            case TextDelta() | RefusalDelta() | ToolCallDelta():
+            case TextDelta():
+                self._sent += event.pieces
+            case RefusalDelta() | ToolCallDelta():
                 self._sent += 1
             case ToolCallStarted() | ServerCallStarted() | ServerCallEnded():
                 self._sent += 1

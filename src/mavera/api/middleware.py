@@ -8,7 +8,7 @@ here: Starlette tries its routes one after the other and wraps each answer three
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import structlog
@@ -56,13 +56,13 @@ class RequestLog:
         started = time.perf_counter()
         status = 0
 
-        async def send_with_id(message: Message) -> None:
+        def send_with_id(message: Message) -> Awaitable[None]:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 own = ((b"x-request-id", request_id.encode()), *scope["state"].get("headers", ()))
                 message["headers"] = [*message["headers"], *own]
-            await send(message)
+            return send(message)
 
         handler = self._handlers.get((scope["method"], scope["path"]))
         try:

@@ -134,26 +134,35 @@ class RunResponse(Response):
         await send({"type": "http.response.body", "body": body})
 
     async def _send_stream(self, send: Send) -> None:
-        events = accepted_in_time(self._run)
-        event: Event | None = await anext(events)  # raises while a status can still say so
+        opening = accepted_in_time(self._run)
+        first = await anext(opening)  # raises while a status can still say so
         headers = [(name.encode(), value.encode()) for name, value in sse.HEADERS.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         self._begun = True
-        async with aclosing(events), Heartbeat(send, self._heartbeat_seconds) as heartbeat:
-            while event is not None:
-                if (delta := self._encoder.delta(event)) is not None:
-                    body = sse.framed(delta, self._encoder.delta_name)
-                    await send({"type": "http.response.body", "body": body, "more_body": True})
-                else:
-                    for wire in self._encoder.feed(event):
-                        await send({"type": "http.response.body", "body": sse.frame(wire), "more_body": True})
-                heartbeat.postpone()
-                event = await anext(events, None)
+        async with aclosing(opening), Heartbeat(send, self._heartbeat_seconds) as heartbeat:
+            for wire in self._encoder.feed(first):  # the first one alone, so that no client waits for more
+                await send({"type": "http.response.body", "body": sse.frame(wire), "more_body": True})
+            for events in (opening, self._run):
+                async for event in events:
+                    if body := self._framed(event):
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
+                    heartbeat.postpone()
         await send({"type": "http.response.body", "body": sse.DONE})
+
+    def _framed(self, event: Event) -> bytes:
+        """Return what `event` comes to, which may be several events of the stream, or none."""
+        delta = self._encoder.delta(event)
+        if delta is not None:
+            return sse.framed(delta, self._encoder.delta_name)
+        return b"".join(sse.frame(wire) for wire in self._encoder.feed(event))
 
 
 async def accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
-    """Yield the run's events, the first after `ACCEPT_SECONDS` at the latest, once it is prepared."""
+    """
+    Yield how a run begins: its first event, after `ACCEPT_SECONDS` at the latest, once it is prepared.
+
+    One that is later comes after a `RunStarted`. All that follows is to be read from `run` itself.
+    """
     await run.__anext__()  # RunPrepared: an image that is refused is a status, however long it took to come
     first = asyncio.ensure_future(run.__anext__())
     try:
@@ -172,9 +181,7 @@ async def accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
         if not first.done():
             first.cancel()
             await asyncio.wait({first})
-    if not late:
-        yield event
-    async for event in run:
+    if not late or not isinstance(event, RunStarted):
         yield event
 
 
@@ -189,14 +196,15 @@ def told(error: Exception) -> APIError:
 class UntilDisconnect:
     """Cancel the block when the client goes away, and swallow that cancellation only."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, *, watch_after_seconds: float = WATCH_AFTER_SECONDS) -> None:
         self._receive = receive
+        self._watch_after_seconds = watch_after_seconds
         self._watch: asyncio.Task[None] | None = None
         self._gone = False
 
     async def __aenter__(self) -> None:
         self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._begin)
+        self._timer = asyncio.get_running_loop().call_later(self._watch_after_seconds, self._begin)
 
     def _begin(self) -> None:
         self._watch = asyncio.create_task(self._disconnected())

@@ -382,7 +382,16 @@ class ChunkDecoder:
             self._analysis = _analysis(chunk.analysis)
         if chunk.usage is not None:
             self._usage = chunk.usage.to_usage()
-        return self._feed_choice(chunk.choices[0]) if chunk.choices else ()
+        if not chunk.choices:
+            return ()
+        choice = chunk.choices[0]
+        delta = choice.delta
+        if delta is None or not delta.content or choice.finish_reason or choice.logprobs is not None:
+            return self._feed_choice(choice)
+        if delta.refusal or delta.tool_calls:
+            return self._feed_choice(choice)
+        self._deltas += 1
+        return (TextDelta(delta.content),)
 
     def _feed_choice(self, choice: _Choice) -> Iterator[ModelEvent]:
         delta = choice.delta or choice.message
@@ -445,6 +454,35 @@ class ChunkDecoder:
         return Usage(
             input_tokens=characters // _CHARACTERS_PER_TOKEN, output_tokens=self._deltas, estimated=True
         )
+
+
+def joined(events: Iterable[ModelEvent]) -> Iterator[ModelEvent]:
+    """
+    Yield `events` with pieces of text that follow each other made one.
+
+    What came in one read has waited here together: it goes the rest of the way once. Pieces with
+    log-probabilities stay as they are. Where `events` raises, what came before goes first.
+    """
+    pieces: list[str] = []
+    try:
+        for event in events:
+            if isinstance(event, TextDelta) and not event.logprobs:
+                pieces.append(event.text)
+                continue
+            if pieces:
+                yield _one(pieces)
+                pieces = []
+            yield event
+    except APIError:
+        if pieces:
+            yield _one(pieces)
+        raise
+    if pieces:
+        yield _one(pieces)
+
+
+def _one(pieces: list[str]) -> TextDelta:
+    return TextDelta("".join(pieces), (), len(pieces))
 
 
 def reported_error(error: Any) -> APIError:

@@ -14,6 +14,7 @@ import asyncio
 import base64
 import ssl
 from collections import deque
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
@@ -168,9 +169,11 @@ class Answer:
         """The media type, in small letters and without its parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
-    async def read(self, *, patience_seconds: float) -> bytes:
-        """Return the next bytes, none at the end. Raises NoAnswerInTime or Broke."""
-        return await self._connection.read(patience_seconds) if self._connection else b""
+    def read(self, *, patience_seconds: float) -> Awaitable[bytes]:
+        """Await the next bytes, none at the end. Raises NoAnswerInTime or Broke."""
+        if self._connection is None:
+            raise Broke("closed")
+        return self._connection.read(patience_seconds)
 
     def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -25,7 +25,7 @@ import msgspec
 from mavera.core.events import Accepted, ModelEvent
 from mavera.core.turn import OutputFormat, Turn
 from mavera.errors import APIError, ConversationTooLong, InvalidRequest, ServiceUnavailable
-from mavera.models.chat_wire import ChunkDecoder, Leads, request_body, response_format
+from mavera.models.chat_wire import ChunkDecoder, Leads, joined, request_body, response_format
 from mavera.models.exchange import (
     Address,
     Answer,
@@ -148,9 +148,11 @@ class UpstreamModel:
             with closing(response):
                 yield Accepted()
                 whole = bytearray() if response.content_type == "application/json" else None
-                while not decoder.done and (data := await self._read(response)):
+                while not decoder.done and (
+                    data := await response.read(patience_seconds=options.idle_timeout_seconds)
+                ):
                     if whole is None:
-                        for event in decoder.feed(data):
+                        for event in joined(decoder.feed(data)):
                             yield event
                     else:
                         whole += data
@@ -159,6 +161,8 @@ class UpstreamModel:
                     yield event
                 for event in decoder.close():
                     yield event
+        except ExchangeFailed as failure:
+            raise _told(failure) from failure
         except APIError as error:
             self._hide_keys(error)
             raise
@@ -202,12 +206,6 @@ class UpstreamModel:
             return await self._poster.post(
                 _address(endpoint), body, patience_seconds=self._options.first_byte_timeout_seconds
             )
-        except ExchangeFailed as failure:
-            raise _told(failure) from failure
-
-    async def _read(self, response: Answer) -> bytes:
-        try:
-            return await response.read(patience_seconds=self._options.idle_timeout_seconds)
         except ExchangeFailed as failure:
             raise _told(failure) from failure
 

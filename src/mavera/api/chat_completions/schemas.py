@@ -1,6 +1,6 @@
 """The request body of POST /chat/completions, and the turn it comes down to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -254,6 +254,7 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
     def to_turn(self) -> Turn:
         """Return the turn. Raises InvalidRequest or ValidationFailed where fields contradict each other."""
         self._check()
+        _refuse_stray_outputs(self.messages)
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         turn = Turn(
             model=self.model,
@@ -311,3 +312,16 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
                 return ToolChoice("required", tuple(named.name for named in tool.to_named("tool_choice")))
             case mode:
                 return ToolChoice(mode)
+
+
+def _refuse_stray_outputs(messages: Sequence[ChatMessage]) -> None:
+    """Raise InvalidRequest where an output answers no call made before it: no model could place it."""
+    calls: set[str] = set()
+    for position, message in enumerate(messages):
+        if isinstance(message, AssistantMessage):
+            calls.update(call.id for call in message.tool_calls or ())
+        elif isinstance(message, ToolMessage) and message.tool_call_id not in calls:
+            raise InvalidRequest(
+                f"No message before it has a tool call with the id '{message.tool_call_id[:100]}'.",
+                param=f"messages[{position}].tool_call_id",
+            )

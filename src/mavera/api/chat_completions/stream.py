@@ -117,7 +117,7 @@ class ChatCompletionEncoder:
 
         Most chunks of an answer are of this kind, and all but the text in them is the same.
         """
-        if self._wants_logprobs or not isinstance(event, TextDelta):
+        if self._wants_logprobs or self._paused or not isinstance(event, TextDelta):
             return None
         self._text.append(event.text)
         before, after = self._frame

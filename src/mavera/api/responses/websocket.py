@@ -1,5 +1,5 @@
 """
-WebSocket mode of /responses: many turns, one after the other, on one connection.
+WebSocket mode of /responses: many turns on one connection, in lanes.
 
     client   {"type": "response.create", …the body of POST /responses…}
     server   each event of the stream as one JSON text, until one that ends the response
@@ -12,13 +12,16 @@ said up to it, so that a turn sends only what is new. Nothing of it outlives the
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import structlog
+from msgspec import Meta
+from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mavera.accounts.keyring import Principal
@@ -30,6 +33,7 @@ from mavera.api.responses.routes import head_of, now
 from mavera.api.responses.schemas import CreateResponse, InputItem, items_of
 from mavera.api.responses.stream import ResponseEncoder, Wire
 from mavera.api.run_response import UntilDisconnect, accepted_in_time, told
+from mavera.core.events import RunFailed
 from mavera.core.ids import new_id
 from mavera.core.items import Item
 from mavera.core.turn import Turn
@@ -39,15 +43,21 @@ from mavera.errors import (
     InvalidRequest,
     PreviousResponseNotFound,
     RateLimitExceeded,
+    ServiceUnavailable,
+    StreamLimitReached,
 )
 
 log = structlog.get_logger()
 
-# Turns that may wait while one is answered, and responses that are remembered for the next turn.
+# Turns that may wait, responses that are remembered for a next turn, and turns that are answered at once.
 MAX_WAITING = 8
 MAX_REMEMBERED = 8
+MAX_LANES = 8
 
-_SERVICE_RESTART = 1012
+SERVICE_RESTART = 1012
+
+# The extension of the scope whose `event`, an asyncio.Event, a server sets when it is about to end.
+SERVER_ENDS = "mavera.server_ends"
 
 
 class ResponseCreate(CreateResponse, kw_only=True, forbid_unknown_fields=True):
@@ -55,14 +65,14 @@ class ResponseCreate(CreateResponse, kw_only=True, forbid_unknown_fields=True):
     The one message a client sends: the body of POST /responses, of which `stream`,
     `stream_options` and `background` mean nothing here.
 
-    `generate: false` remembers the input and answers nothing. `stream_id` comes back on
-    every event; turns are taken in the order in which they came all the same.
+    `generate: false` remembers the input and answers nothing. `stream_id` names a lane, and
+    comes back on every event: the turns of a lane are answered in order, lanes side by side.
     """
 
     type: Literal["response.create"]
     input: str | list[InputItem] = msgspec.field(default_factory=list)
     generate: bool | None = None
-    stream_id: str | None = None
+    stream_id: Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
 
 
 class _Envelope(msgspec.Struct):
@@ -109,86 +119,99 @@ class Memory:
         self._said.pop(response_id or "", None)
 
 
-class _Inbox(UntilDisconnect):
-    """The client's messages, read on while one is answered, so that its leaving is noticed at once."""
+class _Session(UntilDisconnect):
+    """
+    The turns of one connection: those of one lane one after the other, lanes side by side.
+
+    Messages are read while turns are answered, so that the client's leaving is noticed at once.
+    """
 
     def __init__(self, websocket: WebSocket) -> None:
-        super().__init__(websocket.receive)
+        super().__init__(websocket.receive, watch_after_seconds=0)
         self._websocket = websocket
-        self._max_bytes = services_of(websocket).settings.max_body_bytes
-        self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._bytes = 0
-        self.server_ends = False
+        self._services = services_of(websocket)
+        self._memory = Memory(self._services.settings.max_body_bytes)
+        self._server_ends = _server_ends(websocket)
+        self._lanes: dict[str | None, deque[bytes | None]] = {}
+        self._ending = False
+        self._ended_by_server = False
+
+    async def run(self) -> None:
+        """Answer until the connection has lasted long enough or the server ends, and answers have ended."""
+        seconds = self._services.settings.websocket_seconds
+        async with asyncio.TaskGroup() as self._group:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._server_ends.wait()
+            self._ending = True
+        if self._server_ends.is_set():
+            await self._websocket.close(SERVICE_RESTART)
+            return
+        limit = ConnectionLimitReached("This connection has lasted as long as one may. Open another.")
+        await self._websocket.send_text(error_event(limit))
+        await self._websocket.close()
 
     async def _client_leaves(self) -> None:
         while (message := await self._receive())["type"] != "websocket.disconnect":
             text = message.get("text")
             await self._take_in(None if text is None else text.encode())
-        self.server_ends = message.get("code") == _SERVICE_RESTART
+        self._ended_by_server = message.get("code") == SERVICE_RESTART
 
     async def _take_in(self, message: bytes | None) -> None:
-        size = len(message or b"")
-        full = self._messages.qsize() >= MAX_WAITING or self._bytes + size > self._max_bytes
-        if full and not self._messages.empty():
-            busy = RateLimitExceeded("As many turns wait on this connection as may.", retry_after=1)
-            with suppress(WebSocketDisconnect):  # then it is the next thing to be received
-                await self._websocket.send_text(error_event(busy))
+        """Put a message into its lane, or say why that cannot be."""
+        if self._ending:
             return
-        self._bytes += size
-        self._messages.put_nowait(message)
+        lane = _envelope(message).stream_id
+        if lane in self._lanes:
+            await self._queue(lane, message)
+        elif len(self._lanes) >= MAX_LANES:
+            await self._refuse(StreamLimitReached(f"At most {MAX_LANES} streams are answered at once."), lane)
+        else:
+            self._lanes[lane] = deque()
+            self._group.create_task(self._follow(lane, message))
 
-    async def next(self, deadline: float) -> bytes | None:
-        """Return the next message, None for one that is no text. Raises ConnectionLimitReached."""
-        try:
-            async with asyncio.timeout_at(deadline):
-                message = await self._messages.get()
-        except TimeoutError:
-            raise ConnectionLimitReached(
-                "This connection has lasted as long as one may. Open another."
-            ) from None
-        self._bytes -= len(message or b"")
-        return message
+    async def _queue(self, lane: str | None, message: bytes | None) -> None:
+        waiting = [each for messages in self._lanes.values() for each in messages]
+        size = sum(len(each or b"") for each in (*waiting, message))
+        if waiting and (len(waiting) >= MAX_WAITING or size > self._services.settings.max_body_bytes):
+            busy = RateLimitExceeded("As many turns wait on this connection as may.", retry_after=1)
+            await self._refuse(busy, lane)
+            return
+        self._lanes[lane].append(message)
 
+    async def _refuse(self, error: APIError, lane: str | None) -> None:
+        with suppress(WebSocketDisconnect):  # then it is the next thing to be received
+            await self._websocket.send_text(error_event(error, lane))
 
-class _Session:
-    def __init__(self, websocket: WebSocket, inbox: _Inbox) -> None:
-        self._websocket = websocket
-        self._inbox = inbox
-        self._services = services_of(websocket)
-        self._memory = Memory(self._services.settings.max_body_bytes)
-
-    async def run(self) -> None:
-        """Answer one message after the other, until the connection has lasted long enough."""
-        deadline = asyncio.get_running_loop().time() + self._services.settings.websocket_seconds
-        while True:
-            try:
-                message = await self._inbox.next(deadline)
-            except ConnectionLimitReached as limit:
-                await self._websocket.send_text(error_event(limit))
-                await self._websocket.close()
-                return
+    async def _follow(self, lane: str | None, message: bytes | None) -> None:
+        """Answer the turns of one lane until none waits."""
+        waiting = self._lanes[lane]
+        with suppress(WebSocketDisconnect):  # the client's leaving has ended, or will end, all of it
             await self._answer(message)
+            while waiting and not self._ending:
+                await self._answer(waiting.popleft())
+        del self._lanes[lane]
 
     async def _answer(self, message: bytes | None) -> None:
         started, status = time.perf_counter(), 499
-        self._websocket.state.request_id = request_id = new_id("req")
+        connection = HTTPConnection({**self._websocket.scope, "state": {}})  # the log line is the turn's
         try:
-            status = await self._take(message)
+            status = await self._take(connection, message)
         finally:
             log.info(
                 "request",
                 method="WEBSOCKET",
-                path=self._websocket.url.path,
+                path=connection.url.path,
                 status=status,
                 milliseconds=round((time.perf_counter() - started) * 1000, 1),
-                request_id=request_id,
-                **getattr(self._websocket.state, "log", {}),
+                request_id=new_id("req"),
+                **getattr(connection.state, "log", {}),
             )
 
-    async def _take(self, message: bytes | None) -> int:
+    async def _take(self, connection: HTTPConnection, message: bytes | None) -> int:
         """Answer one message and return the status that HTTP would have had."""
         try:
-            principal = await authenticate(self._websocket, "responses")
+            principal = await authenticate(connection, "responses")
             body = self._decoded(message)
             said = self._memory.recall(body.previous_response_id)
             encoder = ResponseEncoder(head_of(body), new_id=new_id, clock=now)
@@ -225,16 +248,20 @@ class _Session:
         )
         async with aclosing(run):
             try:
-                async with aclosing(accepted_in_time(run)) as events:
-                    async for event in events:
-                        delta = None if body.stream_id is not None else encoder.delta(event)
-                        if delta is not None:
-                            await self._websocket.send_text(delta.decode())
-                        else:
-                            await self._send(encoder.feed(event), body)
+                async with aclosing(accepted_in_time(run)) as opening:
+                    for events in (opening, run):
+                        async for event in events:
+                            delta = None if body.stream_id is not None else encoder.delta(event)
+                            if delta is not None:
+                                await self._websocket.send_text(delta.decode())
+                            else:
+                                await self._send(encoder.feed(event), body)
             except asyncio.CancelledError:
-                if self._inbox.server_ends:  # not the client's doing, so it costs nothing
+                if self._ended_by_server or not self._gone:  # not the client's doing, so it costs nothing
                     await run.fail()
+                if not self._gone:
+                    error = ServiceUnavailable("The server is shutting down. Ask again.", retry_after=5)
+                    await self._send(encoder.feed(RunFailed(error)), body)
                 raise
 
     async def _send(self, events: Iterator[Wire], body: ResponseCreate) -> None:
@@ -264,10 +291,24 @@ async def respond_over_websocket(websocket: WebSocket) -> None:
         await websocket.send_denial_response(error_response(refusal))
         return
     await websocket.accept(headers=[(b"x-request-id", new_id("req").encode())])
-    inbox = _Inbox(websocket)
-    with suppress(WebSocketDisconnect):
-        async with inbox:
-            await _Session(websocket, inbox).run()
+    session = _Session(websocket)
+    try:
+        with suppress(WebSocketDisconnect):
+            async with session:
+                await session.run()
+    except asyncio.CancelledError:
+        # The client's leaving is swallowed by the session: this is the server's end, its grace over.
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        task.uncancel()
+        await websocket.close(SERVICE_RESTART)
+
+
+def _server_ends(websocket: WebSocket) -> asyncio.Event:
+    """Return what is set when the server is told to stop; never, where it is one that cannot say so."""
+    extensions = websocket.scope.get("extensions", {})
+    event: asyncio.Event = extensions[SERVER_ENDS]["event"] if SERVER_ENDS in extensions else asyncio.Event()
+    return event
 
 
 def _envelope(message: bytes | None) -> _Envelope:
