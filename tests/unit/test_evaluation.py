@@ -13,7 +13,7 @@ from mavera.core.events import Event, RunCompleted, RunStarted, TextDelta, Token
 from mavera.core.items import Message
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
-from mavera.errors import ConfigurationError
+from mavera.errors import ConfigurationError, ServiceUnavailable
 from mavera.evaluation.asking import Answers, Interviewer
 from mavera.evaluation.items import ITEMS, PAIRS, QUESTIONS
 from mavera.evaluation.measures import Share, direction, distinctness, in_character, stability
@@ -97,7 +97,7 @@ def test_an_evaluation_that_was_interrupted_goes_on_where_it_stopped(tmp_path: P
     report = asyncio.run(evaluate(plan, Interviewer(first.run, Answers(file)), lambda: None))
     file.write_bytes(file.read_bytes()[:-3])
     second = Model()
-    again = asyncio.run(evaluate(plan, Interviewer(second.run, Answers(file)), lambda: None))
+    again = asyncio.run(evaluate(plan, Interviewer(second.run, Answers(file)), lambda: None, at_once=3))
 
     assert again == report
     assert 0 < second.asked <= 2 < first.asked
@@ -106,6 +106,16 @@ def test_an_evaluation_that_was_interrupted_goes_on_where_it_stopped(tmp_path: P
     assert report.direction_by_label.value == 0.5
     assert report.stability.value == 1
     xml.etree.ElementTree.fromstring(svg(report.figures, "a < b"))
+
+
+def test_a_model_that_fails_ends_the_evaluation_with_its_reason() -> None:
+    async def fails(turn: Turn) -> AsyncGenerator[Event, None]:
+        raise ServiceUnavailable("The model is away.", retry_after=1)
+        yield
+
+    plan = Plan.of(LIBRARY, 4, 4, 16)
+    with pytest.raises(ServiceUnavailable, match="away"):
+        asyncio.run(evaluate(plan, Interviewer(fails, Answers(None)), lambda: None, at_once=3))
 
 
 def test_another_file_is_no_file_of_answers(tmp_path: Path) -> None:

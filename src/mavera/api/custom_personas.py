@@ -176,7 +176,8 @@ async def update_persona(request: Request) -> Response:
 
     def change(before: Sheet) -> Sheet:
         old = {name: getattr(before, name) for name in Sheet.__struct_fields__}
-        merged = {**msgspec.to_builtins(before.details), **details}
+        emptied = "details" in sent and body.details is None
+        merged = {**({} if emptied else msgspec.to_builtins(before.details)), **details}
         kept = {name: value for name, value in merged.items() if value is not None}
         return Sheet.of(**{**old, **members, "details": kept})
 

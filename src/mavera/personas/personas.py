@@ -7,7 +7,7 @@ Everyone who can answer a workspace: the library, and the personas of its own.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -38,30 +38,34 @@ class _Known:
 
 
 class Personas:
-    """`database` is None where there are no personas but the library's; `clock` tells Unix seconds."""
+    """
+    `database` is None where there are no personas but the library's and `more`, which everyone
+    may name; `clock` tells Unix seconds.
+    """
 
     def __init__(
         self,
         library: PersonaLibrary,
         database: Database | None = None,
         *,
+        more: Iterable[CustomPersona] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.library = library
         self._database = database
         self._clock = clock
-        self._base: Roll[AnyPersona] = Roll(library)
+        self._base: Roll[AnyPersona] = Roll([*library, *more])
         self._known: dict[Owner, _Known] = {}
         self._questions: dict[Owner, asyncio.Task[_Known]] = {}
 
     async def get(self, persona_id: str, owner: Owner | None) -> AnyPersona:
         """Raises PersonaNotFound, also for a persona of another workspace."""
-        base = self.library.has(persona_id) or not is_cuid(persona_id)
+        base = self._base.has(persona_id) or not is_cuid(persona_id)
         if owner is not None and self._database is not None and not base:
             found = await repository.find(self._database, owner, persona_id)
             if found is not None:
                 return found
-        return self.library.get(persona_id)
+        return self._base.get(persona_id)
 
     async def roll(self, owner: Owner) -> Roll[AnyPersona]:
         """Return everyone, as of at most a second ago; a change made in this process is seen at once."""
