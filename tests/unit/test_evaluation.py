@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.core.events import Event, RunCompleted, RunStarted, TextDelta, TokenLogprob
+from mavera.core.events import Event, RunCompleted, RunFailed, RunStarted, TextDelta, TokenLogprob
 from mavera.core.items import Message
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
@@ -110,8 +110,7 @@ def test_an_evaluation_that_was_interrupted_goes_on_where_it_stopped(tmp_path: P
 
 def test_a_model_that_fails_ends_the_evaluation_with_its_reason() -> None:
     async def fails(turn: Turn) -> AsyncGenerator[Event, None]:
-        raise ServiceUnavailable("The model is away.", retry_after=1)
-        yield
+        yield RunFailed(ServiceUnavailable("The model is away.", retry_after=1))
 
     plan = Plan.of(LIBRARY, 4, 4, 16)
     with pytest.raises(ServiceUnavailable, match="away"):
