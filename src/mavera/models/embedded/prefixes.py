@@ -46,7 +46,6 @@ STEP_TOKENS = 64
 # The most that a question waits for its prefix once the engine is up; then it reads the prefix itself.
 RESTORE_SECONDS = 4.0
 FILL_SECONDS = 120.0
-KEEP_SECONDS = 10.0
 # So many prefixes are surely in the engine's own cache still; a needless restore costs 0.1 s.
 KNOWN_WARM = 12
 FREE_DISK_BYTES = 1024**3
@@ -172,13 +171,13 @@ class PrefixStates:
             self._warm.popitem(last=False)
 
     async def _keep_fresh(self) -> None:
-        """Save what was just read. A question that comes meanwhile shares the engine for a token."""
+        """Save what was just read; the engine first reads the prompt of a question that comes between."""
         while self._fresh:
             key, _ = self._fresh.popitem(last=False)
             if key not in self._warm or self._find(key) is not None or not self._has_room():
                 continue
             try:
-                async with self._session(await self._engine.endpoint(), KEEP_SECONDS) as session:
+                async with self._session(await self._engine.endpoint(), FILL_SECONDS) as session:
                     tokens = await _prefix_tokens(session, self._leads[key])
                     if key in self._running:  # and has the slot; another slot would have to read it
                         self._fresh[key] = None
