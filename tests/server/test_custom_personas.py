@@ -12,6 +12,7 @@ from mavera.accounts.plans import DEFAULT_SCOPES
 from mavera.core.items import Message
 from mavera.errors import ServiceUnavailable
 from mavera.models.scripted import ScriptedModel
+from mavera.personas import repository
 from mavera.personas.files import sheet_of
 from mavera.personas.library import PersonaLibrary
 from mavera.storage.database import Row
@@ -168,6 +169,21 @@ def test_a_draft_that_fails_costs_nothing_and_leaves_nothing(serve: Serve, model
     assert t.balance() == 1000
     assert [row["status"] for row in t.settled(1)] == ["failed"]
     assert send(t, "GET", "/personas?custom=true").json()["data"] == []
+
+
+def test_a_full_workspace_is_told_before_the_model_drafts(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository, "MOST", 1)
+    served = serve()
+    t = team(served, credits=1000)
+    create(t)
+
+    refused = create(t, {"pipeline_type": "north_star", "name": "Too many", "description": "One too many"})
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request")
+    assert served.model.turns == []
+    assert t.balance() == 1000 - 300
 
 
 def test_a_client_that_leaves_stops_the_draft_and_pays_nothing(serve: Serve) -> None:

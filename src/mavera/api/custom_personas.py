@@ -229,6 +229,8 @@ class _Making:
     async def made(self) -> CustomPersona:
         services = services_of(self.request)
         drafts = self.sheet.pipeline_type == "north_star" and self.sheet.profile is None
+        if drafts:
+            await services.personas.check_room(owner_of(self.principal))
         price = services.settings.persona_credits if self.principal.mode == "live" else 0
         ticket = await services.admission.admit(
             self.principal, Turn(MODEL, ()), scope="personas:write", credits=price, queue=drafts

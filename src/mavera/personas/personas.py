@@ -108,6 +108,10 @@ class Personas:
         self._known.pop(owner, None)
         self._questions.pop(owner, None)
 
+    async def check_room(self, owner: Owner) -> None:
+        """Raise InvalidRequest where a further persona would not be stored: ask before a draft is made."""
+        await repository.check_room(self._opened, owner)
+
     async def create(self, owner: Owner, sheet: Sheet, *, credits: int = 0) -> CustomPersona:
         """Store a persona that cost `credits`. Raises InvalidRequest where there are too many."""
         created = await repository.insert(self._opened, owner, sheet, now=int(self._clock()), credits=credits)
