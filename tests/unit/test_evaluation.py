@@ -20,6 +20,7 @@ from mavera.evaluation.measures import Share, direction, distinctness, in_charac
 from mavera.evaluation.personas import Plan, evaluate
 from mavera.evaluation.plot import svg
 from mavera.personas.library import PersonaLibrary
+from mavera.personas.persona import CATEGORIES
 
 LIBRARY = PersonaLibrary.load()
 
@@ -62,6 +63,8 @@ def test_there_are_sixty_pairs_each_with_a_source_and_personas_that_exist() -> N
     plan = Plan.of(LIBRARY, 60, 30, 1000)
     assert len(plan.cases) >= 60
     assert (len(plan.personas), len(plan.questions)) == (60, 30)
+    assert {persona.category for persona in Plan.of(LIBRARY, 10, 0, 0).personas} == set(CATEGORIES)
+    assert len({persona.id for persona in plan.personas}) == 60
     assert len(set(QUESTIONS)) == 30
     assert all(item.source and item.ask != item.reworded for item in ITEMS)
     assert {item.sign for item in ITEMS} == {1, -1}

@@ -33,14 +33,15 @@ class Plan:
     def of(cls, library: PersonaLibrary, personas: int, questions: int, pairs: int) -> "Plan":
         """Take the first of each; personas are spread over the categories."""
         everyone = library.list()
-        step = max(1, len(everyone) // personas) if personas else 1
+        count = min(personas, len(everyone))
         cases = [
             (item, library.find(a), library.find(b))
             for turn in range(3)
             for item in ITEMS
             for a, b in PAIRS[item.contrast][turn : turn + 1]
         ]
-        return cls(everyone[::step][:personas], QUESTIONS[:questions], cases[:pairs])
+        spread = [everyone[n * len(everyone) // count] for n in range(count)]
+        return cls(spread, QUESTIONS[:questions], cases[:pairs])
 
     @property
     def steps(self) -> int:
