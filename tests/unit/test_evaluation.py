@@ -1,6 +1,7 @@
 """The measures, on answers whose figures are known."""
 
 import asyncio
+import math
 import xml.etree.ElementTree
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -118,6 +119,30 @@ def test_a_model_that_fails_ends_the_evaluation_with_its_reason() -> None:
     plan = Plan.of(LIBRARY, 4, 4, 16)
     with pytest.raises(ServiceUnavailable, match="away"):
         asyncio.run(evaluate(plan, Interviewer(fails, Answers(None)), lambda: None, at_once=3))
+
+
+def test_a_server_without_log_probabilities_is_told_from_one_that_is_undecided() -> None:
+    async def plain(turn: Turn) -> AsyncGenerator[Event, None]:
+        yield TextDelta("A")
+        yield RunCompleted("stop", Usage())
+
+    with pytest.raises(ConfigurationError, match="--pairs 0"):
+        asyncio.run(Interviewer(plain, Answers(None)).yes(None, "Do you smoke?"))
+
+
+@given(st.floats(0.01, 0.99), st.floats(-8, 8))
+def test_a_liking_for_a_letter_changes_no_answer(yes: float, liking: float) -> None:
+    async def biased(turn: Turn) -> AsyncGenerator[Event, None]:
+        [question] = turn.items
+        assert isinstance(question, Message)
+        odds = math.log(yes / (1 - yes)) * (1 if "A) Yes" in question.text else -1) + liking
+        a = 1 / (1 + math.exp(-odds))
+        top = (TokenLogprob("A", math.log(a)), TokenLogprob(" B", math.log(1 - a)))
+        yield TextDelta("A", (TokenLogprob("A", top[0].logprob, top=top),))
+        yield RunCompleted("length", Usage())
+
+    found = asyncio.run(Interviewer(biased, Answers(None)).yes(None, "Do you smoke?"))
+    assert found == pytest.approx(yes, abs=1e-3)
 
 
 def test_another_file_is_no_file_of_answers(tmp_path: Path) -> None:

@@ -78,7 +78,11 @@ class Interviewer:
         return str(self._answers.get(key))
 
     async def yes(self, persona_id: str | None, question: str) -> float:
-        """Return the probability of a yes, of yes and no together. Raises APIError."""
+        """
+        Return the probability of a yes, of yes and no together.
+
+        Raises APIError, and ConfigurationError where the model gives no log-probabilities.
+        """
         key = f"odds|{persona_id}|{question}"
         if self._answers.get(key) is None:
             self._answers.keep(key, [await self._log_odds(persona_id, question, yes) for yes in LETTERS])
@@ -89,7 +93,9 @@ class Interviewer:
         """Return the logarithm of the odds of a yes, where the letter `yes` stands for it."""
         first, second = ("Yes", "No") if yes == LETTERS[0] else ("No", "Yes")
         asked = f"{question}\nA) {first}\nB) {second}\nAnswer with the letter alone."
-        _, tokens = await self._said(_turn(persona_id, asked, 1))
+        text, tokens = await self._said(_turn(persona_id, asked, 1))
+        if text and not tokens:
+            raise ConfigurationError("The model's server sends no log-probabilities; --pairs 0 does without.")
         top = tokens[0].top if tokens else ()
         # What is not among the likeliest is at most as likely as the last of these.
         logs = dict.fromkeys(LETTERS, min((token.logprob for token in top), default=0.0))
