@@ -1,11 +1,12 @@
 """
 Personas in rotation, embedded model: the first token cold, warm and after a restart; what the list costs.
 
-    python -m bench.personas [--personas 64] [--list-requests 20000] [--json]
+    python -m bench.personas [--personas 64] [--list-requests 20000] [--data-dir FOLDER] [--json]
 
-Cold: a persona's first question to a new server. Warm: its second, all others between. Then
-the server is left alone until the states of all personas are on disk, stopped and started:
-restored is a persona's first question to the new process. The list is asked on one pinned
+Cold: a persona's first question to a new server. Warm: its second, all others between, which
+is more than the engine's cache holds. Then the server is left alone until the states of all
+personas are on disk, stopped and started: restored is a persona's first question to the new
+process. The list is asked on one pinned
 core; its rate is given by the server's processor time, which a busy machine does not change.
 """
 
@@ -100,9 +101,14 @@ def list_rate(requests: int) -> dict[str, float]:
     return {"list req/s by the clock": done / wall, "list req/s by processor time": done / spent}
 
 
-def rotation(count: int, most_seconds: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def rotation(
+    count: int, most_seconds: float, kept_in: str | None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     personas = list(PersonaLibrary.load())[:count]
-    with tempfile.TemporaryDirectory() as data_dir:
+    with ExitStack() as stack:
+        data_dir = kept_in or stack.enter_context(tempfile.TemporaryDirectory())
+        if wait_for_states(data_dir, 1, 0):
+            raise SystemExit(f"{data_dir} has states already: nothing would be cold.")
         with serving(MAVERA_DATA_DIR=data_dir) as addresses:
             cold, warm = (asyncio.run(first_tokens(addresses, personas, n)) for n in range(2))
             kept = wait_for_states(data_dir, count, most_seconds)
@@ -127,12 +133,13 @@ def main() -> None:
     parser.add_argument("--personas", type=int, default=64)
     parser.add_argument("--list-requests", type=int, default=20_000, help="0 leaves the list out")
     parser.add_argument("--wait-seconds", type=float, default=3600, help="for the states to be written")
+    parser.add_argument("--data-dir", help="leave the states here; where there are none yet")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     summary: dict[str, Any] = {}
     if options.personas:
-        rows, summary = rotation(options.personas, options.wait_seconds)
+        rows, summary = rotation(options.personas, options.wait_seconds, options.data_dir)
     if options.list_requests:
         summary |= list_rate(options.list_requests)
     show("personas", rows or [{"personas": 0}], as_json=options.json, summary=summary)

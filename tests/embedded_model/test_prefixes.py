@@ -53,16 +53,19 @@ async def running(settings: Settings, idle_seconds: float) -> AsyncIterator[Embe
 
 
 async def asked(model: EmbeddedModel, question: str = "Coffee?") -> Usage:
-    turn = Turn(
+    last = [event async for event in model.stream(turn_of(question))][-1]
+    assert isinstance(last, Finished)
+    return last.usage
+
+
+def turn_of(question: str) -> Turn:
+    return Turn(
         model="mavera-1",
         items=(*LEAD, said("user", question)),
         lead=len(LEAD),
         max_output_tokens=1,
         sampling=Sampling(temperature=0),
     )
-    last = [event async for event in model.stream(turn)][-1]
-    assert isinstance(last, Finished)
-    return last.usage
 
 
 async def written(settings: Settings) -> Path:
@@ -113,3 +116,21 @@ def test_old_states_go_when_there_is_no_room(settings: Settings) -> None:
 
     [left] = asyncio.run(main())
     assert left.endswith(f"-c-3{prefixes.SUFFIX}")
+
+
+def test_a_prefix_read_for_a_question_is_on_disk_before_anyone_reads_it_again(settings: Settings) -> None:
+    async def main() -> tuple[Usage, Usage, Usage]:
+        # So long a quiet never comes: what is written here is written for the question.
+        async with running(settings, 3600) as model:
+            cold = await asked(model, "Is the zebra crossing safe?")
+            await written(settings)
+            again = await asked(model, "Tea, then?")
+        async with running(settings, 3600) as model:
+            restored = await asked(model, "Is the zebra crossing safe?")
+        return cold, again, restored
+
+    cold, again, restored = asyncio.run(main())
+
+    assert cold.cached_tokens < 0.1 * cold.input_tokens
+    assert again.cached_tokens > 0.7 * again.input_tokens
+    assert restored.cached_tokens > 0.7 * restored.input_tokens

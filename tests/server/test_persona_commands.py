@@ -79,7 +79,12 @@ def test_a_persona_is_made_and_edited_from_the_command_line(
         ("a.csv", "title\nx\n", "no column 'name'"),
         ("a.csv", "name\nx\n", "line 2"),
         ("a.csv", "name,type\nDivers,b2x\n", "line 2"),
-        ("a.csv", 'name\n"Divers\n', "line"),
+        ("a.csv", 'name\n"Divers\n', "line 2"),
+        ("a.csv", "name,name,description\nDivers,Sailors,x\n", "twice"),
+        ("a.csv", "name,,description\nDivers,what,x\n", "no column: 'what'"),
+        ("a.csv", "name,description\nDivers,x,y\n", "no column: 'y'"),
+        ("a.csv", "name,description,is_localized\nDivers,x,maybe\n", "yes or no"),
+        ("a.csv", "name,description\n", "no persona"),
         ("a.toml", "name = ", "TOML"),
         ("a.toml", 'name = "Divers"\nvalues = ["one"]\n', "does not fit"),
         ("a.txt", "Divers", "neither"),
@@ -92,7 +97,7 @@ def test_a_file_that_does_not_fit_is_refused_with_its_place(
 
     refused = mavera("personas", "import", str(tmp_path / name), code=1)
 
-    assert said in refused.stderr
+    assert said in " ".join(refused.stderr.split())
     assert name in refused.stderr
 
 
@@ -117,3 +122,35 @@ def test_any_text_survives_its_file(description: str, goals: list[str]) -> None:
 def test_semicolons_may_part_the_columns() -> None:
     [sheet] = from_csv("Name;Description\nDivers;They dive, deep\n".encode("utf-8-sig"), "a.csv")
     assert (sheet.name, sheet.description) == ("Divers", "They dive, deep")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_csv_may_come_from_any_spreadsheet(encoding: str, end: str) -> None:
+    lines = ["Name,Description,,", "Café owners,They open at six,,,", "", ",,,,", "Divers,They dive,,"]
+    sheets = from_csv(end.join(lines).encode(encoding), "a.csv")
+    assert [sheet.name for sheet in sheets] == ["Café owners", "Divers"]
+
+
+def test_too_many_personas_are_refused_before_one_is_stored(
+    mavera: Mavera, store: None, tmp_path: Path
+) -> None:
+    file = tmp_path / "many.csv"
+    file.write_text("name,description\n" + "".join(f"People {n},x\n" for n in range(10_000)), "utf-8")
+
+    assert "10,000 more" in mavera("personas", "import", str(file), code=1).stderr
+    assert json.loads(mavera("personas", "list", "--custom", "--json").stdout) == []
+
+
+def test_one_of_the_workspaces_own_answers_at_the_terminal(mavera: Mavera, store: None) -> None:
+    made = json.loads(
+        mavera("personas", "create", "Divers", "--description", "They dive", "--no-draft", "--json").stdout
+    )
+
+    asked = json.loads(mavera("ask", "Cold?", "--persona", "diver", "--json").stdout)
+    compared = json.loads(mavera("compare", "Cold?", "-p", made["id"], "-p", "gen x", "--json").stdout)
+
+    assert asked["persona_id"] == made["id"]
+    assert asked["text"]
+    assert [one["persona"] for one in compared] == [made["id"], "gen x"]
+    assert "Divers?" in mavera("ask", "Cold?", "--persona", "divvers", code=1).stderr

@@ -46,6 +46,24 @@ def test_every_version_is_kept_and_the_last_one_answers(opened: Open) -> None:
     asyncio.run(main())
 
 
+def test_many_who_want_the_list_at_once_share_one_look_and_a_change_is_in_the_next(opened: Open) -> None:
+    async def main() -> None:
+        async with bank(opened) as b:
+            owner, personas = Owner(b.workspace_id, "live"), Personas(LIBRARY, b.database)
+            await personas.create(owner, SHEET)
+
+            asked = [asyncio.create_task(personas.roll(owner)) for _ in range(20)]
+            await asyncio.sleep(0)
+            asked[0].cancel()
+            await personas.create(owner, renamed("Second"))
+            rolls = await asyncio.gather(*asked[1:])
+
+            assert len(set(map(id, rolls))) == 1
+            assert len((await personas.roll(owner)).list(custom=True)) == 2
+
+    asyncio.run(main())
+
+
 def test_an_edit_by_two_processes_loses_neither(opened: Open) -> None:
     async def main() -> None:
         async with bank(opened) as b, opened() as other_database:

@@ -1,6 +1,7 @@
 """The measures, on answers whose figures are known."""
 
 import asyncio
+import math
 import xml.etree.ElementTree
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -9,17 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.core.events import Event, RunCompleted, RunStarted, TextDelta, TokenLogprob
+from mavera.core.events import Event, RunCompleted, RunFailed, RunStarted, TextDelta, TokenLogprob
 from mavera.core.items import Message
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
-from mavera.errors import ConfigurationError
+from mavera.errors import ConfigurationError, ServiceUnavailable
 from mavera.evaluation.asking import Answers, Interviewer
 from mavera.evaluation.items import ITEMS, PAIRS, QUESTIONS
 from mavera.evaluation.measures import Share, direction, distinctness, in_character, stability
 from mavera.evaluation.personas import Plan, evaluate
 from mavera.evaluation.plot import svg
 from mavera.personas.library import PersonaLibrary
+from mavera.personas.persona import CATEGORIES
 
 LIBRARY = PersonaLibrary.load()
 
@@ -62,6 +64,8 @@ def test_there_are_sixty_pairs_each_with_a_source_and_personas_that_exist() -> N
     plan = Plan.of(LIBRARY, 60, 30, 1000)
     assert len(plan.cases) >= 60
     assert (len(plan.personas), len(plan.questions)) == (60, 30)
+    assert {persona.category for persona in Plan.of(LIBRARY, 10, 0, 0).personas} == set(CATEGORIES)
+    assert len({persona.id for persona in plan.personas}) == 60
     assert len(set(QUESTIONS)) == 30
     assert all(item.source and item.ask != item.reworded for item in ITEMS)
     assert {item.sign for item in ITEMS} == {1, -1}
@@ -97,7 +101,7 @@ def test_an_evaluation_that_was_interrupted_goes_on_where_it_stopped(tmp_path: P
     report = asyncio.run(evaluate(plan, Interviewer(first.run, Answers(file)), lambda: None))
     file.write_bytes(file.read_bytes()[:-3])
     second = Model()
-    again = asyncio.run(evaluate(plan, Interviewer(second.run, Answers(file)), lambda: None))
+    again = asyncio.run(evaluate(plan, Interviewer(second.run, Answers(file)), lambda: None, at_once=3))
 
     assert again == report
     assert 0 < second.asked <= 2 < first.asked
@@ -106,6 +110,39 @@ def test_an_evaluation_that_was_interrupted_goes_on_where_it_stopped(tmp_path: P
     assert report.direction_by_label.value == 0.5
     assert report.stability.value == 1
     xml.etree.ElementTree.fromstring(svg(report.figures, "a < b"))
+
+
+def test_a_model_that_fails_ends_the_evaluation_with_its_reason() -> None:
+    async def fails(turn: Turn) -> AsyncGenerator[Event, None]:
+        yield RunFailed(ServiceUnavailable("The model is away.", retry_after=1))
+
+    plan = Plan.of(LIBRARY, 4, 4, 16)
+    with pytest.raises(ServiceUnavailable, match="away"):
+        asyncio.run(evaluate(plan, Interviewer(fails, Answers(None)), lambda: None, at_once=3))
+
+
+def test_a_server_without_log_probabilities_is_told_from_one_that_is_undecided() -> None:
+    async def plain(turn: Turn) -> AsyncGenerator[Event, None]:
+        yield TextDelta("A")
+        yield RunCompleted("stop", Usage())
+
+    with pytest.raises(ConfigurationError, match="--pairs 0"):
+        asyncio.run(Interviewer(plain, Answers(None)).yes(None, "Do you smoke?"))
+
+
+@given(st.floats(0.01, 0.99), st.floats(-8, 8))
+def test_a_liking_for_a_letter_changes_no_answer(yes: float, liking: float) -> None:
+    async def biased(turn: Turn) -> AsyncGenerator[Event, None]:
+        [question] = turn.items
+        assert isinstance(question, Message)
+        odds = math.log(yes / (1 - yes)) * (1 if "A) Yes" in question.text else -1) + liking
+        a = 1 / (1 + math.exp(-odds))
+        top = (TokenLogprob("A", math.log(a)), TokenLogprob(" B", math.log(1 - a)))
+        yield TextDelta("A", (TokenLogprob("A", top[0].logprob, top=top),))
+        yield RunCompleted("length", Usage())
+
+    found = asyncio.run(Interviewer(biased, Answers(None)).yes(None, "Do you smoke?"))
+    assert found == pytest.approx(yes, abs=1e-3)
 
 
 def test_another_file_is_no_file_of_answers(tmp_path: Path) -> None:

@@ -176,7 +176,8 @@ async def update_persona(request: Request) -> Response:
 
     def change(before: Sheet) -> Sheet:
         old = {name: getattr(before, name) for name in Sheet.__struct_fields__}
-        merged = {**msgspec.to_builtins(before.details), **details}
+        emptied = "details" in sent and body.details is None
+        merged = {**({} if emptied else msgspec.to_builtins(before.details)), **details}
         kept = {name: value for name, value in merged.items() if value is not None}
         return Sheet.of(**{**old, **members, "details": kept})
 
@@ -228,6 +229,8 @@ class _Making:
     async def made(self) -> CustomPersona:
         services = services_of(self.request)
         drafts = self.sheet.pipeline_type == "north_star" and self.sheet.profile is None
+        if drafts:
+            await services.personas.check_room(owner_of(self.principal))
         price = services.settings.persona_credits if self.principal.mode == "live" else 0
         ticket = await services.admission.admit(
             self.principal, Turn(MODEL, ()), scope="personas:write", credits=price, queue=drafts

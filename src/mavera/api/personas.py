@@ -1,7 +1,7 @@
 """
 GET /personas and GET /personas/{id}: who can answer. The prompt is never part of it.
 
-A page is encoded once and then sent again as it is, for as long as nobody is made, changed
+A page is made once and then sent again as it is, for as long as nobody is made, changed
 or deleted: what a list costs is the check of its key.
 """
 
@@ -74,12 +74,12 @@ async def list_personas(request: Request) -> Response:
     principal = await authenticate(request, "personas:read")
     roll = await services_of(request).personas.roll(owner_of(principal))
     asked: bytes = request.scope["query_string"]
-    page = roll.pages.get(asked)
+    page: Response | None = roll.pages.get(asked)
     if page is None:
-        page = _page(request, roll)
+        page = Response(_page(request, roll), media_type="application/json")
         if len(roll.pages) < _MOST_PAGES and len(asked) < _LONGEST_QUERY:
             roll.pages[asked] = page
-    return Response(page, media_type="application/json")
+    return page
 
 
 def _page(request: Request, roll: Roll[AnyPersona]) -> bytes:

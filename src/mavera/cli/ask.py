@@ -8,9 +8,10 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from rich.console import Console
 from mavera.cli.drawing import drawn
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.progress import wait_until_ready
+from mavera.cli.store import InWorkspace, local_roll
 from mavera.core.events import (
     RunCompleted,
     RunFailed,
@@ -35,7 +37,9 @@ from mavera.models.choice import choose_model
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.model import KeepsPrefixes, Model
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions, UpstreamSettings
+from mavera.personas.custom import CustomPersona
 from mavera.personas.library import PersonaLibrary
+from mavera.personas.persona import Persona
 from mavera.personas.personas import Personas
 from mavera.personas.prompt import persona_items
 from mavera.runs.loop import Runner
@@ -88,6 +92,7 @@ def ask(
     key: Annotated[
         str, typer.Option(envvar="MAVERA_API_KEY", help="The API key for --url.", show_default=False)
     ] = "",
+    workspace: InWorkspace = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -95,10 +100,11 @@ def ask(
     text = sys.stdin.read() if question == "-" else question
     if not text.strip():
         raise ConfigurationError('There is no question. Type one: mavera ask "…" --persona "Gen Z Consumer"')
+    found = meant_by(persona, remote=url is not None, data_dir=data_dir, workspace=workspace)
     turn = Turn(
         model="mavera-1",
         items=(said("user", text),),
-        persona_id=persona_id_of(persona, remote=url is not None),
+        persona_id=id_of(found),
         instructions=instructions,
         max_output_tokens=max_tokens,
         sampling=Sampling(temperature=temperature, seed=seed),
@@ -107,21 +113,38 @@ def ask(
         analysis_mode=analysis,
     )
     remote = Remote(url.rstrip("/"), key) if url else None
-    asyncio.run(_ask(turn, load_settings(data_dir=data_dir), remote, as_json=as_json))
+    people = personas_with([found])
+    asyncio.run(_ask(turn, load_settings(data_dir=data_dir), people, remote, as_json=as_json))
 
 
-def persona_id_of(persona: str | None, *, remote: bool) -> str | None:
+def meant_by(
+    persona: str | None, *, remote: bool, data_dir: Path | None, workspace: str | None
+) -> Persona | CustomPersona | str | None:
+    """Return who is meant by a name or an id: by an id alone where only the server asked knows it."""
     if persona is None:
         return None
+    if not remote:
+        return local_roll(data_dir, workspace).find(persona)
     try:
-        return PersonaLibrary.load().find(persona).id
+        return PersonaLibrary.load().find(persona)
     except PersonaNotFound:
-        if remote and is_cuid(persona):  # a custom persona of that server's
+        if is_cuid(persona):  # a custom persona of that server's
             return persona
         raise
 
 
-async def _ask(turn: Turn, settings: Settings, remote: Remote | None, *, as_json: bool) -> None:
+def personas_with(found: Iterable[Persona | CustomPersona | str | None]) -> Personas:
+    """Return the library, and who was found in the store beside it."""
+    return Personas(PersonaLibrary.load(), more=[one for one in found if isinstance(one, CustomPersona)])
+
+
+def id_of(found: Persona | CustomPersona | str | None) -> str | None:
+    return found if found is None or isinstance(found, str) else found.id
+
+
+async def _ask(
+    turn: Turn, settings: Settings, people: Personas, remote: Remote | None, *, as_json: bool
+) -> None:
     console = Console(stderr=True, highlight=False)
     async with AsyncExitStack() as stack:
         if remote is not None:
@@ -131,14 +154,12 @@ async def _ask(turn: Turn, settings: Settings, remote: Remote | None, *, as_json
         else:
             model = choose_model(settings)
             if isinstance(model, KeepsPrefixes):
-                model.keep([persona_items(persona) for persona in PersonaLibrary.load()])
+                model.keep([persona_items(persona) for persona in people.library])
         stack.push_async_callback(model.close)
         await model.start()
         await wait_until_ready(model, console, load_progress=load_progress(model))
         toolbox = await _toolbox(settings, stack, used=turn.tool_choice.mode != "none" and remote is None)
-        runner = Runner(
-            Personas(PersonaLibrary.load()), {"live": model}, tools={"live": toolbox}, require_persona=False
-        )
+        runner = Runner(people, {"live": model}, tools={"live": toolbox}, require_persona=False)
         await _print_answer(runner, turn, console, as_json=as_json)
 
 

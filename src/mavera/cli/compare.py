@@ -10,10 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mavera.cli.ask import Remote, load_progress, persona_id_of, remote_model
+from mavera.cli.ask import Remote, id_of, load_progress, meant_by, personas_with, remote_model
 from mavera.cli.drawing import bar, chart, scales
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.progress import wait_until_ready
+from mavera.cli.store import InWorkspace
 from mavera.core.analysis import Analysis
 from mavera.core.events import RunCompleted, RunFailed, TextDelta
 from mavera.core.items import said
@@ -21,7 +22,6 @@ from mavera.core.turn import Sampling, Turn
 from mavera.errors import ConfigurationError, ServiceUnavailable
 from mavera.models.choice import choose_model
 from mavera.models.model import Model
-from mavera.personas.library import PersonaLibrary
 from mavera.personas.personas import Personas
 from mavera.runs.loop import Runner
 from mavera.settings import Settings, load_settings
@@ -50,6 +50,7 @@ def compare(
     key: Annotated[
         str, typer.Option(envvar="MAVERA_API_KEY", help="The API key for --url.", show_default=False)
     ] = "",
+    workspace: InWorkspace = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -64,8 +65,11 @@ def compare(
         sampling=Sampling(temperature=temperature, seed=seed),
         analysis_mode=True,
     )
-    turns = [replace(asked, persona_id=persona_id_of(name, remote=remote is not None)) for name in persona]
-    answers = asyncio.run(_ask_all(turns, load_settings(data_dir=data_dir), remote))
+    found = [
+        meant_by(name, remote=remote is not None, data_dir=data_dir, workspace=workspace) for name in persona
+    ]
+    turns = [replace(asked, persona_id=id_of(one)) for one in found]
+    answers = asyncio.run(_ask_all(turns, load_settings(data_dir=data_dir), personas_with(found), remote))
     compared = [(name, text, analysis) for name, (text, analysis) in zip(persona, answers, strict=True)]
     if plot is not None:
         made = chart(question, [(name, analysis) for name, _, analysis in compared])
@@ -77,7 +81,7 @@ def compare(
 
 
 async def _ask_all(
-    turns: list[Turn], settings: Settings, remote: Remote | None
+    turns: list[Turn], settings: Settings, people: Personas, remote: Remote | None
 ) -> list[tuple[str, Analysis]]:
     """Ask one after the other: side by side they would share the same cores."""
     console = Console(stderr=True, highlight=False)
@@ -95,7 +99,7 @@ async def _ask_all(
                 stack.push_async_callback(model.close)
                 await model.start()
                 await wait_until_ready(model, console, load_progress=load_progress(model))
-            answers.append(await _answer(Runner(Personas(PersonaLibrary.load()), {"live": model}), turn))
+            answers.append(await _answer(Runner(people, {"live": model}), turn))
     return answers
 
 

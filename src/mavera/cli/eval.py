@@ -50,13 +50,16 @@ def personas(
     answers: Annotated[
         Path | None, typer.Option(help="Keep the answers in this file, and go on from what it has.")
     ] = None,
+    at_once: Annotated[
+        int, typer.Option(min=1, max=64, help="How many people are asked at a time; more for a large server.")
+    ] = 4,
     plot: Annotated[Path | None, typer.Option(help="Draw the figures into this SVG file.")] = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
     """Measure whether personas differ, and in the right direction, with the model of the settings."""
     plan = Plan.of(PersonaLibrary.load(), personas, questions, pairs)
-    report = asyncio.run(_run(plan, load_settings(data_dir=data_dir), answers))
+    report = asyncio.run(_run(plan, load_settings(data_dir=data_dir), answers, at_once))
     if plot is not None:
         try:
             plot.write_text(svg(report.figures, "Personas, with 95 % intervals"), encoding="utf-8")
@@ -68,7 +71,7 @@ def personas(
         _print(report)
 
 
-async def _run(plan: Plan, settings: Settings, answers: Path | None) -> Report:
+async def _run(plan: Plan, settings: Settings, answers: Path | None, at_once: int) -> Report:
     console = Console(stderr=True, highlight=False)
     library = PersonaLibrary.load()
     model = choose_model(settings)
@@ -86,7 +89,8 @@ async def _run(plan: Plan, settings: Settings, answers: Path | None) -> Report:
 
         with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("", total=plan.steps)
-            return await evaluate(plan, Interviewer(ask, Answers(answers)), lambda: bar.advance(task))
+            interviewer = Interviewer(ask, Answers(answers))
+            return await evaluate(plan, interviewer, lambda: bar.advance(task), at_once)
 
 
 def _rows(report: Report) -> list[dict[str, Any]]:

@@ -5,12 +5,11 @@ The commands work on the store itself, as its operator, so what they make costs 
 Where there is no store yet, `list`, `show` and `export` know the library.
 """
 
-import asyncio
 import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -20,22 +19,21 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from mavera.accounts.repository import first_workspace_id
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.progress import wait_until_ready
-from mavera.cli.store import InWorkspace, with_database, workspace_or_first
+from mavera.cli.store import InWorkspace, local_roll, with_database, workspace_or_first
 from mavera.core.items import Message
 from mavera.errors import ConfigurationError
 from mavera.models.choice import choose_model
 from mavera.personas.custom import CustomPersona, PersonaType, Sheet
 from mavera.personas.files import from_csv, from_toml, sheet_of, to_toml
-from mavera.personas.library import PersonaLibrary, Roll
+from mavera.personas.library import Listed, PersonaLibrary
 from mavera.personas.persona import Category
 from mavera.personas.personas import AnyPersona, Personas, prompt_items
-from mavera.personas.repository import Owner
+from mavera.personas.repository import MOST, Owner
 from mavera.personas.typos import plain
 from mavera.runs.persona_draft import draft
-from mavera.settings import Settings, load_settings
+from mavera.settings import Settings
 from mavera.storage.database import Database
 
 T = TypeVar("T")
@@ -60,7 +58,7 @@ def list_personas(
     data_dir: DataDir = None,
 ) -> None:
     """List the library's personas and the workspace's own."""
-    personas = _roll(data_dir, workspace).list(category=category, search=search, custom=custom)
+    personas = local_roll(data_dir, workspace).list(category=category, search=search, custom=custom)
     if as_json:
         print_json([_public(persona) for persona in personas])
         return
@@ -75,7 +73,7 @@ def show(
     persona: PersonaArgument, workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: DataDir = None
 ) -> None:
     """Show one persona: who speaks, and how it answers."""
-    found = _roll(data_dir, workspace).find(persona)
+    found = local_roll(data_dir, workspace).find(persona)
     if as_json:
         print_json(_public(found))
         return
@@ -130,7 +128,7 @@ def edit(
     data_dir: DataDir = None,
 ) -> None:
     """Edit a persona of the workspace's own as TOML, in $EDITOR; saving makes a new version."""
-    found = _roll(data_dir, workspace).find(persona)
+    found = local_roll(data_dir, workspace).find(persona)
     if file is not None:
         sheet = from_toml(_read(file), file.name)
     else:
@@ -157,7 +155,7 @@ def export(
     data_dir: DataDir = None,
 ) -> None:
     """Write a persona as TOML, one of the library's too: a form to begin from."""
-    text = _toml_of(_roll(data_dir, workspace).find(persona))
+    text = _toml_of(local_roll(data_dir, workspace).find(persona))
     if output is None:
         typer.echo(text, nl=False)
         return
@@ -184,8 +182,11 @@ def import_personas(
     sheets = [sheet for file in files for sheet in _sheets(file)]
 
     async def store(personas: Personas, owner: Owner, settings: Settings) -> list[dict[str, object]]:
+        held = (await personas.roll(owner)).list(custom=True)
+        mine: dict[str, Listed] = {plain(one.name): one for one in reversed(held)}
+        _refuse_too_many(sheets, len(held), mine, on_duplicate)
         ready = await _drafted(sheets, settings) if drafted else sheets
-        return [await _store(personas, owner, sheet, on_duplicate) for sheet in ready]
+        return [await _store(personas, owner, sheet, on_duplicate, mine) for sheet in ready]
 
     stored = _with_personas(data_dir, workspace, store)
     if as_json:
@@ -195,18 +196,29 @@ def import_personas(
         typer.echo(f"{one['done']:9} {one['id']}  {one['name']}")
 
 
+def _refuse_too_many(
+    sheets: Sequence[Sheet], held: int, mine: dict[str, Listed], on_duplicate: OnDuplicate
+) -> None:
+    names = [plain(sheet.name) for sheet in sheets]
+    new = len(names) if on_duplicate == "add" else len(set(names) - mine.keys())
+    if held + new > MOST:
+        raise ConfigurationError(
+            f"These are {new:,} more; a workspace may have {MOST:,} personas, and this one has {held:,}."
+        )
+
+
 async def _store(
-    personas: Personas, owner: Owner, sheet: Sheet, on_duplicate: OnDuplicate
+    personas: Personas, owner: Owner, sheet: Sheet, on_duplicate: OnDuplicate, mine: dict[str, Listed]
 ) -> dict[str, object]:
-    same = [
-        one for one in (await personas.roll(owner)).list(custom=True) if plain(one.name) == plain(sheet.name)
-    ]
-    if same and on_duplicate == "skip":
-        return {"done": "skipped", "id": same[0].id, "name": same[0].name}
-    if same and on_duplicate == "replace":
-        replaced = await personas.update(owner, same[0].id, lambda _: sheet)
+    """Store a sheet, and note it in `mine`, the workspace's personas by name."""
+    same = mine.get(plain(sheet.name))
+    if same is not None and on_duplicate == "skip":
+        return {"done": "skipped", "id": same.id, "name": same.name}
+    if same is not None and on_duplicate == "replace":
+        replaced = await personas.update(owner, same.id, lambda _: sheet)
         return {"done": "replaced", "id": replaced.id, "name": replaced.name}
     made = await personas.create(owner, sheet)
+    mine.setdefault(plain(made.name), made)
     return {"done": "made", "id": made.id, "name": made.name}
 
 
@@ -269,18 +281,6 @@ def _with_personas(
         return await use(Personas(PersonaLibrary.load(), database), owner, settings)
 
     return with_database(data_dir, run)
-
-
-def _roll(data_dir: Path | None, workspace: str | None) -> Roll[AnyPersona]:
-    settings = load_settings(data_dir=data_dir)
-    if not settings.database_url and not (settings.data_dir / "mavera.db").exists():
-        return asyncio.run(Personas(PersonaLibrary.load()).roll(Owner("", "live")))
-
-    async def roll(database: Database, _: Settings) -> Roll[AnyPersona]:
-        owner = Owner(workspace or await first_workspace_id(database) or "", "live")
-        return await Personas(PersonaLibrary.load(), database).roll(owner)
-
-    return with_database(data_dir, roll)
 
 
 def _toml_of(persona: AnyPersona) -> str:

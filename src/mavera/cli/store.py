@@ -9,6 +9,9 @@ import typer
 
 from mavera.accounts.repository import first_workspace_id
 from mavera.errors import ConfigurationError
+from mavera.personas.library import PersonaLibrary, Roll
+from mavera.personas.personas import AnyPersona, Personas
+from mavera.personas.repository import Owner
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
@@ -30,6 +33,19 @@ def with_database(data_dir: Path | None, use: Callable[[Database, Settings], Awa
             return await use(database, settings)
 
     return asyncio.run(run())
+
+
+def local_roll(data_dir: Path | None, workspace_id: str | None) -> Roll[AnyPersona]:
+    """Return the library's personas and the workspace's own; the library's where there is no store yet."""
+    settings = load_settings(data_dir=data_dir)
+    if not settings.database_url and not (settings.data_dir / "mavera.db").exists():
+        return asyncio.run(Personas(PersonaLibrary.load()).roll(Owner("", "live")))
+
+    async def roll(database: Database, _: Settings) -> Roll[AnyPersona]:
+        owner = Owner(workspace_id or await first_workspace_id(database) or "", "live")
+        return await Personas(PersonaLibrary.load(), database).roll(owner)
+
+    return with_database(data_dir, roll)
 
 
 async def workspace_or_first(database: Database, workspace_id: str | None) -> str:

@@ -3,7 +3,9 @@ Ask the model, one question after the other, and keep each answer.
 
 Every answer is a line of a JSON-lines file as soon as it is there, so a run that was
 interrupted goes on where it stopped; each model wants a file of its own. A yes or no is read
-from the log-probabilities of the letters A and B, with yes as A and as B, and averaged.
+from the log-probabilities of the letters A and B, with yes as A and as B. What is averaged is
+the logarithm of the odds: a small model likes one letter whatever it stands for, by a factor
+that then cancels. Averaged as probabilities, near 0 and 1, it would drown the difference.
 """
 
 import math
@@ -24,6 +26,8 @@ Ask = Callable[[Turn], AsyncGenerator[Event, None]]
 ANSWER_TOKENS = 80
 LIKELIEST = 20
 LETTERS = ("A", "B")
+# A logarithm: some engines say -9999 for what they rule out.
+MOST_ODDS = 30.0
 
 
 class Answers:
@@ -74,24 +78,33 @@ class Interviewer:
         return str(self._answers.get(key))
 
     async def yes(self, persona_id: str | None, question: str) -> float:
-        """Return the probability of a yes, of yes and no together. Raises APIError."""
-        key = f"yes|{persona_id}|{question}"
-        if self._answers.get(key) is None:
-            shares = [await self._letter(persona_id, question, yes) for yes in (0, 1)]
-            self._answers.keep(key, sum(shares) / len(shares))
-        return float(self._answers.get(key))
+        """
+        Return the probability of a yes, of yes and no together.
 
-    async def _letter(self, persona_id: str | None, question: str, yes: int) -> float:
-        options = "A) Yes\nB) No" if yes == 0 else "A) No\nB) Yes"
-        asked = f"{question}\n{options}\nAnswer with the letter alone."
-        _, tokens = await self._said(_turn(persona_id, asked, 1))
-        weights = dict.fromkeys(LETTERS, 0.0)
-        for token in tokens[0].top if tokens else ():
+        Raises APIError, and ConfigurationError where the model gives no log-probabilities.
+        """
+        key = f"odds|{persona_id}|{question}"
+        if self._answers.get(key) is None:
+            self._answers.keep(key, [await self._log_odds(persona_id, question, yes) for yes in LETTERS])
+        odds = self._answers.get(key)
+        return 1 / (1 + math.exp(-sum(odds) / len(odds)))
+
+    async def _log_odds(self, persona_id: str | None, question: str, yes: str) -> float:
+        """Return the logarithm of the odds of a yes, where the letter `yes` stands for it."""
+        first, second = ("Yes", "No") if yes == LETTERS[0] else ("No", "Yes")
+        asked = f"{question}\nA) {first}\nB) {second}\nAnswer with the letter alone."
+        text, tokens = await self._said(_turn(persona_id, asked, 1))
+        if text and not tokens:
+            raise ConfigurationError("The model's server sends no log-probabilities; --pairs 0 does without.")
+        top = tokens[0].top if tokens else ()
+        # What is not among the likeliest is at most as likely as the last of these.
+        logs = dict.fromkeys(LETTERS, min((token.logprob for token in top), default=0.0))
+        for token in top:
             letter = token.token.strip().strip(")").upper()
-            if letter in weights:
-                weights[letter] += math.exp(token.logprob)
-        total = sum(weights.values())
-        return weights[LETTERS[yes]] / total if total else 0.5
+            if letter in logs:
+                logs[letter] = max(logs[letter], token.logprob)
+        odds = 2 * logs[yes] - sum(logs.values())
+        return max(-MOST_ODDS, min(MOST_ODDS, odds))
 
     async def _said(self, turn: Turn) -> tuple[str, list[TokenLogprob]]:
         pieces: list[str] = []

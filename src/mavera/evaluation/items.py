@@ -3,13 +3,17 @@ What is asked.
 
 `QUESTIONS` are answered in words, by every persona. `ITEMS` are answered yes or no; each says
 which of two groups says yes more often, and which survey found it. The signs are the
-surveys' long-standing findings for adults in the United States, not figures of one year.
+surveys' long-standing findings for adults in the United States, not figures of one year;
+where shares are given, they are the first group's and the second's. Those of ANES 1996 are
+counted from the 944 answers in the package statsmodels (`anes96`, public domain): age under
+30 and from 65, a college degree and no more than high school, places of up to 10,000 people
+and from 250,000; each differs by more than three standard errors.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-Contrast = Literal["age", "means"]
+Contrast = Literal["age", "means", "education", "place", "gender"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,8 @@ class Item:
     source: str
 
 
-# Per contrast, personas of the library: young and old; well off and not.
+# Per contrast, personas of the library: young and old; well off and not; with a degree and
+# without; in the country and in a city; women and men.
 PAIRS: dict[Contrast, tuple[tuple[str, str], ...]] = {
     "age": (
         ("College Student", "Silent Generation"),
@@ -35,10 +40,26 @@ PAIRS: dict[Contrast, tuple[tuple[str, str], ...]] = {
         ("SaaS CMO", "Single Parent"),
         ("Millennial Professional", "Career Changer"),
     ),
+    "education": (
+        ("Market Analyst", "Budget Shopper"),
+        ("B2B Decision Maker", "SMB Owner"),
+        ("Startup Founder", "Gamer"),
+    ),
+    "place": (
+        ("Rural Midwest American", "Market Analyst"),
+        ("Rural Midwest American", "Millennial Consumer"),
+        ("Rural Midwest American", "New Parent"),
+    ),
+    "gender": (
+        ("New Parent", "Gamer"),
+        ("Health-Conscious", "Millennial Consumer"),
+        ("B2B Decision Maker", "Texan Suburbanite"),
+    ),
 }
 
 _PEW_SOCIAL = "Pew Research Center, Americans' Social Media Use, 2024"
 _PEW_NEWS = "Pew Research Center, News Platform Fact Sheet"
+_ANES = "American National Election Study 1996"
 _SHED = "Federal Reserve, Survey of Household Economics and Decisionmaking"
 
 ITEMS: tuple[Item, ...] = (
@@ -185,6 +206,146 @@ ITEMS: tuple[Item, ...] = (
         "Did you skip seeing a doctor last year because of the cost?",
         "Was cost a reason not to see a doctor last year?",
         _SHED,
+    ),
+    Item(
+        "age",
+        -1,
+        "Do you watch the news on television every day?",
+        "Is the news on television something you watch daily?",
+        f"{_ANES}: 11 % and 58 %",
+    ),
+    Item(
+        "age",
+        -1,
+        "Do you call yourself a conservative?",
+        "Is conservative a word you use for yourself?",
+        f"{_ANES}: 32 % and 50 %",
+    ),
+    Item(
+        "education",
+        1,
+        "Did you read a book in the past year?",
+        "Is there a book you read in the past year?",
+        "Pew Research Center, book reading, 2018: 93 % and 63 %",
+    ),
+    Item(
+        "education",
+        -1,
+        "Do you smoke cigarettes?",
+        "Are cigarettes something you smoke?",
+        "CDC, National Health Interview Survey, 2015: 7 % and 23 %",
+    ),
+    Item(
+        "education",
+        1,
+        "Did you listen to a podcast in the past year?",
+        "Is there a podcast you listened to in the past year?",
+        "Pew Research Center, podcasts, 2023: 62 % and 37 %",
+    ),
+    Item(
+        "education",
+        1,
+        "Do you exercise in your free time?",
+        "Is exercise a part of your free time?",
+        "CDC, Behavioral Risk Factor Surveillance System, 2017-2019: 86 %, 57 % without high school",
+    ),
+    Item(
+        "education",
+        1,
+        "Do you call yourself a liberal?",
+        "Is liberal a word you use for yourself?",
+        f"{_ANES}: 35 % and 19 %",
+    ),
+    Item(
+        "education",
+        -1,
+        "Do you watch the news on television every day?",
+        "Is the news on television something you watch daily?",
+        f"{_ANES}: 27 % and 37 %",
+    ),
+    Item(
+        "place",
+        1,
+        "Do you own a gun?",
+        "Is there a gun that belongs to you?",
+        "Pew Research Center, gun ownership, 2021: 41 % and 20 %",
+    ),
+    Item(
+        "place",
+        1,
+        "Do you know most of your neighbors?",
+        "Are most of your neighbors people you know?",
+        "Pew Research Center, Urban, Suburban and Rural Communities, 2018: 40 % and 24 %",
+    ),
+    Item(
+        "place",
+        1,
+        "Do you go hunting?",
+        "Is hunting something you do?",
+        "US Fish and Wildlife Service, National Survey of Fishing, Hunting, 2011: 18 % and 3 %",
+    ),
+    Item(
+        "place",
+        1,
+        "Do you lean towards the Republicans?",
+        "Are the Republicans the party you lean towards?",
+        f"{_ANES}: 52 % and 36 %",
+    ),
+    Item(
+        "place",
+        -1,
+        "Have you used an app like Uber or Lyft?",
+        "Is an app like Uber or Lyft something you have used?",
+        "Pew Research Center, ride-hailing, 2018",
+    ),
+    Item(
+        "place",
+        1,
+        "Is it hard to get fast internet where you live?",
+        "Where you live, is fast internet hard to get?",
+        "Pew Research Center, access to high-speed internet, 2018",
+    ),
+    Item(
+        "gender",
+        1,
+        "Are you afraid to walk alone at night near your home?",
+        "Near your home, does walking alone at night frighten you?",
+        "Gallup, Crime survey, 2023: 53 % and 26 %",
+    ),
+    Item(
+        "gender",
+        -1,
+        "Do you own a gun?",
+        "Is there a gun that belongs to you?",
+        "Pew Research Center, gun ownership, 2021: men more often, 39 % of them",
+    ),
+    Item(
+        "gender",
+        1,
+        "Do you do most of the grocery shopping at home?",
+        "Is most of the grocery shopping at home done by you?",
+        "Pew Research Center, American Time Use Survey, 2019",
+    ),
+    Item(
+        "gender",
+        1,
+        "Do you do most of the laundry at home?",
+        "Is most of the laundry at home done by you?",
+        "Gallup, household chores, 2019: in 58 % of couples she, in 13 % he",
+    ),
+    Item(
+        "gender",
+        -1,
+        "Are you the one at home who looks after the car?",
+        "Is looking after the car your job at home?",
+        "Gallup, household chores, 2019: in 69 % of couples he",
+    ),
+    Item(
+        "gender",
+        1,
+        "Do you pray every day?",
+        "Is prayer a part of each of your days?",
+        "Pew Research Center, The Gender Gap in Religion Around the World, 2016",
     ),
 )
 

@@ -6,8 +6,10 @@ The evaluation: which questions go to whom, and what the answers come to.
     yes/no  the same, reworded                 → stability
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mavera.evaluation.asking import Interviewer
 from mavera.evaluation.items import ITEMS, PAIRS, QUESTIONS, Item
@@ -31,14 +33,15 @@ class Plan:
     def of(cls, library: PersonaLibrary, personas: int, questions: int, pairs: int) -> "Plan":
         """Take the first of each; personas are spread over the categories."""
         everyone = library.list()
-        step = max(1, len(everyone) // personas) if personas else 1
+        count = min(personas, len(everyone))
         cases = [
             (item, library.find(a), library.find(b))
             for turn in range(3)
             for item in ITEMS
             for a, b in PAIRS[item.contrast][turn : turn + 1]
         ]
-        return cls(everyone[::step][:personas], QUESTIONS[:questions], cases[:pairs])
+        spread = [everyone[n * len(everyone) // count] for n in range(count)]
+        return cls(spread, QUESTIONS[:questions], cases[:pairs])
 
     @property
     def steps(self) -> int:
@@ -66,28 +69,37 @@ class Report:
         ]
 
 
-async def evaluate(plan: Plan, interviewer: Interviewer, progress: Progress) -> Report:
-    """Ask everything in `plan` that has no answer yet. Raises APIError."""
-    answers: dict[tuple[str, int], str] = {}
-    for persona in plan.personas:
-        for number, question in enumerate(plan.questions):
-            answers[persona.id, number] = await interviewer.words(persona.id, question)
-            progress()
+async def evaluate(plan: Plan, interviewer: Interviewer, progress: Progress, at_once: int = 1) -> Report:
+    """Ask everything in `plan` that has no answer yet, `at_once` people at a time. Raises APIError."""
+    sides = [(item, persona) for item, *pair in plan.cases for persona in pair]
+    # One person after the other, so that a model's prefix cache is used; the rewordings last.
+    asked = [
+        *(_in_words(interviewer, persona, plan.questions, progress) for persona in plan.personas),
+        *(_yes(interviewer, who, [item.ask for item in items], progress) for who, items in _by_person(sides)),
+        _labelled(interviewer, sides, progress),
+        *(
+            _yes(interviewer, who, [item.reworded for item in items], progress)
+            for who, items in _by_person(sides)
+        ),
+    ]
+    await _all(asked, at_once)
     led: list[tuple[float, int]] = []
     labelled: list[tuple[float, int]] = []
     wordings: list[tuple[float, float]] = []
-    for item, first, second in plan.cases:
-        values = []
-        for persona in (first, second):
-            plain = await interviewer.yes(persona.id, item.ask)
-            progress()
-            wordings.append((plain, await interviewer.yes(persona.id, item.reworded)))
-            progress()
-            label = await interviewer.yes(None, f"{_label(persona)} {item.ask}")
-            progress()
-            values.append((plain, label))
-        led.append((values[0][0] - values[1][0], item.sign))
-        labelled.append((values[0][1] - values[1][1], item.sign))
+    for item, *pair in plan.cases:
+        plain = [await interviewer.yes(persona.id, item.ask) for persona in pair]
+        label = [await interviewer.yes(None, labelled_question(persona, item)) for persona in pair]
+        wordings += [
+            (value, await interviewer.yes(persona.id, item.reworded))
+            for value, persona in zip(plain, pair, strict=True)
+        ]
+        led.append((plain[0] - plain[1], item.sign))
+        labelled.append((label[0] - label[1], item.sign))
+    answers = {
+        (persona.id, number): await interviewer.words(persona.id, question)
+        for persona in plan.personas
+        for number, question in enumerate(plan.questions)
+    }
     return Report(
         distinctness(answers),
         in_character(answers.values()),
@@ -98,6 +110,56 @@ async def evaluate(plan: Plan, interviewer: Interviewer, progress: Progress) -> 
     )
 
 
-def _label(persona: Persona) -> str:
+async def _all(jobs: Iterable[Coroutine[Any, Any, None]], at_once: int) -> None:
+    """Do every job, `at_once` at a time; the first failure ends the others."""
+    waiting = iter(list(jobs))
+
+    async def work() -> None:
+        for job in waiting:
+            await job
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(at_once):
+                group.create_task(work())
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    finally:
+        for job in waiting:
+            job.close()
+
+
+async def _in_words(
+    interviewer: Interviewer, persona: Persona, questions: Sequence[str], progress: Progress
+) -> None:
+    for question in questions:
+        await interviewer.words(persona.id, question)
+        progress()
+
+
+async def _yes(
+    interviewer: Interviewer, persona: Persona, questions: Sequence[str], progress: Progress
+) -> None:
+    for question in questions:
+        await interviewer.yes(persona.id, question)
+        progress()
+
+
+async def _labelled(
+    interviewer: Interviewer, sides: Sequence[tuple[Item, Persona]], progress: Progress
+) -> None:
+    for item, persona in sides:
+        await interviewer.yes(None, labelled_question(persona, item))
+        progress()
+
+
+def _by_person(sides: Sequence[tuple[Item, Persona]]) -> list[tuple[Persona, list[Item]]]:
+    items: dict[str, tuple[Persona, list[Item]]] = {}
+    for item, persona in sides:
+        items.setdefault(persona.id, (persona, []))[1].append(item)
+    return list(items.values())
+
+
+def labelled_question(persona: Persona, item: Item) -> str:
     """Say in a line who is asked, which is all that a prompt without a persona would have."""
-    return f"You are {persona.demographics.identity}."
+    return f"You are {persona.demographics.identity}. {item.ask}"

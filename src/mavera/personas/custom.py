@@ -119,7 +119,8 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True):
         """
         cleaned = {name: cleaned_value(value) for name, value in members.items()}
         name = cleaned.get("name") or ""
-        if not NAME_MIN <= len(name) <= NAME_MAX:
+        seen = sum(character not in _JOINERS for character in name)
+        if not NAME_MIN <= seen <= len(name) <= NAME_MAX:
             raise ValidationFailed(f"'name' has {NAME_MIN} to {NAME_MAX} readable characters.", param="name")
         if len(cleaned.get("description") or "") > DESCRIPTION_MAX:
             raise ValidationFailed(
@@ -166,20 +167,22 @@ class CustomPersona(Sheet, frozen=True, kw_only=True):
 
 
 _UNREADABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+_JOINERS = "\u200c\u200d"
 _LINE = re.compile(r"\s+")
 _TEMPLATE_MARKS = re.compile(r"<\||\|>|<<SYS>>|<</SYS>>|\[/?INST\]|</?s>|<(?:start|end)_of_turn>")
 
 
 def cleaned_text(text: str) -> str:
     """Return `text` on one line, without control, direction, tag or unassigned characters, in NFC."""
-    text = _TEMPLATE_MARKS.sub(" ", unicodedata.normalize("NFC", text))
+    text = unicodedata.normalize("NFC", text)
     kept = "".join(" " if c.isspace() else c for c in text if c.isspace() or _is_readable(c))
-    return _LINE.sub(" ", kept).strip()
+    # Only now: a mark may have had something invisible in it.
+    return _LINE.sub(" ", _TEMPLATE_MARKS.sub(" ", kept)).strip()
 
 
 def _is_readable(character: str) -> bool:
     # Joiners are part of many scripts and of emoji; every other format character hides or turns text.
-    return character in "\u200c\u200d" or unicodedata.category(character) not in (
+    return character in _JOINERS or unicodedata.category(character) not in (
         "Cc",
         "Cf",
         "Cs",

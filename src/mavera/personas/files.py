@@ -6,12 +6,14 @@ Personas in files: TOML in the form of the library's, and CSV of segment descrip
     from_csv(data)     one persona a row: name, and any of description, category, type, details
 """
 
+import codecs
 import csv
 import difflib
 import io
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, get_args
 
 import msgspec
@@ -25,6 +27,7 @@ _ASIDE = frozenset({"id", "created_at", "version"})
 _PROFILE = Profile.__struct_fields__
 _LISTS = frozenset(field.name for field in msgspec.structs.fields(Details) if Words in get_args(field.type))
 _COLUMNS = ("name", "description", "category", "type", *Details.__struct_fields__)
+_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 # In a cell of a CSV file, between the texts of a list.
 SEPARATOR = ";"
 
@@ -106,27 +109,52 @@ def from_toml(data: bytes, name: str) -> Sheet:
 
 def from_csv(data: bytes, name: str) -> list[Sheet]:
     """Return a sheet for each row. Raises ConfigurationError, naming the line that does not fit."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{name} is not UTF-8: save it as CSV UTF-8.") from error
+    text = _csv_text(data, name)
     first = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count), strict=True)
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    sheets: list[Sheet] = []
     try:
-        columns = [column.strip().lower().replace(" ", "_") for column in reader.fieldnames or ()]
-        if "name" not in columns:
-            raise ConfigurationError(f"{name} has no column 'name' in its first line.")
-        _refuse_unknown(dict.fromkeys(columns), _COLUMNS, name)
-        reader.fieldnames = columns
-        return [_from_row(row, f"{name}, line {reader.line_num}") for row in reader if any(row.values())]
+        columns = _columns(next(reader, []), name)
+        for cells in reader:
+            if any(map(str.strip, cells)):
+                sheets.append(_from_row(columns, cells, f"{name}, line {reader.line_num}"))
     except csv.Error as error:
         raise ConfigurationError(f"{name}, line {reader.line_num}: {error}") from error
+    if not sheets:
+        raise ConfigurationError(f"{name} has no persona below its first line.")
+    return sheets
 
 
-def _from_row(row: dict[str, Any], place: str) -> Sheet:
-    if None in row:
-        raise ConfigurationError(f"{place} has more cells than the first line has columns.")
-    cells = {column: (cell or "").strip() for column, cell in row.items()}
+def _csv_text(data: bytes, name: str) -> str:
+    """Return the text with plain line ends: of UTF-8, or of a spreadsheet's UTF-16, which says that it is."""
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{name} is not UTF-8: save it as CSV UTF-8.") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _columns(cells: list[str], name: str) -> list[str]:
+    columns = [cell.strip().lower().replace(" ", "_") for cell in cells]
+    if "name" not in columns:
+        raise ConfigurationError(f"{name} has no column 'name' in its first line.")
+    named = [column for column in columns if column]
+    _refuse_unknown(dict.fromkeys(named), _COLUMNS, name)
+    for column in named:
+        if named.count(column) > 1:
+            raise ConfigurationError(f"{name} has the column '{column}' twice.")
+    return columns
+
+
+def _from_row(columns: list[str], row: list[str], place: str) -> Sheet:
+    cells: dict[str, str] = {}
+    for column, cell in zip_longest(columns, map(str.strip, row), fillvalue=""):
+        if column:
+            cells[column] = cell
+        elif cell:
+            raise ConfigurationError(f"{place} has a cell under no column: '{cell[:40]}'.")
     details = {
         column: _cell(column, cells[column], place)
         for column in Details.__struct_fields__
@@ -155,7 +183,9 @@ def _cell(column: str, cell: str, place: str) -> Any:
         except ValueError as error:
             raise ConfigurationError(f"{place}: 'mcda_weights' reads as in price=3;risk=5.") from error
     if column == "is_localized":
-        return cell.lower() in ("true", "yes", "1")
+        if cell.lower() not in _FLAGS:
+            raise ConfigurationError(f"{place}: 'is_localized' reads yes or no.")
+        return _FLAGS[cell.lower()]
     return [part.strip() for part in cell.split(SEPARATOR)] if column in _LISTS else cell
 
 

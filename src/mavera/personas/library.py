@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -68,7 +68,7 @@ class Roll(Generic[P]):
         places = sorted([*map(_place, self._ordered), *map(_place, gone)])
         self._position = {place[-1]: n for n, place in enumerate(places)}
         self._words = {p.id: words_of(f"{p.name} {p.description}") for p in self._ordered}
-        self.pages: dict[bytes, bytes] = {}
+        self.pages: dict[bytes, Any] = {}
 
     def __iter__(self) -> Iterator[P]:
         return iter(self._ordered)

@@ -2,11 +2,12 @@
 Everyone who can answer a workspace: the library, and the personas of its own.
 
     get(id, owner)     one, from the library or the database
-    roll(owner)        all, in order; known for a second, so that lists are fast
+    roll(owner)        all, in order; known for a second and asked for once at a time, so that lists are fast
 """
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -37,68 +38,98 @@ class _Known:
 
 
 class Personas:
-    """`database` is None where there are no personas but the library's; `clock` tells Unix seconds."""
+    """
+    `database` is None where there are no personas but the library's and `more`, which everyone
+    may name; `clock` tells Unix seconds.
+    """
 
     def __init__(
         self,
         library: PersonaLibrary,
         database: Database | None = None,
         *,
+        more: Iterable[CustomPersona] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.library = library
         self._database = database
         self._clock = clock
-        self._base: Roll[AnyPersona] = Roll(library)
+        self._base: Roll[AnyPersona] = Roll([*library, *more])
         self._known: dict[Owner, _Known] = {}
+        self._questions: dict[Owner, asyncio.Task[_Known]] = {}
 
     async def get(self, persona_id: str, owner: Owner | None) -> AnyPersona:
         """Raises PersonaNotFound, also for a persona of another workspace."""
-        base = self.library.has(persona_id) or not is_cuid(persona_id)
+        base = self._base.has(persona_id) or not is_cuid(persona_id)
         if owner is not None and self._database is not None and not base:
             found = await repository.find(self._database, owner, persona_id)
             if found is not None:
                 return found
-        return self.library.get(persona_id)
+        return self._base.get(persona_id)
 
     async def roll(self, owner: Owner) -> Roll[AnyPersona]:
         """Return everyone, as of at most a second ago; a change made in this process is seen at once."""
         if self._database is None:
             return self._base
-        now, known = time.monotonic(), self._known.get(owner)
-        if known is not None and now - known.at < ROLL_SECONDS:
+        known = self._known.get(owner)
+        if known is not None and time.monotonic() - known.at < ROLL_SECONDS:
             return known.roll
-        marks = await repository.marks(self._database, owner)
-        if not marks:
-            roll = self._base
-        elif known is not None and known.marks == marks:
-            roll = known.roll
-        else:
-            custom, gone = await repository.list_all(self._database, owner)
-            roll = Roll([*self.library, *custom], gone)
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
-        self._known[owner] = _Known(now, marks, roll)
-        return roll
+        question = self._questions.get(owner)
+        if question is None:
+            question = asyncio.create_task(self._ask(self._database, owner, known))
+            self._questions[owner] = question
+        # A client that leaves takes the answer from nobody else.
+        return (await asyncio.shield(question)).roll
+
+    async def _ask(self, database: Database, owner: Owner, known: _Known | None) -> _Known:
+        """Return what the store has, and keep it unless it was changed meanwhile."""
+        try:
+            now = time.monotonic()
+            marks = await repository.marks(database, owner)
+            if not marks:
+                roll = self._base
+            elif known is not None and known.marks == marks:
+                roll = known.roll
+            else:
+                custom, gone = await repository.list_all(database, owner)
+                roll = Roll([*self.library, *custom], gone)
+            found = _Known(now, marks, roll)
+            if self._questions.get(owner) is asyncio.current_task():
+                if len(self._known) >= MOST_KNOWN:
+                    self._known.clear()
+                self._known[owner] = found
+            return found
+        finally:
+            if self._questions.get(owner) is asyncio.current_task():
+                del self._questions[owner]
+
+    def _forget(self, owner: Owner) -> None:
+        """Let the next list ask anew: what is being asked now may not have the change."""
+        self._known.pop(owner, None)
+        self._questions.pop(owner, None)
+
+    async def check_room(self, owner: Owner) -> None:
+        """Raise InvalidRequest where a further persona would not be stored: ask before a draft is made."""
+        await repository.check_room(self._opened, owner)
 
     async def create(self, owner: Owner, sheet: Sheet, *, credits: int = 0) -> CustomPersona:
         """Store a persona that cost `credits`. Raises InvalidRequest where there are too many."""
         created = await repository.insert(self._opened, owner, sheet, now=int(self._clock()), credits=credits)
-        self._known.pop(owner, None)
+        self._forget(owner)
         return created
 
     async def update(self, owner: Owner, persona_id: str, change: Callable[[Sheet], Sheet]) -> CustomPersona:
         """Make a new version, and return it. Raises PersonaNotFound, Forbidden for one of the library."""
         self._refuse_base(persona_id)
         updated = await repository.update(self._opened, owner, persona_id, change, now=int(self._clock()))
-        self._known.pop(owner, None)
+        self._forget(owner)
         return updated if updated is not None else self._missing(persona_id)
 
     async def delete(self, owner: Owner, persona_id: str) -> None:
         """Raises PersonaNotFound, Forbidden for one of the library."""
         self._refuse_base(persona_id)
         deleted = await repository.delete(self._opened, owner, persona_id, now=int(self._clock()))
-        self._known.pop(owner, None)
+        self._forget(owner)
         if not deleted:
             self._missing(persona_id)
 

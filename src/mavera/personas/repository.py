@@ -49,15 +49,7 @@ async def insert(
     async with database.transaction() as transaction:
         # One process after the other, so that two cannot both take the last place.
         await transaction.execute("UPDATE workspaces SET name = name WHERE id = :id", id=owner.workspace_id)
-        row = await transaction.fetch_one(
-            """
-            SELECT COUNT(*) AS number FROM personas
-             WHERE workspace_id = :workspace_id AND mode = :mode AND deleted_at IS NULL
-            """,
-            **owner.values,
-        )
-        if row is not None and int(row["number"]) >= MOST:
-            raise InvalidRequest(f"This workspace has {MOST:,} custom personas, the most it may have.")
+        await check_room(transaction, owner)
         await transaction.execute(
             """
             INSERT INTO personas (id, workspace_id, mode, version, name, category, credits_charged,
@@ -73,6 +65,19 @@ async def insert(
         )
         await _insert_version(transaction, persona)
     return persona
+
+
+async def check_room(db: Queries, owner: Owner) -> None:
+    """Raise InvalidRequest where the owner has as many personas as one may have."""
+    row = await db.fetch_one(
+        """
+        SELECT COUNT(*) AS number FROM personas
+         WHERE workspace_id = :workspace_id AND mode = :mode AND deleted_at IS NULL
+        """,
+        **owner.values,
+    )
+    if row is not None and int(row["number"]) >= MOST:
+        raise InvalidRequest(f"This workspace has {MOST:,} custom personas, the most it may have.")
 
 
 async def find(db: Queries, owner: Owner, persona_id: str) -> CustomPersona | None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from mavera.core.events import ModelEvent
+from mavera.core.events import Accepted, ModelEvent
 from mavera.core.items import Item
 from mavera.core.turn import OutputFormat, Turn
 from mavera.errors import InvalidRequest
@@ -82,16 +82,17 @@ class EmbeddedModel:
         return self.engine.status()
 
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        states = self._states
+        states, heard = self._states, False
         try:
             if states is not None:
                 await states.begin(turn)
             async with aclosing(self._answers.stream(turn)) as events:
                 async for event in events:
+                    heard = heard or not isinstance(event, Accepted)
                     yield event
         finally:
             if states is not None:
-                states.end()
+                states.end(turn, heard=heard)
 
     def keep(self, leads: Sequence[tuple[Item, ...]]) -> None:
         if self._states is not None:

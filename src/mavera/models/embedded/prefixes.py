@@ -1,8 +1,9 @@
 """
 Prompts that are the same each time, kept on disk as the engine has read them.
 
-    while idle     the next prefix without a file: read in steps, saved, renamed into place
     a question     its prefix not in the engine's own cache: clear a slot, restore the file into it
+    its answer     the prefix was read for it and has no file: saved at once, while a slot still has it
+    while idle     the next prefix without a file: read in steps, saved, renamed into place
 
 Reading a persona takes seconds, restoring it milliseconds. A file's name says which model
 and engine made it, of which prefix, and its checksum: what does not fit is never loaded,
@@ -17,6 +18,7 @@ import logging
 import os
 import shutil
 import zlib
+from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -41,11 +43,14 @@ logger = logging.getLogger(__name__)
 IDLE_SECONDS = 10.0
 # A question that comes while a prefix is being read waits for one step, at most about a second.
 STEP_TOKENS = 64
+# The most that a question waits for its prefix once the engine is up; then it reads the prefix itself.
 RESTORE_SECONDS = 4.0
 FILL_SECONDS = 120.0
 # So many prefixes are surely in the engine's own cache still; a needless restore costs 0.1 s.
 KNOWN_WARM = 12
 FREE_DISK_BYTES = 1024**3
+# What the engine writes before the tokens of a state, at most.
+HEAD_BYTES = 64
 SUFFIX = ".state"
 
 
@@ -81,10 +86,12 @@ class PrefixStates:
         self._leads: dict[str, tuple[Item, ...]] = {}
         self._warm: OrderedDict[str, None] = OrderedDict()
         self._seen: set[str] = set()
+        self._fresh: OrderedDict[str, None] = OrderedDict()
         self._address: EngineAddress | None = None
-        self._running = 0
+        self._running: list[str | None] = []  # the key of each turn's prefix
         self._changed = asyncio.Event()
         self._filler: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
 
     def keep(self, leads: Sequence[tuple[Item, ...]]) -> None:
         """Say which prefixes are worth a file, the most wanted first."""
@@ -95,17 +102,19 @@ class PrefixStates:
             self._filler = asyncio.create_task(self._fill_for_ever(), name="mavera-prefixes")
 
     async def close(self) -> None:
-        if self._filler is not None:
-            self._filler.cancel()
-            await asyncio.wait([self._filler])
-            self._filler = None
+        tasks = [task for task in (self._filler, self._keeper) if task is not None]
+        self._filler = self._keeper = None
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def begin(self, turn: Turn) -> None:
         """Make ready for a turn, and count it as running until `end`. Never fails."""
-        self._running += 1
+        key = self._kept(turn)
+        self._running.append(key)
         self._changed.set()
-        key = _key(turn.items[: turn.lead])
-        if turn.tools or key not in self._leads or not self._most_bytes:
+        if key is None:
             return
         with suppress(APIError, aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
             # The engine's first start is waited for, as the question itself would.
@@ -113,9 +122,22 @@ class PrefixStates:
             async with asyncio.timeout(self._restore_seconds):
                 await self._restore(address, key, first=_is_first(turn))
 
-    def end(self) -> None:
-        self._running -= 1
+    def end(self, turn: Turn, *, heard: bool) -> None:
+        """Say that a turn has ended; `heard` where the engine answered, so that it has read the prefix."""
+        key = self._kept(turn)
+        self._running.remove(key)
         self._changed.set()
+        if key is not None and heard and key in self._warm and self._find(key) is None:
+            self._fresh[key] = None
+        idle = self._keeper is None or self._keeper.done()
+        # Where others still speak, the last one to end comes back to it.
+        if self._fresh and not self._running and idle and self._filler is not None:
+            self._keeper = asyncio.create_task(self._keep_fresh(), name="mavera-prefix-keeper")
+
+    def _kept(self, turn: Turn) -> str | None:
+        """Return the key of the turn's prefix where that is one to keep."""
+        key = _key(turn.items[: turn.lead])
+        return key if self._most_bytes and not turn.tools and key in self._leads else None
 
     async def _restore(self, address: EngineAddress, key: str, *, first: bool) -> None:
         if address != self._address:  # another life of the engine, with an empty cache
@@ -147,6 +169,22 @@ class PrefixStates:
         self._warm.move_to_end(key)
         if len(self._warm) > KNOWN_WARM:
             self._warm.popitem(last=False)
+
+    async def _keep_fresh(self) -> None:
+        """Save what was just read; the engine first reads the prompt of a question that comes between."""
+        while self._fresh:
+            key, _ = self._fresh.popitem(last=False)
+            if key not in self._warm or self._find(key) is not None or not self._has_room():
+                continue
+            try:
+                async with self._session(await self._engine.endpoint(), FILL_SECONDS) as session:
+                    tokens = await _prefix_tokens(session, self._leads[key])
+                    if key in self._running:  # and has the slot; another slot would have to read it
+                        self._fresh[key] = None
+                        return
+                    await self._save(session, key, (await _evaluate(session, tokens)).id_slot, tokens)
+            except (APIError, aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+                logger.debug("A prefix was not kept: %s", error)
 
     async def _fill_for_ever(self) -> None:
         while True:
@@ -187,16 +225,23 @@ class PrefixStates:
             if self._running:
                 return
             slot = (await _evaluate(session, tokens[:read])).id_slot
+        if not self._running:
+            await self._save(session, key, slot, tokens)
+
+    async def _save(self, session: aiohttp.ClientSession, key: str, slot: int, tokens: Sequence[int]) -> None:
+        """Write what a slot holds, if that is the prefix alone: of what callers say, nothing is kept."""
         identity = self._identity
         partial = f"{key}-{os.getpid()}.partial"
         path = self._folder / partial
         try:
             async with session.post(f"/slots/{slot}?action=save", json={"filename": partial}) as answer:
                 saved = await answer.json() if answer.status == 200 else {}
-            # Between the last step and the save a question may have taken the slot.
-            if saved.get("n_saved") != len(tokens) or self._running:
+            if saved.get("n_saved") != len(tokens):
                 return
             path.chmod(0o600)
+            # Before the save a question, by chance as long, may have taken the slot.
+            if not await asyncio.to_thread(_begins_with, path, tokens):
+                return
             checksum = await asyncio.to_thread(_checksum, path)
             path.replace(self._folder / f"{identity}-{key}-{checksum}{SUFFIX}")
         finally:
@@ -235,6 +280,13 @@ class PrefixStates:
 def _key(lead: Sequence[Item]) -> str:
     texts = [(item.role, item.text) for item in lead if isinstance(item, Message)]
     return hashlib.sha256(msgspec.json.encode(texts)).hexdigest()[:32]
+
+
+def _begins_with(path: Path, tokens: Sequence[int]) -> bool:
+    """Whether a state is of just these tokens: it has their number and them within its first words."""
+    sought = array("i", [len(tokens), *tokens]).tobytes()
+    with path.open("rb") as file:
+        return sought in file.read(len(sought) + HEAD_BYTES)
 
 
 def _is_first(turn: Turn) -> bool:
