@@ -1,4 +1,4 @@
-"""An analysis beside calls, audiences, clients that leave, models that die: the answer stands, the price fits."""
+"""Analyses beside calls, audiences, clients that leave, models that die: the answer stands, fairly priced."""
 
 import json
 import time

@@ -91,12 +91,12 @@ class Analyst:
         asked = _question(answered.turn)
         emotion, found, told = await asyncio.to_thread(self._read, sentences, asked)
         relevance = news.news_relevance(asked, answered.text)
-        suspected = biases.suspects(sentences)[: biases.MAX_PROBES]
+        suspected = biases.suspects(sentences)[: biases.MAX_SUSPECTS]
         replies: list[probes.Reply] = []
         if suspected and len(answered.text) <= MAX_PROBED_CHARACTERS:
-            questions = [biases.question(one, sentences) for one in suspected]
+            questions = [biases.question(one, sentences) for one in suspected[: biases.MAX_PROBES]]
             replies = await probes.ask(model, answered.turn, answered.text, questions)
-        logits = [reply.logit for reply in replies] or [None] * len(suspected)
+        logits = [reply.logit for reply in replies] + [None] * (len(suspected) - len(replies))
         agreement, sampled = await _agreement(model, answered)
         usage = sum((reply.usage for reply in replies), sampled)
         made = Analysis(
