@@ -67,10 +67,11 @@ class Weights:
 
 WEIGHTS = Weights(-1.31, 1.91, -1.58, 0.1)
 
-# What a model's answer adds, by the least ln(P(yes)/P(no)) it has: set by hand, since a small model says
-# a faint yes to whatever it is asked. Grades, since probabilities differ in the third digit with what
-# else the model computes, and the same answer is to have the same biases.
-_GRADES = ((3.0, 3.0), (0.0, 0.0), (-3.0, -3.0), (-math.inf, -8.0))
+# What a model's answer adds, by the least ln(P(yes)/P(no)) it has: only one that is sure of itself, 19 to 1,
+# counts. A small model says a faint yes to whatever it is asked, and faint answers differ with what the
+# engine has cached and computes beside: they would give the same answer another analysis.
+_SURE = 3.0
+_GRADES = ((_SURE, 3.0), (-_SURE, 0.0), (-math.inf, -8.0))
 
 _DOUBT = re.compile(
     r"\b(but|though|although|however|may|might|probably|either way|compared?|check(?:ed)?|tests?|tested|"
@@ -129,7 +130,7 @@ def score(suspect: Suspect, logit: float | None, weights: Weights = WEIGHTS) -> 
 
 
 def grade(logit: float) -> float:
-    """Return what `logit` adds: surely or rather yes, rather or surely no."""
+    """Return what `logit` adds: surely yes, unsure, surely no."""
     return next(value for least, value in _GRADES if logit >= least)
 
 
