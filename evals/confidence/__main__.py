@@ -86,18 +86,17 @@ async def read(pairs: Sequence[tuple[str, list[str]]], more: int, style: str) ->
 
 
 def fitted(readings: Sequence[Reading]) -> Calibration:
-    """Return the logistic over both features that fits `readings`, by gradient descent with a small decay."""
-    data = [(*features(one["logprobs"]), one["right"]) for one in readings]
-    constant, mean, lowest = 0.0, 0.0, 0.0
+    """Return the logistic over all features that fits `readings`, by gradient descent with a small decay."""
+    data = [((1.0, *features(one["logprobs"])), one["right"]) for one in readings]
+    values = [0.0] * 4
     for _ in range(5000):
-        steps = [0.0, 0.0, 0.0]
-        for m, low, right in data:
-            off = 1 / (1 + math.exp(-(constant + mean * m + lowest * low))) - right
-            steps = [steps[0] + off, steps[1] + off * m, steps[2] + off * low]
-        constant -= 0.1 * steps[0] / len(data)
-        mean -= 0.1 * (steps[1] / len(data) + DECAY * mean)
-        lowest -= 0.1 * (steps[2] / len(data) + DECAY * lowest)
-    return Calibration(round(constant, 3), round(mean, 3), round(lowest, 3), CALIBRATION.agreement)
+        steps = [0.0] * 4
+        for inputs, right in data:
+            off = 1 / (1 + math.exp(-sum(v * x for v, x in zip(values, inputs, strict=True)))) - right
+            steps = [step + off * x for step, x in zip(steps, inputs, strict=True)]
+        decays = (0.0, *(DECAY * value for value in values[1:]))
+        values = [v - 0.1 * (s / len(data) + d) for v, s, d in zip(values, steps, decays, strict=True)]
+    return Calibration(*(round(value, 3) for value in values), CALIBRATION.agreement)
 
 
 def auroc(scored: Sequence[tuple[float, bool]]) -> float:
