@@ -24,7 +24,7 @@ from typing import Any
 
 from evals.engine import asked, embedded_model, hear
 from mavera.analysis import biases, probes
-from mavera.analysis.biases import Weights
+from mavera.analysis.biases import WEIGHTS, Weights
 from mavera.analysis.sentences import split
 
 HERE = Path(__file__).parent
@@ -60,7 +60,7 @@ async def read_all(texts: Sequence[str]) -> None:
         # In an order of no meaning, so that the part read so far is a fair sample.
         for text in sorted(set(texts) - set(found), key=lambda text: zlib.crc32(text.encode())):
             sentences = split(text)
-            suspected = biases.suspects(sentences)[: biases.MAX_PROBES]
+            suspected = biases.suspects(sentences)[: biases.MAX_SUSPECTS]
             questions = [biases.question(one, sentences) for one in suspected]
             replies = await probes.ask(model, asked(QUESTION), text, questions)
             found[text] = {one.bias.name: reply.logit for one, reply in zip(suspected, replies, strict=True)}
@@ -68,17 +68,11 @@ async def read_all(texts: Sequence[str]) -> None:
             print(f"{len(found)}/{len(texts)}", text[:60], found[text], flush=True)
 
 
-def reported(text: str, readings: dict[str, float | None] | None, weights: Weights | None = None) -> set[str]:
+def reported(text: str, readings: dict[str, float | None] | None, weights: Weights = WEIGHTS) -> set[str]:
     """Return what is reported of `text` with its readings, or without a model where they are None."""
     sentences = split(text)
-    suspected = biases.suspects(sentences)[: biases.MAX_PROBES]
-    if readings is None:
-        # Weights on trial have no say where nobody was asked, so they get a reading of nought.
-        judged: list[tuple[biases.Suspect, float | None]] = [
-            (one, 0.0 if weights else None) for one in suspected
-        ]
-    else:
-        judged = [(one, readings.get(one.bias.name)) for one in suspected]
+    suspected = biases.suspects(sentences)[: biases.MAX_SUSPECTS]
+    judged = [(one, (readings or {}).get(one.bias.name)) for one in suspected]
     return {one.name for one in biases.report(judged, sentences, weights)}
 
 
@@ -111,29 +105,25 @@ def _scores(right: int, wrong: int, missed: int) -> dict[str, float]:
 Readings = dict[str, dict[str, float | None]]
 
 
-def fitted(rows: Sequence[Example], readings: Readings | None) -> Weights:
+def fitted(rows: Sequence[Example]) -> Weights:
     """Return a logistic fitted to `rows` by gradient descent, and its threshold with the highest F1."""
     data = []
     for row in rows:
-        for one in biases.suspects(split(row.text))[: biases.MAX_PROBES]:
-            logit = 0.0 if readings is None else readings[row.text].get(one.bias.name)
-            if logit is not None:
-                there = one.bias.name == row.shown
-                data.append(((1.0, min(one.cues, 3), min(one.doubts, 2), logit), there))
-    values = [0.0] * 4
+        for one in biases.suspects(split(row.text))[: biases.MAX_SUSPECTS]:
+            data.append(((1.0, min(one.cues, 3), min(one.doubts, 2)), one.bias.name == row.shown))
+    values = [0.0] * 3
     for _ in range(6000):
-        steps = [0.0] * 4
+        steps = [0.0] * 3
         for inputs, there in data:
             off = 1 / (1 + math.exp(-sum(v * x for v, x in zip(values, inputs, strict=True)))) - there
             steps = [step + off * x for step, x in zip(steps, inputs, strict=True)]
         values = [v - 0.1 * (step / len(data) + 0.003 * v) for v, step in zip(values, steps, strict=True)]
-    constant, cue, doubt, probe = (round(value, 2) for value in values)
-    weights = Weights(constant, cue, doubt, probe, 0.5)
+    constant, cue, doubt = (round(value, 2) for value in values)
+    weights = Weights(constant, cue, doubt, 0.5)
 
     def f1(threshold: float) -> float:
         tried = replace(weights, threshold=threshold)
-        said = [reported(row.text, readings[row.text] if readings else None, tried) for row in rows]
-        found = measured((row.shown, one) for row, one in zip(rows, said, strict=True))
+        found = measured((row.shown, reported(row.text, None, tried)) for row in rows)
         return float(found["overall"]["f1"])
 
     return replace(weights, threshold=max((n / 50 for n in range(5, 45)), key=f1))
@@ -160,14 +150,14 @@ async def free_form(rows: Sequence[Example]) -> None:
 def figures(rows: Sequence[Example]) -> dict[str, Any]:
     readings: Readings = json.loads(READINGS.read_text(encoding="utf-8")) if READINGS.exists() else {}
     tune, test = ([row for row in rows if row.part == part] for part in ("tune", "test"))
-    read_tune, read_test = ([row for row in part if row.text in readings] for part in (tune, test))
+    read_test = [row for row in test if row.text in readings]
 
     def over(part: Sequence[Example], said: Callable[[str], set[str]]) -> dict[str, Any]:
         return measured((row.shown, said(row.text)) for row in part)
 
     found = {
         "answers": {"tune": len(tune), "test": len(test), "test_probed": len(read_test)},
-        "fitted_on_tune": {"probed": repr(fitted(read_tune, readings)), "unprobed": repr(fitted(tune, None))},
+        "fitted_on_tune": repr(fitted(tune)),
         "test_probed": {
             "cues_and_probes": over(read_test, lambda text: reported(text, readings[text])),
             "cues_alone": over(read_test, lambda text: reported(text, None))["overall"],

@@ -1,13 +1,14 @@
 """
 Whether confidence means something: of answers with confidence 8, about 80 % should be right.
 
-    python -m evals.confidence [--json] [--read N --lists DIR] [--plot FILE]
+    python -m evals.confidence [--json] [--read N --lists DIR [--as STYLE]] [--plot FILE]
 
 `--read N` asks the embedded model N questions more (some 3 seconds each on two cores) and adds
-to `readings.json`. The questions are those of the trivia lists `general`, `geography`,
-`elements` and `worldcapitals` in the package Red-DiscordBot: DIR is the folder with those YAML
-files. They are cut in halves, and each is scored with what was fitted on the other.
-`--plot` writes the reliability diagram as SVG.
+to `readings.json`: `--as words` for a few words at temperature 0, `--as sentences` for one or
+two sentences at temperature 1, which read like any free text. The questions are those of the
+trivia lists `general`, `geography`, `elements` and `worldcapitals` in the package
+Red-DiscordBot: DIR is the folder with those YAML files. They are cut in halves, and each is
+scored with what was fitted on the other. `--plot` writes the reliability diagram as SVG.
 """
 
 import argparse
@@ -17,16 +18,24 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evals.engine import asked, embedded_model, hear
 from mavera.analysis.confidence import CALIBRATION, Calibration, confidence_of, features
+from mavera.core.turn import Sampling
 
 HERE = Path(__file__).parent
 READINGS = HERE / "readings.json"
 LISTS = ("general", "geography", "elements", "worldcapitals")
-SYSTEM = "Answer the question in a few words."
+WORDS, SENTENCES = "words", "sentences"
+SYSTEMS = {
+    WORDS: "Answer the question in a few words.",
+    SENTENCES: "Answer the question in one or two full sentences.",
+}
+TOKENS = {WORDS: 24, SENTENCES: 72}
+SAMPLING = {WORDS: Sampling(temperature=0.0), SENTENCES: Sampling(temperature=1.0, seed=1)}
 BINS = 5
 DECAY = 0.05  # towards no effect: the questions are few
 
@@ -62,32 +71,32 @@ def _plain(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
-async def read(pairs: Sequence[tuple[str, list[str]]], more: int) -> None:
+async def read(pairs: Sequence[tuple[str, list[str]]], more: int, style: str) -> None:
     found: list[Reading] = json.loads(READINGS.read_text(encoding="utf-8")) if READINGS.exists() else []
-    known = {one["question"] for one in found}
+    known = {one["question"] for one in found if one["style"] == style}
     async with embedded_model() as model:
         for question, answers in [pair for pair in pairs if pair[0] not in known][:more]:
-            heard = await hear(model, asked(question, system=SYSTEM, max_tokens=24))
+            turn = asked(question, system=SYSTEMS[style], max_tokens=TOKENS[style])
+            heard = await hear(model, replace(turn, sampling=SAMPLING[style]))
             right = is_right(heard.text, answers)
             logprobs = [round(value, 4) for value in heard.logprobs]
-            found.append({"question": question, "right": right, "logprobs": logprobs})
+            found.append({"question": question, "style": style, "right": right, "logprobs": logprobs})
             READINGS.write_text(json.dumps(found, indent=0), encoding="utf-8")
             print(len(found), right, question[:60], "→", heard.text[:60].replace("\n", " "), flush=True)
 
 
 def fitted(readings: Sequence[Reading]) -> Calibration:
-    """Return the logistic over both features that fits `readings`, by gradient descent with a small decay."""
-    data = [(*features(one["logprobs"]), one["right"]) for one in readings]
-    constant, mean, lowest = 0.0, 0.0, 0.0
+    """Return the logistic over all features that fits `readings`, by gradient descent with a small decay."""
+    data = [((1.0, *features(one["logprobs"])), one["right"]) for one in readings]
+    values = [0.0] * 4
     for _ in range(5000):
-        steps = [0.0, 0.0, 0.0]
-        for m, low, right in data:
-            off = 1 / (1 + math.exp(-(constant + mean * m + lowest * low))) - right
-            steps = [steps[0] + off, steps[1] + off * m, steps[2] + off * low]
-        constant -= 0.1 * steps[0] / len(data)
-        mean -= 0.1 * (steps[1] / len(data) + DECAY * mean)
-        lowest -= 0.1 * (steps[2] / len(data) + DECAY * lowest)
-    return Calibration(round(constant, 3), round(mean, 3), round(lowest, 3), CALIBRATION.agreement)
+        steps = [0.0] * 4
+        for inputs, right in data:
+            off = 1 / (1 + math.exp(-sum(v * x for v, x in zip(values, inputs, strict=True)))) - right
+            steps = [step + off * x for step, x in zip(steps, inputs, strict=True)]
+        decays = (0.0, *(DECAY * value for value in values[1:]))
+        values = [v - 0.1 * (s / len(data) + d) for v, s, d in zip(values, steps, decays, strict=True)]
+    return Calibration(*(round(value, 3) for value in values), CALIBRATION.agreement)
 
 
 def auroc(scored: Sequence[tuple[float, bool]]) -> float:
@@ -163,10 +172,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--read", type=int, default=0, metavar="N")
     parser.add_argument("--lists", type=Path)
+    parser.add_argument("--as", dest="style", choices=(WORDS, SENTENCES), default=WORDS)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     if options.read:
-        asyncio.run(read(questions(options.lists), options.read))
+        asyncio.run(read(questions(options.lists), options.read, options.style))
     found = figures(json.loads(READINGS.read_text(encoding="utf-8")))
     if options.plot:
         options.plot.write_text(diagram(found), encoding="utf-8")

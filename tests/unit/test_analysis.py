@@ -1,5 +1,6 @@
 """The pure parts of an analysis."""
 
+import asyncio
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mavera.analysis import biases, confidence, insights, news
+from mavera.analysis.ahead import ReadAhead
 from mavera.analysis.emotion import (
     MAX_SENTENCES,
     WEIGHTS,
@@ -182,3 +184,19 @@ def test_an_analysis_that_failed_is_drawn_as_such() -> None:
     assert {value for _, value in scales(failed)} == {None}
     assert "no analysis" in chart("<Why?>", [("A & B", failed)])
     assert "&lt;Why?&gt;" in chart("<Why?>", [("A & B", failed)])
+
+
+@given(st.lists(texts, max_size=6))
+def test_what_is_read_ahead_are_sentences_of_the_whole_in_order(pieces: list[str]) -> None:
+    read: list[str] = []
+
+    async def hear() -> None:
+        ahead = ReadAhead(lambda sentences: read.extend(one.text for one in sentences))
+        for piece in pieces:
+            ahead.heard(piece)
+            await asyncio.sleep(0)
+
+    asyncio.run(hear())
+    whole = [one.text for one in split("".join(pieces))]
+    assert all(one in whole for one in read)
+    assert read == whole[: len(read)]

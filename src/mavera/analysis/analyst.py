@@ -10,6 +10,7 @@ drawn at random but the short samples, whose seeds follow from the answer.
 
 import asyncio
 import math
+import threading
 import zlib
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -19,6 +20,7 @@ import structlog
 
 from mavera.accounts.pricing import HARD_EFFORTS
 from mavera.analysis import biases, confidence, insights, news, probes
+from mavera.analysis.ahead import ReadAhead
 from mavera.analysis.emotion import MAX_SENTENCES, VERSION, EmotionModel, emotion_of
 from mavera.analysis.sentences import Sentence, split
 from mavera.core.analysis import (
@@ -69,6 +71,11 @@ class Analyst:
 
     def __init__(self) -> None:
         self._emotion: EmotionModel | None = None
+        self._loading = threading.Lock()
+
+    def ahead(self) -> ReadAhead:
+        """Return what is to hear an answer, piece by piece, that will be analysed when it has ended."""
+        return ReadAhead(lambda sentences: self._emotions().rate([one.text for one in sentences]))
 
     async def analyse(self, model: Model, answered: Answered) -> Analysed:
         """Return the analysis, with `error` set where there is none."""
@@ -91,12 +98,12 @@ class Analyst:
         asked = _question(answered.turn)
         emotion, found, told = await asyncio.to_thread(self._read, sentences, asked)
         relevance = news.news_relevance(asked, answered.text)
-        suspected = biases.suspects(sentences)[: biases.MAX_PROBES]
+        suspected = biases.suspects(sentences)[: biases.MAX_SUSPECTS]
         replies: list[probes.Reply] = []
         if suspected and len(answered.text) <= MAX_PROBED_CHARACTERS:
-            questions = [biases.question(one, sentences) for one in suspected]
+            questions = [biases.question(one, sentences) for one in suspected[: biases.MAX_PROBES]]
             replies = await probes.ask(model, answered.turn, answered.text, questions)
-        logits = [reply.logit for reply in replies] or [None] * len(suspected)
+        logits = [reply.logit for reply in replies] + [None] * (len(suspected) - len(replies))
         agreement, sampled = await _agreement(model, answered)
         usage = sum((reply.usage for reply in replies), sampled)
         made = Analysis(
@@ -121,9 +128,13 @@ class Analyst:
         self, sentences: list[Sentence], question: str
     ) -> tuple[Emotion, list[tuple[str, list[int]]], str]:
         """What takes processor time and no model of language: off the event loop."""
-        if self._emotion is None:
-            self._emotion = EmotionModel.load()
-        return emotion_of(self._emotion, sentences), insights.insights(sentences, question), VERSION
+        return emotion_of(self._emotions(), sentences), insights.insights(sentences, question), VERSION
+
+    def _emotions(self) -> EmotionModel:
+        with self._loading:
+            if self._emotion is None:
+                self._emotion = EmotionModel.load()
+            return self._emotion
 
 
 def _evidence(logprobs: Sequence[float], agreement: float | None) -> Evidence:

@@ -19,8 +19,9 @@ from importlib import resources
 from mavera.analysis.sentences import Sentence
 from mavera.core.analysis import Bias
 
-# Each is some 60 tokens to read, after the answer.
-MAX_PROBES = 4
+# Each is some 70 tokens to read, after the answer; of the other suspects cues and doubts decide.
+MAX_PROBES = 2
+MAX_SUSPECTS = 4
 MAX_SENTENCES = 400
 MAX_EVIDENCE = 3
 MAX_QUOTED = 300
@@ -61,13 +62,16 @@ class Weights:
     constant: float
     cue: float
     doubt: float
-    probe: float
     threshold: float
 
 
-# Where a model tells probabilities, and where none does.
-PROBED = Weights(-3.01, 2.05, -1.15, 1.26, 0.16)
-UNPROBED = Weights(-1.31, 1.91, -1.58, 0.0, 0.1)
+WEIGHTS = Weights(-1.31, 1.91, -1.58, 0.1)
+
+# What a model's answer adds, by the least ln(P(yes)/P(no)) it has: only one that is sure of itself, 19 to 1,
+# counts. A small model says a faint yes to whatever it is asked, and faint answers differ with what the
+# engine has cached and computes beside: they would give the same answer another analysis.
+_SURE = 3.0
+_GRADES = ((_SURE, 3.0), (-_SURE, 0.0), (-math.inf, -8.0))
 
 _DOUBT = re.compile(
     r"\b(but|though|although|however|may|might|probably|either way|compared?|check(?:ed)?|tests?|tested|"
@@ -118,30 +122,34 @@ def question(suspect: Suspect, sentences: Sequence[Sentence]) -> str:
     )
 
 
-def score(suspect: Suspect, logit: float | None, weights: Weights | None = None) -> float:
+def score(suspect: Suspect, logit: float | None, weights: Weights = WEIGHTS) -> float:
     """Return how likely the bias is there, 0–1; `logit` is None where nobody was asked."""
-    weights = UNPROBED if logit is None else weights or PROBED
     found = weights.cue * min(suspect.cues, 3) + weights.doubt * min(suspect.doubts, 2)
-    return 1 / (1 + math.exp(-(weights.constant + found + weights.probe * (logit or 0.0))))
+    said = 0.0 if logit is None else grade(logit)
+    return 1 / (1 + math.exp(-(weights.constant + found + said)))
+
+
+def grade(logit: float) -> float:
+    """Return what `logit` adds: surely yes, unsure, surely no."""
+    return next(value for least, value in _GRADES if logit >= least)
 
 
 def report(
     judged: Iterable[tuple[Suspect, float | None]],
     sentences: Sequence[Sentence],
-    weights: Weights | None = None,
+    weights: Weights = WEIGHTS,
 ) -> list[Bias]:
     """
     Return the biases to tell of, the likeliest first: `judged` has the logit of each suspect.
 
     A sentence is evidence of the bias that explains it best, and of no other.
     """
-    scored = [(score(suspect, logit, weights), suspect, logit) for suspect, logit in judged]
+    scored = [(score(suspect, logit, weights), suspect) for suspect, logit in judged]
     scored.sort(key=lambda one: (-one[0], one[1].bias.name))
     taken: set[int] = set()
     found = []
-    for likely, suspect, logit in scored:
-        wanted = (UNPROBED if logit is None else weights or PROBED).threshold
-        if likely >= wanted and suspect.sentences[0] not in taken:
+    for likely, suspect in scored:
+        if likely >= weights.threshold and suspect.sentences[0] not in taken:
             taken.add(suspect.sentences[0])
             found.append(_to_bias(suspect, likely, sentences))
     return found
@@ -151,7 +159,6 @@ def _to_bias(suspect: Suspect, likely: float, sentences: Sequence[Sentence]) -> 
     return Bias(
         name=suspect.bias.name,
         description=suspect.bias.definition,
-        # Halves: a model's probabilities differ in the third digit with what else it computes.
         severity=round(2 * (1 + 9 * min(1.0, likely))) / 2,
         evidence=[sentences[number].text for number in sorted(suspect.sentences)],
     )

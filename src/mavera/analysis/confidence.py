@@ -1,7 +1,7 @@
 """
 How likely an answer is right, from how sure the model was of its words.
 
-    log-probabilities of the answer's tokens → their mean, and the mean of the lowest tenth
+    log-probabilities of the answer's tokens → their mean, the mean of the lowest tenth, how many
         → logistic, fitted on questions with known answers → P(right) → 1–10
 
 10 · P(right), kept within 1–10: of answers with confidence 8 about 80 % were right. Fitted by
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 # A template's or a model's oddities should not weigh like a belief.
 _LEAST = -10.0
+# From here on more tokens say nothing more: the answers it was fitted on end about here.
+_MOST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +26,23 @@ class Calibration:
     constant: float = 1.625
     mean: float = 0.613
     lowest: float = 1.135
+    length: float = 0.0
     agreement: float = 1.5
 
 
 CALIBRATION = Calibration()
 
 
-def features(logprobs: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of `logprobs`, and that of their lowest tenth. Needs at least one."""
+def features(logprobs: Sequence[float]) -> tuple[float, float, float]:
+    """
+    Return the mean of `logprobs`, that of their lowest tenth, and the logarithm of their number.
+
+    Needs at least one. The number is there because the lowest tenth of a long answer is low
+    however sure the model was: somewhere it chose among words that were equally good.
+    """
     kept = [max(_LEAST, value) for value in logprobs]
     lowest = sorted(kept)[: max(1, len(kept) // 10)]
-    return sum(kept) / len(kept), sum(lowest) / len(lowest)
+    return sum(kept) / len(kept), sum(lowest) / len(lowest), math.log(min(_MOST, len(kept)))
 
 
 def confidence_of(
@@ -47,8 +55,9 @@ def confidence_of(
     """
     if not logprobs:
         return None
-    mean, lowest = features(logprobs)
+    mean, lowest, length = features(logprobs)
     z = calibration.constant + calibration.mean * mean + calibration.lowest * lowest
+    z += calibration.length * length
     if agreement is not None:
         z += calibration.agreement * (agreement - 0.5)
     return min(10.0, max(1.0, round(10 / (1 + math.exp(-z)), 1)))

@@ -12,7 +12,7 @@ the points that Russell and Mehrabian (1977) measured on the same three dimensio
 import importlib
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 MAX_TOKENS = 128
 # Of a longer answer this many sentences are read, spread evenly over it.
 MAX_SENTENCES = 64
-_BATCH = 8
+# So many sentences are not rated twice: what was read ahead, and what is said again.
+_REMEMBERED = 512
 
 # Mean and standard deviation of the ratings in EmoBank's train split: what is ordinary.
 _CENTRE = (2.978, 3.044, 3.063)
@@ -59,6 +60,7 @@ class EmotionModel:
     def __init__(self, session: Any, words: WordPiece) -> None:
         self._session = session
         self._words = words
+        self._rated = lru_cache(maxsize=_REMEMBERED)(self._rate)
 
     @classmethod
     def load(cls, folder: Path = WEIGHTS) -> "EmotionModel":
@@ -73,11 +75,11 @@ class EmotionModel:
 
     def rate(self, texts: Sequence[str]) -> list[Rating]:
         """Return the rating of each text, whatever else is rated with it."""
-        ids = [self._words.encode(text, MAX_TOKENS) for text in texts]
         # One by one: with int8 a batch would give each text numbers that depend on its neighbours.
-        return [self._rate(one) for one in ids]
+        return [self._rated(text) for text in texts]
 
-    def _rate(self, ids: list[int]) -> Rating:
+    def _rate(self, text: str) -> Rating:
+        ids = self._words.encode(text, MAX_TOKENS)
         (found,) = self._session.run(None, {"ids": _array([ids])})
         return Rating(*(min(5.0, max(1.0, float(value))) for value in found[0]))
 

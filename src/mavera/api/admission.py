@@ -26,6 +26,7 @@ from mavera.accounts.keyring import Principal
 from mavera.accounts.ledger import End, Reserve
 from mavera.accounts.plans import Scope
 from mavera.accounts.pricing import estimate, input_tokens, price, work_of
+from mavera.core.analysis import Analysis
 from mavera.core.events import (
     Event,
     PersonaAnswer,
@@ -258,7 +259,7 @@ class ChargedRun:
         await self._fail()
 
     async def _complete(self, event: RunCompleted) -> Event:
-        self._analysed = event.analysis is not None and event.analysis.error is None
+        self._analysed = _made(event.analysis)
         try:
             credits = await self._ticket.end(Outcome("completed", event.usage, self._price(event.usage)))
         except APIError as error:
@@ -280,16 +281,16 @@ class ChargedRun:
 
     def _price(self, usage: Usage) -> int:
         """Return what it costs: of a mosaic the sum of its parts, each answer and what blends them."""
-        parts = [answer.usage.total_tokens for answer in self._answers]
-        rest = usage.total_tokens - sum(parts)
-        return sum(map(self._price_of, parts), self._price_of(rest))
+        parts = [(answer.usage.total_tokens, _made(answer.analysis)) for answer in self._answers]
+        rest = usage.total_tokens - sum(tokens for tokens, _ in parts)
+        return sum((self._price_of(*part) for part in parts), self._price_of(rest, self._analysed))
 
-    def _price_of(self, tokens: int) -> int:
+    def _price_of(self, tokens: int, analysed: bool) -> int:
         return price(
-            work_of(
-                self._ticket.turn,
-                total_tokens=tokens,
-                tool_turns=self._tool_turns,
-                analysed=self._analysed,
-            )
+            work_of(self._ticket.turn, total_tokens=tokens, tool_turns=self._tool_turns, analysed=analysed)
         )
+
+
+def _made(analysis: Analysis | None) -> bool:
+    """Whether there is an analysis to charge for."""
+    return analysis is not None and analysis.error is None

@@ -1,7 +1,8 @@
 """
 Give an answer its analysis, where one is wished: after the text, before `Finished`.
 
-    Accepted, deltas …  as they come, and noted       the text waits for nothing
+    Accepted, deltas …  as they come, and noted       the text waits for nothing; its sentences
+                                                      are rated beside it
     Finished            the analysis, then `Finished`
 
 The model is asked for the log-probabilities of its own words; the caller sees them only
@@ -12,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+from mavera.analysis.ahead import ReadAhead
 from mavera.analysis.analyst import Analyst, Answered
 from mavera.core.events import Finished, ModelEvent, TextDelta
 from mavera.core.turn import Turn
@@ -30,6 +32,7 @@ class Noted:
     turn: Turn | None = None
     pieces: list[str] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    ahead: ReadAhead | None = None
 
     def noting(self, answer: Answer) -> Answer:
         """Return `answer`, asked for log-probabilities and noted; each call of it begins anew."""
@@ -38,6 +41,7 @@ class Noted:
             self.turn = turn
             self.pieces.clear()
             self.logprobs.clear()
+            self.ahead = self.analyst.ahead()
             async with aclosing(_with_logprobs(answer, turn)) as events:
                 async for event in events:
                     yield self._note(event, keep=turn.top_logprobs is not None)
@@ -56,6 +60,8 @@ class Noted:
         if not isinstance(event, TextDelta):
             return event
         self.pieces.append(event.text)
+        if self.ahead is not None:
+            self.ahead.heard(event.text)
         self.logprobs += [token.logprob for token in event.logprobs]
         return event if keep or not event.logprobs else TextDelta(event.text)
 
