@@ -1,8 +1,9 @@
 """
-A real MCP server with three tools.
+A real MCP server with a few tools.
 
     python -m tests.server.mcp_shop          over stdio
     python -m tests.server.mcp_shop PORT     over Streamable HTTP, for those with the right key
+    python -m tests.server.mcp_shop PORT json        the same, with answers in one piece
 """
 
 import asyncio
@@ -35,11 +36,17 @@ async def dawdle() -> str:
     return "done"
 
 
+@shop.tool()
+def recite() -> str:
+    """Give 20 MB."""
+    return "word " * 4_000_000
+
+
 def main() -> None:
     if len(sys.argv) == 1:
         shop.run("stdio")
         return
-    app = shop.streamable_http_app()
+    app = shop.streamable_http_app(json_response=sys.argv[2:] == ["json"])
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and (b"authorization", b"Bearer shop-secret") not in scope["headers"]:

@@ -29,11 +29,11 @@ tools = ["find_price", "break_down"]
 """
 
 
-@pytest.fixture
-def http_shop() -> Iterator[str]:
+@pytest.fixture(params=[()])
+def http_shop(request: pytest.FixtureRequest) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "tests.server.mcp_shop", str(port)]
+    command = [sys.executable, "-m", "tests.server.mcp_shop", str(port), *request.param]
     with subprocess.Popen(command, cwd=ROOT) as server:
         try:
             wait_for(port)
@@ -105,6 +105,46 @@ def test_a_tool_over_http_runs_with_the_operators_header(
     statuses = {call["name"]: call["status"] for call in ran(response)}
     assert statuses == {"shop__find_price": "completed", "shop__dawdle": "failed"}
     assert "shop-secret" not in json.dumps(upstream.asked) + json.dumps(response.to_dict())
+
+
+def test_a_huge_result_over_stdio_is_stopped_and_the_server_is_there_again(
+    serve: Serve, upstream: Upstream, tmp_path: Path
+) -> None:
+    config = STDIO.replace("break_down", "recite") + "timeout_seconds = 5.0"
+    served = with_shop(serve, upstream, tmp_path, config)
+
+    assert_huge_result_is_stopped(served, upstream)
+
+
+@pytest.mark.parametrize("http_shop", [(), ("json",)], indirect=True, ids=["events", "json"])
+def test_a_huge_result_over_http_is_stopped_and_the_server_is_there_again(
+    serve: Serve, upstream: Upstream, tmp_path: Path, http_shop: str
+) -> None:
+    assert_huge_result_is_stopped(with_shop(serve, upstream, tmp_path, http(http_shop)), upstream)
+
+
+def assert_huge_result_is_stopped(served: Served, upstream: Upstream) -> None:
+    upstream.script = [
+        calls(("shop__recite", {})),
+        says("It was too much."),
+        calls(("shop__find_price", {"product": "hat"})),
+        says("45 euros."),
+    ]
+
+    def ask() -> Any:
+        return served.client().responses.create(model="mavera-1", input="Hm?", tools=[SHOP])
+
+    response = ask()
+    assert ran(response)[0]["status"] == "failed"
+    assert response.output_text == "It was too much."
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            assert ran(ask())[0]["status"] == "completed"
+            return
+        except openai.BadRequestError:  # not connected again yet
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def test_a_server_that_refuses_the_key_has_no_tools(
