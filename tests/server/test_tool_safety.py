@@ -303,7 +303,7 @@ def test_a_page_that_speaks_as_the_model_or_hides_its_words_is_quoted(
     page = PAGE.replace("It is closed", f"{order} It is closed").replace(
         "<title>Opening hours", f"<title>{title}"
     )
-    providers.answers["/page"] = body(page.encode(), "text/html; charset=utf-8".partition(";")[0])
+    providers.answers["/page"] = body(page.encode(), "text/html")
     upstream.script = [calls(extract(f"{providers.url}/page")), says("At nine.")]
 
     response = ask(pages(serve, upstream, providers))

@@ -103,10 +103,8 @@ class MCPTool:
 
     async def run(self, arguments: Arguments, context: CallContext) -> ToolResult:
         text = await self._server.call(self._name, arguments)
-        origin = f"the tool '{self._name}' of the MCP server '{self._server.label}'"
-        return ToolResult(
-            one_line(text) or "It gave nothing.", text=text or "It gave nothing.", origin=origin
-        )
+        text = text or "It gave nothing."
+        return ToolResult(one_line(text), text=text, origin=self._server.origin(self._name))
 
 
 class MCPServer:
@@ -150,15 +148,21 @@ class MCPServer:
         except mcp.MCPError as error:
             if error.code == mcp.types.CONNECTION_CLOSED:
                 self._broken.set()
-            raise ToolFailed(f"The MCP server '{self.label}' refused: {one_line(str(error))}") from error
+            raise ToolFailed(
+                f"The MCP server '{self.label}' refused.", said=str(error), origin=self.origin(name)
+            ) from error
         except Exception as error:
             self._broken.set()
             log.warning("mcp call failed", server=self.label, error=type(error).__name__)
             raise ToolFailed(f"The MCP server '{self.label}' failed.") from error
         text = "\n".join(block.text for block in result.content if block.type == "text")
         if result.is_error:
-            raise ToolFailed(f"The tool failed: {one_line(text, 500)}")
+            raise ToolFailed("The tool failed.", said=text, origin=self.origin(name))
         return text
+
+    def origin(self, name: str) -> str:
+        """Say whose words a result is."""
+        return f"the tool '{name}' of the MCP server '{self.label}'"
 
     async def _keep_connected(self) -> None:
         """The client's own tasks have to end where they began, so one task opens and closes it."""
