@@ -112,6 +112,7 @@ class MediaStore:
             self._housekeeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._housekeeper
+        await self._files.close()
 
     async def save(self, workspace_id: str, tool: str, data: bytes, content_type: str) -> Media:
         """Keep what was made at once. Raises ServiceUnavailable."""

@@ -39,6 +39,8 @@ class MediaFiles(Protocol):
         """Remove a file; one that is not there is no error."""
         ...
 
+    async def close(self) -> None: ...
+
 
 class FolderFiles:
     """`folder` is made with the first file, closed to other users."""
@@ -82,6 +84,9 @@ class FolderFiles:
     async def remove(self, name: str) -> None:
         with _folder_errors():
             await asyncio.to_thread((self._folder / name).unlink, missing_ok=True)
+
+    async def close(self) -> None:
+        return None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ Images and videos in a bucket of any server that speaks S3: AWS, MinIO, Garage, 
 Imported only where MAVERA_S3_BUCKET is set: it needs `mavera[s3]`.
 """
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -33,6 +34,7 @@ _CONNECT = timedelta(seconds=5)
 _REQUEST = timedelta(seconds=60)
 _RETRYING = timedelta(seconds=60)
 _PARTS_AT_ONCE = 4
+_SETTLE_SECONDS = 0.25
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 
 
@@ -99,6 +101,10 @@ class S3Files:
                 await obstore.delete_async(self._store, name)
         except NotFound:
             return
+
+    async def close(self) -> None:
+        """Let the client's threads put down what they hold: one caught by Python's end aborts the process."""
+        await asyncio.sleep(_SETTLE_SECONDS)
 
 
 def _config(settings: Settings) -> Any:
