@@ -1,24 +1,27 @@
 """
 What the loop of tools costs, and whether it leaves anything behind.
 
-    python -m bench.tools [--runs 200] [--at-once 50] [--json]
+    python -m bench.tools [--runs 200] [--at-once 50] [--batches 6] [--rest 30] [--json]
 
 Overhead: a model and a tool that take no time, seven rounds a run; the time of a run with tools,
 less that of one without, divided by its rounds, by the clock and in processor time. Leaks: many
-runs at once over HTTP against a server in this process, whose model and search are real servers
-too; tasks, files and sockets are counted before and after.
+runs at once over HTTP against a server in this process, whose model and search are servers in
+another; tasks, files and sockets of this one are counted after each batch, and once more after a
+rest, in which idle connections to those two end. `kept` are such connections; nothing else may stay.
 """
 
 import argparse
 import asyncio
 import gc
 import json
+import multiprocessing
 import socket
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -125,30 +128,36 @@ async def _seconds(runner: Runner, turn: Turn) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Left:
-    """What a process holds."""
+    """What the process of the server holds: `kept` to the model and the search, `sockets` to others."""
 
     tasks: int
     files: int
+    kept: int
     sockets: int
 
     @classmethod
-    def now(cls) -> "Left":
+    def now(cls, providers_port: int) -> "Left":
         gc.collect()
         process = psutil.Process()
-        sockets = [one for one in process.net_connections() if one.status != psutil.CONN_LISTEN]
-        return cls(len(asyncio.all_tasks()), process.num_fds(), len(sockets))
+        ends = [one.raddr.port for one in process.net_connections() if one.raddr]
+        kept = sum(port == providers_port for port in ends)
+        return cls(len(asyncio.all_tasks()), process.num_fds() - len(ends), kept, len(ends) - kept)
 
 
-async def leaks(at_once: int, repeats: int) -> list[dict[str, Any]]:
-    """Return what was held after each batch of `at_once` runs; the first batch warms up."""
+async def leaks(at_once: int, batches: int, rest_seconds: float) -> list[dict[str, Any]]:
+    """Return what was held before, after each batch of runs (the first warms up), and after a rest."""
     rows = []
-    async with _providers() as url, _server(url) as (base_url, key):
-        for batch in range(repeats + 1):
-            await _batch(base_url, key, at_once)
-            await asyncio.sleep(1)
-            left = Left.now()
-            name = f"after batch {batch}" if batch else "after the warm-up"
-            rows.append({"when": name, "tasks": left.tasks, "files": left.files, "sockets": left.sockets})
+    with _providers() as url:
+        port = int(url.rpartition(":")[2])
+        async with _server(url) as (base_url, key):
+            rows.append({"when": "before", **asdict(Left.now(port))})
+            for batch in range(batches + 1):
+                await _batch(base_url, key, at_once)
+                await asyncio.sleep(1)
+                name = f"after batch {batch}" if batch else "after the warm-up"
+                rows.append({"when": name, **asdict(Left.now(port))})
+            await asyncio.sleep(rest_seconds)
+            rows.append({"when": f"after a rest of {rest_seconds:.0f} s", **asdict(Left.now(port))})
     return rows
 
 
@@ -169,9 +178,21 @@ async def _batch(base_url: str, key: str, at_once: int) -> None:
         await asyncio.gather(*(ask(number) for number in range(at_once)))
 
 
-@asynccontextmanager
-async def _providers() -> AsyncIterator[str]:
-    """A model's server that calls a search twice and then answers, and the search it calls."""
+@contextmanager
+def _providers() -> Iterator[str]:
+    """A process with a model's server and a search; the URL of both."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_provide, args=(theirs,))
+    process.start()
+    try:
+        yield ours.recv()
+    finally:
+        ours.send("end")
+        process.join()
+
+
+def _provide(asked: Connection) -> None:
+    """Serve a model that calls a search twice and then answers, and that search, until told to end."""
 
     async def chat(request: web.Request) -> web.StreamResponse:
         asked = await request.json()
@@ -192,16 +213,18 @@ async def _providers() -> AsyncIterator[str]:
         found = [{"url": one.url, "title": one.title, "content": one.text} for one in _FOUND]
         return web.json_response({"results": found})
 
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", chat)
-    app.router.add_get("/search", search)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
+    async def serve() -> None:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", chat)
+        app.router.add_get("/search", search)
+        runner = web.AppRunner(app, access_log=None, keepalive_timeout=10)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        asked.send(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        await asyncio.to_thread(asked.recv)
         await runner.cleanup()
+
+    asyncio.run(serve())
 
 
 @asynccontextmanager
@@ -242,7 +265,7 @@ async def _first_key(settings: Settings) -> str:
 
 async def _main(options: argparse.Namespace) -> None:
     by_clock, of_processor = await overhead(options.runs)
-    rows = await leaks(options.at_once, repeats=3)
+    rows = await leaks(options.at_once, options.batches, options.rest)
     summary = {
         "ms per round by the clock, median": median(by_clock),
         "ms per round by the clock, least": min(by_clock),
@@ -259,6 +282,8 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--at-once", type=int, default=50)
+    parser.add_argument("--batches", type=int, default=6)
+    parser.add_argument("--rest", type=float, default=30.0)
     parser.add_argument("--json", action="store_true")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_main(parser.parse_args()))

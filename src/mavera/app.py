@@ -50,10 +50,11 @@ from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
 from mavera.tools.allowances import StoredAllowances
 from mavera.tools.audit import AuditLog
-from mavera.tools.choice import Parts, choose_tools, tool_sources
+from mavera.tools.choice import Parts, choose_tools, media_files, tool_sources
 from mavera.tools.fetch import FetchPolicy, GuardedFetch
 from mavera.tools.image_reader import ImageReader, is_installed
 from mavera.tools.media import MediaStore
+from mavera.tools.media_files import MediaFiles
 from mavera.tools.scripted import scripted_tools
 from mavera.tools.toolbox import Toolbox, ToolPolicy
 
@@ -93,6 +94,7 @@ def create_app(
     live = live_model or choose_model(settings)
     vision = choose_vision_model(settings)
     fetch = GuardedFetch(FetchPolicy.of(settings))
+    files = media_files(settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -103,7 +105,7 @@ def create_app(
             yield
 
     metrics = Metrics()
-    chosen = _Chosen(live, vision, fetch, limiter, running or RunningHere(), metrics)
+    chosen = _Chosen(live, vision, fetch, files, limiter, running or RunningHere(), metrics)
     return _Application(lifespan, metrics, counts)
 
 
@@ -150,6 +152,7 @@ class _Chosen:
     live: Model
     vision: Model | None
     fetch: GuardedFetch
+    files: MediaFiles
     limiter: Limiter | None
     running: Running
     metrics: Metrics
@@ -175,7 +178,7 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     reader = _image_reader(settings)
     if reader is not None:
         stack.push_async_callback(reader.close)
-    media_store = MediaStore(database, settings)
+    media_store = await stack.enter_async_context(MediaStore(database, settings, chosen.files))
     tools = await _open_tools(settings, Parts(chosen.fetch, media_store), stack, database, limiter)
     runner = Runner(
         people,

@@ -1,12 +1,14 @@
 """
 Structured logs: one event a line, as text on a terminal and as JSON elsewhere.
 
-Keys never reach a log: whatever looks like one is cut to its prefix, wherever it stands.
+Keys never reach a log: whatever looks like one is cut to its prefix, wherever it stands, and
+the secrets of the settings are cut out whatever they look like.
 """
 
 import logging
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
@@ -26,6 +28,7 @@ def configure_logs(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         hide_secrets,
+        _Without(settings.secrets),
     ]
     renderer: Processor = (
         structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer(ensure_ascii=False)
@@ -57,3 +60,27 @@ def hide_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:
         if isinstance(value, str):
             event[name] = _SECRET.sub(r"\1…", value)
     return event
+
+
+class _Without:
+    """Cut `secrets` out of every text of a log event."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        known = sorted({re.escape(secret) for secret in secrets}, key=len, reverse=True)
+        self._known = re.compile("|".join(known)) if known else None
+
+    def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
+        if self._known is not None:
+            for name, value in event.items():
+                if isinstance(value, str):
+                    event[name] = self._known.sub("…", value)
+        return event
+
+
+def logs_to_stderr() -> None:
+    """Send what commands log to standard error: what they print is for other programs to read."""
+    structlog.configure(
+        processors=[structlog.stdlib.add_log_level, hide_secrets, structlog.dev.ConsoleRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -22,6 +23,7 @@ from mavera.errors import ConfigurationError
 PREFIX = "MAVERA_"
 # What client programs read (an API key to send, a server to ask); no setting of the server's.
 CLIENT_NAMES = frozenset({"api_key", "base_url"})
+_SECRET_NAMES = ("_api_key", "_pepper", "_pepper_previous", "_secret_access_key")
 Seconds = Annotated[float, Meta(gt=0)]
 
 
@@ -114,6 +116,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     media_url_seconds: Annotated[int, Meta(ge=60)] = 3600
     media_days: Annotated[int, Meta(ge=1)] = 30
     public_url: str = ""
+    s3_bucket: str = ""
+    s3_endpoint_url: str = ""
+    s3_region: str = ""
+    s3_access_key_id: str = ""
+    s3_secret_access_key: str = ""
+    s3_prefix: str = ""
+    s3_path_style: bool = True
     mcp_config: Path | None = None
 
     @property
@@ -122,6 +131,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.model_backend != "auto":
             return self.model_backend
         return "upstream" if self.upstream_base_url else "embedded"
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What no log may show: keys, peppers, and passwords in URLs. Too short ones would be all over it."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        secrets = {value for name, value in values.items() if name.endswith(_SECRET_NAMES)}
+        passwords = {_password(value) for name, value in values.items() if name.endswith("_url")}
+        return frozenset(secret for secret in secrets | passwords if secret and len(secret) >= 6)
+
+    def __repr__(self) -> str:
+        return f"Settings(data_dir={str(self.data_dir)!r}, …)"
 
     @property
     def running_at_once(self) -> int:
@@ -222,6 +242,13 @@ def _convert(
             reason = str(error).split(" - at ")[0]
             raise ConfigurationError(f"{shown(name)} does not fit: {reason}.") from error
     return msgspec.convert(values, Settings, strict=False, dec_hook=_decode_path)
+
+
+def _password(url: str) -> str | None:
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return None
 
 
 def _decode_path(kind: type, value: Any) -> Any:

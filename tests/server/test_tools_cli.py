@@ -1,6 +1,9 @@
 """`mavera tools`: documents into the index and out again, and who may use which tool."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from typer.testing import CliRunner
 
 from mavera.cli.tools import app
 from tests.conftest import Serve
+from tests.server.test_mcp_tools import STDIO
 
 
 def run(data_dir: Path, *words: str) -> str:
@@ -33,6 +37,28 @@ def test_a_folder_is_indexed_listed_and_removed(tmp_path: Path) -> None:
     assert again.startswith("0 added or changed, 1 unchanged")
     assert (listed["url"], listed["title"]) == ("index:handbook/returns.md", "Returns")
     assert json.loads(run(data_dir, "index", "list", "--json")) == []
+
+
+def test_tools_of_mcp_servers_are_listed_and_servers_that_are_away(serve: Serve, tmp_path: Path) -> None:
+    data_dir = Path(serve().settings.data_dir)
+    path = tmp_path / "mcp.toml"
+    path.write_text(f'{STDIO}\n[servers.crm]\nurl = "http://127.0.0.1:9/mcp"\ntimeout_seconds = 1.0\n')
+    run(data_dir, "allow", "shop__find_price", "crm__*")
+
+    # In a process of its own: the program's stderr has to be a real one.
+    mavera = Path(sys.executable).with_name("mavera")
+    command: list[str | Path] = [mavera, "tools", "list", "--json", "--data-dir"]
+    environ = {**os.environ, "MAVERA_MCP_CONFIG": str(path)}
+    output = subprocess.run([*command, data_dir], env=environ, stdout=subprocess.PIPE, check=True).stdout
+
+    listed = {row["name"]: row for row in json.loads(output)}
+    shown = {name: (row["provider"], row["allowed"]) for name, row in listed.items() if "__" in name}
+    assert shown == {
+        "shop__find_price": ("mcp:shop", True),
+        "shop__break_down": ("mcp:shop", False),
+        "crm__*": (None, True),
+    }
+    assert "cannot be reached" in listed["crm__*"]["to_set_up"]
 
 
 def test_what_a_workspace_may_use_is_set_and_shown(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

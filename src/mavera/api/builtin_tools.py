@@ -9,7 +9,7 @@ OpenAI's options of these tools are taken, so that clients which send them are n
 refused; docs/tools.md says which have an effect.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import msgspec
 from msgspec import Meta
@@ -154,6 +154,13 @@ OwnTool = (
 )
 
 
+@runtime_checkable
+class NamesOwnTools(Protocol):
+    """A `tool_choice` that can name tools of the server's."""
+
+    def to_named(self, at: str) -> tuple[NamedTool, ...]: ...
+
+
 class AllowedOwnTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One entry of `allowed_tools`: a function by its name, or a tool of the server's by its type."""
 
@@ -161,6 +168,10 @@ class AllowedOwnTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     name: str | None = None
     function: dict[str, Any] | None = None
     server_label: str | None = None
+
+    def to_named(self, at: str) -> tuple[NamedTool, ...]:
+        """Return the tool of the server's that it means; none where it is a function."""
+        return () if self.type == "function" else (NamedTool(self.to_name(at), at),)
 
     def to_name(self, at: str) -> str:
         if self.type != "function":

@@ -1,12 +1,14 @@
 """GET /media/{media_id}: what tools made, and how far a job is; its content by a signed link."""
 
+from collections.abc import AsyncIterator
 from typing import Literal
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response, StreamingResponse
 
 from mavera.api.auth import authenticate, services_of
+from mavera.api.byte_range import ByteRange, asked_range
 from mavera.api.json import json_response
 from mavera.api.operation import Operation, Parameter
 from mavera.errors import Forbidden, NotFound
@@ -60,18 +62,46 @@ async def get_media(request: Request) -> Response:
 
 
 async def get_content(request: Request) -> Response:
-    """Return the file itself, to whoever has the link."""
+    """Return the file itself, or the part that is asked for, to whoever has the link."""
     query = request.query_params
-    path, content_type = await services_of(request).media.signed_file(
+    store = services_of(request).media
+    media = await store.signed(
         request.path_params["media_id"], query.get("expires", ""), query.get("signature", "")
     )
+    size, etag = media.bytes or 0, f'"{media.id}"'
+    asked = request.headers.get("range") if request.headers.get("if-range", etag) == etag else None
+    part = asked_range(asked, size)
     headers = {
+        "accept-ranges": "bytes",
         "cache-control": "private, max-age=300",
         "content-security-policy": "default-src 'none'; sandbox",
         "x-content-type-options": "nosniff",
         "content-disposition": "inline",
+        "content-type": media.content_type or "application/octet-stream",
+        "etag": etag,
     }
-    return FileResponse(path, media_type=content_type, headers=headers)
+    if part is not None:
+        headers["content-range"] = part.content_range(size)
+        if not part.length:
+            return Response(status_code=416, headers=headers)
+    wanted, status = part or ByteRange(0, size), 200 if part is None else 206
+    headers["content-length"] = str(wanted.length)
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers)
+    pieces = await _begun(store.pieces(media, wanted.start, wanted.length))
+    return StreamingResponse(pieces, status, headers)
+
+
+async def _begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Return the same pieces, the first of them read already: what is not there is an error."""
+    first = await anext(pieces, b"")
+
+    async def all_of_them() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return all_of_them()
 
 
 OPERATIONS = (

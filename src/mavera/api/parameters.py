@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from mavera.api.builtin_tools import BuiltInTool
+from mavera.api.builtin_tools import BuiltInTool, NamesOwnTools
 from mavera.core.turn import Effort, NamedTool, Sampling, ToolChoice, Turn, Verbosity
 from mavera.errors import InvalidRequest, ValidationFailed
 
@@ -123,7 +123,7 @@ def check_mosaic(turn: Turn) -> None:
 def named_tools(tools: Iterable[tuple[Any, str]], choice: Any) -> tuple[NamedTool, ...]:
     """Return the server's own tools that a request names, each once: in `tools`, or as its `tool_choice`."""
     found = [named for tool, at in tools if isinstance(tool, BuiltInTool) for named in tool.to_named(at)]
-    if not found and isinstance(choice, BuiltInTool):
+    if not found and isinstance(choice, NamesOwnTools):
         found = list(choice.to_named("tool_choice"))
     return tuple({named.name: named for named in reversed(found)}.values())[::-1]
 

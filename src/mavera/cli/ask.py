@@ -158,19 +158,21 @@ async def _ask(
         stack.push_async_callback(model.close)
         await model.start()
         await wait_until_ready(model, console, load_progress=load_progress(model))
-        toolbox = await _toolbox(settings, stack, used=turn.tool_choice.mode != "none" and remote is None)
+        used = turn.tool_choice.mode != "none" and remote is None
+        toolbox = await _toolbox(settings, stack, console) if used else Toolbox()
         runner = Runner(people, {"live": model}, tools={"live": toolbox}, require_persona=False)
         await _print_answer(runner, turn, console, as_json=as_json)
 
 
-async def _toolbox(settings: Settings, stack: AsyncExitStack, *, used: bool) -> Toolbox:
+async def _toolbox(settings: Settings, stack: AsyncExitStack, console: Console) -> Toolbox:
     """Return search and extract, whatever the settings offer unasked: `--tools` asks for them."""
-    if not used:
-        return Toolbox()
     tools = lookup_tools(settings, GuardedFetch(FetchPolicy.of(settings)))
     toolbox = Toolbox(tools, policy=ToolPolicy(frozenset(tool.name for tool in tools)))
     stack.push_async_callback(toolbox.close)
     await toolbox.start()
+    for tool in tools:
+        if not tool.provider:
+            console.print(f"{tool.name} is not set up: {tool.setting}.", style="dim", markup=False)
     return toolbox
 
 

@@ -18,13 +18,14 @@ from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.tools import audit
 from mavera.tools.allowances import allow_tools, allowed_tools
-from mavera.tools.choice import Parts, choose_tools
+from mavera.tools.choice import Parts, choose_tools, media_files, tool_sources
 from mavera.tools.fetch import FetchPolicy, GuardedFetch
 from mavera.tools.media import MediaStore
 from mavera.tools.page_reader import PageReader, is_installed
 from mavera.tools.search_index import Document, SearchIndex
 from mavera.tools.tavily_extract import FetchedPages, read_document
-from mavera.tools.tool import ToolFailed
+from mavera.tools.tool import Tool, ToolFailed
+from mavera.tools.toolbox import Toolbox, ToolSource, matches
 
 SUFFIXES = frozenset({".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".csv"})
 MOST_FILE_BYTES = 10 * 1024 * 1024
@@ -40,25 +41,23 @@ app.add_typer(index, name="index")
 
 @app.command("list")
 def list_tools(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: DataDir = None) -> None:
-    """List the tools, who does their work, and whether a workspace may use them."""
+    """List the tools, those of MCP servers too, who does their work, and whether a workspace may use them."""
 
     async def find(database: Database, settings: Settings) -> list[dict[str, object]]:
         workspace_id = workspace or await first_workspace_id(database)
         allowed = await allowed_tools(database, workspace_id) if workspace_id else None
-        fetch = GuardedFetch(FetchPolicy.of(settings))
-        tools = choose_tools(settings, Parts(fetch, MediaStore(database, settings)))
-        rows: list[dict[str, object]] = [
-            {
-                "name": tool.name,
-                "provider": tool.provider or None,
-                "allowed": allowed is None or tool.name in allowed,
-                "to_set_up": None if tool.provider else tool.setting,
-            }
-            for tool in tools
-        ]
-        for tool in tools:
-            await tool.close()
-        return rows
+        media = MediaStore(database, settings, media_files(settings))
+        tools = choose_tools(settings, Parts(GuardedFetch(FetchPolicy.of(settings)), media))
+        toolbox = Toolbox(tools, sources=tool_sources(settings))
+        try:
+            await toolbox.start_sources()
+            return [_listed(tool, allowed) for tool in toolbox.tools] + [
+                _away(source, allowed) for source in toolbox.away
+            ]
+        finally:
+            for tool in tools:
+                await tool.close()
+            await toolbox.close()
 
     found = with_database(data_dir, find)
     if as_json:
@@ -69,6 +68,25 @@ def list_tools(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir:
         allowed = "yes" if row["allowed"] else "no"
         table.add_row(str(row["name"]), str(row["provider"] or "none"), allowed, str(row["to_set_up"] or ""))
     Console().print(table)
+
+
+def _listed(tool: Tool, allowed: frozenset[str] | None) -> dict[str, object]:
+    return {
+        "name": tool.name,
+        "provider": tool.provider or None,
+        "allowed": allowed is None or matches(tool.name, allowed),
+        "to_set_up": None if tool.provider else tool.setting,
+    }
+
+
+def _away(source: ToolSource, allowed: frozenset[str] | None) -> dict[str, object]:
+    """Say that an MCP server has no tools now."""
+    return {
+        "name": f"{source.label}__*",
+        "provider": None,
+        "allowed": allowed is None or any(name.startswith(f"{source.label}__") for name in allowed),
+        "to_set_up": "the MCP server cannot be reached, or has no tools that can be offered",
+    }
 
 
 @app.command()

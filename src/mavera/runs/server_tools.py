@@ -40,7 +40,16 @@ from mavera.core.usage import Usage
 from mavera.errors import ConversationTooLong, InvalidRequest
 from mavera.models.model import Model, counts_tokens
 from mavera.settings import Settings
-from mavera.tools.tool import Arguments, CallContext, Tool, ToolFailed, ToolResult, one_line, quoted
+from mavera.tools.tool import (
+    Arguments,
+    CallContext,
+    Tool,
+    ToolFailed,
+    ToolResult,
+    one_line,
+    quoted,
+    quoted_failure,
+)
 from mavera.tools.toolbox import Offer, matches
 
 Ask = Callable[[Turn], AsyncGenerator[ModelEvent, None]]
@@ -244,8 +253,10 @@ class ToolLoop:
             left = max(1.0, self._deadline - time.monotonic())
             seconds = min(tool.timeout_seconds, left)
             result = await self._offer.call(tool, arguments, self._context, seconds)
-        except (_Misfit, ToolFailed) as error:
+        except _Misfit as error:
             return ended("failed", one_line(str(error))), f"This call failed: {error}"
+        except ToolFailed as error:
+            return ended("failed", error.summary), quoted_failure(call.name, error)
         text, sources = self._told(call, result)
         outcome = ended(
             "completed",

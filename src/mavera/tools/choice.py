@@ -20,6 +20,7 @@ from mavera.tools.image_to_video import ImageToVideoTool
 from mavera.tools.images_server import ImagesServer
 from mavera.tools.mcp_config import load_mcp_config
 from mavera.tools.media import MediaStore
+from mavera.tools.media_files import FolderFiles, MediaFiles
 from mavera.tools.page_reader import PageReader, is_installed
 from mavera.tools.search_index import SearchIndex
 from mavera.tools.searxng import SearXNG
@@ -91,6 +92,24 @@ def tool_sources(settings: Settings) -> list[ToolSource]:
     module = needed("mavera.tools.mcp_servers", str(settings.resolved_mcp_config), "mcp")
     servers: list[ToolSource] = module.mcp_servers(configs)
     return servers
+
+
+def media_files(settings: Settings) -> MediaFiles:
+    """Return where images and videos are kept. Raises ConfigurationError."""
+    half = bool(settings.s3_access_key_id) != bool(settings.s3_secret_access_key)
+    named = settings.s3_endpoint_url or settings.s3_access_key_id or settings.s3_secret_access_key
+    if not settings.s3_bucket:
+        if named:
+            raise ConfigurationError("MAVERA_S3_BUCKET is not set; without it media are kept in a folder.")
+        return FolderFiles(settings.resolved_media_dir)
+    if half:
+        raise ConfigurationError(
+            "MAVERA_S3_ACCESS_KEY_ID and MAVERA_S3_SECRET_ACCESS_KEY belong together: set both or neither."
+        )
+    if settings.s3_endpoint_url:
+        _http_url("MAVERA_S3_ENDPOINT_URL", settings.s3_endpoint_url)
+    files: MediaFiles = needed("mavera.tools.s3_files", "MAVERA_S3_BUCKET", "s3").S3Files(settings)
+    return files
 
 
 def needed(module: str, setting: str, extra: str) -> ModuleType:

@@ -15,8 +15,8 @@ import ipaddress
 import re
 import socket
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -125,17 +125,39 @@ class GuardedFetch:
         Raises InvalidRequest where it may not or cannot be fetched, and ValidationFailed
         past `max_bytes`; both name `param`.
         """
+        body = bytearray()
+        async with self.open(url, content_types=content_types, max_bytes=max_bytes, param=param) as pieces:
+            async for piece in pieces:
+                body += piece
+        return bytes(body)
+
+    @asynccontextmanager
+    async def open(
+        self,
+        url: str,
+        *,
+        content_types: frozenset[str],
+        max_bytes: int,
+        param: str | None,
+        total_seconds: float | None = None,
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """
+        Give the body behind `url` piece by piece, so that it need never lie in memory whole.
+
+        `total_seconds`, the policy's unless given, is for all of it. Raises as `get` does, also
+        out of the pieces, and then at the end of the `async with`.
+        """
+        seconds = total_seconds or self._policy.total_timeout_seconds
+        deadline = asyncio.get_running_loop().time() + seconds
         with _refusals(param):
             self._refuse_if_off()
             target = _parsed(url)
-            async with (
-                self._places,
-                asyncio.timeout(self._policy.total_timeout_seconds),
-                AsyncExitStack() as stack,
-            ):
-                response = await self._follow(target, content_types, stack)
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout_at(deadline):
+                    await stack.enter_async_context(self._places)
+                    response = await self._follow(target, content_types, stack)
                 _check_answer(response, content_types)
-                return await _read(response, max_bytes)
+                yield _pieces(response, max_bytes, deadline)
 
     def _refuse_if_off(self) -> None:
         if not self._policy.enabled:
@@ -292,18 +314,29 @@ def _check_answer(response: aiohttp.ClientResponse, content_types: frozenset[str
         raise _Refused(f"What this URL gives is of another content type than {wanted}.")
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """Return the body, unpacked. Never holds more than `max_bytes` and one chunk of it."""
+async def _pieces(response: aiohttp.ClientResponse, max_bytes: int, deadline: float) -> AsyncIterator[bytes]:
+    """
+    Yield the body, unpacked. Never holds more than one chunk, or gives more than `max_bytes`.
+
+    The time is kept here, around each chunk, and not around whoever reads: what stops a reader
+    is then an error of its source, after which it can put things back in order.
+    """
     if (response.content_length or 0) > max_bytes:
         raise _too_large(max_bytes)
     unpack = _Unpacker(response.headers.get("Content-Encoding", "identity"))
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        body += unpack.feed(chunk, at_most=max_bytes + 1 - len(body))
-        if len(body) > max_bytes:
+    size = 0
+    while True:
+        async with asyncio.timeout_at(deadline):
+            chunk = await response.content.read(_CHUNK_BYTES)
+        if not chunk:
+            break
+        piece = unpack.feed(chunk, at_most=max_bytes + 1 - size)
+        size += len(piece)
+        if size > max_bytes:
             raise _too_large(max_bytes)
+        if piece:
+            yield piece
     unpack.close()
-    return bytes(body)
 
 
 def _too_large(max_bytes: int) -> _TooLarge:

@@ -12,6 +12,7 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import httpx2
 import jsonschema_rs
@@ -21,16 +22,49 @@ from mcp.client.streamable_http import streamable_http_client
 
 from mavera.core.json_schema import Schema
 from mavera.core.server_calls import CallKind
+from mavera.tools.capped_lines import register
 from mavera.tools.mcp_config import MCPServerConfig
 from mavera.tools.tool import Arguments, CallContext, Tool, ToolFailed, ToolResult, one_line
 
 log = structlog.get_logger()
 
 CONNECT_SECONDS = 15.0
+_CLOSE_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
 _MOST_TOOLS = 64
-_MOST_EVENT_BYTES = 8 * 1024 * 1024
+_MOST_BYTES = 8 * 1024 * 1024
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,38}")
+
+
+class _CappedStream(httpx2.AsyncByteStream):
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        total = 0
+        async for chunk in self._stream:
+            total += len(chunk)
+            if total > _MOST_BYTES:
+                raise httpx2.ReadError(f"more than {_MOST_BYTES:,} bytes")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _CappedTransport(httpx2.AsyncHTTPTransport):
+    """Stops an answer past a size; of streams of events the library caps each event itself."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        # Unpacked, a small answer can be huge: none is asked for packed.
+        request.headers["Accept-Encoding"] = "identity"
+        response = await super().handle_async_request(request)
+        if response.headers.get("content-encoding", "identity") != "identity":
+            await response.aclose()
+            raise httpx2.ReadError("an answer that is packed, though none was asked for")
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            response.stream = _CappedStream(response.stream)
+        return response
 
 
 class MCPTool:
@@ -69,10 +103,8 @@ class MCPTool:
 
     async def run(self, arguments: Arguments, context: CallContext) -> ToolResult:
         text = await self._server.call(self._name, arguments)
-        origin = f"the tool '{self._name}' of the MCP server '{self._server.label}'"
-        return ToolResult(
-            one_line(text) or "It gave nothing.", text=text or "It gave nothing.", origin=origin
-        )
+        text = text or "It gave nothing."
+        return ToolResult(one_line(text), text=text, origin=self._server.origin(self._name))
 
 
 class MCPServer:
@@ -86,6 +118,7 @@ class MCPServer:
         self._broken = asyncio.Event()
         self._tried = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._closing = False
 
     @property
     def connected(self) -> bool:
@@ -99,9 +132,11 @@ class MCPServer:
                 await self._tried.wait()
 
     async def close(self) -> None:
-        if self._keeper is not None:
+        self._closing = True
+        while self._keeper is not None and not self._keeper.done():
+            # One that comes while the library is connecting can be lost in it.
             self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await asyncio.wait([self._keeper], timeout=_CLOSE_SECONDS)
 
     async def call(self, name: str, arguments: Arguments) -> str:
         """Return the text that the tool gave. Raises ToolFailed."""
@@ -113,20 +148,26 @@ class MCPServer:
         except mcp.MCPError as error:
             if error.code == mcp.types.CONNECTION_CLOSED:
                 self._broken.set()
-            raise ToolFailed(f"The MCP server '{self.label}' refused: {one_line(str(error))}") from error
+            raise ToolFailed(
+                f"The MCP server '{self.label}' refused.", said=str(error), origin=self.origin(name)
+            ) from error
         except Exception as error:
             self._broken.set()
             log.warning("mcp call failed", server=self.label, error=type(error).__name__)
             raise ToolFailed(f"The MCP server '{self.label}' failed.") from error
         text = "\n".join(block.text for block in result.content if block.type == "text")
         if result.is_error:
-            raise ToolFailed(f"The tool failed: {one_line(text, 500)}")
+            raise ToolFailed("The tool failed.", said=text, origin=self.origin(name))
         return text
+
+    def origin(self, name: str) -> str:
+        """Say whose words a result is."""
+        return f"the tool '{name}' of the MCP server '{self.label}'"
 
     async def _keep_connected(self) -> None:
         """The client's own tasks have to end where they began, so one task opens and closes it."""
         pause = _FIRST_PAUSE_SECONDS
-        while True:
+        while not self._closing:
             try:
                 self._broken.clear()
                 async with self._connection() as client:
@@ -138,7 +179,7 @@ class MCPServer:
             except (
                 Exception
             ) as error:  # the library raises groups of many kinds, and one is as good as another
-                log.warning("mcp server away", server=self.label, error=type(error).__name__)
+                log.warning("mcp server away", server=self.label, error=_kind(error))
             finally:
                 self._client, self.tools = None, ()
                 self._tried.set()
@@ -155,13 +196,16 @@ class MCPServer:
                     args=self.config.args,
                     env=self.config.env,
                     cwd=self.config.cwd,
+                    encoding=register(),
                 )
                 client = mcp.Client(program, read_timeout_seconds=timeout)
             else:
-                http = httpx2.AsyncClient(headers=self.config.headers, timeout=timeout, trust_env=False)
+                http = httpx2.AsyncClient(
+                    headers=self.config.headers, timeout=timeout, transport=_CappedTransport()
+                )
                 await stack.enter_async_context(http)
                 transport = streamable_http_client(
-                    self.config.url, http_client=http, max_sse_event_size=_MOST_EVENT_BYTES
+                    self.config.url, http_client=http, max_sse_event_size=_MOST_BYTES
                 )
                 client = mcp.Client(transport, read_timeout_seconds=timeout)
             yield await stack.enter_async_context(client)
@@ -174,6 +218,13 @@ class MCPServer:
             for one in described[:_MOST_TOOLS]
             if (wanted is None or one.name in wanted) and _NAME.fullmatch(one.name) and _is_usable(one)
         ]
+
+
+def _kind(error: BaseException) -> str:
+    """Return what kind of error it comes down to; its text may hold a key of the operator's."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return type(error).__name__
 
 
 def _is_usable(described: mcp.types.Tool) -> bool:

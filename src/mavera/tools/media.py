@@ -1,28 +1,34 @@
 """
-What tools made, and the jobs that make it: images and videos in a folder, told of in the store.
+What tools made, and the jobs that make it: images and videos as files, told of in the store.
 
     save(bytes)   a file and its row, completed
     begin(job)    a row that a job fills in: queued → in_progress → completed | failed
     url_of(id)    …/media/{id}/content?expires=…&signature=…, good for a while and without a key
 
-The signature is an HMAC over id and time; its secret lies beside the files, closed to others.
+The signature is an HMAC over id and time; its secret lies in the folder of the files, closed to
+others, or comes of what opens the bucket. While the store is open it removes what has grown old.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Self
 
+import structlog
+
 from mavera.core.ids import is_cuid, new_cuid
-from mavera.errors import Forbidden, NotFound
+from mavera.errors import APIError, Forbidden, NotFound
 from mavera.settings import Settings
 from mavera.storage.database import Database, Row
+from mavera.tools.media_files import MediaFiles
+
+log = structlog.get_logger()
 
 MediaStatus = Literal["queued", "in_progress", "completed", "failed"]
 
@@ -32,6 +38,10 @@ CONTENT_TYPES = {
     b"GIF8": "image/gif",
 }
 _PATH = "/api/v1/media"
+_HOUSEKEEPING_SECONDS = 600.0
+# A job that has not ended this long after its time was up is followed by nobody any more.
+_FORSAKEN_SECONDS = 3600
+_REMOVED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +82,46 @@ def content_type_of(data: bytes) -> str | None:
 
 
 class MediaStore:
+    """`async with` it to have what is old removed, every ten minutes."""
+
     def __init__(
-        self, database: Database, settings: Settings, *, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        settings: Settings,
+        files: MediaFiles,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
+        self._files = files
         self._folder = settings.resolved_media_dir
         self._public_url = settings.public_url.rstrip("/")
         self._url_seconds = settings.media_url_seconds
         self._keep_seconds = settings.media_days * 86_400
+        self._job_seconds = settings.runway_job_seconds
         self._clock = clock
         self._secret: bytes | None = None
+        self._housekeeper: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._housekeeper = asyncio.create_task(self._keep_house())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._housekeeper is not None:
+            self._housekeeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._housekeeper
+        await self._files.close()
 
     async def save(self, workspace_id: str, tool: str, data: bytes, content_type: str) -> Media:
-        """Keep what was made at once."""
+        """Keep what was made at once. Raises ServiceUnavailable."""
         media = await self.begin(workspace_id, tool, provider_id=None)
-        await self.complete(media.id, data, content_type)
+        try:
+            await self.complete(media.id, _all_at_once(data), content_type)
+        except APIError as error:
+            await self.fail(media.id, error.message)
+            raise
         return await self.get(media.id, workspace_id)
 
     async def begin(self, workspace_id: str, tool: str, *, provider_id: str | None) -> Media:
@@ -127,8 +162,9 @@ class MediaStore:
             now=int(self._clock()),
         )
 
-    async def complete(self, media_id: str, data: bytes, content_type: str) -> None:
-        await asyncio.to_thread(self._write, media_id, data)
+    async def complete(self, media_id: str, pieces: AsyncIterable[bytes], content_type: str) -> None:
+        """Keep the file, and say that it is there. What `pieces` raises goes through."""
+        size = await self._files.keep(media_id, pieces)
         await self._database.execute(
             """
             UPDATE media SET status = 'completed', progress = 100, content_type = :content_type,
@@ -137,7 +173,7 @@ class MediaStore:
             """,
             id=media_id,
             content_type=content_type,
-            bytes=len(data),
+            bytes=size,
             now=int(self._clock()),
         )
 
@@ -167,14 +203,43 @@ class MediaStore:
         return [Media.from_row(row) for row in rows]
 
     async def remove_old(self) -> int:
-        """Remove what is older than it is kept. Returns how many."""
-        rows = await self._database.fetch_all(
-            "DELETE FROM media WHERE created_at < :before RETURNING id",
-            before=int(self._clock()) - self._keep_seconds,
+        """Remove what is older than it is kept: first the file, then the row. Returns how many."""
+        before = int(self._clock()) - self._keep_seconds
+        removed = 0
+        while True:
+            rows = await self._database.fetch_all(
+                "SELECT id FROM media WHERE created_at < :before LIMIT :most",
+                before=before,
+                most=_REMOVED_AT_ONCE,
+            )
+            for row in rows:
+                await self._files.remove(row["id"])
+                await self._database.execute("DELETE FROM media WHERE id = :id", id=row["id"])
+            removed += len(rows)
+            if len(rows) < _REMOVED_AT_ONCE:
+                return removed
+
+    async def end_forsaken(self) -> int:
+        """Fail the jobs that should have ended long ago. Returns how many."""
+        now = int(self._clock())
+        return await self._database.execute(
+            """
+            UPDATE media SET status = 'failed', error = :reason, updated_at = :now, completed_at = :now
+             WHERE status IN ('queued', 'in_progress') AND created_at < :before
+            """,
+            reason="It was not made in time.",
+            now=now,
+            before=now - int(self._job_seconds) - _FORSAKEN_SECONDS,
         )
-        for row in rows:
-            await asyncio.to_thread(self._path(row["id"]).unlink, missing_ok=True)
-        return len(rows)
+
+    async def _keep_house(self) -> None:
+        while True:
+            try:
+                await self.end_forsaken()
+                await self.remove_old()
+            except APIError as error:
+                log.warning("old media not removed", reason=error.message)
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
     def expires_at(self, media: Media) -> int:
         return media.created_at + self._keep_seconds
@@ -185,8 +250,8 @@ class MediaStore:
         signature = await asyncio.to_thread(self._sign, media_id, expires)
         return f"{self._public_url}{_PATH}/{media_id}/content?expires={expires}&signature={signature}"
 
-    async def signed_file(self, media_id: str, expires: str, signature: str) -> tuple[Path, str]:
-        """Return the file and its type. Raises Forbidden for a bad or old signature, NotFound."""
+    async def signed(self, media_id: str, expires: str, signature: str) -> Media:
+        """Return what a link is for. Raises Forbidden for a bad or old signature, NotFound."""
         good = is_cuid(media_id) and expires.isascii() and expires.isdecimal() and len(expires) < 16
         expected = await asyncio.to_thread(self._sign, media_id, int(expires)) if good else ""
         if not hmac.compare_digest(expected.encode(), signature.encode()) or not good:
@@ -194,28 +259,23 @@ class MediaStore:
         if int(expires) < self._clock():
             raise Forbidden("This link has expired. GET /api/v1/media/{id} gives a new one.")
         row = await self._database.fetch_one(
-            "SELECT content_type FROM media WHERE id = :id AND status = 'completed'", id=media_id
+            f"SELECT {_COLUMNS} FROM media WHERE id = :id AND status = 'completed'",  # noqa: S608
+            id=media_id,
         )
-        path = self._path(media_id)
-        if row is None or not await asyncio.to_thread(path.is_file):
+        if row is None:
             raise NotFound("There is no such file any more.")
-        return path, row["content_type"]
+        return Media.from_row(row)
+
+    def pieces(self, media: Media, start: int, length: int) -> AsyncIterator[bytes]:
+        """Yield a part of the file. Raises NotFound or ServiceUnavailable before the first piece."""
+        return self._files.pieces(media.id, start, length)
 
     async def read(self, media_id: str, workspace_id: str) -> bytes:
         """Return the bytes of what `workspace_id` made. Raises NotFound."""
         media = await self.get(media_id, workspace_id)
         if media.status != "completed":
             raise NotFound(f"The media {media_id[:60]} is not made yet.")
-        return await asyncio.to_thread(self._path(media_id).read_bytes)
-
-    def _path(self, media_id: str) -> Path:
-        return self._folder / media_id
-
-    def _write(self, media_id: str, data: bytes) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = self._path(f"{media_id}.partial")
-        partial.write_bytes(data)
-        partial.rename(self._path(media_id))
+        return b"".join([piece async for piece in self.pieces(media, 0, media.bytes or 0)])
 
     def _sign(self, media_id: str, expires: int) -> str:
         if self._secret is None:
@@ -224,6 +284,8 @@ class MediaStore:
 
     def _read_secret(self) -> bytes:
         """Return the secret; the first process to need it makes it, and no other can overwrite it."""
+        if self._files.link_secret is not None:
+            return self._files.link_secret
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._folder / "secret"
         partial = self._folder / f"secret.{secrets.token_hex(8)}"
@@ -237,3 +299,7 @@ class MediaStore:
         finally:
             partial.unlink()
         return path.read_bytes()
+
+
+async def _all_at_once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -28,7 +28,21 @@ _HIDDEN = re.compile(
 
 
 class ToolFailed(Exception):
-    """The call gave nothing; the message is for the model and the caller, and holds no secret."""
+    """
+    The call gave nothing; the message is for the model and the caller, and holds no secret.
+
+    `said` is what somebody else said of it, and `origin` who: data, as a result is.
+    """
+
+    def __init__(self, message: str, *, said: str = "", origin: str = "") -> None:
+        super().__init__(message)
+        self.said = said
+        self.origin = origin
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return one_line(f"{self} {self.said}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +151,15 @@ def quoted(name: str, result: ToolResult, *, first_number: int, most_characters:
     pieces = [_piece(found, number, share) for number, found in enumerate(result.found, first_number)]
     note = f"Refer to what you use by its number in brackets, as in [{first_number}]."
     return f"{_fenced(chr(10).join(pieces), name)}\n{note}"
+
+
+def quoted_failure(name: str, failure: ToolFailed, *, most_characters: int = 500) -> str:
+    """Return what the model reads of a call that failed."""
+    text = f"This call failed: {failure}"
+    if not failure.said:
+        return text
+    said = _clipped(harmless(failure.said), most_characters)
+    return f"{text}\n{_fenced(said, f'{name}: {failure.origin}')}"
 
 
 def _piece(found: Found, number: int, share: int) -> str:

@@ -46,7 +46,10 @@ class Allowances(Protocol):
 
 
 class ToolSource(Protocol):
-    """Something that has tools now and may have others later."""
+    """Something that has tools now and may have others later; their names begin with its label."""
+
+    @property
+    def label(self) -> str: ...
 
     @property
     def tools(self) -> tuple[Tool, ...]: ...
@@ -124,13 +127,22 @@ class Toolbox:
         """All there are now, set up or not."""
         return (*self._own, *(tool for source in self._sources for tool in source.tools))
 
+    @property
+    def away(self) -> tuple[ToolSource, ...]:
+        """The sources that have no tools now."""
+        return tuple(source for source in self._sources if not source.tools)
+
     async def start(self) -> None:
         for tool in self._own:
             self._opened.push_async_callback(tool.close)
             await tool.start()
+        await self.start_sources()
+
+    async def start_sources(self) -> None:
+        """Connect, side by side: one that is slow or away does not hold up the others."""
         for source in self._sources:
             self._opened.push_async_callback(source.close)
-            await source.start()
+        await asyncio.gather(*(source.start() for source in self._sources))
 
     async def close(self) -> None:
         await self._opened.aclose()

@@ -10,7 +10,7 @@ After a restart the jobs that nobody follows are taken up again. The seam is `Vi
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -29,6 +29,10 @@ SETTING = "set MAVERA_RUNWAY_API_KEY"
 ORPHANED_SECONDS = 120
 _TYPES = frozenset({"video/mp4", "video/webm", "application/octet-stream", "binary/octet-stream"})
 _MOST_FAILED_POLLS = 5
+# Less than ORPHANED_SECONDS: nobody else takes the job up meanwhile.
+_DOWNLOAD_SECONDS = 100.0
+# As many as tell what a file is.
+_TELLING_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,6 @@ class VideoJobs:
             try:
                 for media in await self._media.claim_unfinished(idle_seconds=ORPHANED_SECONDS):
                     self._spawn(self._follow(media))
-                await self._media.remove_old()
             except APIError as error:
                 log.warning("media jobs not looked after", reason=error.message)
             await asyncio.sleep(ORPHANED_SECONDS / 2)
@@ -152,32 +155,54 @@ class VideoJobs:
         while time.time() - media.created_at < self._limits.job_seconds:
             await asyncio.sleep(self._limits.poll_seconds)
             try:
-                state = await self._provider.state(media.provider_id or "")
-            except ToolFailed:
+                if await self._is_done(media):
+                    return
+                failed_polls = 0
+            except (ToolFailed, APIError):
                 failed_polls += 1
                 if failed_polls >= _MOST_FAILED_POLLS:
                     raise
-                continue
-            failed_polls = 0
-            match state:
-                case VideoState("succeeded", url=str(url)):
-                    await self._keep(media, url)
-                    return
-                case VideoState("failed" | "succeeded", error=reason):
-                    raise ToolFailed(reason or "The video could not be made.")
-                case _:
-                    await self._media.progress(media.id, state.progress)
         raise ToolFailed("The video was not made in time.")
 
+    async def _is_done(self, media: Media) -> bool:
+        """Ask once how far the job is, and write it down. Raises ToolFailed or APIError to ask again."""
+        state = await self._provider.state(media.provider_id or "")
+        match state:
+            case VideoState("succeeded", url=str(url)):
+                await self._keep(media, url)
+                return True
+            case VideoState("failed" | "succeeded", error=reason):
+                await self._fail(media, reason or "The video could not be made.")
+                return True
+            case _:
+                await self._media.progress(media.id, state.progress)
+                return False
+
     async def _keep(self, media: Media, url: str) -> None:
-        data = await self._fetch.get(url, content_types=_TYPES, max_bytes=self._limits.max_bytes, param=None)
-        content_type = content_type_of(data)
-        if content_type is None or not content_type.startswith("video/"):
-            raise ToolFailed("What was made is no video.")
-        await self._media.complete(media.id, data, content_type)
+        await self._media.progress(media.id, 99)  # says that somebody still follows the job
+        async with self._fetch.open(
+            url,
+            content_types=_TYPES,
+            max_bytes=self._limits.max_bytes,
+            param=None,
+            total_seconds=_DOWNLOAD_SECONDS,
+        ) as pieces:
+            begun = bytearray()
+            while len(begun) < _TELLING_BYTES and (piece := await anext(pieces, b"")):
+                begun += piece
+            content_type = content_type_of(bytes(begun))
+            if content_type is None or not content_type.startswith("video/"):
+                raise ToolFailed("What was made is no video.")
+            await self._media.complete(media.id, _after(bytes(begun), pieces), content_type)
 
     async def _fail(self, media: Media, reason: str) -> None:
         try:
             await self._media.fail(media.id, reason)
         except APIError as error:
             log.warning("media job not ended", media=media.id, reason=error.message)
+
+
+async def _after(begun: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield begun
+    async for piece in pieces:
+        yield piece

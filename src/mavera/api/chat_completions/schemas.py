@@ -18,7 +18,7 @@ from mavera.api.parameters import (
     named_tools,
 )
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part, Refusal, Text
-from mavera.core.turn import FunctionTool, OutputFormat, ToolChoice, Turn
+from mavera.core.turn import FunctionTool, NamedTool, OutputFormat, ToolChoice, Turn
 from mavera.errors import InvalidRequest, ValidationFailed
 
 Detail = Literal["auto", "low", "high", "original"]
@@ -182,6 +182,11 @@ class AllowedTools(_Object):
 
 class AllowedToolsChoice(_Object, tag_field="type", tag="allowed_tools"):
     allowed_tools: AllowedTools
+
+    def to_named(self, at: str) -> tuple[NamedTool, ...]:
+        at = f"{at}.allowed_tools.tools"
+        tools = self.allowed_tools.tools
+        return tuple(named for n, tool in enumerate(tools) for named in tool.to_named(f"{at}[{n}]"))
 
 
 class JSONSchemaFormat(_Object):

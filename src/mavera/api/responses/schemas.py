@@ -31,7 +31,7 @@ from mavera.core.items import (
     Text,
     said,
 )
-from mavera.core.turn import Effort, FunctionTool, OutputFormat, ToolChoice, Turn, Verbosity
+from mavera.core.turn import Effort, FunctionTool, NamedTool, OutputFormat, ToolChoice, Turn, Verbosity
 from mavera.errors import InvalidRequest, ValidationFailed
 
 T = TypeVar("T")
@@ -246,6 +246,11 @@ class NamedFunction(_Object, tag_field="type", tag="function"):
 class AllowedTools(_Object, tag_field="type", tag="allowed_tools"):
     mode: Literal["auto", "required"]
     tools: Annotated[list[AllowedOwnTool], Meta(min_length=1, max_length=MAX_TOOLS)]
+
+    def to_named(self, at: str) -> tuple[NamedTool, ...]:
+        return tuple(
+            named for n, tool in enumerate(self.tools) for named in tool.to_named(f"{at}.tools[{n}]")
+        )
 
 
 class FormatText(_Object, tag_field="type", tag="text"):

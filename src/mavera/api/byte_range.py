@@ -1,0 +1,39 @@
+"""
+The part of a file that a `Range` header asks for: players of videos jump by it.
+
+    bytes=0-499   bytes=500-   bytes=-500      one part
+    anything else, several parts included      no part: the whole file is an answer to it too
+"""
+
+import re
+from dataclasses import dataclass
+
+_ONE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """`length` bytes from `start`; none where the file ends before it."""
+
+    start: int
+    length: int
+
+    def content_range(self, size: int) -> str:
+        return (
+            f"bytes {self.start}-{self.start + self.length - 1}/{size}" if self.length else f"bytes */{size}"
+        )
+
+
+def asked_range(header: str | None, size: int) -> ByteRange | None:
+    """Return the part of `size` bytes that `header` asks for, None where that is all of them."""
+    found = _ONE.fullmatch(header or "")
+    first, last = found.groups() if found is not None else ("", "")
+    if not first and not last:
+        return None
+    if not first:
+        length = min(int(last), size)
+        return ByteRange(size - length, length)
+    start, end = int(first), min(int(last or size), size - 1)
+    if last and int(last) < start:
+        return None
+    return ByteRange(start, max(0, end - start + 1))
