@@ -3,12 +3,14 @@ What a gateway costs: requests a second through one worker on one core, and what
 
     apt install nginx-light wrk
     python -m bench.gateway --install [--peers FOLDER] [--only relay mavera] [--rounds 3] [--json]
+    python -m bench.gateway --only relay mavera --turns 9 --seconds 3
     python -m bench.gateway --only mavera --memory 200000
 
 nginx is the model's server and answers at once, wrk asks: both on another core than the gateway.
 Of mavera, key, persona, limits and a durable ledger in SQLite are on. Shown is the median of the
 rounds. "by CPU" is what the core could do if nobody else used it: a million over the CPU time
-of a request, which is the figure to compare on a machine that is not quiet.
+of a request, which is the figure to compare on a machine that is not quiet. There, `--turns` reads that
+alone: all gateways run, and are asked turn about, so that each hour's noise falls on all of them.
 """
 
 import argparse
@@ -63,6 +65,33 @@ def row(name: str, upstream: str, options: argparse.Namespace, folder: Path, cor
     return {"gateway": name, **{column: median([each[column] for each in rounds]) for column in rounds[0]}}
 
 
+def turn_about(
+    upstream: str, options: argparse.Namespace, folder: Path, cores: Cores
+) -> list[dict[str, Any]]:
+    """Return each gateway's CPU time of a request, and its ratio to the first one's in the same turn."""
+    peers = Path(options.peers) if options.peers else folder
+    same: dict[str, Any] = {"connections": MANY, "folder": folder, "cores": cores}
+    with ExitStack() as stack:
+        targets = {name: stack.enter_context(PEERS[name](upstream, peers, cores)) for name in options.only}
+        for target in targets.values():
+            drive(target, **same, seconds=WARM_UP_SECONDS)
+        read = [
+            {name: drive(target, **same, seconds=options.seconds).cpu for name, target in targets.items()}
+            for _ in range(options.turns)
+        ]
+    first = options.only[0]
+    return [
+        {
+            "gateway": name,
+            "CPU µs": median([turn[name] for turn in read]),
+            "least": min(turn[name] for turn in read),
+            "most": max(turn[name] for turn in read),
+            f"of {first}": median([turn[name] / turn[first] for turn in read]),
+        }
+        for name in options.only
+    ]
+
+
 def memory(upstream: str, requests: int, folder: Path, cores: Cores) -> list[dict[str, Any]]:
     """Return mavera's memory after each tenth of `requests`; the first tenth is what it grows into."""
     rows: list[dict[str, Any]] = []
@@ -92,6 +121,7 @@ def main() -> None:
     parser.add_argument("--install", action="store_true")
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--turns", type=int, metavar="TURNS", help="read CPU time alone, turn about")
     parser.add_argument("--memory", type=int, metavar="REQUESTS", help="watch mavera's memory instead")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -103,6 +133,10 @@ def main() -> None:
             rows = memory(upstream, options.memory, folder, cores)
             summary = {"growth after the first reading, MB": rows[-1]["MB"] - rows[0]["MB"]}
             show("mavera's memory over many requests", rows, as_json=options.json, summary=summary)
+            return
+        if options.turns:
+            rows = turn_about(upstream, options, folder, cores)
+            show(f"CPU time of a request, {MANY} connections", rows, as_json=options.json, summary={})
             return
         rows = [row(name, upstream, options, folder, cores) for name in options.only]
         show(

@@ -380,6 +380,7 @@ def test_a_team_makes_lists_and_revokes_its_own_keys_only(serve: Serve) -> None:
     for body, status in (
         ({"scopes": ["nope"]}, 422),
         ({"expires_at": 5}, 400),
+        ({"expires_at": 10**20}, 422),
         ({"budget": -1}, 422),
         ({"nam": "x"}, 400),
     ):
@@ -395,7 +396,11 @@ def test_a_team_names_itself_and_caps_its_spending(serve: Serve) -> None:
     assert [t.post().status_code for _ in range(2)] == [200, 402]
     assert httpx.patch(url, headers=headers, json={"usage_limit": None}).json()["usage_limit"] is None
     assert t.post().status_code == 200
-    assert httpx.patch(url, headers=headers, json={"plan": "enterprise"}).status_code == 400
+    for members in ({"plan": "enterprise"}, {"name": "Rich", "monthly_credits": 1_000_000}):
+        refused = httpx.patch(url, headers=headers, json=members)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (403, [*members][-1])
+    assert httpx.patch(url, headers=headers, json={"plam": "pro"}).status_code == 400
+    assert httpx.get(url, headers=headers).json()["name"] == "Research"
     assert stranger.get(f"/workspaces/{t.workspace_id}").status_code == 404
 
 

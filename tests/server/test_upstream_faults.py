@@ -320,3 +320,24 @@ def test_a_model_slower_than_a_stream_may_wait_fails_within_the_stream(
 
     assert [answer.status_code for answer in answers] == [200, 200]
     assert all("in time" in assert_failed(events_of(answer)) for answer in answers)
+
+
+def test_silence_within_an_answer_ends_it_however_long_the_first_byte_may_take(
+    tmp_path_factory: pytest.TempPathFactory, upstream: Upstream
+) -> None:
+    upstream.script = [answer(), is_silent(text("I would ")), answer(), is_silent()]
+
+    with running_server(
+        tmp_path_factory.mktemp("data"),
+        model_backend="upstream",
+        upstream_base_url=upstream.url,
+        upstream_model="stub",
+        upstream_first_byte_timeout_seconds=120,
+        upstream_idle_timeout_seconds=0.5,
+    ) as served:
+        stage = Stage(served, upstream)
+        # The second and the fourth take the connection, with its timer, of the one before.
+        answers = [stage.ask(CHAT, stream=True) for _ in range(4)]
+
+    assert said_in(events_of(answers[0])) == said_in(events_of(answers[2])) == SAID
+    assert all("in time" in assert_failed(events_of(silent)) for silent in answers[1::2])

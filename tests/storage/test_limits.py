@@ -59,6 +59,32 @@ def test_the_stores_window_slides_and_the_wait_it_tells_is_enough(redis_url: str
     asyncio.run(main())
 
 
+def test_a_store_whose_clock_steps_back_makes_nobody_wait_longer_than_the_window(redis_url: str) -> None:
+    redis = pytest.importorskip("redis.asyncio")
+
+    async def main() -> None:
+        limiter = open_limiter(redis_url)
+        assert isinstance(limiter, SharedLimiter)
+        key = f"key{time.time_ns()}"
+        windows = (Window(2.0, 3),)
+        for _ in range(3):
+            await limiter.ask(key, windows)
+        async with redis.Redis.from_url(redis_url) as store:
+            # What the store would hold had its clock been an hour ahead until now.
+            name = f"mavera:limit:{{{key}}}:2"
+            groups = [group.decode().split() for group in await store.lrange(name, 0, -1)]
+            await store.delete(name)
+            for first, last, count in groups:
+                await store.rpush(name, f"{float(first) + 3600:.6f} {float(last) + 3600:.6f} {count}")
+        refused = await limiter.ask(key, windows)
+        assert (refused.allowed, refused.remaining, refused.reset_seconds) == (False, 0, 2)
+        await asyncio.sleep(refused.reset_seconds)
+        assert (await limiter.ask(key, windows)).allowed
+        await limiter.close()
+
+    asyncio.run(main())
+
+
 def test_groups_in_the_store_count_as_those_in_memory(redis_url: str) -> None:
     async def main() -> None:
         limiter = open_limiter(redis_url)

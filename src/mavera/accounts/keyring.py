@@ -32,6 +32,7 @@ CACHE_SECONDS = 1.0
 CACHED_PRINCIPALS = 4096
 CACHED_REFUSALS = 1024
 WRITE_LAST_USED_SECONDS = 5.0
+LAST_EXPIRY = 253_402_300_799  # the end of the year 9999
 
 log = structlog.get_logger()
 
@@ -136,6 +137,8 @@ class Keyring:
         now = int(self._clock())
         if terms.expires_at is not None and terms.expires_at <= now:
             raise InvalidRequest("'expires_at' must lie in the future.", param="expires_at")
+        if terms.expires_at is not None and terms.expires_at > LAST_EXPIRY:
+            raise InvalidRequest("'expires_at' lies before the year 10000, in seconds.", param="expires_at")
         if len(terms.name) > NAME_MAX:
             raise InvalidRequest(f"A key's name has at most {NAME_MAX} characters.", param="name")
         text = new_key(terms.mode)

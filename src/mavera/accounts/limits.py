@@ -308,8 +308,25 @@ local function parse(group)
     return tonumber(first), tonumber(last), tonumber(count)
 end
 
+-- Where this server's clock has stepped back, what was counted before counts as of now: else a key
+-- that had used up its limit would wait until the clock is there again.
+local function settle(list)
+    local newest = redis.call('LINDEX', list, 0)
+    if not newest then return end
+    local _, last = parse(newest)
+    if last <= now then return end
+    local groups = redis.call('LRANGE', list, 0, -1)
+    redis.call('DEL', list)
+    for _, group in ipairs(groups) do
+        local first, last, count = parse(group)
+        local settled = string.format('%.6f %.6f %d', math.min(first, now), math.min(last, now), count)
+        redis.call('RPUSH', list, settled)
+    end
+end
+
 for w = 1, windows do
     local list, seconds, most = KEYS[2 * w - 1], tonumber(ARGV[3 * w - 2]), tonumber(ARGV[3 * w - 1])
+    settle(list)
     local total = tonumber(redis.call('GET', KEYS[2 * w]) or '0')
     local group = redis.call('LINDEX', list, -1)
     while group do

@@ -7,7 +7,7 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mavera.accounts.keyring import KeyTerms
+from mavera.accounts.keyring import LAST_EXPIRY, KeyTerms
 from mavera.accounts.plans import DEFAULT_SCOPES, Scope
 from mavera.accounts.repository import ApiKey
 from mavera.api.auth import authenticate, services_of
@@ -37,7 +37,9 @@ class CreateApiKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         "live"
     )
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=20)] | None = None
-    expires_at: Annotated[int, Meta(description="Unix seconds; never, unless given.")] | None = None
+    expires_at: (
+        Annotated[int, Meta(le=LAST_EXPIRY, description="Unix seconds; never, unless given.")] | None
+    ) = None
     budget: (
         Annotated[int, Meta(ge=0, le=_MOST, description="Credits the key may spend in a month.")] | None
     ) = None

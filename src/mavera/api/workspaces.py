@@ -63,6 +63,9 @@ class UpdateWorkspace(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     usage_limit: Annotated[int, Meta(ge=0, le=_MOST)] | UnsetType | None = UNSET
 
 
+_OPERATORS = frozenset({*WorkspaceLimits.__struct_fields__, "plan", "limits", "monthly_credits", "balance"})
+
+
 async def get_workspace(request: Request) -> Response:
     """Return the workspace."""
     principal = await _own(request)
@@ -73,13 +76,25 @@ async def update_workspace(request: Request) -> Response:
     """Change the name or the budget."""
     principal = await _own(request)
     services = services_of(request)
-    body = decode(await read_body(request, max_bytes=services.settings.max_body_bytes), UpdateWorkspace)
+    body = _decoded(await read_body(request, max_bytes=services.settings.max_body_bytes))
     async with services.database.transaction() as transaction:
         if body.name is not UNSET:
             await workspaces.rename(transaction, principal.workspace_id, body.name)
         if body.usage_limit is not UNSET:
             await workspaces.set_budget(transaction, principal.workspace_id, body.usage_limit)
     return json_response(await _shown(request, principal.workspace_id))
+
+
+def _decoded(body: bytes) -> UpdateWorkspace:
+    """Raise Forbidden, not InvalidRequest, for what is there and is not the team's to change."""
+    try:
+        return decode(body, UpdateWorkspace)
+    except InvalidRequest as error:
+        if error.param not in _OPERATORS:
+            raise
+        raise Forbidden(
+            f"'{error.param}' is the operator's to change: mavera workspaces update.", param=error.param
+        ) from error
 
 
 async def _own(request: Request) -> Principal:
