@@ -13,7 +13,7 @@ TALK: Any = [
     {"role": "assistant", "content": "Noted, Dana. Millet & Co launched theirs in May, at £2.10."},
     {"role": "user", "content": "Then we ask £1.80."},
 ]
-QUESTION = {"role": "user", "content": "On which day do we launch, and in which city?"}
+QUESTION: Any = {"role": "user", "content": "On which day do we launch, and in which city?"}
 
 
 def test_a_question_is_answered_from_a_compacted_conversation(server: Running) -> None:
