@@ -46,7 +46,8 @@ def turn_of(items: Sequence[Item], *, model: str, instructions: str | None) -> T
         model=model,
         items=(*items, said("user", wish)),
         max_output_tokens=MAX_SUMMARY_TOKENS,
-        sampling=Sampling(temperature=0.0),  # notes, not an answer: the likeliest words
+        # Notes, not an answer: likely words. At 0 small models tend to repeat themselves without an end.
+        sampling=Sampling(temperature=0.2),
         truncation="auto",
         speaks_for_nobody=True,
     )
