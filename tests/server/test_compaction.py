@@ -44,6 +44,7 @@ def test_a_conversation_is_compacted_and_goes_on_from_there(serve: Serve) -> Non
     ]
     asked, went_on = model.turns
     assert "Keep the dates." in asked.items[-1].text  # type: ignore[union-attr]
+    assert asked.sampling.temperature == 0.2
     told = went_on.items[2]
     assert told.role == "system"  # type: ignore[union-attr]
     assert msgspec.json.encode("".join(SUMMARY.split(" "))).decode() in told.text  # type: ignore[union-attr]

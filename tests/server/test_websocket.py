@@ -364,3 +364,18 @@ def test_an_answer_longer_than_the_grace_fails_and_costs_nothing(serve: Serve) -
 
     assert ended["type"] == "response.failed"
     assert model.running == 0
+
+
+def test_a_client_that_leaves_stops_the_runs_of_all_lanes(serve: Serve) -> None:
+    model = ScriptedModel(["word "] * 1000, delay_seconds=0.05)
+    with connected(serve(model)) as connection:
+        for lane in ("a", "a", "b", "c"):
+            connection.send(json.dumps({**TURN, "stream_id": lane}))
+        while model.running < 3:
+            connection.recv(timeout=10)
+
+    deadline = time.monotonic() + 4
+    while model.running:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(model.turns) == 3

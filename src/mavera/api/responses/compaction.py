@@ -18,7 +18,7 @@ import msgspec
 
 from mavera.core.events import Event, RefusalDelta, RunCompleted, TextDelta
 from mavera.core.items import Item, Message, said
-from mavera.core.turn import Turn
+from mavera.core.turn import Sampling, Turn
 from mavera.core.usage import Usage
 from mavera.errors import InvalidRequest
 
@@ -46,6 +46,8 @@ def turn_of(items: Sequence[Item], *, model: str, instructions: str | None) -> T
         model=model,
         items=(*items, said("user", wish)),
         max_output_tokens=MAX_SUMMARY_TOKENS,
+        # Notes, not an answer: likely words. At 0 small models tend to repeat themselves without an end.
+        sampling=Sampling(temperature=0.2),
         truncation="auto",
         speaks_for_nobody=True,
     )

@@ -301,7 +301,8 @@ async def respond_over_websocket(websocket: WebSocket) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         task.uncancel()
-        await websocket.close(SERVICE_RESTART)
+        with suppress(WebSocketDisconnect):
+            await websocket.close(SERVICE_RESTART)
 
 
 def _server_ends(websocket: WebSocket) -> asyncio.Event:
