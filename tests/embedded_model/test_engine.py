@@ -130,7 +130,8 @@ def test_the_engines_threads_sleep_while_they_wait(settings: Settings) -> None:
     async def scenario() -> None:
         async with running(settings) as engine:
             await engine.endpoint()
-            environ = Path(f"/proc/{engine.pid}/environ").read_bytes().split(b"\0")
+            process = Path(f"/proc/{engine.pid}")
+            environ = (process / "environ").read_bytes().split(b"\0")
             assert b"OMP_WAIT_POLICY=" + os.environb.get(b"OMP_WAIT_POLICY", b"PASSIVE") in environ
             assert not [name for name in environ if name.startswith(b"MAVERA_")]
 
