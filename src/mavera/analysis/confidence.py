@@ -1,8 +1,12 @@
 """
 How likely an answer is right, from how sure the model was of its words.
 
-    log-probabilities of the answer's tokens → their mean, the mean of the lowest tenth, how many
+    log-probabilities of the answer's tokens → their mean, and the mean of the lowest tenth
         → logistic, fitted on questions with known answers → P(right) → 1–10
+
+There are two logistics, one fitted on answers of a few words and one on answers in sentences:
+however sure a model is, somewhere in a sentence it chooses among words that are equally good,
+so that the lowest tenth of a text is low where that of a name is not.
 
 10 · P(right), kept within 1–10: of answers with confidence 8 about 80 % were right. Fitted by
 `evals.confidence`. Malinin and Gales 2021 call the mean the sequence's normalised
@@ -15,38 +19,33 @@ from dataclasses import dataclass
 
 # A template's or a model's oddities should not weigh like a belief.
 _LEAST = -10.0
-# From here on more tokens say nothing more: the answers it was fitted on end about here.
-_MOST = 64
+# An answer of fewer tokens is a name or a number, one of more is text.
+TEXT_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """The logistic's constant and weights; `agreement` is that of the share of samples that agree."""
 
-    constant: float = 1.625
-    mean: float = 0.613
-    lowest: float = 1.135
-    length: float = 0.0
+    constant: float
+    mean: float
+    lowest: float
     agreement: float = 1.5
 
 
-CALIBRATION = Calibration()
+FEW_WORDS = Calibration(1.299, 0.611, 0.5)
+TEXT = Calibration(2.871, 0.301, 0.965)
 
 
-def features(logprobs: Sequence[float]) -> tuple[float, float, float]:
-    """
-    Return the mean of `logprobs`, that of their lowest tenth, and the logarithm of their number.
-
-    Needs at least one. The number is there because the lowest tenth of a long answer is low
-    however sure the model was: somewhere it chose among words that were equally good.
-    """
+def features(logprobs: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of `logprobs`, and that of their lowest tenth. Needs at least one."""
     kept = [max(_LEAST, value) for value in logprobs]
     lowest = sorted(kept)[: max(1, len(kept) // 10)]
-    return sum(kept) / len(kept), sum(lowest) / len(lowest), math.log(min(_MOST, len(kept)))
+    return sum(kept) / len(kept), sum(lowest) / len(lowest)
 
 
 def confidence_of(
-    logprobs: Sequence[float], agreement: float | None = None, calibration: Calibration = CALIBRATION
+    logprobs: Sequence[float], agreement: float | None = None, calibration: Calibration | None = None
 ) -> float | None:
     """
     Return the confidence, 1–10 in steps of 0.1; None where the model told no probabilities.
@@ -55,9 +54,9 @@ def confidence_of(
     """
     if not logprobs:
         return None
-    mean, lowest, length = features(logprobs)
+    mean, lowest = features(logprobs)
+    calibration = calibration or (FEW_WORDS if len(logprobs) < TEXT_TOKENS else TEXT)
     z = calibration.constant + calibration.mean * mean + calibration.lowest * lowest
-    z += calibration.length * length
     if agreement is not None:
         z += calibration.agreement * (agreement - 0.5)
     return min(10.0, max(1.0, round(10 / (1 + math.exp(-z)), 1)))
