@@ -49,12 +49,9 @@ def _is_near(typed: str, word: str) -> bool:
     slips = 0 if len(typed) < 4 else 1 if len(typed) < 8 else 2
     if word.startswith(typed):
         return True
-    if (
-        not slips
-        or not len(typed) - slips <= len(word)
-        or len(typed) > 40
-        or len(set(typed) ^ set(word[: len(typed) + slips])) > 2 * slips + 1
-    ):
+    if not slips or len(word) < len(typed) - slips or len(typed) > 40:
+        return False
+    if len(set(typed) ^ set(word[: len(typed) + slips])) > 2 * slips + 1:
         return False
     if abs(len(word) - len(typed)) <= slips and distance(typed, word) <= slips:
         return True
