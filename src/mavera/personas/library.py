@@ -15,13 +15,17 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import chain, islice
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
 from mavera.errors import ConfigurationError, InvalidRequest, PersonaNotFound
 from mavera.personas.persona import CATEGORIES, Category, Persona
-from mavera.personas.typos import meant, plain, words_of
+from mavera.personas.typos import MOST_KNOWN, meant, plain, words_of
+
+# Of a description, which the library's stay below.
+_FORGIVEN_CHARACTERS = 300
 
 
 class Listed(Protocol):
@@ -67,7 +71,8 @@ class Roll(Generic[P]):
         self._by_id = {persona.id: persona for persona in self._ordered}
         places = sorted([*map(_place, self._ordered), *map(_place, gone)])
         self._position = {place[-1]: n for n, place in enumerate(places)}
-        self._words = {p.id: words_of(f"{p.name} {p.description}") for p in self._ordered}
+        self._words: dict[str, frozenset[str]] = {}
+        self._vocabulary: tuple[str, ...] = ()
         self.pages: dict[bytes, Any] = {}
 
     def __iter__(self) -> Iterator[P]:
@@ -126,9 +131,18 @@ class Roll(Generic[P]):
         return tuple(exact or self._nearly(search, fits))
 
     def _nearly(self, search: str, among: Sequence[P]) -> Iterator[P]:
-        vocabulary = frozenset[str]().union(*(self._words[persona.id] for persona in among))
-        wanted = meant(search, vocabulary)
+        if not self._words:
+            self._read_words()
+        wanted = meant(search, self._vocabulary)
         return (p for p in among if wanted and all(words & self._words[p.id] for words in wanted))
+
+    def _read_words(self) -> None:
+        """Note everyone's words; where they are very many, names are forgiven errors first."""
+        names = [words_of(p.name) for p in self._ordered]
+        described = [words_of(p.description[:_FORGIVEN_CHARACTERS]) for p in self._ordered]
+        self._words = {p.id: a | b for p, a, b in zip(self._ordered, names, described, strict=True)}
+        every = dict.fromkeys(chain.from_iterable(sorted(words) for words in (*names, *described)))
+        self._vocabulary = tuple(islice(every, MOST_KNOWN))
 
     def page(
         self,

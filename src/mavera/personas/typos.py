@@ -9,13 +9,19 @@ string alignment distance). A word may also be the beginning of the one it is he
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 _WORD = re.compile(r"\w+")
-MOST_WORDS = 12
+# Of what is typed, and of what it is held against: together they bound what a search may take, some 0.1 s.
+MOST_WORDS = 6
+MOST_KNOWN = 3000
 
 
+@lru_cache(maxsize=2048)
 def plain(text: str) -> str:
     """Return `text` without case and accents."""
+    if text.isascii():
+        return text.casefold()
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).casefold()
 
 
@@ -24,17 +30,28 @@ def words_of(text: str) -> frozenset[str]:
 
 
 def meant(typed: str, vocabulary: Iterable[str]) -> list[frozenset[str]]:
-    """Return, for each word of `typed`, the words of `vocabulary` that may be meant."""
+    """
+    Return, for each word of `typed`, the words of `vocabulary` that may be meant.
+
+    Where one has none, nothing: there is no text that has them all.
+    """
     known = list(vocabulary)
-    wanted = _WORD.findall(plain(typed))[:MOST_WORDS]
-    return [frozenset(word for word in known if _is_near(one, word)) for one in wanted]
+    found: list[frozenset[str]] = []
+    for one in _WORD.findall(plain(typed))[:MOST_WORDS]:
+        near = frozenset(word for word in known if _is_near(one, word))
+        if not near:
+            return []
+        found.append(near)
+    return found
 
 
 def _is_near(typed: str, word: str) -> bool:
     slips = 0 if len(typed) < 4 else 1 if len(typed) < 8 else 2
     if word.startswith(typed):
         return True
-    if not slips or len(typed) > 40 or len(set(typed) ^ set(word[: len(typed) + slips])) > 2 * slips + 1:
+    if not slips or len(word) < len(typed) - slips or len(typed) > 40:
+        return False
+    if len(set(typed) ^ set(word[: len(typed) + slips])) > 2 * slips + 1:
         return False
     if abs(len(word) - len(typed)) <= slips and distance(typed, word) <= slips:
         return True
