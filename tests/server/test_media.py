@@ -98,7 +98,7 @@ def test_a_picture_in_a_bucket_is_served_by_our_own_link(
     assert bucket.objects()[name] == len(png())
     assert bucket.secret not in url
     assert get(url[:-1] + ("0" if url[-1] != "0" else "1"))[0] == 403
-    bucket.client().delete_object(Bucket="made", Key=name)
+    bucket.remove(name)
     status, _, body = get(url)
     assert (status, json.loads(body)["error"]["code"]) == (404, "not_found")
 
