@@ -50,7 +50,9 @@ def configure_logs(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    logging.getLogger("uvicorn").setLevel(max(level, logging.WARNING))
+    # Clients of providers note each URL they ask, and an operator's may have a key in it.
+    for name in ("uvicorn", "httpx", "httpx2", "mcp"):
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 

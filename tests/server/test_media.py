@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from typer.testing import CliRunner
 
+from mavera.cli.doctor import app as doctor
 from mavera.errors import ConfigurationError, NotFound, ServiceUnavailable
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
@@ -96,7 +98,7 @@ def test_a_picture_in_a_bucket_is_served_by_our_own_link(
     assert bucket.objects()[name] == len(png())
     assert bucket.secret not in url
     assert get(url[:-1] + ("0" if url[-1] != "0" else "1"))[0] == 403
-    bucket.client().delete_object(Bucket="made", Key=name)
+    bucket.remove(name)
     status, _, body = get(url)
     assert (status, json.loads(body)["error"]["code"]) == (404, "not_found")
 
@@ -299,6 +301,21 @@ def test_a_long_file_is_never_in_memory_whole(tmp_path: Path, kept_in: dict[str,
             await files.remove("a-long-file")
 
     assert asyncio.run(use()) < 20 * 1024 * 1024
+
+
+@pytest.mark.parametrize(("secret", "ok"), [("", True), ("wrong-secret", False)])
+def test_the_doctor_tries_the_bucket(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, secret: str, ok: bool
+) -> None:
+    given = {**bucket.settings, "s3_secret_access_key": secret or bucket.secret, "model_backend": "scripted"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"MAVERA_{name.upper()}", value)
+
+    output = CliRunner().invoke(doctor, ["--json", "--data-dir", str(tmp_path)]).stdout
+    [found] = [one for one in json.loads(output[output.index("[\n") :]) if one["what"] == "media"]
+
+    assert found["ok"] == ok
+    assert "mavera-doctor" not in bucket.objects()
 
 
 @pytest.mark.parametrize(

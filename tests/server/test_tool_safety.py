@@ -16,7 +16,7 @@ import openai
 import pytest
 from aiohttp import web
 
-from tests.conftest import Serve, running_server
+from tests.conftest import Serve, Served, running_server
 from tests.server.provider_stub import KEY, PAGE, Providers, body, never, running_providers, status
 from tests.server.test_server_tools import ASKED, WEATHER, calls, ran, says, search, told, with_upstream
 from tests.server.test_tool_providers import (
@@ -239,6 +239,29 @@ def test_no_text_of_a_provider_reaches_the_model_the_answer_or_the_log(
     assert [call["status"] for call in ran(response)] == ["failed"] * 4
     shown = json.dumps(upstream.asked) + json.dumps(response.to_dict()) + "".join(capfd.readouterr())
     assert KEY not in shown
+
+
+@pytest.mark.parametrize("provider", ["tavily", "searxng"])
+def test_a_source_that_is_no_web_address_is_left_out(
+    serve: Serve, upstream: Upstream, providers: Providers, provider: str
+) -> None:
+    found = [
+        {"url": url, "title": "A page", "content": "Opens at nine."}
+        for url in ("javascript:alert(1)", "file:///etc/passwd", "https://example.com/")
+    ]
+    providers.answers["/search"] = body(json.dumps({"results": found}).encode())
+    upstream.script = [calls(search("hours")), says("At nine [1], javascript:alert(1).")]
+    given = {"tavily": tavily, "searxng": with_searxng}[provider]
+
+    response = ask(given(serve, upstream, providers))
+
+    assert [source["url"] for source in ran(response)[0]["sources"]] == ["https://example.com/"]
+    cited = response.output[-1].content[0].annotations
+    assert [one.url for one in cited] == ["https://example.com/"]
+
+
+def with_searxng(serve: Serve, upstream: Upstream, providers: Providers) -> Served:
+    return with_upstream(serve, upstream, searxng_url=providers.url)
 
 
 def test_hostile_names_and_arguments_are_errors_the_model_sees(

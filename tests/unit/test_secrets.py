@@ -27,6 +27,7 @@ try:
 except ValueError:
     structlog.get_logger().exception("tool failed", error=str(secrets))
     logging.getLogger("a library").exception("failed with %s", secrets)
+    logging.getLogger("httpx").info("HTTP Request: POST https://mcp.example.com/?key=in-a-url")
 """
 
 
@@ -61,3 +62,4 @@ def test_no_log_shows_a_secret_even_where_a_librarys_error_does() -> None:
     assert logged.count("the provider said") == 2
     for secret in secrets:
         assert secret not in logged
+    assert "in-a-url" not in logged

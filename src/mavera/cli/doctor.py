@@ -4,7 +4,7 @@ import asyncio
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +25,7 @@ from mavera.personas.library import PersonaLibrary
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import current_version, known_versions
+from mavera.tools.choice import media_files
 
 # The engine keeps the file mapped, a repacked copy of it, and the prompts it has read.
 _MEMORY_MARGIN = 2.5
@@ -69,6 +70,8 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield Finding("mavera", True, f"{__version__}, {python}, {sys.prefix}")
     yield _data_dir(settings.data_dir)
     yield from asyncio.run(_store(settings))
+    if settings.s3_bucket:
+        yield asyncio.run(_bucket(settings))
     yield Finding("personas", True, f"{len(PersonaLibrary.load().list())} in the library")
     match settings.backend:
         case "embedded":
@@ -111,6 +114,24 @@ async def _store(settings: Settings) -> list[Finding]:
         Finding("store", True, f"up to date ({version})"),
         Finding("keys", bool(active), f"{active} active", advice),
     ]
+
+
+async def _bucket(settings: Settings) -> Finding:
+    """Write a file, read it and remove it, as the server will."""
+    name, written = "mavera-doctor", b"written by mavera doctor"
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield written
+
+    try:
+        files = media_files(settings)
+        size = await files.keep(name, pieces())
+        read = b"".join([piece async for piece in files.pieces(name, 0, size)])
+        await files.remove(name)
+        await files.close()
+    except (APIError, ConfigurationError) as error:
+        return Finding("media", False, f"bucket {settings.s3_bucket}: {error}", "check MAVERA_S3_*")
+    return Finding("media", read == written, f"bucket {settings.s3_bucket}: written, read and removed")
 
 
 def _embedded(settings: Settings) -> Iterator[Finding]:

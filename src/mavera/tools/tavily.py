@@ -15,6 +15,8 @@ from tavily import AsyncTavilyClient, errors
 from mavera.tools.tool import Found, ToolFailed
 
 MOST_BYTES = 8 * 1024 * 1024
+# Sources become links in somebody's browser.
+_SCHEMES = ("http://", "https://")
 
 
 class _TooLarge(Exception):
@@ -78,13 +80,16 @@ class Tavily:
                     _text(one, "published_date"),
                 )
                 for one in answer["results"][:most]
+                if _text(one, "url").startswith(_SCHEMES)
             )
 
     async def extract(self, url: str) -> Found:
         with _tavily_errors():
             answer = await self._client.extract([url], format="markdown", timeout=self._timeout_seconds)
             for one in answer.get("results", []):
-                return Found(_text(one, "url") or url, _text(one, "title"), _text(one, "raw_content"))
+                found = _text(one, "url")
+                found = found if found.startswith(_SCHEMES) else url
+                return Found(found, _text(one, "title"), _text(one, "raw_content"))
         raise ToolFailed("Tavily could not read this page.")
 
 
