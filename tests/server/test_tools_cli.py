@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from mavera.cli.tools import app
 from tests.conftest import Serve
 from tests.server.test_mcp_tools import STDIO
+from tests.server.test_server_tools import calls, says, search
+from tests.server.upstream_stub import Upstream
 
 
 def run(data_dir: Path, *words: str) -> str:
@@ -75,3 +77,23 @@ def test_what_a_workspace_may_use_is_set_and_shown(serve: Serve, monkeypatch: py
     assert "MAVERA_RUNWAY_API_KEY" in listed["generateVideo"]["to_set_up"]
     assert all(row["allowed"] for row in after)
     assert json.loads(run(data_dir, "calls", "--json")) == []
+
+
+def test_ask_says_what_ran_and_where_its_sources_are(tmp_path: Path, upstream: Upstream) -> None:
+    (tmp_path / "returns.md").write_text("# Returns\n\nA jacket may be returned within 45 days.")
+    run(tmp_path / "data", "index", "add", str(tmp_path / "returns.md"))
+    upstream.script = [calls(search("return a jacket")), says("45 days [1].")]
+    mavera = Path(sys.executable).with_name("mavera")
+    environ = {"MAVERA_UPSTREAM_BASE_URL": upstream.url, "MAVERA_UPSTREAM_MODEL": "m"}
+
+    asked = subprocess.run(
+        [mavera, "ask", "--tools", "--data-dir", tmp_path / "data", "How many days?"],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert asked.stdout == "45 days [1].\n"
+    assert "tavily_search (completed" in asked.stderr
+    assert "[1] Returns · index:returns.md" in asked.stderr

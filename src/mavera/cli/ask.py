@@ -252,11 +252,13 @@ class _Answer:
                 "status": outcome.status,
                 "duration_ms": outcome.milliseconds,
                 "result": outcome.summary,
+                **({"sources": outcome.sources} if outcome.sources else {}),
             }
         )
         if not self._as_json:
             line = f"{call.name} ({outcome.status}, {outcome.milliseconds} ms): {outcome.summary}"
-            self._console.print(line, style="dim", markup=False)
+            sources = [f"  [{one.number}] {one.title} · {one.url}" for one in outcome.sources]
+            self._console.print("\n".join([line, *sources]), style="dim", markup=False, soft_wrap=True)
 
     def break_line(self) -> None:
         if self._pieces and not self._as_json:
