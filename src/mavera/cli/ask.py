@@ -137,6 +137,9 @@ async def _ask(turn: Turn, settings: Settings, remote: Remote | None, *, as_json
         await wait_until_ready(model, console, load_progress=load_progress(model))
         used = turn.tool_choice.mode != "none" and remote is None
         toolbox = await _toolbox(settings, stack, console) if used else Toolbox()
+        if isinstance(model, EmbeddedModel) and any(tool.provider for tool in toolbox.tools):
+            # So small a model seldom looks up what it believes to know, and here somebody asked it to.
+            turn = replace(turn, tool_choice=ToolChoice("required"))
         runner = Runner(
             Personas(PersonaLibrary.load()), {"live": model}, tools={"live": toolbox}, require_persona=False
         )
