@@ -29,7 +29,7 @@ from mavera.core.events import (
     TextDelta,
 )
 from mavera.core.ids import is_cuid
-from mavera.core.items import said
+from mavera.core.items import Message, said
 from mavera.core.server_calls import ServerCall, ServerOutcome
 from mavera.core.turn import Sampling, ToolChoice, Turn, Verbosity
 from mavera.errors import ConfigurationError, PersonaNotFound
@@ -160,6 +160,8 @@ async def _ask(
         await wait_until_ready(model, console, load_progress=load_progress(model))
         used = turn.tool_choice.mode != "none" and remote is None
         toolbox = await _toolbox(settings, stack, console) if used else Toolbox()
+        if isinstance(model, EmbeddedModel):
+            turn = replace(turn, tool_choice=_choice_for(toolbox, turn))
         runner = Runner(people, {"live": model}, tools={"live": toolbox}, require_persona=False)
         await _print_answer(runner, turn, console, as_json=as_json)
 
@@ -174,6 +176,19 @@ async def _toolbox(settings: Settings, stack: AsyncExitStack, console: Console) 
         if not tool.provider:
             console.print(f"{tool.name} is not set up: {tool.setting}.", style="dim", markup=False)
     return toolbox
+
+
+def _choice_for(toolbox: Toolbox, turn: Turn) -> ToolChoice:
+    """
+    Return which tool a small model has to begin with: the reading of pages where a URL is in the question.
+
+    Left to itself it seldom looks up what it believes to know, and invents URLs to read.
+    """
+    asked = "".join(item.text for item in turn.items if isinstance(item, Message))
+    wanted = "tavily_extract" if "://" in asked else "tavily_search"
+    if any(tool.name == wanted and tool.provider for tool in toolbox.tools):
+        return ToolChoice("required", (wanted,))
+    return turn.tool_choice
 
 
 def load_progress(model: Model) -> Callable[[], float | None]:
