@@ -32,6 +32,7 @@ OUT_OF_MEMORY = (
 )
 # A loaded model takes about this many times its file: mapped weights, a repacked copy, the context.
 RESIDENT_PER_FILE_BYTE = 2.4
+SPINS_BEFORE_SLEEP = "2000"  # of libgomp, whose own 300,000 are some milliseconds
 
 
 class EngineAddress(NamedTuple):
@@ -161,12 +162,14 @@ def _environment() -> dict[str, str]:
     """
     The environment without the server's settings: an upstream's key is no business of the engine's.
 
-    The engine's threads sleep while they wait for each other, unless it says otherwise: by default they
-    spin, and where other processes want the cores too, a spinning thread keeps the one it waits for
-    from running. At a load of ten on two cores that made each token 30 times slower.
+    The engine's threads wait for each other a moment awake and then asleep, unless it says otherwise: left
+    alone they stay awake far longer, and where other processes want the cores too, a thread that spins
+    keeps the one it waits for from running. bench/README.md has what was read.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MAVERA_")}
-    return {"OMP_WAIT_POLICY": "PASSIVE", **kept}
+    if kept.keys().isdisjoint({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}):
+        kept["GOMP_SPINCOUNT"] = SPINS_BEFORE_SLEEP
+    return kept
 
 
 def _exit_status(code: int | None) -> str:
