@@ -166,6 +166,8 @@ def test_log_probabilities_come_with_their_text() -> None:
 
     expected = TokenLogprob("x", -0.5, (120,), (TokenLogprob("y", -1.5),))
     assert decoded(lines(spoken, END), top_logprobs=1)[0] == TextDelta("x", (expected,))
+    alone = TokenLogprob("x", -0.5, (120,))
+    assert decoded(lines(spoken, END), top_logprobs=0)[0] == TextDelta("x", (alone,))
     assert decoded(lines(spoken, END))[0] == TextDelta("x")
 
 

@@ -98,7 +98,8 @@ def request_body(
     if turn.format.type != "text":
         body.update(constrain(turn.format))
     if turn.top_logprobs is not None:
-        body.update(logprobs=True, top_logprobs=turn.top_logprobs)
+        # Asked for no others than the token itself, llama.cpp's server sends nothing at all.
+        body.update(logprobs=True, top_logprobs=max(turn.top_logprobs, 1))
     if turn.tools and turn.tool_choice.mode != "none":
         body.update(_tools(turn))
     return body
@@ -210,8 +211,9 @@ class _Logprob(msgspec.Struct):
     bytes: list[int] | None = None
     top_logprobs: list["_Logprob"] | None = None
 
-    def to_token(self) -> TokenLogprob:
-        top = tuple(other.to_token() for other in self.top_logprobs or ())
+    def to_token(self, most: int = 0) -> TokenLogprob:
+        """`most`: how many of the other tokens are wanted."""
+        top = tuple(other.to_token() for other in (self.top_logprobs or ())[:most])
         return TokenLogprob(self.token, self.logprob, tuple(self.bytes) if self.bytes else None, top)
 
 
@@ -422,7 +424,7 @@ class ChunkDecoder:
         """Return the tokens' log-probabilities where they were asked for: some servers always send them."""
         if self._turn.top_logprobs is None or choice.logprobs is None:
             return ()
-        return tuple(token.to_token() for token in choice.logprobs.content or ())
+        return tuple(token.to_token(self._turn.top_logprobs) for token in choice.logprobs.content or ())
 
     def _feed_call(self, call: _Call, *, whole: bool) -> Iterator[ModelEvent]:
         """`whole` says that the answer came in one piece: each entry is a call of its own."""
