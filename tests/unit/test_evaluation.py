@@ -109,6 +109,12 @@ def test_an_evaluation_that_was_interrupted_goes_on_where_it_stopped(tmp_path: P
     assert report.direction == Share(sum(item.sign == 1 for item, _, _ in plan.cases), 16)
     assert report.direction_by_label.value == 0.5
     assert report.stability.value == 1
+    parts = [[part.share for part in report.by_contrast[side::2]] for side in (0, 1)]
+    assert [sum(one.hits for one in part) for part in parts] == [
+        report.direction.hits,
+        report.direction_by_label.hits,
+    ]
+    assert [sum(one.cases for one in part) for part in parts] == [16, 16]
     xml.etree.ElementTree.fromstring(svg(report.figures, "a < b"))
 
 

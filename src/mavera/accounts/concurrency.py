@@ -84,7 +84,8 @@ class RunsOfWorker:
         async def begins(body: msgspec.Raw) -> bool:
             workspace_id, most = msgspec.json.decode(body, type=tuple[str, int])
             begun = self._running.begin_now(workspace_id, most)
-            self._mine[workspace_id] += begun
+            if begun:
+                self._mine[workspace_id] += 1
             return begun
 
         async def ended(body: msgspec.Raw) -> None:

@@ -102,7 +102,7 @@ def _rows(report: Report) -> list[dict[str, Any]]:
             "cases": figure.share.cases,
             "chance": figure.chance,
         }
-        for figure in report.figures
+        for figure in (*report.figures, *report.by_contrast)
     ]
 
 

@@ -47,6 +47,7 @@ class LazyGroup(TyperGroup):
         module = importlib.import_module(COMMANDS[name][0])
         command = typer.main.get_command(module.app)
         command.name = name
+        # Imported as late as the commands, for the same reason.
         importlib.import_module("mavera.logs").logs_to_stderr()
         return name, command, args[1:]
 

@@ -7,8 +7,9 @@ The evaluation: which questions go to whom, and what the answers come to.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mavera.evaluation.asking import Interviewer
@@ -56,6 +57,8 @@ class Report:
     direction_by_label: Share
     stability: Share
     personas: int
+    # Of each contrast: the direction, and that of the label alone.
+    contrasts: Mapping[str, tuple[Share, Share]]
 
     @property
     def figures(self) -> list[Figure]:
@@ -68,17 +71,36 @@ class Report:
             Figure("Stability", self.stability, 0.5),
         ]
 
+    @property
+    def by_contrast(self) -> list[Figure]:
+        """The parts of the two figures of direction."""
+        return [
+            Figure(f"{name}: {contrast}", share, 0.5)
+            for contrast, shares in self.contrasts.items()
+            for name, share in zip(("Direction", "Label alone"), shares, strict=True)
+        ]
+
 
 async def evaluate(plan: Plan, interviewer: Interviewer, progress: Progress, at_once: int = 1) -> Report:
     """Ask everything in `plan` that has no answer yet, `at_once` people at a time. Raises APIError."""
     sides = [(item, persona) for item, *pair in plan.cases for persona in pair]
     # One person after the other, so that a model's prefix cache is used; the rewordings last.
     asked = [
-        *(_in_words(interviewer, persona, plan.questions, progress) for persona in plan.personas),
-        *(_yes(interviewer, who, [item.ask for item in items], progress) for who, items in _by_person(sides)),
-        _labelled(interviewer, sides, progress),
         *(
-            _yes(interviewer, who, [item.reworded for item in items], progress)
+            _one_by_one(partial(interviewer.words, persona.id), plan.questions, progress)
+            for persona in plan.personas
+        ),
+        *(
+            _one_by_one(partial(interviewer.yes, who.id), [item.ask for item in items], progress)
+            for who, items in _by_person(sides)
+        ),
+        _one_by_one(
+            partial(interviewer.yes, None),
+            [labelled_question(persona, item) for item, persona in sides],
+            progress,
+        ),
+        *(
+            _one_by_one(partial(interviewer.yes, who.id), [item.reworded for item in items], progress)
             for who, items in _by_person(sides)
         ),
     ]
@@ -95,6 +117,7 @@ async def evaluate(plan: Plan, interviewer: Interviewer, progress: Progress, at_
         ]
         led.append((plain[0] - plain[1], item.sign))
         labelled.append((label[0] - label[1], item.sign))
+    contrasts = dict.fromkeys(item.contrast for item, *_ in plan.cases)
     answers = {
         (persona.id, number): await interviewer.words(persona.id, question)
         for persona in plan.personas
@@ -107,7 +130,12 @@ async def evaluate(plan: Plan, interviewer: Interviewer, progress: Progress, at_
         direction(labelled),
         stability(wordings),
         len(plan.personas),
+        {name: (direction(_of(plan, name, led)), direction(_of(plan, name, labelled))) for name in contrasts},
     )
+
+
+def _of(plan: Plan, contrast: str, differences: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
+    return [one for (item, *_), one in zip(plan.cases, differences, strict=True) if item.contrast == contrast]
 
 
 async def _all(jobs: Iterable[Coroutine[Any, Any, None]], at_once: int) -> None:
@@ -129,27 +157,11 @@ async def _all(jobs: Iterable[Coroutine[Any, Any, None]], at_once: int) -> None:
             job.close()
 
 
-async def _in_words(
-    interviewer: Interviewer, persona: Persona, questions: Sequence[str], progress: Progress
+async def _one_by_one(
+    ask: Callable[[str], Awaitable[object]], questions: Iterable[str], progress: Progress
 ) -> None:
     for question in questions:
-        await interviewer.words(persona.id, question)
-        progress()
-
-
-async def _yes(
-    interviewer: Interviewer, persona: Persona, questions: Sequence[str], progress: Progress
-) -> None:
-    for question in questions:
-        await interviewer.yes(persona.id, question)
-        progress()
-
-
-async def _labelled(
-    interviewer: Interviewer, sides: Sequence[tuple[Item, Persona]], progress: Progress
-) -> None:
-    for item, persona in sides:
-        await interviewer.yes(None, labelled_question(persona, item))
+        await ask(question)
         progress()
 
 

@@ -12,7 +12,6 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 import httpx2
 import jsonschema_rs
@@ -23,6 +22,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mavera.core.json_schema import Schema
 from mavera.core.server_calls import CallKind
 from mavera.tools.capped_lines import register
+from mavera.tools.capped_stream import CappedStream
 from mavera.tools.mcp_config import MCPServerConfig
 from mavera.tools.tool import Arguments, CallContext, Tool, ToolFailed, ToolResult, one_line
 
@@ -36,20 +36,8 @@ _MOST_BYTES = 8 * 1024 * 1024
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,38}")
 
 
-class _CappedStream(httpx2.AsyncByteStream):
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        total = 0
-        async for chunk in self._stream:
-            total += len(chunk)
-            if total > _MOST_BYTES:
-                raise httpx2.ReadError(f"more than {_MOST_BYTES:,} bytes")
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+class _CappedStream(CappedStream, httpx2.AsyncByteStream):
+    pass
 
 
 class _CappedTransport(httpx2.AsyncHTTPTransport):
@@ -63,7 +51,8 @@ class _CappedTransport(httpx2.AsyncHTTPTransport):
             await response.aclose()
             raise httpx2.ReadError("an answer that is packed, though none was asked for")
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
-            response.stream = _CappedStream(response.stream)
+            too_large = httpx2.ReadError(f"more than {_MOST_BYTES:,} bytes")
+            response.stream = _CappedStream(response.stream, _MOST_BYTES, too_large)
         return response
 
 
@@ -201,7 +190,10 @@ class MCPServer:
                 client = mcp.Client(program, read_timeout_seconds=timeout)
             else:
                 http = httpx2.AsyncClient(
-                    headers=self.config.headers, timeout=timeout, transport=_CappedTransport()
+                    headers=self.config.headers,
+                    timeout=timeout,
+                    transport=_CappedTransport(),
+                    trust_env=False,
                 )
                 await stack.enter_async_context(http)
                 transport = streamable_http_client(

@@ -5,13 +5,14 @@ The client reads answers whole, so its HTTP client is given a transport that sto
 size. Imported only where MAVERA_TAVILY_API_KEY is set: it needs `mavera[tools]`.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 from tavily import AsyncTavilyClient, errors
 
+from mavera.tools.capped_stream import CappedStream
 from mavera.tools.tool import Found, ToolFailed
 
 MOST_BYTES = 8 * 1024 * 1024
@@ -23,20 +24,8 @@ class _TooLarge(Exception):
     pass
 
 
-class _CappedStream(httpx.AsyncByteStream):
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        total = 0
-        async for chunk in self._stream:
-            total += len(chunk)
-            if total > MOST_BYTES:
-                raise _TooLarge
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+class _CappedStream(CappedStream, httpx.AsyncByteStream):
+    pass
 
 
 class _CappedTransport(httpx.AsyncHTTPTransport):
@@ -47,7 +36,7 @@ class _CappedTransport(httpx.AsyncHTTPTransport):
         if response.headers.get("content-encoding", "identity") != "identity":
             await response.aclose()
             raise _TooLarge
-        response.stream = _CappedStream(response.stream)
+        response.stream = _CappedStream(response.stream, MOST_BYTES, _TooLarge())
         return response
 
 
