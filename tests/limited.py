@@ -35,7 +35,9 @@ class RefusingModel(ScriptedModel):
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
         if len(turn.items) > self._most_items:
             self.refused += 1
-            raise ConversationTooLong("The model refused the request: maximum context length is 8 items.")
+            raise ConversationTooLong(
+                "The model refused the request: maximum context length is 8 items.", param=turn.items_param
+            )
         async with aclosing(super().stream(turn)) as events:
             async for event in events:
                 yield event

@@ -18,9 +18,10 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from evals.engine import asked, embedded_model, hear
 from mavera.analysis.confidence import TEXT_TOKENS, Calibration, confidence_of, features

@@ -5,12 +5,12 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from msgspec.structs import replace
 
 from mavera.core.events import Finished
 from mavera.core.items import said

@@ -1,13 +1,13 @@
 """What servers send as /chat/completions, with all their oddities, comes down to the same events."""
 
 import json
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mavera.core.events import (
     Finished,

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+import msgspec
 import structlog
 
 from mavera.accounts import repository
@@ -37,8 +38,7 @@ LAST_EXPIRY = 253_402_300_799  # the end of the year 9999
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(msgspec.Struct, frozen=True):
     """Who asks: the key, the workspace that pays, and whether the real model answers."""
 
     key_id: str

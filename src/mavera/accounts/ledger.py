@@ -14,8 +14,11 @@ only where the balance and the budgets still have it: neither is ever passed.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
+from msgspec.structs import asdict
 
 from mavera.accounts.plans import month_of
 from mavera.errors import APIError, BudgetExceeded, CreditsExhausted
@@ -24,16 +27,14 @@ from mavera.storage.database import Row, Statements
 ALERT_PERCENTS = (50, 75, 90)
 
 
-@dataclass(frozen=True, slots=True)
-class Reserve:
+class Reserve(msgspec.Struct, frozen=True):
     run_id: str
     workspace_id: str
     key_id: str
     credits: int
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """
     `credits` is the price; a run that failed has none. One that `reserved` nothing is only noted.
 
@@ -54,15 +55,13 @@ class End:
     reserved: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Expire:
+class Expire(msgspec.Struct, frozen=True):
     run_id: str
     workspace_id: str
     key_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(msgspec.Struct, frozen=True):
     """A budget has passed `percent` of itself; `subject_id` is a workspace or a key."""
 
     subject_id: str
@@ -71,8 +70,7 @@ class Alert:
     spent: int
 
 
-@dataclass(frozen=True, slots=True)
-class Charged:
+class Charged(msgspec.Struct, frozen=True):
     credits: int
     alerts: tuple[Alert, ...] = ()
 
@@ -97,8 +95,7 @@ def apply_steps(
     return [book.outcomes[number] for number in range(len(steps))]
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(msgspec.Struct, frozen=True):
     """A run that has ended while it held something: how much, and since which month."""
 
     number: int

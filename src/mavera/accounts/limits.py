@@ -19,7 +19,6 @@ import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -40,20 +39,19 @@ STORE_AWAY_SECONDS = 1.0
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """`most` requests in any `seconds`."""
+class Window(msgspec.Struct, frozen=True):
+    """`most` requests in any `seconds`, remembered in groups of at most `group_seconds`."""
 
     seconds: float
     most: int
+    group_seconds: float
 
-    @property
-    def group_seconds(self) -> float:
-        return 0.0 if self.most <= GROUPS else self.seconds / GROUPS
+    @classmethod
+    def of(cls, seconds: float, most: int) -> "Window":
+        return cls(seconds, most, 0.0 if most <= GROUPS else seconds / GROUPS)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """
     What came of one request, as of the window that is nearer to its end.
 
@@ -74,10 +72,10 @@ class Limiter(Protocol):
 
 @lru_cache(maxsize=512)
 def windows_of(limits: Limits) -> tuple[Window, ...]:
-    minute = Window(MINUTE_SECONDS, limits.requests_per_minute)
+    minute = Window.of(MINUTE_SECONDS, limits.requests_per_minute)
     if limits.requests_per_day is None:
         return (minute,)
-    return (minute, Window(DAY_SECONDS, limits.requests_per_day))
+    return (minute, Window.of(DAY_SECONDS, limits.requests_per_day))
 
 
 class MemoryLimiter:
@@ -99,13 +97,16 @@ class MemoryLimiter:
             if len(self._counts) > KEYS_IN_MEMORY:
                 self._counts.popitem(last=False)
         self._counts.move_to_end(key_id)
-        for count, window in zip(counts, windows, strict=True):
+        allowed = True
+        pairs = tuple(zip(counts, windows, strict=True))
+        for count, window in pairs:
             count.forget(now - window.seconds)
-        allowed = all(count.total < window.most for count, window in zip(counts, windows, strict=True))
+            if count.total >= window.most:
+                allowed = False
         if allowed:
-            for count, window in zip(counts, windows, strict=True):
+            for count, window in pairs:
                 count.add(now, window.group_seconds)
-        states = [(count.total, count.oldest(now)) for count in counts]
+        states = [(count.total, count.groups[0][1] if count.groups else now) for count in counts]
         return verdict(allowed, windows, states, now)
 
     async def close(self) -> None:
@@ -132,10 +133,6 @@ class _Count:
             self.groups[-1][2] += 1
         else:
             self.groups.append([now, now, 1])
-
-    def oldest(self, now: float) -> float:
-        """Return when the group that leaves next had its last request."""
-        return self.groups[0][1] if self.groups else now
 
 
 def verdict(

@@ -14,6 +14,8 @@ import datetime
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import msgspec
+
 from mavera.errors import InvalidRequest
 
 PlanName = Literal["free", "pro", "business", "enterprise"]
@@ -25,8 +27,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 DEFAULT_SCOPES: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope != "admin")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """None is no limit."""
 
     requests_per_minute: int

@@ -11,7 +11,8 @@ this table for readers.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass
+
+import msgspec
 
 from mavera.core.items import FunctionOutput, Image, Message
 from mavera.core.turn import Effort, Turn
@@ -28,8 +29,7 @@ IMAGE_TOKENS = 500
 CHARACTERS_PER_TOKEN = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """What a run did, as far as its price depends on it. `tool_turns` counts turns that called tools."""
 
     total_tokens: int

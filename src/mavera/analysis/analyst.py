@@ -14,9 +14,10 @@ import threading
 import zlib
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
+from msgspec.structs import replace
 
 from mavera.accounts.pricing import HARD_EFFORTS
 from mavera.analysis import biases, confidence, insights, news, probes

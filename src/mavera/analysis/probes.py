@@ -11,7 +11,9 @@ import asyncio
 import math
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from mavera.core.events import Finished, TextDelta, TokenLogprob
 from mavera.core.items import said

@@ -14,7 +14,6 @@ or charged, and the live model's queue is not its own.
 
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
 from typing import Any, Literal, Self, assert_never
 
 import msgspec
@@ -123,12 +122,11 @@ class Admission:
         return charged
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How a run ended, and what it comes to."""
 
     status: Literal["completed", "cancelled", "failed"]
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
     credits: int = 0
 
 
@@ -216,7 +214,8 @@ class ChargedRun:
                 await self._place.turn()
             event = await anext(self._run)
         except Exception:
-            await self._fail()
+            if not self.completed:
+                await self._fail()
             raise
         match event:
             case TextDelta():

@@ -1,8 +1,9 @@
 """The `artifacts` member, which both wire formats write alike."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
+
+from msgspec.structs import asdict
 
 from mavera.core.artifacts import Artifact
 

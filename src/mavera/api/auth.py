@@ -37,9 +37,11 @@ async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> P
     """
     services = services_of(request)
     principal = await services.keyring.authenticate(header(request, b"authorization"))
-    request.state.log = {"key": principal.key_id}
+    # Starlette's `request.state` makes an object of it, each time it is named.
+    state = request.scope.setdefault("state", {})
+    state["log"] = {"key": principal.key_id}
     verdict = await services.limiter.allow(principal.key_id, principal.limits)
-    request.state.headers = rate_limit_headers(verdict, now=time.time())
+    state["headers"] = rate_limit_headers(verdict, now=time.time())
     if not verdict.allowed:
         raise RateLimitExceeded(
             f"This API key may make {verdict.limit} requests in this window, and has made them."

@@ -30,7 +30,7 @@ class RequestLog:
     """
     Give the request an id, send it back as `x-request-id`, and log how the request ended.
 
-    `request.state.headers` go out with the answer, also where it is an error. `handlers`
+    `headers` in the state of its scope go out with the answer, also where it is an error. `handlers`
     are those of whole paths, by method and path, and `paths` says what a handler's requests
     are counted under: there are few of these, whatever strangers ask for.
     """

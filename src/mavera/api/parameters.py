@@ -123,7 +123,8 @@ def check_mosaic(turn: Turn) -> None:
 def named_tools(tools: Iterable[tuple[Any, str]], choice: Any) -> tuple[NamedTool, ...]:
     """Return the server's own tools that a request names, each once: in `tools`, or as its `tool_choice`."""
     found = [named for tool, at in tools if isinstance(tool, BuiltInTool) for named in tool.to_named(at)]
-    if not found and isinstance(choice, NamesOwnTools):
+    # A word is no tool, and to ask a Protocol whether it is one takes long.
+    if not found and not isinstance(choice, str | None) and isinstance(choice, NamesOwnTools):
         found = list(choice.to_named("tool_choice"))
     return tuple({named.name: named for named in reversed(found)}.values())[::-1]
 

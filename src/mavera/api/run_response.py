@@ -85,6 +85,10 @@ class Encoder(Protocol):
 
     def feed(self, event: Event) -> Iterator[dict[str, Any]]: ...
 
+    def take(self, event: Event) -> None:
+        """Take `event` where nobody is told of it before the whole body."""
+        ...
+
     def body(self) -> dict[str, Any]: ...
 
 
@@ -126,8 +130,7 @@ class RunResponse(Response):
         async for event in self._run:
             if isinstance(event, RunFailed):
                 raise event.error
-            for _ in self._encoder.feed(event):
-                pass
+            self._encoder.take(event)
         body = json_bytes(self._encoder.body())
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import replace
 from rich.console import Console
 
 from mavera.cli.drawing import drawn

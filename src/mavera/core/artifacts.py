@@ -6,15 +6,15 @@ What an answer holds to be kept and edited, beside its text.
     </artifact>
 """
 
-from dataclasses import dataclass
 from html import escape
 from typing import Literal
+
+import msgspec
 
 ArtifactType = Literal["code", "document", "html", "svg", "mermaid", "csv", "json"]
 
 
-@dataclass(frozen=True, slots=True)
-class Artifact:
+class Artifact(msgspec.Struct, frozen=True):
     """`content` is as the model wrote it; `complete` is false where the answer ended inside it."""
 
     identifier: str

@@ -19,7 +19,6 @@ Before `Accepted` a model raises an APIError; after it too, and the run turns th
 into `RunFailed`, because by then the status has gone out.
 """
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -33,8 +32,7 @@ from mavera.errors import APIError
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
+class TokenLogprob(msgspec.Struct, frozen=True):
     """One token, its natural-log probability, and the likeliest alternatives in its place."""
 
     token: str
@@ -43,8 +41,7 @@ class TokenLogprob:
     top: tuple["TokenLogprob", ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """The model has taken the turn: from here on a failure travels as an event."""
 
 
@@ -57,13 +54,11 @@ class TextDelta(msgspec.Struct, frozen=True):
     pieces: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalDelta:
+class RefusalDelta(msgspec.Struct, frozen=True):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallStarted:
+class ToolCallStarted(msgspec.Struct, frozen=True):
     """`index` counts the calls of this turn from 0; deltas refer to it."""
 
     index: int
@@ -71,21 +66,18 @@ class ToolCallStarted:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallDelta:
+class ToolCallDelta(msgspec.Struct, frozen=True):
     index: int
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(msgspec.Struct, frozen=True):
     """The value that an answer in JSON stands for; wrapped, since null is one of them."""
 
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """
     `parsed` is there where the answer is JSON that fits the format asked for, `analysis`
     where the model is a mavera server that was asked for one.
@@ -97,8 +89,7 @@ class Finished:
     analysis: Analysis | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Speaker:
+class Speaker(msgspec.Struct, frozen=True):
     """Who answers: `version` is None for a persona of the library, `weight` what it counts among several."""
 
     id: str
@@ -107,30 +98,25 @@ class Speaker:
     weight: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class RunPrepared:
+class RunPrepared(msgspec.Struct, frozen=True):
     """`speakers` is empty where nobody in particular answers."""
 
     speakers: tuple[Speaker, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class ServerCallStarted:
+class ServerCallStarted(msgspec.Struct, frozen=True):
     call: ServerCall
 
 
-@dataclass(frozen=True, slots=True)
-class ServerCallEnded:
+class ServerCallEnded(msgspec.Struct, frozen=True):
     outcome: ServerOutcome
 
 
-@dataclass(frozen=True, slots=True)
-class PersonaAnswer:
+class PersonaAnswer(msgspec.Struct, frozen=True):
     """What one of several personas said, whole."""
 
     speaker: Speaker
@@ -139,8 +125,7 @@ class PersonaAnswer:
     analysis: Analysis | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(msgspec.Struct, frozen=True):
     """What some of several personas hold; `share` is the sum of their weights, of 1."""
 
     text: str
@@ -148,16 +133,14 @@ class Position:
     persona_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PersonasAnswered:
+class PersonasAnswered(msgspec.Struct, frozen=True):
     """Of a mosaic, before its first delta: each persona's answer, and the positions they take."""
 
     answers: tuple[PersonaAnswer, ...]
     positions: tuple[Position, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RunCompleted:
+class RunCompleted(msgspec.Struct, frozen=True):
     """`parsed` is as in `Finished`; `artifacts` and `analysis` are None where none were asked for."""
 
     reason: FinishReason
@@ -172,8 +155,7 @@ class RunCompleted:
         return RunCompleted(self.reason, usage, self.parsed, self.artifacts, self.analysis)
 
 
-@dataclass(frozen=True, slots=True)
-class RunFailed:
+class RunFailed(msgspec.Struct, frozen=True):
     error: APIError
 
 

@@ -6,24 +6,22 @@ What a conversation is made of, in neither wire format.
     FunctionOutput   what that function returned
 """
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Role = Literal["system", "user", "assistant"]
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """
     `url` is http(s) or a data URL; `detail` is how closely the model is to look.
 
@@ -38,8 +36,7 @@ class Image:
 Part = Text | Refusal | Image
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     role: Role
     parts: tuple[Part, ...]
 
@@ -49,8 +46,7 @@ class Message:
         return "".join(part.text for part in self.parts if not isinstance(part, Image))
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionCall:
+class FunctionCall(msgspec.Struct, frozen=True):
     """`arguments` is the JSON text as the model wrote it."""
 
     call_id: str
@@ -58,8 +54,7 @@ class FunctionCall:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionOutput:
+class FunctionOutput(msgspec.Struct, frozen=True):
     call_id: str
     output: tuple[Part, ...]
 

@@ -7,16 +7,16 @@ Calls of the server's own tools: what the model asked for, and what came of it.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 # Which of OpenAI's item types tells of a call; `function` is every other kind of tool.
 CallKind = Literal["search", "page", "image", "function"]
 CallStatus = Literal["completed", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """Where something in a result came from; `number` is how an answer refers to it: [1]."""
 
     number: int
@@ -24,8 +24,7 @@ class Source:
     title: str
 
 
-@dataclass(frozen=True, slots=True)
-class ServerCall:
+class ServerCall(msgspec.Struct, frozen=True):
     """`arguments` is JSON text; `round` counts, from 1, the model's answers that made calls."""
 
     id: str
@@ -36,8 +35,7 @@ class ServerCall:
     target: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerOutcome:
+class ServerOutcome(msgspec.Struct, frozen=True):
     """
     `summary` is one line for people. `image` is base64, `media_url` where it can be fetched.
 
@@ -53,8 +51,7 @@ class ServerOutcome:
     media_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Citation:
+class Citation(msgspec.Struct, frozen=True):
     """Characters `start` up to `end` of the answer point at `source`."""
 
     start: int

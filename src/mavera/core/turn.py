@@ -5,8 +5,9 @@ A `Turn` is what the door hands to a run. The run composes the prompt and hands 
 model another `Turn`, whose `items` begin with the persona.
 """
 
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from mavera.core.items import Item
 
@@ -15,8 +16,7 @@ Verbosity = Literal["low", "medium", "high"]
 Truncation = Literal["auto", "disabled"]
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(msgspec.Struct, frozen=True):
     """How tokens are drawn; None leaves the model's own default."""
 
     temperature: float | None = None
@@ -28,8 +28,7 @@ class Sampling:
     logit_bias: dict[str, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OutputFormat:
+class OutputFormat(msgspec.Struct, frozen=True):
     """`schema` is set for json_schema only; `at` is where the request has it, for error messages."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
@@ -40,8 +39,7 @@ class OutputFormat:
     at: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionTool:
+class FunctionTool(msgspec.Struct, frozen=True):
     """`at` is where the request has the parameters, for error messages."""
 
     name: str
@@ -51,24 +49,21 @@ class FunctionTool:
     at: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NamedTool:
+class NamedTool(msgspec.Struct, frozen=True):
     """A tool of the server's that the request names; `at` is where."""
 
     name: str
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolChoice:
+class ToolChoice(msgspec.Struct, frozen=True):
     """`names` narrows the choice to those functions; one name with `required` forces that one."""
 
     mode: Literal["auto", "none", "required"] = "auto"
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """
     `top_logprobs` is None where no log-probabilities were asked for, else 0 to 20.
 
@@ -86,10 +81,10 @@ class Turn:
     persona_id: str | None = None
     instructions: str | None = None
     max_output_tokens: int | None = None
-    sampling: Sampling = field(default_factory=Sampling)
-    format: OutputFormat = field(default_factory=OutputFormat)
+    sampling: Sampling = Sampling()
+    format: OutputFormat = OutputFormat()
     tools: tuple[FunctionTool, ...] = ()
-    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    tool_choice: ToolChoice = ToolChoice()
     named_tools: tuple[NamedTool, ...] = ()
     max_tool_calls: int | None = None
     parallel_tool_calls: bool = True

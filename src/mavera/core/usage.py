@@ -1,10 +1,9 @@
 """What a run consumed."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """
     Tokens, as the model counted them.
 

@@ -41,7 +41,8 @@ class Model(Protocol):
         Yield `Accepted`, deltas and `Finished` for a composed turn.
 
         Raises APIError: before `Accepted` where the turn cannot be taken, after it
-        where it fails on the way. Closing the iterator stops the work within a second.
+        where it fails on the way; ConversationTooLong names the turn's `items_param`. Closing
+        the iterator stops the work within a second.
         """
         ...
 

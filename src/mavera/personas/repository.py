@@ -5,7 +5,6 @@ Every statement names the owner, so that no id of another workspace ever finds a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -27,8 +26,7 @@ _SELECT = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(msgspec.Struct, frozen=True):
     """Whose personas are meant: those of a workspace's live keys, or of its test keys."""
 
     workspace_id: str

@@ -11,7 +11,9 @@ where it asked too. A server that refuses to tell them is asked again without.
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from mavera.analysis.ahead import ReadAhead
 from mavera.analysis.analyst import Analyst, Answered

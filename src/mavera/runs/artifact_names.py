@@ -10,7 +10,8 @@ line and an identifier that no other artifact of the answer has.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from mavera.core.artifacts import Artifact, ArtifactType
 
@@ -54,8 +55,7 @@ _ATTRIBUTE = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s+(?P<title>.*?)[\s#]*|\s*\*\*(?P<bold>[^*]+?):?\*\*:?\s*")
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(msgspec.Struct, frozen=True):
     """What the model said of a block, before it is settled."""
 
     language: str = ""

@@ -18,7 +18,9 @@ the text was cut. Nothing is decided before enough of it has come, and no more i
 import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from mavera.core.artifacts import Artifact
 from mavera.core.events import (

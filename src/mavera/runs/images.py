@@ -13,8 +13,10 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
+
+from msgspec.structs import replace
 
 from mavera.core.items import FunctionOutput, Image, Item, Message, Part, Text
 from mavera.core.turn import Turn

@@ -111,7 +111,7 @@ class Runner:
         persona = await self._persona(turn, owner)
         check(turn, model)
         offer = await (self._tools.get(mode) or Toolbox()).offer(turn, caller)
-        context = CallContext(caller, tuple(image.url for image in images_of(turn)))
+        shown = tuple(image.url for image in images_of(turn)) if offer else ()
         if self._images is not None:
             turn = await self._images.resolve(turn, seen=model.sees_images)
         yield RunPrepared((speaker(persona),) if persona is not None else ())
@@ -119,7 +119,7 @@ class Runner:
         asking = self._asking(turn, model, persona, noted)
         events: AsyncGenerator[LoopEvent, None] = asking(turn)
         if offer:
-            loop = ToolLoop(offer, asking, context, self._tool_limits.fitting(model))
+            loop = ToolLoop(offer, asking, CallContext(caller, shown), self._tool_limits.fitting(model))
             events = loop.stream(offered_turn(turn, offer, model))
         async with aclosing(_ended(events, noted)) as run:
             async for event in run:

@@ -15,10 +15,11 @@ run fails, and closing the iterator stops them all.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from mavera.core.events import (
     Event,

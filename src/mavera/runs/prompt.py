@@ -12,7 +12,8 @@ before the persona has been said.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from mavera.core.items import said
 from mavera.core.turn import Turn, Verbosity

@@ -11,9 +11,10 @@ fails, the answer is given at once: a plan is no reason to fail a turn.
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
+from msgspec.structs import replace
 
 from mavera.core.events import Accepted, Finished, ModelEvent, TextDelta
 from mavera.core.items import said

@@ -15,11 +15,12 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import jsonschema_rs
 import msgspec
+from msgspec.structs import replace
 
 from mavera.core.events import (
     Accepted,
@@ -62,8 +63,7 @@ _LEAST_RESULT_CHARACTERS = 400
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
-@dataclass(frozen=True, slots=True)
-class LoopLimits:
+class LoopLimits(msgspec.Struct, frozen=True):
     """`wall_seconds` is for all rounds together; past it the model answers with what it has."""
 
     rounds: int = 8

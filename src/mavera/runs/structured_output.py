@@ -12,11 +12,11 @@ answer is a refusal. Cut off, it ends with `length` and is not taken for JSON.
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Final
 
 import jsonschema_rs
 import msgspec
+from msgspec.structs import replace
 
 from mavera.core.events import (
     Accepted,
@@ -47,6 +47,8 @@ _NOTHING: Final = Usage()
 
 def check(turn: Turn, model: Model) -> None:
     """Raise InvalidRequest where a schema of `turn` is none, or asks for what `model` cannot hold to."""
+    if not turn.tools and turn.format.type == "text":
+        return
     schemas = [(tool.parameters, tool.at) for tool in turn.tools if tool.parameters is not None]
     if turn.format.schema is not None:
         schemas.append((turn.format.schema, turn.format.at))

@@ -14,7 +14,8 @@ asked; what it refuses as too long is halved until it takes it.
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from mavera.core.events import ModelEvent
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part
@@ -31,13 +32,24 @@ _TEMPLATE_TOKENS = 256
 _ANSWER_TOKENS = 512
 
 
-async def stream_fitting(
+def stream_fitting(
     turn: Turn,
     compose: Callable[[Turn], Turn],
     model: Model,
     answer: Callable[[Turn], AsyncGenerator[ModelEvent, None]],
 ) -> AsyncGenerator[ModelEvent, None]:
-    """Yield the events of `answer` to `turn`, composed and made to fit. Raises ConversationTooLong."""
+    """Return the events of `answer` to `turn`, composed and made to fit, or ConversationTooLong from them."""
+    if turn.truncation == "disabled" and not counts_tokens(model):
+        return answer(compose(turn))  # nothing to do before it, and nothing after a refusal
+    return _stream_fitting(turn, compose, model, answer)
+
+
+async def _stream_fitting(
+    turn: Turn,
+    compose: Callable[[Turn], Turn],
+    model: Model,
+    answer: Callable[[Turn], AsyncGenerator[ModelEvent, None]],
+) -> AsyncGenerator[ModelEvent, None]:
     groups = droppable(turn.items) if turn.truncation == "auto" else ()
     dropped = await _to_drop(turn, compose, model, groups) if counts_tokens(model) else 0
     while True:

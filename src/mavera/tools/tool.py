@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from mavera.core.json_schema import Schema
 from mavera.core.server_calls import CallKind
 
@@ -72,8 +74,7 @@ class ToolResult:
     media_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """For whom a tool runs."""
 
     workspace_id: str = ""
@@ -81,8 +82,7 @@ class Caller:
     run_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CallContext:
+class CallContext(msgspec.Struct, frozen=True):
     """`images` are the URLs, http(s) or data, of the images in the conversation, in their order."""
 
     caller: Caller

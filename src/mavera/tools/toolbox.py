@@ -11,9 +11,10 @@ import asyncio
 import time
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import msgspec
 import structlog
 
 from mavera.accounts.limits import Limiter, MemoryLimiter
@@ -85,11 +86,10 @@ class ToolPolicy:
         return cls(unasked, settings.tools_per_minute, settings.tools_per_day)
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True):
     """The tools of one run, by name; empty where none may be called."""
 
-    tools: dict[str, Tool] = field(default_factory=dict)
+    tools: dict[str, Tool] = {}
     toolbox: "Toolbox | None" = None
 
     def __bool__(self) -> bool:
@@ -101,6 +101,9 @@ class Offer:
         """Return the result. Raises ToolFailed, also where the tool takes longer than `seconds`."""
         assert self.toolbox is not None  # noqa: S101 - an offer with tools has one
         return await self.toolbox.call(tool, arguments, context, seconds)
+
+
+NO_OFFER = Offer()
 
 
 class Toolbox:
@@ -117,6 +120,7 @@ class Toolbox:
         self._own = tuple(tools)
         self._sources = tuple(sources)
         self._policy = policy
+        self._own_unasked = tuple(tool for tool in self._own if self._is_unasked(tool))
         self._allowances = allowances or AllowAll()
         self._limiter = limiter or MemoryLimiter()
         self._audit = audit or NoAudit()
@@ -149,15 +153,15 @@ class Toolbox:
 
     async def offer(self, turn: Turn, caller: Caller) -> Offer:
         """Return what `turn` may call. Raises InvalidRequest for a tool it names and may not have."""
-        tools = self.tools
-        if turn.tool_choice.mode == "none" or not (tools or turn.named_tools):
-            return Offer()
+        if turn.tool_choice.mode == "none":
+            return NO_OFFER
         # Only what might be offered is looked at: most requests name none, and get none.
-        asked = tools if turn.named_tools else [tool for tool in tools if self._is_unasked(tool)]
-        own = {tool.name for tool in turn.tools}
-        usable = {tool.name: tool for tool in asked if tool.provider and tool.name not in own}
+        asked = self.tools if turn.named_tools else self._unasked()
+        usable = {tool.name: tool for tool in asked if tool.provider}
+        for tool in turn.tools:
+            usable.pop(tool.name, None)  # the caller's own goes before ours
         if not (usable or turn.named_tools):
-            return Offer()
+            return NO_OFFER
         allowed = await self._allowances.of(caller.workspace_id) if usable else None
         permitted = {name: tool for name, tool in usable.items() if allowed is None or matches(name, allowed)}
         for named in turn.named_tools:
@@ -171,6 +175,11 @@ class Toolbox:
             and (not chosen or matches(name, chosen))
         }
         return Offer(found, self)
+
+    def _unasked(self) -> Sequence[Tool]:
+        """Return those that are offered to a request that names none."""
+        others = [tool for source in self._sources for tool in source.tools if self._is_unasked(tool)]
+        return (*self._own_unasked, *others) if others else self._own_unasked
 
     def _is_unasked(self, tool: Tool) -> bool:
         if self._policy.unasked == "none":

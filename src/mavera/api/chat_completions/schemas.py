@@ -261,6 +261,7 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
         self._check()
         _refuse_stray_outputs(self.messages)
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        tools = [(tool, f"tools[{number}]") for number, tool in enumerate(self.tools or ())]
         turn = Turn(
             model=self.model,
             items=tuple(
@@ -272,8 +273,8 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
             max_output_tokens=self.max_completion_tokens or self.max_tokens,
             sampling=self.sampling(stop=stop, logit_bias=self.logit_bias),
             format=self.response_format.to_format() if self.response_format else OutputFormat(),
-            tools=tuple(tool.to_tool(at) for tool, at in self._tools() if isinstance(tool, Tool)),
-            named_tools=named_tools(self._tools(), self.tool_choice),
+            tools=tuple(tool.to_tool(at) for tool, at in tools if isinstance(tool, Tool)),
+            named_tools=named_tools(tools, self.tool_choice),
             tool_choice=self._tool_choice(),
             parallel_tool_calls=self.parallel_tool_calls is not False,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
@@ -287,9 +288,6 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
         check_mosaic(turn)
         check_tools(turn, name_at="function.name")
         return turn
-
-    def _tools(self) -> list[tuple[Tool | OwnTool, str]]:
-        return [(tool, f"tools[{number}]") for number, tool in enumerate(self.tools or ())]
 
     def _check(self) -> None:
         if self.top_logprobs is not None and not self.logprobs:

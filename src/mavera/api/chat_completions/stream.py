@@ -76,40 +76,54 @@ class ChatCompletionEncoder:
         self._sources: list[Source] = []
         self._paused = False
 
-    def feed(self, event: Event) -> Iterator[Wire]:
-        """Yield the chunks that `event` gives rise to."""
+    def take(self, event: Event) -> None:
+        """Keep of `event` what the whole completion will say."""
         match event:
-            case RunPrepared():
-                return
-            case RunStarted():
-                yield self._chunk({"role": "assistant", "content": "", "refusal": None})
-            case PersonasAnswered():
-                self._mosaic = mosaic_member(event)
             case TextDelta(text, logprobs):
-                text = self._separated(text)
-                self._text.append(text)
-                yield self._chunk({"content": text}, logprobs=self._note(logprobs))
+                self._text.append(self._separated(text))
+                if self._wants_logprobs:
+                    self._logprobs += map(_token, logprobs)
             case RefusalDelta(text):
                 self._refusal.append(text)
-                yield self._chunk({"refusal": text})
-            case ToolCallStarted(index, call_id, name):
-                call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
-                yield self._chunk({"tool_calls": [{"index": index, **call}]})
-                self._calls.append({**call, "function": {"name": name, "arguments": ""}})
+            case ToolCallStarted(_, call_id, name):
+                called = {"name": name, "arguments": ""}
+                self._calls.append({"id": call_id, "type": "function", "function": called})
             case ToolCallDelta(index, arguments):
                 self._calls[index]["function"]["arguments"] += arguments
-                yield self._chunk({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]})
             case ServerCallStarted() | ServerCallEnded():
                 self._note_server_call(event)
+            case PersonasAnswered():
+                self._mosaic = mosaic_member(event)
             case RunCompleted(reason, usage, parsed, artifacts, analysis):
                 self._finish_reason, self._usage, self._parsed = reason, usage, parsed
                 self._artifacts = artifacts_member(artifacts)
                 self._analysis = analysis_member(analysis)
+            case RunPrepared() | RunStarted() | RunFailed():
+                pass
+            case _:
+                assert_never(event)
+
+    def feed(self, event: Event) -> Iterator[Wire]:
+        """Take `event`, and yield the chunks that it gives rise to."""
+        self.take(event)
+        match event:
+            case RunStarted():
+                yield self._chunk({"role": "assistant", "content": "", "refusal": None})
+            case TextDelta(_, logprobs):
+                told = self._logprobs[len(self._logprobs) - len(logprobs) :]
+                logged = _logprobs(told) if self._wants_logprobs else None
+                yield self._chunk({"content": self._text[-1]}, logprobs=logged)
+            case RefusalDelta(text):
+                yield self._chunk({"refusal": text})
+            case ToolCallStarted(index, call_id, name):
+                call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
+                yield self._chunk({"tool_calls": [{"index": index, **call}]})
+            case ToolCallDelta(index, arguments):
+                yield self._chunk({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]})
+            case RunCompleted(usage=usage):
                 yield from self._finish(usage)
             case RunFailed(error):
                 yield error_body(error)
-            case _:
-                assert_never(event)
 
     def delta(self, event: Event) -> bytes | None:
         """
@@ -160,13 +174,6 @@ class ChatCompletionEncoder:
             **self._mosaic,
         }
 
-    def _note(self, logprobs: tuple[TokenLogprob, ...]) -> Wire | None:
-        if not self._wants_logprobs:
-            return None
-        tokens = [_token(token) for token in logprobs]
-        self._logprobs += tokens
-        return _logprobs(tokens)
-
     def _finish(self, usage: Usage) -> Iterator[Wire]:
         annotations = self._annotations()
         delta = {**self._told(), **({"annotations": annotations} if annotations else {})}
@@ -199,6 +206,8 @@ class ChatCompletionEncoder:
         return {"tool_calls": self._ran} if self._ran else {}
 
     def _annotations(self) -> list[Wire]:
+        if not self._sources:
+            return []
         cited = citations("".join(self._text), self._sources)
         return [{"type": "url_citation", "url_citation": _without_type(url_citation(one))} for one in cited]
 

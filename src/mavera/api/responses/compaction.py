@@ -105,12 +105,15 @@ class CompactionEncoder:
     def delta(self, event: Event) -> bytes | None:
         return None
 
-    def feed(self, event: Event) -> Iterator[Wire]:
+    def take(self, event: Event) -> None:
         match event:
             case TextDelta(text) | RefusalDelta(text):
                 self._said.append(text)
             case RunCompleted(_, usage):
                 self._usage = usage
+
+    def feed(self, event: Event) -> Iterator[Wire]:
+        self.take(event)
         return iter(())
 
     def body(self) -> Wire:

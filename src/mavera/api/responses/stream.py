@@ -72,8 +72,13 @@ class ResponseEncoder:
         self._sources: list[Source] = []
         self._body: Wire | None = None
 
+    def take(self, event: Event) -> None:
+        """Keep of `event` what the whole response will say: the same that its events add up to."""
+        for _ in self.feed(event):
+            pass
+
     def feed(self, event: Event) -> Iterator[Wire]:
-        """Yield the wire events that `event` gives rise to, numbered."""
+        """Take `event`, and yield the wire events that it gives rise to, numbered."""
         for wire in self._translate(event):
             wire["sequence_number"] = next(self._numbers)
             yield wire

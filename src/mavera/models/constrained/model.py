@@ -14,7 +14,8 @@ docs/decisions/0007 says why, with figures.
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from mavera.core.events import Accepted, Finished, FinishReason, ModelEvent, TextDelta
 from mavera.core.ids import new_id

@@ -10,11 +10,11 @@ many chat templates know neither tool messages nor two messages of one side in a
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part, Text, said
 from mavera.core.json_schema import Schema, moved

@@ -22,12 +22,12 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
+from msgspec.structs import replace
 
 from mavera.core.items import Item, Message, said
 from mavera.core.turn import Turn
