@@ -29,21 +29,22 @@ class RunningHere:
     """Counts in this process. `most` of None is no cap, and is counted all the same."""
 
     def __init__(self) -> None:
-        self._running = Counter[str]()
+        self._running: dict[str, int] = {}
 
     async def begin(self, workspace_id: str, most: int | None) -> bool:
         return self.begin_now(workspace_id, most)
 
     def begin_now(self, workspace_id: str, most: int | None) -> bool:
-        if most is not None and self._running[workspace_id] >= most:
+        running = self._running.get(workspace_id, 0)
+        if most is not None and running >= most:
             return False
-        self._running[workspace_id] += 1
+        self._running[workspace_id] = running + 1
         return True
 
     def end(self, workspace_id: str, most: int | None) -> None:
-        self._running[workspace_id] -= 1
-        if self._running[workspace_id] <= 0:
-            del self._running[workspace_id]
+        running = self._running.pop(workspace_id, 0) - 1
+        if running > 0:
+            self._running[workspace_id] = running
 
 
 class LinkedRunning:

@@ -42,12 +42,11 @@ class Work(msgspec.Struct, frozen=True):
 def price(work: Work) -> int:
     """Return the credits that `work` costs."""
     step = min(STEPS, bisect_right(STEP_TOKENS, work.total_tokens) + (work.effort in HARD_EFFORTS))
-    prices = [STANDARD + step, work.tool_turns * (WITH_TOOLS + step)]
-    if work.images:
-        prices.append(WITH_IMAGES + step)
+    tools = work.tool_turns * (WITH_TOOLS + step)
+    more = WITH_IMAGES if work.images else STANDARD
     if work.analysis:
-        prices.append(WITH_ANALYSIS + step)
-    return max(prices)
+        more = max(more, WITH_ANALYSIS)
+    return max(more + step, tools)
 
 
 def work_of(turn: Turn, *, total_tokens: int, tool_turns: int, analysed: bool = True) -> Work:
@@ -72,7 +71,7 @@ def estimate(turn: Turn) -> int:
 
 def input_tokens(turn: Turn) -> int:
     """Return about how many tokens the model will read, for when nobody has counted them."""
-    said = sum(len(item.text) for item in turn.items if isinstance(item, Message))
+    said = sum([len(item.text) for item in turn.items if isinstance(item, Message)])
     said += len(turn.instructions or "")
     persona = PERSONA_TOKENS if turn.persona_id is not None or turn.audience else 0
     return said // CHARACTERS_PER_TOKEN + _images(turn) * IMAGE_TOKENS + persona

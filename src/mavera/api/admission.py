@@ -280,6 +280,8 @@ class ChargedRun:
 
     def _price(self, usage: Usage) -> int:
         """Return what it costs: of a mosaic the sum of its parts, each answer and what blends them."""
+        if not self._answers:
+            return self._price_of(usage.total_tokens, self._analysed)
         parts = [(answer.usage.total_tokens, _made(answer.analysis)) for answer in self._answers]
         rest = usage.total_tokens - sum(tokens for tokens, _ in parts)
         return sum((self._price_of(*part) for part in parts), self._price_of(rest, self._analysed))

@@ -7,7 +7,7 @@ they do and do not, in docs/compatibility.md.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -120,8 +120,10 @@ def check_mosaic(turn: Turn) -> None:
         raise InvalidRequest("A mosaic calls no tools: leave 'tools' out.", param="tools")
 
 
-def named_tools(tools: Iterable[tuple[Any, str]], choice: Any) -> tuple[NamedTool, ...]:
+def named_tools(tools: Sequence[tuple[Any, str]], choice: Any) -> tuple[NamedTool, ...]:
     """Return the server's own tools that a request names, each once: in `tools`, or as its `tool_choice`."""
+    if not tools and choice is None:
+        return ()
     found = [named for tool, at in tools if isinstance(tool, BuiltInTool) for named in tool.to_named(at)]
     # A word is no tool, and to ask a Protocol whether it is one takes long.
     if not found and not isinstance(choice, str | None) and isinstance(choice, NamesOwnTools):
@@ -135,6 +137,8 @@ def check_tools(turn: Turn, *, name_at: str = "name") -> None:
 
     `name_at` is where a tool's name stands inside it.
     """
+    if not turn.tools and turn.tool_choice == ToolChoice():
+        return
     names = [tool.name for tool in turn.tools]
     for position, tool in enumerate(turn.tools):
         if tool.name in names[:position]:

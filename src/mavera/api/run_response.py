@@ -206,8 +206,9 @@ class UntilDisconnect:
         self._gone = False
 
     async def __aenter__(self) -> None:
-        self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(self._watch_after_seconds, self._begin)
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._timer = loop.call_later(self._watch_after_seconds, self._begin)
 
     def _begin(self) -> None:
         self._watch = asyncio.create_task(self._disconnected())

@@ -43,7 +43,7 @@ class Message(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """The words of the message; images have none."""
-        return "".join(part.text for part in self.parts if not isinstance(part, Image))
+        return "".join([part.text for part in self.parts if not isinstance(part, Image)])
 
 
 class FunctionCall(msgspec.Struct, frozen=True):

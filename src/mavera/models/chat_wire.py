@@ -74,8 +74,8 @@ def request_body(
     chat template knows only that place; `reasoning_effort` is for servers that know it.
     `constrain` says how a JSON format is asked for, `leads` remembers the prompts of personas.
     """
-    lead = leads.messages(turn) if leads is not None else ()
-    messages = [*lead, *_messages(turn.items[turn.lead if lead else 0 :])]
+    lead = leads.messages(turn) if leads is not None and not merge_system else ()
+    messages: list[Any] = [*lead, *_messages(turn.items[turn.lead if lead else 0 :])]
     body: dict[str, Any] = {
         "model": model,
         "messages": _merged(messages) if merge_system else messages,
@@ -106,13 +106,13 @@ def request_body(
 
 
 class Leads:
-    """What goes before the conversation, as messages: a persona's items are the same objects every time."""
+    """What goes before the conversation, as JSON: a persona's items are the same objects every time."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[tuple[Item, ...], tuple[dict[str, Any], ...]]] = {}
+        self._known: dict[int, tuple[tuple[Item, ...], tuple[msgspec.Raw, ...]]] = {}
 
-    def messages(self, turn: Turn) -> tuple[dict[str, Any], ...]:
-        """Return the messages of the items that lead `turn`; not to be changed."""
+    def messages(self, turn: Turn) -> tuple[msgspec.Raw, ...]:
+        """Return the messages of the items that lead `turn`."""
         items = turn.items[: turn.lead]
         if not items:
             return ()
@@ -120,7 +120,8 @@ class Leads:
         if known is None or known[0] != items:  # the same objects are equal at once
             if len(self._known) >= MOST_LEADS:
                 self._known.clear()
-            known = self._known[id(items[0])] = (items, tuple(_messages(items)))
+            encoded = tuple(msgspec.Raw(msgspec.json.encode(message)) for message in _messages(items))
+            known = self._known[id(items[0])] = (items, encoded)
         return known[1]
 
 
@@ -144,8 +145,9 @@ def _messages(items: tuple[Item, ...]) -> Iterator[dict[str, Any]]:
 
 
 def _content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
-    if not any(isinstance(part, Image) for part in parts):
-        return "".join(part.text for part in parts if not isinstance(part, Image))
+    texts = [part.text for part in parts if not isinstance(part, Image)]
+    if len(texts) == len(parts):
+        return "".join(texts)
     return [
         {"type": "image_url", "image_url": {"url": part.url, "detail": part.detail}}
         if isinstance(part, Image)

@@ -162,12 +162,16 @@ class Answer:
         self._address = address
         self._connection: _Connection | None = connection
         self.status = connection.status
-        self.headers = connection.headers
+        self._headers = connection.headers
 
     @property
     def content_type(self) -> str:
         """The media type, in small letters and without its parameters."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return self.header(b"content-type").partition(";")[0].strip().lower()
+
+    def header(self, name: bytes) -> str:
+        """Return the header called `name`, which is in small letters; "" where there is none."""
+        return self._headers.get(name, b"").decode("latin-1")
 
     def read(self, *, patience_seconds: float) -> Awaitable[bytes]:
         """Await the next bytes, none at the end. Raises NoAnswerInTime or Broke."""
@@ -202,8 +206,9 @@ class _Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._unread = 0
         self._headed = False
+        self._parser = httptools.HttpResponseParser(self)
         self.status = 0
-        self.headers: dict[str, str] = {}
+        self.headers: dict[bytes, bytes] = {}
 
     @property
     def reusable(self) -> bool:
@@ -214,7 +219,6 @@ class _Connection(asyncio.Protocol):
         """Send a request, and return when the answer's headers are here."""
         if self._transport is None:
             raise Broke("closed")
-        self._parser = httptools.HttpResponseParser(self)
         self._ended, self._headed = False, False
         self.headers = {}
         self._patience_ends = self._loop.time() + patience_seconds
@@ -299,7 +303,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         # An answer without a length ends where its connection does.
-        measured = "content-length" in self.headers or "transfer-encoding" in self.headers
+        measured = b"content-length" in self.headers or b"transfer-encoding" in self.headers
         if self._headed and not measured and error is None:
             self._ended = True
         self._transport = None
@@ -312,7 +316,7 @@ class _Connection(asyncio.Protocol):
     # What the parser says.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()

@@ -292,7 +292,7 @@ async def _reason(response: Answer) -> str:
 
 
 def _retry_after(response: Answer) -> int | None:
-    value = response.headers.get("retry-after", "")
+    value = response.header(b"retry-after")
     return max(1, int(value)) if value.isdecimal() and len(value) < 6 else None
 
 

@@ -49,7 +49,7 @@ class Gate:
         return Place(self)
 
     async def enter(self) -> float:
-        if not self._turns.locked():
+        if self._inside <= self._running:  # nobody can be waiting
             await self._turns.acquire()
             return self._clock()
         self._on_waiting(1)

@@ -11,11 +11,12 @@ after it a failure is the last event. Closing the iterator stops the model's wor
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Literal, assert_never
 
+import msgspec
 import structlog
 
 from mavera.analysis.analyst import Analyst
@@ -101,12 +102,10 @@ class Runner:
         if turn.audience:
             events = self._blend(turn, mode, owner)
         else:
-            events = self._run(turn, mode, owner, caller or Caller())
+            events = _events(partial(self._prepare, turn, mode, owner, caller or Caller()))
         return with_artifacts(events) if makes_artifacts(turn) else events
 
-    async def _run(
-        self, turn: Turn, mode: Mode, owner: Owner | None, caller: Caller
-    ) -> AsyncGenerator[Event, None]:
+    async def _prepare(self, turn: Turn, mode: Mode, owner: Owner | None, caller: Caller) -> "_Prepared":
         model = self._model(turn, mode)
         persona = await self._persona(turn, owner)
         check(turn, model)
@@ -114,16 +113,13 @@ class Runner:
         shown = tuple(image.url for image in images_of(turn)) if offer else ()
         if self._images is not None:
             turn = await self._images.resolve(turn, seen=model.sees_images)
-        yield RunPrepared((speaker(persona),) if persona is not None else ())
         noted = Noted(model, self._analyst) if turn.analysis_mode else None
         asking = self._asking(turn, model, persona, noted)
-        events: AsyncGenerator[LoopEvent, None] = asking(turn)
-        if offer:
-            loop = ToolLoop(offer, asking, CallContext(caller, shown), self._tool_limits.fitting(model))
-            events = loop.stream(offered_turn(turn, offer, model))
-        async with aclosing(_ended(events, noted)) as run:
-            async for event in run:
-                yield event
+        speakers = (speaker(persona),) if persona is not None else ()
+        if not offer:
+            return _Prepared(asking(turn), noted, speakers)
+        loop = ToolLoop(offer, asking, CallContext(caller, shown), self._tool_limits.fitting(model))
+        return _Prepared(loop.stream(offered_turn(turn, offer, model)), noted, speakers)
 
     async def _blend(self, turn: Turn, mode: Mode, owner: Owner | None) -> AsyncGenerator[Event, None]:
         """Let each persona of the audience answer, and one synthesis after them."""
@@ -137,7 +133,11 @@ class Runner:
 
         def ask(turn: Turn, persona: AnyPersona | None) -> AsyncGenerator[Event, None]:
             noted = Noted(model, self._analyst) if turn.analysis_mode else None
-            return _ended(self._asking(turn, model, persona, noted)(turn), noted)
+
+            async def prepared() -> _Prepared:
+                return _Prepared(self._asking(turn, model, persona, noted)(turn), noted)
+
+            return _events(prepared)
 
         started = False
         try:
@@ -191,16 +191,28 @@ def speaker(persona: AnyPersona, weight: float = 1.0) -> Speaker:
     return Speaker(persona.id, persona.name, version, weight)
 
 
-async def _ended(events: AsyncGenerator[LoopEvent, None], noted: Noted | None) -> AsyncGenerator[Event, None]:
+class _Prepared(msgspec.Struct, frozen=True):
+    """What a run needs, at hand; without `speakers` it is part of another run, which has said who speaks."""
+
+    events: AsyncGenerator[LoopEvent, None]
+    noted: Noted | None
+    speakers: tuple[Speaker, ...] | None = None
+
+
+async def _events(prepare: Callable[[], Awaitable[_Prepared]]) -> AsyncGenerator[Event, None]:
     """Yield a run's events, the last of which says how it ended. Raises where nothing was accepted yet."""
+    prepared = await prepare()
+    if prepared.speakers is not None:
+        yield RunPrepared(prepared.speakers)
     started = finished = False
     try:
-        async with aclosing(events):
+        async with aclosing(prepared.events) as events:
             async for event in events:
                 started = True
-                finished = isinstance(event, Finished)
-                if noted is not None and isinstance(event, Finished):
-                    event = await noted.analysed(event)
+                if isinstance(event, Finished):
+                    finished = True
+                    if prepared.noted is not None:
+                        event = await prepared.noted.analysed(event)
                 yield _to_run_event(event)
         if not finished:
             raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)

@@ -1,6 +1,7 @@
 """The request body of POST /chat/completions, and the turn it comes down to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -82,8 +83,8 @@ class SystemMessage(_Object, tag_field="role", tag="system"):
     content: str | list[TextPart]
     name: str | None = None
 
-    def to_items(self, at: str) -> Iterator[Item]:
-        yield Message("system", _parts(self.content, at))
+    def to_items(self, at: str) -> tuple[Item, ...]:
+        return (Message("system", _parts(self.content, at)),)
 
 
 class DeveloperMessage(SystemMessage, tag_field="role", tag="developer"):
@@ -95,12 +96,12 @@ class UserMessage(_Object, tag_field="role", tag="user"):
     attachments: list[Attachment] | None = None
     name: str | None = None
 
-    def to_items(self, at: str) -> Iterator[Item]:
-        images = tuple(
+    def to_items(self, at: str) -> tuple[Item, ...]:
+        images = [
             Image(attachment.url, param=f"{at}.attachments[{position}].url")
             for position, attachment in enumerate(self.attachments or ())
-        )
-        yield Message("user", (*_parts(self.content, at), *images))
+        ]
+        return (Message("user", (*_parts(self.content, at), *images)),)
 
 
 class AssistantMessage(_Object, tag_field="role", tag="assistant"):
@@ -117,12 +118,11 @@ class AssistantMessage(_Object, tag_field="role", tag="assistant"):
     artifacts: list[Any] | None = None
     reasoning_content: str | None = None
 
-    def to_items(self, at: str) -> Iterator[Item]:
+    def to_items(self, at: str) -> tuple[Item, ...]:
         parts = _parts(self.content, at) + ((Refusal(self.refusal),) if self.refusal else ())
-        if parts or not self.tool_calls:
-            yield Message("assistant", parts)
-        for call in self.tool_calls or ():
-            yield FunctionCall(call.id, call.function.name, call.function.arguments)
+        said = (Message("assistant", parts),) if parts or not self.tool_calls else ()
+        calls = [FunctionCall(c.id, c.function.name, c.function.arguments) for c in self.tool_calls or ()]
+        return (*said, *calls)
 
 
 class ToolMessage(_Object, tag_field="role", tag="tool"):
@@ -130,8 +130,8 @@ class ToolMessage(_Object, tag_field="role", tag="tool"):
     tool_call_id: Annotated[str, Meta(min_length=1)]
     name: str | None = None
 
-    def to_items(self, at: str) -> Iterator[Item]:
-        yield FunctionOutput(self.tool_call_id, _parts(self.content, at))
+    def to_items(self, at: str) -> tuple[Item, ...]:
+        return (FunctionOutput(self.tool_call_id, _parts(self.content, at)),)
 
 
 ChatMessage = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
@@ -262,13 +262,10 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
         _refuse_stray_outputs(self.messages)
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         tools = [(tool, f"tools[{number}]") for number, tool in enumerate(self.tools or ())]
+        items = [message.to_items(f"messages[{number}]") for number, message in enumerate(self.messages)]
         turn = Turn(
             model=self.model,
-            items=tuple(
-                item
-                for position, message in enumerate(self.messages)
-                for item in message.to_items(f"messages[{position}]")
-            ),
+            items=tuple(chain.from_iterable(items)),
             persona_id=self.persona_id,
             max_output_tokens=self.max_completion_tokens or self.max_tokens,
             sampling=self.sampling(stop=stop, logit_bias=self.logit_bias),
