@@ -108,10 +108,9 @@ def _too_deep() -> APIError:
 
 
 def _refuse_repeats(members: list[tuple[str, Any]]) -> None:
-    names = [name for name, _ in members]
-    if len(set(names)) == len(names):
+    if len(dict(members)) == len(members):
         return
-    repeated = Counter(names).most_common(1)[0][0][:_MAX_SHOWN]
+    repeated = Counter([name for name, _ in members]).most_common(1)[0][0][:_MAX_SHOWN]
     raise InvalidRequest(f"'{repeated}' stands twice in the same object.", param=repeated)
 
 

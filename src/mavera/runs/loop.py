@@ -206,14 +206,13 @@ async def _events(prepare: Callable[[], Awaitable[_Prepared]]) -> AsyncGenerator
         yield RunPrepared(prepared.speakers)
     started = finished = False
     try:
-        async with aclosing(prepared.events) as events:
-            async for event in events:
-                started = True
-                if isinstance(event, Finished):
-                    finished = True
-                    if prepared.noted is not None:
-                        event = await prepared.noted.analysed(event)
-                yield _to_run_event(event)
+        async for event in prepared.events:
+            started = True
+            if isinstance(event, Finished):
+                finished = True
+                if prepared.noted is not None:
+                    event = await prepared.noted.analysed(event)
+            yield _to_run_event(event)
         if not finished:
             raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
     except APIError as error:
@@ -225,6 +224,8 @@ async def _events(prepare: Callable[[], Awaitable[_Prepared]]) -> AsyncGenerator
             raise
         log.exception("run failed", error=type(error).__name__)
         yield RunFailed(APIError("Something went wrong while answering."))
+    finally:
+        await prepared.events.aclose()
 
 
 def _to_run_event(event: LoopEvent) -> Event:
