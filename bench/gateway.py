@@ -25,19 +25,18 @@ from bench.load import Cores, Target, drive, static_upstream
 from bench.peers import PEERS, Unavailable, install
 from bench.report import median, show
 
-MANY = 32
 # LiteLLM answers its first request only after some seconds.
 WARM_UP_SECONDS = 10
 
 
-def one_round(target: Target, upstream: Target, same: dict[str, Any]) -> dict[str, float]:
+def one_round(target: Target, upstream: Target, many: int, same: dict[str, Any]) -> dict[str, float]:
     """Ask one at a time, then as many as go, then at half that rate; the upstream alone beside each."""
     direct = drive(upstream, connections=1, **same)
     alone = drive(target, connections=1, **same)
-    full = drive(target, connections=MANY, **same)
+    full = drive(target, connections=many, **same)
     half = full.requests_per_second / 2
-    direct_half = drive(upstream, connections=MANY, rate=half, **same)
-    at_half = drive(target, connections=MANY, rate=half, **same)
+    direct_half = drive(upstream, connections=many, rate=half, **same)
+    at_half = drive(target, connections=many, rate=half, **same)
     return {
         "at once/s": full.requests_per_second,
         "by CPU/s": 1e6 / full.cpu,
@@ -58,8 +57,9 @@ def row(name: str, upstream: str, options: argparse.Namespace, folder: Path, cor
         if options.install:
             install(name, peers)
         with PEERS[name](upstream, peers, cores) as target:
-            drive(target, connections=MANY, **{**same, "seconds": WARM_UP_SECONDS})
-            rounds = [one_round(target, Target(upstream), same) for _ in range(options.rounds)]
+            drive(target, connections=options.at_once, **{**same, "seconds": WARM_UP_SECONDS})
+            upstream_alone, many = Target(upstream), options.at_once
+            rounds = [one_round(target, upstream_alone, many, same) for _ in range(options.rounds)]
     except (Unavailable, RuntimeError) as error:
         return {"gateway": name, "at once/s": str(error)}
     return {"gateway": name, **{column: median([each[column] for each in rounds]) for column in rounds[0]}}
@@ -70,7 +70,7 @@ def turn_about(
 ) -> list[dict[str, Any]]:
     """Return each gateway's CPU time of a request, and its ratio to the first one's in the same turn."""
     peers = Path(options.peers) if options.peers else folder
-    same: dict[str, Any] = {"connections": MANY, "folder": folder, "cores": cores}
+    same: dict[str, Any] = {"connections": options.at_once, "folder": folder, "cores": cores}
     with ExitStack() as stack:
         targets = {name: stack.enter_context(PEERS[name](upstream, peers, cores)) for name in options.only}
         for target in targets.values():
@@ -92,13 +92,13 @@ def turn_about(
     ]
 
 
-def memory(upstream: str, requests: int, folder: Path, cores: Cores) -> list[dict[str, Any]]:
+def memory(upstream: str, requests: int, many: int, folder: Path, cores: Cores) -> list[dict[str, Any]]:
     """Return mavera's memory after each tenth of `requests`; the first tenth is what it grows into."""
     rows: list[dict[str, Any]] = []
     with PEERS["mavera"](upstream, folder, cores) as target:
         asked = 0
         while asked < requests:
-            read = drive(target, connections=MANY, seconds=10, folder=folder, cores=cores)
+            read = drive(target, connections=many, seconds=10, folder=folder, cores=cores)
             asked += read.requests
             if not rows or asked >= rows[-1]["requests"] + requests / 10:
                 rows.append({"requests": asked, "MB": read.megabytes})
@@ -119,6 +119,7 @@ def main() -> None:
         "--peers", help="where the peers are installed; a folder that is deleted unless given"
     )
     parser.add_argument("--install", action="store_true")
+    parser.add_argument("--at-once", type=int, default=32, metavar="CONNECTIONS")
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--turns", type=int, metavar="TURNS", help="read CPU time alone, turn about")
@@ -130,17 +131,22 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream = stack.enter_context(static_upstream(folder, cores))
         if options.memory:
-            rows = memory(upstream, options.memory, folder, cores)
+            rows = memory(upstream, options.memory, options.at_once, folder, cores)
             summary = {"growth after the first reading, MB": rows[-1]["MB"] - rows[0]["MB"]}
             show("mavera's memory over many requests", rows, as_json=options.json, summary=summary)
             return
         if options.turns:
             rows = turn_about(upstream, options, folder, cores)
-            show(f"CPU time of a request, {MANY} connections", rows, as_json=options.json, summary={})
+            show(
+                f"CPU time of a request, {options.at_once} connections",
+                rows,
+                as_json=options.json,
+                summary={},
+            )
             return
         rows = [row(name, upstream, options, folder, cores) for name in options.only]
         show(
-            f"one worker on one core; at once: {MANY} connections; latencies in ms",
+            f"one worker on one core; at once: {options.at_once} connections; latencies in ms",
             rows,
             as_json=options.json,
             summary={},

@@ -86,7 +86,7 @@ def portkey(upstream: str, folder: Path, cores: Cores) -> Iterator[Target]:
         "x-portkey-provider": "openai",
         "x-portkey-custom-host": upstream,
     }
-    with _running(cores, ["node", str(program), "--headless", f"--port={port}"]) as process:
+    with _running(cores, ["node", str(program), "--headless", f"--port={port}"], read=False) as process:
         until_answered(f"http://127.0.0.1:{port}/", seconds=START_SECONDS)
         yield Target(f"http://127.0.0.1:{port}/v1", headers=headers, pids=(process.pid,))
 
@@ -139,7 +139,7 @@ def litellm(upstream: str, folder: Path, cores: Cores) -> Iterator[Target]:
     )
     command = [str(folder / "litellm" / "bin" / "litellm"), "--config", str(config)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
-    with _running(cores, command) as process:
+    with _running(cores, command, read=False) as process:
         until_answered(f"http://127.0.0.1:{port}/health/liveliness", seconds=START_SECONDS)
         yield Target(
             f"http://127.0.0.1:{port}/v1", headers={"Authorization": f"Bearer {key}"}, pids=(process.pid,)
@@ -157,15 +157,19 @@ PEERS: dict[str, Peer] = {
 
 @contextmanager
 def _running(
-    cores: Cores, command: list[str], environ: dict[str, str] | None = None
+    cores: Cores, command: list[str], environ: dict[str, str] | None = None, *, read: bool = True
 ) -> Iterator["subprocess.Popen[str]"]:
-    """Run `command` on the gateway's core; it ends with the block."""
+    """
+    Run `command` on the gateway's core; it ends with the block.
+
+    `read`: whether its first lines are. One that logs each request would stop at a full pipe.
+    """
     if not Path(command[0]).exists() and "/" in command[0]:
         raise Unavailable("is not installed")
     with subprocess.Popen(
         cores.pinned(cores.gateway, *command),
         env={**os.environ, **(environ or {})},
-        stdout=subprocess.PIPE,
+        stdout=subprocess.PIPE if read else subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
