@@ -115,8 +115,21 @@ def test_the_personas_answer_side_by_side_and_the_blend_reads_the_shares(serve: 
     assert model.most == 3
     blend = model.turns[-1].items[-1]
     assert isinstance(blend, Message)
-    assert "80%: against it" in blend.text
+    assert "most, 80%: against it" in blend.text
+    assert "some, 20%: for it" in blend.text
     assert "Would you pay?" in blend.text
+
+
+def test_half_of_an_audience_is_not_called_most_of_it(serve: Serve) -> None:
+    model = Audience()
+    body = {**ASK, "persona_weights": [0.25, 0.25, 0.5]}
+
+    assert team(serve(model)).post(body=body).status_code == 200
+
+    blend = model.turns[-1].items[-1]
+    assert isinstance(blend, Message)
+    assert "half, 50%: against it" in blend.text
+    assert "most" not in blend.text
 
 
 def test_a_client_that_leaves_stops_every_persona_and_pays_for_what_was_sent(serve: Serve) -> None:

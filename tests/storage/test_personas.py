@@ -46,6 +46,23 @@ def test_every_version_is_kept_and_the_last_one_answers(opened: Open) -> None:
     asyncio.run(main())
 
 
+def test_a_persona_has_no_more_versions_than_it_may(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repository, "MOST_VERSIONS", 2)
+
+    async def main() -> None:
+        async with bank(opened) as b:
+            owner, personas = Owner(b.workspace_id, "live"), Personas(LIBRARY, b.database)
+            made = await personas.create(owner, SHEET)
+            second = await personas.update(owner, made.id, lambda _: renamed("Second"))
+
+            with pytest.raises(InvalidRequest, match="2 versions"):
+                await personas.update(owner, made.id, lambda _: renamed("Third"))
+            assert await personas.update(owner, made.id, lambda sheet: sheet) == second
+            assert await personas.get(made.id, owner) == second
+
+    asyncio.run(main())
+
+
 def test_many_who_want_the_list_at_once_share_one_look_and_a_change_is_in_the_next(opened: Open) -> None:
     async def main() -> None:
         async with bank(opened) as b:

@@ -16,6 +16,7 @@ from mavera.personas.library import Gone
 from mavera.storage.database import Database, Queries, Row
 
 MOST = 1000
+MOST_VERSIONS = 1000
 GONE_SECONDS = 86_400
 
 _SELECT = """
@@ -116,6 +117,7 @@ async def update(
     Store what `change` makes of the persona as its next version; None where there is no such persona.
 
     What changes nothing makes no version. Two that come together are done one after the other.
+    Raises InvalidRequest where there are as many versions as there may be.
     """
     async with database.transaction() as transaction:
         # A write first: on Postgres it takes the row's lock.
@@ -134,6 +136,10 @@ async def update(
         sheet = change(before)
         if sheet == before:
             return found
+        if found.version >= MOST_VERSIONS:
+            raise InvalidRequest(
+                f"This persona has {MOST_VERSIONS:,} versions, the most it may have. Make a new one of it."
+            )
         persona = _persona(
             sheet,
             id=found.id,
