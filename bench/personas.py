@@ -6,8 +6,8 @@ Personas in rotation, embedded model: the first token cold, warm and after a res
 Cold: a persona's first question to a new server. Warm: its second, all others between, which
 is more than the engine's cache holds. Then the server is left alone until the states of all
 personas are on disk, stopped and started: restored is a persona's first question to the new
-process. The list is asked on one pinned
-core; its rate is given by the server's processor time, which a busy machine does not change.
+process. The list is asked on one pinned core; its rate is given by the clock and by the server's
+processor time, which a busy machine changes less.
 """
 
 import argparse
