@@ -118,6 +118,7 @@ def test_the_personas_answer_side_by_side_and_the_blend_reads_the_shares(serve: 
     assert "most, 80%: against it" in blend.text
     assert "some, 20%: for it" in blend.text
     assert "Would you pay?" in blend.text
+    assert "50%" not in blend.text.partition("Positions:")[0]
 
 
 def test_half_of_an_audience_is_not_called_most_of_it(serve: Serve) -> None:
