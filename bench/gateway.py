@@ -2,7 +2,7 @@
 What a gateway costs: requests a second through one worker on one core, and what it adds to an answer's time.
 
     apt install nginx-light wrk
-    python -m bench.gateway --install [--peers FOLDER] [--only relay mavera] [--rounds 3] [--json]
+    python -m bench.gateway --install [--peers FOLDER] [--only relay mavera] [--at-once 32] [--json]
     python -m bench.gateway --only relay mavera --turns 9 --seconds 3
     python -m bench.gateway --only mavera --memory 200000
 

@@ -47,7 +47,7 @@ def test_the_stores_window_slides_and_the_wait_it_tells_is_enough(redis_url: str
         limiter = open_limiter(redis_url)
         assert isinstance(limiter, SharedLimiter)
         key = f"key{time.time_ns()}"
-        windows = (Window.of(2.0, 3),)
+        windows = (Window(2.0, 3),)
         first = [await limiter.ask(key, windows) for _ in range(3)]
         refused = await limiter.ask(key, windows)
         assert [each.allowed for each in first] == [True] * 3
@@ -66,7 +66,7 @@ def test_a_store_whose_clock_steps_back_makes_nobody_wait_longer_than_the_window
         limiter = open_limiter(redis_url)
         assert isinstance(limiter, SharedLimiter)
         key = f"key{time.time_ns()}"
-        windows = (Window.of(2.0, 3),)
+        windows = (Window(2.0, 3),)
         for _ in range(3):
             await limiter.ask(key, windows)
         async with redis.Redis.from_url(redis_url) as store:

@@ -118,6 +118,23 @@ def test_an_evaluation_that_was_interrupted_goes_on_where_it_stopped(tmp_path: P
     xml.etree.ElementTree.fromstring(svg(report.figures, "a < b"))
 
 
+def test_each_contrast_counts_its_own_pairs() -> None:
+    plan = Plan.of(LIBRARY, 0, 0, 34)
+    student = LIBRARY.find("College Student")
+
+    report = asyncio.run(evaluate(plan, Interviewer(Model().run, Answers(None)), lambda: None))
+
+    expected: dict[str, list[float]] = {}
+    for item, one, other in plan.cases:
+        leaning = (one.id == student.id) - (other.id == student.id)
+        hit = 0.5 if not leaning else float(leaning == item.sign)
+        expected.setdefault(item.contrast, []).append(hit)
+    assert len(expected) > 1
+    assert {name: (sum(hits), len(hits)) for name, hits in expected.items()} == {
+        name: (share.hits, share.cases) for name, (share, _) in report.contrasts.items()
+    }
+
+
 def test_a_model_that_fails_ends_the_evaluation_with_its_reason() -> None:
     async def fails(turn: Turn) -> AsyncGenerator[Event, None]:
         yield RunFailed(ServiceUnavailable("The model is away.", retry_after=1))

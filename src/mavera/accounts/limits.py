@@ -40,15 +40,14 @@ log = structlog.get_logger()
 
 
 class Window(msgspec.Struct, frozen=True):
-    """`most` requests in any `seconds`, remembered in groups of at most `group_seconds`."""
+    """`most` requests in any `seconds`."""
 
     seconds: float
     most: int
-    group_seconds: float
 
-    @classmethod
-    def of(cls, seconds: float, most: int) -> "Window":
-        return cls(seconds, most, 0.0 if most <= GROUPS else seconds / GROUPS)
+    @property
+    def group_seconds(self) -> float:
+        return 0.0 if self.most <= GROUPS else self.seconds / GROUPS
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -72,10 +71,10 @@ class Limiter(Protocol):
 
 @lru_cache(maxsize=512)
 def windows_of(limits: Limits) -> tuple[Window, ...]:
-    minute = Window.of(MINUTE_SECONDS, limits.requests_per_minute)
+    minute = Window(MINUTE_SECONDS, limits.requests_per_minute)
     if limits.requests_per_day is None:
         return (minute,)
-    return (minute, Window.of(DAY_SECONDS, limits.requests_per_day))
+    return (minute, Window(DAY_SECONDS, limits.requests_per_day))
 
 
 class MemoryLimiter:
@@ -106,7 +105,7 @@ class MemoryLimiter:
         if allowed:
             for count, window in pairs:
                 count.add(now, window.group_seconds)
-        states = [(count.total, count.groups[0][1] if count.groups else now) for count in counts]
+        states = [(count.total, count.oldest(now)) for count in counts]
         return verdict(allowed, windows, states, now)
 
     async def close(self) -> None:
@@ -133,6 +132,10 @@ class _Count:
             self.groups[-1][2] += 1
         else:
             self.groups.append([now, now, 1])
+
+    def oldest(self, now: float) -> float:
+        """Return when the group that leaves next had its last request."""
+        return self.groups[0][1] if self.groups else now
 
 
 def verdict(

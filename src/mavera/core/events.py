@@ -45,7 +45,6 @@ class Accepted(msgspec.Struct, frozen=True):
     """The model has taken the turn: from here on a failure travels as an event."""
 
 
-# A Struct, since most events are of this kind: a frozen dataclass takes four times as long to make.
 class TextDelta(msgspec.Struct, frozen=True):
     """A piece of text; `pieces` is how many the model's server sent it in, of a token each as a rule."""
 

@@ -163,11 +163,9 @@ class UpstreamModel:
                     yield event
         except ExchangeFailed as failure:
             raise _told(failure) from failure
-        except ConversationTooLong as error:
-            error.param = turn.items_param
-            self._hide_keys(error)
-            raise
         except APIError as error:
+            if isinstance(error, ConversationTooLong):
+                error.param = turn.items_param
             self._hide_keys(error)
             raise
 

@@ -50,6 +50,7 @@ async def _stream_fitting(
     model: Model,
     answer: Callable[[Turn], AsyncGenerator[ModelEvent, None]],
 ) -> AsyncGenerator[ModelEvent, None]:
+    """Yield what `stream_fitting` returns, where something may have to be counted or dropped."""
     groups = droppable(turn.items) if turn.truncation == "auto" else ()
     dropped = await _to_drop(turn, compose, model, groups) if counts_tokens(model) else 0
     while True:

@@ -103,7 +103,7 @@ class Offer(msgspec.Struct, frozen=True):
         return await self.toolbox.call(tool, arguments, context, seconds)
 
 
-NO_OFFER = Offer()
+_NOTHING = Offer()
 
 
 class Toolbox:
@@ -154,14 +154,14 @@ class Toolbox:
     async def offer(self, turn: Turn, caller: Caller) -> Offer:
         """Return what `turn` may call. Raises InvalidRequest for a tool it names and may not have."""
         if turn.tool_choice.mode == "none":
-            return NO_OFFER
+            return _NOTHING
         # Only what might be offered is looked at: most requests name none, and get none.
         asked = self.tools if turn.named_tools else self._unasked()
         usable = {tool.name: tool for tool in asked if tool.provider}
         for tool in turn.tools:
             usable.pop(tool.name, None)  # the caller's own goes before ours
         if not (usable or turn.named_tools):
-            return NO_OFFER
+            return _NOTHING
         allowed = await self._allowances.of(caller.workspace_id) if usable else None
         permitted = {name: tool for name, tool in usable.items() if allowed is None or matches(name, allowed)}
         for named in turn.named_tools:
