@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test node-clients lint format lock clean
+.PHONY: serve test proofs node-clients lint format lock clean
 
 # Install, fetch the embedded model (1.1 GB, once), start the server; it prints a key and a first call.
 serve: .venv/run
@@ -13,8 +13,13 @@ serve: .venv/run
 test: lint .venv/clients/installed
 	$(BIN)/mavera models pull
 	$(BIN)/mavera models pull smollm2-135m
-	$(BIN)/pytest -m "not embedded" -n 2 --dist loadfile
-	$(BIN)/pytest -m embedded
+	$(BIN)/pytest -m "not embedded and not attack and not proof" -n 2 --dist loadfile
+	$(BIN)/pytest -m "embedded and not attack and not proof"
+
+# What takes long or is rough: attacks on a running server, killed processes, clusters. `.ci/run` runs both.
+proofs: .venv/dev .venv/clients/installed
+	$(BIN)/pytest -m attack
+	$(BIN)/pytest -m proof
 
 # Fetch the clients from npm that tests/clients drives, where node and npm are installed: 74 MB.
 node-clients:
