@@ -5,24 +5,28 @@ What a gateway costs: requests a second through one worker on one core, and what
     python -m bench.gateway --install [--peers FOLDER] [--only relay mavera] [--at-once 32] [--json]
     python -m bench.gateway --only relay mavera --turns 9 --seconds 3
     python -m bench.gateway --only mavera --memory 200000
+    python -m bench.gateway --against 331e8b2 [--turns 8] [--most-turns 60] [--seconds 3] [--json]
 
 nginx is the model's server and answers at once, wrk asks: both on another core than the gateway.
 Of mavera, key, persona, limits and a durable ledger in SQLite are on. Shown is the median of the
 rounds. "by CPU" is what the core could do if nobody else used it: a million over the CPU time
 of a request, which is the figure to compare on a machine that is not quiet. There, `--turns` reads that
 alone: all gateways run, and are asked turn about, so that each hour's noise falls on all of them.
+`--against` compares this checkout of mavera with another one in the same way (`bench/against.py`).
 """
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from bench.against import HERE, add_options, checkout, compare, source_of
 from bench.load import Cores, Target, drive, static_upstream
-from bench.peers import PEERS, Unavailable, install
+from bench.peers import PEERS, Unavailable, install, mavera
 from bench.report import median, show
 
 # LiteLLM answers its first request only after some seconds.
@@ -105,6 +109,27 @@ def memory(upstream: str, requests: int, many: int, folder: Path, cores: Cores) 
     return rows
 
 
+def against(upstream: str, options: argparse.Namespace, folder: Path, cores: Cores) -> bool:
+    """Return whether this checkout is as fast as `options.against`."""
+    same: dict[str, Any] = {"connections": options.at_once, "folder": folder, "cores": cores}
+
+    def read(target: Target) -> dict[str, float]:
+        found = drive(target, **same, seconds=options.seconds)
+        return {"CPU µs": found.cpu, "requests/s": found.requests_per_second}
+
+    with ExitStack() as stack:
+        base = stack.enter_context(checkout(options.against))
+        this, other = (
+            stack.enter_context(mavera(upstream, folder, cores, source_of(each))) for each in (HERE, base)
+        )
+        for target in (this, other):
+            drive(target, **same, seconds=WARM_UP_SECONDS)
+        title = f"{options.at_once} connections, one worker on one core"
+        return compare(
+            title, lambda: read(this), lambda: read(other), options=options, more_is_faster=["requests/s"]
+        )
+
+
 def two_cores() -> Cores:
     usable: Sequence[int] = sorted(os.sched_getaffinity(0))
     return Cores(usable[0], usable[-1])
@@ -124,12 +149,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--turns", type=int, metavar="TURNS", help="read CPU time alone, turn about")
     parser.add_argument("--memory", type=int, metavar="REQUESTS", help="watch mavera's memory instead")
+    add_options(parser)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     cores = two_cores()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream = stack.enter_context(static_upstream(folder, cores))
+        if options.against:
+            sys.exit(0 if against(upstream, options, folder, cores) else os.EX_SOFTWARE)
         if options.memory:
             rows = memory(upstream, options.memory, options.at_once, folder, cores)
             summary = {"growth after the first reading, MB": rows[-1]["MB"] - rows[0]["MB"]}

@@ -13,7 +13,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -56,9 +56,16 @@ def relay(upstream: str, folder: Path, cores: Cores) -> Iterator[Target]:
 
 
 @contextmanager
-def mavera(upstream: str, folder: Path, cores: Cores) -> Iterator[Target]:
-    """One worker, SQLite, with a key, a persona, limits and the ledger; its log is at `warning`."""
+def mavera(
+    upstream: str, folder: Path, cores: Cores, source: Mapping[str, str] | None = None
+) -> Iterator[Target]:
+    """
+    One worker, SQLite, with a key, a persona, limits and the ledger; its log is at `warning`.
+
+    `source`: the environment that says which checkout's code runs; this one's if None.
+    """
     environ = {
+        **(source or {}),
         "MAVERA_DATA_DIR": str(folder / f"mavera-{secrets.token_hex(4)}"),
         "MAVERA_UPSTREAM_BASE_URL": upstream,
         "MAVERA_UPSTREAM_MODEL": "m",

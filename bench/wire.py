@@ -2,13 +2,15 @@
 What a streamed token costs on its way through the server, and how long it takes.
 
     python -m bench.wire [--streams 1 10 100] [--tokens 200] [--every-ms 20] [--json]
+    python -m bench.wire --against 331e8b2 [--turns 8] [--most-turns 60] [--streams 100] [--json]
 
 A model's server of almost no cost sends tokens that carry the time they were sent; the
 client subtracts. The server's processor time is read from the system, before and after,
 and divided by the tokens: keys, persona, parsing, encoding and sockets are all in it. Answers of
 few tokens, asked for before, tell what of it is the request's (`ms/request`) and what each
 further token costs. `passthrough` is the same with a server that does nothing but read and
-write: the sockets' part.
+write: the sockets' part. `--against` compares the processor time of a token with another checkout's, each
+format by itself, at the largest number of streams (`bench/against.py`).
 """
 
 import argparse
@@ -19,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -27,6 +29,7 @@ import aiohttp
 import psutil
 import uvloop
 
+from bench.against import HERE, add_options, checkout, compare, source_of
 from bench.report import median, show
 from mavera.personas.library import PersonaLibrary
 
@@ -107,42 +110,58 @@ async def measure(url: str, key: str, pid: int, wire: str, *, streams: int, most
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 10, 100])
-    parser.add_argument("--tokens", type=int, default=200)
-    parser.add_argument("--every-ms", type=float, default=20.0)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    with ExitStack() as stack:
-        data_dir = stack.enter_context(tempfile.TemporaryDirectory())
-        pace = ("--tokens", str(options.tokens), "--every-ms", str(options.every_ms))
-        upstream = stack.enter_context(process("bench.upstream", *pace))
-        server_environment = {
-            "MAVERA_UPSTREAM_BASE_URL": f"http://127.0.0.1:{first_line(upstream)}/v1",
+@contextmanager
+def serving(upstream_url: str, source: Mapping[str, str] | None = None) -> Iterator[tuple[str, str, int]]:
+    """Run mavera on an empty folder; yield its URL, a key and its process. `source` as in `bench.peers`."""
+    with tempfile.TemporaryDirectory() as data_dir:
+        environment = {
+            **(source or {}),
+            "MAVERA_UPSTREAM_BASE_URL": upstream_url,
             "MAVERA_UPSTREAM_MODEL": "none",
             "MAVERA_LOG_LEVEL": "warning",
         }
         command = ("mavera", "serve", "--port", "0", "--data-dir", data_dir)
-        server = stack.enter_context(process(*command, **server_environment))
-        url = first_line(server, "mavera at").split()[2]
-        key = first_line(server, "Your API key").split()[-1]
-        upstream_url = server_environment["MAVERA_UPSTREAM_BASE_URL"]
+        with process(*command, **environment) as server:
+            url = first_line(server, "mavera at").split()[2]
+            yield url, first_line(server, "Your API key").split()[-1], server.pid
+
+
+def against(upstream_url: str, options: argparse.Namespace, runner: asyncio.Runner) -> bool:
+    """Return whether a token costs no more here than in `options.against`."""
+    streams = max(options.streams)
+
+    def read(url: str, key: str, pid: int) -> dict[str, float]:
+        found = {
+            wire: runner.run(measure(url, key, pid, wire, streams=streams, most=options.tokens))
+            for wire in FORMATS
+        }
+        return {f"{wire}, server µs/token": row["server µs/token"] for wire, row in found.items()}
+
+    with ExitStack() as stack:
+        base = stack.enter_context(checkout(options.against))
+        this, other = (stack.enter_context(serving(upstream_url, source_of(each))) for each in (HERE, base))
+        time.sleep(1)
+        for server in (this, other):
+            read(*server)
+        title = f"{streams} streams of {options.tokens} tokens"
+        return compare(title, lambda: read(*this), lambda: read(*other), options=options)
+
+
+def measure_all(upstream_url: str, options: argparse.Namespace, runner: asyncio.Runner) -> None:
+    with ExitStack() as stack:
+        url, key, pid = stack.enter_context(serving(upstream_url))
         floor = stack.enter_context(process("bench.passthrough", upstream_url))
         floor_url = first_line(floor)
         time.sleep(1)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            rows = [
-                runner.run(measure(url, key, server.pid, wire, streams=streams, most=options.tokens))
-                for wire in FORMATS
-                for streams in options.streams
-            ]
-            rows += [
-                runner.run(measure(floor_url, key, floor.pid, FLOOR, streams=streams, most=options.tokens))
-                for streams in options.streams
-            ]
+        rows = [
+            runner.run(measure(url, key, pid, wire, streams=streams, most=options.tokens))
+            for wire in FORMATS
+            for streams in options.streams
+        ]
+        rows += [
+            runner.run(measure(floor_url, key, floor.pid, FLOOR, streams=streams, most=options.tokens))
+            for streams in options.streams
+        ]
     own = [row for row in rows if row["format"] != FLOOR]
     most = max(options.streams)
     summary = {
@@ -151,6 +170,28 @@ def main() -> None:
         "p99 at most streams, ms": max(row["p99 ms"] for row in own if row["streams"] == most),
     }
     show("a streamed token's way through the server", rows, as_json=options.json, summary=summary)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 10, 100])
+    parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--every-ms", type=float, default=20.0)
+    parser.add_argument("--turns", type=int, metavar="TURNS", help="the fewest, with --against")
+    add_options(parser)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    pace = ("--tokens", str(options.tokens), "--every-ms", str(options.every_ms))
+    with (
+        process("bench.upstream", *pace) as upstream,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        upstream_url = f"http://127.0.0.1:{first_line(upstream)}/v1"
+        if options.against:
+            sys.exit(0 if against(upstream_url, options, runner) else os.EX_SOFTWARE)
+        measure_all(upstream_url, options, runner)
 
 
 if __name__ == "__main__":
