@@ -33,6 +33,8 @@ from mavera.api.responses import routes as responses
 from mavera.api.responses.websocket import respond_over_websocket
 from mavera.api.services import Services
 from mavera.errors import APIError
+from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
+from mavera.fetch.image_reader import ImageReader, is_installed
 from mavera.metrics import Exchange, Metrics
 from mavera.models.choice import choose_model, choose_vision_model
 from mavera.models.embedded.cores import usable_cores
@@ -51,8 +53,6 @@ from mavera.storage.schema import ensure_schema
 from mavera.tools.allowances import StoredAllowances
 from mavera.tools.audit import AuditLog
 from mavera.tools.choice import Parts, choose_tools, media_files, tool_sources
-from mavera.tools.fetch import FetchPolicy, GuardedFetch
-from mavera.tools.image_reader import ImageReader, is_installed
 from mavera.tools.media import MediaStore
 from mavera.tools.media_files import MediaFiles
 from mavera.tools.scripted import scripted_tools

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mavera.tools.image_reader import is_installed
+from mavera.fetch.image_reader import is_installed
 from tests.embedded_model.serving import GEN_Z, Running
 from tests.images import data_url, poster
 

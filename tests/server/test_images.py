@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from mavera.core.items import FunctionOutput, Image, Message, Text
+from mavera.fetch.image_reader import is_installed
 from mavera.models.scripted import ScriptedModel
-from mavera.tools.image_reader import is_installed
 from tests.conftest import Serve, Served
 from tests.images import data_url, png, poster
 

@@ -34,6 +34,7 @@ from mavera.core.items import Message, said
 from mavera.core.server_calls import ServerCall, ServerOutcome
 from mavera.core.turn import Sampling, ToolChoice, Turn, Verbosity
 from mavera.errors import ConfigurationError, PersonaNotFound
+from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
 from mavera.models.choice import choose_model
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.model import KeepsPrefixes, Model
@@ -46,7 +47,6 @@ from mavera.personas.prompt import persona_items
 from mavera.runs.loop import Runner
 from mavera.settings import Settings, load_settings
 from mavera.tools.choice import lookup_tools
-from mavera.tools.fetch import FetchPolicy, GuardedFetch
 from mavera.tools.toolbox import Toolbox, ToolPolicy
 
 app = typer.Typer(add_completion=False)

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from mavera.child_command import python_command
 from mavera.cli.options import DataDir
 from mavera.errors import ConfigurationError
 from mavera.settings import PREFIX, load_settings
 
-COMMAND = (sys.executable, "-P", "-m", "mavera.cli.server")
+COMMAND = python_command("mavera.cli.server")
 
 app = typer.Typer(add_completion=False)
 

@@ -11,7 +11,6 @@ they have begun. Killed, it takes them with it: each ends when its link does.
 import asyncio
 import signal
 import socket
-import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import Mapping
@@ -22,13 +21,14 @@ import structlog
 
 from mavera.accounts.concurrency import RunningHere, RunsOfWorker
 from mavera.accounts.limits import limit_handlers, open_limiter
+from mavera.child_command import python_command
 from mavera.link import Handler, answer_all
 from mavera.metrics import Counted, Shared
 from mavera.models.embedded.linked import engine_handlers
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.settings import Settings, to_values
 
-COMMAND = (sys.executable, "-P", "-m", "mavera.cli.worker")
+COMMAND = python_command("mavera.cli.worker")
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, SETTLED_SECONDS = 0.1, 5.0, 30.0
 # Beyond the grace that a worker gives its own answers.
 KILL_AFTER_SECONDS = 5.0

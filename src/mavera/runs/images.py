@@ -21,11 +21,11 @@ from msgspec.structs import replace
 from mavera.core.items import FunctionOutput, Image, Item, Message, Part, Text
 from mavera.core.turn import Turn
 from mavera.errors import APIError, InvalidRequest, ValidationFailed
+from mavera.fetch.guarded_fetch import GuardedFetch
+from mavera.fetch.image_description import Unreadable, described
+from mavera.fetch.image_header import ImageHeader, read_header
+from mavera.fetch.image_reader import ImageReader
 from mavera.settings import Settings
-from mavera.tools.fetch import GuardedFetch
-from mavera.tools.image_header import ImageHeader, read_header
-from mavera.tools.image_reader import ImageReader
-from mavera.tools.image_reading import Unreadable, described
 
 # What stores of files call an image when nobody told them; the bytes decide anyway.
 CONTENT_TYPES = frozenset(

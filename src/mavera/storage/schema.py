@@ -7,9 +7,9 @@ Otherwise `migrate` runs in a child process, so that Alembic never enters this o
 """
 
 import asyncio
-import sys
 from pathlib import Path
 
+from mavera.child_command import python_command
 from mavera.errors import ConfigurationError
 from mavera.storage.database import Database
 
@@ -45,9 +45,7 @@ async def ensure_schema(database: Database) -> None:
 async def _migrate_in_child(url: str) -> None:
     # The URL may hold a password: on stdin `ps` does not show it.
     child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "mavera.storage.migrate",
+        *python_command("mavera.storage.migrate"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

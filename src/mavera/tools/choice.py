@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from mavera.errors import ConfigurationError
+from mavera.fetch.guarded_fetch import GuardedFetch
+from mavera.fetch.page_reader import PageReader, is_installed
 from mavera.settings import Settings
 from mavera.tools.edit_image import EditImageTool
-from mavera.tools.fetch import GuardedFetch
 from mavera.tools.generate_image import GenerateImageTool
 from mavera.tools.generate_video import GenerateVideoTool
 from mavera.tools.given_images import GivenImages
@@ -21,7 +22,6 @@ from mavera.tools.images_server import ImagesServer
 from mavera.tools.mcp_config import load_mcp_config
 from mavera.tools.media import MediaStore
 from mavera.tools.media_files import FolderFiles, MediaFiles
-from mavera.tools.page_reader import PageReader, is_installed
 from mavera.tools.search_index import SearchIndex
 from mavera.tools.searxng import SearXNG
 from mavera.tools.tavily_extract import ExtractProvider, FetchedPages, TavilyExtractTool

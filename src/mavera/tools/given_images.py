@@ -10,7 +10,7 @@ import binascii
 from mavera.core.ids import is_cuid
 from mavera.core.json_schema import Schema
 from mavera.errors import APIError
-from mavera.tools.fetch import GuardedFetch
+from mavera.fetch.guarded_fetch import GuardedFetch
 from mavera.tools.images_server import Picture
 from mavera.tools.media import MediaStore, content_type_of
 from mavera.tools.tool import CallContext, ToolFailed

@@ -21,8 +21,8 @@ from yarl import URL
 
 from mavera.core.server_calls import CallKind
 from mavera.errors import APIError
+from mavera.fetch.guarded_fetch import GuardedFetch
 from mavera.settings import Settings
-from mavera.tools.fetch import GuardedFetch
 from mavera.tools.media import MediaStore, content_type_of
 from mavera.tools.searxng import read_capped
 from mavera.tools.tool import CallContext, ToolFailed, ToolResult, one_line

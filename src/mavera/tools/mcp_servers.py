@@ -21,8 +21,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 from mavera.core.json_schema import Schema
 from mavera.core.server_calls import CallKind
-from mavera.tools.capped_lines import register
-from mavera.tools.capped_stream import CappedStream
+from mavera.fetch.capped_lines import register
+from mavera.fetch.capped_stream import CappedStream
 from mavera.tools.mcp_config import MCPServerConfig
 from mavera.tools.tool import Arguments, CallContext, Tool, ToolFailed, ToolResult, one_line
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from tavily import AsyncTavilyClient, errors
 
-from mavera.tools.capped_stream import CappedStream
+from mavera.fetch.capped_stream import CappedStream
 from mavera.tools.tool import Found, ToolFailed
 
 MOST_BYTES = 8 * 1024 * 1024

@@ -11,8 +11,8 @@ from typing import ClassVar, Protocol
 from mavera.core.json_schema import Schema
 from mavera.core.server_calls import CallKind
 from mavera.errors import APIError
-from mavera.tools.fetch import GuardedFetch
-from mavera.tools.page_reader import KINDS, Page, PageReader, plain_page
+from mavera.fetch.guarded_fetch import GuardedFetch
+from mavera.fetch.page_reader import KINDS, Page, PageReader, plain_page
 from mavera.tools.tool import Arguments, CallContext, Found, ToolFailed, ToolResult
 
 MOST_URLS = 3

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 import structlog
 
 from mavera.errors import APIError
-from mavera.tools.fetch import GuardedFetch
+from mavera.fetch.guarded_fetch import GuardedFetch
 from mavera.tools.images_server import Picture
 from mavera.tools.media import Media, MediaStore, content_type_of
 from mavera.tools.tool import CallContext, ToolFailed, ToolResult, one_line

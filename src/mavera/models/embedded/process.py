@@ -10,18 +10,18 @@ import asyncio
 import os
 import secrets
 import signal
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self, cast
 
 import msgspec
 
+from mavera.child_command import python_command, scrubbed_environment
 from mavera.models.embedded.cores import usable_cores
 from mavera.models.embedded.parameters import EngineParameters, EngineReport
 from mavera.settings import Settings
 
-COMMAND = (sys.executable, "-P", "-m", "mavera.models.embedded.child")
+COMMAND = python_command("mavera.models.embedded.child")
 # Numbers, since Windows has no such signals.
 ILLEGAL_INSTRUCTION, KILLED = -4, -9
 LOG_LINES = 50
@@ -166,7 +166,7 @@ def _environment() -> dict[str, str]:
     alone they stay awake far longer, and where other processes want the cores too, a thread that spins
     keeps the one it waits for from running. bench/README.md has what was read.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAVERA_")}
+    kept = scrubbed_environment()
     if kept.keys().isdisjoint({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}):
         kept["GOMP_SPINCOUNT"] = SPINS_BEFORE_SLEEP
     return kept

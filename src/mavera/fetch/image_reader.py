@@ -15,10 +15,10 @@ from collections import OrderedDict
 import msgspec
 
 from mavera.errors import ServiceUnavailable
-from mavera.tools.child_reader import ChildReader
-from mavera.tools.image_reading import ImageReading, Unreadable
+from mavera.fetch.child_reader import ChildReader
+from mavera.fetch.image_description import ImageReading, Unreadable
 
-MODULE = "mavera.tools.image_reader_process"
+MODULE = "mavera.fetch.image_reader_child"
 READ_SECONDS = 120.0
 IDLE_SECONDS = 60.0
 KEPT_READINGS = 256

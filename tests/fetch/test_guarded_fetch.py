@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from mavera.errors import APIError, ConfigurationError, InvalidRequest, ValidationFailed
+from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch, _only, _Refused
 from mavera.settings import load_settings
-from mavera.tools.fetch import FetchPolicy, GuardedFetch, _only, _Refused
 
 PNG = b"\x89PNG\r\n\x1a\nnot really"
 PNG_ONLY = frozenset({"image/png"})

@@ -26,8 +26,8 @@ from yarl import URL
 
 from mavera import __version__
 from mavera.errors import ConfigurationError, InvalidRequest, ValidationFailed
+from mavera.fetch.public_addresses import Address, Network, is_public, unwrap
 from mavera.settings import Settings
-from mavera.tools.addresses import Address, Network, is_public, unwrap
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 

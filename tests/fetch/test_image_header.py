@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.tools.image_header import ImageHeader, read_header
+from mavera.fetch.image_header import ImageHeader, read_header
 from tests.images import png
 
 

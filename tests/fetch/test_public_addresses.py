@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.tools.addresses import Address, is_public
+from mavera.fetch.public_addresses import Address, is_public
 
 PUBLIC = [
     "8.8.8.8",

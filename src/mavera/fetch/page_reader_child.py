@@ -4,7 +4,7 @@ The reader's process: finds the text in HTML pages, one after the other.
     stdin    frames: a PageRequest each          4 bytes of length, then that many bytes
     stdout   one report, then frames: a Page or an UnreadablePage, as MessagePack
 
-Started by `page_reader.py` as `python -m mavera.tools.page_reader_process`. This module alone
+Started by `page_reader.py` as `python -m mavera.fetch.page_reader_child`. This module alone
 imports trafilatura and lxml: some 60 MB that a server does not carry, and parsers for
 hostile bytes that had better crash here. It ends when its stdin does. It opens no connection.
 """
@@ -17,7 +17,7 @@ import msgspec
 import trafilatura
 from lxml import etree
 
-from mavera.tools.page_reader import Link, Page, PageRequest, UnreadablePage
+from mavera.fetch.page_reader import Link, Page, PageRequest, UnreadablePage
 
 try:
     import resource
