@@ -32,7 +32,6 @@ from mavera.api.chat_completions.stream import ChatCompletionEncoder
 from mavera.api.responses.stream import ResponseEncoder
 from mavera.api.run_response import Encoder, RunResponse
 from mavera.app import create_app
-from mavera.cli.serving import settle_garbage
 from mavera.core.events import Accepted, Event, ModelEvent
 from mavera.core.items import said
 from mavera.core.turn import Turn
@@ -42,6 +41,7 @@ from mavera.models.scripted import ScriptedModel
 from mavera.personas.library import PersonaLibrary
 from mavera.personas.personas import Personas
 from mavera.runs.loop import Runner
+from mavera.server.config import settle_garbage
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema

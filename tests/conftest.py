@@ -26,9 +26,9 @@ from mavera.accounts.first_run import first_run
 from mavera.accounts.keyring import Keyring
 from mavera.accounts.repository import first_workspace_id
 from mavera.app import create_app
-from mavera.cli.serving import PatientWebSocket
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
+from mavera.server.protocols import PatientWebSocket
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.migrate import migrate

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mavera import __version__
-from mavera.cli.endings import one_line_endings
+from mavera.server.endings import one_line_endings
 
 # name: (the module that holds it as `app`, its line in `mavera --help`)
 COMMANDS = {

@@ -13,7 +13,7 @@ from mavera.cli.options import DataDir
 from mavera.errors import ConfigurationError
 from mavera.settings import PREFIX, load_settings
 
-COMMAND = python_command("mavera.cli.server")
+COMMAND = python_command("mavera.server.main")
 
 app = typer.Typer(add_completion=False)
 

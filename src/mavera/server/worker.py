@@ -1,5 +1,5 @@
 """
-One worker of `mavera serve --workers N`, started as `python -m mavera.cli.worker LINK LISTENER`.
+One worker of `mavera serve --workers N`, started as `python -m mavera.server.worker LINK LISTENER`.
 
 Both arguments are numbers of open sockets: the link to the parent, and the one to accept from.
 """
@@ -18,12 +18,12 @@ import uvloop
 from mavera.accounts.concurrency import LinkedRunning
 from mavera.accounts.limits import LinkedLimiter
 from mavera.app import create_app
-from mavera.cli.serving import server_config, settle_garbage
 from mavera.link import Link
 from mavera.logs import configure_logs
 from mavera.metrics import Counted
 from mavera.models.embedded.linked import LinkedEngine
 from mavera.models.embedded.model import EmbeddedModel
+from mavera.server.config import server_config, settle_garbage
 from mavera.settings import Settings, from_values
 
 PR_SET_PDEATHSIG = 1

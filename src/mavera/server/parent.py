@@ -28,7 +28,7 @@ from mavera.models.embedded.linked import engine_handlers
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.settings import Settings, to_values
 
-COMMAND = python_command("mavera.cli.worker")
+COMMAND = python_command("mavera.server.worker")
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, SETTLED_SECONDS = 0.1, 5.0, 30.0
 # Beyond the grace that a worker gives its own answers.
 KILL_AFTER_SECONDS = 5.0

@@ -1,7 +1,7 @@
 """
-The server of `mavera serve`, started as `python -m mavera.cli.server` with the command's options as settings.
+The program behind `mavera serve`: `python -m mavera.server.main`, with the command's options as settings.
 
-It is a program of its own so that what reads a command line, some 10 MB, is not in it all its life.
+It is a program of its own so that the parser of the command line, some 10 MB, does not stay in memory.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from rich.console import Console
 from mavera.accounts.first_run import first_run
 from mavera.accounts.keys import peppers_of
 from mavera.app import create_app
-from mavera.cli.endings import one_line_endings
-from mavera.cli.serving import server_config, settle_garbage
-from mavera.cli.workers import run_workers
 from mavera.errors import ConfigurationError
 from mavera.logs import configure_logs
 from mavera.personas.library import PersonaLibrary
+from mavera.server.config import server_config, settle_garbage
+from mavera.server.endings import one_line_endings
+from mavera.server.parent import run_workers
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
