@@ -144,7 +144,7 @@ COMMON: list[Refusal] = [
     ({"persona_id": "../../etc/passwd"}, 404, "persona_id"),
     ({"persona_id": "' OR 1=1 --"}, 404, "persona_id"),
     ({"persona_id": "\u0000\u202e\U0001f600"}, 404, "persona_id"),
-    ({"persona_id": "c" * 100_000}, 404, "persona_id"),
+    ({"persona_id": "c" * 100_000}, 422, "persona_id"),
     ({"analysis_mode": "yes"}, 422, "analysis_mode"),
     ({"analysis_mode": 1}, 422, "analysis_mode"),
     ({"canvas_mode": "true"}, 422, "canvas_mode"),
@@ -657,8 +657,8 @@ def test_a_body_over_the_limit_is_refused(served: Served, path: str, framing: st
 @pytest.mark.parametrize("path", [RESPONSES, CHAT])
 @pytest.mark.parametrize("framing", ["Content-Length", "chunked"])
 def test_a_body_of_exactly_the_limit_is_taken(served: Served, path: str, framing: str) -> None:
-    spare = MAX_BODY_BYTES - len(json.dumps(mended(path, {"user": ""})))
-    body = json.dumps(mended(path, {"user": "u" * spare})).encode()
+    spare = MAX_BODY_BYTES - len(json.dumps(mended(path, {"moderation": {"x": ""}})))
+    body = json.dumps(mended(path, {"moderation": {"x": "u" * spare}})).encode()
     pieces = (body[start : start + 60_000] for start in range(0, len(body), 60_000))
 
     answer = ask(served, "POST", path, body if framing == "Content-Length" else pieces)

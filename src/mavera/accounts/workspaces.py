@@ -11,6 +11,7 @@ from mavera.errors import InvalidRequest, NotFound
 from mavera.storage.database import Database, Queries, Row
 
 NAME_MAX = 100
+NOTE_MAX = 500
 NO_OVERRIDES = Overrides()
 _COLUMNS = """
     id, name, plan, created_at, requests_per_minute, requests_per_day, concurrent_runs, monthly_credits,
@@ -211,6 +212,8 @@ async def top_up(database: Database, workspace_id: str, credits: int, *, note: s
     """Add credits and return the new balance. Raises InvalidRequest, NotFound."""
     if not 0 < credits <= 1_000_000_000:
         raise InvalidRequest("A grant is a whole number of credits from 1 to 1,000,000,000.", param="credits")
+    if note is not None and len(note) > NOTE_MAX:
+        raise InvalidRequest(f"A note has at most {NOTE_MAX} characters.", param="note")
     async with database.transaction() as transaction:
         row = await transaction.fetch_one(
             "UPDATE workspaces SET balance = balance + :credits WHERE id = :id RETURNING balance",

@@ -133,7 +133,7 @@ OPERATIONS = (
         "Revoke an API key",
         "API keys",
         response=ApiKeyObject,
-        parameters=(Parameter("key_id", "path", "The key's id.", {"type": "string"}),),
+        parameters=(Parameter("key_id", "path", "The key's id.", {"type": "string", "maxLength": 64}),),
         errors=(*_ERRORS, NotFound),
     ),
 )

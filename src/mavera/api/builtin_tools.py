@@ -14,6 +14,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import msgspec
 from msgspec import Meta
 
+from mavera.api.bounds import Address, Name, Opaque, OpaqueObject, Secret, Text, Word
 from mavera.core.turn import NamedTool
 from mavera.errors import InvalidRequest
 from mavera.tools.toolbox import SYNONYMS
@@ -38,10 +39,10 @@ class BuiltInTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_
 
 
 class WebSearch(BuiltInTool, kw_only=True, tag="web_search"):
-    filters: dict[str, Any] | None = None
-    user_location: dict[str, Any] | None = None
-    search_context_size: str | None = None
-    search_content_types: list[str] | None = None
+    filters: OpaqueObject | None = None
+    user_location: OpaqueObject | None = None
+    search_context_size: Word | None = None
+    search_content_types: Annotated[list[Word], Meta(max_length=16)] | None = None
     external_web_access: bool | None = None
 
 
@@ -66,17 +67,17 @@ class TavilyExtract(BuiltInTool, kw_only=True, tag="tavily_extract"):
 
 
 class ImageGeneration(BuiltInTool, kw_only=True, tag="image_generation"):
-    model: str | None = None
-    quality: str | None = None
-    size: str | None = None
-    output_format: str | None = None
+    model: Name | None = None
+    quality: Word | None = None
+    size: Word | None = None
+    output_format: Word | None = None
     output_compression: int | None = None
-    moderation: str | None = None
-    background: str | None = None
-    input_fidelity: str | None = None
-    input_image_mask: dict[str, Any] | None = None
+    moderation: Word | None = None
+    background: Word | None = None
+    input_fidelity: Word | None = None
+    input_image_mask: OpaqueObject | None = None
     partial_images: int | None = None
-    action: str | None = None
+    action: Word | None = None
 
     def echo(self) -> dict[str, Any]:
         return {"type": "image_generation"}
@@ -109,14 +110,14 @@ class MCP(BuiltInTool, kw_only=True, tag="mcp"):
     """`server_label` is one that the operator set up; a server of the caller's own is refused."""
 
     server_label: Annotated[str, Meta(min_length=1, max_length=64)]
-    name: str | None = None
-    allowed_tools: list[str] | dict[str, Any] | None = None
-    require_approval: Any = None
-    server_description: str | None = None
-    server_url: str | None = None
-    connector_id: str | None = None
-    authorization: str | None = None
-    headers: dict[str, str] | None = None
+    name: Name | None = None
+    allowed_tools: Annotated[list[Name], Meta(max_length=256)] | OpaqueObject | None = None
+    require_approval: Opaque = None
+    server_description: Text | None = None
+    server_url: Address | None = None
+    connector_id: Name | None = None
+    authorization: Secret | None = None
+    headers: Annotated[dict[Name, Secret], Meta(max_length=64)] | None = None
 
     def to_named(self, at: str) -> tuple[NamedTool, ...]:
         for member in ("server_url", "connector_id", "authorization", "headers"):
@@ -164,10 +165,10 @@ class NamesOwnTools(Protocol):
 class AllowedOwnTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One entry of `allowed_tools`: a function by its name, or a tool of the server's by its type."""
 
-    type: str
-    name: str | None = None
-    function: dict[str, Any] | None = None
-    server_label: str | None = None
+    type: Word
+    name: Name | None = None
+    function: OpaqueObject | None = None
+    server_label: Name | None = None
 
     def to_named(self, at: str) -> tuple[NamedTool, ...]:
         """Return the tool of the server's that it means; none where it is a function."""

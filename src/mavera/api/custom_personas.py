@@ -18,8 +18,9 @@ from starlette.responses import Response
 from mavera.accounts.keyring import Principal
 from mavera.api.admission import Outcome, Ticket
 from mavera.api.auth import authenticate, owner_of, services_of
+from mavera.api.bounds import Identifier
 from mavera.api.decoding import decode, read_body
-from mavera.api.idempotency import once_made
+from mavera.api.idempotency import KEY_PARAMETER, once_made
 from mavera.api.json import json_bytes, json_response
 from mavera.api.operation import Operation, Parameter
 from mavera.api.parameters import MODEL
@@ -52,7 +53,7 @@ from mavera.personas.custom import (
 from mavera.personas.persona import Category, Profile
 from mavera.runs.persona_draft import draft
 
-_ID = Parameter("persona_id", "path", "The persona's id.", {"type": "string"})
+_ID = Parameter("persona_id", "path", "The persona's id.", {"type": "string", "maxLength": 64})
 _DETAIL_NAMES = Details.__struct_fields__
 _PLAIN_NAMES = ("name", "description", "category", "type", "profile")
 _ERRORS: tuple[type[APIError], ...] = (
@@ -88,7 +89,7 @@ class CreatePersona(PersonaBody, frozen=True, kw_only=True, forbid_unknown_field
 
     pipeline_type: Pipeline
     name: PersonaName
-    workspace_id: str | None = None
+    workspace_id: Identifier | None = None
 
 
 class UpdatePersona(PersonaBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -271,6 +272,7 @@ OPERATIONS = (
         "Create a persona",
         "Personas",
         request=CreatePersona,
+        parameters=(KEY_PARAMETER,),
         example={
             "pipeline_type": "north_star",
             "name": "Night-shift nurse",

@@ -28,10 +28,11 @@ from mavera.errors import APIError, InvalidRequest, RequestTooLarge, ValidationF
 
 T = TypeVar("T")
 
-_PATH = re.compile(r"^(?P<reason>.*?)(?: - at (?:`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
+_PLACE = re.compile(r"(?:`key` in )?`(?P<path>[^`]*)`")
 _MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`$", re.DOTALL)
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
 _MAX_SHOWN = 100
+_MAX_REASON = 200
 _NEAR_ENOUGH = 0.7
 
 # What comes in goes out again, to a model and to the client, through encoders that recurse.
@@ -129,9 +130,11 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 def _refusal(text: str, kind: type[Any]) -> APIError:
     """Return the error for msgspec's sentence, which ends in ``- at `$.messages[3].role` ``."""
-    match = _PATH.match(text)
-    reason, path = (match["reason"], match["path"] or "") if match else (text, "")
-    param = path.removeprefix("$").lstrip(".")
+    # The value stands before the place, and may be of any length.
+    reason, _, ending = text.rpartition(" - at ")
+    place = _PLACE.fullmatch(ending)
+    reason = reason if place else text
+    param = place["path"].removeprefix("$").lstrip(".") if place else ""
     if missing := _MISSING.match(reason):
         name = _join(param, missing["name"])
         return InvalidRequest(f"'{name}' is missing.", param=name)
@@ -142,8 +145,14 @@ def _refusal(text: str, kind: type[Any]) -> APIError:
         hint = f" Did you mean '{near[0]}'?" if near else ""
         return InvalidRequest(f"'{name}' is not a parameter of this endpoint.{hint}", param=name)
     if not param:
-        return InvalidRequest(f"The body has to be a JSON object: {reason.lower()}.")
-    return ValidationFailed(f"'{param}' does not fit: {reason[0].lower()}{reason[1:]}.", param=param)
+        return InvalidRequest(f"The body has to be a JSON object: {_shortened(reason).lower()}.")
+    return ValidationFailed(
+        f"'{param}' does not fit: {_shortened(reason[0].lower() + reason[1:])}.", param=param
+    )
+
+
+def _shortened(reason: str) -> str:
+    return reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}…'"
 
 
 def _join(parent: str, name: str) -> str:

@@ -18,6 +18,9 @@ from mavera.errors import APIError, InvalidRequest, MethodNotAllowed, NotFound
 log = structlog.get_logger()
 
 
+_MOST_OF_PATH = 200
+
+
 def error_body(error: APIError) -> dict[str, Any]:
     return {"error": {"message": error.message, "type": error.type, "code": error.code, "param": error.param}}
 
@@ -35,11 +38,12 @@ async def on_api_error(_: Request, error: Exception) -> Response:
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: no such path, no such method on it."""
     status = error.status_code if isinstance(error, HTTPException) else 500
+    path = request.scope["path"][:_MOST_OF_PATH]
     if status == 404:
-        return error_response(NotFound(f"There is nothing at {request.url.path}. /docs lists what there is."))
+        return error_response(NotFound(f"There is nothing at {path}. /docs lists what there is."))
     if status == 405:
         allowed = _allowed(request)
-        refusal = MethodNotAllowed(f"{request.url.path} takes {allowed or 'another method'}.")
+        refusal = MethodNotAllowed(f"{path} takes {allowed or 'another method'}.")
         response = error_response(refusal)
         response.headers["Allow"] = allowed
         return response

@@ -13,15 +13,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from mavera.accounts.idempotency import Claim, FirstAnswer, FirstAnswers
+from mavera.accounts.idempotency import NAME_MAX, Claim, FirstAnswer, FirstAnswers
 from mavera.accounts.keyring import Principal
 from mavera.api import sse
 from mavera.api.admission import ChargedRun
 from mavera.api.auth import services_of
 from mavera.api.headers import header
+from mavera.api.operation import Parameter
 from mavera.errors import APIError
 
 log = structlog.get_logger()
+
+# An answer repeats parts of its request, so its size is the caller's to choose.
+MAX_KEPT_BYTES = 8 * 1024 * 1024
+
+KEY_PARAMETER = Parameter(
+    "Idempotency-Key",
+    "header",
+    "The same key with the same request returns the first answer, for a day.",
+    {"type": "string", "minLength": 1, "maxLength": NAME_MAX},
+)
 
 Begin = Callable[[], Awaitable[tuple[ChargedRun, Response]]]
 
@@ -32,7 +43,7 @@ async def once(request: Request, principal: Principal, body: bytes, begin: Begin
     if name is None:
         return (await begin())[1]
     answers = services_of(request).first_answers
-    digest = hashlib.sha256(request.url.path.encode() + b"\n" + body).hexdigest()
+    digest = hashlib.sha256(request.scope["path"].encode() + b"\n" + body).hexdigest()
     claim = Claim(principal.key_id, name, digest)
     first = await answers.claim(claim)
     if first is not None:
@@ -54,7 +65,7 @@ async def once_made(
     if name is None:
         return Response(await make(), status_code=201, media_type="application/json")
     answers = services_of(request).first_answers
-    digest = hashlib.sha256(request.url.path.encode() + b"\n" + body).hexdigest()
+    digest = hashlib.sha256(request.scope["path"].encode() + b"\n" + body).hexdigest()
     claim = Claim(principal.key_id, name, digest)
     first = await answers.claim(claim)
     if first is not None:
@@ -84,17 +95,21 @@ class _Kept(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         pieces: list[bytes] = []
+        size = 0
         content_type = ""
 
         async def send_and_keep(message: Message) -> None:
-            nonlocal content_type
+            nonlocal content_type, size
             if message["type"] == "http.response.start":
                 content_type = dict(message["headers"])[b"content-type"].decode()
             elif message.get("body") != sse.HEARTBEAT:
-                pieces.append(message.get("body", b""))
+                size += len(message.get("body", b""))
+                if size <= MAX_KEPT_BYTES:
+                    pieces.append(message.get("body", b""))
+                else:
+                    pieces.clear()
                 if not message.get("more_body") and self._run.completed:
-                    # Before the last byte goes out, so that who asks again then is answered.
-                    await self._keep(FirstAnswer(content_type, b"".join(pieces).decode()))
+                    await self._keep(content_type, pieces, size)
             await send(message)
 
         try:
@@ -102,9 +117,13 @@ class _Kept(Response):
         finally:
             await _free(self._answers, self._claim)
 
-    async def _keep(self, answer: FirstAnswer) -> None:
+    async def _keep(self, content_type: str, pieces: list[bytes], size: int) -> None:
+        """Keep the answer before its last byte goes out: a client that retries then is answered."""
+        if size > MAX_KEPT_BYTES:
+            log.warning("first_answer_not_kept", reason="it is too large", bytes=size)
+            return
         try:
-            await self._answers.keep(self._claim, answer)
+            await self._answers.keep(self._claim, FirstAnswer(content_type, b"".join(pieces).decode()))
         except APIError as error:
             log.warning("first_answer_not_kept", reason=error.message)
 

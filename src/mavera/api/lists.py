@@ -18,7 +18,9 @@ LIST_PARAMETERS = (
         "How many to return.",
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     ),
-    Parameter("cursor", "query", "The `next_cursor` of the page before.", {"type": "string"}),
+    Parameter(
+        "cursor", "query", "The `next_cursor` of the page before.", {"type": "string", "maxLength": 64}
+    ),
 )
 
 
@@ -49,14 +51,23 @@ def flag_of(request: Request, name: str) -> bool | None:
     return text == "true"
 
 
-def refuse_unknown_query(request: Request, known: tuple[str, ...]) -> None:
-    """Raise InvalidRequest for a query parameter that nobody documents, or that stands there twice."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    for name in names:
-        if name not in known:
+def check_query(request: Request, known: Sequence[Parameter]) -> None:
+    """
+    Raise InvalidRequest for a query parameter that nobody documents or that is repeated.
+
+    Raises ValidationFailed for one that is longer than its schema's `maxLength`.
+    """
+    schemas = {parameter.name: parameter.schema for parameter in known}
+    seen: set[str] = set()
+    for name, value in request.query_params.multi_items():
+        if name not in schemas:
             raise InvalidRequest(
-                f"'{name[:100]}' is not a parameter of this endpoint; it takes {', '.join(known)}.",
+                f"'{name[:100]}' is not a parameter of this endpoint; it takes {', '.join(schemas)}.",
                 param=name[:100],
             )
-        if names.count(name) > 1:
+        if name in seen:
             raise InvalidRequest(f"'{name}' stands twice in the query.", param=name)
+        seen.add(name)
+        most = schemas[name].get("maxLength")
+        if most is not None and len(value) > most:
+            raise ValidationFailed(f"'{name}' has at most {most} characters.", param=name)

@@ -14,7 +14,7 @@ from mavera.api.operation import Operation, Parameter
 from mavera.errors import Forbidden, NotFound
 from mavera.tools.media import MediaStatus
 
-_ID = Parameter("media_id", "path", "The id that the tool call gave.", {"type": "string"})
+_ID = Parameter("media_id", "path", "The id that the tool call gave.", {"type": "string", "maxLength": 64})
 
 
 class MediaError(msgspec.Struct, kw_only=True):
@@ -124,8 +124,8 @@ OPERATIONS = (
         "Media",
         parameters=(
             _ID,
-            Parameter("expires", "query", "Of the link.", {"type": "string"}),
-            Parameter("signature", "query", "Of the link.", {"type": "string"}),
+            Parameter("expires", "query", "Of the link.", {"type": "string", "maxLength": 64}),
+            Parameter("signature", "query", "Of the link.", {"type": "string", "maxLength": 64}),
         ),
         errors=(Forbidden, NotFound),
         needs_key=False,

@@ -24,6 +24,7 @@ from mavera.metrics import Metrics
 log = structlog.get_logger()
 
 OTHER_PATH = "other"
+MOST_OF_PATH = 200
 
 
 class RequestLog:
@@ -88,7 +89,7 @@ class RequestLog:
             log.info(
                 "request",
                 method=scope["method"],
-                path=scope["path"],
+                path=scope["path"][:MOST_OF_PATH],
                 status=status,
                 milliseconds=round(seconds * 1000, 1),
                 request_id=request_id,

@@ -52,7 +52,7 @@ OPERATIONS = (
         "Get a model",
         "Models",
         response=ModelObject,
-        parameters=(Parameter("model_id", "path", "The model's id.", {"type": "string"}),),
+        parameters=(Parameter("model_id", "path", "The model's id.", {"type": "string", "maxLength": 64}),),
         errors=(NotFound,),
     ),
 )

@@ -16,10 +16,14 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A path or query parameter; `schema` is JSON Schema."""
+    """
+    A parameter outside of the body; `schema` is JSON Schema.
+
+    An id in the path that is longer than its `maxLength` is one that does not exist: a 404.
+    """
 
     name: str
-    where: Literal["path", "query"]
+    where: Literal["path", "query", "header"]
     description: str
     schema: dict[str, Any]
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from mavera.api.bounds import Identifier, OpaqueObject, PersonaId
 from mavera.api.builtin_tools import BuiltInTool, NamesOwnTools
 from mavera.core.turn import Effort, NamedTool, Sampling, ToolChoice, Turn, Verbosity
 from mavera.errors import InvalidRequest, ValidationFailed
@@ -26,7 +27,7 @@ Weight = Annotated[float, Meta(gt=0, le=1)]
 # Thirds written with two places still count as whole.
 WEIGHTS_TOLERANCE = 0.011
 FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$", min_length=1, max_length=64)]
-JSONSchema = dict[str, Any]
+JSONSchema = OpaqueObject
 ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast"]
 Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
@@ -38,13 +39,14 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     model: Annotated[Literal["mavera-1"], Meta(description="The model to ask: always `mavera-1`.")]
     persona_id: Annotated[
-        str | None, Meta(description="Id of the persona that answers. `GET /api/v1/personas` lists them.")
+        PersonaId | None,
+        Meta(description="Id of the persona that answers. `GET /api/v1/personas` lists them."),
     ] = None
     stream: Annotated[bool | None, Meta(description="Answer as server-sent events.")] = None
     analysis_mode: bool | None = None
     canvas_mode: bool | None = None
     mosaic_mode: Annotated[bool | None, Meta(description="Blend the answers of `persona_ids`.")] = None
-    persona_ids: Annotated[list[str], Meta(min_length=2, max_length=10)] | None = None
+    persona_ids: Annotated[list[PersonaId], Meta(min_length=2, max_length=10)] | None = None
     persona_weights: Annotated[list[Weight], Meta(min_length=2, max_length=10)] | None = None
     reasoning_effort: Effort | None = None
     verbosity: Verbosity | None = None
@@ -57,13 +59,13 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     parallel_tool_calls: bool | None = None
     metadata: Metadata | None = None
     store: bool | None = None
-    user: str | None = None
+    user: Annotated[str, Meta(max_length=512)] | None = None
     safety_identifier: Annotated[str, Meta(max_length=64)] | None = None
-    prompt_cache_key: str | None = None
+    prompt_cache_key: Identifier | None = None
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
-    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_options: OpaqueObject | None = None
     service_tier: ServiceTier | None = None
-    moderation: dict[str, Any] | None = None
+    moderation: OpaqueObject | None = None
 
     def sampling(
         self,
@@ -151,5 +153,5 @@ def check_choice(choice: ToolChoice, names: list[str]) -> None:
     for name in choice.names:
         if name not in names:
             raise InvalidRequest(
-                f"tool_choice names '{name}', which is not among the tools.", param="tool_choice"
+                f"tool_choice names '{name[:100]}', which is not among the tools.", param="tool_choice"
             )

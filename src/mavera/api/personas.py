@@ -14,7 +14,7 @@ from starlette.responses import Response
 from mavera.api.auth import authenticate, owner_of, services_of
 from mavera.api.custom_personas import to_custom_object
 from mavera.api.json import json_bytes, json_response
-from mavera.api.lists import LIST_PARAMETERS, flag_of, limit_of, list_body, refuse_unknown_query
+from mavera.api.lists import LIST_PARAMETERS, check_query, flag_of, limit_of, list_body
 from mavera.api.operation import Operation, Parameter
 from mavera.errors import Forbidden, InvalidRequest, PersonaNotFound, ServiceUnavailable, ValidationFailed
 from mavera.personas.custom import CustomPersona
@@ -23,7 +23,9 @@ from mavera.personas.persona import CATEGORIES
 from mavera.personas.personas import AnyPersona
 
 _FILTERS = (
-    Parameter("category", "query", "Only personas of this category.", {"type": "string"}),
+    Parameter(
+        "category", "query", "Only personas of this category.", {"type": "string", "enum": list(CATEGORIES)}
+    ),
     Parameter(
         "search",
         "query",
@@ -33,8 +35,8 @@ _FILTERS = (
     Parameter("custom", "query", "Only custom personas, or only the library's.", {"type": "boolean"}),
     Parameter("expert", "query", "Only expert personas, or only the others.", {"type": "boolean"}),
 )
-_MOST_PAGES, _LONGEST_QUERY, _LONGEST_SEARCH = 500, 200, 100
-_KNOWN_QUERY = tuple(parameter.name for parameter in (*_FILTERS, *LIST_PARAMETERS))
+_MOST_PAGES, _LONGEST_QUERY = 500, 200
+_QUERY = (*_FILTERS, *LIST_PARAMETERS)
 
 
 class PersonaObject(msgspec.Struct, kw_only=True):
@@ -83,13 +85,11 @@ async def list_personas(request: Request) -> Response:
 
 
 def _page(request: Request, roll: Roll[AnyPersona]) -> bytes:
-    refuse_unknown_query(request, _KNOWN_QUERY)
+    check_query(request, _QUERY)
     query = request.query_params
     category, search = query.get("category"), query.get("search")
     if category is not None and category not in CATEGORIES:
         raise ValidationFailed(f"'category' has to be one of {', '.join(CATEGORIES)}.", param="category")
-    if search is not None and len(search) > _LONGEST_SEARCH:
-        raise ValidationFailed(f"'search' has at most {_LONGEST_SEARCH} characters.", param="search")
     personas, next_cursor = roll.page(
         limit_of(request),
         query.get("cursor"),
@@ -118,7 +118,7 @@ OPERATIONS = (
         "List personas",
         "Personas",
         response=PersonaList,
-        parameters=(*_FILTERS, *LIST_PARAMETERS),
+        parameters=_QUERY,
         errors=(Forbidden, InvalidRequest, ValidationFailed, ServiceUnavailable),
     ),
     Operation(
@@ -128,7 +128,9 @@ OPERATIONS = (
         "Get a persona",
         "Personas",
         response=PersonaObject,
-        parameters=(Parameter("persona_id", "path", "The persona's id.", {"type": "string"}),),
+        parameters=(
+            Parameter("persona_id", "path", "The persona's id.", {"type": "string", "maxLength": 64}),
+        ),
         errors=(Forbidden, PersonaNotFound, ServiceUnavailable),
     ),
 )

@@ -14,11 +14,16 @@ from mavera.accounts.usage import Span, Sums
 from mavera.accounts.workspaces import Workspace
 from mavera.api.auth import authenticate, services_of
 from mavera.api.json import json_response
-from mavera.api.lists import refuse_unknown_query
+from mavera.api.lists import check_query
 from mavera.api.operation import Operation, Parameter
 from mavera.errors import Forbidden, InvalidRequest, ServiceUnavailable, ValidationFailed
 
-_MONTH = Parameter("month", "query", "A month in UTC, as 2026-11; this one unless given.", {"type": "string"})
+_MONTH = Parameter(
+    "month",
+    "query",
+    "A month in UTC, as 2026-11; the current month by default.",
+    {"type": "string", "maxLength": 7},
+)
 
 
 class Period(msgspec.Struct, kw_only=True):
@@ -90,7 +95,7 @@ class UsageObject(msgspec.Struct, kw_only=True):
 async def get_usage(request: Request) -> Response:
     """Return what was used."""
     principal = await authenticate(request, "usage:read")
-    refuse_unknown_query(request, ("month",))
+    check_query(request, (_MONTH,))
     now = int(time.time())
     month = _month(request.query_params.get("month"), now)
     database = services_of(request).database

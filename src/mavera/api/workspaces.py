@@ -30,7 +30,7 @@ from mavera.errors import (
 )
 
 _MOST = 1_000_000_000
-_ID = Parameter("workspace_id", "path", "The workspace's id.", {"type": "string"})
+_ID = Parameter("workspace_id", "path", "The workspace's id.", {"type": "string", "maxLength": 64})
 
 
 class WorkspaceLimits(msgspec.Struct, kw_only=True):

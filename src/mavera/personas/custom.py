@@ -33,7 +33,7 @@ CHARACTERS_MAX = 12_000
 
 Word = Annotated[str, Meta(min_length=1, max_length=200)]
 Words = Annotated[tuple[Word, ...], Meta(max_length=20)]
-Constant = Annotated[str, Meta(pattern="^[A-Z][A-Z0-9_]{1,39}$")]
+Constant = Annotated[str, Meta(pattern="^[A-Z][A-Z0-9_]{1,39}$", max_length=40)]
 Weights = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=40)], Annotated[int, Meta(ge=1, le=5)]],
     Meta(max_length=10),

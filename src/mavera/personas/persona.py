@@ -27,7 +27,7 @@ CATEGORIES: tuple[Category, ...] = get_args(Category)
 
 Stance = Literal["yes", "no", "shrug"]
 
-Cuid = Annotated[str, Meta(pattern="^c[0-9a-z]{24}$")]
+Cuid = Annotated[str, Meta(pattern="^c[0-9a-z]{24}$", max_length=25)]
 Name = Annotated[str, Meta(min_length=2, max_length=100)]
 Description = Annotated[str, Meta(min_length=40, max_length=300)]
 Short = Annotated[str, Meta(min_length=2, max_length=60)]
@@ -45,7 +45,7 @@ class Demographics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     speaker: Short
     identity: Line
-    age_band: Annotated[str, Meta(pattern="^[0-9]{2}-[0-9]{2}$")]
+    age_band: Annotated[str, Meta(pattern="^[0-9]{2}-[0-9]{2}$", max_length=5)]
     place: Short
     income: Short
     education: Short

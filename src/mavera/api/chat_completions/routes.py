@@ -12,7 +12,7 @@ from mavera.api.chat_completions.answers import ChatCompletionChunkObject, ChatC
 from mavera.api.chat_completions.schemas import CreateChatCompletion
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
 from mavera.api.decoding import decode, read_body
-from mavera.api.idempotency import once
+from mavera.api.idempotency import KEY_PARAMETER, once
 from mavera.api.operation import Operation
 from mavera.api.parameters import MODEL
 from mavera.api.run_response import RUN_ERRORS, RunResponse
@@ -56,6 +56,7 @@ OPERATIONS = (
         "Chat Completions",
         description="OpenAI's Chat Completions API, with a persona. Streamed, it comes in chunks.",
         request=CreateChatCompletion,
+        parameters=(KEY_PARAMETER,),
         example={
             "model": MODEL,
             "messages": [{"role": "user", "content": "How do you feel about sustainable fashion?"}],

@@ -2,11 +2,23 @@
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from mavera.api.bounds import (
+    MAX_PARTS,
+    CallId,
+    Link,
+    Name,
+    Opaque,
+    OpaqueList,
+    OpaqueObject,
+)
+from mavera.api.bounds import (
+    Text as AnyText,
+)
 from mavera.api.builtin_tools import AllowedOwnTool, BuiltInTool, OwnTool
 from mavera.api.parameters import (
     MAX_TOOLS,
@@ -30,20 +42,20 @@ class _Object(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ImageURL(_Object):
-    url: Annotated[str, Meta(min_length=1)]
+    url: Link
     detail: Detail | None = None
 
 
 class TextPart(_Object, tag_field="type", tag="text"):
-    text: str
-    prompt_cache_breakpoint: dict[str, Any] | None = None
+    text: AnyText
+    prompt_cache_breakpoint: OpaqueObject | None = None
 
     def to_part(self, at: str) -> Part:
         return Text(self.text)
 
 
 class RefusalPart(_Object, tag_field="type", tag="refusal"):
-    refusal: str
+    refusal: AnyText
 
     def to_part(self, at: str) -> Part:
         return Refusal(self.refusal)
@@ -51,7 +63,7 @@ class RefusalPart(_Object, tag_field="type", tag="refusal"):
 
 class ImagePart(_Object, tag_field="type", tag="image_url"):
     image_url: ImageURL
-    prompt_cache_breakpoint: dict[str, Any] | None = None
+    prompt_cache_breakpoint: OpaqueObject | None = None
 
     def to_part(self, at: str) -> Part:
         return Image(self.image_url.url, self.image_url.detail or "auto", f"{at}.image_url")
@@ -61,27 +73,27 @@ class Attachment(_Object):
     """An image beside the text of a user message."""
 
     type: Literal["image"]
-    url: Annotated[str, Meta(min_length=1)]
+    url: Link
 
 
 class CalledFunction(_Object):
     """`parsed_arguments` is what OpenAI's library makes of the arguments, and feeds back; left aside."""
 
-    name: str
-    arguments: str
-    parsed_arguments: Any = None
+    name: Name
+    arguments: AnyText
+    parsed_arguments: Opaque = None
 
 
 class ToolCall(_Object):
-    id: Annotated[str, Meta(min_length=1)]
+    id: CallId
     function: CalledFunction
     type: Literal["function"] = "function"
     index: int | None = None
 
 
 class SystemMessage(_Object, tag_field="role", tag="system"):
-    content: str | list[TextPart]
-    name: str | None = None
+    content: AnyText | Annotated[list[TextPart], Meta(max_length=MAX_PARTS)]
+    name: Name | None = None
 
     def to_items(self, at: str) -> tuple[Item, ...]:
         return (Message("system", _parts(self.content, at)),)
@@ -92,9 +104,9 @@ class DeveloperMessage(SystemMessage, tag_field="role", tag="developer"):
 
 
 class UserMessage(_Object, tag_field="role", tag="user"):
-    content: str | Annotated[list[TextPart | ImagePart], Meta(min_length=1)]
-    attachments: list[Attachment] | None = None
-    name: str | None = None
+    content: AnyText | Annotated[list[TextPart | ImagePart], Meta(min_length=1, max_length=MAX_PARTS)]
+    attachments: Annotated[list[Attachment], Meta(max_length=1_000)] | None = None
+    name: Name | None = None
 
     def to_items(self, at: str) -> tuple[Item, ...]:
         images = [
@@ -107,16 +119,16 @@ class UserMessage(_Object, tag_field="role", tag="user"):
 class AssistantMessage(_Object, tag_field="role", tag="assistant"):
     """Members that a client's library adds to the answers it feeds back are taken and left aside."""
 
-    content: str | list[TextPart | RefusalPart] | None = None
-    refusal: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    name: str | None = None
-    annotations: list[Any] | None = None
-    audio: dict[str, Any] | None = None
-    function_call: dict[str, Any] | None = None
-    parsed: Any = None
-    artifacts: list[Any] | None = None
-    reasoning_content: str | None = None
+    content: AnyText | Annotated[list[TextPart | RefusalPart], Meta(max_length=MAX_PARTS)] | None = None
+    refusal: AnyText | None = None
+    tool_calls: Annotated[list[ToolCall], Meta(max_length=1_000)] | None = None
+    name: Name | None = None
+    annotations: OpaqueList | None = None
+    audio: OpaqueObject | None = None
+    function_call: OpaqueObject | None = None
+    parsed: Opaque = None
+    artifacts: OpaqueList | None = None
+    reasoning_content: AnyText | None = None
 
     def to_items(self, at: str) -> tuple[Item, ...]:
         parts = _parts(self.content, at) + ((Refusal(self.refusal),) if self.refusal else ())
@@ -126,9 +138,9 @@ class AssistantMessage(_Object, tag_field="role", tag="assistant"):
 
 
 class ToolMessage(_Object, tag_field="role", tag="tool"):
-    content: str | list[TextPart | ImagePart]
-    tool_call_id: Annotated[str, Meta(min_length=1)]
-    name: str | None = None
+    content: AnyText | Annotated[list[TextPart | ImagePart], Meta(max_length=MAX_PARTS)]
+    tool_call_id: CallId
+    name: Name | None = None
 
     def to_items(self, at: str) -> tuple[Item, ...]:
         return (FunctionOutput(self.tool_call_id, _parts(self.content, at)),)
@@ -137,7 +149,7 @@ class ToolMessage(_Object, tag_field="role", tag="tool"):
 ChatMessage = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
 
 
-def _parts(content: str | list[Any] | None, at: str) -> tuple[Part, ...]:
+def _parts(content: str | OpaqueList | None, at: str) -> tuple[Part, ...]:
     """Return the content of the message that stands `at`."""
     if content is None:
         return ()
@@ -148,7 +160,7 @@ def _parts(content: str | list[Any] | None, at: str) -> tuple[Part, ...]:
 
 class FunctionDefinition(_Object):
     name: FunctionName
-    description: str | None = None
+    description: AnyText | None = None
     parameters: JSONSchema | None = None
     strict: bool | None = None
 
@@ -168,7 +180,7 @@ class Tool(_Object, tag_field="type", tag="function"):
 
 
 class NamedFunction(_Object):
-    name: str
+    name: Name
 
 
 class NamedToolChoice(_Object, tag_field="type", tag="function"):
@@ -192,7 +204,7 @@ class AllowedToolsChoice(_Object, tag_field="type", tag="allowed_tools"):
 class JSONSchemaFormat(_Object):
     name: FunctionName
     schema: JSONSchema | None = None
-    description: str | None = None
+    description: AnyText | None = None
     strict: bool | None = None
 
 
@@ -226,7 +238,11 @@ class StreamOptions(_Object):
     include_obfuscation: bool | None = None
 
 
-Stop = Annotated[str, Meta(min_length=1)]
+LogitBias = Annotated[
+    dict[Annotated[str, Meta(max_length=20)], Annotated[float, Meta(ge=-100, le=100)]],
+    Meta(max_length=4_096),
+]
+Stop = Annotated[str, Meta(min_length=1, max_length=4_096)]
 
 
 class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True):
@@ -238,19 +254,19 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
     n: Literal[1] | None = None
     stop: Stop | Annotated[list[Stop], Meta(max_length=4)] | None = None
     logprobs: bool | None = None
-    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    logit_bias: LogitBias | None = None
     stream_options: StreamOptions | None = None
     response_format: ResponseFormatText | ResponseFormatJSONObject | ResponseFormatJSONSchema | None = None
     tools: Annotated[list[Tool | OwnTool], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: (
         Literal["none", "auto", "required"] | NamedToolChoice | AllowedToolsChoice | OwnTool | None
     ) = None
-    modalities: list[Literal["text", "audio"]] | None = None
-    audio: dict[str, Any] | None = None
-    prediction: dict[str, Any] | None = None
-    web_search_options: dict[str, Any] | None = None
-    function_call: Any = None
-    functions: list[dict[str, Any]] | None = None
+    modalities: Annotated[list[Literal["text", "audio"]], Meta(max_length=8)] | None = None
+    audio: OpaqueObject | None = None
+    prediction: OpaqueObject | None = None
+    web_search_options: OpaqueObject | None = None
+    function_call: Opaque = None
+    functions: Annotated[list[OpaqueObject], Meta(max_length=128)] | None = None
 
     @property
     def include_usage(self) -> bool:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from mavera.api.admission import ChargedRun
 from mavera.api.auth import authenticate, owner_of, services_of
 from mavera.api.decoding import decode, read_body
-from mavera.api.idempotency import once
+from mavera.api.idempotency import KEY_PARAMETER, once
 from mavera.api.operation import Operation
 from mavera.api.parameters import MODEL
 from mavera.api.responses.answers import EVENTS, CompactedConversation, ResponseObject
@@ -90,6 +90,7 @@ OPERATIONS = (
         "Responses",
         description="OpenAI's Responses API, with a persona. Streamed, it comes as named events.",
         request=CreateResponse,
+        parameters=(KEY_PARAMETER,),
         example={"model": MODEL, "input": "How do you feel about sustainable fashion?", "persona_id": None},
         response=ResponseObject,
         errors=RUN_ERRORS,
@@ -104,6 +105,7 @@ OPERATIONS = (
         description="Returns the latest user messages and one `compaction` item: the `input` of the next "
         "request, in place of all that was said before.",
         request=CompactConversation,
+        parameters=(KEY_PARAMETER,),
         example={"model": MODEL, "input": [{"role": "user", "content": "We launch on Tuesday."}]},
         response=CompactedConversation,
         errors=tuple(error for error in RUN_ERRORS if error is not PersonaNotFound),

@@ -6,6 +6,21 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from mavera.api.bounds import (
+    MAX_INPUT_ITEMS,
+    MAX_PARTS,
+    Identifier,
+    Link,
+    LogprobList,
+    Name,
+    Opaque,
+    OpaqueList,
+    OpaqueObject,
+    Word,
+)
+from mavera.api.bounds import (
+    Text as AnyText,
+)
 from mavera.api.builtin_tools import AllowedOwnTool, BuiltInTool, OwnTool
 from mavera.api.parameters import (
     MAX_TOOLS,
@@ -37,7 +52,6 @@ from mavera.errors import InvalidRequest, ValidationFailed
 T = TypeVar("T")
 
 MAX_INPUT_CHARACTERS = 100_000
-MAX_OUTPUT_CHARACTERS = 10 * 1024 * 1024
 
 # A developer's message is the system's, as far as a model without that role can tell.
 _ROLES: dict[str, Role] = {
@@ -53,35 +67,35 @@ class _Object(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class InputText(_Object, tag_field="type", tag="input_text"):
-    text: str
-    prompt_cache_breakpoint: dict[str, Any] | None = None
+    text: AnyText
+    prompt_cache_breakpoint: OpaqueObject | None = None
 
     def to_part(self, at: str) -> Part:
         return Text(self.text)
 
 
 class OutputText(_Object, tag_field="type", tag="output_text"):
-    text: str
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
-    parsed: Any = None
+    text: AnyText
+    annotations: OpaqueList | None = None
+    logprobs: LogprobList | None = None
+    parsed: Opaque = None
 
     def to_part(self, at: str) -> Part:
         return Text(self.text)
 
 
 class OutputRefusal(_Object, tag_field="type", tag="refusal"):
-    refusal: str
+    refusal: AnyText
 
     def to_part(self, at: str) -> Part:
         return Refusal(self.refusal)
 
 
 class InputImage(_Object, tag_field="type", tag="input_image"):
-    image_url: Annotated[str, Meta(min_length=1)] | None = None
-    file_id: str | None = None
+    image_url: Link | None = None
+    file_id: Identifier | None = None
     detail: Literal["auto", "low", "high", "original"] | None = None
-    prompt_cache_breakpoint: dict[str, Any] | None = None
+    prompt_cache_breakpoint: OpaqueObject | None = None
 
     def to_part(self, at: str) -> Part:
         if self.image_url is None:
@@ -95,7 +109,7 @@ class InputImage(_Object, tag_field="type", tag="input_image"):
 class ReasoningText(_Object, tag_field="type", tag="reasoning_text"):
     """Of an earlier answer's reasoning item; a model reads nothing of it."""
 
-    text: str
+    text: AnyText
 
     def to_part(self, at: str) -> Part:
         return Text("")
@@ -124,26 +138,24 @@ class InputItem(_Object):
         "mcp_call",
         "compaction",
     ] = "message"
-    id: str | None = None
+    id: Identifier | None = None
     status: Literal["in_progress", "completed", "incomplete", "failed"] | None = None
     role: Literal["user", "assistant", "system", "developer"] | None = None
-    content: str | list[ContentPart] | None = None
+    content: AnyText | Annotated[list[ContentPart], Meta(max_length=MAX_PARTS)] | None = None
     phase: Literal["commentary", "final_answer"] | None = None
     call_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     name: Annotated[str, Meta(max_length=128)] | None = None
-    namespace: str | None = None
-    caller: dict[str, Any] | None = None
-    arguments: str | None = None
+    namespace: Name | None = None
+    caller: OpaqueObject | None = None
+    arguments: AnyText | None = None
     output: (
-        Annotated[str, Meta(max_length=MAX_OUTPUT_CHARACTERS)]
-        | list[InputText | OutputText | InputImage]
-        | None
+        AnyText | Annotated[list[InputText | OutputText | InputImage], Meta(max_length=MAX_PARTS)] | None
     ) = None
-    summary: list[Any] | None = None
-    encrypted_content: str | None = None
-    action: dict[str, Any] | None = None
-    result: str | None = None
-    parsed_arguments: Any = None
+    summary: OpaqueList | None = None
+    encrypted_content: AnyText | None = None
+    action: OpaqueObject | None = None
+    result: Link | None = None
+    parsed_arguments: Opaque = None
 
     def to_items(self, at: str) -> tuple[Item, ...]:
         """Return what the model reads of this; `at` is where it stands, as in `input[2]`."""
@@ -218,11 +230,11 @@ class Function(_Object, tag_field="type", tag="function"):
 
     name: FunctionName
     parameters: JSONSchema | None = None
-    description: str | None = None
+    description: AnyText | None = None
     strict: bool | None = None
     output_schema: JSONSchema | None = None
     defer_loading: bool | None = None
-    allowed_callers: list[str] | None = None
+    allowed_callers: Annotated[list[Name], Meta(max_length=64)] | None = None
 
     def to_tool(self, at: str) -> FunctionTool:
         return FunctionTool(
@@ -240,7 +252,7 @@ class Function(_Object, tag_field="type", tag="function"):
 
 
 class NamedFunction(_Object, tag_field="type", tag="function"):
-    name: str
+    name: Name
 
 
 class AllowedTools(_Object, tag_field="type", tag="allowed_tools"):
@@ -266,7 +278,7 @@ class FormatJSONObject(_Object, tag_field="type", tag="json_object"):
 class NestedSchema(_Object):
     name: FunctionName
     schema: JSONSchema
-    description: str | None = None
+    description: AnyText | None = None
     strict: bool | None = None
 
 
@@ -275,7 +287,7 @@ class FormatJSONSchema(_Object, tag_field="type", tag="json_schema"):
 
     name: FunctionName | None = None
     schema: JSONSchema | None = None
-    description: str | None = None
+    description: AnyText | None = None
     strict: bool | None = None
     json_schema: NestedSchema | None = None
 
@@ -297,7 +309,7 @@ class ReasoningOptions(_Object):
     summary: Literal["auto", "concise", "detailed"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
     context: Literal["auto", "current_turn", "all_turns"] | None = None
-    mode: str | None = None
+    mode: Word | None = None
 
 
 class ResponseStreamOptions(_Object):
@@ -321,23 +333,23 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
 
     input: (
         Annotated[str, Meta(min_length=1, max_length=MAX_INPUT_CHARACTERS)]
-        | Annotated[list[InputItem], Meta(min_length=1)]
+        | Annotated[list[InputItem], Meta(min_length=1, max_length=MAX_INPUT_ITEMS)]
     )
-    instructions: str | None = None
+    instructions: AnyText | None = None
     max_output_tokens: TokenLimit | None = None
     max_tool_calls: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     text: TextOptions | None = None
     tools: Annotated[list[Function | OwnTool], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedTools | OwnTool | None = None
     reasoning: ReasoningOptions | None = None
-    include: list[Include] | None = None
+    include: Annotated[list[Include], Meta(max_length=64)] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     stream_options: ResponseStreamOptions | None = None
-    previous_response_id: str | None = None
+    previous_response_id: Identifier | None = None
     background: bool | None = None
-    conversation: str | dict[str, Any] | None = None
-    context_management: list[dict[str, Any]] | None = None
-    prompt: dict[str, Any] | None = None
+    conversation: Identifier | OpaqueObject | None = None
+    context_management: Annotated[list[OpaqueObject], Meta(max_length=64)] | None = None
+    prompt: OpaqueObject | None = None
 
     def to_turn(self, before: tuple[Item, ...] = ()) -> Turn:
         """
@@ -469,11 +481,11 @@ class CompactConversation(_Object):
     model: Annotated[Literal["mavera-1"], Meta(description="The model to ask: always `mavera-1`.")]
     input: (
         Annotated[str, Meta(min_length=1, max_length=MAX_INPUT_CHARACTERS)]
-        | Annotated[list[InputItem], Meta(min_length=1)]
+        | Annotated[list[InputItem], Meta(min_length=1, max_length=MAX_INPUT_ITEMS)]
     )
     instructions: Annotated[str, Meta(max_length=MAX_INPUT_CHARACTERS)] | None = None
-    previous_response_id: str | None = None
-    prompt_cache_key: str | None = None
+    previous_response_id: Identifier | None = None
+    prompt_cache_key: Identifier | None = None
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
-    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_options: OpaqueObject | None = None
     service_tier: ServiceTier | None = None

@@ -26,6 +26,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mavera.accounts.keyring import Principal
 from mavera.api.auth import authenticate, owner_of, services_of
+from mavera.api.bounds import MAX_INPUT_ITEMS, Identifier, Text
 from mavera.api.decoding import decode, too_large
 from mavera.api.errors import error_body, error_response
 from mavera.api.json import json_bytes
@@ -60,6 +61,9 @@ SERVICE_RESTART = 1012
 SERVER_ENDS = "mavera.server_ends"
 
 
+StreamId = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.-]+$")]
+
+
 class ResponseCreate(CreateResponse, kw_only=True, forbid_unknown_fields=True):
     """
     The one message a client sends: the body of POST /responses, of which `stream`,
@@ -70,16 +74,18 @@ class ResponseCreate(CreateResponse, kw_only=True, forbid_unknown_fields=True):
     """
 
     type: Literal["response.create"]
-    input: str | list[InputItem] = msgspec.field(default_factory=list)
+    input: Text | Annotated[list[InputItem], Meta(max_length=MAX_INPUT_ITEMS)] = msgspec.field(
+        default_factory=list
+    )
     generate: bool | None = None
-    stream_id: Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
+    stream_id: StreamId | None = None
 
 
 class _Envelope(msgspec.Struct):
     """What an error has to know of a message, also of one that cannot be taken."""
 
-    previous_response_id: str | None = None
-    stream_id: str | None = None
+    previous_response_id: Identifier | None = None
+    stream_id: StreamId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +207,7 @@ class _Session(UntilDisconnect):
             log.info(
                 "request",
                 method="WEBSOCKET",
-                path=connection.url.path,
+                path=connection.scope["path"],
                 status=status,
                 milliseconds=round((time.perf_counter() - started) * 1000, 1),
                 request_id=new_id("req"),
