@@ -57,6 +57,8 @@ clean:
 .venv/run: requirements/run.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	# The distribution's former name belongs to another project: both would own the folder and the command.
+	! $(BIN)/python -m pip show --quiet mavera 2>/dev/null || $(BIN)/python -m pip uninstall --quiet --yes mavera
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 

@@ -10,7 +10,7 @@ from tests.images import data_url, poster
 
 pytestmark = [
     pytest.mark.embedded,
-    pytest.mark.skipif(not is_installed(), reason="mavera[ocr] is not installed"),
+    pytest.mark.skipif(not is_installed(), reason="the extra 'ocr' is not installed"),
 ]
 
 

@@ -14,7 +14,7 @@ from mavera.fetch.image_description import ImageReading, Unreadable
 from mavera.fetch.image_reader import ImageReader, is_installed
 from tests.images import png, poster
 
-needs_ocr = pytest.mark.skipif(not is_installed(), reason="mavera[ocr] is not installed")
+needs_ocr = pytest.mark.skipif(not is_installed(), reason="the extra 'ocr' is not installed")
 
 
 def with_reader(use: Callable[[ImageReader], Awaitable[Any]], **options: Any) -> Any:

@@ -237,7 +237,7 @@ def test_a_model_that_does_not_see_and_has_no_reader_is_a_422_that_says_what_to_
     assert refused.value.param == "messages[0].content[1].image_url"
 
 
-@pytest.mark.skipif(not is_installed(), reason="mavera[ocr] is not installed")
+@pytest.mark.skipif(not is_installed(), reason="the extra 'ocr' is not installed")
 def test_a_model_that_does_not_see_is_told_what_was_read(serve: Serve) -> None:
     served = serve(ScriptedModel(sees_images=False))
 

@@ -27,6 +27,7 @@ import structlog
 
 from mavera.accounts.plans import Limits
 from mavera.errors import ConfigurationError
+from mavera.extras import describe_missing_extra
 from mavera.link import Handler, Link
 
 MINUTE_SECONDS, DAY_SECONDS = 60.0, 86_400.0
@@ -283,7 +284,7 @@ def open_limiter(url: str, on_local: Callable[[], None] = lambda: None) -> Limit
     try:
         redis = importlib.import_module("redis.asyncio")
     except ModuleNotFoundError as error:
-        raise ConfigurationError("Limits in Redis or Valkey need a package: pip install redis.") from error
+        raise ConfigurationError(describe_missing_extra("redis", "MAVERA_RATE_LIMIT_URL")) from error
     try:
         store = redis.Redis.from_url(
             f"{schemes[scheme]}://{rest}",

@@ -19,6 +19,7 @@ from mavera.accounts import repository
 from mavera.accounts.keyring import Keyring
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.errors import APIError, ConfigurationError
+from mavera.extras import find_foreign_distributions, install_command
 from mavera.models.embedded.catalogue import find_model
 from mavera.models.embedded.pull import resolve_model
 from mavera.personas.library import PersonaLibrary
@@ -68,6 +69,7 @@ def _print(findings: list[Finding]) -> None:
 def _findings(settings: Settings) -> Iterator[Finding]:
     python = f"Python {platform.python_version()} on {platform.machine()}"
     yield Finding("mavera", True, f"{__version__}, {python}, {sys.prefix}")
+    yield from _foreign_packages()
     yield _data_dir(settings.data_dir)
     yield from asyncio.run(_store(settings))
     if settings.s3_bucket:
@@ -80,6 +82,17 @@ def _findings(settings: Settings) -> Iterator[Finding]:
             yield asyncio.run(_upstream(settings))
         case "scripted":
             yield Finding("model", True, "scripted: fixed answers, for tests")
+
+
+def _foreign_packages() -> Iterator[Finding]:
+    for name in find_foreign_distributions():
+        yield Finding(
+            "package",
+            False,
+            f"the distribution '{name}' also installs a package 'mavera'; it is not this project's, "
+            "or has its former name",
+            f"{sys.executable} -m pip uninstall -y {name}; then {install_command()}",
+        )
 
 
 def _data_dir(path: Path) -> Finding:
@@ -136,7 +149,7 @@ async def _bucket(settings: Settings) -> Finding:
 
 def _embedded(settings: Settings) -> Iterator[Finding]:
     if find_spec("xllamacpp") is None:
-        yield Finding("engine", False, "xllamacpp is not installed", "pip install xllamacpp")
+        yield Finding("engine", False, "xllamacpp is not installed", install_command())
     else:
         yield Finding("engine", True, "llama.cpp, from xllamacpp")
     try:

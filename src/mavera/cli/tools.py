@@ -14,6 +14,7 @@ from mavera.accounts.repository import first_workspace_id
 from mavera.cli.options import AsJSON, DataDir, print_json, when
 from mavera.cli.store import InWorkspace, with_database, workspace_or_first
 from mavera.errors import APIError, ConfigurationError
+from mavera.extras import describe_missing_extra
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
 from mavera.fetch.page_reader import PageReader, is_installed
 from mavera.settings import Settings, load_settings
@@ -228,7 +229,7 @@ async def _file(path: Path, url: str, reader: PageReader) -> Document | None:
         return None
     body = await asyncio.to_thread(path.read_bytes)
     if path.suffix.lower() in (".html", ".htm") and not is_installed():
-        raise ConfigurationError("To read HTML, install a package: pip install 'mavera[pages]'")
+        raise ConfigurationError(describe_missing_extra("pages", "Reading HTML"))
     try:
         page = await read_document(reader, body, url="", title=path.stem)
     except APIError as error:

@@ -28,7 +28,7 @@ Answer = ImageReading | Unreadable
 
 
 def is_installed() -> bool:
-    """Whether `mavera[ocr]` is there; nothing of it is imported to find out."""
+    """Say whether the extra `ocr` is installed, without importing any of it."""
     return all(importlib.util.find_spec(name) is not None for name in _NEEDED)
 
 

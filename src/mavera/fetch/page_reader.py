@@ -55,7 +55,7 @@ class UnreadablePage(msgspec.Struct, frozen=True, tag="unreadable"):
 
 
 def is_installed() -> bool:
-    """Whether `mavera[pages]` is there; nothing of it is imported to find out."""
+    """Say whether the extra `pages` is installed, without importing any of it."""
     return importlib.util.find_spec("trafilatura") is not None
 
 

@@ -93,7 +93,7 @@ class ImageStep:
         if not seen and self._reader is None:
             raise ValidationFailed(
                 "The model behind this server cannot see images, and nothing reads them for it. Send text, "
-                "or ask the operator for MAVERA_VISION_BASE_URL, MAVERA_UPSTREAM_VISION or mavera[ocr].",
+                "or ask the operator for MAVERA_VISION_BASE_URL, MAVERA_UPSTREAM_VISION or the extra 'ocr'.",
                 param=images[0].param,
             )
 

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mavera.errors import ConfigurationError
+from mavera.extras import describe_missing_extra
 from mavera.settings import Settings
 from mavera.storage.blocking import DatabaseFile
 
@@ -105,7 +106,9 @@ def _create(url: URL, **options: Any) -> AsyncEngine:
             **options,
         )
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"This database needs a package: pip install {error.name}.") from error
+        raise ConfigurationError(
+            describe_missing_extra("postgres", "MAVERA_DATABASE_URL with Postgres")
+        ) from error
 
 
 def _is_sqlite(url: URL) -> bool:

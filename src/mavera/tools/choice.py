@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from mavera.errors import ConfigurationError
+from mavera.extras import Extra, describe_missing_extra
 from mavera.fetch.guarded_fetch import GuardedFetch
 from mavera.fetch.page_reader import PageReader, is_installed
 from mavera.settings import Settings
@@ -112,14 +113,12 @@ def media_files(settings: Settings) -> MediaFiles:
     return files
 
 
-def needed(module: str, setting: str, extra: str) -> ModuleType:
+def needed(module: str, setting: str, extra: Extra) -> ModuleType:
     """Return a module of ours that needs optional packages. Raises ConfigurationError without them."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"{setting} needs a package that is not installed ({error.name}): pip install 'mavera[{extra}]'"
-        ) from error
+        raise ConfigurationError(describe_missing_extra(extra, setting)) from error
 
 
 def _http_url(setting: str, url: str) -> str:

@@ -4,7 +4,7 @@ Tools of MCP servers that the operator set up, by the official client library.
     mcp.toml → one connection each, kept by a task of its own → its tools, as label__name
 
 A server that cannot be reached has no tools; it is tried again, ever more slowly. Imported
-only where a server is set up: it needs `mavera[mcp]`.
+only where a server is set up: it needs the extra `mcp`.
 """
 
 import asyncio

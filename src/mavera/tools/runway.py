@@ -1,7 +1,7 @@
 """
 RunwayML, by its own client: submit a video, ask how far it is.
 
-Imported only where MAVERA_RUNWAY_API_KEY is set: it needs `mavera[tools]`.
+Imported only where MAVERA_RUNWAY_API_KEY is set: it needs the extra `tools`.
 """
 
 import asyncio

@@ -4,7 +4,7 @@ Images and videos in a bucket of any server that speaks S3: AWS, MinIO, Garage, 
     keep     up to 5 MiB in one request, more in parts of that size; nothing is there before the last
     pieces   one request for each 4 MiB, so that a slow reader holds no connection open
 
-Imported only where MAVERA_S3_BUCKET is set: it needs `mavera[s3]`.
+Imported only where MAVERA_S3_BUCKET is set: it needs the extra `s3`.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 Tavily, by its own client: search and extract.
 
 The client reads answers whole, so its HTTP client is given a transport that stops past a
-size. Imported only where MAVERA_TAVILY_API_KEY is set: it needs `mavera[tools]`.
+size. Imported only where MAVERA_TAVILY_API_KEY is set: it needs the extra `tools`.
 """
 
 from collections.abc import Iterator

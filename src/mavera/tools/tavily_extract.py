@@ -49,7 +49,7 @@ class TavilyExtractTool:
         "required": ["urls"],
         "additionalProperties": False,
     }
-    setting = "set MAVERA_TAVILY_API_KEY, or MAVERA_FETCH_ENABLED=true and install mavera[pages]"
+    setting = "set MAVERA_TAVILY_API_KEY, or MAVERA_FETCH_ENABLED=true and install the extra 'pages'"
 
     def __init__(self, provider: ExtractProvider, *, timeout_seconds: float, unasked: bool) -> None:
         self._provider = provider
