@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import tracemalloc
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from ipaddress import ip_address, ip_network
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from mavera.errors import APIError, ConfigurationError, InvalidRequest, ValidationFailed
+from mavera.errors import APIError, ConfigurationError, InvalidRequest, ServiceUnavailable, ValidationFailed
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch, _only, _Refused
 from mavera.settings import load_settings
 
@@ -46,9 +47,13 @@ class Site:
         options = {"networks": LOOPBACK, "total_timeout_seconds": 5.0, **options}
         self._fetch = GuardedFetch(FetchPolicy(ports=frozenset({80, 443, port}), **options), resolver=names)
 
-    async def get(self, path: str, *, host: str = "site.test", max_bytes: int = 100_000) -> bytes:
+    async def get(
+        self, path: str, *, host: str = "site.test", max_bytes: int = 100_000, caller: str = "ws"
+    ) -> bytes:
         url = path if "://" in path else f"http://{host}:{self.port}{path}"
-        return await self._fetch.get(url, content_types=PNG_ONLY, max_bytes=max_bytes, param="image")
+        return await self._fetch.get(
+            url, caller=caller, content_types=PNG_ONLY, max_bytes=max_bytes, param="image"
+        )
 
 
 def visit(
@@ -190,7 +195,7 @@ def test_a_name_that_resolves_to_an_inner_address_is_refused_like_one_that_does_
 def test_the_systems_own_resolver_is_checked_too() -> None:
     async def use() -> None:
         await GuardedFetch(FetchPolicy()).get(
-            "http://localhost./", content_types=PNG_ONLY, max_bytes=9, param=None
+            "http://localhost./", caller="ws", content_types=PNG_ONLY, max_bytes=9, param=None
         )
 
     with pytest.raises(InvalidRequest, match="public address"):
@@ -235,7 +240,7 @@ def test_a_socket_is_made_for_a_checked_address_only() -> None:
 def test_other_schemes_are_refused(url: str) -> None:
     async def use(site: Site) -> None:
         with pytest.raises(InvalidRequest, match=r"http and https|valid URL"):
-            await site._fetch.get(url, content_types=PNG_ONLY, max_bytes=9, param="image")
+            await site._fetch.get(url, caller="ws", content_types=PNG_ONLY, max_bytes=9, param="image")
 
     visit(png, use)
 
@@ -443,3 +448,38 @@ def test_the_policy_follows_the_settings() -> None:
 def test_a_policy_that_cannot_be_understood_stops_the_start(given: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError):
         FetchPolicy.of(load_settings({}, **given))
+
+
+def test_one_caller_does_not_hold_up_another() -> None:
+    answer = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/slow.png":
+            await answer.wait()
+        return web.Response(body=PNG, content_type="image/png")
+
+    async def use(site: Site) -> bytes:
+        hostile = [asyncio.create_task(site.get("/slow.png", caller="hostile")) for _ in range(40)]
+        while not site.requests:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.01)
+        got = await site.get("/quick.png", caller="innocent")
+        assert not any(task.done() for task in hostile)
+        answer.set()
+        await asyncio.gather(*hostile)
+        return got
+
+    assert visit(handler, use, total_timeout_seconds=60.0) == PNG
+
+
+def test_a_caller_that_waits_too_long_for_a_place_gets_a_503_and_its_url_is_not_blamed() -> None:
+    async def handler(_: web.Request) -> web.Response:
+        await asyncio.sleep(30)
+        return web.Response()
+
+    async def use(site: Site) -> list[Any]:
+        calls = (site.get("/slow.png") for _ in range(30))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    found = Counter(type(error) for error in visit(handler, use, total_timeout_seconds=0.5))
+    assert found[ServiceUnavailable] + found[InvalidRequest] == 30
+    assert found[ServiceUnavailable]

@@ -1,9 +1,12 @@
 """The reader's process: what it reads, and that it is there only while images come."""
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -11,7 +14,7 @@ import pytest
 
 from mavera.errors import ServiceUnavailable
 from mavera.fetch.image_description import ImageReading, Unreadable
-from mavera.fetch.image_reader import ImageReader, is_installed
+from mavera.fetch.image_reader import IMAGE_BUDGET, ImageReader, is_installed
 from tests.images import png, poster
 
 needs_ocr = pytest.mark.skipif(not is_installed(), reason="the extra 'ocr' is not installed")
@@ -24,7 +27,7 @@ def with_reader(use: Callable[[ImageReader], Awaitable[Any]], **options: Any) ->
             return await use(reader)
         finally:
             await reader.close()
-            assert reader.pid is None
+            assert reader.pids == ()
 
     return asyncio.run(run())
 
@@ -52,34 +55,78 @@ def test_text_colours_and_size_are_read_and_a_broken_image_is_known_as_one() -> 
 def test_the_process_ends_when_no_image_comes_and_a_next_image_starts_another() -> None:
     async def use(reader: ImageReader) -> None:
         await reader.read(png(40, 40))
-        first = reader.pid
-        assert first is not None
+        (first,) = reader.pids
         async with asyncio.timeout(20):
             while psutil.pid_exists(first):  # noqa: ASYNC110 - the reader tells nobody
                 await asyncio.sleep(0.05)
         assert isinstance(await reader.read(png(50, 50)), ImageReading)
-        assert reader.pid not in (first, None)
+        assert len(reader.pids) == 1
+        assert reader.pids[0] != first
 
     with_reader(use, idle_seconds=0.2)
 
 
 @needs_ocr
-def test_a_process_that_dies_or_is_too_slow_is_told_as_503_and_replaced() -> None:
+def test_an_image_that_is_late_is_a_503_once_and_then_too_heavy() -> None:
     async def use(reader: ImageReader) -> None:
         with pytest.raises(ServiceUnavailable):
             await reader.read(png(600, 600))
-        assert reader.pid is None
+        assert reader.pids == ()
+        assert await reader.read(png(600, 600)) == Unreadable(too_heavy=True)
 
-    with_reader(use, read_seconds=0.001)
+    with_reader(use, budget=replace(IMAGE_BUDGET, clock_seconds=0.001))
+
+
+@needs_ocr
+def test_a_process_that_is_killed_is_replaced() -> None:
+    async def use(reader: ImageReader) -> None:
+        await reader.read(png(40, 40))
+        os.kill(reader.pids[0], signal.SIGKILL)
+        assert isinstance(await reader.read(png(50, 50)), ImageReading)
+
+    with_reader(use)
+
+
+@needs_ocr
+def test_an_image_that_uses_up_its_processor_time_is_too_heavy() -> None:
+    async def use(reader: ImageReader) -> None:
+        letters = [f"{number} {'letters and words ' * 3}" for number in range(40)]
+        assert await reader.read(poster(*letters)) == Unreadable(too_heavy=True)
+        assert isinstance(await reader.read(png(4, 4)), ImageReading)
+
+    with_reader(use, budget=replace(IMAGE_BUDGET, cpu_seconds=1), max_pixels=10_000_000)
+
+
+@needs_ocr
+def test_an_image_that_needs_more_memory_than_there_is_is_too_heavy() -> None:
+    async def use(reader: ImageReader) -> None:
+        assert await reader.read(png(7000, 7000)) == Unreadable(too_heavy=True)
+        assert isinstance(await reader.read(png(4, 4)), ImageReading)
+
+    with_reader(use, budget=replace(IMAGE_BUDGET, memory_bytes=700 * 1024 * 1024), max_pixels=50_000_000)
+
+
+@needs_ocr
+def test_images_of_two_callers_are_read_side_by_side() -> None:
+    async def use(reader: ImageReader) -> None:
+        hostile = [png(300 + number, 300) for number in range(3)]
+        queue = [asyncio.create_task(reader.read(image, caller="hostile")) for image in hostile]
+        await asyncio.sleep(0)
+        assert isinstance(await reader.read(png(4, 4), caller="innocent"), ImageReading)
+        assert len(reader.pids) == 2
+        assert not all(task.done() for task in queue)
+        await asyncio.gather(*queue)
+
+    with_reader(use, children=2)
 
 
 @needs_ocr
 def test_a_reading_that_nobody_waits_for_is_stopped() -> None:
     async def use(reader: ImageReader) -> None:
         task = asyncio.create_task(reader.read(png(900, 900)))
-        while reader.pid is None:  # noqa: ASYNC110 - the reader tells nobody
+        while not reader.pids:  # noqa: ASYNC110 - the reader tells nobody
             await asyncio.sleep(0.01)
-        pid = reader.pid
+        (pid,) = reader.pids
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()

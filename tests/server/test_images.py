@@ -241,6 +241,8 @@ def test_a_model_that_does_not_see_and_has_no_reader_is_a_422_that_says_what_to_
 def test_a_model_that_does_not_see_is_told_what_was_read(serve: Serve) -> None:
     served = serve(ScriptedModel(sees_images=False))
 
+    thin: Any = {"type": "input_image", "image_url": data_url(png(1, 50))}
+    respond(served, [{"role": "user", "content": [thin]}])
     ask_response(served, data_url(poster("SUMMER SALE", "half price", kind="JPEG")))
     with pytest.raises(openai.UnprocessableEntityError, match="broken"):
         ask_response(served, data_url(PNG[:-30]))

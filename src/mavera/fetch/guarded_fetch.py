@@ -26,6 +26,7 @@ from yarl import URL
 
 from mavera import __version__
 from mavera.errors import ConfigurationError, InvalidRequest, ValidationFailed
+from mavera.fetch.fair_places import FairPlaces
 from mavera.fetch.public_addresses import Address, Network, is_public, unwrap
 from mavera.settings import Settings
 
@@ -33,8 +34,10 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 MAX_REDIRECTS = 3
 MAX_URL_CHARACTERS = 8192
-# Fetches at the same time, so that many images cannot fill the memory.
-_PLACES = 16
+# Fetches at the same time, so that many images cannot fill the memory; how many of them one caller may have.
+_PLACES, _PLACES_EACH = 16, 4
+# Downloads of videos take minutes; they have places of their own, so that no image waits behind one.
+_LONG_PLACES, _LONG_PLACES_EACH = 8, 2
 _CHUNK_BYTES = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -114,19 +117,26 @@ class GuardedFetch:
     def __init__(self, policy: FetchPolicy, *, resolver: Resolver = system_resolver) -> None:
         self._policy = policy
         self._resolver = resolver
-        self._places = asyncio.Semaphore(_PLACES)
+        seconds = 2 * policy.total_timeout_seconds
+        busy = "Too many URLs are being fetched just now."
+        self._places = FairPlaces(_PLACES, each=_PLACES_EACH, patience_seconds=seconds, busy=busy)
+        self._long_places = FairPlaces(
+            _LONG_PLACES, each=_LONG_PLACES_EACH, patience_seconds=seconds, busy=busy
+        )
 
     async def get(
-        self, url: str, *, content_types: frozenset[str], max_bytes: int, param: str | None
+        self, url: str, *, caller: str, content_types: frozenset[str], max_bytes: int, param: str | None
     ) -> bytes:
         """
-        Return the body behind `url`.
+        Return the body behind `url`; `caller` is the id of the workspace whose share of the fetches is used.
 
-        Raises InvalidRequest where it may not or cannot be fetched, and ValidationFailed
-        past `max_bytes`; both name `param`.
+        Raises InvalidRequest if it may not or cannot be fetched, and ValidationFailed
+        past `max_bytes`; both name `param`. Raises ServiceUnavailable if no place comes free in time.
         """
         body = bytearray()
-        async with self.open(url, content_types=content_types, max_bytes=max_bytes, param=param) as pieces:
+        async with self.open(
+            url, caller=caller, content_types=content_types, max_bytes=max_bytes, param=param
+        ) as pieces:
             async for piece in pieces:
                 body += piece
         return bytes(body)
@@ -136,6 +146,7 @@ class GuardedFetch:
         self,
         url: str,
         *,
+        caller: str,
         content_types: frozenset[str],
         max_bytes: int,
         param: str | None,
@@ -144,17 +155,19 @@ class GuardedFetch:
         """
         Give the body behind `url` piece by piece, so that it need never lie in memory whole.
 
-        `total_seconds`, the policy's unless given, is for all of it. Raises as `get` does, also
+        `total_seconds`, the policy's unless given, is for all of it from the moment that a place is free.
+        A fetch with seconds of its own takes one of the places for long ones. Raises as `get` does, also
         out of the pieces, and then at the end of the `async with`.
         """
-        seconds = total_seconds or self._policy.total_timeout_seconds
-        deadline = asyncio.get_running_loop().time() + seconds
         with _refusals(param):
             self._refuse_if_off()
             target = _parsed(url)
             async with AsyncExitStack() as stack:
+                places = self._places if total_seconds is None else self._long_places
+                await stack.enter_async_context(places.take(caller))
+                seconds = total_seconds or self._policy.total_timeout_seconds
+                deadline = asyncio.get_running_loop().time() + seconds
                 async with asyncio.timeout_at(deadline):
-                    await stack.enter_async_context(self._places)
                     response = await self._follow(target, content_types, stack)
                 _check_answer(response, content_types)
                 yield _pieces(response, max_bytes, deadline)

@@ -46,17 +46,24 @@ class TextLine(msgspec.Struct, frozen=True):
 
 
 class ImageReading(msgspec.Struct, frozen=True, tag="reading"):
-    """Colours by falling share; lines in the order in which one reads them."""
+    """
+    Colours by falling share; lines in the order in which one reads them.
+
+    `partial`: there are more lines than were read.
+    """
 
     width: int
     height: int
     colours: tuple[Colour, ...]
     lines: tuple[TextLine, ...]
     animated: bool = False
+    partial: bool = False
 
 
 class Unreadable(msgspec.Struct, frozen=True, tag="unreadable"):
-    """The bytes are no whole image."""
+    """The bytes are no whole image, or reading them takes too much time or memory."""
+
+    too_heavy: bool = False
 
 
 def described(reading: ImageReading, *, number: int, kind: str) -> str:
@@ -74,7 +81,7 @@ def _facts(reading: ImageReading, kind: str) -> Iterator[str]:
         yield "Text in it: none was found."
         return
     yield "Text in it, read by OCR, so with possible errors:"
-    yield from _quoted(reading.lines)
+    yield from _quoted(reading.lines, partial=reading.partial)
 
 
 def _shape(reading: ImageReading) -> str:
@@ -82,8 +89,8 @@ def _shape(reading: ImageReading) -> str:
     return "square" if 0.95 < ratio < 1.05 else "landscape" if ratio > 1 else "portrait"
 
 
-def _quoted(lines: tuple[TextLine, ...]) -> Iterator[str]:
-    """Lines that stand together in the same part of the image are told together."""
+def _quoted(lines: tuple[TextLine, ...], *, partial: bool) -> Iterator[str]:
+    """Yield the lines; those that stand together in the same part of the image come as one."""
     left = MAX_TEXT_CHARACTERS
     for place, group in groupby(lines, key=_place):
         text = " / ".join(_harmless(line.text) for line in group)
@@ -91,8 +98,10 @@ def _quoted(lines: tuple[TextLine, ...]) -> Iterator[str]:
         yield f"- {place}: {json.dumps(text[:left], ensure_ascii=False)}"
         left -= len(text)
         if left <= 0:
-            yield "- (there is more text, left out)"
-            return
+            partial = True
+            break
+    if partial:
+        yield "- (there is more text, left out)"
 
 
 def _place(line: TextLine) -> str:

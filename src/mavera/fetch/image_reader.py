@@ -1,25 +1,34 @@
 """
-Read images in a child process that is there only while images come.
+Read images in child processes that are there only while images come.
 
-    first image → spawn → ready → image → reading → … → 60 s without one → end
+    image → kept reading, or a child (`child_reader.py`) → ImageReading, or Unreadable
 
-One image at a time: reading takes all cores as it is. Readings are kept by the image's
-digest, because a conversation sends its images again with every turn.
+Images of two callers are read side by side, if the machine has the memory; those of one caller after each
+other, because reading takes all cores as it is. Readings are kept by the image's digest, because a
+conversation sends its images again with every turn.
 """
 
 import asyncio
 import hashlib
 import importlib.util
+import os
 from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 
 from mavera.errors import ServiceUnavailable
-from mavera.fetch.child_reader import ChildReader
+from mavera.fetch.child_reader import Budget, ReaderPool, TooHeavy
 from mavera.fetch.image_description import ImageReading, Unreadable
 
 MODULE = "mavera.fetch.image_reader_child"
-READ_SECONDS = 120.0
+# docs/operations.md states these.
+IMAGE_BUDGET = Budget(cpu_seconds=90, clock_seconds=120, memory_bytes=1536 * 1024 * 1024)
+# Each thread reserves memory; more than these read hardly faster.
+MOST_THREADS = 4
+# A machine with less than this has no room for a second child beside the embedded model.
+ROOM_FOR_TWO_BYTES = 6 * 1024**3
 IDLE_SECONDS = 60.0
 KEPT_READINGS = 256
 _NEEDED = ("PIL", "rapidocr", "onnxruntime")
@@ -38,41 +47,67 @@ class ImageReader:
         *,
         threads: int,
         max_pixels: int,
+        budget: Budget = IMAGE_BUDGET,
+        children: int = 0,
         idle_seconds: float = IDLE_SECONDS,
-        read_seconds: float = READ_SECONDS,
     ) -> None:
-        arguments = (str(threads), str(max_pixels))
-        self._child = ChildReader(MODULE, arguments, read_seconds=read_seconds, idle_seconds=idle_seconds)
+        """`children`: how many images are read at the same time, 0 for what the memory allows."""
+        self._pool = ReaderPool(
+            MODULE,
+            (str(min(threads, MOST_THREADS)), str(max_pixels)),
+            budget=budget,
+            idle_seconds=idle_seconds,
+            children=children or _fitting_children(),
+        )
         self._kept: OrderedDict[bytes, Answer] = OrderedDict()
 
     @property
-    def pid(self) -> int | None:
-        """The child's, while there is one."""
-        return self._child.pid
+    def pids(self) -> tuple[int, ...]:
+        """Those of the child processes that there are now."""
+        return self._pool.pids
 
-    async def read(self, data: bytes) -> Answer:
-        """Return what can be read of an image. Raises ServiceUnavailable where the reader fails."""
+    async def read(self, data: bytes, *, caller: str = "") -> Answer:
+        """Return what can be read of an image; `caller` is a workspace's id. Raises ServiceUnavailable."""
         digest = await asyncio.to_thread(_digest, data)
-        async with self._child.turn:
-            if digest not in self._kept:
-                self._kept[digest] = await self._ask(data)
-            self._kept.move_to_end(digest)
-            while len(self._kept) > KEPT_READINGS:
-                self._kept.popitem(last=False)
-            return self._kept[digest]
+        if digest not in self._kept:
+            self._keep(digest, await self._read(data, caller))
+        self._kept.move_to_end(digest)
+        return self._kept[digest]
 
     async def close(self) -> None:
-        await self._child.close()
+        await self._pool.close()
 
-    async def _ask(self, data: bytes) -> Answer:
+    def _keep(self, digest: bytes, answer: Answer) -> None:
+        self._kept[digest] = answer
+        while len(self._kept) > KEPT_READINGS:
+            self._kept.popitem(last=False)
+
+    async def _read(self, data: bytes, caller: str) -> Answer:
         try:
-            return _decoder().decode(await self._child.ask(data))
-        except (ServiceUnavailable, msgspec.DecodeError) as error:
+            return _decoder().decode(await self._pool.read(data, caller=caller))
+        except TooHeavy:
+            return Unreadable(too_heavy=True)
+        except msgspec.DecodeError as error:
             raise ServiceUnavailable("The image could not be read just now.", retry_after=5) from error
 
 
 def _decoder() -> msgspec.msgpack.Decoder[Answer]:
     return msgspec.msgpack.Decoder(Answer)
+
+
+def _fitting_children() -> int:
+    return 2 if _memory_bytes() >= ROOM_FOR_TWO_BYTES else 1
+
+
+def _memory_bytes() -> int:
+    """Return what this machine has, or this container may use."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows
+        return ROOM_FOR_TWO_BYTES
+    with suppress(OSError, ValueError):  # no container, or one without a limit, which says "max"
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return memory
 
 
 def _digest(data: bytes) -> bytes:

@@ -1,30 +1,48 @@
 """
 The reader's process: decodes images and reads the text in them, one after the other.
 
-    stdin    frames: an image each        4 bytes of length, then that many bytes
+    stdin    frames: an image each
     stdout   one report, then frames: an ImageReading or Unreadable, as MessagePack
 
-Started by `image_reader.py` as `python -m mavera.fetch.image_reader_child THREADS MAX_PIXELS`
-when the first image comes. This module alone imports Pillow, OpenCV and the OCR: some 300 MB
-that a server does not carry, and decoders for hostile bytes that had better crash here.
-It ends when its stdin does.
+Started by `image_reader.py` when the first image comes, as
+`python -m mavera.fetch.image_reader_child MEMORY CPU_SECONDS THREADS MAX_PIXELS`.
+This module alone imports Pillow, OpenCV and the OCR: some 300 MB that a server does not carry, and
+decoders for hostile bytes that had better crash here. It ends when its stdin does.
+
+The work for one image has bounds, whatever its shape. Text is looked for in a canvas of at most 2 million
+pixels whose longer side is at most three times the shorter. Lines are read until their text fills the
+description or half of the processor time is used up; the rest is left out, and the reading says so.
 """
 
 import io
-import os
+import math
 import sys
+import time
 import warnings
-from typing import Any, BinaryIO, cast
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 from PIL import Image, ImageOps
 from rapidocr import RapidOCR
 
-from mavera.fetch.image_description import Colour, ImageReading, TextLine, Unreadable
+from mavera.fetch.image_description import MAX_TEXT_CHARACTERS, Colour, ImageReading, TextLine, Unreadable
+from mavera.fetch.reader_child import answer_frames, limit_memory, take_stdout
 
-# Larger images are read in this size: it keeps small print legible and the wait bearable.
+# Larger images are read in this size: it keeps small print legible, and the wait and the memory bearable.
 MAX_SIDE = 2000
+MAX_AREA = 2_000_000
+# The canvas in which text is looked for: how thin it may be, how large, and how far it is enlarged.
+MOST_RATIO = 3
+DETECTED_SIDE = 736
+MOST_ENLARGED = 4.0
+# Nothing thinner holds letters that could be read, in pixels.
+LEAST_SIDE = 8
+LEAST_LETTER = 4
+MOST_LINE_RATIO = 32
+LEAST_SCORE = 0.5
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 _LEAST_SHARE = 0.03
 _MOST_COLOURS = 4
@@ -56,21 +74,13 @@ _NAMES = {
 
 
 def main() -> None:
-    threads, max_pixels = int(sys.argv[1]), int(sys.argv[2])
-    answers = _take_stdout()
+    memory_bytes, cpu_seconds, threads, max_pixels = (int(float(argument)) for argument in sys.argv[1:5])
+    limit_memory(memory_bytes)
+    answers = take_stdout()
     Image.MAX_IMAGE_PIXELS = max_pixels
     warnings.simplefilter("error", Image.DecompressionBombWarning)
-    ocr = _engine(threads)
-    _write(answers, b"ready")
-    while (frame := _read(sys.stdin.buffer)) is not None:
-        _write(answers, msgspec.msgpack.encode(_answer(frame, ocr)))
-
-
-def _take_stdout() -> BinaryIO:
-    """Return a private copy of stdout, and send what a library prints to stderr."""
-    private = os.dup(1)
-    os.dup2(2, 1)
-    return os.fdopen(private, "wb")
+    answer = partial(_answer, ocr=_engine(threads), reading_seconds=cpu_seconds / 2)
+    answer_frames(answer, cpu_seconds=cpu_seconds, answers=answers)
 
 
 def _engine(threads: int) -> Any:
@@ -80,42 +90,51 @@ def _engine(threads: int) -> Any:
             "Global.log_level": "critical",
             f"{engine}.intra_op_num_threads": threads,
             f"{engine}.inter_op_num_threads": 1,
+            # The images it is given have their size: by default it enlarges what is small, or thin.
+            "Det.limit_type": "max",
+            "Det.limit_side_len": MAX_SIDE * 2,
         }
     )
 
 
-def _read(stream: BinaryIO) -> bytes | None:
-    """Return the next frame, None at the end."""
-    head = stream.read(4)
-    return stream.read(int.from_bytes(head, "big")) if len(head) == 4 else None
+def _answer(data: bytes, ocr: Any, reading_seconds: float) -> bytes:
+    return msgspec.msgpack.encode(_reading(data, ocr, reading_seconds))
 
 
-def _write(stream: BinaryIO, data: bytes) -> None:
-    stream.write(len(data).to_bytes(4, "big") + data)
-    stream.flush()
-
-
-def _answer(data: bytes, ocr: Any) -> ImageReading | Unreadable:
+def _reading(data: bytes, ocr: Any, reading_seconds: float) -> ImageReading | Unreadable:
+    ends = time.process_time() + reading_seconds
     try:
         image, size, animated = _decode(data)
+    except MemoryError:
+        return Unreadable(too_heavy=True)
     except Exception:  # Pillow's decoders raise many kinds, and none of them says more than this
         return Unreadable()
-    return ImageReading(*size, _colours(image), _lines(image, ocr), animated)
+    try:
+        lines, complete = _read_lines(image, ocr, ends)
+    except Exception:  # for the lack of memory each library has its own
+        return Unreadable(too_heavy=True)
+    return ImageReading(*size, _colours(image), tuple(lines), animated, not complete)
 
 
 def _decode(data: bytes) -> tuple[Image.Image, tuple[int, int], bool]:
-    """Return the image, upright and opaque, `MAX_SIDE` at most; its true size; whether it moves."""
+    """Return the image, upright, opaque and small enough; its true size; whether it moves."""
     with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
         width, height = opened.size
         animated = bool(getattr(opened, "is_animated", False))
-        opened.draft("RGB", (MAX_SIDE, MAX_SIDE))  # a JPEG is decoded small at once
-        shrunk = max(opened.size) > MAX_SIDE
-        opened.thumbnail((MAX_SIDE, MAX_SIDE)) if shrunk else opened.load()
+        most = _fitting_size(width, height)
+        opened.draft("RGB", most)  # a JPEG is decoded small at once
+        opened.thumbnail(most) if opened.width > most[0] or opened.height > most[1] else opened.load()
         upright = ImageOps.exif_transpose(opened).convert("RGBA")
     turned = (upright.width > upright.height) != (width > height) and upright.width != upright.height
     paper = Image.new("RGBA", upright.size, "white")
     paper.alpha_composite(upright)
     return paper.convert("RGB"), (height, width) if turned else (width, height), animated
+
+
+def _fitting_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size in which an image is read, of the same shape."""
+    scale = min(1.0, MAX_SIDE / max(width, height), math.sqrt(MAX_AREA / (width * height)))
+    return max(1, int(width * scale)), max(1, int(height * scale))
 
 
 def _colours(image: Image.Image) -> tuple[Colour, ...]:
@@ -148,20 +167,87 @@ def _name(red: int, green: int, blue: int) -> str:
     return min(_NAMES, key=distance)
 
 
-def _lines(image: Image.Image, ocr: Any) -> tuple[TextLine, ...]:
-    found = ocr(np.asarray(image)[:, :, ::-1])  # it wants blue first
-    if found.boxes is None or found.txts is None:
-        return ()
-    return tuple(
-        TextLine(
-            text,
-            left=_share(box[:, 0].min(), image.width),
-            top=_share(box[:, 1].min(), image.height),
-            right=_share(box[:, 0].max(), image.width),
-            bottom=_share(box[:, 1].max(), image.height),
-        )
-        for box, text in zip(found.boxes, found.txts, strict=True)
-        if text.strip()
+def _read_lines(image: Image.Image, ocr: Any, ends: float) -> tuple[list[TextLine], bool]:
+    """Return the lines of text, and whether these are all; `ends` is a time of this process's clock."""
+    lines: list[TextLine] = []
+    characters = 0
+    for box in _find_boxes(image, ocr):
+        if characters > MAX_TEXT_CHARACTERS or time.process_time() > ends:
+            return lines, False
+        text = " ".join(_read_text(piece, ocr) for piece in _pieces(_cut_out(image, box))).strip()
+        if text:
+            lines.append(_line(text, box, image))
+            characters += len(text)
+    return lines, True
+
+
+def _find_boxes(image: Image.Image, ocr: Any) -> list[Any]:
+    """Return the corners of each line of text, in reading order."""
+    if min(image.size) < LEAST_SIDE:
+        return []
+    canvas = _canvas(image)
+    # A detector needs letters of some size; a small image is enlarged, and a thin one only as far as it fits.
+    enlarged = min(MOST_ENLARGED, DETECTED_SIDE / min(canvas.size), math.sqrt(MAX_AREA / _area(canvas)))
+    factor = max(1.0, enlarged)
+    if factor > 1.0:
+        canvas = canvas.resize((int(canvas.width * factor), int(canvas.height * factor)))
+    found = ocr(_pixels(canvas), use_det=True, use_cls=False, use_rec=False)
+    return [] if found.boxes is None else [box / factor for box in found.boxes]
+
+
+def _canvas(image: Image.Image) -> Image.Image:
+    """Return a thin image on white, at its upper left; its detector would enlarge a strip without bound."""
+    shorter = math.ceil(max(image.size) / MOST_RATIO)
+    size = max(image.width, shorter), max(image.height, shorter)
+    if size == image.size:
+        return image
+    canvas = Image.new("RGB", size, "white")
+    canvas.paste(image, (0, 0))
+    return canvas
+
+
+def _area(image: Image.Image) -> int:
+    return image.width * image.height
+
+
+def _cut_out(image: Image.Image, box: Any) -> Image.Image:
+    """Return one line of text, level; a line that runs downwards is turned."""
+    upper_left, upper_right, lower_right, lower_left = (tuple(map(float, corner)) for corner in box)
+    width = int(max(math.dist(upper_left, upper_right), math.dist(lower_left, lower_right)))
+    height = int(max(math.dist(upper_left, lower_left), math.dist(upper_right, lower_right)))
+    corners = (*upper_left, *lower_left, *lower_right, *upper_right)
+    line = image.transform(
+        (max(1, width), max(1, height)), Image.Transform.QUAD, corners, Image.Resampling.BICUBIC
+    )
+    return line.transpose(Image.Transpose.ROTATE_90) if line.height >= 1.5 * line.width else line
+
+
+def _pieces(line: Image.Image) -> Iterator[Image.Image]:
+    """Yield a line in pieces that are not too long: its reader enlarges each to a height of its own."""
+    if line.height < LEAST_LETTER:
+        return
+    longest = MOST_LINE_RATIO * line.height
+    for left in range(0, line.width, longest):
+        yield line.crop((left, 0, min(line.width, left + longest), line.height))
+
+
+def _read_text(line: Image.Image, ocr: Any) -> str:
+    found = ocr(_pixels(line), use_det=False, use_cls=True, use_rec=True)
+    texts, scores = found.txts or (), found.scores or ()
+    return " ".join(text for text, score in zip(texts, scores, strict=True) if score >= LEAST_SCORE)
+
+
+def _pixels(image: Image.Image) -> Any:
+    return np.asarray(image)[:, :, ::-1]  # it wants blue first
+
+
+def _line(text: str, box: Any, image: Image.Image) -> TextLine:
+    return TextLine(
+        text,
+        left=_share(box[:, 0].min(), image.width),
+        top=_share(box[:, 1].min(), image.height),
+        right=_share(box[:, 0].max(), image.width),
+        bottom=_share(box[:, 1].max(), image.height),
     )
 
 

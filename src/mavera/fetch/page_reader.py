@@ -1,7 +1,7 @@
 """
 Read web pages and documents: HTML in, Markdown with title, date and links out.
 
-The parsing is done in a child process (`child_reader.py`), since it is slow, large and
+Child processes do the parsing (`child_reader.py`), because it is slow, takes much memory and
 works on bytes of strangers.
 """
 
@@ -11,11 +11,13 @@ from typing import Literal
 
 import msgspec
 
-from mavera.errors import ServiceUnavailable
-from mavera.fetch.child_reader import ChildReader
+from mavera.errors import ServiceUnavailable, ValidationFailed
+from mavera.fetch.child_reader import Budget, ReaderPool, TooHeavy
 
 MODULE = "mavera.fetch.page_reader_child"
-READ_SECONDS = 20.0
+# docs/operations.md states these.
+PAGE_BUDGET = Budget(cpu_seconds=20, clock_seconds=40, memory_bytes=1024 * 1024 * 1024)
+CHILDREN = 2
 IDLE_SECONDS = 60.0
 
 # The content types of what can be read, and of which kind each is.
@@ -51,7 +53,9 @@ class Page(msgspec.Struct, frozen=True, tag="page"):
 
 
 class UnreadablePage(msgspec.Struct, frozen=True, tag="unreadable"):
-    """There is no text in it that could be found."""
+    """There is no text in it that could be found, or it takes too much to look for it."""
+
+    too_heavy: bool = False
 
 
 def is_installed() -> bool:
@@ -60,26 +64,37 @@ def is_installed() -> bool:
 
 
 class PageReader:
-    def __init__(self, *, read_seconds: float = READ_SECONDS, idle_seconds: float = IDLE_SECONDS) -> None:
-        self._child = ChildReader(MODULE, read_seconds=read_seconds, idle_seconds=idle_seconds)
+    def __init__(self, *, budget: Budget = PAGE_BUDGET, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._pool = ReaderPool(MODULE, budget=budget, idle_seconds=idle_seconds, children=CHILDREN)
 
     @property
-    def pid(self) -> int | None:
-        """The child's, while there is one."""
-        return self._child.pid
+    def pids(self) -> tuple[int, ...]:
+        """Those of the child processes that there are now."""
+        return self._pool.pids
 
-    async def read(self, body: bytes, *, url: str = "") -> Page | None:
-        """Return what an HTML page says, None where nothing can be read. Raises ServiceUnavailable."""
-        async with self._child.turn:
-            answer = await self._child.ask(msgspec.msgpack.encode(PageRequest(body, url)))
+    async def read(self, body: bytes, *, url: str = "", caller: str = "") -> Page | None:
+        """
+        Return what an HTML page says, None if nothing can be read; `caller` is a workspace's id.
+
+        Raises ValidationFailed for a page beyond the budget, and ServiceUnavailable.
+        """
         try:
+            answer = await self._pool.read(msgspec.msgpack.encode(PageRequest(body, url)), caller=caller)
             page = await asyncio.to_thread(_decode, answer)
+        except TooHeavy as error:
+            raise _too_heavy() from error
         except msgspec.DecodeError as error:
             raise ServiceUnavailable("The page could not be read just now.", retry_after=5) from error
+        if isinstance(page, UnreadablePage) and page.too_heavy:
+            raise _too_heavy()
         return page if isinstance(page, Page) else None
 
     async def close(self) -> None:
-        await self._child.close()
+        await self._pool.close()
+
+
+def _too_heavy() -> ValidationFailed:
+    return ValidationFailed("This page takes more time or memory to read than this server gives one page.")
 
 
 def _decode(answer: bytes) -> Page | UnreadablePage:

@@ -1,64 +1,43 @@
 """
 The reader's process: finds the text in HTML pages, one after the other.
 
-    stdin    frames: a PageRequest each          4 bytes of length, then that many bytes
+    stdin    frames: a PageRequest each
     stdout   one report, then frames: a Page or an UnreadablePage, as MessagePack
 
-Started by `page_reader.py` as `python -m mavera.fetch.page_reader_child`. This module alone
-imports trafilatura and lxml: some 60 MB that a server does not carry, and parsers for
+Started by `page_reader.py` as `python -m mavera.fetch.page_reader_child MEMORY CPU_SECONDS`. This module
+alone imports trafilatura and lxml: some 60 MB that a server does not carry, and parsers for
 hostile bytes that had better crash here. It ends when its stdin does. It opens no connection.
 """
 
-import os
 import sys
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import trafilatura
 from lxml import etree
 
 from mavera.fetch.page_reader import Link, Page, PageRequest, UnreadablePage
+from mavera.fetch.reader_child import answer_frames, limit_memory, take_stdout
 
-try:
-    import resource
-except ImportError:  # not on Windows
-    resource = None  # type: ignore[assignment]
-
-MOST_MEMORY_BYTES = 1536 * 1024 * 1024
 MOST_TEXT_CHARACTERS = 400_000
 MOST_LINKS = 50
 
 
 def main() -> None:
-    if resource is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
-    answers = _take_stdout()
-    _write(answers, b"ready")
-    while (frame := _read(sys.stdin.buffer)) is not None:
-        _write(answers, msgspec.msgpack.encode(_answer(frame)))
+    memory_bytes, cpu_seconds = (int(float(argument)) for argument in sys.argv[1:3])
+    limit_memory(memory_bytes)
+    answer_frames(_encoded_answer, cpu_seconds=cpu_seconds, answers=take_stdout())
 
 
-def _take_stdout() -> BinaryIO:
-    """Return a private copy of stdout, and send what a library prints to stderr."""
-    private = os.dup(1)
-    os.dup2(2, 1)
-    return os.fdopen(private, "wb")
-
-
-def _read(stream: BinaryIO) -> bytes | None:
-    """Return the next frame, None at the end."""
-    head = stream.read(4)
-    return stream.read(int.from_bytes(head, "big")) if len(head) == 4 else None
-
-
-def _write(stream: BinaryIO, data: bytes) -> None:
-    stream.write(len(data).to_bytes(4, "big") + data)
-    stream.flush()
+def _encoded_answer(frame: bytes) -> bytes:
+    return msgspec.msgpack.encode(_answer(frame))
 
 
 def _answer(frame: bytes) -> Page | UnreadablePage:
     try:
         return _page(msgspec.msgpack.decode(frame, type=PageRequest)) or UnreadablePage()
+    except MemoryError:
+        return UnreadablePage(too_heavy=True)
     except Exception:  # parsers raise many kinds on hostile pages, and none of them says more than this
         return UnreadablePage()
 

@@ -63,17 +63,18 @@ class ImageStep:
         self._reader = reader
         self._limits = limits
 
-    async def resolve(self, turn: Turn, *, seen: bool) -> Turn:
+    async def resolve(self, turn: Turn, *, seen: bool, workspace_id: str) -> Turn:
         """
-        Return `turn` with its images as data URLs or, where they are not `seen`, as text.
+        Return `turn` with its images as data URLs or, if they are not `seen`, as text.
 
-        Raises InvalidRequest or ValidationFailed for the first image that is refused.
+        The workspace's share of the fetches and readers is used. Raises InvalidRequest or
+        ValidationFailed for the first image that is refused.
         """
         images = images_of(turn)
         if not images:
             return turn
         self._refuse_early(images, seen=seen)
-        files = await _all_or_first_error([self._file(image) for image in images])
+        files = await _all_or_first_error([self._file(image, workspace_id) for image in images])
         if sum(len(file.data) for file in files) > MAX_TURN_BYTES:
             raise ValidationFailed(
                 f"The images of a request may have {MAX_TURN_BYTES:,} bytes together.", param=images[-1].param
@@ -83,7 +84,7 @@ class ImageStep:
                 await asyncio.gather(*(asyncio.to_thread(_as_data_url, f) for f in files))
             )
         else:
-            parts = [await self._as_text(file, number) for number, file in enumerate(files, 1)]
+            parts = [await self._as_text(file, number, workspace_id) for number, file in enumerate(files, 1)]
         return _with_parts(turn, parts)
 
     def _refuse_early(self, images: list[Image], *, seen: bool) -> None:
@@ -97,12 +98,16 @@ class ImageStep:
                 param=images[0].param,
             )
 
-    async def _file(self, image: Image) -> _File:
+    async def _file(self, image: Image, workspace_id: str) -> _File:
         if image.url[:5].lower() == "data:":
             data = await asyncio.to_thread(self._from_data_url, image)
         else:
             data = await self._fetch.get(
-                image.url, content_types=CONTENT_TYPES, max_bytes=self._limits.max_bytes, param=image.param
+                image.url,
+                caller=workspace_id,
+                content_types=CONTENT_TYPES,
+                max_bytes=self._limits.max_bytes,
+                param=image.param,
             )
         header = read_header(data)
         if header is None:
@@ -136,11 +141,16 @@ class ImageStep:
             f"This image is larger than {self._limits.max_bytes:,} bytes.", param=image.param
         )
 
-    async def _as_text(self, file: _File, number: int) -> Text:
+    async def _as_text(self, file: _File, number: int, workspace_id: str) -> Text:
         assert self._reader is not None  # noqa: S101 - refused early otherwise
-        reading = await self._reader.read(file.data)
+        reading = await self._reader.read(file.data, caller=workspace_id)
         if isinstance(reading, Unreadable):
-            raise ValidationFailed("This image is broken: it cannot be decoded.", param=file.image.param)
+            raise ValidationFailed(
+                "This image takes more time or memory to read than this server gives one image."
+                if reading.too_heavy
+                else "This image is broken: it cannot be decoded.",
+                param=file.image.param,
+            )
         return Text(f"\n\n{described(reading, number=number, kind=file.header.format)}\n\n")
 
 

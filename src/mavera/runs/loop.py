@@ -100,7 +100,7 @@ class Runner:
         `owner` says whose personas it may name beside the library's, `caller` for whom tools run.
         """
         if turn.audience:
-            events = self._blend(turn, mode, owner)
+            events = self._blend(turn, mode, owner, caller or Caller())
         else:
             events = _events(partial(self._prepare, turn, mode, owner, caller or Caller()))
         return with_artifacts(events) if makes_artifacts(turn) else events
@@ -112,7 +112,7 @@ class Runner:
         offer = await (self._tools.get(mode) or Toolbox()).offer(turn, caller)
         shown = tuple(image.url for image in images_of(turn)) if offer else ()
         if self._images is not None:
-            turn = await self._images.resolve(turn, seen=model.sees_images)
+            turn = await self._images.resolve(turn, seen=model.sees_images, workspace_id=caller.workspace_id)
         noted = Noted(model, self._analyst) if turn.analysis_mode else None
         asking = self._asking(turn, model, persona, noted)
         speakers = (speaker(persona),) if persona is not None else ()
@@ -121,14 +121,16 @@ class Runner:
         loop = ToolLoop(offer, asking, CallContext(caller, shown), self._tool_limits.fitting(model))
         return _Prepared(loop.stream(offered_turn(turn, offer, model)), noted, speakers)
 
-    async def _blend(self, turn: Turn, mode: Mode, owner: Owner | None) -> AsyncGenerator[Event, None]:
+    async def _blend(
+        self, turn: Turn, mode: Mode, owner: Owner | None, caller: Caller
+    ) -> AsyncGenerator[Event, None]:
         """Let each persona of the audience answer, and one synthesis after them."""
         model = self._model(turn, mode)
         found = [(await self._member(one, owner), weight) for one, weight in turn.audience]
         members = [Member(persona, speaker(persona, round(weight, 4))) for persona, weight in found]
         check(turn, model)
         if self._images is not None:
-            turn = await self._images.resolve(turn, seen=model.sees_images)
+            turn = await self._images.resolve(turn, seen=model.sees_images, workspace_id=caller.workspace_id)
         yield RunPrepared(tuple(member.speaker for member in members))
 
         def ask(turn: Turn, persona: AnyPersona | None) -> AsyncGenerator[Event, None]:

@@ -51,7 +51,13 @@ class GivenImages:
         url = context.images[number - 1]
         if url[:5].lower() == "data:":
             return await asyncio.to_thread(_decoded, url)
-        return await self._fetch.get(url, content_types=_TYPES, max_bytes=MOST_BYTES, param=None)
+        return await self._fetch.get(
+            url,
+            caller=context.caller.workspace_id,
+            content_types=_TYPES,
+            max_bytes=MOST_BYTES,
+            param=None,
+        )
 
 
 def _decoded(url: str) -> bytes:

@@ -67,13 +67,13 @@ class ImagesServer:
         if self._session is not None:
             await self._session.close()
 
-    async def generate(self, prompt: str, size: str | None) -> Picture:
-        """Return a new image. Raises ToolFailed."""
+    async def generate(self, prompt: str, size: str | None, *, caller: str) -> Picture:
+        """Return a new image; `caller` is a workspace's id. Raises ToolFailed."""
         body = {"prompt": prompt, "n": 1, **self._options(size)}
-        return await self._ask("images/generations", lambda: {"json": body})
+        return await self._ask("images/generations", lambda: {"json": body}, caller)
 
-    async def edit(self, prompt: str, picture: Picture, size: str | None) -> Picture:
-        """Return a changed image. Raises ToolFailed."""
+    async def edit(self, prompt: str, picture: Picture, size: str | None, *, caller: str) -> Picture:
+        """Return a changed image; `caller` is a workspace's id. Raises ToolFailed."""
 
         def form() -> dict[str, Any]:
             data = aiohttp.FormData()
@@ -84,13 +84,13 @@ class ImagesServer:
             data.add_field("image", picture.data, filename=name, content_type=kind)
             return {"data": data}
 
-        return await self._ask("images/edits", form)
+        return await self._ask("images/edits", form, caller)
 
     def _options(self, size: str | None) -> dict[str, str]:
         options = {"model": self._model, "size": size or ""}
         return {name: value for name, value in options.items() if value}
 
-    async def _ask(self, path: str, content: Any) -> Picture:
+    async def _ask(self, path: str, content: Any, caller: str) -> Picture:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
             self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
@@ -109,9 +109,9 @@ class ImagesServer:
                 await asyncio.sleep(wait)
         if not answer.data:
             raise ToolFailed("The images server gave no image.")
-        return _picture(await self._bytes(answer.data[0]))
+        return _picture(await self._bytes(answer.data[0], caller))
 
-    async def _bytes(self, datum: _Datum) -> bytes:
+    async def _bytes(self, datum: _Datum, caller: str) -> bytes:
         if datum.b64_json:
             try:
                 return binascii.a2b_base64(datum.b64_json, strict_mode=True)
@@ -119,9 +119,9 @@ class ImagesServer:
                 raise ToolFailed("The images server gave an image that cannot be read.") from error
         if not datum.url:
             raise ToolFailed("The images server gave no image.")
-        return await self._download(datum.url)
+        return await self._download(datum.url, caller)
 
-    async def _download(self, address: str) -> bytes:
+    async def _download(self, address: str, caller: str) -> bytes:
         assert self._session is not None  # noqa: S101 - it has just been asked
         try:
             own = URL(address).origin() == URL(self._base_url).origin()
@@ -134,7 +134,7 @@ class ImagesServer:
                     return await read_capped(response, MOST_BYTES)
         try:
             return await self._fetch.get(
-                address, content_types=_IMAGE_TYPES, max_bytes=MOST_BYTES, param=None
+                address, caller=caller, content_types=_IMAGE_TYPES, max_bytes=MOST_BYTES, param=None
             )
         except APIError as error:
             raise ToolFailed(error.message) from error

@@ -72,7 +72,7 @@ class Tavily:
                 if _text(one, "url").startswith(_SCHEMES)
             )
 
-    async def extract(self, url: str) -> Found:
+    async def extract(self, url: str, *, caller: str) -> Found:
         with _tavily_errors():
             answer = await self._client.extract([url], format="markdown", timeout=self._timeout_seconds)
             for one in answer.get("results", []):

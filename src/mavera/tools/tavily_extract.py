@@ -24,8 +24,8 @@ class ExtractProvider(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def extract(self, url: str) -> Found:
-        """Return what the page says. Raises ToolFailed."""
+    async def extract(self, url: str, *, caller: str) -> Found:
+        """Return what the page says; `caller` is a workspace's id. Raises ToolFailed."""
         ...
 
     async def close(self) -> None: ...
@@ -72,7 +72,7 @@ class TavilyExtractTool:
 
     async def run(self, arguments: Arguments, context: CallContext) -> ToolResult:
         urls = list(dict.fromkeys(arguments["urls"]))
-        read = await asyncio.gather(*(self._read(url) for url in urls))
+        read = await asyncio.gather(*(self._read(url, context.caller.workspace_id) for url in urls))
         pages = [one for one in read if isinstance(one, Found)]
         failures = [
             f"{url}: {one}" for url, one in zip(urls, read, strict=True) if isinstance(one, ToolFailed)
@@ -84,11 +84,11 @@ class TavilyExtractTool:
             summary += f"; not {', '.join(failures)}"
         return ToolResult(summary[:300], tuple(pages))
 
-    async def _read(self, url: str) -> Found | ToolFailed:
+    async def _read(self, url: str, caller: str) -> Found | ToolFailed:
         if not url.startswith(("http://", "https://")):
             return ToolFailed("Only http and https URLs are read.")
         try:
-            return await self._provider.extract(url)
+            return await self._provider.extract(url, caller=caller)
         except ToolFailed as error:
             return error
 
@@ -104,19 +104,19 @@ class FetchedPages:
     async def close(self) -> None:
         await self._reader.close()
 
-    async def extract(self, url: str) -> Found:
-        page = await self.page(url)
+    async def extract(self, url: str, *, caller: str) -> Found:
+        page = await self.page(url, caller=caller)
         links = "\n".join(f"- [{link.text}]({link.url})" for link in page.links[:_SHOWN_LINKS])
         text = f"{page.text}\n\nLinks:\n{links}" if links else page.text
         return Found(url, page.title, text, page.date)
 
-    async def page(self, url: str) -> Page:
+    async def page(self, url: str, *, caller: str = "") -> Page:
         """Return the page behind `url`. Raises ToolFailed."""
         try:
             body = await self._fetch.get(
-                url, content_types=frozenset(KINDS), max_bytes=MOST_PAGE_BYTES, param=None
+                url, caller=caller, content_types=frozenset(KINDS), max_bytes=MOST_PAGE_BYTES, param=None
             )
-            page = await read_document(self._reader, body, url=url)
+            page = await read_document(self._reader, body, url=url, caller=caller)
         except APIError as error:
             raise ToolFailed(error.message) from error
         if page is None:
@@ -124,9 +124,11 @@ class FetchedPages:
         return page
 
 
-async def read_document(reader: PageReader, body: bytes, *, url: str, title: str = "") -> Page | None:
+async def read_document(
+    reader: PageReader, body: bytes, *, url: str, title: str = "", caller: str = ""
+) -> Page | None:
     """Return what a document says; the first bytes tell HTML from text."""
     begun = body[:2048].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if begun.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")) or b"<html" in begun:
-        return await reader.read(body, url=url)
+        return await reader.read(body, url=url, caller=caller)
     return plain_page(body, title=title or url)

@@ -21,11 +21,15 @@ from mavera.accounts.limits import Limiter, MemoryLimiter
 from mavera.accounts.plans import Limits
 from mavera.core.turn import NamedTool, Turn
 from mavera.errors import APIError, InvalidRequest
+from mavera.fetch.fair_places import FairPlaces
 from mavera.settings import Settings
 from mavera.tools.audit import AuditLog, AuditRow, NoAudit
 from mavera.tools.tool import Arguments, CallContext, Caller, Tool, ToolFailed, ToolResult
 
 log = structlog.get_logger()
+
+# Calls at the same time, and how many of them one workspace may have: each holds a connection to a provider.
+_PLACES, _PLACES_EACH, _PATIENCE_SECONDS = 64, 16, 20.0
 
 # What a caller may write for a tool of ours.
 SYNONYMS = {
@@ -125,6 +129,9 @@ class Toolbox:
         self._limiter = limiter or MemoryLimiter()
         self._audit = audit or NoAudit()
         self._opened = AsyncExitStack()
+        self._places = FairPlaces(
+            _PLACES, each=_PLACES_EACH, patience_seconds=_PATIENCE_SECONDS, busy="Too many tools are running."
+        )
 
     @property
     def tools(self) -> tuple[Tool, ...]:
@@ -209,7 +216,7 @@ class Toolbox:
         status, size = "cancelled", 0
         try:
             await self._count(context.caller)
-            result = await _within(seconds, tool, arguments, context)
+            result = await self._run(tool, arguments, context, seconds)
             status, size = "completed", len(result.text) + sum(len(found.text) for found in result.found)
             return result
         except ToolFailed:
@@ -218,6 +225,15 @@ class Toolbox:
         finally:
             milliseconds = round((time.perf_counter() - started) * 1000)
             self._audit.note(AuditRow(context.caller, tool.name, tool.provider, status, milliseconds, size))
+
+    async def _run(
+        self, tool: Tool, arguments: Arguments, context: CallContext, seconds: float
+    ) -> ToolResult:
+        try:
+            async with self._places.take(context.caller.workspace_id):
+                return await _within(seconds, tool, arguments, context)
+        except APIError as error:
+            raise ToolFailed(error.message) from error
 
     async def _count(self, caller: Caller) -> None:
         limits = Limits(self._policy.per_minute, self._policy.per_day, None)

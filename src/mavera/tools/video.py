@@ -182,6 +182,7 @@ class VideoJobs:
         await self._media.progress(media.id, 99)  # says that somebody still follows the job
         async with self._fetch.open(
             url,
+            caller=media.workspace_id,
             content_types=_TYPES,
             max_bytes=self._limits.max_bytes,
             param=None,

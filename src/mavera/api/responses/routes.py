@@ -57,7 +57,7 @@ async def compact_conversation(request: Request) -> Response:
 
     async def begin() -> tuple[ChargedRun, Response]:
         ticket = await services.admission.admit(principal, turn)
-        run = ticket.charge(services.runner.run(turn, principal.mode))
+        run = ticket.charge(services.runner.run(turn, principal.mode, caller=ticket.caller))
         return run, RunResponse(
             run, encoder, stream=False, heartbeat_seconds=services.settings.heartbeat_seconds
         )

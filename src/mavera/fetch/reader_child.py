@@ -1,0 +1,60 @@
+"""
+What the readers' child processes share: frames on stdin and stdout, and a budget for each frame.
+
+    stdin    frames                               4 bytes of length, then that many bytes
+    stdout   one frame: ready; then one answer for each frame
+
+The kernel keeps the budget. An allocation beyond the memory fails, which a reader reports as input that is
+too heavy. A frame that takes more processor time ends the process with SIGXCPU, and the parent knows why.
+"""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import BinaryIO
+
+try:
+    import resource
+except ImportError:  # not on Windows, where only the parent's clock bounds a frame
+    resource = None  # type: ignore[assignment]
+
+
+def limit_memory(most_bytes: int) -> None:
+    """Bound this process's address space, and let no crash write a core file."""
+    if resource is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def answer_frames(answer: Callable[[bytes], bytes], *, cpu_seconds: float, answers: BinaryIO) -> None:
+    """Answer each frame of stdin until it ends, with `cpu_seconds` of processor time for each."""
+    _write(answers, b"ready")
+    while (frame := _read(sys.stdin.buffer)) is not None:
+        _limit_cpu(cpu_seconds)
+        _write(answers, answer(frame))
+
+
+def take_stdout() -> BinaryIO:
+    """Return a private copy of stdout, and send what a library prints to stderr."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(private, "wb")
+
+
+def _limit_cpu(seconds: float) -> None:
+    if resource is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds), hard))
+
+
+def _read(stream: BinaryIO) -> bytes | None:
+    """Return the next frame, None at the end."""
+    head = stream.read(4)
+    return stream.read(int.from_bytes(head, "big")) if len(head) == 4 else None
+
+
+def _write(stream: BinaryIO, data: bytes) -> None:
+    stream.write(len(data).to_bytes(4, "big") + data)
+    stream.flush()
