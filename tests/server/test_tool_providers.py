@@ -325,7 +325,7 @@ def media_of(served: Served, address: str, until: set[str]) -> dict[str, Any]:
 def test_a_video_outlives_its_request(
     serve: Serve, upstream: Upstream, providers: Providers, tool: str
 ) -> None:
-    providers.task_states = [RUNNING] * 10 + [{**SUCCEEDED, "output": [f"{providers.url}/video"]}]
+    providers.task_states = [RUNNING]
     upstream.script = [calls((tool, {"prompt": "It waves"})), says("It is on its way.")]
     served = video(serve, upstream, providers, upstream_vision=True)
     content: Any = [{"type": "input_text", "text": "A video, please."}]
@@ -344,6 +344,7 @@ def test_a_video_outlives_its_request(
     address = ran(events[-1].response)[0]["url"]
     running = media_of(served, address, {"in_progress"})
     assert (running["progress"], running["url"]) == (40, None)
+    providers.task_states = [{**SUCCEEDED, "output": [f"{providers.url}/video"]}]
     done = media_of(served, address, {"completed", "failed"})
     assert (done["status"], done["progress"], done["content_type"]) == ("completed", 100, "video/mp4")
     with urllib.request.urlopen(served.url + done["url"]) as answer:
