@@ -26,7 +26,8 @@ import httpx2 as httpx
 import psutil
 
 from mavera.accounts import workspaces
-from mavera.accounts.keyring import Keyring, KeyTerms
+from mavera.accounts.delegation import KeyTerms
+from mavera.accounts.keyring import Keyring
 from mavera.accounts.plans import SCOPES, Overrides
 from mavera.accounts.workspaces import NewWorkspace
 from mavera.settings import Settings

@@ -12,7 +12,8 @@ import openai
 import pytest
 
 from mavera.accounts import workspaces
-from mavera.accounts.keyring import Keyring, KeyTerms
+from mavera.accounts.delegation import KeyTerms
+from mavera.accounts.keyring import Keyring
 from mavera.accounts.keys import Peppers
 from mavera.accounts.plans import DEFAULT_SCOPES, SCOPES, Overrides
 from mavera.accounts.workspaces import NewWorkspace

@@ -9,7 +9,8 @@ from typing import Any
 
 from mavera.accounts import workspaces
 from mavera.accounts.credits import Credits
-from mavera.accounts.keyring import Keyring, KeyTerms
+from mavera.accounts.delegation import KeyTerms
+from mavera.accounts.keyring import Keyring
 from mavera.accounts.ledger import End, Reserve
 from mavera.accounts.plans import Overrides
 from mavera.accounts.workspaces import NewWorkspace

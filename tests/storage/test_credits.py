@@ -7,7 +7,8 @@ import pytest
 
 from mavera.accounts import workspaces
 from mavera.accounts.credits import LEASE_SECONDS, Credits
-from mavera.accounts.keyring import Keyring, KeyTerms
+from mavera.accounts.delegation import KeyTerms
+from mavera.accounts.keyring import Keyring
 from mavera.accounts.ledger import End
 from mavera.accounts.plans import Overrides
 from mavera.errors import APIError, BudgetExceeded, CreditsExhausted, InvalidRequest, ServiceUnavailable

@@ -44,6 +44,7 @@ class Credits:
         self._clock = clock
         self._commits = GroupCommit[Step, Charged](database, self._apply, must_last=_must_last)
         self._held: set[str] = set()
+        self._ancestors: dict[str, tuple[str, ...]] = {}
         self._sweeper: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -130,7 +131,13 @@ class Credits:
         return workspace.balance >= step.credits
 
     def _apply(self, statements: Statements, steps: Sequence[Step]) -> list[Charged | APIError]:
-        return apply_steps(statements, steps, now=int(self._clock()), lease_seconds=self._lease_seconds)
+        return apply_steps(
+            statements,
+            steps,
+            now=int(self._clock()),
+            lease_seconds=self._lease_seconds,
+            ancestors=self._ancestors,
+        )
 
     async def _sweep_for_ever(self) -> None:
         while True:

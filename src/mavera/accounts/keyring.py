@@ -21,13 +21,14 @@ import msgspec
 import structlog
 
 from mavera.accounts import repository
+from mavera.accounts.delegation import MAX_LIVING_KEYS, KeyTerms, Wish, check_revocation, delegate
 from mavera.accounts.keys import Mode, Peppers, new_key, parse_key
 from mavera.accounts.plans import DEFAULT_SCOPES, PLANS, Limits, Scope, check_scopes
 from mavera.accounts.repository import ApiKey, NewApiKey, StoredKey
 from mavera.accounts.short_lived import ShortLived
 from mavera.accounts.workspaces import NAME_MAX, check_budget
 from mavera.errors import APIError, Forbidden, InvalidRequest, NotFound, Unauthorized
-from mavera.storage.database import Database
+from mavera.storage.database import Database, Queries
 
 CACHE_SECONDS = 1.0
 CACHED_PRINCIPALS = 4096
@@ -53,17 +54,6 @@ class Principal(msgspec.Struct, frozen=True):
         """Raise Forbidden, naming `scope`, unless the key has it."""
         if scope not in self.scopes:
             raise Forbidden(f"This API key lacks the scope '{scope}'. Use a key that has it.")
-
-
-@dataclass(frozen=True, slots=True)
-class KeyTerms:
-    """What a key is made with."""
-
-    name: str = ""
-    mode: Mode = "live"
-    expires_at: int | None = None
-    scopes: tuple[str, ...] = DEFAULT_SCOPES
-    budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +124,9 @@ class Keyring:
 
     async def make(self, workspace_id: str, terms: KeyTerms) -> NewKey:
         """Make a key. Raises InvalidRequest for terms that do not fit, NotFound without the workspace."""
+        return await self._make(self._database, workspace_id, terms)
+
+    async def _make(self, db: Queries, workspace_id: str, terms: KeyTerms) -> NewKey:
         now = int(self._clock())
         if terms.expires_at is not None and terms.expires_at <= now:
             raise InvalidRequest("'expires_at' must lie in the future.", param="expires_at")
@@ -151,25 +144,68 @@ class Keyring:
             expires_at=terms.expires_at,
             scopes=check_scopes(terms.scopes),
             budget=check_budget(terms.budget),
+            ancestors=terms.ancestors,
         )
-        key = await repository.insert_key(self._database, new)
+        key = await repository.insert_key(db, new)
         self._refusals.forget(new.digest)
         return NewKey(key, text.text)
 
-    async def revoke(self, workspace_id: str, named: str) -> ApiKey:
+    async def delegate(self, maker: Principal, wish: Wish) -> NewKey:
+        """
+        Let a key make another one, with at most its own rights.
+
+        Raises Forbidden, naming what it may not hand out, InvalidRequest for terms that do not fit,
+        or Unauthorized if it was revoked a moment ago.
+        """
+        now = int(self._clock())
+        async with self._database.transaction() as transaction:
+            await repository.lock_workspace(transaction, maker.workspace_id)
+            terms = delegate(await self._living(transaction, maker), wish)
+            if await repository.count_living(transaction, maker.workspace_id, now=now) >= MAX_LIVING_KEYS:
+                raise Forbidden(f"This workspace has {MAX_LIVING_KEYS:,} API keys. Revoke some of them.")
+            return await self._make(transaction, maker.workspace_id, terms)
+
+    async def revoke(self, workspace_id: str, named: str, *, with_children: bool = False) -> ApiKey:
         """
         Revoke the key with this id, these last four characters, or this text.
 
-        It stops within a second in every process. To revoke a revoked key changes
-        nothing. Raises NotFound, or InvalidRequest where two living keys end in the same four.
+        It stops within a second in every process. `with_children` also revokes the keys that it
+        made, and those that they made. To revoke a revoked key changes nothing.
+        Raises NotFound, or InvalidRequest if two living keys end in the same four.
         """
         async with self._database.transaction() as transaction:
+            await repository.lock_workspace(transaction, workspace_id)
             digests = self._peppers.digests(named)
             key = _only_one(await repository.find_named(transaction, workspace_id, named, digests))
-            digest = await repository.revoke_key(transaction, key.id, now=int(self._clock()))
-            [revoked] = await repository.find_named(transaction, workspace_id, key.id, digests)
-        self._principals.forget(digest)
+            return await self._revoke(transaction, key, with_children=with_children)
+
+    async def revoke_as(self, maker: Principal, key_id: str, *, with_children: bool = False) -> ApiKey:
+        """Let a key revoke another one. Raises NotFound, or Forbidden for one with more rights."""
+        async with self._database.transaction() as transaction:
+            await repository.lock_workspace(transaction, maker.workspace_id)
+            key = await repository.find_key(transaction, maker.workspace_id, key_id)
+            if key is None:
+                raise NotFound("This workspace has no such API key.")
+            check_revocation(await self._living(transaction, maker), key)
+            return await self._revoke(transaction, key, with_children=with_children)
+
+    async def _revoke(self, transaction: Queries, key: ApiKey, *, with_children: bool) -> ApiKey:
+        now = int(self._clock())
+        stopped = [await repository.revoke_key(transaction, key.id, now=now)]
+        if with_children:
+            stopped += await repository.revoke_below(transaction, key.workspace_id, key.id, now=now)
+        for digest in stopped:
+            self._principals.forget(digest)
+        revoked = await repository.find_key(transaction, key.workspace_id, key.id)
+        assert revoked is not None  # noqa: S101 - it was there a statement ago
         return revoked
+
+    async def _living(self, transaction: Queries, maker: Principal) -> ApiKey:
+        """Return a key as it is now; what was known of it may be a second old."""
+        key = await repository.find_key(transaction, maker.workspace_id, maker.key_id)
+        if key is None or key.revoked_at is not None:
+            raise Unauthorized("This API key has been revoked. Create a new one.")
+        return key
 
     async def list(self, workspace_id: str) -> tuple[ApiKey, ...]:
         """Return the keys of a workspace, revoked ones too, newest first."""

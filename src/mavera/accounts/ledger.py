@@ -25,6 +25,7 @@ from mavera.errors import APIError, BudgetExceeded, CreditsExhausted
 from mavera.storage.database import Row, Statements
 
 ALERT_PERCENTS = (50, 75, 90)
+MOST_ANCESTORS_KNOWN = 10_000
 
 
 class Reserve(msgspec.Struct, frozen=True):
@@ -79,10 +80,19 @@ Step = Reserve | End | Expire
 
 
 def apply_steps(
-    statements: Statements, steps: Sequence[Step], *, now: int, lease_seconds: int
+    statements: Statements,
+    steps: Sequence[Step],
+    *,
+    now: int,
+    lease_seconds: int,
+    ancestors: dict[str, tuple[str, ...]] | None = None,
 ) -> list[Charged | APIError]:
-    """Do `steps` and return what each was charged, or why it was refused."""
-    book = _Book(statements, now, lease_seconds)
+    """
+    Do `steps` and return what each was charged, or why it was refused.
+
+    `ancestors` is what earlier batches found out: the keys whose budgets a key spends beside its own.
+    """
+    book = _Book(statements, now, lease_seconds, {} if ancestors is None else ancestors)
     numbered: dict[str, list[tuple[int, Step]]] = defaultdict(list)
     for number, step in enumerate(steps):
         numbered[step.workspace_id].append((number, step))
@@ -115,6 +125,7 @@ class _Book:
     statements: Statements
     now: int
     lease_seconds: int
+    ancestors: dict[str, tuple[str, ...]]
     outcomes: dict[int, Charged | APIError] = field(default_factory=dict)
     reservations: list[tuple[str | int, ...]] = field(default_factory=list)
     ledger: list[tuple[str | int | None, ...]] = field(default_factory=list)
@@ -203,15 +214,38 @@ class _Book:
         if not budgets:
             return self._refusal(workspace_id, credits, spent)
         done: dict[str, int] = {}
-        for key_id in sorted(by_key):
-            values = {"id": key_id, "spent": by_key[key_id], "month": self.month}
+        by_spender = self._with_ancestors(by_key)
+        for key_id in sorted(by_spender):
+            values = {"id": key_id, "spent": by_spender[key_id], "month": self.month}
             rows = self.statements.fetch_all(_SPEND_BY_KEY, values)
             if not rows:
                 self._undo(workspace_id, credits, spent, done)
-                return BudgetExceeded("This API key has no budget left for this month.")
+                whose = "This API key" if key_id in by_key else "A key that this API key was made with"
+                return BudgetExceeded(f"{whose} has no budget left for this month.")
             budgets += rows
-            done[key_id] = by_key[key_id]
+            done[key_id] = by_spender[key_id]
         return budgets
+
+    def _with_ancestors(self, by_key: dict[str, int]) -> dict[str, int]:
+        """Return what each key spends, itself and through the keys that it has made."""
+        self._look_up([key_id for key_id in by_key if key_id not in self.ancestors])
+        by_spender: dict[str, int] = defaultdict(int)
+        for key_id, spent in by_key.items():
+            for spender in (key_id, *self.ancestors[key_id]):
+                by_spender[spender] += spent
+        return by_spender
+
+    def _look_up(self, key_ids: list[str]) -> None:
+        """Note the ancestors of keys that were not seen before: they are the same for ever."""
+        if not key_ids:
+            return
+        names = [f"key{number}" for number in range(len(key_ids))]
+        sql = f"SELECT id, ancestors FROM api_keys WHERE id IN ({', '.join(f':{name}' for name in names)})"  # noqa: S608
+        rows = self.statements.fetch_all(sql, dict(zip(names, key_ids, strict=True)))
+        found = {row["id"]: tuple(row["ancestors"].split()) for row in rows}
+        if len(self.ancestors) >= MOST_ANCESTORS_KNOWN:
+            self.ancestors.clear()
+        self.ancestors.update({key_id: found.get(key_id, ()) for key_id in key_ids})
 
     def _undo(self, workspace_id: str, credits: int, spent: int, by_key: dict[str, int]) -> None:
         values = {"id": workspace_id, "credits": credits, "spent": spent}

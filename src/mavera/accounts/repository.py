@@ -26,14 +26,21 @@ class ApiKey:
     last_used_at: int | None = None
     scopes: tuple[str, ...] = DEFAULT_SCOPES
     budget: int | None = None
+    ancestors: tuple[str, ...] = ()
+
+    @property
+    def made_by(self) -> str | None:
+        """Return the id of the key that made this one, None for one of the operator's own."""
+        return self.ancestors[-1] if self.ancestors else None
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        return cls(**{**row, "scopes": tuple(row["scopes"].split())})
+        lists = {name: tuple(row[name].split()) for name in ("scopes", "ancestors")}
+        return cls(**{**row, **lists})
 
 
 _COLUMNS = """id, workspace_id, name, mode, last_four, created_at, revoked_at, expires_at, last_used_at,
-               scopes, budget"""
+               scopes, budget, ancestors"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,7 @@ class NewApiKey:
     expires_at: int | None = None
     scopes: tuple[str, ...] = DEFAULT_SCOPES
     budget: int | None = None
+    ancestors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +93,10 @@ async def insert_key(db: Queries, key: NewApiKey) -> ApiKey:
     row = await db.fetch_one(
         f"""
         INSERT INTO api_keys (id, workspace_id, name, digest, mode, last_four, created_at, expires_at,
-                              scopes, budget)
+                              scopes, budget, ancestors)
         SELECT :id, id, :name, :digest, :mode, :last_four,
-               CAST(:created_at AS BIGINT), CAST(:expires_at AS BIGINT), :scopes, CAST(:budget AS BIGINT)
+               CAST(:created_at AS BIGINT), CAST(:expires_at AS BIGINT), :scopes, CAST(:budget AS BIGINT),
+               :ancestors
           FROM workspaces
          WHERE id = :workspace_id
         RETURNING {_COLUMNS}
@@ -102,6 +111,7 @@ async def insert_key(db: Queries, key: NewApiKey) -> ApiKey:
         expires_at=key.expires_at,
         scopes=" ".join(key.scopes),
         budget=key.budget,
+        ancestors=" ".join(key.ancestors),
     )
     if row is None:
         raise NotFound(f"There is no workspace {key.workspace_id}.")
@@ -173,6 +183,51 @@ async def revoke_key(db: Queries, key_id: str, *, now: int) -> str:
         now=now,
     )
     return str(row["digest"])
+
+
+async def find_key(db: Queries, workspace_id: str, key_id: str) -> ApiKey | None:
+    row = await db.fetch_one(
+        f"SELECT {_COLUMNS} FROM api_keys WHERE workspace_id = :workspace_id AND id = :key_id",  # noqa: S608
+        workspace_id=workspace_id,
+        key_id=key_id,
+    )
+    return ApiKey.from_row(row) if row else None
+
+
+async def lock_workspace(db: Queries, workspace_id: str) -> None:
+    """Let no other transaction make or revoke keys of the workspace before this one ends."""
+    await db.execute("UPDATE workspaces SET name = name WHERE id = :id", id=workspace_id)
+
+
+async def count_living(db: Queries, workspace_id: str, *, now: int) -> int:
+    """Return how many keys of the workspace are neither revoked nor expired."""
+    [row] = await db.fetch_all(
+        """
+        SELECT COUNT(*) AS living
+          FROM api_keys
+         WHERE workspace_id = :workspace_id AND revoked_at IS NULL
+           AND (expires_at IS NULL OR expires_at > :now)
+        """,
+        workspace_id=workspace_id,
+        now=now,
+    )
+    return int(row["living"])
+
+
+async def revoke_below(db: Queries, workspace_id: str, key_id: str, *, now: int) -> list[str]:
+    """Revoke the keys that a key has made, and those that they have made; return their digests."""
+    rows = await db.fetch_all(
+        """
+        UPDATE api_keys
+           SET revoked_at = COALESCE(revoked_at, :now)
+         WHERE workspace_id = :workspace_id AND ' ' || ancestors || ' ' LIKE :below
+        RETURNING digest
+        """,
+        workspace_id=workspace_id,
+        below=f"% {key_id} %",
+        now=now,
+    )
+    return [str(row["digest"]) for row in rows]
 
 
 async def write_last_used(db: Queries, used: Mapping[str, int]) -> None:

@@ -7,13 +7,14 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mavera.accounts.keyring import LAST_EXPIRY, KeyTerms
-from mavera.accounts.plans import DEFAULT_SCOPES, Scope
+from mavera.accounts.delegation import Wish
+from mavera.accounts.keyring import LAST_EXPIRY
+from mavera.accounts.plans import Scope
 from mavera.accounts.repository import ApiKey
 from mavera.api.auth import authenticate, services_of
 from mavera.api.decoding import decode, read_body
 from mavera.api.json import json_response
-from mavera.api.lists import list_body
+from mavera.api.lists import check_query, flag_of, list_body
 from mavera.api.operation import Operation, Parameter
 from mavera.errors import (
     APIError,
@@ -30,23 +31,47 @@ _ERRORS: tuple[type[APIError], ...] = (Forbidden, ServiceUnavailable)
 
 
 class CreateApiKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What the new key is for, what it may do, and until when."""
+    """
+    What the new key is for, what it may do, and until when.
+
+    A key hands out at most what it has, and what is left out is the most that it has.
+    """
 
     name: Annotated[str, Meta(max_length=100)] = ""
-    mode: Annotated[Literal["live", "test"], Meta(description="A test key's answers are fixed and free.")] = (
-        "live"
-    )
+    mode: (
+        Annotated[
+            Literal["live", "test"],
+            Meta(description="A test key's answers are fixed and free, and it makes test keys only."),
+        ]
+        | None
+    ) = None
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=20)] | None = None
     expires_at: (
-        Annotated[int, Meta(le=LAST_EXPIRY, description="Unix seconds; never, unless given.")] | None
+        Annotated[
+            int,
+            Meta(
+                le=LAST_EXPIRY,
+                description="Unix seconds. By default, when the key that asks expires.",
+            ),
+        ]
+        | None
     ) = None
     budget: (
-        Annotated[int, Meta(ge=0, le=_MOST, description="Credits the key may spend in a month.")] | None
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=_MOST,
+                description="Credits the key may spend in a month, which the key that asks spends too."
+                " By default, that key's budget.",
+            ),
+        ]
+        | None
     ) = None
 
 
 class ApiKeyObject(msgspec.Struct, kw_only=True):
-    """A key, without its text."""
+    """A key, without its text. `made_by` is the id of the key that made it, null for the operator's."""
 
     id: str
     object: Literal["api_key"] = "api_key"
@@ -56,6 +81,7 @@ class ApiKeyObject(msgspec.Struct, kw_only=True):
     last_four: str
     scopes: list[str]
     budget: int | None
+    made_by: str | None
     created_at: int
     expires_at: int | None
     revoked_at: int | None
@@ -75,14 +101,24 @@ class ApiKeyList(msgspec.Struct, kw_only=True):
     next_cursor: str | None
 
 
+_MEMBERS = tuple(name for name in ApiKeyObject.__struct_fields__ if name != "object")
+_ID = Parameter("key_id", "path", "The key's id.", {"type": "string", "maxLength": 64})
+_WITH_CHILDREN = Parameter(
+    "with_children",
+    "query",
+    "Also revoke the keys that it made, and those that they made.",
+    {"type": "boolean", "default": False},
+)
+
+
 async def create_api_key(request: Request) -> Response:
     """Make a key in the workspace of the key that asks."""
     principal = await authenticate(request, "admin")
     services = services_of(request)
     body = decode(await read_body(request, max_bytes=services.settings.max_body_bytes), CreateApiKey)
-    scopes = tuple(body.scopes or DEFAULT_SCOPES)
-    terms = KeyTerms(body.name, body.mode, body.expires_at, scopes, body.budget)
-    new = await services.keyring.make(principal.workspace_id, terms)
+    scopes = None if body.scopes is None else tuple(body.scopes)
+    wish = Wish(body.name, body.mode, body.expires_at, scopes, body.budget)
+    new = await services.keyring.delegate(principal, wish)
     return json_response(NewApiKeyObject(key=new.text, **_members(new.key)), status=201)
 
 
@@ -96,18 +132,16 @@ async def list_api_keys(request: Request) -> Response:
 async def delete_api_key(request: Request) -> Response:
     """Revoke a key: it stops within a second, for good."""
     principal = await authenticate(request, "admin")
-    keyring = services_of(request).keyring
+    check_query(request, (_WITH_CHILDREN,))
+    with_children = flag_of(request, _WITH_CHILDREN.name) or False
     key_id = request.path_params["key_id"]
-    if key_id not in {key.id for key in await keyring.list(principal.workspace_id)}:
-        raise NotFound("This workspace has no such API key.")
-    revoked = await keyring.revoke(principal.workspace_id, key_id)
+    revoked = await services_of(request).keyring.revoke_as(principal, key_id, with_children=with_children)
     return json_response(ApiKeyObject(**_members(revoked)))
 
 
 def _members(key: ApiKey) -> dict[str, Any]:
-    members: dict[str, Any] = {name: getattr(key, name) for name in ApiKey.__slots__}
-    members["scopes"] = list(key.scopes)
-    return members
+    members: dict[str, Any] = {name: getattr(key, name) for name in _MEMBERS}
+    return {**members, "scopes": list(key.scopes)}
 
 
 OPERATIONS = (
@@ -133,7 +167,10 @@ OPERATIONS = (
         "Revoke an API key",
         "API keys",
         response=ApiKeyObject,
-        parameters=(Parameter("key_id", "path", "The key's id.", {"type": "string", "maxLength": 64}),),
-        errors=(*_ERRORS, NotFound),
+        parameters=(
+            _ID,
+            _WITH_CHILDREN,
+        ),
+        errors=(*_ERRORS, InvalidRequest, NotFound, ValidationFailed),
     ),
 )

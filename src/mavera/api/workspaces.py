@@ -13,7 +13,8 @@ from msgspec import UNSET, Meta, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mavera.accounts import workspaces
+from mavera.accounts import repository, workspaces
+from mavera.accounts.delegation import check_usage_limit
 from mavera.accounts.keyring import Principal
 from mavera.accounts.workspaces import NAME_MAX, Workspace
 from mavera.api.auth import authenticate, services_of
@@ -28,6 +29,7 @@ from mavera.errors import (
     ServiceUnavailable,
     ValidationFailed,
 )
+from mavera.storage.database import Queries
 
 _MOST = 1_000_000_000
 _ID = Parameter("workspace_id", "path", "The workspace's id.", {"type": "string", "maxLength": 64})
@@ -78,11 +80,21 @@ async def update_workspace(request: Request) -> Response:
     services = services_of(request)
     body = _decoded(await read_body(request, max_bytes=services.settings.max_body_bytes))
     async with services.database.transaction() as transaction:
+        await repository.lock_workspace(transaction, principal.workspace_id)
         if body.name is not UNSET:
             await workspaces.rename(transaction, principal.workspace_id, body.name)
         if body.usage_limit is not UNSET:
+            await _check_usage_limit(transaction, principal, body.usage_limit)
             await workspaces.set_budget(transaction, principal.workspace_id, body.usage_limit)
     return json_response(await _shown(request, principal.workspace_id))
+
+
+async def _check_usage_limit(transaction: Queries, principal: Principal, limit: int | None) -> None:
+    """Raise Forbidden where the key that asks may not spend without a limit itself."""
+    key = await repository.find_key(transaction, principal.workspace_id, principal.key_id)
+    workspace = await workspaces.get(transaction, principal.workspace_id, now=int(time.time()))
+    if key is not None:
+        check_usage_limit(key, workspace.budget, limit)
 
 
 def _decoded(body: bytes) -> UpdateWorkspace:

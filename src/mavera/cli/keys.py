@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from mavera.accounts.keyring import Keyring, KeyTerms
+from mavera.accounts.delegation import KeyTerms
+from mavera.accounts.keyring import Keyring
 from mavera.accounts.keys import peppers_of
 from mavera.accounts.plans import DEFAULT_SCOPES
 from mavera.accounts.repository import ApiKey
@@ -79,6 +80,9 @@ def list_keys(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: 
 @app.command()
 def revoke(
     key: Annotated[str, typer.Argument(help="The key's id, its last four characters, or the key itself.")],
+    with_children: Annotated[
+        bool, typer.Option("--with-children", help="Also the keys that it made, and those that they made.")
+    ] = False,
     workspace: InWorkspace = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
@@ -86,7 +90,7 @@ def revoke(
     """Make a key stop working, within a second, for good."""
 
     async def stop(keyring: Keyring, workspace_id: str) -> None:
-        revoked = await keyring.revoke(workspace_id, key)
+        revoked = await keyring.revoke(workspace_id, key, with_children=with_children)
         if as_json:
             print_json(_public(revoked))
         else:
@@ -117,6 +121,7 @@ def _public(key: ApiKey) -> dict[str, Any]:
         "last_four": key.last_four,
         "scopes": list(key.scopes),
         "budget": key.budget,
+        "made_by": key.made_by,
         "created_at": key.created_at,
         "revoked_at": key.revoked_at,
         "expires_at": key.expires_at,
