@@ -9,17 +9,23 @@ serve: .venv/run
 	$(BIN)/mavera models pull
 	$(BIN)/mavera serve
 
-# Everything that has to hold: style, types, imports, then the tests, with the real embedded models.
+# The slowest 15 tests are printed: one that takes long belongs into `make proofs`.
+PYTEST := $(BIN)/pytest --durations=15 --durations-min=1
+
+# Style, types, imports, then the tests that are quick, with the real embedded models.
 test: lint .venv/clients/installed
 	$(BIN)/mavera models pull
 	$(BIN)/mavera models pull smollm2-135m
-	$(BIN)/pytest -m "not embedded and not attack and not proof" -n 2 --dist loadfile
-	$(BIN)/pytest -m "embedded and not attack and not proof"
+	$(PYTEST) -m "not embedded and not attack and not proof" -n 2 --dist loadfile
+	$(PYTEST) -m "embedded and not attack and not proof"
 
 # What takes long or is rough: attacks on a running server, killed processes, clusters. `.ci/run` runs both.
 proofs: .venv/dev .venv/clients/installed
-	$(BIN)/pytest -m attack
-	$(BIN)/pytest -m proof
+	$(BIN)/mavera models pull
+	$(BIN)/mavera models pull smollm2-135m
+	$(PYTEST) -m attack
+	$(PYTEST) -m "proof and not embedded"
+	$(PYTEST) -m "proof and embedded"
 
 # Fetch the clients from npm that tests/clients drives, where node and npm are installed: 74 MB.
 node-clients:

@@ -26,6 +26,7 @@ from mavera.accounts.first_run import first_run
 from mavera.accounts.keyring import Keyring
 from mavera.accounts.repository import first_workspace_id
 from mavera.app import create_app
+from mavera.fetch.image_reader import is_installed
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.server.protocols import PatientWebSocket
@@ -33,6 +34,7 @@ from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.migrate import migrate
 from mavera.storage.schema import ensure_schema
+from tests.support.requirements import skip_or_fail
 
 # A loaded machine is no reason to fail.
 hypothesis_settings.register_profile("mavera", deadline=None)
@@ -96,6 +98,13 @@ def serve(tmp_path: Path, empty_store: Path) -> Iterator[Serve]:
     shutil.copy(empty_store, tmp_path / "data")
     with ExitStack() as stack:
         yield lambda model=None, **settings: stack.enter_context(_Running(tmp_path / "data", model, settings))
+
+
+@pytest.fixture(scope="session")
+def needs_ocr() -> None:
+    """Skip or fail a test that reads images, if the packages for it are missing."""
+    if not is_installed():
+        skip_or_fail("the extra 'ocr' is not installed")
 
 
 def running_server(data_dir: Path, model: Model | None = None, **settings: Any) -> "_Running":

@@ -5,7 +5,7 @@ import struct
 import zlib
 from io import BytesIO
 
-import pytest
+from tests.support.requirements import require_module
 
 
 def png(width: int = 4, height: int = 3) -> bytes:
@@ -21,10 +21,10 @@ def png(width: int = 4, height: int = 3) -> bytes:
 
 def poster(*lines: str, kind: str = "PNG") -> bytes:
     """Return a yellow image with a few lines of large dark blue text; skip the test without Pillow."""
-    image_module = pytest.importorskip("PIL.Image")
+    image_module = require_module("PIL.Image")
     image = image_module.new("RGB", (900, 120 + 110 * len(lines)), (255, 240, 60))
-    draw = pytest.importorskip("PIL.ImageDraw").Draw(image)
-    font = pytest.importorskip("PIL.ImageFont").load_default(size=64)
+    draw = require_module("PIL.ImageDraw").Draw(image)
+    font = require_module("PIL.ImageFont").load_default(size=64)
     for number, line in enumerate(lines):
         draw.text((40, 40 + 130 * number), line, fill=(10, 20, 100), font=font)
     buffer = BytesIO()

@@ -12,12 +12,12 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 from tests.clients.attentive import AttentiveModel
 from tests.conftest import Served, running_server
+from tests.support.requirements import require_program, skip_or_fail
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -64,28 +64,19 @@ def run(served: Served) -> Run:
     return run
 
 
-def missing(what: str) -> NoReturn:
-    """Skip the test for want of a program; fail it in CI, where .ci/run installs them all."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
-
-
 @pytest.fixture(scope="session")
 def python() -> str:
     """Return the interpreter that has the Python clients."""
     path = ROOT / ".venv" / "clients" / "bin" / "python"
     if not path.exists():
-        missing("the Python clients are not installed: make .venv/clients/installed")
+        skip_or_fail("the Python clients are not installed: make .venv/clients/installed")
     return str(path)
 
 
 @pytest.fixture(scope="session")
 def node() -> str:
     """Return node, where the npm clients are there too."""
-    found = shutil.which("node")
-    if found is None:
-        missing("node is not installed")
+    found = require_program("node")
     if not (HERE / "node" / "node_modules" / "openai").is_dir():
-        missing("the npm clients are not fetched: make node-clients")
-    return str(found)
+        skip_or_fail("the npm clients are not fetched: make node-clients")
+    return found

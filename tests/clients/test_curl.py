@@ -1,21 +1,20 @@
 """curl: no client library at all, streamed and not, by both prefixes."""
 
 import json
-import shutil
 from typing import Any
 
 import pytest
 
-from tests.clients.conftest import PERSONA_ID, Run, missing
+from tests.clients.conftest import PERSONA_ID, Run
 from tests.conftest import Served
+from tests.support.requirements import require_program
 
 SAID = "This is a scripted answer to: Hello?"
 
 
 @pytest.fixture
 def curl(run: Run, served: Served) -> Any:
-    if shutil.which("curl") is None:
-        missing("curl is not installed")
+    require_program("curl")
 
     def curl(path: str, body: dict[str, Any], *options: str, prefix: str = "/api/v1") -> str:
         return run(

@@ -8,6 +8,8 @@ import pytest
 
 from tests.clients.conftest import HERE, Run
 
+pytestmark = pytest.mark.proof
+
 FILES = sorted((HERE / "node").glob("*.test.mjs"))
 
 

@@ -12,6 +12,8 @@ import pytest
 from tests.clients.conftest import HERE, Run
 from tests.conftest import Served
 
+pytestmark = pytest.mark.proof
+
 PROGRAM = HERE / "node" / "node_modules" / "llmprobe" / "bin" / "dist" / "llmprobe.mjs"
 
 # Nothing is stored and nothing runs behind a connection: both parameters are accepted without effect.

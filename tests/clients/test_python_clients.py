@@ -6,6 +6,8 @@ import pytest
 
 from tests.clients.conftest import HERE, Run
 
+pytestmark = pytest.mark.proof
+
 FILES = sorted((HERE / "python").glob("*_client.py"))
 
 

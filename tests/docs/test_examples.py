@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mavera.models.scripted import ScriptedModel
-from tests.clients.conftest import missing
 from tests.conftest import Serve, Served
 from tests.docs.pages import ROOT
+from tests.support.requirements import require_program, skip_or_fail
 
 EXAMPLES = ROOT / "examples"
 WORDS = ["I would ", "pay ", "for that."]
@@ -46,8 +46,8 @@ def test_the_python_examples_print_the_answer(serve: Serve, name: str) -> None:
     assert served.model.turns[0].persona_id is not None
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_curl_example_prints_a_response(serve: Serve) -> None:
+    require_program("curl")
     served = serve(ScriptedModel(WORDS))
 
     response = json.loads(run(served, "sh", str(EXAMPLES / "ask.sh")))
@@ -68,11 +68,10 @@ def test_the_javascript_example_prints_the_answer(serve: Serve, tmp_path: Path) 
 
 def node_modules() -> Path:
     """Return a folder with OpenAI's client for JavaScript, or skip; NODE_PATH may name one."""
-    if shutil.which("node") is None:
-        missing("node is not installed")
+    require_program("node")
     fetched = [ROOT / "node_modules", ROOT / "tests" / "clients" / "node" / "node_modules"]
     places = [*os.environ.get("NODE_PATH", "").split(os.pathsep), *map(str, fetched)]
     found = [Path(place) for place in places if place and (Path(place) / "openai").is_dir()]
     if not found:
-        missing("the npm package openai is not installed: make node-clients")
+        skip_or_fail("the npm package openai is not installed: make node-clients")
     return found[0].absolute()

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import openai
 import psutil
-import pytest
 
-from mavera.models.embedded.pull import resolve_model
 from mavera.personas.library import PersonaLibrary
 from mavera.settings import load_settings
+from tests.support.requirements import require_model
 
 GEN_Z = PersonaLibrary.load().find("Gen Z Consumer").id
 
@@ -48,8 +47,7 @@ class Running:
 @contextmanager
 def serving(data_dir: Path, model: str, *options: str) -> Iterator[Running]:
     """Run `mavera serve` on a free port; at the end neither it nor its model is left."""
-    if resolve_model(load_settings(model=model)) is None and os.environ.get("CI") != "true":
-        pytest.skip(f"{model} is not on this machine: mavera models pull {model}")
+    require_model(load_settings(model=model))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     # No personas are read in the background: some tests look whether the engine is at work.

@@ -22,6 +22,7 @@ from mavera.models.embedded.process import COMMAND
 from mavera.models.embedded.pull import resolve_model
 from mavera.models.embedded.supervisor import EmbeddedEngine, Pace
 from mavera.settings import Settings, load_settings
+from tests.support.requirements import require_model
 
 pytestmark = [
     pytest.mark.embedded,
@@ -59,8 +60,7 @@ asyncio.run(main())
 @pytest.fixture
 def settings() -> Settings:
     settings = load_settings(model="smollm2-135m", embedded_context_tokens=512, embedded_slots=2)
-    if resolve_model(settings) is None and os.environ.get("CI") != "true":
-        pytest.skip("smollm2-135m is not on this machine: mavera models pull smollm2-135m")
+    require_model(settings)
     return settings
 
 
@@ -184,6 +184,7 @@ def test_after_a_crash_callers_are_told_when_it_is_back_and_it_is(settings: Sett
     asyncio.run(scenario())
 
 
+@pytest.mark.proof
 def test_each_crash_is_followed_by_a_longer_wait(settings: Settings, tmp_path: Path) -> None:
     torn = tmp_path / "torn.gguf"
     torn.write_bytes(b"GGUF" + bytes(1000))
@@ -217,6 +218,7 @@ def test_a_file_the_engine_refuses_is_reported_to_those_who_wait(settings: Setti
     asyncio.run(scenario())
 
 
+@pytest.mark.proof
 def test_an_engine_that_hangs_is_replaced(settings: Settings) -> None:
     async def scenario() -> None:
         async with running(settings) as engine:
@@ -232,6 +234,7 @@ def test_an_engine_that_hangs_is_replaced(settings: Settings) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.proof
 def test_a_load_that_hangs_is_given_up_and_those_who_wait_are_told(settings: Settings) -> None:
     async def scenario() -> None:
         async with running(msgspec.structs.replace(settings, embedded_start_timeout_seconds=0.5)) as engine:
@@ -296,6 +299,7 @@ def test_how_the_engine_died_becomes_advice(
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 @pytest.mark.parametrize("after_seconds", [0.0, 0.0005, 0.002, 0.05, 0.3])
+@pytest.mark.proof
 def test_it_can_be_closed_at_any_moment_of_its_start(
     settings: Settings, after_seconds: float, new_loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
@@ -310,6 +314,7 @@ def test_it_can_be_closed_at_any_moment_of_its_start(
         runner.run(scenario())
 
 
+@pytest.mark.proof
 def test_it_can_be_closed_while_it_waits_to_start_again(settings: Settings) -> None:
     async def scenario() -> None:
         async with running(settings) as engine:
@@ -321,6 +326,7 @@ def test_it_can_be_closed_while_it_waits_to_start_again(settings: Settings) -> N
 
 
 @pytest.mark.parametrize("moment", ["loading", "loaded"])
+@pytest.mark.proof
 def test_a_server_that_is_killed_leaves_no_engine(settings: Settings, tmp_path: Path, moment: str) -> None:
     environ = {**os.environ, "MAVERA_MODEL": settings.model, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
@@ -336,6 +342,7 @@ def test_a_server_that_is_killed_leaves_no_engine(settings: Settings, tmp_path: 
     asyncio.run(until(lambda: not is_alive(pid), seconds=1.0))
 
 
+@pytest.mark.proof
 def test_the_kernel_ends_an_engine_that_cannot_notice_its_parents_death(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -358,6 +365,7 @@ def test_the_kernel_ends_an_engine_that_cannot_notice_its_parents_death(
     asyncio.run(until(lambda: not is_alive(pid), seconds=1.0))
 
 
+@pytest.mark.proof
 def test_an_engine_whose_stdin_ends_ends_too(settings: Settings) -> None:
     model = resolve_model(settings)
     parameters = EngineParameters(
@@ -374,6 +382,7 @@ def test_an_engine_whose_stdin_ends_ends_too(settings: Settings) -> None:
         assert child.wait(timeout=5) == 0
 
 
+@pytest.mark.proof
 def test_a_key_press_that_interrupts_the_server_spares_the_engine(settings: Settings) -> None:
     async def scenario() -> None:
         async with running(settings) as engine:

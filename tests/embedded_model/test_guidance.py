@@ -1,7 +1,6 @@
 """Guidance with the real models: how long a prompt is, what is dropped, artifacts, and the plan."""
 
 import asyncio
-import os
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -16,10 +15,10 @@ from mavera.core.events import Finished
 from mavera.core.items import said
 from mavera.core.turn import FunctionTool, ToolChoice, Turn
 from mavera.models.embedded.model import EmbeddedModel
-from mavera.models.embedded.pull import resolve_model
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.settings import load_settings
 from tests.embedded_model.serving import Running, serving
+from tests.support.requirements import require_model
 
 pytestmark = pytest.mark.embedded
 
@@ -43,8 +42,7 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.mark.parametrize("name", ["smollm2-135m", "qwen2.5-coder-1.5b"])
 def test_a_prompt_is_counted_as_the_engine_counts_it_when_it_answers(tmp_path: Path, name: str) -> None:
     settings = load_settings(data_dir=tmp_path, model=name, embedded_slots=1, embedded_context_tokens=2048)
-    if resolve_model(settings) is None and os.environ.get("CI") != "true":
-        pytest.skip(f"{name} is not on this machine: mavera models pull {name}")
+    require_model(settings)
 
     async def counted() -> list[tuple[int, int]]:
         model = EmbeddedModel(EmbeddedEngine(settings))

@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 
-from mavera.fetch.image_reader import is_installed
 from tests.embedded_model.serving import GEN_Z, Running
 from tests.images import data_url, poster
 
 pytestmark = [
     pytest.mark.embedded,
-    pytest.mark.skipif(not is_installed(), reason="the extra 'ocr' is not installed"),
+    pytest.mark.usefixtures("needs_ocr"),
 ]
 
 

@@ -16,11 +16,11 @@ from mavera.core.usage import Usage
 from mavera.models.embedded import prefixes
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.prefixes import PrefixStates
-from mavera.models.embedded.pull import resolve_model
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.settings import Settings, load_settings
+from tests.support.requirements import require_model
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.proof]
 
 LEAD: tuple[Item, ...] = (
     said("system", "You are Maya Torres, 22, a student in Portland who makes coffee on weekends. " * 3),
@@ -34,8 +34,7 @@ def settings(tmp_path: Path) -> Settings:
     settings = load_settings(
         data_dir=tmp_path, model="smollm2-135m", embedded_context_tokens=512, embedded_slots=2
     )
-    if resolve_model(settings) is None and os.environ.get("CI") != "true":
-        pytest.skip("smollm2-135m is not on this machine: mavera models pull smollm2-135m")
+    require_model(settings)
     return settings
 
 

@@ -14,10 +14,10 @@ import openai
 import psutil
 import pytest
 
-from mavera.models.embedded.pull import resolve_model
 from mavera.personas.library import PersonaLibrary
 from mavera.settings import load_settings
 from tests.embedded_model.serving import GEN_Z, Running, is_up, serving, wait_until
+from tests.support.requirements import require_model
 
 pytestmark = [
     pytest.mark.embedded,
@@ -157,6 +157,7 @@ def test_a_conversation_longer_than_the_context_is_refused_with_the_numbers(smal
     assert "tokens" in refused.value.message
 
 
+@pytest.mark.proof
 def test_a_model_killed_in_mid_stream_ends_the_stream_with_a_failure_and_comes_back(
     small_server: Running,
 ) -> None:
@@ -190,6 +191,7 @@ def answers(client: openai.OpenAI) -> bool:
 
 
 @pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.proof
 def test_a_client_killed_in_mid_answer_frees_its_slot_within_a_second(
     small_server: Running, stream: bool
 ) -> None:
@@ -215,6 +217,7 @@ def is_busy(engine: psutil.Process) -> bool:
     return any(engine.cpu_percent(interval=0.2) > 40 for _ in range(3))
 
 
+@pytest.mark.proof
 def test_a_server_killed_outright_leaves_no_model_behind(tmp_path: Path) -> None:
     with serving(tmp_path / "data", "smollm2-135m") as running:
         assert answers(running.client())
@@ -224,6 +227,7 @@ def test_a_server_killed_outright_leaves_no_model_behind(tmp_path: Path) -> None
         assert not alive
 
 
+@pytest.mark.proof
 def test_two_workers_share_one_model_that_one_of_them_may_outlive(tmp_path: Path) -> None:
     with serving(tmp_path / "data", "smollm2-135m", "--workers", "2") as running:
         assert answers(running.client())
@@ -252,8 +256,7 @@ def test_ctrl_c_lets_a_stream_end_before_the_server_does(tmp_path: Path) -> None
 
 
 def test_ask_streams_an_answer_to_the_terminal_and_as_json(tmp_path: Path) -> None:
-    if resolve_model(load_settings(model="smollm2-135m")) is None and os.environ.get("CI") != "true":
-        pytest.skip("smollm2-135m is not on this machine: mavera models pull smollm2-135m")
+    require_model(load_settings(model="smollm2-135m"))
     command = [sys.executable, "-m", "mavera", "ask", "Hello?", "--persona", "Gen X", "--max-tokens", "8"]
     environment = {**os.environ, "MAVERA_MODEL": "smollm2-135m", "MAVERA_DATA_DIR": str(tmp_path)}
 

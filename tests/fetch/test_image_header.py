@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from mavera.fetch.image_header import ImageHeader, read_header
 from tests.images import png
+from tests.support.requirements import require_module
 
 
 def saved(kind: str, width: int, height: int, **options: Any) -> bytes:
-    image_module = pytest.importorskip("PIL.Image")
+    image_module = require_module("PIL.Image")
     buffer = BytesIO()
     image_module.new("RGB", (width, height), "red").save(buffer, kind, **options)
     return buffer.getvalue()

@@ -14,10 +14,10 @@ import pytest
 
 from mavera.errors import ServiceUnavailable
 from mavera.fetch.image_description import ImageReading, Unreadable
-from mavera.fetch.image_reader import IMAGE_BUDGET, ImageReader, is_installed
+from mavera.fetch.image_reader import IMAGE_BUDGET, ImageReader
 from tests.images import png, poster
 
-needs_ocr = pytest.mark.skipif(not is_installed(), reason="the extra 'ocr' is not installed")
+needs_ocr = pytest.mark.usefixtures("needs_ocr")
 
 
 def with_reader(use: Callable[[ImageReader], Awaitable[Any]], **options: Any) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.clients.conftest import missing
+from tests.support.requirements import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv/clients/bin/python"
@@ -59,7 +59,7 @@ class Bucket:
 @contextmanager
 def running_bucket() -> Iterator[Bucket]:
     if not PYTHON.exists():
-        missing("a server that speaks S3 is not installed: make .venv/clients/installed")
+        skip_or_fail("a server that speaks S3 is not installed: make .venv/clients/installed")
     pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     with subprocess.Popen([PYTHON, SERVER], stdin=pipe, stdout=pipe, stderr=nothing, text=True) as server:
         try:

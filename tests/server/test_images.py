@@ -13,7 +13,6 @@ import pytest
 from aiohttp import web
 
 from mavera.core.items import FunctionOutput, Image, Message, Text
-from mavera.fetch.image_reader import is_installed
 from mavera.models.scripted import ScriptedModel
 from tests.conftest import Serve, Served
 from tests.images import data_url, png, poster
@@ -237,7 +236,7 @@ def test_a_model_that_does_not_see_and_has_no_reader_is_a_422_that_says_what_to_
     assert refused.value.param == "messages[0].content[1].image_url"
 
 
-@pytest.mark.skipif(not is_installed(), reason="the extra 'ocr' is not installed")
+@pytest.mark.usefixtures("needs_ocr")
 def test_a_model_that_does_not_see_is_told_what_was_read(serve: Serve) -> None:
     served = serve(ScriptedModel(sees_images=False))
 

@@ -25,6 +25,8 @@ from mavera.storage.database import Database
 from mavera.storage.migrate import migrate
 from tests.storage import servers
 
+pytestmark = pytest.mark.proof
+
 ASK = {"model": "mavera-1", "input": "Would you pay?"}
 
 

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import httpx2 as httpx
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mavera.settings import Settings
@@ -14,6 +13,7 @@ from tests.conftest import Serve, Served
 from tests.docs.pages import DOCS, rows, sections, ticked
 from tests.server.test_many_processes import ASK, make_key, serving
 from tests.storage import servers
+from tests.support.requirements import require_module
 
 RESPONSES = {"method": "POST", "path": "/responses"}
 
@@ -88,7 +88,7 @@ def test_any_worker_answers_for_all_and_for_one_that_died(tmp_path: Path) -> Non
 
 
 def test_limits_that_are_counted_locally_are_seen(serve: Serve) -> None:
-    pytest.importorskip("redis")
+    require_module("redis")
     port = servers.free_port()
     served = serve(rate_limit_url=f"redis://127.0.0.1:{port}")
     for _ in range(5):

@@ -16,6 +16,8 @@ from mavera.storage.migrate import migrate
 from tests.server.test_many_processes import ASK, books, make_key, serving
 from tests.storage import servers
 
+pytestmark = pytest.mark.proof
+
 
 def ask(url: str, key: str) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}"}

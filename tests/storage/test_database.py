@@ -11,6 +11,7 @@ from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.engine import parse_url
 from tests.storage.opening import Open
+from tests.support.requirements import require_module
 
 INSERT = "INSERT INTO milestones (name, reached_at) VALUES (:name, 1)"
 COUNT = "SELECT COUNT(*) AS n FROM milestones"
@@ -159,7 +160,7 @@ def test_what_a_postgres_cannot_do_now_is_unavailable(opened: Open, state: str) 
 
 
 def test_a_postgres_that_is_not_there_is_unavailable() -> None:
-    pytest.importorskip("asyncpg")
+    require_module("asyncpg")
 
     async def main() -> None:
         database = Database.open(Settings(database_url="postgres://who:secret@127.0.0.1:1/x"))

@@ -12,6 +12,7 @@ from mavera.accounts.plans import PLANS, Limits
 from mavera.errors import ConfigurationError
 from tests.storage import servers
 from tests.storage.house import Clock
+from tests.support.requirements import require_module
 
 FREE = PLANS["free"].limits
 TEN = Limits(10, None, None)
@@ -60,7 +61,7 @@ def test_the_stores_window_slides_and_the_wait_it_tells_is_enough(redis_url: str
 
 
 def test_a_store_whose_clock_steps_back_makes_nobody_wait_longer_than_the_window(redis_url: str) -> None:
-    redis = pytest.importorskip("redis.asyncio")
+    redis = require_module("redis.asyncio")
 
     async def main() -> None:
         limiter = open_limiter(redis_url)
@@ -167,7 +168,7 @@ def test_a_large_limit_is_kept_in_little_memory_and_never_passed() -> None:
 
 
 def test_a_store_that_is_away_leaves_each_process_to_count_until_it_is_back() -> None:
-    pytest.importorskip("redis")
+    require_module("redis")
     port = servers.free_port()
 
     async def main() -> None:

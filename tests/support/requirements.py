@@ -7,11 +7,15 @@ On a user's machine the test is skipped and says what is missing. Under `CI=true
 
 import os
 import shutil
+import warnings
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NoReturn
 
 import pytest
+
+from mavera.models.embedded.pull import resolve_model
+from mavera.settings import Settings
 
 
 def skip_or_fail(reason: str) -> NoReturn:
@@ -19,6 +23,12 @@ def skip_or_fail(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def require_model(settings: Settings) -> None:
+    """Skip or fail the running test unless the embedded model of `settings` has been pulled."""
+    if resolve_model(settings) is None:
+        skip_or_fail(f"{settings.model} is not on this machine: mavera models pull {settings.model}")
 
 
 def require_program(name: str, advice: str = "") -> str:
@@ -33,7 +43,9 @@ def require_module(name: str) -> Any:
     """Return the module `name` (dotted), or skip or fail the running test."""
     module: ModuleType | None = None
     try:
-        module = import_module(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the import of another project's package warns of
+            module = import_module(name)
     except ImportError as error:
         skip_or_fail(f"the Python package {name} is not installed ({error})")
     return module
