@@ -16,17 +16,18 @@ from typing import Any
 import pytest
 
 from mavera.fetch.image_description import ImageReading, Unreadable
-from mavera.fetch.image_reader import IMAGE_BUDGET, ImageReader, is_installed
+from mavera.fetch.image_reader import IMAGE_BUDGET, ImageReader
 from tests.images import png, poster
+from tests.support.requirements import require_module
 
-pytestmark = pytest.mark.skipif(not is_installed(), reason="mavera[ocr] is not installed")
+pytestmark = pytest.mark.usefixtures("needs_ocr")
 
 # Loading the models is part of the first.
 BUDGET = replace(IMAGE_BUDGET, cpu_seconds=30, memory_bytes=1300 * 1024 * 1024)
 
 
 def pillow(mode: str, size: tuple[int, int], kind: str, **options: Any) -> bytes:
-    image_module = pytest.importorskip("PIL.Image")
+    image_module = require_module("PIL.Image")
     image = image_module.new(mode, size, options.pop("colour", 200))
     frames = [image_module.new(mode, size, 10 * number) for number in range(options.pop("frames", 0))]
     buffer = BytesIO()
@@ -35,7 +36,7 @@ def pillow(mode: str, size: tuple[int, int], kind: str, **options: Any) -> bytes
 
 
 def turned(width: int, height: int) -> bytes:
-    exif = pytest.importorskip("PIL.Image").Exif()
+    exif = require_module("PIL.Image").Exif()
     exif[0x0112] = 6  # to be turned by 90°
     return pillow("RGB", (width, height), "JPEG", colour=(9, 9, 9), exif=exif)
 
@@ -48,8 +49,8 @@ def with_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def dense_text(width: int, height: int) -> bytes:
-    image = pytest.importorskip("PIL.Image").new("RGB", (width, height), "white")
-    draw = pytest.importorskip("PIL.ImageDraw").Draw(image)
+    image = require_module("PIL.Image").new("RGB", (width, height), "white")
+    draw = require_module("PIL.ImageDraw").Draw(image)
     for top in range(0, height, 12):
         draw.text((0, top), "words and words " * (width // 90), fill="black")
     buffer = BytesIO()
