@@ -114,7 +114,12 @@ def running_server(data_dir: Path, model: Model | None = None, **settings: Any) 
 
 class _Running:
     def __init__(self, data_dir: Path, model: Model | None, overrides: dict[str, Any]) -> None:
-        self._given = {"model_backend": "scripted", "log_level": "warning", **overrides}
+        self._given = {
+            "model_backend": "scripted",
+            "log_level": "warning",
+            "metrics": "all",
+            **overrides,
+        }
         self._settings = load_settings({}, data_dir=data_dir, **self._given)
         self._model = model if model is not None or "model_backend" in overrides else ScriptedModel()
 

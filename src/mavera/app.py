@@ -27,12 +27,13 @@ from mavera.api import metrics as metrics_page
 from mavera.api.admission import Admission
 from mavera.api.chat_completions import routes as chat_completions
 from mavera.api.errors import on_api_error, on_http_exception
+from mavera.api.hosts import HostCheck
 from mavera.api.middleware import RequestLog
 from mavera.api.operation import Handler, Operation
 from mavera.api.responses import routes as responses
 from mavera.api.responses.websocket import respond_over_websocket
 from mavera.api.services import Services
-from mavera.errors import APIError
+from mavera.errors import APIError, ConfigurationError
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
 from mavera.fetch.image_reader import ImageReader, is_installed
 from mavera.metrics import Exchange, Metrics
@@ -59,6 +60,7 @@ from mavera.tools.scripted import scripted_tools
 from mavera.tools.toolbox import Toolbox, ToolPolicy
 
 # The second prefix is for tools that add a fixed `/v1/…` to a host.
+SHORTEST_TOKEN = 16
 PREFIXES = ("/api/v1", "/v1")
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -95,6 +97,10 @@ def create_app(
     vision = choose_vision_model(settings)
     fetch = GuardedFetch(FetchPolicy.of(settings))
     files = media_files(settings)
+    if 0 < len(settings.metrics_token) < SHORTEST_TOKEN:
+        raise ConfigurationError(
+            f"MAVERA_METRICS_TOKEN has at least {SHORTEST_TOKEN} characters: openssl rand -hex 24"
+        )
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -106,7 +112,7 @@ def create_app(
 
     metrics = Metrics()
     chosen = _Chosen(live, vision, fetch, files, limiter, running or RunningHere(), metrics)
-    return _Application(lifespan, metrics, counts)
+    return _Application(lifespan, metrics, counts, HostCheck(settings))
 
 
 @asynccontextmanager
@@ -129,8 +135,10 @@ class _Application(Starlette):
         lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
         metrics: Metrics,
         counts: Exchange | None,
+        hosts: HostCheck,
     ) -> None:
         self._metrics = metrics
+        self._hosts = hosts
         routes = [*_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])]
         routes.append(metrics_page.route(metrics, counts))
         super().__init__(routes=routes, lifespan=lifespan)
@@ -142,6 +150,7 @@ class _Application(Starlette):
             _handlers(OPERATIONS),
             {operation.handler: operation.path for operation in OPERATIONS},
             self._metrics,
+            self._hosts,
         )
 
 

@@ -23,8 +23,11 @@ from mavera.errors import ConfigurationError
 PREFIX = "MAVERA_"
 # What client programs read (an API key to send, a server to ask); no setting of the server's.
 CLIENT_NAMES = frozenset({"api_key", "base_url"})
-_SECRET_NAMES = ("_api_key", "_pepper", "_pepper_previous", "_secret_access_key")
-Seconds = Annotated[float, Meta(gt=0)]
+_SECRET_NAMES = ("_api_key", "_pepper", "_pepper_previous", "_secret_access_key", "_token")
+# Every number has bounds, so that none is infinite, not a number, or absurd.
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+_MOST = 1_000_000_000
+_MEBIBYTE = 1024 * 1024
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,21 +39,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "text", "json"] = "auto"
     database_url: str = ""
-    max_body_bytes: Annotated[int, Meta(ge=1024)] = 32 * 1024 * 1024
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=256 * _MEBIBYTE)] = 32 * 1024 * 1024
     shutdown_grace_seconds: Seconds = 30.0
     heartbeat_seconds: Seconds = 15.0
     websocket_seconds: Seconds = 3600.0
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
-    metrics: Literal["local", "all", "off"] = "local"
+    allowed_hosts: str = ""
+    metrics: Literal["token", "all", "off"] = "token"
+    metrics_token: str = ""
     require_persona: bool = False
-    persona_credits: Annotated[int, Meta(ge=0)] = 300
+    persona_credits: Annotated[int, Meta(ge=0, le=_MOST)] = 300
 
     key_pepper: str = ""
     key_pepper_previous: str = ""
     rate_limit_url: str = ""
     lease_seconds: Annotated[int, Meta(ge=6, le=86_400)] = 60
-    max_running: Annotated[int, Meta(ge=0)] = 0
-    max_waiting: Annotated[int, Meta(ge=0)] = 64
+    max_running: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    max_waiting: Annotated[int, Meta(ge=0, le=1_000_000)] = 64
 
     model_backend: Literal["auto", "embedded", "upstream", "scripted"] = "auto"
 
@@ -59,10 +64,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     models_dir: Path | None = None
     embedded_start: Literal["startup", "demand"] = "startup"
     embedded_slots: Annotated[int, Meta(ge=1, le=64)] = 4
-    embedded_context_tokens: Annotated[int, Meta(ge=512)] = 8192
-    embedded_threads: Annotated[int, Meta(ge=0)] = 0
+    embedded_context_tokens: Annotated[int, Meta(ge=512, le=1_048_576)] = 8192
+    embedded_threads: Annotated[int, Meta(ge=0, le=1024)] = 0
     embedded_start_timeout_seconds: Seconds = 120.0
-    prefix_states_mib: Annotated[int, Meta(ge=0)] = 2048
+    prefix_states_mib: Annotated[int, Meta(ge=0, le=1_048_576)] = 2048
 
     upstream_base_url: str = ""
     upstream_api_key: str = ""
@@ -81,9 +86,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     vision_api_key: str = ""
     vision_model: str = ""
 
-    image_max_bytes: Annotated[int, Meta(ge=1024)] = 20 * 1024 * 1024
-    image_max_pixels: Annotated[int, Meta(ge=1)] = 50_000_000
-    image_max_count: Annotated[int, Meta(ge=1)] = 10
+    image_max_bytes: Annotated[int, Meta(ge=1024, le=128 * _MEBIBYTE)] = 20 * 1024 * 1024
+    image_max_pixels: Annotated[int, Meta(ge=1, le=_MOST)] = 50_000_000
+    image_max_count: Annotated[int, Meta(ge=1, le=1000)] = 10
     image_reading: Literal["auto", "always", "never"] = "auto"
 
     fetch_enabled: bool = True
@@ -96,9 +101,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tools_max_rounds: Annotated[int, Meta(ge=1, le=8)] = 8
     tools_timeout_seconds: Seconds = 30.0
     tools_wall_seconds: Seconds = 120.0
-    tools_result_characters: Annotated[int, Meta(ge=500)] = 20_000
-    tools_per_minute: Annotated[int, Meta(ge=1)] = 120
-    tools_per_day: Annotated[int, Meta(ge=1)] = 5000
+    tools_result_characters: Annotated[int, Meta(ge=500, le=10_000_000)] = 20_000
+    tools_per_minute: Annotated[int, Meta(ge=1, le=_MOST)] = 120
+    tools_per_day: Annotated[int, Meta(ge=1, le=_MOST)] = 5000
     tavily_api_key: str = ""
     tavily_base_url: str = "https://api.tavily.com"
     searxng_url: str = ""
@@ -112,9 +117,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     runway_poll_seconds: Seconds = 5.0
     runway_job_seconds: Seconds = 1800.0
     media_dir: Path | None = None
-    media_max_bytes: Annotated[int, Meta(ge=1024)] = 200 * 1024 * 1024
-    media_url_seconds: Annotated[int, Meta(ge=60)] = 3600
-    media_days: Annotated[int, Meta(ge=1)] = 30
+    media_max_bytes: Annotated[int, Meta(ge=1024, le=1_048_576 * _MEBIBYTE)] = 200 * 1024 * 1024
+    media_url_seconds: Annotated[int, Meta(ge=60, le=31_536_000)] = 3600
+    media_days: Annotated[int, Meta(ge=1, le=36_500)] = 30
     public_url: str = ""
     s3_bucket: str = ""
     s3_endpoint_url: str = ""

@@ -150,7 +150,9 @@ def attacked_server(
     arguments of the command; `file_limit` is the limit of open file descriptors. Raises
     AssertionError if the server does not start or does not stop in time.
     """
-    environ = _environ({"model_backend": "scripted", "log_level": "warning", **(settings or {})})
+    environ = _environ(
+        {"model_backend": "scripted", "log_level": "warning", "metrics": "all", **(settings or {})}
+    )
     store = Settings(data_dir=data_dir, database_url=environ.get("MAVERA_DATABASE_URL", ""))
     migrate(store.database_url or f"sqlite:///{data_dir}/mavera.db")
     keys = asyncio.run(_make_keys(store, _CREDITS, {}))

@@ -48,12 +48,10 @@ def test_a_setting_is_listed_with_what_it_takes(field: Any) -> None:
             assert set(ticked(takes)) == set(values)
         case msgspec.inspect.BoolType():
             assert ticked(takes) == ["true", "false"]
-        case msgspec.inspect.IntType(ge=least, le=None):
-            assert takes == f"{least} and more"
         case msgspec.inspect.IntType(ge=least, le=most):
             assert takes == f"{least} to {most}"
-        case msgspec.inspect.FloatType(gt=above):
-            assert takes == f"over {above}"
+        case msgspec.inspect.FloatType(gt=above, le=most):
+            assert takes == f"over {above} to {most}"
         case _:
             assert takes
 

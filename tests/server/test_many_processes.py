@@ -38,7 +38,8 @@ def serving(
     port = servers.free_port()
     command = [sys.executable, "-m", "mavera", "serve", "--port", str(port), "--data-dir", str(data_dir)]
     command += options
-    environ = {**os.environ, "MAVERA_LOG_LEVEL": "error", "MAVERA_MODEL_BACKEND": "scripted", **environ}
+    ours = {"MAVERA_LOG_LEVEL": "error", "MAVERA_MODEL_BACKEND": "scripted", "MAVERA_METRICS": "all"}
+    environ = {**os.environ, **ours, **environ}
     process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{port}"

@@ -5,8 +5,11 @@ import time
 from pathlib import Path
 
 import httpx2 as httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from mavera.app import create_app
+from mavera.errors import ConfigurationError
 from mavera.settings import Settings
 from mavera.storage.migrate import migrate
 from tests.conftest import Serve, Served
@@ -15,6 +18,7 @@ from tests.server.test_many_processes import ASK, make_key, serving
 from tests.storage import servers
 from tests.support.requirements import require_module
 
+TOKEN = "one-token-for-prometheus"
 RESPONSES = {"method": "POST", "path": "/responses"}
 
 
@@ -69,10 +73,20 @@ def test_the_page_names_every_metric_and_no_other(serve: Serve) -> None:
 def test_who_may_read_is_what_the_setting_says(serve: Serve) -> None:
     served = serve()
     assert read(served.url).status_code == 200
-    assert read(served.url, **{"X-Forwarded-For": "203.0.113.7"}).status_code == 403
-    everybody = serve(metrics="all")
-    assert read(everybody.url, **{"X-Forwarded-For": "203.0.113.7"}).status_code == 200
-    assert read(serve(metrics="off").url).status_code == 404
+    assert read(serve(metrics="off", metrics_token=TOKEN).url).status_code == 404
+    # The default, to a client or to a plain proxy on this machine, which adds no header of its own.
+    assert read(serve(metrics="token").url).status_code == 404
+    guarded = serve(metrics="token", metrics_token=TOKEN)
+    for sent in ({}, {"Authorization": f"Bearer {TOKEN}x"}, {"Authorization": TOKEN}, guarded.headers):
+        refused = read(guarded.url, **sent)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (401, "unauthorized")
+    assert read(guarded.url, Authorization=f"Bearer {TOKEN}").status_code == 200
+
+
+def test_nobody_reads_unless_somebody_was_named() -> None:
+    assert (Settings().metrics, Settings().metrics_token) == ("token", "")
+    with pytest.raises(ConfigurationError, match="MAVERA_METRICS_TOKEN"):
+        create_app(Settings(metrics_token="short", model_backend="scripted"))
 
 
 def test_any_worker_answers_for_all_and_for_one_that_died(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 """
 GET /metrics: what Prometheus scrapes. It is not part of the API, so it is not described there.
 
-Who may read it says MAVERA_METRICS: programs on this machine, everybody, or nobody.
+MAVERA_METRICS says who may read it: whoever has the token, everybody, or nobody. Without a token, which
+is the default, nobody may. An address says nothing: behind a proxy on this machine every request comes
+from here.
 
 With several workers any of them answers for all. Each sends its numbers to the parent a few times
 a second (`send_counts`), and what it gets back is all of them added up.
 """
 
 import asyncio
-import ipaddress
+import hashlib
+import hmac
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,12 +19,11 @@ from starlette.routing import Route
 
 from mavera.api.auth import services_of
 from mavera.api.headers import header
-from mavera.errors import Forbidden, NotFound
+from mavera.errors import NotFound, Unauthorized
 from mavera.metrics import CONTENT_TYPE, SEND_SECONDS, Exchange, Metrics, ModelState, exposition
+from mavera.settings import Settings
 
 PATH = "/metrics"
-# A proxy on this machine passes on what comes from others, and says so.
-_PASSED_ON = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 
 
 def route(metrics: Metrics, exchange: Exchange | None = None) -> Route:
@@ -30,7 +32,7 @@ def route(metrics: Metrics, exchange: Exchange | None = None) -> Route:
     async def read(request: Request) -> Response:
         """Return the metrics in Prometheus's text format."""
         services = services_of(request)
-        _check_reader(request, services.settings.metrics)
+        _check_reader(request, services.settings)
         status = services.models["live"].status()
         state = ModelState(status.state in ("ready", "idle"), status.restarts)
         if exchange is None:
@@ -57,19 +59,17 @@ async def send_counts(metrics: Metrics, exchange: Exchange) -> None:
         await exchange(metrics.counted())
 
 
-def _check_reader(request: Request, readers: str) -> None:
-    if readers == "off":
+def _check_reader(request: Request, settings: Settings) -> None:
+    """Raise NotFound where nobody may read, Unauthorized without the token."""
+    if settings.metrics == "all":
+        return
+    if settings.metrics == "off" or not settings.metrics_token:
         raise NotFound(f"There is nothing at {PATH}. /docs lists what there is.")
-    if readers == "local" and not _is_local(request):
-        raise Forbidden("Only programs on the server's machine may read its metrics (MAVERA_METRICS).")
-
-
-def _is_local(request: Request) -> bool:
-    if request.client is None or any(header(request, name) is not None for name in _PASSED_ON):
-        return False
-    try:
-        address = ipaddress.ip_address(request.client.host)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+    scheme, _, token = (header(request, b"authorization") or "").partition(" ")
+    # Bytes of equal length: what is compared must not say how much of it was right.
+    sent, expected = (
+        hashlib.sha256(text.encode(errors="replace")).digest()
+        for text in (token.strip(), settings.metrics_token)
+    )
+    if scheme.lower() != "bearer" or not hmac.compare_digest(sent, expected):
+        raise Unauthorized("Send the header 'Authorization: Bearer <the value of MAVERA_METRICS_TOKEN>'.")

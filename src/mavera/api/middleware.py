@@ -14,8 +14,10 @@ from typing import Any
 import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from mavera.api.errors import on_api_error, on_unexpected
+from mavera.api.errors import error_response, on_api_error, on_unexpected
+from mavera.api.hosts import HostCheck
 from mavera.api.operation import Handler
 from mavera.core.ids import new_id
 from mavera.errors import APIError
@@ -42,14 +44,22 @@ class RequestLog:
         handlers: Mapping[tuple[str, str], Handler],
         paths: Mapping[Handler, str],
         metrics: Metrics,
+        hosts: HostCheck,
     ) -> None:
         self._app = app
         self._handlers = handlers
         self._paths = paths
         self._metrics = metrics
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                try:
+                    self._hosts.check(scope)
+                except APIError as refusal:
+                    await WebSocket(scope, receive, send).send_denial_response(error_response(refusal))
+                    return
             await self._app(scope, receive, send)
             return
         request_id = new_id("req")
@@ -67,6 +77,7 @@ class RequestLog:
 
         handler = self._handlers.get((scope["method"], scope["path"]))
         try:
+            self._hosts.check(scope)
             if handler is None:
                 await self._app(scope, receive, send_with_id)
             else:

@@ -1,0 +1,56 @@
+"""The settings: what they take, and what they refuse before anything starts."""
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+
+from mavera.errors import ConfigurationError
+from mavera.settings import PREFIX, Settings, load_settings
+
+FIELDS = msgspec.structs.fields(Settings)
+NUMBERS = [
+    f
+    for f in FIELDS
+    if isinstance(msgspec.inspect.type_info(f.type), msgspec.inspect.IntType | msgspec.inspect.FloatType)
+]
+
+each_number = pytest.mark.parametrize("field", NUMBERS, ids=lambda field: field.name)
+
+
+def numbers_in(kind: Any) -> list[Any]:
+    """Return every number in a type, however deep it stands."""
+    if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        return [kind]
+    inside = [getattr(kind, name, None) for name in ("item_type", "key_type", "value_type")]
+    inside += [*getattr(kind, "types", ()), *getattr(kind, "item_types", ())]
+    return [number for one in inside if one is not None for number in numbers_in(one)]
+
+
+def test_every_number_has_a_least_and_a_most() -> None:
+    for field in FIELDS:
+        for number in numbers_in(msgspec.inspect.type_info(field.type)):
+            least = number.ge if number.ge is not None else number.gt
+            assert least is not None, field.name
+            assert number.le is not None, field.name
+            assert math.isfinite(number.le), field.name
+            assert least <= field.default <= number.le, field.name
+
+
+@each_number
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e300", "-1", "9" * 30, "9" * 5000])
+def test_a_number_out_of_bounds_is_refused_by_the_name_of_its_variable(
+    field: Any, value: str, tmp_path: Any
+) -> None:
+    variable = f"{PREFIX}{field.name.upper()}"
+    with pytest.raises(ConfigurationError, match=variable):
+        load_settings({variable: value, "MAVERA_DATA_DIR": str(tmp_path)})
+
+
+@each_number
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_no_number_in_the_file_is_infinite_either(field: Any, value: float, tmp_path: Any) -> None:
+    (tmp_path / "mavera.toml").write_text(f"{field.name} = {value}\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=field.name):
+        load_settings({"MAVERA_DATA_DIR": str(tmp_path)})
