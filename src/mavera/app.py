@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from mavera.accounts.concurrency import Running, RunningHere
-from mavera.accounts.credits import Credits
+from mavera.accounts.credits import Credits, Holdings
 from mavera.accounts.idempotency import FirstAnswers
 from mavera.accounts.keyring import Keyring
 from mavera.accounts.keys import peppers_of
@@ -173,7 +173,14 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     stack.push_async_callback(database.close)
     await ensure_schema(database)
     keyring = await stack.enter_async_context(Keyring(database, peppers=peppers_of(settings)))
-    credits = await stack.enter_async_context(Credits(database, lease_seconds=settings.lease_seconds))
+    metrics = chosen.metrics
+
+    def note(held: Holdings) -> None:
+        metrics.note_held(ownerless=held.ownerless, expired=held.expired, oldest_seconds=held.oldest_seconds)
+
+    credits = await stack.enter_async_context(
+        Credits(database, lease_seconds=settings.lease_seconds, on_look=note)
+    )
     first_answers = await stack.enter_async_context(FirstAnswers(database))
     limiter = chosen.limiter or open_limiter(settings.rate_limit_url, chosen.metrics.limited_locally.inc)
     stack.push_async_callback(limiter.close)
@@ -199,7 +206,6 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
         require_persona=settings.require_persona,
         side_by_side=settings.running_at_once,
     )
-    metrics = chosen.metrics
     gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
     admission = Admission(credits, gate, metrics, chosen.running)
     return Services(

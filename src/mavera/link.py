@@ -15,8 +15,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 
 from mavera.errors import APIError, ServiceUnavailable
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 Handler = Callable[[msgspec.Raw], Awaitable[Any]]
@@ -89,6 +92,9 @@ class Link:
                     future.set_result(answer)
         except OSError:
             pass
+        except (msgspec.DecodeError, ValueError) as error:  # ValueError: a line beyond the limit
+            log.error("link_broken", error=type(error).__name__)
+        # Without the parent's answers, every question would wait for ever.
         self._lost()
 
 
@@ -100,20 +106,26 @@ async def answer_all(sock: socket.socket, handlers: Mapping[str, Handler]) -> No
     try:
         while line := await reader.readline():
             question = decode(line)
-            task = asyncio.create_task(_answer(writer, question, handlers[question.name]))
+            task = asyncio.create_task(_answer(writer, question, handlers))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
     except OSError:
         pass  # it died with its questions unanswered
+    except (msgspec.DecodeError, ValueError) as error:  # ValueError: a line beyond the limit
+        log.error("link_broken", error=type(error).__name__)
     finally:
         for task in tasks:
             task.cancel()
         writer.close()
 
 
-async def _answer(writer: asyncio.StreamWriter, question: _Question, handler: Handler) -> None:
+async def _answer(writer: asyncio.StreamWriter, question: _Question, handlers: Mapping[str, Handler]) -> None:
     try:
-        answer: Any = (question.id, True, await handler(question.body))
+        answer: Any = (question.id, True, await handlers[question.name](question.body))
     except APIError as error:
         answer = (question.id, False, (error.message, error.retry_after))
+    except Exception as error:
+        # The worker waits for an answer, whatever becomes of the question.
+        log.exception("question failed", question=question.name, error=type(error).__name__)
+        answer = (question.id, False, ("The server could not look that up just now.", 1))
     writer.write(msgspec.json.encode(answer, enc_hook=str) + b"\n")

@@ -29,6 +29,11 @@ SEND_SECONDS = 0.1
 _REQUESTS, _RUNS, _TOKENS = "mavera_requests", "mavera_runs", "mavera_tokens"
 _CREDITS, _LOCAL = "mavera_credits_charged", "mavera_rate_limit_local_requests"
 _IN_PROGRESS, _WAITING = "mavera_runs_in_progress", "mavera_runs_waiting"
+_OWNERLESS = "mavera_reservations_without_owner"
+_OLDEST = "mavera_reservation_oldest_seconds"
+# What each process says of the whole database is not added up: the largest counts.
+_EXPIRED = "expired"
+_LARGEST = frozenset({_OLDEST, _EXPIRED})
 
 _COUNTERS = {
     _REQUESTS: ("Requests answered.", ("method", "path", "status")),
@@ -40,6 +45,8 @@ _COUNTERS = {
 _GAUGES = {
     _IN_PROGRESS: "Runs admitted and not ended.",
     _WAITING: "Runs in the queue before the model.",
+    _OWNERLESS: "Reservations of credits that no living run owns.",
+    _OLDEST: "Age of the oldest reservation that a run holds.",
 }
 
 
@@ -71,7 +78,7 @@ class Counted(msgspec.Struct):
                 path: [a + b for a, b in zip(_row(self, path), _row(other, path), strict=True)]
                 for path in {**self.seconds, **other.seconds}
             },
-            _added(self.gauges, other.gauges),
+            {**_added(self.gauges, other.gauges), **_larger(self.gauges, other.gauges)},
         )
 
 
@@ -102,6 +109,11 @@ class Metrics:
         self._runs: defaultdict[str, int] = defaultdict(int)
         self._input = self._output = self._credits = 0
         self.runs_in_progress, self.runs_waiting, self.limited_locally = Number(), Number(), Number()
+        self._held: dict[str, float] = {}
+
+    def note_held(self, *, ownerless: int, expired: int, oldest_seconds: int) -> None:
+        """`ownerless` counts this process's own reservations; the others are the whole database's."""
+        self._held = {_OWNERLESS: ownerless, _EXPIRED: expired, _OLDEST: oldest_seconds}
 
     def request_ended(self, method: str, path: str, status: int, seconds: float) -> None:
         self._requests[method, path, status] += 1
@@ -130,6 +142,7 @@ class Metrics:
         gauges: dict[str, float] = {
             _IN_PROGRESS: self.runs_in_progress.value,
             _WAITING: self.runs_waiting.value,
+            **self._held,
         }
         return Counted(counters, {path: [*row] for path, row in self._seconds.items()}, gauges)
 
@@ -178,8 +191,10 @@ class _Families:
                     family.add_metric(values, value)
             yield family
         yield self._histogram()
+        gauges = counted.gauges
+        gauges = {**gauges, _OWNERLESS: gauges.get(_OWNERLESS, 0) + gauges.get(_EXPIRED, 0)}
         for name, described in _GAUGES.items():
-            yield GaugeMetricFamily(name, described, value=counted.gauges.get(name, 0))
+            yield GaugeMetricFamily(name, described, value=gauges.get(name, 0))
         yield GaugeMetricFamily("mavera_model_ready", "Whether the model answers.", value=self._model.ready)
         yield CounterMetricFamily(
             "mavera_model_restarts",
@@ -211,3 +226,7 @@ def _row(counted: Counted, path: str) -> list[float]:
 
 def _added(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
     return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
+
+
+def _larger(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    return {key: max(one.get(key, 0), other.get(key, 0)) for key in _LARGEST & {*one, *other}}

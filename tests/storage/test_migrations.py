@@ -16,6 +16,7 @@ from mavera.storage.schema import current_version, ensure_schema, known_versions
 from tests.storage.opening import Open
 
 TABLES = {
+    "schema_state",
     "tool_calls",
     "media",
     "workspaces",

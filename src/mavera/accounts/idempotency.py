@@ -11,15 +11,15 @@ process that died was asked can be asked again after a minute.
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import structlog
 
+from mavera.core.finish import finish
 from mavera.errors import APIError, InvalidRequest, StillRunning, ValidationFailed
 from mavera.storage.database import Database
+from mavera.storage.moment import Clock, moment_of
 
 KEPT_SECONDS = 86_400
 CLAIM_SECONDS = 60
@@ -44,9 +44,11 @@ class FirstAnswer:
 
 
 class FirstAnswers:
-    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
+    """`clock` tells Unix seconds; without it, claims on Postgres go by the database's clock."""
+
+    def __init__(self, database: Database, *, clock: Clock | None = None) -> None:
         self._database = database
-        self._clock = clock
+        self._moment = moment_of(database, clock)
         self._open: set[tuple[str, str]] = set()
         self._renewer: asyncio.Task[None] | None = None
 
@@ -61,45 +63,57 @@ class FirstAnswers:
                 await self._renewer
 
     async def claim(self, claim: Claim) -> FirstAnswer | None:
-        """Return the first answer, or None to the one caller who is to give it."""
+        """
+        Return the first answer, or None to the one caller who is to give it.
+
+        If the caller is cancelled, nothing is claimed.
+        """
         if not 1 <= len(claim.name) <= NAME_MAX:
             raise InvalidRequest(f"An Idempotency-Key has 1 to {NAME_MAX} characters.")
-        now = int(self._clock())
+        try:
+            claimed = await finish(self._insert(claim))
+        except asyncio.CancelledError:
+            if (claim.key_id, claim.name) in self._open:
+                await finish(self.free(claim))
+            raise
+        return None if claimed else await self._first(claim)
+
+    async def _insert(self, claim: Claim) -> bool:
         row = await self._database.fetch_one(
-            """
+            f"""
             INSERT INTO idempotency (key_id, name, request_digest, expires_at)
-            VALUES (:key_id, :name, :request_digest, :expires_at)
+            VALUES (:key_id, :name, :request_digest, {self._moment.sql} + :seconds)
             ON CONFLICT (key_id, name) DO UPDATE
-               SET request_digest = :request_digest, expires_at = :expires_at,
+               SET request_digest = :request_digest, expires_at = {self._moment.sql} + :seconds,
                    content_type = NULL, body = NULL
-             WHERE idempotency.expires_at <= :now
+             WHERE idempotency.expires_at <= {self._moment.sql}
             RETURNING key_id
-            """,
+            """,  # noqa: S608 - the clock is ours
             key_id=claim.key_id,
             name=claim.name,
             request_digest=claim.request_digest,
-            expires_at=now + CLAIM_SECONDS,
-            now=now,
+            seconds=CLAIM_SECONDS,
+            now=self._moment.now,
         )
-        if row is None:
-            return await self._first(claim)
-        self._open.add((claim.key_id, claim.name))
-        return None
+        if row is not None:
+            self._open.add((claim.key_id, claim.name))
+        return row is not None
 
     async def keep(self, claim: Claim, answer: FirstAnswer) -> None:
         self._open.discard((claim.key_id, claim.name))
         await self._database.execute(
-            """
+            f"""
             UPDATE idempotency
-               SET content_type = :content_type, body = :body, expires_at = :expires_at
+               SET content_type = :content_type, body = :body, expires_at = {self._moment.sql} + :seconds
              WHERE key_id = :key_id AND name = :name AND request_digest = :request_digest AND body IS NULL
-            """,
+            """,  # noqa: S608
             key_id=claim.key_id,
             name=claim.name,
             request_digest=claim.request_digest,
             content_type=answer.content_type,
             body=answer.body,
-            expires_at=int(self._clock()) + KEPT_SECONDS,
+            seconds=KEPT_SECONDS,
+            now=self._moment.now,
         )
 
     async def free(self, claim: Claim) -> None:
@@ -113,17 +127,23 @@ class FirstAnswers:
 
     async def renew(self) -> None:
         """Renew the claims of requests that run here; forget what is too old anywhere."""
-        now = int(self._clock())
-        rows = [{"key_id": k, "name": n, "until": now + CLAIM_SECONDS} for k, n in sorted(self._open)]
+        now = self._moment.now
+        rows = [
+            {"key_id": key_id, "name": name, "seconds": CLAIM_SECONDS, "now": now}
+            for key_id, name in sorted(self._open)
+        ]
         await self._database.execute_many(
-            """
+            f"""
             UPDATE idempotency
-               SET expires_at = :until
+               SET expires_at = {self._moment.sql} + :seconds
              WHERE key_id = :key_id AND name = :name AND body IS NULL
-            """,
+            """,  # noqa: S608
             rows,
         )
-        await self._database.execute("DELETE FROM idempotency WHERE expires_at <= :now", now=now)
+        await self._database.execute(
+            f"DELETE FROM idempotency WHERE expires_at <= {self._moment.sql}",  # noqa: S608
+            now=now,
+        )
 
     async def _first(self, claim: Claim) -> FirstAnswer:
         row = await self._database.fetch_one(
@@ -148,3 +168,6 @@ class FirstAnswers:
                 await self.renew()
             except APIError as error:
                 log.warning("claims_not_renewed", reason=error.message)
+            except Exception as error:
+                # Without the next renewal, every request here would lose its claim.
+                log.exception("claims_not_renewed", error=type(error).__name__)

@@ -248,10 +248,12 @@ class Keyring:
             self._writer = asyncio.create_task(self._write_while_used())
 
     async def _write_while_used(self) -> None:
-        while self._used:
-            await asyncio.sleep(self._write_last_used_seconds)
-            await self._write_last_used()
-        self._writer = None
+        try:
+            while self._used:
+                await asyncio.sleep(self._write_last_used_seconds)
+                await self._write_last_used()
+        finally:
+            self._writer = None
 
     async def _write_last_used(self) -> None:
         used, self._used = self._used, {}

@@ -4,6 +4,7 @@ The ledger's statements: what is held, charged and given back, for many runs in 
     Reserve  balance −held            a row in reservations, one in the ledger      or a refusal
     End      balance +held −charge    the reservation goes, ledger and usage get a row
     Expire   balance +held            the same, for a run whose lease has run out
+    Release  balance +held            the reservation goes, for a caller who left before admission ended
 
 A reservation is deleted by exactly one of those that try: so no run is settled or
 refunded twice, however often and from wherever it is asked. The row of a workspace is
@@ -15,6 +16,7 @@ only where the balance and the budgets still have it: neither is ever passed.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 import msgspec
@@ -27,12 +29,39 @@ from mavera.storage.database import Row, Statements
 ALERT_PERCENTS = (50, 75, 90)
 MOST_ANCESTORS_KNOWN = 10_000
 
+OwnerKind = Literal["run", "study", "block"]
+# When the lease of a reservation runs out whose owner outlives every process. Servers that know no
+# owners leave it alone as well.
+NEVER = 1 << 62
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """
+    Who owns a reservation. A `run` dies with its process; a `study` and a `block` are rows of their own.
+
+    Only the reservations of runs have a lease that runs out.
+    """
+
+    owner_kind: OwnerKind
+    owner_id: str
+
+    @property
+    def ends_with_process(self) -> bool:
+        return self.owner_kind == "run"
+
 
 class Reserve(msgspec.Struct, frozen=True):
+    """Without a `hold`, the run itself is the owner."""
+
     run_id: str
     workspace_id: str
     key_id: str
     credits: int
+    hold: Hold | None = None
+
+    @property
+    def owner(self) -> Hold:
+        return self.hold or Hold("run", self.run_id)
 
 
 class End(msgspec.Struct, frozen=True):
@@ -62,6 +91,12 @@ class Expire(msgspec.Struct, frozen=True):
     key_id: str
 
 
+class Release(msgspec.Struct, frozen=True):
+    run_id: str
+    workspace_id: str
+    key_id: str
+
+
 class Alert(msgspec.Struct, frozen=True):
     """A budget has passed `percent` of itself; `subject_id` is a workspace or a key."""
 
@@ -76,7 +111,15 @@ class Charged(msgspec.Struct, frozen=True):
     alerts: tuple[Alert, ...] = ()
 
 
-Step = Reserve | End | Expire
+Step = Reserve | End | Expire | Release
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The terms on which a process holds: `moment_sql` is the time by which the lease is measured."""
+
+    process_id: str
+    seconds: int
+    moment_sql: str = "CAST(:now AS BIGINT)"
 
 
 def apply_steps(
@@ -84,7 +127,7 @@ def apply_steps(
     steps: Sequence[Step],
     *,
     now: int,
-    lease_seconds: int,
+    lease: Lease,
     ancestors: dict[str, tuple[str, ...]] | None = None,
 ) -> list[Charged | APIError]:
     """
@@ -92,7 +135,7 @@ def apply_steps(
 
     `ancestors` is what earlier batches found out: the keys whose budgets a key spends beside its own.
     """
-    book = _Book(statements, now, lease_seconds, {} if ancestors is None else ancestors)
+    book = _Book(statements, now, lease, {} if ancestors is None else ancestors)
     numbered: dict[str, list[tuple[int, Step]]] = defaultdict(list)
     for number, step in enumerate(steps):
         numbered[step.workspace_id].append((number, step))
@@ -100,6 +143,7 @@ def apply_steps(
         mine = numbered[workspace_id]
         book.end(workspace_id, [(n, step) for n, step in mine if isinstance(step, End)])
         book.end(workspace_id, [(n, step) for n, step in mine if isinstance(step, Expire)])
+        book.end(workspace_id, [(n, step) for n, step in mine if isinstance(step, Release)])
         book.reserve(workspace_id, [(n, step) for n, step in mine if isinstance(step, Reserve)])
     book.write()
     return [book.outcomes[number] for number in range(len(steps))]
@@ -109,7 +153,7 @@ class _Ended(msgspec.Struct, frozen=True):
     """A run that has ended while it held something: how much, and since which month."""
 
     number: int
-    step: End | Expire
+    step: End | Expire | Release
     held: int
     month: int
 
@@ -124,10 +168,10 @@ class _Book:
 
     statements: Statements
     now: int
-    lease_seconds: int
+    lease: Lease
     ancestors: dict[str, tuple[str, ...]]
     outcomes: dict[int, Charged | APIError] = field(default_factory=dict)
-    reservations: list[tuple[str | int, ...]] = field(default_factory=list)
+    reservations: list[tuple[str | int | None, ...]] = field(default_factory=list)
     ledger: list[tuple[str | int | None, ...]] = field(default_factory=list)
     usage: list[tuple[str | int | None, ...]] = field(default_factory=list)
 
@@ -149,10 +193,10 @@ class _Book:
             return
         for number, step in steps:
             self.outcomes[number] = refusal or Charged(step.credits)
-            if refusal is None:
-                self._note_reserved(step)
+            if not isinstance(taken, APIError):
+                self._note_reserved(step, taken[0]["moment"])
 
-    def end(self, workspace_id: str, steps: Sequence[tuple[int, End | Expire]]) -> None:
+    def end(self, workspace_id: str, steps: Sequence[tuple[int, End | Expire | Release]]) -> None:
         """Charge or give back what the runs hold; those that hold nothing any more have ended before."""
         if not steps:
             return
@@ -176,14 +220,14 @@ class _Book:
 
     def _release(self, run_ids: list[str], *, expired: bool) -> dict[str, Row]:
         names = [f"run{number}" for number in range(len(run_ids))]
+        # A run that is being renewed is not expired after all; one that ended may be of any age.
+        only = f" AND owner_kind = 'run' AND expires_at <= {self.lease.moment_sql}" if expired else ""
         sql = f"""
             DELETE FROM reservations
-             WHERE run_id IN ({", ".join(f":{name}" for name in names)}) AND expires_at <= :latest
+             WHERE run_id IN ({", ".join(f":{name}" for name in names)}){only}
             RETURNING run_id, credits, month
             """  # noqa: S608 - the names are ours, the values are parameters
-        # A run that is being renewed is not expired after all; one that ended may be of any age.
-        latest = self.now if expired else 1 << 62
-        rows = self.statements.fetch_all(sql, {**dict(zip(names, run_ids, strict=True)), "latest": latest})
+        rows = self.statements.fetch_all(sql, {**dict(zip(names, run_ids, strict=True)), "now": self.now})
         return {row["run_id"]: row for row in rows}
 
     def _charge(self, workspace_id: str, ended: list[_Ended], *, at_most_held: bool = False) -> None:
@@ -209,8 +253,14 @@ class _Book:
     def _take(self, workspace_id: str, credits: int, by_key: dict[str, int]) -> list[Row] | APIError:
         """Take credits and count them as spent: all, with the budgets as they then are, or nothing."""
         spent = sum(by_key.values())
-        values = {"id": workspace_id, "credits": credits, "spent": spent, "month": self.month}
-        budgets = self.statements.fetch_all(_TAKE_FROM_WORKSPACE, values)
+        values = {
+            "id": workspace_id,
+            "credits": credits,
+            "spent": spent,
+            "month": self.month,
+            "now": self.now,
+        }
+        budgets = self.statements.fetch_all(_take_from_workspace(self.lease.moment_sql), values)
         if not budgets:
             return self._refusal(workspace_id, credits, spent)
         done: dict[str, int] = {}
@@ -284,7 +334,9 @@ class _Book:
             if row["alerted_percent"] < percent and row["spent"] * 100 >= percent * row["budget"]
         ]
 
-    def _note_reserved(self, step: Reserve) -> None:
+    def _note_reserved(self, step: Reserve, moment: int) -> None:
+        owner = step.owner
+        leased = owner.ends_with_process
         self.reservations.append(
             (
                 step.run_id,
@@ -292,12 +344,19 @@ class _Book:
                 step.key_id,
                 step.credits,
                 self.month,
-                self.now + self.lease_seconds,
+                moment + self.lease.seconds if leased else NEVER,
+                moment,
+                owner.owner_kind,
+                owner.owner_id,
+                self.lease.process_id if leased else None,
             )
         )
         self._note(step, "reserve", -step.credits)
 
-    def _note_ended(self, step: End | Expire, back: int, charge: int) -> None:
+    def _note_ended(self, step: End | Expire | Release, back: int, charge: int) -> None:
+        if isinstance(step, Release):  # there was no run, so there is no usage either
+            self._note(step, "refund", back, "client left before admission")
+            return
         refunded = isinstance(step, Expire) or step.status == "failed"
         note = "lease expired" if isinstance(step, Expire) else None
         self._note(step, "refund" if refunded else "settle", back, note)
@@ -334,15 +393,19 @@ _SET_SPENT = f"""
        alerted_percent = CASE WHEN spent_month >= :month THEN alerted_percent ELSE 0 END,
        spent_month = CASE WHEN spent_month > :month THEN spent_month ELSE :month END"""
 
+
 # To give back is never refused; to take is, where the balance or the budget falls short.
-_TAKE_FROM_WORKSPACE = f"""
+@cache
+def _take_from_workspace(moment_sql: str) -> str:
+    return f"""
 UPDATE workspaces
    SET balance = balance - :credits,{_SET_SPENT}
  WHERE id = :id
    AND (:credits <= 0 OR unlimited = 1 OR balance >= :credits)
    AND (:spent <= 0 OR budget IS NULL OR {_SPENT} + :spent <= budget)
-RETURNING id, budget, spent, alerted_percent
+RETURNING id, budget, spent, alerted_percent, {moment_sql} AS moment
 """  # noqa: S608
+
 
 _REFUSED_BY = f"""
 SELECT balance, budget, {_SPENT} AS spent
@@ -358,7 +421,9 @@ UPDATE api_keys
 RETURNING id, budget, spent, alerted_percent
 """  # noqa: S608
 
-_RESERVATIONS = "reservations (run_id, workspace_id, key_id, credits, month, expires_at)"
+_RESERVATIONS = """
+reservations (run_id, workspace_id, key_id, credits, month, expires_at,
+              created_at, owner_kind, owner_id, process_id)"""
 _LEDGER = "ledger (workspace_id, kind, reference, credits, key_id, note, created_at)"
 _USAGE = """
 usage (run_id, workspace_id, key_id, persona_id, persona_version, personas, status,

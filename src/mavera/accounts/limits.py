@@ -18,7 +18,7 @@ import importlib
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -223,10 +223,12 @@ class SharedLimiter:
                     await self._script(*_script_input(key_id, windows), client=pipeline)
                 answers = await pipeline.execute()
         except self._errors as error:
-            for _, _, future in asked:
-                if not future.done():
-                    future.set_exception(error)
+            _refuse(asked, error)
             return
+        except BaseException as error:
+            # An answer that makes no sense, or the end of the server: whoever waits would wait for ever.
+            _refuse(asked, OSError(f"The store of rate limits failed: {type(error).__name__}."))
+            raise
         for (_, windows, future), (allowed, now, *states) in zip(asked, answers, strict=True):
             if not future.done():  # cancelled: whoever asked has left
                 pairs = [(int(n), float(at)) for n, at in zip(states[::2], states[1::2], strict=True)]
@@ -237,6 +239,14 @@ class SharedLimiter:
         if now >= self._away_until:  # said once, not by each of those that were waiting
             log.warning("rate_limit_store_away", error=type(error).__name__, local=self.local_requests)
         self._away_until = now + STORE_AWAY_SECONDS
+
+
+def _refuse(
+    asked: Sequence[tuple[str, tuple[Window, ...], asyncio.Future[Verdict]]], error: Exception
+) -> None:
+    for _, _, future in asked:
+        if not future.done():
+            future.set_exception(error)
 
 
 class LinkedLimiter:

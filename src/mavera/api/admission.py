@@ -60,6 +60,12 @@ class Admission:
         self._gate = gate
         self._metrics = metrics
         self._running = running
+        self._living: dict[str, Ticket] = {}
+        credits.watch(self._living.keys())
+
+    async def look(self) -> None:
+        """Count the reservations and their owners anew, for the metrics. Raises APIError."""
+        await self._credits.look()
 
     async def admit(
         self,
@@ -88,10 +94,11 @@ class Admission:
             )
         try:
             place = self._gate.join() if principal.mode == "live" and queue else None
-        except APIError:
+        except BaseException:
             self._running.end(workspace_id, most)
             raise
         ticket = Ticket(self, principal, turn, place)
+        self._living[ticket.run_id] = ticket
         self._metrics.runs_in_progress.inc()
         try:
             if principal.mode == "live":
@@ -104,6 +111,7 @@ class Admission:
 
     def release(self, ticket: "Ticket") -> None:
         """Let others have the ticket's place."""
+        self._living.pop(ticket.run_id, None)
         if ticket.place is not None:
             ticket.place.leave()
         self._metrics.runs_in_progress.dec()
@@ -242,9 +250,13 @@ class ChargedRun:
 
     async def aclose(self) -> None:
         """Stop the run; what was sent until now is charged."""
-        await self._run.aclose()
-        if self._ticket.ended:
-            return
+        try:
+            await self._run.aclose()
+        finally:  # even if that fails or is cancelled, nobody else will settle
+            if not self._ticket.ended:
+                await self._end_cancelled()
+
+    async def _end_cancelled(self) -> None:
         if not self._sent:
             await self._fail()
             return
@@ -255,8 +267,10 @@ class ChargedRun:
 
     async def fail(self) -> None:
         """Stop the run for a reason of ours; nothing is charged."""
-        await self._run.aclose()
-        await self._fail()
+        try:
+            await self._run.aclose()
+        finally:
+            await self._fail()
 
     async def _complete(self, event: RunCompleted) -> Event:
         self._analysed = _made(event.analysis)

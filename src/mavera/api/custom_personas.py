@@ -25,6 +25,7 @@ from mavera.api.json import json_bytes, json_response
 from mavera.api.operation import Operation, Parameter
 from mavera.api.parameters import MODEL
 from mavera.api.run_response import UntilDisconnect
+from mavera.core.finish import finish
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import (
@@ -238,15 +239,18 @@ class _Making:
         )
         try:
             sheet, usage = await self._drafted(ticket) if drafts else (self.sheet, Usage())
-            owner = owner_of(self.principal)
-            persona = await services.personas.create(owner, sheet, credits=price)
-            try:
-                await ticket.end(Outcome("completed", usage, price))
-            except APIError:
-                await services.personas.delete(owner, persona.id)
-                raise
+            # A persona that is stored is also paid for, even if the client leaves in between.
+            return await finish(self._stored(ticket, sheet, usage, price))
+        finally:
+            await ticket.fail()  # nothing, if it was charged
+
+    async def _stored(self, ticket: Ticket, sheet: Sheet, usage: Usage, price: int) -> CustomPersona:
+        personas, owner = services_of(self.request).personas, owner_of(self.principal)
+        persona = await personas.create(owner, sheet, credits=price)
+        try:
+            await ticket.end(Outcome("completed", usage, price))
         except BaseException:
-            await ticket.fail()
+            await personas.delete(owner, persona.id)
             raise
         return persona
 

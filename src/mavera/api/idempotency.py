@@ -20,6 +20,7 @@ from mavera.api.admission import ChargedRun
 from mavera.api.auth import services_of
 from mavera.api.headers import header
 from mavera.api.operation import Parameter
+from mavera.core.finish import finish
 from mavera.errors import APIError
 
 log = structlog.get_logger()
@@ -74,7 +75,7 @@ async def once_made(
     try:
         made = await make()
         try:
-            await answers.keep(claim, FirstAnswer("application/json", made.decode()))
+            await finish(answers.keep(claim, FirstAnswer("application/json", made.decode())))
         except APIError as error:
             log.warning("first_answer_not_kept", reason=error.message)
     finally:
@@ -109,7 +110,8 @@ class _Kept(Response):
                 else:
                     pieces.clear()
                 if not message.get("more_body") and self._run.completed:
-                    await self._keep(content_type, pieces, size)
+                    # Before the last byte goes out, so that a client that repeats the request then gets it.
+                    await finish(self._keep(content_type, pieces, size))
             await send(message)
 
         try:
@@ -130,6 +132,6 @@ class _Kept(Response):
 
 async def _free(answers: FirstAnswers, claim: Claim) -> None:
     try:
-        await answers.free(claim)
+        await finish(answers.free(claim))
     except APIError as error:
         log.warning("claim_left_to_expire", reason=error.message)

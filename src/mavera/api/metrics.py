@@ -12,6 +12,7 @@ a second (`send_counts`), and what it gets back is all of them added up.
 import asyncio
 import hashlib
 import hmac
+from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,7 +20,7 @@ from starlette.routing import Route
 
 from mavera.api.auth import services_of
 from mavera.api.headers import header
-from mavera.errors import NotFound, Unauthorized
+from mavera.errors import APIError, NotFound, Unauthorized
 from mavera.metrics import CONTENT_TYPE, SEND_SECONDS, Exchange, Metrics, ModelState, exposition
 from mavera.settings import Settings
 
@@ -35,6 +36,8 @@ def route(metrics: Metrics, exchange: Exchange | None = None) -> Route:
         _check_reader(request, services.settings)
         status = services.models["live"].status()
         state = ModelState(status.state in ("ready", "idle"), status.restarts)
+        with suppress(APIError):  # a database that is away leaves the numbers of the last look
+            await services.admission.look()
         if exchange is None:
             counted = metrics.counted()
         else:

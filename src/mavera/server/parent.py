@@ -94,11 +94,13 @@ class Parent:
         while not self._stopping.is_set():
             born = time.monotonic()
             runs = RunsOfWorker(self._running)
-            status = await self._live(
-                {**handlers, **runs.handlers(), "metrics": self._counts_of(number)},
-            )
-            runs.close()
-            self._counts.end(number)
+            try:
+                status = await self._live(
+                    {**handlers, **runs.handlers(), "metrics": self._counts_of(number)},
+                )
+            finally:
+                runs.close()
+                self._counts.end(number)
             if self._stopping.is_set():
                 return
             if time.monotonic() - born > SETTLED_SECONDS:

@@ -14,7 +14,6 @@ this file: a database that is away or busy is ServiceUnavailable, anything else 
 mistake of ours and an APIError.
 """
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -25,6 +24,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from mavera.core.finish import finish
 from mavera.errors import APIError, ServiceUnavailable
 from mavera.settings import Settings
 from mavera.storage.blocking import FileThread, PooledStatements, Statements
@@ -111,6 +111,11 @@ class Database:
         return cls(url, make_engine(url))
 
     @property
+    def is_file(self) -> bool:
+        """Whether this is SQLite, whose file lies on this machine."""
+        return self._engine.dialect.name == "sqlite"
+
+    @property
     def url(self) -> str:
         """The address with its password, for `migrate`; not to be shown."""
         return self._url.render_as_string(hide_password=False)
@@ -134,7 +139,7 @@ class Database:
         One that is not `durable` is seen by all at once, but may be lost in a power
         cut; a durable one after it keeps it too.
         """
-        if self._engine.dialect.name == "sqlite":
+        if self.is_file:
             if self._file is None:
                 self._file = FileThread(file_of(self._url))
             with _storage_errors():
@@ -178,7 +183,8 @@ class Database:
                 yield transaction
                 await transaction.execute("COMMIT")
             except BaseException:
-                await asyncio.shield(_roll_back(connection))
+                # Even if the task is cancelled a second time, the connection goes back without a transaction.
+                await finish(_roll_back(connection))
                 raise
 
 
@@ -189,8 +195,8 @@ async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     try:
         yield connection
     finally:
-        # Also when the task is cancelled, the connection has to go back to the pool.
-        await asyncio.shield(_give_back(connection))
+        # Even if the task is cancelled, once or twice, the connection has to go back to the pool.
+        await finish(_give_back(connection))
 
 
 async def _give_back(connection: AsyncConnection) -> None:

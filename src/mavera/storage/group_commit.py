@@ -1,23 +1,26 @@
 """
-Group commit: what is asked for at the same time is written in one transaction.
+Group commit: steps that arrive at the same time are written in one transaction.
 
     do(step) ─┐
     do(step) ─┼→ waiting → apply(statements, steps) → COMMIT → an outcome for each
     do(step) ─┘
 
-While one transaction is at the disk the next batch gathers, so under load the cost of a
-commit is shared by all in it and an idle server still answers at once. `do` returns
+While one transaction is at the disk the next batch gathers, so under load all steps of a batch
+share the cost of one commit, and an idle server still answers at once. `do` returns
 when its step is committed and, if `must_last` says so of it, on the disk.
+
+A batch that fails is split in half until the step at fault is alone, so one bad step takes no
+other down. A database that is away or busy refuses the whole batch: no half would fare better.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 import structlog
 
-from mavera.errors import APIError
-from mavera.storage.database import Conflict, Database, Statements
+from mavera.errors import APIError, ServiceUnavailable
+from mavera.storage.database import Database, Statements
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -28,7 +31,12 @@ log = structlog.get_logger()
 
 
 class GroupCommit(Generic[S, R]):
-    """`apply` returns one outcome per step, in order; an APIError among them goes to its caller only."""
+    """
+    `apply` returns one outcome per step, in order; an APIError among them goes to its caller only.
+
+    `undo` returns the step that reverses another one, whose caller was cancelled before it had the
+    outcome. It returns None for a step that has to be done even if nobody waits for it.
+    """
 
     def __init__(
         self,
@@ -36,66 +44,111 @@ class GroupCommit(Generic[S, R]):
         apply: Callable[[Statements, Sequence[S]], Sequence[R | APIError]],
         *,
         must_last: Callable[[S], bool],
+        undo: Callable[[S], S | None] = lambda _: None,
     ) -> None:
         self._database = database
         self._apply = apply
         self._must_last = must_last
+        self._undo = undo
         self._waiting: list[tuple[S, asyncio.Future[R]]] = []
+        self._batch: list[tuple[S, asyncio.Future[R]]] = []
         self._writer: asyncio.Task[None] | None = None
 
     async def do(self, step: S) -> R:
-        """Return the outcome of `step` once it is committed. A caller that is cancelled leaves its step."""
+        """
+        Return the outcome of `step` once it is committed.
+
+        If the caller is cancelled, a step that can be undone is dropped, or undone once it is
+        committed; every other step is still done.
+        """
+        answer = self._enqueue(step)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if not answer.cancelled() and answer.exception() is None:
+                self._reverse(step)  # its outcome was on the way when the caller was cancelled
+            raise
+
+    def unfinished(self) -> Iterator[S]:
+        """Yield the steps that are not committed yet."""
+        for step, _ in (*self._batch, *self._waiting):
+            yield step
+
+    async def close(self) -> None:
+        """Return when nothing waits any more, even if the caller is cancelled meanwhile."""
+        while self._writer is not None:
+            await asyncio.wait({self._writer})
+
+    def _enqueue(self, step: S) -> asyncio.Future[R]:
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((step, answer))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
-        return await answer
-
-    async def close(self) -> None:
-        """Return when nothing waits any more."""
-        while self._writer is not None:
-            await self._writer
+        return answer
 
     async def _write(self) -> None:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                await self._commit(batch)
+                self._batch = [(step, answer) for step, answer in batch if not self._is_dropped(step, answer)]
+                await self._commit(self._batch)
         finally:
+            self._batch = []
             self._writer = None
 
+    def _is_dropped(self, step: S, answer: asyncio.Future[R]) -> bool:
+        return answer.cancelled() and self._undo(step) is not None
+
     async def _commit(self, batch: list[tuple[S, asyncio.Future[R]]]) -> None:
+        if not batch:
+            return
         steps = [step for step, _ in batch]
         try:
             outcomes = await self._database.batch(
                 lambda statements: self._apply(statements, steps), durable=any(map(self._must_last, steps))
             )
-        except Conflict as error:
-            if len(batch) == 1:
-                _refuse(batch, error)
-                return
-            for alone in batch:  # so that one bad step takes no other down
-                await self._commit([alone])
-        except APIError as error:
+        except ServiceUnavailable as error:
             _refuse(batch, error)
         except Exception as error:
-            log.exception("batch failed", error=type(error).__name__)
-            _refuse(batch, APIError("The database refused a batch."))
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._commit(batch[:middle])
+                await self._commit(batch[middle:])
+                return
+            if not isinstance(error, APIError):
+                log.exception("step failed", error=type(error).__name__)
+                error = APIError("The database refused a statement.")
+            _refuse(batch, error)
+        except BaseException:
+            # The writer is being cancelled: whoever waits would wait for ever.
+            _refuse(batch, ServiceUnavailable("The server is shutting down. Ask again.", retry_after=5))
+            raise
         else:
-            _answer(batch, outcomes)
+            self._answer(batch, outcomes)
 
+    def _reverse(self, step: S) -> None:
+        undo = self._undo(step)
+        if undo is not None:
+            self._enqueue(undo).add_done_callback(_log_failure)
 
-def _answer(batch: list[tuple[S, asyncio.Future[R]]], outcomes: Sequence[R | APIError]) -> None:
-    for (_, answer), outcome in zip(batch, outcomes, strict=True):
-        if answer.done():  # cancelled: whoever asked has left
-            continue
-        if isinstance(outcome, APIError):
-            answer.set_exception(outcome)
-        else:
-            answer.set_result(outcome)
+    def _answer(self, batch: list[tuple[S, asyncio.Future[R]]], outcomes: Sequence[R | APIError]) -> None:
+        for (step, answer), outcome in zip(batch, outcomes, strict=True):
+            if answer.done():  # cancelled: the caller has left
+                if not isinstance(outcome, APIError):
+                    self._reverse(step)
+            elif isinstance(outcome, APIError):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
 
 
 def _refuse(batch: list[tuple[S, asyncio.Future[R]]], error: APIError) -> None:
     for _, answer in batch:
         if not answer.done():
             answer.set_exception(error)
+
+
+def _log_failure(undone: asyncio.Future[R]) -> None:
+    error = None if undone.cancelled() else undone.exception()
+    if error is not None:
+        log.warning("step_not_undone", error=type(error).__name__)

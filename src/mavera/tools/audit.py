@@ -93,6 +93,9 @@ class AuditLog:
                 raise
             log.warning("tool calls not written yet", rows=len(rows), reason=error.message)
             await asyncio.sleep(1)
+        except Exception as error:
+            # Rows that cannot be written must not stop those that come after them.
+            log.exception("tool calls not written", rows=len(rows), error=type(error).__name__)
 
 
 _INSERT = """

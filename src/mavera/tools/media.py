@@ -16,16 +16,18 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from typing import Literal, Self
 
 import structlog
 
+from mavera.core.finish import finish
 from mavera.core.ids import is_cuid, new_cuid
 from mavera.errors import APIError, Forbidden, NotFound
 from mavera.settings import Settings
 from mavera.storage.database import Database, Row
+from mavera.storage.moment import Clock, moment_of
 from mavera.tools.media_files import MediaFiles
 
 log = structlog.get_logger()
@@ -90,16 +92,17 @@ class MediaStore:
         settings: Settings,
         files: MediaFiles,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Clock | None = None,
     ) -> None:
         self._database = database
+        self._moment = moment_of(database, clock)
         self._files = files
         self._folder = settings.resolved_media_dir
         self._public_url = settings.public_url.rstrip("/")
         self._url_seconds = settings.media_url_seconds
         self._keep_seconds = settings.media_days * 86_400
         self._job_seconds = settings.runway_job_seconds
-        self._clock = clock
+        self._clock = clock or time.time
         self._secret: bytes | None = None
         self._housekeeper: asyncio.Task[None] | None = None
 
@@ -115,30 +118,41 @@ class MediaStore:
         await self._files.close()
 
     async def save(self, workspace_id: str, tool: str, data: bytes, content_type: str) -> Media:
-        """Keep what was made at once. Raises ServiceUnavailable."""
-        media = await self.begin(workspace_id, tool, provider_id=None)
+        """Keep what was made at once. Raises ServiceUnavailable. If it is cancelled, the row says failed."""
+        media_id = new_cuid()
         try:
-            await self.complete(media.id, _all_at_once(data), content_type)
-        except APIError as error:
-            await self.fail(media.id, error.message)
+            await self._insert(media_id, workspace_id, tool, provider_id=None)
+            await self.complete(media_id, _all_at_once(data), content_type)
+        except BaseException as error:
+            reason = error.message if isinstance(error, APIError) else "It could not be kept."
+            await finish(self._fail_quietly(media_id, reason))
             raise
-        return await self.get(media.id, workspace_id)
+        return await self.get(media_id, workspace_id)
 
     async def begin(self, workspace_id: str, tool: str, *, provider_id: str | None) -> Media:
-        now = int(self._clock())
         media_id = new_cuid()
+        await self._insert(media_id, workspace_id, tool, provider_id=provider_id)
+        return await self.get(media_id, workspace_id)
+
+    async def _insert(self, media_id: str, workspace_id: str, tool: str, *, provider_id: str | None) -> None:
         await self._database.execute(
-            """
+            f"""
             INSERT INTO media (id, workspace_id, tool, status, progress, provider_id, created_at, updated_at)
-            VALUES (:id, :workspace_id, :tool, 'queued', 0, :provider_id, :now, :now)
-            """,
+            VALUES (:id, :workspace_id, :tool, 'queued', 0, :provider_id,
+                    {self._moment.sql}, {self._moment.sql})
+            """,  # noqa: S608 - the clock is ours
             id=media_id,
             workspace_id=workspace_id,
             tool=tool,
             provider_id=provider_id,
-            now=now,
+            now=self._moment.now,
         )
-        return await self.get(media_id, workspace_id)
+
+    async def _fail_quietly(self, media_id: str, reason: str) -> None:
+        try:
+            await self.fail(media_id, reason)
+        except APIError as error:
+            log.warning("media not ended", media=media_id, reason=error.message)
 
     async def get(self, media_id: str, workspace_id: str) -> Media:
         """Return what `workspace_id` made. Raises NotFound, also for another workspace's."""
@@ -153,52 +167,53 @@ class MediaStore:
 
     async def progress(self, media_id: str, percent: int) -> None:
         await self._database.execute(
-            """
-            UPDATE media SET status = 'in_progress', progress = :percent, updated_at = :now
+            f"""
+            UPDATE media SET status = 'in_progress', progress = :percent, updated_at = {self._moment.sql}
              WHERE id = :id AND status IN ('queued', 'in_progress')
-            """,
+            """,  # noqa: S608
             id=media_id,
             percent=max(0, min(99, percent)),
-            now=int(self._clock()),
+            now=self._moment.now,
         )
 
     async def complete(self, media_id: str, pieces: AsyncIterable[bytes], content_type: str) -> None:
         """Keep the file, and say that it is there. What `pieces` raises goes through."""
         size = await self._files.keep(media_id, pieces)
         await self._database.execute(
-            """
+            f"""
             UPDATE media SET status = 'completed', progress = 100, content_type = :content_type,
-                   bytes = :bytes, updated_at = :now, completed_at = :now
+                   bytes = :bytes, updated_at = {self._moment.sql}, completed_at = {self._moment.sql}
              WHERE id = :id
-            """,
+            """,  # noqa: S608
             id=media_id,
             content_type=content_type,
             bytes=size,
-            now=int(self._clock()),
+            now=self._moment.now,
         )
 
     async def fail(self, media_id: str, reason: str) -> None:
         await self._database.execute(
-            """
-            UPDATE media SET status = 'failed', error = :reason, updated_at = :now, completed_at = :now
+            f"""
+            UPDATE media SET status = 'failed', error = :reason,
+                   updated_at = {self._moment.sql}, completed_at = {self._moment.sql}
              WHERE id = :id AND status <> 'completed'
-            """,
+            """,  # noqa: S608
             id=media_id,
             reason=reason[:500],
-            now=int(self._clock()),
+            now=self._moment.now,
         )
 
     async def claim_unfinished(self, *, idle_seconds: int) -> list[Media]:
         """Return jobs that nobody has touched for `idle_seconds`; they are this process's from now on."""
-        now = int(self._clock())
         rows = await self._database.fetch_all(
             f"""
-            UPDATE media SET updated_at = :now
-             WHERE status IN ('queued', 'in_progress') AND provider_id IS NOT NULL AND updated_at <= :before
+            UPDATE media SET updated_at = {self._moment.sql}
+             WHERE status IN ('queued', 'in_progress') AND provider_id IS NOT NULL
+               AND updated_at <= {self._moment.sql} - :idle_seconds
             RETURNING {_COLUMNS}
             """,  # noqa: S608
-            now=now,
-            before=now - idle_seconds,
+            now=self._moment.now,
+            idle_seconds=idle_seconds,
         )
         return [Media.from_row(row) for row in rows]
 
@@ -221,15 +236,15 @@ class MediaStore:
 
     async def end_forsaken(self) -> int:
         """Fail the jobs that should have ended long ago. Returns how many."""
-        now = int(self._clock())
         return await self._database.execute(
-            """
-            UPDATE media SET status = 'failed', error = :reason, updated_at = :now, completed_at = :now
-             WHERE status IN ('queued', 'in_progress') AND created_at < :before
-            """,
+            f"""
+            UPDATE media SET status = 'failed', error = :reason, updated_at = {self._moment.sql},
+                   completed_at = {self._moment.sql}
+             WHERE status IN ('queued', 'in_progress') AND created_at < {self._moment.sql} - :seconds
+            """,  # noqa: S608
             reason="It was not made in time.",
-            now=now,
-            before=now - int(self._job_seconds) - _FORSAKEN_SECONDS,
+            now=self._moment.now,
+            seconds=int(self._job_seconds) + _FORSAKEN_SECONDS,
         )
 
     async def _keep_house(self) -> None:
@@ -239,6 +254,8 @@ class MediaStore:
                 await self.remove_old()
             except APIError as error:
                 log.warning("old media not removed", reason=error.message)
+            except Exception as error:
+                log.exception("old media not removed", error=type(error).__name__)
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
     def expires_at(self, media: Media) -> int:

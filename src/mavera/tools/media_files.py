@@ -55,8 +55,9 @@ class FolderFiles:
         size = 0
         with _folder_errors():
             await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-            file = await asyncio.to_thread(partial.open, "wb")
         try:
+            with _folder_errors():
+                file = partial.open("wb")  # at once: a thread would go on opening it after a cancellation
             with file:
                 async for piece in pieces:
                     with _folder_errors():
@@ -64,7 +65,7 @@ class FolderFiles:
             with _folder_errors():
                 await asyncio.to_thread(partial.rename, self._folder / name)
         except BaseException:
-            await asyncio.to_thread(partial.unlink, missing_ok=True)
+            partial.unlink(missing_ok=True)  # at once, because a second cancellation would prevent it
             raise
         return size
 

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import structlog
 
@@ -21,6 +21,8 @@ from mavera.fetch.guarded_fetch import GuardedFetch
 from mavera.tools.images_server import Picture
 from mavera.tools.media import Media, MediaStore, content_type_of
 from mavera.tools.tool import CallContext, ToolFailed, ToolResult, one_line
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -92,7 +94,7 @@ class VideoJobs:
         self._media = media
         self._fetch = fetch
         self._limits = limits
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._started = False
 
     @property
@@ -115,10 +117,13 @@ class VideoJobs:
     async def begin(
         self, tool: str, prompt: str, image: Picture | None, seconds: int, context: CallContext
     ) -> ToolResult:
-        """Begin a job, and return what the model and the caller are told of it. Raises ToolFailed."""
-        job_id = await self._provider.begin(prompt, image, seconds)
-        media = await self._media.begin(context.caller.workspace_id, tool, provider_id=job_id)
-        self._spawn(self._follow(media))
+        """
+        Begin a job, and return the answer for the model and the caller. Raises ToolFailed.
+
+        A caller who is cancelled leaves the job behind, which is followed like any other.
+        """
+        beginning = self._spawn(self._begin(tool, prompt, image, seconds, context.caller.workspace_id))
+        media = await asyncio.shield(beginning)
         address = f"/api/v1/media/{media.id}"
         return ToolResult(
             f"Began a video: {one_line(prompt, 120)}; follow it at {address}",
@@ -127,10 +132,29 @@ class VideoJobs:
             media_url=address,
         )
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _begin(
+        self, tool: str, prompt: str, image: Picture | None, seconds: int, workspace_id: str
+    ) -> Media:
+        """Begin a job at the provider, note it, and follow it."""
+        job_id = await self._provider.begin(prompt, image, seconds)
+        try:
+            media = await self._media.begin(workspace_id, tool, provider_id=job_id)
+        except BaseException:
+            log.error("media job lost", provider=self.name, job=job_id)  # it goes on there, and costs money
+            raise
+        self._spawn(self._follow(media))
+        return media
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # fetched: whoever asked for it may have left
 
     async def _take_up_orphans(self) -> None:
         while True:
@@ -139,6 +163,8 @@ class VideoJobs:
                     self._spawn(self._follow(media))
             except APIError as error:
                 log.warning("media jobs not looked after", reason=error.message)
+            except Exception as error:
+                log.exception("media jobs not looked after", error=type(error).__name__)
             await asyncio.sleep(ORPHANED_SECONDS / 2)
 
     async def _follow(self, media: Media) -> None:

@@ -1,0 +1,51 @@
+"""
+Text that every part of this house can store, compare and send on.
+
+    clean_text("a\\0b")             "a\\ufffdb"
+    clean_json(b'"a\\\\u0000b"')     b'"a\\\\ufffdb"'
+
+JSON may name two things that are no text to others: NUL, which Postgres refuses and C programs take
+for the end, and half of a surrogate pair, which UTF-8 cannot write. Both occur in honest requests:
+tools print binary output, and JavaScript cuts an emoji in two. Each becomes U+FFFD, as CommonMark and
+the HTML standard have it. To leave it out would join what it kept apart.
+"""
+
+import re
+from typing import Any
+
+REPLACEMENT = "\ufffd"
+
+_BAD = re.compile("[\0\ud800-\udfff]")
+# An escape begins at the odd one of several backslashes. A whole pair is matched to be left alone.
+_ESCAPES = re.compile(
+    rb"(?<!\\)((?:\\\\)*)"
+    rb"(?:(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2}))"
+)
+
+
+def clean_text(text: str) -> str:
+    """Return `text` with U+FFFD for each NUL and each half of a surrogate pair."""
+    return _BAD.sub(REPLACEMENT, text)
+
+
+def clean_texts(value: Any) -> Any:
+    """Return `value`, made of lists, dicts and plain values, with every text in it cleaned."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [clean_texts(item) for item in value]
+    if isinstance(value, dict):
+        return {clean_texts(key): clean_texts(item) for key, item in value.items()}
+    return value
+
+
+def clean_json(body: bytes) -> bytes:
+    """Return JSON whose texts are clean. Bytes that are no JSON stay as wrong as they are."""
+    if b"\\u0000" in body or b"\\ud" in body or b"\\uD" in body:
+        return _ESCAPES.sub(_replace, body)
+    return body
+
+
+def _replace(match: re.Match[bytes]) -> bytes:
+    return match[0] if match[2] else match[1] + rb"\ufffd"
