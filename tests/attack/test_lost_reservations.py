@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import aiohttp
 import pytest
@@ -95,8 +96,8 @@ async def leave(session: aiohttp.ClientSession, server: AttackedServer, kind: st
             if kind == "polite":
                 await connection.close()
             else:
-                transport = connection.get_extra_info("transport") or connection._conn.transport
-                transport.abort()
+                raw: Any = connection
+                raw._response.connection.transport.abort()
 
 
 async def leave_often(server: AttackedServer) -> None:

@@ -69,7 +69,7 @@ def test_a_caller_cancelled_between_the_commit_and_its_answer_holds_nothing(open
             reserving = asyncio.ensure_future(b.credits.reserve(step))
             await asyncio.sleep(0)
             [(_, answer)] = b.credits._commits._waiting
-            while not answer.done():
+            while not answer.done():  # noqa: ASYNC110 - to be at the very step after it
                 await asyncio.sleep(0)
             assert not reserving.done()
             reserving.cancel()

@@ -3,15 +3,26 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
+from mavera.core.usage import MOST_TOKENS
 from mavera.storage.database import Queries, Row
 
-_SUMS = """
+
+def _sum(column: str) -> str:
+    # Older rows may have any count that an upstream made up, and one absurd count must not
+    # make the sum overflow for the whole workspace.
+    bounded = (
+        f"CASE WHEN {column} < 0 THEN 0 WHEN {column} > {MOST_TOKENS} THEN {MOST_TOKENS} ELSE {column} END"
+    )
+    return f"COALESCE(SUM({bounded}), 0) AS {column}"
+
+
+_SUMS = f"""
     COUNT(*) AS requests,
-    COALESCE(SUM(input_tokens), 0) AS input_tokens,
-    COALESCE(SUM(output_tokens), 0) AS output_tokens,
-    COALESCE(SUM(credits), 0) AS credits,
+    {_sum("input_tokens")},
+    {_sum("output_tokens")},
+    {_sum("credits")},
     COALESCE(SUM(CASE WHEN status = 'failed' THEN 1 ELSE 0 END), 0) AS errors,
-    COALESCE(SUM(milliseconds), 0) AS milliseconds
+    {_sum("milliseconds")}
 """
 _RANGE = "workspace_id = :workspace_id AND created_at >= :begin AND created_at < :end"
 

@@ -2,6 +2,16 @@
 
 import msgspec
 
+# Far beyond any context, and so small that billions of counts still add up within 64 bits.
+MOST_TOKENS = 1_000_000_000
+
+
+def token_count(reported: object) -> int:
+    """Return a count that somebody else reported, between 0 and `MOST_TOKENS`; 0 if it is no number."""
+    if isinstance(reported, bool) or not isinstance(reported, int | float) or reported != reported:
+        return 0
+    return int(max(0, min(reported, MOST_TOKENS)))
+
 
 class Usage(msgspec.Struct, frozen=True):
     """

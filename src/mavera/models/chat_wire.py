@@ -29,7 +29,7 @@ from mavera.core.events import (
 from mavera.core.ids import new_id
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part
 from mavera.core.turn import OutputFormat, Turn
-from mavera.core.usage import Usage
+from mavera.core.usage import Usage, token_count
 from mavera.errors import APIError, ServiceUnavailable
 
 # A line longer than this is no chat chunk; without a bound a broken upstream could fill the memory.
@@ -231,26 +231,28 @@ class _Choice(msgspec.Struct):
 
 
 class _Cached(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: Any = None
 
 
 class _Reasoning(msgspec.Struct):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Any = None
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    """What the server says it counted. Nothing in it is believed before `token_count` has seen it."""
+
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
     prompt_tokens_details: _Cached | None = None
     completion_tokens_details: _Reasoning | None = None
 
     def to_usage(self) -> Usage:
         cached, reasoning = self.prompt_tokens_details, self.completion_tokens_details
         return Usage(
-            input_tokens=self.prompt_tokens or 0,
-            output_tokens=self.completion_tokens or 0,
-            cached_tokens=(cached and cached.cached_tokens) or 0,
-            reasoning_tokens=(reasoning and reasoning.reasoning_tokens) or 0,
+            input_tokens=token_count(self.prompt_tokens),
+            output_tokens=token_count(self.completion_tokens),
+            cached_tokens=token_count(cached.cached_tokens) if cached else 0,
+            reasoning_tokens=token_count(reasoning.reasoning_tokens) if reasoning else 0,
         )
 
 

@@ -230,6 +230,9 @@ def _storage_errors(*, connecting: bool = False) -> Iterator[None]:
     except OSError as error:
         # asyncpg lets the socket's own errors through.
         raise _unreachable() from error
+    except (OverflowError, UnicodeError) as error:
+        # sqlite3 says so of a number beyond 64 bits, and of half a character, before it asks SQLite.
+        raise _mistake() from error
 
 
 def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
@@ -247,6 +250,8 @@ def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
         return _busy()
     if state[:2] in _POSTGRES_AWAY or state == _READ_ONLY:
         return _unreachable()
+    if isinstance(error.orig and error.orig.__cause__, ValueError):
+        return _mistake()  # asyncpg's word for a value that does not fit its column
     away = isinstance(error, OperationalError | InterfaceError)
     return _unreachable() if away or error.connection_invalidated else _mistake()
 
