@@ -50,6 +50,7 @@ from mavera.runs.loop import Mode, Runner
 from mavera.runs.server_tools import LoopLimits
 from mavera.settings import Settings
 from mavera.storage.database import Database
+from mavera.storage.probe import StoreProbe
 from mavera.storage.schema import ensure_schema
 from mavera.tools.allowances import StoredAllowances
 from mavera.tools.audit import AuditLog
@@ -172,6 +173,8 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     database = Database.open(settings)
     stack.push_async_callback(database.close)
     await ensure_schema(database)
+    store_probe = StoreProbe(database)
+    stack.push_async_callback(store_probe.close)
     keyring = await stack.enter_async_context(Keyring(database, peppers=peppers_of(settings)))
     metrics = chosen.metrics
 
@@ -219,6 +222,7 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
         admission,
         first_answers,
         media_store,
+        store_probe,
     )
 
 

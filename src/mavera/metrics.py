@@ -52,10 +52,16 @@ _GAUGES = {
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """`restarts` counts how often the embedded engine has been started again."""
+    """
+    How the parts are that are looked at when the metrics are read.
+
+    `restarts` counts how often the embedded engine has been started again.
+    """
 
     ready: bool
     restarts: int
+    database_ready: bool = True
+    limits_ready: bool = True
 
 
 class Counted(msgspec.Struct):
@@ -196,6 +202,14 @@ class _Families:
         for name, described in _GAUGES.items():
             yield GaugeMetricFamily(name, described, value=gauges.get(name, 0))
         yield GaugeMetricFamily("mavera_model_ready", "Whether the model answers.", value=self._model.ready)
+        yield GaugeMetricFamily(
+            "mavera_database_ready", "Whether the database can be used.", value=self._model.database_ready
+        )
+        yield GaugeMetricFamily(
+            "mavera_rate_limit_store_ready",
+            "Whether the store of rate limits answers.",
+            value=self._model.limits_ready,
+        )
         yield CounterMetricFamily(
             "mavera_model_restarts",
             "Starts of the embedded engine after its first.",

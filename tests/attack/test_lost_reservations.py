@@ -120,7 +120,7 @@ def test_a_server_that_stops_during_admission_loses_no_credits(attack: Attack, u
         upstream_model="stub",
         upstream_base_url=upstream.url,
         lease_seconds=LEASE_SECONDS,
-        shutdown_grace_seconds=0,
+        shutdown_grace_seconds=0.2,
     )
 
     async def ask() -> None:

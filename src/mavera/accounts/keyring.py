@@ -27,6 +27,7 @@ from mavera.accounts.plans import DEFAULT_SCOPES, PLANS, Limits, Scope, check_sc
 from mavera.accounts.repository import ApiKey, NewApiKey, StoredKey
 from mavera.accounts.short_lived import ShortLived
 from mavera.accounts.workspaces import NAME_MAX, check_budget
+from mavera.core.text import clean_text
 from mavera.errors import APIError, Forbidden, InvalidRequest, NotFound, Unauthorized
 from mavera.storage.database import Database, Queries
 
@@ -137,7 +138,7 @@ class Keyring:
         text = new_key(terms.mode)
         new = NewApiKey(
             workspace_id,
-            terms.name,
+            clean_text(terms.name),  # a terminal may give bytes that are no text
             text,
             self._peppers.digest(text.text),
             created_at=now,

@@ -29,6 +29,7 @@ from mavera.accounts.plans import Limits
 from mavera.errors import ConfigurationError
 from mavera.extras import describe_missing_extra
 from mavera.link import Handler, Link
+from mavera.storage.probe import OncePerSecond
 
 MINUTE_SECONDS, DAY_SECONDS = 60.0, 86_400.0
 GROUPS = 1_000
@@ -180,6 +181,7 @@ class SharedLimiter:
         self._waiting: list[tuple[str, tuple[Window, ...], asyncio.Future[Verdict]]] = []
         self._asker: asyncio.Task[None] | None = None
         self._local = MemoryLimiter()
+        self._reachable = OncePerSecond(self._ping)
         self._away_until = 0.0
         self.local_requests = 0
 
@@ -201,7 +203,18 @@ class SharedLimiter:
             self._asker = asyncio.create_task(self._ask_while_waiting())
         return await answer
 
+    async def is_reachable(self) -> bool:
+        """Ask the store for a sign of life, at most once a second."""
+        return await self._reachable.get()
+
+    async def _ping(self) -> bool:
+        try:
+            return bool(await self._store.ping())
+        except self._errors:
+            return False
+
     async def close(self) -> None:
+        await self._reachable.close()
         if self._asker is not None:
             await self._asker
         await self._store.aclose()

@@ -7,6 +7,7 @@ from typing import Self
 
 from mavera.accounts.plans import Limits, Overrides, limits_of, month_of, monthly_credits_of, plan_named
 from mavera.core.ids import new_cuid
+from mavera.core.text import clean_text
 from mavera.errors import InvalidRequest, NotFound
 from mavera.storage.database import Database, Queries, Row
 
@@ -81,7 +82,7 @@ async def create(db: Queries, new: NewWorkspace, *, now: int) -> str:
                 :concurrent_runs, :monthly_credits, :unlimited, :budget)
         """,
         id=workspace_id,
-        name=new.name,
+        name=clean_text(new.name),
         plan=new.plan,
         now=now,
         requests_per_minute=new.overrides.requests_per_minute,
@@ -260,7 +261,7 @@ async def _note(
         kind=kind,
         reference=reference,
         credits=credits,
-        note=note,
+        note=note if note is None else clean_text(note),
         now=now,
     )
 
@@ -268,7 +269,7 @@ async def _note(
 def check_name(name: str) -> str:
     if not len(name.strip()) >= 1 or len(name) > NAME_MAX:
         raise InvalidRequest(f"A workspace's name has 1 to {NAME_MAX} characters.", param="name")
-    return name
+    return clean_text(name)
 
 
 def check_budget(budget: int | None) -> int | None:

@@ -24,6 +24,7 @@ import msgspec
 from starlette.requests import Request
 
 from mavera.api.headers import header
+from mavera.core.text import clean_json
 from mavera.errors import APIError, InvalidRequest, RequestTooLarge, ValidationFailed
 
 T = TypeVar("T")
@@ -78,7 +79,8 @@ def too_large(max_bytes: int) -> APIError:
 
 
 def decode(body: bytes, kind: type[T]) -> T:
-    """Return `body` as a `kind`. Raises InvalidRequest or ValidationFailed."""
+    """Return `body` as a `kind`, its texts cleaned. Raises InvalidRequest or ValidationFailed."""
+    body = clean_json(body)
     try:
         decoder: msgspec.json.Decoder[T] = _decoder(_key(kind))
         decoded = decoder.decode(body)

@@ -1,7 +1,9 @@
 """
 GET /health/live and /health/ready, for whoever watches the process. No key needed.
 
-live: the process answers. ready: it can answer a question, so traffic may be sent here.
+live: the process answers. ready: no fault of this process, its disk or its version keeps it from
+answering, so traffic may be sent here. Parts that all replicas share (Postgres, Redis, an upstream)
+are described in the body and make none of them unready.
 """
 
 from typing import Literal
@@ -10,10 +12,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mavera.accounts.limits import Limiter, SharedLimiter
 from mavera.api.auth import services_of
 from mavera.api.json import json_response
 from mavera.api.operation import Operation
-from mavera.errors import ServiceUnavailable
+
+PartState = Literal["ready", "unavailable"]
 
 
 class Live(msgspec.Struct, kw_only=True):
@@ -28,8 +32,15 @@ class ModelHealth(msgspec.Struct, kw_only=True):
 
 
 class Ready(msgspec.Struct, kw_only=True):
+    """
+    `database_detail` says what is wrong with the database, null if nothing is. `rate_limits` is
+    `local` if no Redis is set up, and `unavailable` while each process counts for itself.
+    """
+
     status: Literal["ready", "not_ready"]
-    database: Literal["ready", "unavailable"]
+    database: PartState
+    database_detail: str | None = None
+    rate_limits: Literal["ready", "unavailable", "local"]
     model: ModelHealth
 
 
@@ -39,21 +50,27 @@ async def live(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Say whether a question can be answered now: 200 or 503, with the reason."""
+    """Say whether traffic may be sent here, 200 or 503, and how each part is."""
     services = services_of(request)
-    try:
-        await services.database.fetch_one("SELECT 1 AS one")
-        database_ready = True
-    except ServiceUnavailable:
-        database_ready = False
+    store = await services.store_probe.state()
     model = services.models["live"].status()
-    is_ready = database_ready and model.state in ("ready", "idle")
+    # What all replicas share makes none of them unready: all would leave at once, for one fault.
+    model_is_shared = services.settings.backend == "upstream"
+    is_ready = not store.is_fault_here and (model_is_shared or model.state in ("ready", "idle"))
     body = Ready(
         status="ready" if is_ready else "not_ready",
-        database="ready" if database_ready else "unavailable",
+        database="ready" if store.is_ready else "unavailable",
+        database_detail=store.detail,
+        rate_limits=await rate_limit_state(services.limiter),
         model=ModelHealth(state=model.state, detail=model.detail),
     )
     return json_response(body, status=200 if is_ready else 503)
+
+
+async def rate_limit_state(limiter: Limiter) -> Literal["ready", "unavailable", "local"]:
+    if not isinstance(limiter, SharedLimiter):
+        return "local"
+    return "ready" if await limiter.is_reachable() else "unavailable"
 
 
 OPERATIONS = (

@@ -110,7 +110,6 @@ class _Kept(Response):
                 else:
                     pieces.clear()
                 if not message.get("more_body") and self._run.completed:
-                    # Before the last byte goes out, so that a client that repeats the request then gets it.
                     await finish(self._keep(content_type, pieces, size))
             await send(message)
 

@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from mavera.api.auth import services_of
 from mavera.api.headers import header
+from mavera.api.health import rate_limit_state
 from mavera.errors import APIError, NotFound, Unauthorized
 from mavera.metrics import CONTENT_TYPE, SEND_SECONDS, Exchange, Metrics, ModelState, exposition
 from mavera.settings import Settings
@@ -35,7 +36,12 @@ def route(metrics: Metrics, exchange: Exchange | None = None) -> Route:
         services = services_of(request)
         _check_reader(request, services.settings)
         status = services.models["live"].status()
-        state = ModelState(status.state in ("ready", "idle"), status.restarts)
+        state = ModelState(
+            status.state in ("ready", "idle"),
+            status.restarts,
+            database_ready=(await services.store_probe.state()).is_ready,
+            limits_ready=await rate_limit_state(services.limiter) != "unavailable",
+        )
         with suppress(APIError):  # a database that is away leaves the numbers of the last look
             await services.admission.look()
         if exchange is None:

@@ -20,6 +20,7 @@ from mavera.api.errors import error_response, on_api_error, on_unexpected
 from mavera.api.hosts import HostCheck
 from mavera.api.operation import Handler
 from mavera.core.ids import new_id
+from mavera.core.text import clean_text
 from mavera.errors import APIError
 from mavera.metrics import Metrics
 
@@ -62,6 +63,7 @@ class RequestLog:
                     return
             await self._app(scope, receive, send)
             return
+        _clean(scope)
         request_id = new_id("req")
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
@@ -106,3 +108,11 @@ class RequestLog:
                 request_id=request_id,
                 **scope["state"].get("log", {}),
             )
+
+
+def _clean(scope: Scope) -> None:
+    """Put U+FFFD in place of each NUL of the path and the query, as `core/text.py` does in bodies."""
+    if "\0" in scope["path"]:
+        scope["path"] = clean_text(scope["path"])
+    if b"%00" in scope["query_string"]:
+        scope["query_string"] = scope["query_string"].replace(b"%00", b"%EF%BF%BD")

@@ -12,6 +12,7 @@ from mavera.personas.personas import Personas
 from mavera.runs.loop import Mode, Runner
 from mavera.settings import Settings
 from mavera.storage.database import Database
+from mavera.storage.probe import StoreProbe
 from mavera.tools.media import MediaStore
 
 
@@ -27,3 +28,4 @@ class Services:
     admission: Admission
     first_answers: FirstAnswers
     media: MediaStore
+    store_probe: StoreProbe

@@ -11,7 +11,6 @@ the HTML standard have it. To leave it out would join what it kept apart.
 """
 
 import re
-from typing import Any
 
 REPLACEMENT = "\ufffd"
 
@@ -27,17 +26,6 @@ _ESCAPES = re.compile(
 def clean_text(text: str) -> str:
     """Return `text` with U+FFFD for each NUL and each half of a surrogate pair."""
     return _BAD.sub(REPLACEMENT, text)
-
-
-def clean_texts(value: Any) -> Any:
-    """Return `value`, made of lists, dicts and plain values, with every text in it cleaned."""
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, list):
-        return [clean_texts(item) for item in value]
-    if isinstance(value, dict):
-        return {clean_texts(key): clean_texts(item) for key, item in value.items()}
-    return value
 
 
 def clean_json(body: bytes) -> bytes:

@@ -40,6 +40,9 @@ T = TypeVar("T")
 _POSTGRES_BUSY = frozenset({"40", "55"})
 _POSTGRES_AWAY = frozenset({"08", "53", "57", "58"})
 _DISK_FULL, _READ_ONLY = "53100", "25006"
+# An empty file, or another program's, has come to lie in the place of ours.
+_POSTGRES_LACKS = frozenset({"42P01", "42703", "3F000"})
+_SQLITE_LACKS = ("no such table", "no such column", "table ")
 
 
 class Conflict(APIError):
@@ -242,10 +245,12 @@ def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
         return _conflict()
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
-        return _from_sqlite_code(code)
+        return _from_sqlite_code(code, str(error.orig))
     state = getattr(error.orig, "sqlstate", None) or ""
     if state == _DISK_FULL:
         return _full()
+    if state in _POSTGRES_LACKS:
+        return _lacking()
     if state[:2] in _POSTGRES_BUSY:
         return _busy()
     if state[:2] in _POSTGRES_AWAY or state == _READ_ONLY:
@@ -260,16 +265,26 @@ def _from_sqlite(error: sqlite3.Error) -> APIError:
     """Say of the driver's own error what `_from_sqlalchemy` says of one that it wraps."""
     if isinstance(error, sqlite3.IntegrityError):
         return _conflict()
-    return _from_sqlite_code(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR))
+    return _from_sqlite_code(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR), str(error))
 
 
-def _from_sqlite_code(code: int) -> APIError:
+def _from_sqlite_code(code: int, message: str) -> APIError:
     # The low byte is the kind of SQLite's error; what is above it says more.
     match code & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return _busy()
         case sqlite3.SQLITE_FULL:
             return _full()
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_FORMAT:
+            return _lasting("The database file is damaged, or is no SQLite database.")
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return _lasting("The database file cannot be opened.")
+        case sqlite3.SQLITE_READONLY:
+            return _lasting("The database file cannot be written.")
+        case sqlite3.SQLITE_IOERR:
+            return _lasting("The database's disk failed.")
+        case sqlite3.SQLITE_ERROR if message.startswith(_SQLITE_LACKS):
+            return _lacking()
         case sqlite3.SQLITE_ERROR | sqlite3.SQLITE_MISUSE | sqlite3.SQLITE_RANGE | sqlite3.SQLITE_TOOBIG:
             return _mistake()
         case _:
@@ -278,6 +293,15 @@ def _from_sqlite_code(code: int) -> APIError:
 
 def _full() -> ServiceUnavailable:
     return ServiceUnavailable("The database's disk is full. The operator has to make room.", retry_after=30)
+
+
+def _lasting(what: str) -> ServiceUnavailable:
+    """Return the error for what does not pass by itself."""
+    return ServiceUnavailable(f"{what} The operator has to repair or restore it.", retry_after=30)
+
+
+def _lacking() -> ServiceUnavailable:
+    return _lasting("The database lacks tables or columns that this mavera needs.")
 
 
 def _conflict() -> Conflict:

@@ -24,6 +24,7 @@ import structlog
 
 from mavera.core.finish import finish
 from mavera.core.ids import is_cuid, new_cuid
+from mavera.core.text import clean_text
 from mavera.errors import APIError, Forbidden, NotFound
 from mavera.settings import Settings
 from mavera.storage.database import Database, Row
@@ -199,7 +200,7 @@ class MediaStore:
              WHERE id = :id AND status <> 'completed'
             """,  # noqa: S608
             id=media_id,
-            reason=reason[:500],
+            reason=clean_text(reason)[:500],  # a provider's words, perhaps
             now=self._moment.now,
         )
 

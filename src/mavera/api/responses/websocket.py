@@ -37,6 +37,7 @@ from mavera.api.run_response import UntilDisconnect, accepted_in_time, told
 from mavera.core.events import RunFailed
 from mavera.core.ids import new_id
 from mavera.core.items import Item
+from mavera.core.text import clean_json
 from mavera.core.turn import Turn
 from mavera.errors import (
     APIError,
@@ -160,7 +161,7 @@ class _Session(UntilDisconnect):
     async def _client_leaves(self) -> None:
         while (message := await self._receive())["type"] != "websocket.disconnect":
             text = message.get("text")
-            await self._take_in(None if text is None else text.encode())
+            await self._take_in(None if text is None else clean_json(text.encode()))
         self._ended_by_server = message.get("code") == SERVICE_RESTART
 
     async def _take_in(self, message: bytes | None) -> None:
