@@ -3,9 +3,11 @@ Kill a worker in the middle of its runs, again and again: do the books still bal
 
     python -m bench.crashes [--times 100] [--runs 100] [--json]
 
-Two workers on SQLite answer `--runs` runs at once, from an upstream that takes its time; one of them
-is killed (SIGKILL) at a random moment of these; that `--times` over. Then the leases run out, and
-the ledger's sum has to be the balance, with nothing held. What was answered has to have been paid.
+Two workers on SQLite answer `--runs` runs at once, from an upstream that takes its time. As many clients
+again open a WebSocket, send a turn and leave while it is being admitted. One worker is killed (SIGKILL)
+at a random moment. All of that is repeated `--times` times. Then the leases run out: the ledger's sum
+has to be the balance, with nothing held, and what was answered has to have been paid. At no time may
+a reservation be older than two leases: no run lasts a second here, so such a one has no owner.
 """
 
 import argparse
@@ -61,6 +63,27 @@ async def books(settings: Settings) -> dict[str, int]:
         return {name: int(row[name] or 0) for name in row}
 
 
+async def count_ownerless(settings: Settings) -> int:
+    """Return how many reservations are older than any run or lease can be."""
+    async with Database.open(settings) as database:
+        row = await database.fetch_one(
+            "SELECT COUNT(*) AS number FROM reservations WHERE created_at < :before",
+            before=int(time.time()) - 2 * LEASE_SECONDS,
+        )
+        assert row is not None
+        return int(row["number"])
+
+
+async def leave(session: aiohttp.ClientSession, url: str) -> None:
+    """Send a turn over a WebSocket, and leave a few milliseconds later."""
+    try:
+        async with session.ws_connect(f"{url}/responses") as connection:
+            await connection.send_json({"type": "response.create", "model": "mavera-1", "input": "Hm?"})
+            await asyncio.sleep(random.uniform(0, 0.02))
+    except (aiohttp.ClientError, OSError):
+        return  # its worker was killed
+
+
 async def ask(session: aiohttp.ClientSession, url: str) -> bool:
     """Return whether a whole answer came."""
     body = {"model": "mavera-1", "messages": [{"role": "user", "content": "Hm?"}]}
@@ -71,22 +94,28 @@ async def ask(session: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
-async def crash_often(url: str, key: str, parent: psutil.Process, times: int, runs: int) -> dict[str, int]:
-    counted = {"kills": 0, "answered": 0, "cut off": 0}
+async def crash_often(
+    url: str, key: str, parent: psutil.Process, settings: Settings, times: int, runs: int
+) -> dict[str, int]:
+    counted = {"kills": 0, "answered": 0, "cut off": 0, "left": 0, "without an owner": 0}
     headers = {"Authorization": f"Bearer {key}"}
     for _ in range(times):
         # Connections of its own for each round: a worker that has just come takes its part of them.
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
             asking = [asyncio.create_task(ask(session, url)) for _ in range(runs)]
+            leaving = [asyncio.create_task(leave(session, url)) for _ in range(runs)]
             await asyncio.sleep(random.uniform(0.05, 0.6))
             while not (victims := parent.children()):  # noqa: ASYNC110 - both are being started again
                 await asyncio.sleep(0.05)
             random.choice(victims).kill()
             counted["kills"] += 1
             answers = await asyncio.gather(*asking)
+            await asyncio.gather(*leaving)
         counted["answered"] += sum(answers)
         counted["cut off"] += runs - sum(answers)
+        counted["left"] += runs
+        counted["without an owner"] = max(counted["without an owner"], await count_ownerless(settings))
     return counted
 
 
@@ -121,10 +150,11 @@ def main() -> None:
         ):
             url = first_line(server, "mavera at").split()[2]
             counted = asyncio.run(
-                crash_often(url, key, psutil.Process(server.pid), options.times, options.runs)
+                crash_often(url, key, psutil.Process(server.pid), settings, options.times, options.runs)
             )
             found: dict[str, Any] = {**counted, **until_settled(settings)}
     right = found["ledger"] == found["balance"] == CREDITS - found["charged"] and not found["held"]
+    right = right and not found["without an owner"]
     paid = found["answered"] <= found["paid_runs"]
     show(
         "a worker killed in the middle of its runs",

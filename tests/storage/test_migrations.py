@@ -1,6 +1,7 @@
 """Migrations go up, down and up again, and two processes that start at once do not trip over each other."""
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, inspect
 
-from mavera.errors import ConfigurationError
+from mavera.errors import ConfigurationError, ServiceUnavailable
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.migrate import migrate
@@ -105,6 +106,7 @@ def test_tables_that_a_newer_mavera_made_are_refused(opened: Open) -> None:
     async def main() -> None:
         async with opened() as database:
             await database.execute("UPDATE alembic_version SET version_num = '9999_from_the_future'")
+            await database.execute("UPDATE schema_state SET lowest_schema = '9999_from_the_future'")
             with pytest.raises(ConfigurationError, match="9999_from_the_future"):
                 await ensure_schema(database)
 
@@ -115,7 +117,7 @@ def test_a_migration_that_fails_says_why(settings: Settings) -> None:
     async def main() -> None:
         database = Database.open(settings)
         await database.execute("CREATE TABLE workspaces (id TEXT)")
-        with pytest.raises(ConfigurationError, match="could not be brought up to date"):
+        with pytest.raises(ConfigurationError, match="could not be brought up to date|another program"):
             await ensure_schema(database)
         assert await tables(database) == {"workspaces"}, "a half-done migration was left behind"
         await database.close()
@@ -126,3 +128,49 @@ def test_a_migration_that_fails_says_why(settings: Settings) -> None:
 def test_the_names_of_versions_fit_alembics_column() -> None:
     assert known_versions()
     assert all(len(name) <= 32 for name in known_versions())
+
+
+def test_newer_tables_are_used_if_they_allow_it_and_otherwise_say_what_they_need(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as database:
+            await database.execute("UPDATE alembic_version SET version_num = '9998_more'")
+            await ensure_schema(database)
+            await database.execute(
+                "UPDATE schema_state SET lowest_schema = '9998_more', lowest_version = '7.5.0'"
+            )
+            with pytest.raises(ConfigurationError, match=r"needs mavera 7\.5\.0 or newer"):
+                await ensure_schema(database)
+            await database.execute("UPDATE alembic_version SET version_num = 'a1b2c3'")
+            with pytest.raises(ConfigurationError, match="belongs to another program"):
+                await ensure_schema(database)
+
+    asyncio.run(main())
+
+
+def test_a_file_of_another_program_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "mavera.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE recipes (name TEXT)")
+    connection.close()
+
+    async def main() -> None:
+        async with Database.open(Settings(data_dir=tmp_path)) as database:
+            with pytest.raises(ConfigurationError, match="another program"):
+                await ensure_schema(database)
+
+    asyncio.run(main())
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("recipes",)]
+    connection.close()
+
+
+@pytest.mark.parametrize("content", [b"no database at all " * 300, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_damaged_file_is_called_that(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mavera.db").write_bytes(content)
+
+    async def main() -> None:
+        async with Database.open(Settings(data_dir=tmp_path)) as database:
+            with pytest.raises(ServiceUnavailable, match="damaged"):
+                await ensure_schema(database)
+
+    asyncio.run(main())
