@@ -15,8 +15,8 @@ Everything here is added, so servers that know only 0004_tools go on working.
 from alembic import op
 from sqlalchemy import BigInteger, Column, Text
 
-revision = "0005_owners"
-down_revision = "0004_tools"
+revision = "0006_owners"
+down_revision = "0005_key_ancestors"
 
 
 def upgrade() -> None:
