@@ -117,7 +117,7 @@ def test_a_migration_that_fails_says_why(settings: Settings) -> None:
     async def main() -> None:
         database = Database.open(settings)
         await database.execute("CREATE TABLE workspaces (id TEXT)")
-        with pytest.raises(ConfigurationError, match="could not be brought up to date|another program"):
+        with pytest.raises(ConfigurationError, match=r"could not be brought up to date|another program"):
             await ensure_schema(database)
         assert await tables(database) == {"workspaces"}, "a half-done migration was left behind"
         await database.close()
