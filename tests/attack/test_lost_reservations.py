@@ -42,7 +42,7 @@ def server(request: pytest.FixtureRequest, attack: Attack, upstream: Upstream) -
         if "postgres" in request.param:
             url = request.getfixturevalue("postgres_url")
             settings["database_url"] = stack.enter_context(servers.new_database(url))
-        yield attack(*options, model_backend="upstream", upstream_model="stub", **settings)
+        yield attack(*options, model_backend="upstream", upstream_model="stub", metrics="all", **settings)
 
 
 def held(server: AttackedServer) -> int:
