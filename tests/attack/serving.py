@@ -82,8 +82,9 @@ class AttackedServer:
         return {"Authorization": f"Bearer {self.keys.live}"}
 
     def client(self, key: str | None = None, *, timeout_seconds: float = 30) -> httpx.Client:
-        """Return a client whose requests carry `key`, the live key by default. Close it."""
-        headers = {"Authorization": f"Bearer {self.keys.live if key is None else key}"}
+        """Return a client whose requests carry `key`, the live key by default; "" is none. Close it."""
+        key = self.keys.live if key is None else key
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=timeout_seconds, verify=False)
 
     def connect(self, timeout_seconds: float = 10) -> RawConnection:
