@@ -79,6 +79,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upstream_connect_timeout_seconds: Seconds = 5.0
     upstream_first_byte_timeout_seconds: Seconds = 120.0
     upstream_idle_timeout_seconds: Seconds = 60.0
+    upstream_total_seconds: Seconds = 1800.0
+    upstream_max_bytes: Annotated[int, Meta(ge=1024, le=1024**3)] = 64 * 1024 * 1024
+    upstream_max_characters: Annotated[int, Meta(ge=1024, le=100_000_000)] = 4_000_000
     upstream_retries: Annotated[int, Meta(ge=0, le=10)] = 2
     upstream_vision: bool = False
 

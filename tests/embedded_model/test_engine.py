@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +19,7 @@ import uvloop
 
 from mavera.errors import ServiceUnavailable
 from mavera.models.embedded.parameters import EngineParameters, EngineReport
-from mavera.models.embedded.process import COMMAND
+from mavera.models.embedded.process import COMMAND, work_done
 from mavera.models.embedded.pull import resolve_model
 from mavera.models.embedded.supervisor import EmbeddedEngine, Pace
 from mavera.settings import Settings, load_settings
@@ -232,6 +233,38 @@ def test_an_engine_that_hangs_is_replaced(settings: Settings) -> None:
             assert started_pid(engine) != pid
 
     asyncio.run(scenario())
+
+
+def test_a_frozen_engine_is_found_long_before_a_busy_one_is_given_up(settings: Settings) -> None:
+    """With patience for 1,000 unanswered questions, only the lack of any work can end it."""
+
+    async def scenario() -> None:
+        pace = replace(QUICK, health_strikes=1_000, recheck_seconds=0.2)
+        async with running(settings, pace) as engine:
+            await engine.endpoint()
+            pid = started_pid(engine)
+            os.kill(pid, signal.SIGSTOP)
+            await until(lambda: not is_alive(pid))
+
+    asyncio.run(scenario())
+
+
+def test_work_is_seen_in_a_process_that_computes_and_not_in_one_that_is_stopped() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        try:
+            before = work_done(process.pid)
+            deadline = time.monotonic() + 30
+            while work_done(process.pid) == before:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+            stopped = work_done(process.pid)
+            time.sleep(0.2)
+            assert work_done(process.pid) == stopped
+        finally:
+            process.kill()
+    assert work_done(process.pid) is None
 
 
 @pytest.mark.proof

@@ -11,7 +11,7 @@ of these is settled here, so that nothing above ever sees them.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -35,6 +35,10 @@ from mavera.errors import APIError, ServiceUnavailable
 # A line longer than this is no chat chunk; without a bound a broken upstream could fill the memory.
 MAX_LINE_BYTES = 8 * 1024 * 1024
 MOST_LEADS = 512
+# As many tools as OpenAI takes; a name of a function has 64 characters at most.
+MOST_CALLS = 128
+MOST_NAME_CHARACTERS = 256
+MOST_ID_CHARACTERS = 1024
 _CHARACTERS_PER_TOKEN = 4
 
 _FINISH_REASONS: dict[str, FinishReason] = {
@@ -306,6 +310,11 @@ def _analysis(told: Any) -> Analysis | None:
     return found if found.method or found.error else None
 
 
+def _is_usable(call_id: str | None) -> TypeGuard[str]:
+    """Whether a server's own id of a call can be passed on; for any other we make one."""
+    return call_id is not None and 0 < len(call_id) <= MOST_ID_CHARACTERS
+
+
 def _is_json(text: str) -> bool:
     try:
         msgspec.json.decode(text)
@@ -320,10 +329,14 @@ class ChunkDecoder:
 
     `feed` and `feed_body` yield deltas; `close` yields `Finished`, or raises where the
     answer stopped before its end: a connection that dies never looks like a normal end.
+
+    Text, refusals and arguments may have `most_characters` together. `chunks` counts the chunks so far.
     """
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Turn, *, most_characters: int = 4_000_000) -> None:
         self._turn = turn
+        self._characters_left = most_characters
+        self.chunks = 0
         self._pending = bytearray()
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
@@ -387,6 +400,7 @@ class ChunkDecoder:
             chunk = _decode_chunk(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _broken(str(error)) from error
+        self.chunks += 1
         if chunk.error:
             raise reported_error(chunk.error)
         if chunk.object == "error":
@@ -404,6 +418,7 @@ class ChunkDecoder:
         if delta.refusal or delta.tool_calls:
             return self._feed_choice(choice)
         self._deltas += 1
+        self._count(delta.content)
         return (TextDelta(delta.content),)
 
     def _feed_choice(self, choice: _Choice) -> Iterator[ModelEvent]:
@@ -412,8 +427,10 @@ class ChunkDecoder:
             logprobs = self._logprobs(choice)
             if delta.content or (delta.content is not None and logprobs):  # some tokens are no text yet
                 self._deltas += 1
+                self._count(delta.content)
                 yield TextDelta(delta.content, logprobs)
             if delta.refusal:
+                self._count(delta.refusal)
                 yield RefusalDelta(delta.refusal)
             for call in delta.tool_calls or ():
                 yield from self._feed_call(call, whole=choice.message is delta)
@@ -438,13 +455,16 @@ class ChunkDecoder:
             if not function.name:
                 raise _broken("a tool call without a name")
             position = len(self._calls)
+            if position >= MOST_CALLS or len(function.name) > MOST_NAME_CHARACTERS:
+                raise _broken("too many tool calls, or one with a name that is too long")
             known = {started.call_id for started in self._calls}
-            call_id = call.id if call.id and call.id not in known else new_id("call")
+            call_id = call.id if _is_usable(call.id) and call.id not in known else new_id("call")
             self._calls.append(_StartedCall(function.name, call.id, call_id))
             yield ToolCallStarted(position, call_id, function.name)
         if call.index is not None:
             self._positions[call.index] = position
         if text := function.text:
+            self._count(text)
             self._calls[position].pieces.append(text)
             yield ToolCallDelta(position, text)
 
@@ -461,6 +481,13 @@ class ChunkDecoder:
             ids = [started.given_id for started in self._calls]
             position = ids.index(call.id) if call.id in ids and call.id else last
         return None if self._calls[position].is_another(call, function) else position
+
+    def _count(self, text: str) -> None:
+        self._characters_left -= len(text)
+        if self._characters_left < 0:
+            raise ServiceUnavailable(
+                "The model's answer is longer than this server passes on.", retry_after=60
+            )
 
     def _estimated_usage(self) -> Usage:
         characters = sum(len(item.text) for item in self._turn.items if isinstance(item, Message))

@@ -77,6 +77,9 @@ def _model_at(endpoint: Endpoint, settings: Settings, options: UpstreamOptions) 
             connect_timeout_seconds=settings.upstream_connect_timeout_seconds,
             first_byte_timeout_seconds=settings.upstream_first_byte_timeout_seconds,
             idle_timeout_seconds=settings.upstream_idle_timeout_seconds,
+            total_seconds=settings.upstream_total_seconds,
+            most_bytes=settings.upstream_max_bytes,
+            most_characters=settings.upstream_max_characters,
             retries=settings.upstream_retries,
         ),
     )

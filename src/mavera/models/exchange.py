@@ -7,11 +7,15 @@ An HTTP client for one thing: it knows no redirects, cookies, proxies or compres
 mavera does not want of a model's server, and costs a fifth of one that does
 (docs/decisions/0016). Connections that are done with are used again.
 
-Exceptions of the sockets stop here: CannotConnect, NoAnswerInTime, Broke, BadAddress.
+An exchange has limits: bytes received of any kind, bytes of headers, and seconds in all. A server that
+goes past one, whatever it sends, fails the exchange.
+
+Exceptions of the sockets stop here: CannotConnect, NoAnswerInTime, TooMuch, Broke, BadAddress.
 """
 
 import asyncio
 import base64
+import math
 import ssl
 from collections import deque
 from collections.abc import Awaitable
@@ -24,6 +28,7 @@ import httptools
 # So much of an answer may lie here unread before its sender is made to wait.
 _MOST_UNREAD_BYTES = 512 * 1024
 _IDLE_CONNECTIONS = 1024
+_MOST_HEAD_BYTES = 64 * 1024
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -41,6 +46,10 @@ class CannotConnect(ExchangeFailed):
 
 class NoAnswerInTime(ExchangeFailed):
     pass
+
+
+class TooMuch(ExchangeFailed):
+    """The answer has more bytes than are read."""
 
 
 class Broke(ExchangeFailed):
@@ -86,10 +95,20 @@ class Poster:
     """
     Keeps connections for one event loop. `keep_alive=False` makes one for each request.
 
-    `connect_seconds` is for opening a connection.
+    `connect_seconds` is for opening a connection. Of one answer at most `most_bytes` are read, and
+    `total_seconds` after the request was sent it has to be at its end.
     """
 
-    def __init__(self, *, connect_seconds: float, keep_alive: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        connect_seconds: float,
+        keep_alive: bool = True,
+        most_bytes: int = 64 * 1024 * 1024,
+        total_seconds: float = math.inf,
+    ) -> None:
+        self.most_bytes = most_bytes
+        self.total_seconds = total_seconds
         self._connect_seconds = connect_seconds
         self._keep_alive = keep_alive
         self._idle: dict[tuple[str, int, bool], deque[_Connection]] = {}
@@ -101,7 +120,7 @@ class Poster:
         Return the answer once its headers are here.
 
         Raises BadAddress, CannotConnect, NoAnswerInTime after `patience_seconds` from the
-        request's end to the answer's headers, and Broke.
+        request's end to the answer's headers, TooMuch, and Broke.
         """
         connection = self._take(address) or await self._connect(address)
         try:
@@ -174,7 +193,7 @@ class Answer:
         return self._headers.get(name, b"").decode("latin-1")
 
     def read(self, *, patience_seconds: float) -> Awaitable[bytes]:
-        """Await the next bytes, none at the end. Raises NoAnswerInTime or Broke."""
+        """Await the next bytes, none at the end. Raises NoAnswerInTime, TooMuch or Broke."""
         if self._connection is None:
             raise Broke("closed")
         return self._connection.read(patience_seconds)
@@ -206,6 +225,8 @@ class _Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._unread = 0
         self._headed = False
+        self._received = 0
+        self._deadline = 0.0
         self._parser = httptools.HttpResponseParser(self)
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
@@ -221,10 +242,13 @@ class _Connection(asyncio.Protocol):
             raise Broke("closed")
         self._ended, self._headed = False, False
         self.headers = {}
-        self._patience_ends = self._loop.time() + patience_seconds
+        self._received = 0
+        now = self._loop.time()
+        self._deadline = now + self._poster.total_seconds
+        headers_due = now + patience_seconds
         self._transport.writelines((head, body))
-        while not self._headed:
-            await self._wait(patience_seconds)
+        while not self._headed:  # pieces of a head, and 100 Continue and its kin, make nobody wait longer
+            await self._wait(headers_due - self._loop.time())
 
     async def read(self, patience_seconds: float) -> bytes:
         while not self._pieces:
@@ -248,7 +272,7 @@ class _Connection(asyncio.Protocol):
         """Return when something has come. Raises what went wrong."""
         self._check()
         self._waiter = self._loop.create_future()
-        self._patience_ends = self._loop.time() + patience_seconds
+        self._patience_ends = min(self._loop.time() + patience_seconds, self._deadline)
         if self._timer is not None and self._timer_due > self._patience_ends:
             self._stop_timer()
         if self._timer is None:
@@ -292,6 +316,11 @@ class _Connection(asyncio.Protocol):
             # Nobody asked: whatever it is, the next exchange must not take it for its answer.
             self.drop()
             return
+        self._received += len(data)
+        if self._received > (self._poster.most_bytes if self._headed else _MOST_HEAD_BYTES + len(data)):
+            self._fail(TooMuch("bytes" if self._headed else "headers"))
+            self.drop()
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -304,7 +333,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         # An answer without a length ends where its connection does.
         measured = b"content-length" in self.headers or b"transfer-encoding" in self.headers
-        if self._headed and not measured and error is None:
+        if self._headed and not measured and error is None and self._failure is None:
             self._ended = True
         self._transport = None
         self._stop_timer()

@@ -34,14 +34,18 @@ from mavera.models.exchange import (
     ExchangeFailed,
     NoAnswerInTime,
     Poster,
+    TooMuch,
 )
 from mavera.models.model import ModelStatus
 
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _MAX_RETRY_WAIT_SECONDS = 5.0
-_MAX_BODY_BYTES = 64 * 1024 * 1024
+# An answer that comes whole is decoded in one step on the event loop.
+_MAX_BODY_BYTES = 32 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_BODY_SECONDS = 5.0
+
+_TOO_MUCH = "The model's server sent more than this server reads of one answer."
 
 # How servers say that a prompt is longer than the context: OpenAI and vLLM, llama.cpp, SGLang, others.
 _TOO_LONG = re.compile(
@@ -73,6 +77,9 @@ class UpstreamOptions:
     """
     How to speak to the server.
 
+    `idle_timeout_seconds` is the longest silence within an answer. Comments and other lines that are no
+    data keep it alive for `first_byte_timeout_seconds` at most. `total_seconds`, `most_bytes` (of all that is
+    received) and `most_characters` (of text and arguments) are for one whole answer.
     `keep_alive=False` opens a connection per request, for servers that close theirs
     after each stream. `defaults` are what a request body says where the turn says nothing.
     `sees_images` is for models that take `image_url` parts.
@@ -88,6 +95,9 @@ class UpstreamOptions:
     connect_timeout_seconds: float = 5.0
     first_byte_timeout_seconds: float = 120.0
     idle_timeout_seconds: float = 60.0
+    total_seconds: float = 1800.0
+    most_bytes: int = 64 * 1024 * 1024
+    most_characters: int = 4_000_000
     retries: int = 2
     defaults: Mapping[str, Any] = field(default_factory=dict)
     sees_images: bool = False
@@ -114,7 +124,10 @@ class UpstreamModel:
         if self._poster is None:
             options = self._options
             self._poster = Poster(
-                connect_seconds=options.connect_timeout_seconds, keep_alive=options.keep_alive
+                connect_seconds=options.connect_timeout_seconds,
+                keep_alive=options.keep_alive,
+                most_bytes=options.most_bytes,
+                total_seconds=options.total_seconds,
             )
 
     async def close(self) -> None:
@@ -142,7 +155,8 @@ class UpstreamModel:
             constrain=options.constrain,
             leads=self._leads,
         )
-        decoder = ChunkDecoder(turn)
+        decoder = ChunkDecoder(turn, most_characters=options.most_characters)
+        chunks, data_due = 0, 0.0
         try:
             response = await self._open(msgspec.json.encode({**options.defaults, **asked}))
             with closing(response):
@@ -154,6 +168,10 @@ class UpstreamModel:
                     if whole is None:
                         for event in joined(decoder.feed(data)):
                             yield event
+                        if decoder.chunks != chunks:
+                            chunks, data_due = decoder.chunks, 0.0
+                        else:
+                            data_due = self._check_data_due(data_due)
                     else:
                         whole += data
                         _refuse_endless(whole)
@@ -169,6 +187,15 @@ class UpstreamModel:
             self._hide_keys(error)
             raise
 
+    def _check_data_due(self, due: float) -> float:
+        """Return until when data has to come, 0 for not yet known. Raises NoAnswerInTime after that."""
+        now = asyncio.get_running_loop().time()
+        if not due:
+            return now + max(self._options.first_byte_timeout_seconds, self._options.idle_timeout_seconds)
+        if now > due:
+            raise NoAnswerInTime("lines without data")
+        return due
+
     def _hide_keys(self, error: APIError) -> None:
         """Take out of a message what a server repeats of our key."""
         for key in self._keys:
@@ -182,7 +209,7 @@ class UpstreamModel:
             try:
                 response = await self._post(body)
             except ServiceUnavailable as failure:
-                if last or isinstance(failure.__cause__, NoAnswerInTime):
+                if last or isinstance(failure.__cause__, NoAnswerInTime | TooMuch):
                     raise
                 await asyncio.sleep(_backoff(attempt))
                 continue
@@ -227,6 +254,8 @@ def _told(failure: ExchangeFailed) -> APIError:
             return ServiceUnavailable("The model's server could not be reached.", retry_after=5)
         case NoAnswerInTime():
             return ServiceUnavailable("The model's server did not answer in time.", retry_after=5)
+        case TooMuch():
+            return ServiceUnavailable(_TOO_MUCH, retry_after=60)
         case BadAddress():
             return ServiceUnavailable("The model's server has no valid http(s) URL.", retry_after=60)
         case _:
@@ -235,7 +264,7 @@ def _told(failure: ExchangeFailed) -> APIError:
 
 def _refuse_endless(body: bytearray) -> None:
     if len(body) > _MAX_BODY_BYTES:
-        raise ServiceUnavailable("The model's server sent more than mavera reads.", retry_after=60)
+        raise ServiceUnavailable(_TOO_MUCH, retry_after=60)
 
 
 async def _status_error(response: Answer, settings: UpstreamSettings) -> APIError:

@@ -24,6 +24,9 @@ DEFAULT_MAX_TOKENS = 1024
 # says nothing meanwhile when all its slots are taken.
 _PATIENCE_SECONDS = 600.0
 
+# A slow machine may take long over an answer that fills the context; no answer takes longer than this.
+_ANSWER_SECONDS = 4 * 3600.0
+
 _DEFAULTS = {
     "temperature": 1.0,
     "top_p": 1.0,
@@ -49,6 +52,7 @@ class EmbeddedModel:
                 keep_alive=False,  # the engine closes a connection after each stream
                 first_byte_timeout_seconds=_PATIENCE_SECONDS,
                 idle_timeout_seconds=_PATIENCE_SECONDS,
+                total_seconds=_ANSWER_SECONDS,
                 defaults=_DEFAULTS,
                 constrain=_constrain,
             ),

@@ -138,6 +138,10 @@ class EngineProcess:
             return None
         return min(0.99, pages * os.sysconf("SC_PAGE_SIZE") / expected)
 
+    def work_done(self) -> int | None:
+        """Return a number that grows while the process works, None if the system does not say."""
+        return work_done(self.pid)
+
     async def stop(self, grace_seconds: float) -> None:
         """End the process: gently, then not. Nothing of it is left afterwards."""
         try:
@@ -156,6 +160,22 @@ class EngineProcess:
     async def _keep_log(self) -> None:
         while chunk := await self._stderr.read(4096):
             self._log = (self._log + chunk)[-LOG_BYTES:]
+
+
+def work_done(pid: int) -> int | None:
+    """
+    Return a number that grows while a process works: ticks of processor time, and pages read from disk.
+
+    None if the system does not say.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        # The name of the program, in parentheses, may hold anything; after it come state, parent, …
+        values = fields.rpartition(")")[2].split()
+        major_faults, user_ticks, system_ticks = int(values[9]), int(values[11]), int(values[12])
+    except (OSError, IndexError, ValueError):
+        return None
+    return major_faults + user_ticks + system_ticks
 
 
 def _environment() -> dict[str, str]:

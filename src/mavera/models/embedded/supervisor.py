@@ -41,8 +41,12 @@ class Pace:
     """How often the engine is looked after, and how patiently."""
 
     health_interval_seconds: float = 2.0
-    health_timeout_seconds: float = 3.0
-    health_strikes: int = 5
+    health_timeout_seconds: float = 2.0
+    # After a question that got no answer the next one follows sooner.
+    recheck_seconds: float = 0.5
+    # So many in a row end an engine that does nothing meanwhile, and so many one that is busy.
+    frozen_strikes: int = 2
+    health_strikes: int = 10
     first_wait_seconds: float = 1.0
     longest_wait_seconds: float = 30.0
     settled_after_seconds: float = 60.0
@@ -275,18 +279,28 @@ class EmbeddedEngine:
             raise
 
     async def _watch(self, process: EngineProcess, address: EngineAddress) -> str:
-        """Ask after the engine's health until it ends or has kept silent too often; return which."""
-        strikes = 0
+        """
+        Ask after the engine's health until it ends or has kept silent too often; return which.
+
+        An engine that is busy with a long prompt on a slow machine may be late with its answer. One that
+        used no processor time and read no page between two such questions is not busy: it is frozen.
+        """
+        strikes, work_before = 0, None
         timeout = aiohttp.ClientTimeout(total=self._pace.health_timeout_seconds)
         async with aiohttp.ClientSession(address.base_url, timeout=timeout) as session:
             while strikes < self._pace.health_strikes:
                 if await _is_healthy(session):
-                    strikes = 0
+                    strikes, work_before = 0, None
                     if not isinstance(self._state, Ready):
                         self._become(Ready(address))
                 else:
                     strikes += 1
-                if await process.ended(within_seconds=self._pace.health_interval_seconds):
+                    work = process.work_done()
+                    if strikes >= self._pace.frozen_strikes and work is not None and work == work_before:
+                        break
+                    work_before = work
+                pause = self._pace.recheck_seconds if strikes else self._pace.health_interval_seconds
+                if await process.ended(within_seconds=pause):
                     return process.obituary()
         # It does not listen, so it would not listen to a polite request to end either.
         self._become(Down("stopped answering", again_at=self._clock()))
