@@ -6,6 +6,7 @@ One server that speaks as tool providers do: Tavily, SearXNG, OpenAI's images, R
 
 import asyncio
 import base64
+import gzip
 import struct
 import threading
 import zlib
@@ -149,6 +150,13 @@ def endless(content_type: str = "application/json") -> Answer:
         return response
 
     return answer
+
+
+async def packed(_: web.Request) -> web.StreamResponse:
+    """Answer with 100 MB of blanks in some 100 KB, whether it was asked for or not."""
+    data = gzip.compress(b'{"results": []' + b" " * 100_000_000 + b"}", compresslevel=1)
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    return web.Response(body=data, headers=headers)
 
 
 @contextmanager

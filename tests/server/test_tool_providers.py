@@ -22,6 +22,7 @@ from tests.server.provider_stub import (
     body,
     endless,
     never,
+    packed,
     png,
     running_providers,
     status,
@@ -95,6 +96,7 @@ def test_tavily_extracts(serve: Serve, upstream: Upstream, providers: Providers)
         (body(b'{"results": null}'), "cannot be read"),
         (truncated, "could not be reached"),
         (endless(), "larger than"),
+        (packed, "larger than"),
         (never, "in time"),
     ],
 )
@@ -121,6 +123,7 @@ def test_a_failing_tavily_is_an_error_the_model_sees_without_the_key(
         (status(500), "status 500"),
         (body(b"<html>"), "cannot be read"),
         (endless(), "larger than"),
+        (packed, "is packed"),
         (body(b'{"results": []}'), "found nothing"),
     ],
 )
@@ -353,6 +356,19 @@ def test_a_video_outlives_its_request(
     asked = next(body for where, body, _ in providers.asked if where == path)
     assert asked["promptText"] == "It waves"
     assert ("promptImage" in asked) == (tool == "imageToVideo")
+
+
+@pytest.mark.parametrize("answer", [endless(), packed])
+def test_an_answer_of_the_video_maker_without_end_is_not_read(
+    serve: Serve, upstream: Upstream, providers: Providers, answer: Any
+) -> None:
+    providers.answers["/v1/text_to_video"] = answer
+    upstream.script = [calls(("generateVideo", {"prompt": "It waves"})), says("It did not work.")]
+
+    [call] = ran(ask(video(serve, upstream, providers)))
+
+    assert call["status"] == "failed"
+    assert "could not be reached" in told(upstream)[0]
 
 
 @pytest.mark.parametrize(

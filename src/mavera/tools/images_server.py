@@ -24,7 +24,7 @@ from mavera.errors import APIError
 from mavera.fetch.guarded_fetch import GuardedFetch
 from mavera.settings import Settings
 from mavera.tools.media import MediaStore, content_type_of
-from mavera.tools.searxng import read_capped
+from mavera.tools.searxng import PLAIN, read_capped
 from mavera.tools.tool import CallContext, ToolFailed, ToolResult, one_line
 
 MOST_BYTES = 48 * 1024 * 1024
@@ -93,7 +93,9 @@ class ImagesServer:
     async def _ask(self, path: str, content: Any, caller: str) -> Picture:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
-            self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
+            self._session = aiohttp.ClientSession(
+                timeout=timeout, trust_env=False, auto_decompress=False, headers=PLAIN
+            )
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         url = f"{self._base_url}/{path}"
         with _images_errors():

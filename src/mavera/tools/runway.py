@@ -13,11 +13,14 @@ from typing import Any
 import runwayml
 
 from mavera.settings import Settings
+from mavera.tools.capped_http import CappedTransport
 from mavera.tools.images_server import Picture
 from mavera.tools.tool import ToolFailed, one_line
 from mavera.tools.video import VideoState
 
 RATIO = "1280:720"
+# What Runway says of a job is a few lines.
+MOST_BYTES = 1024 * 1024
 
 
 class Runway:
@@ -30,6 +33,9 @@ class Runway:
             base_url=settings.runway_base_url.rstrip("/"),
             timeout=settings.tools_timeout_seconds,
             max_retries=2,
+            http_client=runwayml.DefaultAsyncHttpxClient(
+                transport=CappedTransport(MOST_BYTES), trust_env=False
+            ),
         )
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from mavera.tools.tool import Found, ToolFailed
 
 MOST_BYTES = 4 * 1024 * 1024
+PLAIN = {"Accept-Encoding": "identity"}
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 
 
@@ -36,7 +37,9 @@ class SearXNG:
 
     async def search(self, query: str, *, most: int) -> tuple[Found, ...]:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=False)
+            self._session = aiohttp.ClientSession(
+                timeout=_TIMEOUT, trust_env=False, auto_decompress=False, headers=PLAIN
+            )
         parameters = {"q": query, "format": "json"}
         with searxng_errors():
             async with self._session.get(self._url, params=parameters, allow_redirects=False) as response:
@@ -60,7 +63,14 @@ def _check(status: int) -> None:
 
 
 async def read_capped(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
-    """Return the body. Raises ToolFailed past `most_bytes`, having held no more than that."""
+    """
+    Return the body. Raises ToolFailed past `most_bytes`, having held no more than that.
+
+    The session has to be one that unpacks nothing: a small answer that is packed can be huge.
+    """
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        response.close()
+        raise ToolFailed("The result is packed, though none was asked for.")
     body = bytearray()
     async for chunk in response.content.iter_chunked(64 * 1024):
         body += chunk

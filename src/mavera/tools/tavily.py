@@ -12,32 +12,12 @@ from typing import Any
 import httpx
 from tavily import AsyncTavilyClient, errors
 
-from mavera.fetch.capped_stream import CappedStream
+from mavera.tools.capped_http import CappedTransport, TooLarge
 from mavera.tools.tool import Found, ToolFailed
 
 MOST_BYTES = 8 * 1024 * 1024
 # Sources become links in somebody's browser.
 _SCHEMES = ("http://", "https://")
-
-
-class _TooLarge(Exception):
-    pass
-
-
-class _CappedStream(CappedStream, httpx.AsyncByteStream):
-    pass
-
-
-class _CappedTransport(httpx.AsyncHTTPTransport):
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        # Unpacked, a small answer can be huge: none is asked for packed.
-        request.headers["Accept-Encoding"] = "identity"
-        response = await super().handle_async_request(request)
-        if response.headers.get("content-encoding", "identity") != "identity":
-            await response.aclose()
-            raise _TooLarge
-        response.stream = _CappedStream(response.stream, MOST_BYTES, _TooLarge())
-        return response
 
 
 class Tavily:
@@ -50,7 +30,7 @@ class Tavily:
         self._http = httpx.AsyncClient(
             base_url=base_url,
             headers={"Authorization": f"Bearer {api_key}"},
-            transport=_CappedTransport(),
+            transport=CappedTransport(MOST_BYTES),
             trust_env=False,
         )
         self._client = AsyncTavilyClient(api_key=api_key, api_base_url=base_url, client=self._http)
@@ -104,9 +84,9 @@ def _tavily_errors() -> Iterator[None]:
         raise ToolFailed("Tavily did not answer in time.") from error
     except httpx.HTTPStatusError as error:
         raise ToolFailed(f"Tavily answered with status {error.response.status_code}.") from error
+    except TooLarge as error:
+        raise ToolFailed(f"The result is larger than {MOST_BYTES:,} bytes.") from error
     except httpx.HTTPError as error:
         raise ToolFailed("Tavily could not be reached.") from error
-    except _TooLarge as error:
-        raise ToolFailed(f"The result is larger than {MOST_BYTES:,} bytes.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ToolFailed("Tavily gave an answer that cannot be read.") from error
