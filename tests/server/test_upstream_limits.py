@@ -68,9 +68,9 @@ def call(index: int, **function: str) -> bytes:
 STARTED = text("It began. ")
 ENDLESS: dict[str, tuple[Behaviour, str]] = {
     "text": (endless(text(WORDS)), "longer than"),
-    "text in one line": (endless(b"x" * 10_000, first=STARTED + b"data: "), "more than this server reads"),
-    "empty lines": (endless(b"\n" * 10_000, first=STARTED), "more than this server reads"),
-    "large comments": (endless(b": " + b"x" * 10_000 + b"\n", first=STARTED), "more than this server"),
+    "text in one line": (endless(b"x" * 300_000, first=STARTED + b"data: "), "more than this server reads"),
+    "empty lines": (endless(b"\n" * 300_000, first=STARTED), "more than this server reads"),
+    "large comments": (endless(b": " + b"x" * 300_000 + b"\n", first=STARTED), "more than this server"),
     "comments now and then": (endless(b": alive\n\n", first=STARTED, pause_seconds=0.1), "in time"),
     "comments and nothing else": (endless(b": alive\n\n", pause_seconds=0.1), "in time"),
     "other fields now and then": (endless(b"event: ping\n\n", first=STARTED, pause_seconds=0.1), "in time"),
