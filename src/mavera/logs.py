@@ -3,6 +3,11 @@ Structured logs: one event a line, as text on a terminal and as JSON elsewhere.
 
 Keys never reach a log: whatever looks like one is cut to its prefix, wherever it stands, and
 the secrets of the settings are cut out whatever they look like.
+
+What people ask and models answer never does either. Our own lines name no content, at any level. The
+debug and info lines of libraries do: aiosqlite logs each statement with its values, HTTP clients log
+URLs and bodies. So MAVERA_LOG_LEVEL is for our own lines. Of libraries only warnings and errors are
+shown, whatever level they set for themselves.
 """
 
 import json
@@ -17,6 +22,8 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from mavera.settings import Settings
+
+LIBRARY_LEVEL = logging.WARNING
 
 _SECRET = re.compile(r"(mvra_(?:live|test)_|Bearer\s+|sk-)[A-Za-z0-9._~+/=-]+")
 
@@ -43,6 +50,7 @@ def configure_logs(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(max(level, LIBRARY_LEVEL))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -51,11 +59,9 @@ def configure_logs(settings: Settings) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level)
-    # Clients of providers note each URL they ask, and an operator's may have a key in it.
-    for name in ("uvicorn", "httpx", "httpx2", "mcp"):
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    root.setLevel(max(level, LIBRARY_LEVEL))
+    # Its warnings are about slow callbacks, with their arguments.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 def hide_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -92,7 +98,12 @@ class _Without:
 def logs_to_stderr() -> None:
     """Send what commands log to standard error: what they print is for other programs to read."""
     structlog.configure(
-        processors=[structlog.stdlib.add_log_level, hide_secrets, structlog.dev.ConsoleRenderer()],
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.format_exc_info,  # the renderer's own would show every local variable
+            hide_secrets,
+            structlog.dev.ConsoleRenderer(),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )

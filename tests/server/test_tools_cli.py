@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mavera.cli.tools import app
+from mavera.errors import ConfigurationError
 from tests.conftest import Serve
 from tests.server.test_mcp_tools import STDIO
 from tests.server.test_server_tools import calls, says, search
@@ -41,10 +43,39 @@ def test_a_folder_is_indexed_listed_and_removed(tmp_path: Path) -> None:
     assert json.loads(run(data_dir, "index", "list", "--json")) == []
 
 
-def test_tools_of_mcp_servers_are_listed_and_servers_that_are_away(serve: Serve, tmp_path: Path) -> None:
+def test_a_name_that_no_tool_has_is_refused_and_changes_nothing(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir = Path(serve().settings.data_dir)
+    path = tmp_path / "mcp.toml"
+    path.write_text(STDIO)
+    monkeypatch.setenv("MAVERA_MCP_CONFIG", str(path))
+    run(data_dir, "allow", "tavily_search", "shop__find_price")
+    refused = {
+        "nosuch": "no tool 'nosuch'",
+        "tavily_serch": "Did you mean tavily_search?",
+        "shpo__find_price": "no tool 'shpo__find_price'",
+        "shop__": "no tool",
+        "all": "'all' stands alone",
+        "none": "'none' stands alone",
+    }
+    for name, message in refused.items():
+        with pytest.raises(ConfigurationError, match=re.escape(message)):
+            run(data_dir, "allow", "generateImage", name)
+
+    # `list` starts the server, whose program's stderr has to be a real one.
+    monkeypatch.delenv("MAVERA_MCP_CONFIG")
+    allowed = {row["name"] for row in json.loads(run(data_dir, "list", "--json")) if row["allowed"]}
+    assert allowed == {"tavily_search"}
+
+
+def test_tools_of_mcp_servers_are_listed_and_servers_that_are_away(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data_dir = Path(serve().settings.data_dir)
     path = tmp_path / "mcp.toml"
     path.write_text(f'{STDIO}\n[servers.crm]\nurl = "http://127.0.0.1:9/mcp"\ntimeout_seconds = 1.0\n')
+    monkeypatch.setenv("MAVERA_MCP_CONFIG", str(path))
     run(data_dir, "allow", "shop__find_price", "crm__*")
 
     # In a process of its own: the program's stderr has to be a real one.

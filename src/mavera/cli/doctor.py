@@ -5,9 +5,9 @@ import os
 import platform
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
 import aiohttp
 import typer
@@ -17,7 +17,10 @@ from rich.table import Table
 from mavera import __version__
 from mavera.accounts import repository
 from mavera.accounts.keyring import Keyring
+from mavera.accounts.limits import open_limiter
+from mavera.accounts.plans import Limits
 from mavera.cli.options import AsJSON, DataDir, print_json
+from mavera.cli.production import Finding, production_findings
 from mavera.errors import APIError, ConfigurationError
 from mavera.extras import find_foreign_distributions, install_command
 from mavera.models.embedded.catalogue import find_model
@@ -35,20 +38,19 @@ _PROMPT_CACHE_BYTES = 1_000_000_000
 app = typer.Typer(add_completion=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`advice` is what to type where `ok` is false."""
-
-    what: str
-    ok: bool
-    detail: str
-    advice: str = ""
-
-
 @app.command()
-def doctor(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
+def doctor(
+    production: Annotated[
+        bool, typer.Option("--production", help="Also check what a server that others use needs.")
+    ] = False,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
+) -> None:
     """Say what is set up, what is missing and what to type. Exit code 1 where something is missing."""
-    findings = list(_findings(load_settings(data_dir=data_dir)))
+    settings = load_settings(data_dir=data_dir)
+    findings = list(_findings(settings))
+    if production:
+        findings += production_findings(settings)
     if as_json:
         print_json(findings)
     else:
@@ -72,6 +74,8 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield from _foreign_packages()
     yield _data_dir(settings.data_dir)
     yield from asyncio.run(_store(settings))
+    if settings.rate_limit_url:
+        yield asyncio.run(_rate_limits(settings))
     if settings.s3_bucket:
         yield asyncio.run(_bucket(settings))
     yield Finding("personas", True, f"{len(PersonaLibrary.load().list())} in the library")
@@ -127,6 +131,23 @@ async def _store(settings: Settings) -> list[Finding]:
         Finding("store", True, f"up to date ({version})"),
         Finding("keys", bool(active), f"{active} active", advice),
     ]
+
+
+async def _rate_limits(settings: Settings) -> Finding:
+    """Count one request of no key, as the server will."""
+    counted_here: list[None] = []
+    advice = "check MAVERA_RATE_LIMIT_URL"
+    try:
+        limiter = open_limiter(settings.rate_limit_url, lambda: counted_here.append(None))
+    except (APIError, ConfigurationError) as error:
+        return Finding("rate limits", False, str(error), advice)
+    try:
+        await limiter.allow("mavera-doctor", Limits(1_000_000, None, None))
+    finally:
+        await limiter.close()
+    if counted_here:
+        return Finding("rate limits", False, "the Redis or Valkey does not answer", advice)
+    return Finding("rate limits", True, "counted in Redis or Valkey")
 
 
 async def _bucket(settings: Settings) -> Finding:

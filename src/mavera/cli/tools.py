@@ -1,6 +1,7 @@
 """`mavera tools`: what the server's own tools are set up with, who may use them, what was called."""
 
 import asyncio
+import difflib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.tools import audit
 from mavera.tools.allowances import allow_tools, allowed_tools
-from mavera.tools.choice import Parts, choose_tools, media_files, tool_sources
+from mavera.tools.choice import OWN_TOOLS, Parts, choose_tools, media_files, tool_sources
+from mavera.tools.mcp_config import load_mcp_config
 from mavera.tools.media import MediaStore
 from mavera.tools.search_index import Document, SearchIndex
 from mavera.tools.tavily_extract import FetchedPages, read_document
@@ -102,13 +104,34 @@ def allow(
     """Say which tools a workspace may use; a running server knows within a second."""
     chosen = None if names == ["all"] else () if names == ["none"] else tuple(names)
 
-    async def change(database: Database, _: Settings) -> str:
+    async def change(database: Database, settings: Settings) -> str:
+        _check_names(settings, chosen or ())
         workspace_id = await workspace_or_first(database, workspace)
         await allow_tools(database, workspace_id, chosen)
         return workspace_id
 
     workspace_id = with_database(data_dir, change)
     typer.echo(f"{workspace_id} may use: {' '.join(names)}")
+
+
+def _check_names(settings: Settings, names: tuple[str, ...]) -> None:
+    """
+    Raise ConfigurationError for a name that no tool can have: allowing it would turn every other one off.
+
+    An MCP server does not have to answer for that, so a name of one is checked up to its label.
+    """
+    configs = load_mcp_config(settings.resolved_mcp_config, required=settings.mcp_config is not None)
+    labels = set(configs)
+    known = [*OWN_TOOLS, *(f"{label}__*" for label in sorted(labels))]
+    for name in names:
+        label, separator, tool = name.partition("__")
+        if name in OWN_TOOLS or (separator and tool and label in labels):
+            continue
+        if name in ("all", "none"):
+            raise ConfigurationError(f"'{name}' stands alone: mavera tools allow {name}")
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else f" There are {', '.join(known)}."
+        raise ConfigurationError(f"There is no tool '{name[:80]}'.{hint} Nothing was changed.")
 
 
 @app.command()

@@ -5,6 +5,7 @@ It is a program of its own so that the parser of the command line, some 10 MB, d
 """
 
 import asyncio
+import os
 import socket
 import sys
 
@@ -32,6 +33,8 @@ def main() -> None:
 
 def serve(settings: Settings) -> None:
     """Serve until told to stop, after saying what a user needs to make the first call."""
+    # Whatever this process or a child of it writes, other users of the machine cannot read.
+    os.umask(0o077)
     configure_logs(settings)
     application = create_app(settings)
     listener = _listen(settings)

@@ -31,6 +31,18 @@ from mavera.tools.tool import Tool
 from mavera.tools.toolbox import ToolSource
 from mavera.tools.video import NoVideo, VideoJobs, VideoLimits, VideoProvider
 
+OWN_TOOLS: tuple[str, ...] = tuple(
+    kind.name
+    for kind in (
+        TavilySearchTool,
+        TavilyExtractTool,
+        GenerateImageTool,
+        EditImageTool,
+        GenerateVideoTool,
+        ImageToVideoTool,
+    )
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:

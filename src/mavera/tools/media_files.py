@@ -9,10 +9,11 @@ Names are ids of ours. Neither way holds a whole video in memory.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from mavera.errors import NotFound, ServiceUnavailable
 
@@ -57,7 +58,7 @@ class FolderFiles:
             await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
         try:
             with _folder_errors():
-                file = partial.open("wb")  # at once: a thread would go on opening it after a cancellation
+                file = _create(partial)  # at once: a thread would go on opening it after a cancellation
             with file:
                 async for piece in pieces:
                     with _folder_errors():
@@ -88,6 +89,13 @@ class FolderFiles:
 
     async def close(self) -> None:
         return None
+
+
+def _create(path: Path) -> BinaryIO:
+    """Make a file that other users cannot read, whatever the folder and the umask allow."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "wb")
 
 
 @contextmanager

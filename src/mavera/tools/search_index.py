@@ -10,6 +10,7 @@ A query is only ever words to look for: nothing in it is syntax. Files are named
 
 import asyncio
 import hashlib
+import os
 import re
 import sqlite3
 import time
@@ -141,10 +142,12 @@ class SearchIndex:
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Before SQLite makes it, since the files of its WAL take their mode from it.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._path.chmod(0o600)
         db = sqlite3.connect(self._path, timeout=30)
         db.execute("PRAGMA journal_mode = WAL")
         db.executescript(_SCHEMA)
-        self._path.chmod(0o600)
         return db
 
     def _read(self, use: Callable[[sqlite3.Connection], T]) -> T:
