@@ -196,7 +196,7 @@ COMMON: list[Refusal] = [
     ({"nonsense": 1}, 400, "nonsense"),
     ({"": 1}, 400, ""),
     ({"x" * 5_000: 1}, 400, "x" * 100),
-    ({"\u202e\u0000\U0001f600": 1}, 400, "\u202e\u0000\U0001f600"),
+    ({"\u202e\u0000\U0001f600": 1}, 400, "\u202e\ufffd\U0001f600"),
 ]
 
 RESPONSES_ONLY: list[Refusal] = [
@@ -530,9 +530,6 @@ UNPARSABLE: dict[str, Alter] = {
     "cut-off UTF-8": lambda body: body.replace(b"Hm?", b"\xf0\x9f\x98"),
     "overlong UTF-8": lambda body: body.replace(b"Hm?", b"\xc0\xaf"),
     "a surrogate in UTF-8": lambda body: body.replace(b"Hm?", b"\xed\xa0\x80"),
-    "a lone high surrogate": lambda body: body.replace(b"Hm?", b"\\ud83d"),
-    "a lone low surrogate": lambda body: body.replace(b"Hm?", b"\\ude00 x"),
-    "surrogates in the wrong order": lambda body: body.replace(b"Hm?", b"\\ude00\\ud83d"),
     "a raw control character": lambda body: body.replace(b"Hm?", b"\x00"),
     "a raw line end in a text": lambda body: body.replace(b"Hm?", b"a\nb"),
     "invalid UTF-8 in a name": after_first_brace(b'"\xff": 1'),

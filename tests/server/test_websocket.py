@@ -179,7 +179,6 @@ def test_a_refusal_of_the_model_is_an_error_with_the_status_of_http(serve: Serve
         ('{"type": "response.create", "model": "mavera-1"}', 400, "input"),
         ('{"type": "response.create", "model": "gpt-5", "input": "x"}', 422, "model"),
         (b"\x00\x01", 400, None),
-        (json.dumps({**TURN, "input": "\ud800"}), 400, None),
         (json.dumps(TURN)[:-1] + ', "moderation": {"a": ' + "[" * 200 + "]" * 200 + "}}", 400, None),
     ],
 )
