@@ -113,7 +113,9 @@ def create_app(
 
     metrics = Metrics()
     chosen = _Chosen(live, vision, fetch, files, limiter, running or RunningHere(), metrics)
-    return _Application(lifespan, metrics, counts, HostCheck(settings))
+    application = _Application(lifespan, metrics, counts, HostCheck(settings))
+    application.state.metrics = metrics  # for the server, which counts connections
+    return application
 
 
 @asynccontextmanager

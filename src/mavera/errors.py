@@ -14,10 +14,12 @@ Every error a client can see.
     ├── NotFound                   404  not_found                 not_found_error
     │   └── PersonaNotFound        404  persona_not_found         not_found_error
     ├── MethodNotAllowed           405  method_not_allowed        invalid_request_error
+    ├── RequestTooSlow             408  invalid_request           invalid_request_error
     ├── StillRunning               409  still_running             invalid_request_error
     ├── RequestTooLarge            413  request_too_large         invalid_request_error
     ├── ValidationFailed           422  validation_error          invalid_request_error
     ├── RateLimitExceeded          429  rate_limit_exceeded       rate_limit_error
+    ├── HeadTooLarge               431  invalid_request           invalid_request_error
     └── ServiceUnavailable         503  service_unavailable       server_error
 
 Raise them; only `api/errors.py` makes one a response. Before the first byte of a
@@ -116,6 +118,14 @@ class MethodNotAllowed(APIError):
     code = "method_not_allowed"
 
 
+class RequestTooSlow(APIError):
+    """The client did not send its request in time."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
 class StillRunning(APIError):
     """The first request with this Idempotency-Key has no answer yet."""
 
@@ -140,6 +150,14 @@ class RateLimitExceeded(APIError):
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
+
+
+class HeadTooLarge(APIError):
+    """The first line and the header fields of a request are too many or too long."""
+
+    status = 431
+    type = "invalid_request_error"
+    code = "invalid_request"
 
 
 class ServiceUnavailable(APIError):

@@ -29,6 +29,9 @@ SEND_SECONDS = 0.1
 _REQUESTS, _RUNS, _TOKENS = "mavera_requests", "mavera_runs", "mavera_tokens"
 _CREDITS, _LOCAL = "mavera_credits_charged", "mavera_rate_limit_local_requests"
 _IN_PROGRESS, _WAITING = "mavera_runs_in_progress", "mavera_runs_waiting"
+_CONNECTIONS, _DESCRIPTORS = "mavera_connections", "mavera_descriptors_open"
+_DESCRIPTORS_LOW = "mavera_descriptors_low"
+_REFUSED, _TIMED_OUT = "mavera_connections_refused", "mavera_connections_timed_out"
 _OWNERLESS = "mavera_reservations_without_owner"
 _OLDEST = "mavera_reservation_oldest_seconds"
 # What each process says of the whole database is not added up: the largest counts.
@@ -40,11 +43,16 @@ _COUNTERS = {
     _RUNS: ("Runs that have ended.", ("status",)),
     _TOKENS: ("Tokens of runs.", ("kind",)),
     _CREDITS: ("Credits charged.", ()),
+    _REFUSED: ("Connections refused at a cap.", ("cap",)),
+    _TIMED_OUT: ("Connections closed since the client was too slow.", ("phase",)),
     _LOCAL: ("Requests that one process counted for itself, since the limits' store was away.", ()),
 }
 _GAUGES = {
     _IN_PROGRESS: "Runs admitted and not ended.",
     _WAITING: "Runs in the queue before the model.",
+    _CONNECTIONS: "Connections of clients.",
+    _DESCRIPTORS: "Open file descriptors.",
+    _DESCRIPTORS_LOW: "Processes that have less than a fifth of their file descriptors left.",
     _OWNERLESS: "Reservations of credits that no living run owns.",
     _OLDEST: "Age of the oldest reservation that a run holds.",
 }
@@ -115,6 +123,9 @@ class Metrics:
         self._runs: defaultdict[str, int] = defaultdict(int)
         self._input = self._output = self._credits = 0
         self.runs_in_progress, self.runs_waiting, self.limited_locally = Number(), Number(), Number()
+        self.connections, self.descriptors_open, self.descriptors_low = Number(), Number(), Number()
+        self.connections_refused: defaultdict[str, int] = defaultdict(int)
+        self.connections_timed_out: defaultdict[str, int] = defaultdict(int)
         self._held: dict[str, float] = {}
 
     def note_held(self, *, ownerless: int, expired: int, oldest_seconds: int) -> None:
@@ -145,9 +156,16 @@ class Metrics:
             counters[_key(_REQUESTS, method, path, str(status))] = number
         for ended, number in self._runs.items():
             counters[_key(_RUNS, ended)] = number
+        for cap, number in self.connections_refused.items():
+            counters[_key(_REFUSED, cap)] = number
+        for phase, number in self.connections_timed_out.items():
+            counters[_key(_TIMED_OUT, phase)] = number
         gauges: dict[str, float] = {
             _IN_PROGRESS: self.runs_in_progress.value,
             _WAITING: self.runs_waiting.value,
+            _CONNECTIONS: self.connections.value,
+            _DESCRIPTORS: self.descriptors_open.value,
+            _DESCRIPTORS_LOW: self.descriptors_low.value,
             **self._held,
         }
         return Counted(counters, {path: [*row] for path, row in self._seconds.items()}, gauges)

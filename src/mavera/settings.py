@@ -44,6 +44,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     heartbeat_seconds: Seconds = 15.0
     websocket_seconds: Seconds = 3600.0
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    max_connections: Annotated[int, Meta(ge=16, le=1_000_000)] = 4096
+    max_connections_per_address: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    max_receiving_bytes: Annotated[int, Meta(ge=1024, le=_MEBIBYTE * _MEBIBYTE)] = 512 * 1024 * 1024
+    max_head_bytes: Annotated[int, Meta(ge=4096, le=1_048_576)] = 64 * 1024
+    max_head_fields: Annotated[int, Meta(ge=16, le=10_000)] = 200
+    head_timeout_seconds: Seconds = 15.0
+    body_timeout_seconds: Seconds = 30.0
+    write_timeout_seconds: Seconds = 60.0
+    keep_alive_seconds: Seconds = 75.0
     allowed_hosts: str = ""
     metrics: Literal["token", "all", "off"] = "token"
     metrics_token: str = ""

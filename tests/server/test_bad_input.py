@@ -674,7 +674,7 @@ def opened(served: Served, request: bytes) -> socket.socket:
 @pytest.mark.parametrize("path", [RESPONSES, CHAT])
 def test_a_declared_length_over_the_limit_is_refused_before_the_body_comes(served: Served, path: str) -> None:
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {served.key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {10**12}\r\n\r\n"
     )
 
@@ -685,7 +685,7 @@ def test_a_declared_length_over_the_limit_is_refused_before_the_body_comes(serve
 
 def test_a_client_that_leaves_within_its_body_hurts_nobody(served: Served) -> None:
     head = (
-        f"POST {RESPONSES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n"
+        f"POST {RESPONSES} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {served.key}\r\n"
         "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
     )
 
@@ -776,7 +776,8 @@ def test_a_key_well_made_but_unknown_is_refused(served: Served) -> None:
 @pytest.mark.parametrize("path", [RESPONSES, CHAT])
 def test_the_key_is_checked_before_the_body_is_read(served: Served, path: str) -> None:
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
     )
 
     with opened(served, head.encode()) as connection:

@@ -62,7 +62,7 @@ def sent(url: str, key: str, path: str, *, stream: bool) -> socket.socket:
     host, port = url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)), timeout=10)
     connection.sendall(
-        f"POST /api/v1{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+        f"POST /api/v1{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
     )
     return connection
@@ -327,14 +327,17 @@ def greeting(process: subprocess.Popen[str]) -> tuple[str, str]:
     return url[0], key[0]
 
 
-def test_a_running_stream_ends_before_the_server_does(tmp_path: Path, upstream: Upstream) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_running_stream_ends_before_the_server_does(
+    tmp_path: Path, upstream: Upstream, number: signal.Signals
+) -> None:
     upstream.script = [answers_slowly(0.5)]
 
     with command(tmp_path, upstream) as process:
         url, key = greeting(process)
         with sent(url, key, CHAT, stream=True) as connection:
             read = read_until(connection, b"I would ")
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(number)
             read += read_until(connection, b"data: [DONE]\n\n")
         _, log = process.communicate(timeout=20)
 

@@ -19,8 +19,10 @@ from mavera.errors import ConfigurationError
 from mavera.logs import configure_logs
 from mavera.personas.library import PersonaLibrary
 from mavera.server.config import server_config, settle_garbage
+from mavera.server.descriptors import raise_descriptor_limit
 from mavera.server.endings import one_line_endings
 from mavera.server.parent import run_workers
+from mavera.server.signals import stop_on_hangup
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
@@ -36,6 +38,8 @@ def serve(settings: Settings) -> None:
     # Whatever this process or a child of it writes, other users of the machine cannot read.
     os.umask(0o077)
     configure_logs(settings)
+    raise_descriptor_limit()
+    stop_on_hangup()
     application = create_app(settings)
     listener = _listen(settings)
     key = asyncio.run(_first_key(settings))

@@ -24,6 +24,7 @@ from mavera.metrics import Counted
 from mavera.models.embedded.linked import LinkedEngine
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.server.config import server_config, settle_garbage
+from mavera.server.signals import stop_on_hangup
 from mavera.settings import Settings, from_values
 
 PR_SET_PDEATHSIG = 1
@@ -33,6 +34,7 @@ def main() -> None:
     if sys.platform == "linux":
         # Also where this process is too busy to see its link end.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    stop_on_hangup()
     link, listener = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(link, listener))

@@ -16,13 +16,13 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 import structlog
 from msgspec import Meta
 from starlette.requests import HTTPConnection
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from mavera.accounts.keyring import Principal
 from mavera.api.auth import authenticate, owner_of, services_of
@@ -60,6 +60,28 @@ SERVICE_RESTART = 1012
 
 # The extension of the scope whose `event`, an asyncio.Event, a server sets when it is about to end.
 SERVER_ENDS = "mavera.server_ends"
+# The one whose `holding` limits what the messages of all connections take together.
+HOLDING = "mavera.holding"
+# Starlette has one class for the moment when the client leaves, and another for every use after that.
+LEFT = (WebSocketDisconnect, WebSocketDisconnected)
+
+
+class Holding(Protocol):
+    """The bytes that one connection holds, within what all may hold together."""
+
+    def take(self, size: int) -> bool:
+        """Add `size` bytes, and return whether there was room. If there was none, nothing is added."""
+
+    def give(self, size: int) -> None:
+        """Give `size` bytes back."""
+
+
+class _Unlimited:
+    def take(self, _size: int) -> bool:
+        return True
+
+    def give(self, _size: int) -> None:
+        pass
 
 
 StreamId = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -98,10 +120,11 @@ class _Said:
 
 
 class Memory:
-    """The latest responses of one connection, as long as they take at most `max_bytes` together."""
+    """The latest responses of one connection that take at most `max_bytes` and fit into `holding`."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, holding: Holding) -> None:
         self._max_bytes = max_bytes
+        self._holding = holding
         self._said: dict[str, _Said] = {}
 
     def recall(self, response_id: str | None) -> _Said:
@@ -117,13 +140,25 @@ class Memory:
         return self._said[response_id]
 
     def remember(self, response_id: str, said: _Said) -> None:
-        self._said[response_id] = said
-        while len(self._said) > MAX_REMEMBERED or sum(s.size for s in self._said.values()) > self._max_bytes:
-            del self._said[next(iter(self._said))]
+        if said.size > self._max_bytes:
+            return
+        while len(self._said) >= MAX_REMEMBERED or self._size() + said.size > self._max_bytes:
+            self.forget(next(iter(self._said)))
+        if self._holding.take(said.size):
+            self._said[response_id] = said
 
     def forget(self, response_id: str | None) -> None:
         """A turn that failed takes what it continued with it, as Open Responses has it."""
-        self._said.pop(response_id or "", None)
+        said = self._said.pop(response_id or "", None)
+        if said is not None:
+            self._holding.give(said.size)
+
+    def close(self) -> None:
+        self._holding.give(self._size())
+        self._said.clear()
+
+    def _size(self) -> int:
+        return sum(said.size for said in self._said.values())
 
 
 class _Session(UntilDisconnect):
@@ -137,7 +172,9 @@ class _Session(UntilDisconnect):
         super().__init__(websocket.receive, watch_after_seconds=0)
         self._websocket = websocket
         self._services = services_of(websocket)
-        self._memory = Memory(self._services.settings.max_body_bytes)
+        self._holding = _holding(websocket)
+        self._memory = Memory(self._services.settings.max_body_bytes, self._holding)
+        self._held_bytes = 0
         self._server_ends = _server_ends(websocket)
         self._lanes: dict[str | None, deque[bytes | None]] = {}
         self._ending = False
@@ -160,8 +197,9 @@ class _Session(UntilDisconnect):
 
     async def _client_leaves(self) -> None:
         while (message := await self._receive())["type"] != "websocket.disconnect":
-            text = message.get("text")
+            text = message.pop("text", None)
             await self._take_in(None if text is None else clean_json(text.encode()))
+            del text  # else the last message is kept until the next one
         self._ended_by_server = message.get("code") == SERVICE_RESTART
 
     async def _take_in(self, message: bytes | None) -> None:
@@ -169,9 +207,13 @@ class _Session(UntilDisconnect):
         if self._ending:
             return
         lane = _envelope(message).stream_id
-        if lane in self._lanes:
+        if not self._hold(message):
+            full = ServiceUnavailable("The server receives as much as it may hold.", retry_after=5)
+            await self._refuse(full, lane)
+        elif lane in self._lanes:
             await self._queue(lane, message)
         elif len(self._lanes) >= MAX_LANES:
+            self._give(message)
             await self._refuse(StreamLimitReached(f"At most {MAX_LANES} streams are answered at once."), lane)
         else:
             self._lanes[lane] = deque()
@@ -181,23 +223,43 @@ class _Session(UntilDisconnect):
         waiting = [each for messages in self._lanes.values() for each in messages]
         size = sum(len(each or b"") for each in (*waiting, message))
         if waiting and (len(waiting) >= MAX_WAITING or size > self._services.settings.max_body_bytes):
+            self._give(message)
             busy = RateLimitExceeded("As many turns wait on this connection as may.", retry_after=1)
             await self._refuse(busy, lane)
             return
         self._lanes[lane].append(message)
 
+    def _hold(self, message: bytes | None) -> bool:
+        size = len(message or b"")
+        if not self._holding.take(size):
+            return False
+        self._held_bytes += size
+        return True
+
+    def _give(self, message: bytes | None) -> None:
+        size = len(message or b"")
+        self._holding.give(size)
+        self._held_bytes -= size
+
+    def close(self) -> None:
+        """Let go of everything that the client has sent."""
+        self._memory.close()
+        self._lanes.clear()
+        self._holding.give(self._held_bytes)
+        self._held_bytes = 0
+
     async def _refuse(self, error: APIError, lane: str | None) -> None:
-        with suppress(WebSocketDisconnect):  # then it is the next thing to be received
+        with suppress(*LEFT):  # then it is the next thing to be received
             await self._websocket.send_text(error_event(error, lane))
 
     async def _follow(self, lane: str | None, message: bytes | None) -> None:
         """Answer the turns of one lane until none waits."""
         waiting = self._lanes[lane]
-        with suppress(WebSocketDisconnect):  # the client's leaving has ended, or will end, all of it
+        with suppress(*LEFT):  # the client's leaving has ended, or will end, all of it
             await self._answer(message)
             while waiting and not self._ending:
                 await self._answer(waiting.popleft())
-        del self._lanes[lane]
+        self._lanes.pop(lane, None)
 
     async def _answer(self, message: bytes | None) -> None:
         started, status = time.perf_counter(), 499
@@ -205,6 +267,7 @@ class _Session(UntilDisconnect):
         try:
             status = await self._take(connection, message)
         finally:
+            self._give(message)
             log.info(
                 "request",
                 method="WEBSOCKET",
@@ -230,7 +293,7 @@ class _Session(UntilDisconnect):
                 turn = body.to_turn(said.items)
                 items = turn.items
                 await self._run(principal, turn, encoder, body)
-        except WebSocketDisconnect:
+        except LEFT:
             raise
         except Exception as error:
             envelope, refusal = _envelope(message), told(error)
@@ -300,7 +363,7 @@ async def respond_over_websocket(websocket: WebSocket) -> None:
     await websocket.accept(headers=[(b"x-request-id", new_id("req").encode())])
     session = _Session(websocket)
     try:
-        with suppress(WebSocketDisconnect):
+        with suppress(*LEFT):
             async with session:
                 await session.run()
     except asyncio.CancelledError:
@@ -308,8 +371,10 @@ async def respond_over_websocket(websocket: WebSocket) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         task.uncancel()
-        with suppress(WebSocketDisconnect):
+        with suppress(*LEFT):
             await websocket.close(SERVICE_RESTART)
+    finally:
+        session.close()
 
 
 def _server_ends(websocket: WebSocket) -> asyncio.Event:
@@ -317,6 +382,12 @@ def _server_ends(websocket: WebSocket) -> asyncio.Event:
     extensions = websocket.scope.get("extensions", {})
     event: asyncio.Event = extensions[SERVER_ENDS]["event"] if SERVER_ENDS in extensions else asyncio.Event()
     return event
+
+
+def _holding(websocket: WebSocket) -> Holding:
+    extensions = websocket.scope.get("extensions", {})
+    holding: Holding = extensions[HOLDING]["holding"] if HOLDING in extensions else _Unlimited()
+    return holding
 
 
 def _envelope(message: bytes | None) -> _Envelope:
