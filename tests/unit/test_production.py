@@ -13,6 +13,7 @@ from mavera.cli.doctor import app
 from mavera.cli.production import Finding, production_findings
 from mavera.settings import Settings
 from tests.storage.servers import free_port
+from tests.support.requirements import require_module
 
 SECRET = "0123456789abcdef0123456789abcdef"
 CHECKS = (
@@ -85,7 +86,7 @@ def test_open_folders_and_old_backups_are_found(tmp_path: Path) -> None:
 
 
 def test_a_redis_that_is_away_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("redis")
+    require_module("redis")
     monkeypatch.setenv("MAVERA_MODEL_BACKEND", "scripted")
     monkeypatch.setenv("MAVERA_RATE_LIMIT_URL", f"redis://127.0.0.1:{free_port()}")
     result = CliRunner().invoke(app, ["--json", "--production", "--data-dir", str(tmp_path)])
