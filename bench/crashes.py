@@ -32,7 +32,7 @@ from mavera.accounts.plans import Overrides
 from mavera.accounts.workspaces import NewWorkspace
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from mavera.storage.migrate import migrate
+from mavera.storage.schema import ensure_schema
 
 CREDITS = 1_000_000
 LEASE_SECONDS = 6
@@ -41,6 +41,7 @@ LEASE_SECONDS = 6
 async def make_key(settings: Settings) -> str:
     now = int(time.time())
     async with Database.open(settings) as database, Keyring(database) as keyring:
+        await ensure_schema(database)
         new = NewWorkspace("Crashes", "enterprise", Overrides(monthly_credits=0))
         workspace_id = await workspaces.create(database, new, now=now)
         await workspaces.top_up(database, workspace_id, CREDITS, note=None, now=now)
@@ -136,7 +137,6 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as data_dir:
         settings = Settings(data_dir=Path(data_dir))
-        migrate(f"sqlite:///{data_dir}/mavera.db")
         key = asyncio.run(make_key(settings))
         with (
             process("bench.upstream", "--tokens", "10", "--every-ms", "30") as upstream,

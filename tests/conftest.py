@@ -32,7 +32,7 @@ from mavera.models.scripted import ScriptedModel
 from mavera.server.config import server_config
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
-from mavera.storage.migrate import migrate
+from tests.support.tables import make_tables
 from mavera.storage.schema import ensure_schema
 from tests.support.requirements import skip_or_fail
 
@@ -87,7 +87,7 @@ Serve = Callable[..., Served]
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the tables once: the servers of each test begin with a copy, not with a second of Alembic."""
     path = tmp_path_factory.mktemp("store") / "mavera.db"
-    migrate(f"sqlite:///{path}")
+    make_tables(f"sqlite:///{path}")
     return path
 
 

@@ -1,7 +1,7 @@
 """
 How this server starts a child process of its own: the command, and the environment it gets.
 
-    python_command("mavera.storage.migrate") → python -P -m mavera.storage.migrate
+    python_command("mavera.server.worker") → python -P -m mavera.server.worker
 
 `-P` keeps the working directory off the child's import path. Without it, a `queue.py` in the folder
 where an operator starts the server would take the place of the standard library's.

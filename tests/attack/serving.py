@@ -32,7 +32,7 @@ from mavera.accounts.plans import SCOPES, Overrides
 from mavera.accounts.workspaces import NewWorkspace
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from mavera.storage.migrate import migrate
+from tests.support.tables import make_tables
 from tests.attack.wire import RawConnection
 from tests.storage.servers import free_port
 
@@ -155,7 +155,7 @@ def attacked_server(
         {"model_backend": "scripted", "log_level": "warning", "metrics": "all", **(settings or {})}
     )
     store = Settings(data_dir=data_dir, database_url=environ.get("MAVERA_DATABASE_URL", ""))
-    migrate(store.database_url or f"sqlite:///{data_dir}/mavera.db")
+    make_tables(store.database_url or f"sqlite:///{data_dir}/mavera.db")
     keys = asyncio.run(_make_keys(store, _CREDITS, {}))
     port = free_port()
     command = [sys.executable, "-m", "mavera", "serve", "--port", str(port), "--data-dir", str(data_dir)]

@@ -22,7 +22,7 @@ from mavera.accounts.plans import Overrides
 from mavera.accounts.workspaces import NewWorkspace
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from mavera.storage.migrate import migrate
+from tests.support.tables import make_tables
 from tests.storage import servers
 
 pytestmark = pytest.mark.proof
@@ -120,7 +120,7 @@ def test_ten_credits_and_ten_requests_a_minute_are_given_out_to_two_hundred_who_
             environ["MAVERA_DATABASE_URL"] = stack.enter_context(servers.new_database(server_url))
             environ["MAVERA_RATE_LIMIT_URL"] = stack.enter_context(servers.redis())
         settings = Settings(data_dir=tmp_path, database_url=environ.get("MAVERA_DATABASE_URL", ""))
-        migrate(settings.database_url or f"sqlite:///{tmp_path}/mavera.db")
+        make_tables(settings.database_url or f"sqlite:///{tmp_path}/mavera.db")
         options = ("--workers", workers)
         urls = [stack.enter_context(serving(environ, tmp_path, *options))[0] for _ in range(count)]
 
@@ -143,7 +143,7 @@ def test_what_a_killed_process_held_comes_back(tmp_path: Path) -> None:
             "MAVERA_UPSTREAM_MODEL": "silent",
         }
         settings = Settings(data_dir=tmp_path)
-        migrate(f"sqlite:///{tmp_path}/mavera.db")
+        make_tables(f"sqlite:///{tmp_path}/mavera.db")
         key = asyncio.run(make_key(settings, 20))
         with serving(environ, tmp_path) as (url, process), ThreadPoolExecutor(10) as pool:
             headers = {"Authorization": f"Bearer {key}"}

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mavera.app import create_app
 from mavera.errors import ConfigurationError
 from mavera.settings import Settings
-from mavera.storage.migrate import migrate
+from tests.support.tables import make_tables
 from tests.conftest import Serve, Served
 from tests.docs.pages import DOCS, rows, sections, ticked
 from tests.server.test_many_processes import ASK, make_key, serving
@@ -90,7 +90,7 @@ def test_nobody_reads_unless_somebody_was_named() -> None:
 
 
 def test_any_worker_answers_for_all_and_for_one_that_died(tmp_path: Path) -> None:
-    migrate(f"sqlite:///{tmp_path}/mavera.db")
+    make_tables(f"sqlite:///{tmp_path}/mavera.db")
     key = asyncio.run(make_key(Settings(data_dir=tmp_path), 100))
     headers = {"Authorization": f"Bearer {key}"}
     with serving({}, tmp_path, "--workers", "2") as (url, _):

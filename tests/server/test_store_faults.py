@@ -12,7 +12,7 @@ import httpx2 as httpx
 import pytest
 
 from mavera.settings import Settings
-from mavera.storage.migrate import migrate
+from tests.support.tables import make_tables
 from tests.server.test_many_processes import ASK, books, make_key, serving
 from tests.storage import servers
 
@@ -40,7 +40,7 @@ def until_answered(url: str, key: str) -> None:
 def test_a_postgres_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     with servers.postgres() as server_url, servers.new_database(server_url) as url:
         settings = Settings(data_dir=tmp_path, database_url=url)
-        migrate(url)
+        make_tables(url)
         key = asyncio.run(make_key(settings, 100))
         name = url.partition("?")[0].rpartition("/")[2]
         away = f"UPDATE pg_database SET datallowconn = false WHERE datname = '{name}'"
@@ -62,7 +62,7 @@ def test_a_postgres_that_goes_away_and_comes_back(tmp_path: Path) -> None:
 
 def test_an_sqlite_file_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    migrate(f"sqlite:///{tmp_path}/mavera.db")
+    make_tables(f"sqlite:///{tmp_path}/mavera.db")
     key = asyncio.run(make_key(settings, 100))
     away = tmp_path / "away"
     away.mkdir()
@@ -87,7 +87,7 @@ def test_an_sqlite_file_that_goes_away_and_comes_back(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the files of another process")
 def test_a_full_disk_refuses_until_there_is_room(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    migrate(f"sqlite:///{tmp_path}/mavera.db")
+    make_tables(f"sqlite:///{tmp_path}/mavera.db")
     key = asyncio.run(make_key(settings, 1_000))
     with serving({}, tmp_path) as (address, server):
         assert ask(address, key).status_code == 200

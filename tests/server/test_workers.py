@@ -18,7 +18,7 @@ import pytest
 from mavera.accounts.keyring import Keyring
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from mavera.storage.migrate import migrate
+from tests.support.tables import make_tables
 from tests.server.test_many_processes import ASK, books, make_key, serving
 from tests.server.upstream_stub import Upstream, answers_slowly
 
@@ -46,7 +46,7 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path, upstream: Upstream) -> Iterator[House]:
-    migrate(f"sqlite:///{tmp_path}/mavera.db")
+    make_tables(f"sqlite:///{tmp_path}/mavera.db")
     settings = Settings(data_dir=tmp_path)
     key = asyncio.run(make_key(settings, 1_000))
     environ = {

@@ -8,7 +8,7 @@ import pytest
 
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from mavera.storage.migrate import migrate
+from tests.support.tables import make_tables
 from tests.storage import servers
 from tests.storage.opening import Open
 
@@ -52,7 +52,7 @@ def settings(tmp_path: Path, engine: str, database_url: str) -> Settings:
 @pytest.fixture
 def opened(settings: Settings, database_url: str) -> Open:
     """Return what opens the one database again and again, each time as another process would."""
-    migrate(database_url)
+    make_tables(database_url)
 
     @asynccontextmanager
     async def open_database() -> AsyncIterator[Database]:

@@ -12,7 +12,7 @@ from mavera.accounts.keyring import Keyring
 from mavera.accounts.ledger import End
 from mavera.accounts.plans import Overrides
 from mavera.errors import APIError, BudgetExceeded, CreditsExhausted, InvalidRequest, ServiceUnavailable
-from mavera.storage.migrate import migrate
+from tests.support.tables import make_tables
 from tests.storage import servers
 from tests.storage.house import admitted, bank, outcomes
 from tests.storage.opening import Open
@@ -390,11 +390,10 @@ def test_a_cancelled_caller_leaves_its_step_to_be_done(opened: Open) -> None:
 
 
 def test_old_workspaces_and_keys_come_through_the_migration(
-    opened: Open, database_url: str, engine: str
+    settings: Settings, database_url: str
 ) -> None:
-
     async def fill() -> None:
-        async with opened() as database:
+        async with Database.open(settings) as database:
             await database.execute(
                 "INSERT INTO workspaces (id, name, plan, created_at) VALUES ('w', 'Old', 'enterprise', 1)"
             )
@@ -406,7 +405,7 @@ def test_old_workspaces_and_keys_come_through_the_migration(
             )
 
     async def check() -> None:
-        async with opened() as database:
+        async with Database.open(settings) as database:
             found = await workspaces.get(database, "w", now=1)
             assert (found.unlimited, found.balance, found.budget) == (True, 0, None)
             async with Keyring(database) as keyring:
@@ -414,10 +413,7 @@ def test_old_workspaces_and_keys_come_through_the_migration(
             assert "responses" in key.scopes
             assert "admin" not in key.scopes
 
-    migrate(database_url, down_to="0001_workspaces_and_keys")
+    make_tables(database_url, up_to="0001_workspaces_and_keys")
     asyncio.run(fill())
-    migrate(database_url)
-    asyncio.run(check())
-    migrate(database_url, down_to="0001_workspaces_and_keys")
-    migrate(database_url)
+    make_tables(database_url)
     asyncio.run(check())

@@ -12,11 +12,15 @@ from sqlalchemy import Connection, inspect
 from mavera.errors import ConfigurationError, ServiceUnavailable
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from mavera.storage.migrate import migrate
+from mavera.storage.engine import make_engine, parse_url
+from mavera.storage.migrations import MIGRATIONS
 from mavera.storage.schema import current_version, ensure_schema, known_versions
+from tests.storage import servers
 from tests.storage.opening import Open
 
+RELEASED = Path(__file__).parent / "released"
 TABLES = {
+    "mavera_migrations",
     "schema_state",
     "tool_calls",
     "media",
@@ -43,7 +47,7 @@ from mavera.storage.schema import ensure_schema
 async def main():
     database = Database.open(Settings(data_dir=Path(sys.argv[1])))
     await ensure_schema(database)
-    print(await first_run(database) or "", "alembic" in sys.modules)
+    print(await first_run(database) or "")
     await database.close()
 
 asyncio.run(main())
@@ -68,20 +72,92 @@ async def tables(database: Database) -> set[str]:
         return set(inspect(connection).get_table_names())
 
     async with database.transaction() as transaction:
-        return await transaction.run_sync(names) - {"alembic_version"}
+        return await transaction.run_sync(names)
 
 
-def test_migrations_go_up_down_and_up_again(opened: Open, database_url: str) -> None:
-    async def seen() -> tuple[set[str], str | None]:
+def test_a_new_database_has_every_table_and_records_every_migration(opened: Open) -> None:
+    async def main() -> None:
         async with opened() as database:
-            return await tables(database), await current_version(database)
+            assert await tables(database) == TABLES
+            rows = await database.fetch_all("SELECT name FROM mavera_migrations ORDER BY name")
+            assert tuple(row["name"] for row in rows) == known_versions()
 
-    up = asyncio.run(seen())
-    assert up == (TABLES, known_versions()[-1])
-    migrate(database_url, down_to="base")
-    assert asyncio.run(seen()) == (set(), None)
-    migrate(database_url)
-    assert asyncio.run(seen()) == up
+    asyncio.run(main())
+
+
+def test_a_released_database_upgrades_with_its_rows(settings: Settings, database_url: str, engine: str) -> None:
+    """The dumps are of release 0.1.0, whose tables Alembic made."""
+    load(database_url, engine)
+    before = asyncio.run(read_all(settings))
+
+    async def upgrade() -> None:
+        async with Database.open(settings) as database:
+            assert await current_version(database) == "0004_tools"
+            await ensure_schema(database)
+            assert await current_version(database) == known_versions()[-1]
+            assert await tables(database) == TABLES | {"alembic_version"}
+
+    asyncio.run(upgrade())
+    after = asyncio.run(read_all(settings))
+    assert before
+    for table, rows in before.items():
+        shortened = [{name: row[name] for name in rows[0]} for row in after[table]]
+        assert shortened == rows, table
+    assert after["alembic_version"] == [{"version_num": "0004_tools"}], "released servers could not start"
+
+
+def test_a_released_database_gets_the_columns_of_a_new_one(
+    settings: Settings, database_url: str, engine: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    load(database_url, engine)
+
+    async def columns(url: str) -> dict[str, set[tuple[str, bool]]]:
+        async with Database(parse_url(url), make_engine(parse_url(url))) as database:
+            await ensure_schema(database)
+            async with database.transaction() as transaction:
+                return await transaction.run_sync(_columns)
+
+    upgraded = asyncio.run(columns(database_url))
+    if engine == "sqlite":
+        new = asyncio.run(columns(f"sqlite:///{tmp_path}/new.db"))
+    else:
+        with servers.new_database(request.getfixturevalue("postgres_url")) as url:
+            new = asyncio.run(columns(url))
+    del upgraded["alembic_version"]
+    assert upgraded == new
+
+
+def _columns(connection: Connection) -> dict[str, set[tuple[str, bool]]]:
+    inspector = inspect(connection)
+    return {
+        table: {(column["name"], bool(column["nullable"])) for column in inspector.get_columns(table)}
+        for table in inspector.get_table_names()
+    }
+
+
+def load(database_url: str, engine: str) -> None:
+    """Make a database as release 0.1.0 leaves it, with a row or two in each table."""
+    dump = RELEASED / f"released-{engine}.sql"
+    if engine == "sqlite":
+        path = Path(database_url.removeprefix("sqlite:///"))
+        path.parent.mkdir(parents=True)
+        connection = sqlite3.connect(path)
+        connection.executescript(dump.read_text())
+        connection.close()
+        return
+    asyncio.run(servers.on_postgres(database_url, dump.read_text()))
+
+
+async def read_all(settings: Settings) -> dict[str, list[dict[str, object]]]:
+    """Return the rows of every table that has any."""
+    async with Database.open(settings) as database:
+        found = {
+            name: [dict(row) for row in await database.fetch_all(f"SELECT * FROM {name} ORDER BY 1, 2, 3")]
+            for name in sorted(TABLES)
+            if await database.has_table(name) and name not in ("mavera_migrations", "schema_state")
+        }
+        found["alembic_version"] = [dict(row) for row in await database.fetch_all("SELECT * FROM alembic_version")]
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def test_processes_that_start_together_migrate_once_and_make_one_key(tmp_path: Path) -> None:
@@ -90,7 +166,6 @@ def test_processes_that_start_together_migrate_once_and_make_one_key(tmp_path: P
 
     assert [process.returncode for process in starting] == [0] * 4, said
     assert sum(out.startswith("mvra_live_") for out, _ in said) == 1
-    assert all(out.endswith("False\n") for out, _ in said), "Alembic came into a server's process"
 
 
 def test_an_ordinary_start_finds_nothing_to_do(opened: Open) -> None:
@@ -105,7 +180,7 @@ def test_an_ordinary_start_finds_nothing_to_do(opened: Open) -> None:
 def test_tables_that_a_newer_mavera_made_are_refused(opened: Open) -> None:
     async def main() -> None:
         async with opened() as database:
-            await database.execute("UPDATE alembic_version SET version_num = '9999_from_the_future'")
+            await database.execute("INSERT INTO mavera_migrations (name, applied_at) VALUES ('9999_from_the_future', 1)")
             await database.execute("UPDATE schema_state SET lowest_schema = '9999_from_the_future'")
             with pytest.raises(ConfigurationError, match="9999_from_the_future"):
                 await ensure_schema(database)
@@ -125,23 +200,22 @@ def test_a_migration_that_fails_says_why(settings: Settings) -> None:
     asyncio.run(main())
 
 
-def test_the_names_of_versions_fit_alembics_column() -> None:
-    assert known_versions()
-    assert all(len(name) <= 32 for name in known_versions())
+def test_migrations_are_numbered_in_order_and_documented() -> None:
+    assert [name.partition("_")[0] for name in known_versions()] == [
+        f"{number:04}" for number in range(1, len(MIGRATIONS) + 1)
+    ]
+    assert all(migration.__doc__ for migration in MIGRATIONS)
 
 
 def test_newer_tables_are_used_if_they_allow_it_and_otherwise_say_what_they_need(opened: Open) -> None:
     async def main() -> None:
         async with opened() as database:
-            await database.execute("UPDATE alembic_version SET version_num = '9998_more'")
+            await database.execute("INSERT INTO mavera_migrations (name, applied_at) VALUES ('9998_more', 1)")
             await ensure_schema(database)
             await database.execute(
                 "UPDATE schema_state SET lowest_schema = '9998_more', lowest_version = '7.5.0'"
             )
             with pytest.raises(ConfigurationError, match=r"needs mavera 7\.5\.0 or newer"):
-                await ensure_schema(database)
-            await database.execute("UPDATE alembic_version SET version_num = 'a1b2c3'")
-            with pytest.raises(ConfigurationError, match="belongs to another program"):
                 await ensure_schema(database)
 
     asyncio.run(main())

@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "mavera"
 
 def test_a_module_in_the_working_directory_does_not_replace_the_standard_librarys(tmp_path: Path) -> None:
     (tmp_path / "queue.py").write_text("raise SystemExit('the wrong queue')")
-    command = python_command("mavera.storage.migrate")
+    command = python_command("mavera.server.worker")
     done = subprocess.run(command, cwd=tmp_path, input="", capture_output=True, text=True, check=False)
     assert "the wrong queue" not in done.stderr
 

@@ -1,68 +1,106 @@
 """
 See to it that the tables are those this code was written for.
 
-The version in the database is compared, by plain SQL, with the last file in
-migrations/versions. Where they agree, as at nearly every start, nothing more happens.
-Otherwise `migrate` runs in a child process, so that Alembic never enters this one.
+    recorded in mavera_migrations  →  all known: nothing to do
+                                   →  some missing: apply them, all in one transaction
+                                   →  some unknown: a newer mavera's; use the tables if it says we may
+
+A database of a release that used Alembic has its version in `alembic_version`. That version is
+read once, and the table stays as it is, so that servers of that release can still start beside this one.
 """
 
-import asyncio
-import re
-from functools import cache
-from pathlib import Path
+import time
+from collections.abc import Sequence
+from functools import partial
 
 from mavera import __version__
-from mavera.child_command import python_command
-from mavera.errors import ConfigurationError
+from mavera.errors import APIError, ConfigurationError
+from mavera.storage.blocking import Statements
 from mavera.storage.database import Database
+from mavera.storage.migrations import MIGRATIONS, Tables, name_of
 
-_OURS = re.compile(r"\d{4}_\w+")
-VERSIONS = Path(__file__).parent / "migrations" / "versions"
+_KNOWN = tuple(map(name_of, MIGRATIONS))
+# Any number does, if nothing else on the same Postgres takes this one.
+_ADVISORY_LOCK = 0x6D767261
 
 
-def known_versions() -> list[str]:
+def known_versions() -> tuple[str, ...]:
     """Return the names of the migrations, oldest first."""
-    return list(_known_versions())
-
-
-@cache
-def _known_versions() -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in VERSIONS.glob("[0-9]*.py")))
+    return _KNOWN
 
 
 def may_run(lowest_schema: str) -> bool:
     """Whether this mavera knows enough to run on tables that ask for `lowest_schema` or newer."""
-    return _known_versions()[-1] >= lowest_schema
+    return _KNOWN[-1] >= lowest_schema
 
 
 async def current_version(database: Database) -> str | None:
-    """Return the name of the last migration that was applied, None where there was none."""
-    if not await database.has_table("alembic_version"):
-        return None
-    row = await database.fetch_one("SELECT version_num FROM alembic_version")
-    return str(row["version_num"]) if row else None
+    """Return the name of the last migration that was applied, None if there was none."""
+    if await database.has_table("mavera_migrations"):
+        row = await database.fetch_one("SELECT MAX(name) AS name FROM mavera_migrations")
+        return row["name"] if row else None
+    return await _alembic_version(database)
 
 
 async def ensure_schema(database: Database) -> None:
     """
     Apply what is missing. Tables of a newer mavera are left as they are, if this one may run on them.
 
-    Raises ConfigurationError if it may not, and if the database belongs to another program.
+    Processes that start together wait for one another, and only the first has something to do.
+    Raises ConfigurationError if this mavera may not run on the tables, if the file belongs to another
+    program, or if a migration fails; then the database is as it was.
     """
-    known = known_versions()
     current = await current_version(database)
-    if current == known[-1]:
+    if current == _KNOWN[-1]:
         return
     if current is None:
         await _refuse_another_program(database)
-    elif not _OURS.fullmatch(current):
-        raise ConfigurationError(
-            f"The database belongs to another program: its alembic_version is '{current[:60]}'."
-        )
-    elif current not in known:
+    elif current > _KNOWN[-1]:
         await _refuse_too_new(database, current)
         return
-    await _migrate_in_child(database.url)
+    await apply_migrations(database)
+
+
+async def apply_migrations(database: Database, *, up_to: str | None = None) -> None:
+    """Apply what is missing up to the migration `up_to`, or all. Raises ConfigurationError if one fails."""
+    wanted = _KNOWN if up_to is None else _KNOWN[: _KNOWN.index(up_to) + 1]
+    adopted = await _alembic_version(database)
+    try:
+        await database.batch(partial(_apply, is_file=database.is_file, wanted=wanted, adopted=adopted))
+    except APIError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ConfigurationError(f"The database could not be brought up to date: {reason}") from error
+
+
+def _apply(statements: Statements, *, is_file: bool, wanted: Sequence[str], adopted: str | None) -> None:
+    if not is_file:  # SQLite's transaction has the write lock already
+        statements.fetch_all("SELECT pg_advisory_xact_lock(:lock)", {"lock": _ADVISORY_LOCK})
+    statements.execute(
+        "CREATE TABLE IF NOT EXISTS mavera_migrations (name TEXT NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)",
+        {},
+    )
+    applied = {row["name"] for row in statements.fetch_all("SELECT name FROM mavera_migrations", {})}
+    if not applied and adopted is not None:
+        applied = {name for name in _KNOWN if name <= adopted}
+        _record(statements, sorted(applied))
+    tables = Tables(statements, "sqlite" if is_file else "postgresql")
+    for migration in MIGRATIONS:
+        if (name := name_of(migration)) in wanted and name not in applied:
+            migration(tables)
+            _record(statements, [name])
+
+
+def _record(statements: Statements, names: Sequence[str]) -> None:
+    now = int(time.time())
+    statements.insert("mavera_migrations (name, applied_at)", [(name, now) for name in names])
+
+
+async def _alembic_version(database: Database) -> str | None:
+    """Return what a release with Alembic wrote, None if there is nothing of ours."""
+    if not await database.has_table("alembic_version"):
+        return None
+    row = await database.fetch_one("SELECT version_num FROM alembic_version")
+    return str(row["version_num"]) if row and row["version_num"] in _KNOWN else None
 
 
 async def _refuse_too_new(database: Database, current: str) -> None:
@@ -85,17 +123,3 @@ async def _refuse_another_program(database: Database) -> None:
         raise ConfigurationError(
             f"The database file belongs to another program: it has a table '{row['name'][:60]}'."
         )
-
-
-async def _migrate_in_child(url: str) -> None:
-    # The URL may hold a password: on stdin `ps` does not show it.
-    child = await asyncio.create_subprocess_exec(
-        *python_command("mavera.storage.migrate"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, said = await child.communicate(url.encode())
-    if child.returncode != 0:
-        lines = said.decode(errors="replace").strip().splitlines() or [f"exit status {child.returncode}"]
-        raise ConfigurationError(f"The database could not be brought up to date: {lines[-1]}")

@@ -1,0 +1,310 @@
+"""
+The database's tables, made step by step: one function for each change, in the order in which they were released.
+
+    MIGRATIONS   0001_workspaces_and_keys → 0002_credits → … → the newest
+
+A step only adds what the servers of the release before can ignore, so old and new servers run side
+by side during an upgrade: expand first, and contract in a later release. `schema.py` applies the steps and
+records each by the name of its function.
+
+SQL here is what SQLite and Postgres both understand; `Tables` writes the two things that differ. Times are
+Unix seconds, months are written as 202611, and every number has 64 bits.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+from mavera.storage.blocking import Statements
+
+Dialect = Literal["sqlite", "postgresql"]
+
+
+class Tables:
+    """Statements that change tables, on one of the two databases."""
+
+    def __init__(self, statements: Statements, dialect: Dialect) -> None:
+        self._statements = statements
+        # SQLite numbers rows of INTEGER keys by itself.
+        self.numbered_key = "INTEGER NOT NULL PRIMARY KEY" if dialect == "sqlite" else "BIGSERIAL PRIMARY KEY"
+        # Without it, SQLite keeps a second tree beside that of a primary key which is not a number.
+        self.by_key = "WITHOUT ROWID" if dialect == "sqlite" else ""
+
+    def run(self, sql: str) -> None:
+        self._statements.execute(sql, {})
+
+    def add_columns(self, table: str, **columns: str) -> None:
+        """Add `columns`, each a name with its type and default, to a table that has rows already."""
+        for name, definition in columns.items():
+            self.run(f"ALTER TABLE {table} ADD COLUMN {name} {definition}")
+
+
+def m0001_workspaces_and_keys(tables: Tables) -> None:
+    """Workspaces, their API keys, and what has been done once and for all. A key's text is not stored, only its digest."""
+    tables.run(
+        """
+        CREATE TABLE workspaces (
+            id TEXT NOT NULL PRIMARY KEY,
+            name TEXT NOT NULL,
+            plan TEXT NOT NULL,
+            created_at BIGINT NOT NULL
+        )
+        """
+    )
+    tables.run(
+        """
+        CREATE TABLE api_keys (
+            id TEXT NOT NULL PRIMARY KEY,
+            workspace_id TEXT NOT NULL REFERENCES workspaces (id),
+            name TEXT NOT NULL,
+            digest TEXT NOT NULL UNIQUE,
+            mode TEXT NOT NULL,
+            last_four TEXT NOT NULL,
+            created_at BIGINT NOT NULL,
+            revoked_at BIGINT,
+            expires_at BIGINT,
+            last_used_at BIGINT
+        )
+        """
+    )
+    tables.run("CREATE INDEX api_keys_by_workspace ON api_keys (workspace_id, created_at)")
+    tables.run("CREATE TABLE milestones (name TEXT NOT NULL PRIMARY KEY, reached_at BIGINT NOT NULL)")
+
+
+def m0002_credits(tables: Tables) -> None:
+    """
+    Plans and credits: what a workspace may use, what it has, and what became of it.
+
+        ledger        every change of a balance, never changed itself; its sum is the balance
+        reservations  what runs in flight hold; gone when they end, refunded when their lease runs out
+        usage         one row for each run that was admitted
+        alerts        budgets that came near their end
+        idempotency   first answers, for callers who repeat a request
+
+    Each run writes three of these tables, so they have few indexes and no foreign keys.
+    """
+    for name in ("requests_per_minute", "requests_per_day", "concurrent_runs", "monthly_credits", "budget"):
+        tables.add_columns("workspaces", **{name: "BIGINT"})
+    for name in ("unlimited", "balance", "granted_month", "spent", "spent_month", "alerted_percent"):
+        tables.add_columns("workspaces", **{name: "BIGINT NOT NULL DEFAULT 0"})
+    tables.run("UPDATE workspaces SET unlimited = 1 WHERE plan = 'enterprise'")
+    tables.add_columns(
+        "api_keys",
+        budget="BIGINT",
+        spent="BIGINT NOT NULL DEFAULT 0",
+        spent_month="BIGINT NOT NULL DEFAULT 0",
+        alerted_percent="BIGINT NOT NULL DEFAULT 0",
+        scopes="TEXT NOT NULL DEFAULT 'responses personas:read personas:write focus_groups usage:read'",
+    )
+    tables.run(
+        f"""
+        CREATE TABLE ledger (
+            id {tables.numbered_key},
+            workspace_id TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            reference TEXT NOT NULL,
+            credits BIGINT NOT NULL,
+            key_id TEXT,
+            note TEXT,
+            created_at BIGINT NOT NULL
+        )
+        """
+    )
+    tables.run("CREATE UNIQUE INDEX ledger_once ON ledger (reference, kind)")
+    tables.run(
+        f"""
+        CREATE TABLE reservations (
+            run_id TEXT NOT NULL PRIMARY KEY,
+            workspace_id TEXT NOT NULL,
+            key_id TEXT NOT NULL,
+            credits BIGINT NOT NULL,
+            month BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL
+        ) {tables.by_key}
+        """
+    )
+    tables.run(
+        f"""
+        CREATE TABLE usage (
+            workspace_id TEXT NOT NULL,
+            created_at BIGINT NOT NULL,
+            run_id TEXT NOT NULL,
+            key_id TEXT NOT NULL,
+            persona_id TEXT,
+            status TEXT NOT NULL,
+            input_tokens BIGINT NOT NULL,
+            output_tokens BIGINT NOT NULL,
+            credits BIGINT NOT NULL,
+            milliseconds BIGINT NOT NULL,
+            PRIMARY KEY (workspace_id, created_at, run_id)
+        ) {tables.by_key}
+        """
+    )
+    tables.run(
+        """
+        CREATE TABLE alerts (
+            subject_id TEXT NOT NULL,
+            month BIGINT NOT NULL,
+            percent BIGINT NOT NULL,
+            workspace_id TEXT NOT NULL,
+            budget BIGINT NOT NULL,
+            spent BIGINT NOT NULL,
+            created_at BIGINT NOT NULL,
+            PRIMARY KEY (subject_id, month, percent)
+        )
+        """
+    )
+    tables.run(
+        """
+        CREATE TABLE idempotency (
+            key_id TEXT NOT NULL,
+            name TEXT NOT NULL,
+            request_digest TEXT NOT NULL,
+            expires_at BIGINT NOT NULL,
+            content_type TEXT,
+            body TEXT,
+            PRIMARY KEY (key_id, name)
+        )
+        """
+    )
+
+
+def m0003_personas(tables: Tables) -> None:
+    """
+    Custom personas: one row each, and one for each version of what it says.
+
+    `mode` keeps the personas of test keys, which cost nothing, apart from those of live keys. The versions of a
+    deleted persona are deleted; its row stays for a while, so that a cursor which names it keeps its place.
+    `usage` says which version answered and, if several personas answered, which they were.
+    """
+    tables.run(
+        """
+        CREATE TABLE personas (
+            id TEXT NOT NULL PRIMARY KEY,
+            workspace_id TEXT NOT NULL,
+            mode TEXT NOT NULL,
+            version BIGINT NOT NULL,
+            name TEXT NOT NULL,
+            category TEXT NOT NULL,
+            credits_charged BIGINT NOT NULL,
+            created_at BIGINT NOT NULL,
+            updated_at BIGINT NOT NULL,
+            deleted_at BIGINT
+        )
+        """
+    )
+    tables.run("CREATE INDEX personas_by_workspace ON personas (workspace_id, mode)")
+    tables.run(
+        """
+        CREATE TABLE persona_versions (
+            persona_id TEXT NOT NULL,
+            version BIGINT NOT NULL,
+            sheet TEXT NOT NULL,
+            created_at BIGINT NOT NULL,
+            PRIMARY KEY (persona_id, version)
+        )
+        """
+    )
+    tables.add_columns("usage", persona_version="BIGINT", personas="TEXT")
+
+
+def m0004_tools(tables: Tables) -> None:
+    """
+    The server's own tools: who may use which, what was called, what was made.
+
+        workspaces.tools   the names a workspace may use, separated by spaces; null for all
+        tool_calls         one row for each call
+        media              images and videos that tools made, and the jobs that make them
+    """
+    tables.add_columns("workspaces", tools="TEXT")
+    tables.run(
+        """
+        CREATE TABLE tool_calls (
+            id TEXT NOT NULL PRIMARY KEY,
+            workspace_id TEXT NOT NULL,
+            key_id TEXT NOT NULL,
+            run_id TEXT NOT NULL,
+            tool TEXT NOT NULL,
+            provider TEXT NOT NULL,
+            status TEXT NOT NULL,
+            milliseconds BIGINT NOT NULL,
+            characters BIGINT NOT NULL,
+            created_at BIGINT NOT NULL
+        )
+        """
+    )
+    tables.run("CREATE INDEX tool_calls_newest ON tool_calls (workspace_id, created_at)")
+    tables.run(
+        """
+        CREATE TABLE media (
+            id TEXT NOT NULL PRIMARY KEY,
+            workspace_id TEXT NOT NULL,
+            tool TEXT NOT NULL,
+            status TEXT NOT NULL,
+            progress BIGINT NOT NULL,
+            provider_id TEXT,
+            content_type TEXT,
+            bytes BIGINT,
+            error TEXT,
+            created_at BIGINT NOT NULL,
+            updated_at BIGINT NOT NULL,
+            completed_at BIGINT
+        )
+        """
+    )
+    tables.run("CREATE INDEX media_unfinished ON media (status, updated_at)")
+
+
+def m0005_key_ancestors(tables: Tables) -> None:
+    """
+    The keys above a key, by id and separated by spaces: the operator's own first, the maker last.
+
+    What a key spends counts against the budget of each of them too.
+    """
+    tables.add_columns("api_keys", ancestors="TEXT NOT NULL DEFAULT ''")
+
+
+def m0006_owners(tables: Tables) -> None:
+    """
+    Reservations say who owns them, and the database says which servers may still use it.
+
+        reservations.owner_kind   run, and later study and block: the last two outlive every process
+        reservations.owner_id     the run's id, or that of the study or block
+        reservations.process_id   the process that renews the lease; null if no lease is renewed
+        reservations.created_at   null in the rows of servers that do not know the column
+        schema_state              one row: the oldest migration whose servers may still run on these
+                                  tables, the release that brought it, and when a server last tried
+                                  to write (GET /health/ready)
+    """
+    tables.add_columns(
+        "reservations",
+        created_at="BIGINT",
+        owner_kind="TEXT NOT NULL DEFAULT 'run'",
+        owner_id="TEXT",
+        process_id="TEXT",
+    )
+    tables.run(
+        """
+        CREATE TABLE schema_state (
+            id BIGINT NOT NULL PRIMARY KEY,
+            lowest_schema TEXT NOT NULL,
+            lowest_version TEXT NOT NULL,
+            probed_at BIGINT NOT NULL DEFAULT 0
+        )
+        """
+    )
+    tables.run("INSERT INTO schema_state (id, lowest_schema, lowest_version) VALUES (1, '0004_tools', '0.1.0')")
+
+
+MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
+    m0001_workspaces_and_keys,
+    m0002_credits,
+    m0003_personas,
+    m0004_tools,
+    m0005_key_ancestors,
+    m0006_owners,
+)
+
+
+def name_of(migration: Callable[[Tables], None]) -> str:
+    """Return the name under which a migration is recorded, such as `0002_credits`."""
+    return migration.__name__.removeprefix("m")
