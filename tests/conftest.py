@@ -32,9 +32,9 @@ from mavera.models.scripted import ScriptedModel
 from mavera.server.config import server_config
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
-from tests.support.tables import make_tables
 from mavera.storage.schema import ensure_schema
 from tests.support.requirements import skip_or_fail
+from tests.support.tables import make_tables
 
 # A loaded machine is no reason to fail.
 hypothesis_settings.register_profile("mavera", deadline=None)

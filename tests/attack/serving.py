@@ -32,9 +32,9 @@ from mavera.accounts.plans import SCOPES, Overrides
 from mavera.accounts.workspaces import NewWorkspace
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from tests.support.tables import make_tables
 from tests.attack.wire import RawConnection
 from tests.storage.servers import free_port
+from tests.support.tables import make_tables
 
 _START_SECONDS = 60
 _STOP_SECONDS = 40

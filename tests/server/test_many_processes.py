@@ -22,8 +22,8 @@ from mavera.accounts.plans import Overrides
 from mavera.accounts.workspaces import NewWorkspace
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from tests.support.tables import make_tables
 from tests.storage import servers
+from tests.support.tables import make_tables
 
 pytestmark = pytest.mark.proof
 

@@ -11,12 +11,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from mavera.app import create_app
 from mavera.errors import ConfigurationError
 from mavera.settings import Settings
-from tests.support.tables import make_tables
 from tests.conftest import Serve, Served
 from tests.docs.pages import DOCS, rows, sections, ticked
 from tests.server.test_many_processes import ASK, make_key, serving
 from tests.storage import servers
 from tests.support.requirements import require_module
+from tests.support.tables import make_tables
 
 TOKEN = "one-token-for-prometheus"
 RESPONSES = {"method": "POST", "path": "/responses"}

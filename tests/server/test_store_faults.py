@@ -12,9 +12,9 @@ import httpx2 as httpx
 import pytest
 
 from mavera.settings import Settings
-from tests.support.tables import make_tables
 from tests.server.test_many_processes import ASK, books, make_key, serving
 from tests.storage import servers
+from tests.support.tables import make_tables
 
 pytestmark = pytest.mark.proof
 

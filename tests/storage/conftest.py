@@ -8,9 +8,9 @@ import pytest
 
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from tests.support.tables import make_tables
 from tests.storage import servers
 from tests.storage.opening import Open
+from tests.support.tables import make_tables
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -12,10 +12,12 @@ from mavera.accounts.keyring import Keyring
 from mavera.accounts.ledger import End
 from mavera.accounts.plans import Overrides
 from mavera.errors import APIError, BudgetExceeded, CreditsExhausted, InvalidRequest, ServiceUnavailable
-from tests.support.tables import make_tables
+from mavera.settings import Settings
+from mavera.storage.database import Database
 from tests.storage import servers
 from tests.storage.house import admitted, bank, outcomes
 from tests.storage.opening import Open
+from tests.support.tables import make_tables
 
 
 def test_two_hundred_at_once_against_credit_for_ten_admit_ten(opened: Open) -> None:
@@ -389,9 +391,7 @@ def test_a_cancelled_caller_leaves_its_step_to_be_done(opened: Open) -> None:
     asyncio.run(main())
 
 
-def test_old_workspaces_and_keys_come_through_the_migration(
-    settings: Settings, database_url: str
-) -> None:
+def test_old_workspaces_and_keys_come_through_the_migration(settings: Settings, database_url: str) -> None:
     async def fill() -> None:
         async with Database.open(settings) as database:
             await database.execute(

@@ -1,5 +1,5 @@
 """
-The database's tables, made step by step: one function for each change, in the order in which they were released.
+The database's tables, made step by step: one function for each change, in the order of release.
 
     MIGRATIONS   0001_workspaces_and_keys → 0002_credits → … → the newest
 
@@ -39,7 +39,11 @@ class Tables:
 
 
 def m0001_workspaces_and_keys(tables: Tables) -> None:
-    """Workspaces, their API keys, and what has been done once and for all. A key's text is not stored, only its digest."""
+    """
+    Workspaces, their API keys, and what has been done once and for all.
+
+    A key's text is not stored, only its SHA-256 in hex.
+    """
     tables.run(
         """
         CREATE TABLE workspaces (
@@ -172,9 +176,9 @@ def m0003_personas(tables: Tables) -> None:
     """
     Custom personas: one row each, and one for each version of what it says.
 
-    `mode` keeps the personas of test keys, which cost nothing, apart from those of live keys. The versions of a
-    deleted persona are deleted; its row stays for a while, so that a cursor which names it keeps its place.
-    `usage` says which version answered and, if several personas answered, which they were.
+    `mode` keeps the personas of test keys, which cost nothing, apart from those of live keys. When a persona
+    is deleted, its versions go at once; its row stays for a while, so that a cursor which names it keeps
+    its place. `usage` says which version answered and, if several personas answered, which they were.
     """
     tables.run(
         """
@@ -292,7 +296,9 @@ def m0006_owners(tables: Tables) -> None:
         )
         """
     )
-    tables.run("INSERT INTO schema_state (id, lowest_schema, lowest_version) VALUES (1, '0004_tools', '0.1.0')")
+    tables.run(
+        "INSERT INTO schema_state (id, lowest_schema, lowest_version) VALUES (1, '0004_tools', '0.1.0')"
+    )
 
 
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (

@@ -76,7 +76,12 @@ def _apply(statements: Statements, *, is_file: bool, wanted: Sequence[str], adop
     if not is_file:  # SQLite's transaction has the write lock already
         statements.fetch_all("SELECT pg_advisory_xact_lock(:lock)", {"lock": _ADVISORY_LOCK})
     statements.execute(
-        "CREATE TABLE IF NOT EXISTS mavera_migrations (name TEXT NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)",
+        """
+        CREATE TABLE IF NOT EXISTS mavera_migrations (
+            name TEXT NOT NULL PRIMARY KEY,
+            applied_at BIGINT NOT NULL
+        )
+        """,
         {},
     )
     applied = {row["name"] for row in statements.fetch_all("SELECT name FROM mavera_migrations", {})}
@@ -116,10 +121,12 @@ async def _refuse_another_program(database: Database) -> None:
     """Raise ConfigurationError if an SQLite file has tables, none of which is ours."""
     if not database.is_file:
         return  # several programs may share a database of Postgres
-    row = await database.fetch_one(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' LIMIT 1"
+    rows = await database.fetch_all(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name"
     )
-    if row is not None:
+    names = [str(row["name"]) for row in rows]
+    # Another process may have made our tables a moment ago.
+    if names and "mavera_migrations" not in names:
         raise ConfigurationError(
-            f"The database file belongs to another program: it has a table '{row['name'][:60]}'."
+            f"The database file belongs to another program: it has a table '{names[0][:60]}'."
         )
