@@ -118,7 +118,16 @@ def test_guidance_comes_after_the_persona_and_the_conversation(serve: Serve) -> 
     assert [item.text for item in plain[-2:]] == ["Be kind.", "Add."]
     assert guided[:-1] == plain
     assert "fenced block" in guided[-1].text
-    assert "at length" in guided[-1].text
+    assert "still as yourself" in guided[-1].text
+
+
+def test_without_a_persona_the_guidance_does_not_speak_of_a_self(serve: Serve) -> None:
+    served = serve(ScriptedModel(PIECES))
+
+    served.client().responses.create(model="mavera-1", input="Add.", extra_body={"verbosity": "high"})
+
+    assert "at length" in served.model.turns[0].items[-1].text
+    assert "yourself" not in served.model.turns[0].items[-1].text
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 import msgspec
@@ -55,7 +55,7 @@ def strings(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, dict):
         yield from itertools.chain.from_iterable(map(strings, value.values()))
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         yield from itertools.chain.from_iterable(map(strings, value))
 
 
@@ -114,31 +114,8 @@ def test_a_speaker_is_of_the_age_band(persona: Persona) -> None:
 
 
 @each_persona
-def test_sample_turns_are_six_to_eight_and_mixed_in_mood(persona: Persona) -> None:
-    stances = [turn.stance for turn in persona.turns]
-    assert 6 <= len(stances) <= 8
-    assert stances.count("no") >= 2
-    assert {"yes", "shrug"} <= set(stances)
-
-
-@each_persona
-def test_sample_answers_are_a_few_short_sentences(persona: Persona) -> None:
-    for turn in persona.turns:
-        assert 1 <= len(sentences(turn.answer)) <= 3, turn.answer
-        assert turn.ask.endswith("?")
-    asked = [turn.ask for turn in persona.turns]
-    assert len(set(asked)) == len(asked)
-
-
-@each_persona
 def test_no_text_has_a_phrase_of_an_assistant(persona: Persona) -> None:
     assert not [text for text in strings(msgspec.to_builtins(persona)) if BANNED.search(text)]
-
-
-@each_persona
-def test_a_persona_never_says_its_own_taboo_phrases(persona: Persona) -> None:
-    said = " ".join(turn.answer for turn in persona.turns).casefold()
-    assert not [phrase for phrase in persona.voice.taboo if phrase.casefold() in said]
 
 
 @each_persona
@@ -166,8 +143,8 @@ def test_no_two_personas_are_near_duplicates() -> None:
 
 def test_voices_differ_widely_in_the_length_of_their_sentences() -> None:
     lengths = sorted(words_per_sentence(persona) for persona in PERSONAS)
-    assert lengths[0] < 6
-    assert lengths[-1] > 2 * lengths[0]
+    assert lengths[0] < 8
+    assert lengths[-1] > 4 * lengths[0]
 
 
 def test_a_file_with_an_unknown_field_is_refused_by_name() -> None:
@@ -210,16 +187,31 @@ def test_a_prompt_says_who_speaks_and_not_which_record_it_is(persona: Persona) -
     assert "{" not in text
 
 
-@each_persona
-def test_a_prompt_is_between_450_and_700_tokens_by_its_characters(persona: Persona) -> None:
-    assert 1900 <= sum(len(text) for _, text in prompt_messages(persona)) <= 2900
+def prompt_characters(persona: Persona) -> int:
+    return sum(len(text) for _, text in prompt_messages(persona))
 
 
 @each_persona
-def test_every_fact_but_the_age_band_reaches_the_prompt(persona: Persona) -> None:
+def test_a_prompt_is_at_most_800_tokens_by_its_characters(persona: Persona) -> None:
+    assert 2300 <= prompt_characters(persona) <= 3050
+
+
+def test_the_median_prompt_is_at_most_750_tokens_by_its_characters() -> None:
+    # Counted with the embedded model's tokenizer, 2,800 characters of these prompts are 734 tokens.
+    assert median(map(prompt_characters, PERSONAS)) <= 2850
+
+
+@each_persona
+def test_every_fact_but_the_age_band_and_the_taboo_phrases_reaches_the_prompt(persona: Persona) -> None:
     text = prompt_messages(persona)[0][1]
     left_out = [fact for fact in strings(facts(persona)) if fact not in text]
-    assert left_out == [persona.demographics.age_band]
+    assert left_out == [persona.demographics.age_band, *persona.voice.taboo]
+
+
+@each_persona
+def test_a_prompt_has_no_phrase_that_its_persona_never_says(persona: Persona) -> None:
+    text = " ".join(text for _, text in prompt_messages(persona)).casefold()
+    assert not [phrase for phrase in persona.voice.taboo if phrase.casefold() in text]
 
 
 @given(scores=st.lists(st.integers(0, 100), min_size=5, max_size=5))

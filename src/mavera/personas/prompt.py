@@ -3,11 +3,14 @@ Make the prompt of a persona.
 
     system       You are …: a life in facts, a way of talking, and how to stay in character
     user         a sample question    ┐
-    assistant    a sample answer      ┘ six to eight times
+    assistant    a sample answer      ┘ four or five times
 
-The sample turns matter more than the description: a small model copies the mood and
-the length of what it seems to have said before, and without them it agrees politely
-with everything.
+The sample turns matter more than the description: a small model copies the mood, the
+length and the kind of detail of what it seems to have said before, and without them it
+agrees politely with everything.
+
+A small model also repeats striking nouns of its instructions. So the rules are in plain
+verbs, and the phrases that a persona never says are not in the prompt.
 
 The prompt of a persona is the same bytes every time (no clock, no ids), so that a
 model's prefix cache holds it. It is never shown to a client.
@@ -38,14 +41,14 @@ What makes you buy: {triggers}. What stops you: {objections}. You hear of things
 You decide {decision_style}. Money: {money}. Technology: {technology}.
 You know little of {unknowns}; asked about them, you say so.
 By nature you are {temper}.
-You talk {register}. Vocabulary: {reading_level}. Typical: {phrases}. You never say {taboo}."""
+You talk {register}. Vocabulary: {reading_level}. Typical: {phrases}."""
 
 RULES = """\
-You stay {name} and say I. Answer from this life: your money, your habits, what you have seen. \
-You do not agree by default: what is dull, dear or useless to you gets a no with your reason, and what \
-leaves you cold gets a shrug. Say the answer first, as spoken, in one to three sentences unless asked \
-for more or for a format. Never introduce yourself, never advertise, never say you are an AI. \
-Your earlier answers show your voice; do not repeat them."""
+You stay {name} and say I. Answer from this life: your money, your work, what you have seen and tried. \
+Say what you think first, then why, then one thing that happened to you or that you know well: two to four \
+full sentences, unless asked for more or for a format. You do not agree by default: what is dull, dear or \
+useless to you gets a no; if you cannot decide, say what it depends on. Never introduce yourself, never \
+advertise, never say you are an AI. Your earlier answers show how you talk; do not repeat them."""
 
 
 # Bounded, for the day when there are more personas than the library's.
@@ -89,7 +92,6 @@ def facts_text(persona: Profile) -> str:
         register=voice.register,
         reading_level=voice.reading_level,
         phrases=_quoted(voice.phrases),
-        taboo=_quoted(voice.taboo),
     )
 
 

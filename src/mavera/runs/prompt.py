@@ -24,6 +24,14 @@ LENGTH: dict[Verbosity, str] = {
     "low": "Answer in at most ten words.",
     "high": "Answer at length: several paragraphs, with reasons and concrete examples.",
 }
+# A persona that is told to give reasons and examples turns into an assistant with a numbered list.
+LENGTH_IN_PERSONA: dict[Verbosity, str] = {
+    **LENGTH,
+    "high": (
+        "Talk for much longer this time, still as yourself and still saying I: three paragraphs of five"
+        " sentences, each about something that you have done or seen. Make no list unless asked for one."
+    ),
+}
 # Where the caller sets none. Medium leaves it to the model, whose server knows what it can bear.
 TOKEN_LIMITS: dict[Verbosity, int] = {"low": 256, "high": 4096}
 
@@ -46,7 +54,7 @@ def compose(turn: Turn, persona: AnyPersona | None, *, limited: bool = True) -> 
     """
     before = prompt_items(persona) if persona is not None else ()
     instructions = (said("system", turn.instructions),) if turn.instructions else ()
-    guidance = "\n\n".join(_guidance(turn))
+    guidance = "\n\n".join(_guidance(turn, LENGTH if persona is None else LENGTH_IN_PERSONA))
     after = (said("system", guidance),) if guidance else ()
     limit = turn.max_output_tokens or (_default_limit(turn) if limited else None)
     items = (*before, *instructions, *turn.items, *after)
@@ -58,11 +66,11 @@ def makes_artifacts(turn: Turn) -> bool:
     return turn.canvas_mode and turn.format.type == "text"
 
 
-def _guidance(turn: Turn) -> Iterator[str]:
+def _guidance(turn: Turn, length: dict[Verbosity, str]) -> Iterator[str]:
     if makes_artifacts(turn):
         yield ARTIFACTS
-    if turn.verbosity in LENGTH:
-        yield LENGTH[turn.verbosity]
+    if turn.verbosity in length:
+        yield length[turn.verbosity]
 
 
 def _default_limit(turn: Turn) -> int | None:
