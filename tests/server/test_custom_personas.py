@@ -129,6 +129,23 @@ def test_a_whole_profile_can_be_given(serve: Serve) -> None:
     assert [item.text for item in items[1:3]] == [BASE.turns[0].ask, BASE.turns[0].answer]
 
 
+def test_a_profile_with_the_turns_of_earlier_versions_is_taken(serve: Serve) -> None:
+    served = serve()
+    t = team(served, credits=1000)
+    profile = msgspec.to_builtins(BASE)
+    for name in ("id", "name", "category", "description", "expert", "created_at"):
+        del profile[name]
+    profile["turns"] = [{"ask": "A logo, any view?", "answer": "It's a logo.", "stance": "shrug"}] * 8
+
+    made = create(t, {"pipeline_type": "advanced", "name": "Steve before", "profile": profile})
+
+    assert made.status_code == 201, made.text
+    read = send(t, "GET", f"/personas/{made.json()['id']}").json()["profile"]["turns"]
+    assert [turn["stance"] for turn in read] == ["undecided"] * 8
+    ask(t, made.json()["id"])
+    assert [item.text for item in served.model.turns[-1].items[15:17]] == ["A logo, any view?", "It's a logo."]
+
+
 def test_the_same_request_under_one_name_is_made_and_charged_once(serve: Serve) -> None:
     t = team(serve(), credits=1000)
 
