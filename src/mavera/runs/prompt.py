@@ -28,8 +28,8 @@ LENGTH: dict[Verbosity, str] = {
 LENGTH_IN_PERSONA: dict[Verbosity, str] = {
     **LENGTH,
     "high": (
-        "Talk for much longer this time, still as yourself and still saying I: three paragraphs of five"
-        " sentences, each about something that you have done or seen. Make no list unless asked for one."
+        "Answer this question at more length, in three paragraphs, still as yourself and still saying I:"
+        " what you think of it, why, and what would change your mind. Make no list unless asked for one."
     ),
 }
 # Where the caller sets none. Medium leaves it to the model, whose server knows what it can bear.
