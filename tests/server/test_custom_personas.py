@@ -143,7 +143,8 @@ def test_a_profile_with_the_turns_of_earlier_versions_is_taken(serve: Serve) -> 
     read = send(t, "GET", f"/personas/{made.json()['id']}").json()["profile"]["turns"]
     assert [turn["stance"] for turn in read] == ["undecided"] * 8
     ask(t, made.json()["id"])
-    assert [item.text for item in served.model.turns[-1].items[15:17]] == ["A logo, any view?", "It's a logo."]
+    last = served.model.turns[-1].items[15:17]
+    assert [item.text for item in last] == ["A logo, any view?", "It's a logo."]
 
 
 def test_the_same_request_under_one_name_is_made_and_charged_once(serve: Serve) -> None:
