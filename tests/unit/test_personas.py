@@ -193,12 +193,12 @@ def prompt_characters(persona: Persona) -> int:
 
 @each_persona
 def test_a_prompt_is_at_most_800_tokens_by_its_characters(persona: Persona) -> None:
-    assert 2300 <= prompt_characters(persona) <= 3050
+    assert 2400 <= prompt_characters(persona) <= 3050
 
 
 def test_the_median_prompt_is_at_most_750_tokens_by_its_characters() -> None:
-    # Counted with the embedded model's tokenizer, 2,800 characters of these prompts are 734 tokens.
-    assert median(map(prompt_characters, PERSONAS)) <= 2850
+    # Counted with the embedded model's tokenizer, the median of 2,841 characters is 742 tokens.
+    assert median(map(prompt_characters, PERSONAS)) <= 2860
 
 
 @each_persona
