@@ -664,6 +664,50 @@ def test_a_body_of_exactly_the_limit_is_taken(served: Served, path: str, framing
     assert answer.status == 200
 
 
+LARGE: dict[str, tuple[bytes, int, str]] = {
+    "50,000 values": (b"[" + b"1," * 50_000 + b"1]", 413, "request_too_large"),
+    "30,000 keys": (
+        b"{" + ",".join(f'"k{n}": []' for n in range(30_000)).encode() + b"}",
+        413,
+        "request_too_large",
+    ),
+    "100,000 levels": (b"[" * DEEP + b"]" * DEEP, 400, "invalid_request"),
+    "numbers of 700 places": (b"[" + b",".join([b"0." + b"3" * 700] * 100) + b"]", 400, "invalid_request"),
+}
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+@pytest.mark.parametrize(("value", "status", "code"), LARGE.values(), ids=LARGE.keys())
+def test_a_body_that_takes_long_to_decode_is_refused(
+    served: Served, path: str, value: bytes, status: int, code: str
+) -> None:
+    free = after_first_brace(b'"moderation": {"a": ' + value + b"}")
+
+    assert_refused(ask(served, "POST", path, free(json.dumps(VALID[path]).encode())), status, code, None)
+    assert_still_answers(served, path)
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+def test_a_large_body_of_few_values_is_taken(served: Served, path: str) -> None:
+    value = b'["' + b'\\"[{:,' * 100_000 + b'"' + b", 1" * 40_000 + b"]"
+    free = after_first_brace(b'"moderation": {"a": ' + value + b"}")
+
+    assert ask(served, "POST", path, free(json.dumps(VALID[path]).encode())).status == 200
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+@pytest.mark.parametrize(("text", "param"), REPEATED.values(), ids=REPEATED.keys())
+def test_a_field_that_stands_twice_in_a_large_body_is_refused_by_name(
+    served: Served, path: str, text: bytes, param: str
+) -> None:
+    padding = after_first_brace(b'"moderation": {"padding": "' + b"x" * 100_000 + b'"}')
+    if b"moderation" in text:
+        padding = after_first_brace(b'"prompt_cache_options": {"padding": "' + b"x" * 100_000 + b'"}')
+    body = padding(after_first_brace(text)(json.dumps(VALID[path]).encode()))
+
+    assert_refused(ask(served, "POST", path, body), 400, "invalid_request", param)
+
+
 def opened(served: Served, request: bytes) -> socket.socket:
     host, port = served.url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)), timeout=10)

@@ -180,6 +180,7 @@ def test_a_refusal_of_the_model_is_an_error_with_the_status_of_http(serve: Serve
         ('{"type": "response.create", "model": "gpt-5", "input": "x"}', 422, "model"),
         (b"\x00\x01", 400, None),
         (json.dumps(TURN)[:-1] + ', "moderation": {"a": ' + "[" * 200 + "]" * 200 + "}}", 400, None),
+        (json.dumps(TURN)[:-1] + ', "moderation": {"a": [' + "1," * 50_000 + "1]}}", 413, None),
     ],
 )
 def test_what_is_no_turn_is_an_error_and_the_next_one_is_answered(

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from mavera.api.decoding import decode
+from mavera.api.decoding import decode_at_once
 from mavera.api.responses.answers import EVENTS
 from mavera.api.responses.schemas import CreateResponse
 from mavera.api.responses.stream import ResponseEncoder
@@ -34,7 +34,7 @@ FAILED = RunFailed(ServiceUnavailable("The model stopped.", retry_after=1))
 
 def encoder(body: bytes = b'{"model": "mavera-1", "input": "Hm?"}') -> ResponseEncoder:
     numbers = count(1)
-    request = decode(body, CreateResponse)
+    request = decode_at_once(body, CreateResponse)
     head = {
         "id": "resp_1",
         "created_at": 1_700_000_000,

@@ -188,11 +188,14 @@ def nested(levels: int) -> dict[str, Any]:
         nested(300),
         {"properties": {f"p{n}": {} for n in range(6000)}},
         {"properties": {f"p{n}": {"pattern": "a"} for n in range(200)}},
+        {"patternProperties": {f"a{n}": {} for n in range(200)}},
+        {"properties": {"a": {"pattern": "a" * 20_001}}},
+        {"patternProperties": {"a" * 20_001: {}}},
     ],
 )
 def test_a_schema_that_would_take_long_to_compile_is_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        check(turn(schema), ObedientModel())
+        asyncio.run(check(turn(schema), ObedientModel()))
 
     assert refused.value.param == "text.format.schema"
 
@@ -204,7 +207,7 @@ def test_parameters_that_are_no_schema_of_an_object_are_refused(parameters: dict
     tool = FunctionTool("f", None, parameters, at="tools[0].parameters")
 
     with pytest.raises(InvalidRequest) as refused:
-        check(turn(tools=(tool,)), ObedientModel())
+        asyncio.run(check(turn(tools=(tool,)), ObedientModel()))
 
     assert refused.value.param is not None
     assert refused.value.param.startswith("tools[0].parameters")

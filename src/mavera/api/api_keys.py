@@ -12,7 +12,7 @@ from mavera.accounts.keyring import LAST_EXPIRY
 from mavera.accounts.plans import Scope
 from mavera.accounts.repository import ApiKey
 from mavera.api.auth import authenticate, services_of
-from mavera.api.decoding import decode, read_body
+from mavera.api.decoding import decode, read_short_body
 from mavera.api.json import json_response
 from mavera.api.lists import check_query, flag_of, list_body
 from mavera.api.operation import Operation, Parameter
@@ -115,7 +115,7 @@ async def create_api_key(request: Request) -> Response:
     """Make a key in the workspace of the key that asks."""
     principal = await authenticate(request, "admin")
     services = services_of(request)
-    body = decode(await read_body(request, max_bytes=services.settings.max_body_bytes), CreateApiKey)
+    body = await decode(await read_short_body(request), CreateApiKey)
     scopes = None if body.scopes is None else tuple(body.scopes)
     wish = Wish(body.name, body.mode, body.expires_at, scopes, body.budget)
     new = await services.keyring.delegate(principal, wish)

@@ -19,7 +19,7 @@ from mavera.accounts.keyring import Principal
 from mavera.api.admission import Outcome, Ticket
 from mavera.api.auth import authenticate, owner_of, services_of
 from mavera.api.bounds import Identifier
-from mavera.api.decoding import decode, read_body
+from mavera.api.decoding import decode, read_short_body
 from mavera.api.idempotency import KEY_PARAMETER, once_made
 from mavera.api.json import json_bytes, json_response
 from mavera.api.operation import Operation, Parameter
@@ -147,8 +147,8 @@ def to_custom_object(persona: CustomPersona) -> CustomPersonaObject:
 async def create_persona(request: Request) -> Response:
     """Make a persona of the workspace's own, for credits."""
     principal = await authenticate(request, "personas:write")
-    raw = await read_body(request, max_bytes=services_of(request).settings.max_body_bytes)
-    body = decode(raw, CreatePersona)
+    raw = await read_short_body(request)
+    body = await decode(raw, CreatePersona)
     _refuse_other_workspace(principal, body.workspace_id)
     members = _members(body, body.__struct_fields__)
     category = members.pop("category", None) or ("Professional" if body.type == "B2B" else "Lifestyle")
@@ -168,8 +168,8 @@ async def update_persona(request: Request) -> Response:
     """Change a persona: a new version answers from then on."""
     principal = await authenticate(request, "personas:write")
     services = services_of(request)
-    raw = await read_body(request, max_bytes=services.settings.max_body_bytes)
-    body = decode(raw, UpdatePersona)
+    raw = await read_short_body(request)
+    body = await decode(raw, UpdatePersona)
     sent = tuple(msgspec.json.decode(raw, type=dict[str, Any]))
     members, details = _members(body, sent), _details(body, sent)
     for name in ("name", "category", "is_expert"):

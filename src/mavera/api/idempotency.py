@@ -5,6 +5,7 @@ Only an answer that was completed is kept, streamed or not; after a failure the 
 may be made again. A stream that is answered again comes at once, as it was sent.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 
@@ -18,6 +19,7 @@ from mavera.accounts.keyring import Principal
 from mavera.api import sse
 from mavera.api.admission import ChargedRun
 from mavera.api.auth import services_of
+from mavera.api.decoding import SMALL_BODY_BYTES
 from mavera.api.headers import header
 from mavera.api.operation import Parameter
 from mavera.core.finish import finish
@@ -44,7 +46,7 @@ async def once(request: Request, principal: Principal, body: bytes, begin: Begin
     if name is None:
         return (await begin())[1]
     answers = services_of(request).first_answers
-    digest = hashlib.sha256(request.scope["path"].encode() + b"\n" + body).hexdigest()
+    digest = await _digest(request.scope["path"], body)
     claim = Claim(principal.key_id, name, digest)
     first = await answers.claim(claim)
     if first is not None:
@@ -66,7 +68,7 @@ async def once_made(
     if name is None:
         return Response(await make(), status_code=201, media_type="application/json")
     answers = services_of(request).first_answers
-    digest = hashlib.sha256(request.scope["path"].encode() + b"\n" + body).hexdigest()
+    digest = await _digest(request.scope["path"], body)
     claim = Claim(principal.key_id, name, digest)
     first = await answers.claim(claim)
     if first is not None:
@@ -81,6 +83,17 @@ async def once_made(
     finally:
         await _free(answers, claim)
     return Response(made, status_code=201, media_type="application/json")
+
+
+async def _digest(path: str, body: bytes) -> str:
+    """Return what tells this request from others; a large body is hashed in a thread, without the GIL."""
+
+    def hashed() -> str:
+        digest = hashlib.sha256(path.encode() + b"\n")
+        digest.update(body)
+        return digest.hexdigest()
+
+    return hashed() if len(body) <= SMALL_BODY_BYTES else await asyncio.to_thread(hashed)
 
 
 class _Kept(Response):

@@ -18,7 +18,7 @@ from mavera.accounts.delegation import check_usage_limit
 from mavera.accounts.keyring import Principal
 from mavera.accounts.workspaces import NAME_MAX, Workspace
 from mavera.api.auth import authenticate, services_of
-from mavera.api.decoding import decode, read_body
+from mavera.api.decoding import decode, read_short_body
 from mavera.api.json import json_response
 from mavera.api.operation import Operation, Parameter
 from mavera.errors import (
@@ -78,7 +78,7 @@ async def update_workspace(request: Request) -> Response:
     """Change the name or the budget."""
     principal = await _own(request)
     services = services_of(request)
-    body = _decoded(await read_body(request, max_bytes=services.settings.max_body_bytes))
+    body = await _decoded(await read_short_body(request))
     async with services.database.transaction() as transaction:
         await repository.lock_workspace(transaction, principal.workspace_id)
         if body.name is not UNSET:
@@ -97,10 +97,10 @@ async def _check_usage_limit(transaction: Queries, principal: Principal, limit: 
         check_usage_limit(key, workspace.budget, limit)
 
 
-def _decoded(body: bytes) -> UpdateWorkspace:
+async def _decoded(body: bytes) -> UpdateWorkspace:
     """Raise Forbidden, not InvalidRequest, for what is there and is not the team's to change."""
     try:
-        return decode(body, UpdateWorkspace)
+        return await decode(body, UpdateWorkspace)
     except InvalidRequest as error:
         if error.param not in _OPERATORS:
             raise

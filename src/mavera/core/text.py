@@ -11,6 +11,7 @@ the HTML standard have it. To leave it out would join what it kept apart.
 """
 
 import re
+from collections.abc import Iterator
 
 REPLACEMENT = "\ufffd"
 
@@ -23,6 +24,12 @@ _ESCAPES = re.compile(
 )
 
 
+# As much as ends with a whole character or escape.
+_WHOLE_ESCAPES = re.compile(rb"(?:[^\\]++|\\u.{4}|\\[^u])*+", re.DOTALL)
+_PAIR = re.compile(rb"\\u[dD][89abAB].{2}\\u[dD][c-fC-F]", re.DOTALL)
+_ESCAPE_BYTES = 6
+
+
 def clean_text(text: str) -> str:
     """Return `text` with U+FFFD for each NUL and each half of a surrogate pair."""
     return _BAD.sub(REPLACEMENT, text)
@@ -33,6 +40,19 @@ def clean_json(body: bytes) -> bytes:
     if b"\\u0000" in body or b"\\ud" in body or b"\\uD" in body:
         return _ESCAPES.sub(_replace, body)
     return body
+
+
+def clean_json_pieces(body: bytes, size: int) -> Iterator[bytes]:
+    """Yield what `clean_json` returns in pieces of about `size` bytes, between which a caller can pause."""
+    start = 0
+    while start < len(body):
+        match = _WHOLE_ESCAPES.match(body, start, start + size)
+        end = match.end() if match else start
+        if _PAIR.match(body, end - _ESCAPE_BYTES):
+            end += _ESCAPE_BYTES
+        end = end if end > start else len(body)  # an escape that nothing follows: no JSON
+        yield clean_json(body[start:end])
+        start = end
 
 
 def _replace(match: re.Match[bytes]) -> bytes:

@@ -33,6 +33,11 @@ CONTENT_TYPES = frozenset(
     | {"application/octet-stream", "binary/octet-stream"}
 )
 MAX_TURN_BYTES = 50 * 1024 * 1024
+# What stands before the comma of a data URL.
+MAX_HEAD_CHARACTERS = 1024
+# binascii holds the interpreter's lock, so that a thread would not help: one call for 20 MB takes 50 ms.
+# The event loop runs between slices.
+_BASE64_SLICE = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +85,7 @@ class ImageStep:
                 f"The images of a request may have {MAX_TURN_BYTES:,} bytes together.", param=images[-1].param
             )
         if seen:
-            parts: list[Part] = list(
-                await asyncio.gather(*(asyncio.to_thread(_as_data_url, f) for f in files))
-            )
+            parts: list[Part] = [await _as_data_url(file) for file in files]
         else:
             parts = [await self._as_text(file, number, workspace_id) for number, file in enumerate(files, 1)]
         return _with_parts(turn, parts)
@@ -100,7 +103,7 @@ class ImageStep:
 
     async def _file(self, image: Image, workspace_id: str) -> _File:
         if image.url[:5].lower() == "data:":
-            data = await asyncio.to_thread(self._from_data_url, image)
+            data = await self._from_data_url(image)
         else:
             data = await self._fetch.get(
                 image.url,
@@ -120,16 +123,16 @@ class ImageStep:
             )
         return _File(data, header, image)
 
-    def _from_data_url(self, image: Image) -> bytes:
-        head, comma, body = image.url.partition(",")
-        if not comma or not head.lower().endswith(";base64"):
+    async def _from_data_url(self, image: Image) -> bytes:
+        comma = image.url.find(",", 0, MAX_HEAD_CHARACTERS)
+        if comma == -1 or not image.url[:comma].lower().endswith(";base64"):
             raise InvalidRequest(
                 "A data URL has to be in base64, as in data:image/png;base64,iVBORw0….", param=image.param
             )
-        if len(body) * 3 // 4 > self._limits.max_bytes + 2:
+        if (len(image.url) - comma - 1) * 3 // 4 > self._limits.max_bytes + 2:
             raise self._too_large(image)
         try:
-            data = binascii.a2b_base64(body, strict_mode=True)
+            data = await _from_base64(image.url, comma + 1)
         except ValueError as error:  # binascii.Error, and letters that are not ASCII
             raise InvalidRequest("The base64 of this data URL is broken.", param=image.param) from error
         if len(data) > self._limits.max_bytes:
@@ -183,8 +186,24 @@ def _with_parts(turn: Turn, parts: list[Part]) -> Turn:
     return replace(turn, items=tuple(exchanged(item) for item in turn.items))
 
 
-def _as_data_url(file: _File) -> Image:
-    text = base64.b64encode(file.data).decode("ascii")
+async def _from_base64(text: str, start: int) -> bytes:
+    """Decode `text` from `start` on, in slices. Raises ValueError where it is not base64 throughout."""
+    pieces: list[bytes] = []
+    for at in range(start, len(text), _BASE64_SLICE):
+        piece = text[at : at + _BASE64_SLICE]
+        if at + _BASE64_SLICE < len(text) and piece.endswith("="):
+            raise ValueError("padding before the end")
+        pieces.append(binascii.a2b_base64(piece, strict_mode=True))
+        await asyncio.sleep(0)
+    return b"".join(pieces)
+
+
+async def _as_data_url(file: _File) -> Image:
+    data, size, pieces = memoryview(file.data), _BASE64_SLICE // 4 * 3, list[str]()
+    for at in range(0, len(data), size):
+        pieces.append(base64.b64encode(data[at : at + size]).decode("ascii"))
+        await asyncio.sleep(0)
+    text = "".join(pieces)
     return replace(file.image, url=f"data:image/{file.header.format};base64,{text}")
 
 

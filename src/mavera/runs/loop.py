@@ -108,7 +108,7 @@ class Runner:
     async def _prepare(self, turn: Turn, mode: Mode, owner: Owner | None, caller: Caller) -> "_Prepared":
         model = self._model(turn, mode)
         persona = await self._persona(turn, owner)
-        check(turn, model)
+        await check(turn, model)
         offer = await (self._tools.get(mode) or Toolbox()).offer(turn, caller)
         shown = tuple(image.url for image in images_of(turn)) if offer else ()
         if self._images is not None:
@@ -128,7 +128,7 @@ class Runner:
         model = self._model(turn, mode)
         found = [(await self._member(one, owner), weight) for one, weight in turn.audience]
         members = [Member(persona, speaker(persona, round(weight, 4))) for persona, weight in found]
-        check(turn, model)
+        await check(turn, model)
         if self._images is not None:
             turn = await self._images.resolve(turn, seen=model.sees_images, workspace_id=caller.workspace_id)
         yield RunPrepared(tuple(member.speaker for member in members))

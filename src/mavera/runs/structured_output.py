@@ -10,6 +10,7 @@ until it has been checked: should it not fit, the model is asked once more, and 
 answer is a refusal. Cut off, it ends with `length` and is not taken for JSON.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
@@ -37,6 +38,10 @@ from mavera.models.model import Model
 MAX_SUBSCHEMAS = 5000
 MAX_DEPTH = 32
 MAX_PATTERNS = 100
+MAX_PATTERN_CHARACTERS = 20_000
+# From here on, schemas are compiled one at a time, with the event loop between them.
+MANY_SUBSCHEMAS = 200
+MANY_PATTERNS = 5
 TRIES = 2
 
 # Linear in the text, and small: a pattern is the caller's, and compiled on the event loop.
@@ -45,15 +50,21 @@ _OBJECT: Final[Schema] = {"type": "object"}
 _NOTHING: Final = Usage()
 
 
-def check(turn: Turn, model: Model) -> None:
-    """Raise InvalidRequest where a schema of `turn` is none, or asks for what `model` cannot hold to."""
+async def check(turn: Turn, model: Model) -> None:
+    """
+    Raise InvalidRequest where a schema of `turn` is none, or asks for what `model` cannot hold to.
+
+    The event loop runs between large schemas.
+    """
     if not turn.tools and turn.format.type == "text":
         return
     schemas = [(tool.parameters, tool.at) for tool in turn.tools if tool.parameters is not None]
     if turn.format.schema is not None:
         schemas.append((turn.format.schema, turn.format.at))
-    _refuse_large(schemas)
+    is_large = _refuse_large(schemas)
     for schema, at in schemas:
+        if is_large:
+            await asyncio.sleep(0)
         compiled(schema, at)
     for tool in turn.tools:
         _refuse_no_object(tool.parameters or _OBJECT, tool.at)
@@ -78,19 +89,35 @@ def compiled(schema: Schema, at: str) -> jsonschema_rs.Validator:
         raise InvalidRequest(f"'{at}' is not a usable JSON Schema: {error}", param=at) from error
 
 
-def _refuse_large(schemas: list[tuple[Schema, str]]) -> None:
-    """Keep what a request can make this process do in one go to some tens of milliseconds."""
-    count = patterns = 0
+def _refuse_large(schemas: list[tuple[Schema, str]]) -> bool:
+    """
+    Keep what a request can make this process do in one go to some tens of milliseconds.
+
+    Return whether it is more than a few milliseconds.
+    """
+    count, patterns = 0, list[str]()
     for schema, at in schemas:
         for path, inner in subschemas(schema):
             count += 1
-            patterns += "pattern" in inner
+            patterns += _patterns(inner)
             if len(path) > 2 * MAX_DEPTH:
                 raise InvalidRequest(f"'{at}' is nested more than {MAX_DEPTH} levels deep.", param=at)
         if count > MAX_SUBSCHEMAS:
             raise InvalidRequest(f"With '{at}' there are more than {MAX_SUBSCHEMAS:,} schemas.", param=at)
-        if patterns > MAX_PATTERNS:
+        if len(patterns) > MAX_PATTERNS:
             raise InvalidRequest(f"With '{at}' there are more than {MAX_PATTERNS} patterns.", param=at)
+        if sum(len(pattern) for pattern in patterns) > MAX_PATTERN_CHARACTERS:
+            reason = (
+                f"With '{at}' the patterns have more than {MAX_PATTERN_CHARACTERS:,} characters together."
+            )
+            raise InvalidRequest(reason, param=at)
+    return count > MANY_SUBSCHEMAS or len(patterns) > MANY_PATTERNS
+
+
+def _patterns(schema: Schema) -> list[str]:
+    pattern, named = schema.get("pattern"), schema.get("patternProperties")
+    found = [pattern] if isinstance(pattern, str) else []
+    return [*found, *named] if isinstance(named, dict) else found
 
 
 def _refuse_no_object(schema: Schema, at: str) -> None:

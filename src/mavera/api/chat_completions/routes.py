@@ -24,7 +24,7 @@ async def create_chat_completion(request: Request) -> Response:
     services = services_of(request)
     principal = await authenticate(request)
     raw = await read_body(request, max_bytes=services.settings.max_body_bytes)
-    body = decode(raw, CreateChatCompletion)
+    body = await decode(raw, CreateChatCompletion)
     turn = body.to_turn()
     encoder = ChatCompletionEncoder(
         new_id("chatcmpl"),

@@ -26,7 +26,7 @@ async def create_response(request: Request) -> Response:
     services = services_of(request)
     principal = await authenticate(request)
     raw = await read_body(request, max_bytes=services.settings.max_body_bytes)
-    body = decode(raw, CreateResponse)
+    body = await decode(raw, CreateResponse)
     turn = body.to_turn()
     encoder = ResponseEncoder(head_of(body), new_id=new_id, clock=now)
 
@@ -48,7 +48,7 @@ async def compact_conversation(request: Request) -> Response:
     services = services_of(request)
     principal = await authenticate(request)
     raw = await read_body(request, max_bytes=services.settings.max_body_bytes)
-    body = decode(raw, CompactConversation)
+    body = await decode(raw, CompactConversation)
     items = items_of(body.input)
     if not items:
         raise InvalidRequest("'input' has nothing in it that could be summed up.", param="input")

@@ -26,8 +26,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDiscon
 
 from mavera.accounts.keyring import Principal
 from mavera.api.auth import authenticate, owner_of, services_of
+from mavera.api.body_scan import scan
 from mavera.api.bounds import MAX_INPUT_ITEMS, Identifier, Text
-from mavera.api.decoding import decode, too_large
+from mavera.api.decoding import SMALL_BODY_BYTES, decode, too_large
 from mavera.api.errors import error_body, error_response
 from mavera.api.json import json_bytes
 from mavera.api.responses.routes import head_of, now
@@ -206,6 +207,12 @@ class _Session(UntilDisconnect):
         """Put a message into its lane, or say why that cannot be."""
         if self._ending:
             return
+        try:
+            if message is not None and len(message) > SMALL_BODY_BYTES:
+                await scan(message)  # before the first look into it, which is a decoding as well
+        except APIError as error:
+            await self._refuse(error, None)
+            return
         lane = _envelope(message).stream_id
         if not self._hold(message):
             full = ServiceUnavailable("The server receives as much as it may hold.", retry_after=5)
@@ -282,7 +289,7 @@ class _Session(UntilDisconnect):
         """Answer one message and return the status that HTTP would have had."""
         try:
             principal = await authenticate(connection, "responses")
-            body = self._decoded(message)
+            body = await self._decoded(message)
             said = self._memory.recall(body.previous_response_id)
             encoder = ResponseEncoder(head_of(body), new_id=new_id, clock=now)
             items: tuple[Item, ...]
@@ -296,18 +303,19 @@ class _Session(UntilDisconnect):
         except LEFT:
             raise
         except Exception as error:
+            await asyncio.sleep(0)  # the message was decoded just now, and is decoded again
             envelope, refusal = _envelope(message), told(error)
             self._memory.forget(envelope.previous_response_id)
             await self._websocket.send_text(error_event(refusal, envelope.stream_id))
             return refusal.status
         return self._remember(body, encoder.body(), items, said.size + len(message or b""))
 
-    def _decoded(self, message: bytes | None) -> ResponseCreate:
+    async def _decoded(self, message: bytes | None) -> ResponseCreate:
         if message is None:
             raise InvalidRequest("A message has to be JSON text, not bytes.")
         if len(message) > self._services.settings.max_body_bytes:
             raise too_large(self._services.settings.max_body_bytes)
-        return decode(message, ResponseCreate)
+        return await decode(message, ResponseCreate)
 
     async def _run(
         self, principal: Principal, turn: Turn, encoder: ResponseEncoder, body: ResponseCreate
