@@ -107,6 +107,13 @@ async def decode(body: bytes, kind: type[T]) -> T:
     return decoded
 
 
+async def clean_body(body: bytes) -> bytes:
+    """Return `body` with its texts clean. Raises as `decode` where decoding it would hold the event loop."""
+    if len(body) <= SMALL_BODY_BYTES:
+        return clean_json(body)
+    return await _clean(body) if (await scan(body)).has_escapes else body
+
+
 async def _clean(body: bytes) -> bytes:
     pieces = []
     for piece in clean_json_pieces(body, _CLEANED_AT_ONCE):

@@ -26,9 +26,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDiscon
 
 from mavera.accounts.keyring import Principal
 from mavera.api.auth import authenticate, owner_of, services_of
-from mavera.api.body_scan import scan
 from mavera.api.bounds import MAX_INPUT_ITEMS, Identifier, Text
-from mavera.api.decoding import SMALL_BODY_BYTES, decode, too_large
+from mavera.api.decoding import clean_body, decode, too_large
 from mavera.api.errors import error_body, error_response
 from mavera.api.json import json_bytes
 from mavera.api.responses.routes import head_of, now
@@ -38,7 +37,6 @@ from mavera.api.run_response import UntilDisconnect, accepted_in_time, told
 from mavera.core.events import RunFailed
 from mavera.core.ids import new_id
 from mavera.core.items import Item
-from mavera.core.text import clean_json
 from mavera.core.turn import Turn
 from mavera.errors import (
     APIError,
@@ -199,7 +197,7 @@ class _Session(UntilDisconnect):
     async def _client_leaves(self) -> None:
         while (message := await self._receive())["type"] != "websocket.disconnect":
             text = message.pop("text", None)
-            await self._take_in(None if text is None else clean_json(text.encode()))
+            await self._take_in(None if text is None else text.encode())
             del text  # else the last message is kept until the next one
         self._ended_by_server = message.get("code") == SERVICE_RESTART
 
@@ -208,8 +206,8 @@ class _Session(UntilDisconnect):
         if self._ending:
             return
         try:
-            if message is not None and len(message) > SMALL_BODY_BYTES:
-                await scan(message)  # before the first look into it, which is a decoding as well
+            # Before the first look into it, which decodes it as well.
+            message = None if message is None else await clean_body(message)
         except APIError as error:
             await self._refuse(error, None)
             return
