@@ -192,7 +192,7 @@ async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitSt
     people = Personas(PersonaLibrary.load(), database)
     if isinstance(chosen.live, KeepsPrefixes):
         chosen.live.keep([persona_items(persona) for persona in people.library])
-    available: dict[Any, Model] = {"live": chosen.live, "test": ScriptedModel()}
+    available: dict[Any, Model] = {"live": chosen.live, "test": ScriptedModel(keeps_turns=False)}
     for model in (*available.values(), *([chosen.vision] if chosen.vision else [])):
         await model.start()
         stack.push_async_callback(model.close)

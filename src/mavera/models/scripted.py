@@ -41,6 +41,7 @@ class ScriptedModel:
 
     `delay_seconds` is waited before each delta.
     It says it sees images, unless told otherwise: an integrator's tests need no other model for them.
+    `turns` has every turn it was given, for tests. A server says `keeps_turns=False`: then it stays empty.
     After `fail_after` deltas it raises `failure`; -1 is before it takes the turn.
     """
 
@@ -52,6 +53,7 @@ class ScriptedModel:
         fail_after: int | None = None,
         failure: Exception | None = None,
         sees_images: bool = True,
+        keeps_turns: bool = True,
     ) -> None:
         self.sees_images = sees_images
         self._deltas = deltas
@@ -59,6 +61,7 @@ class ScriptedModel:
         self._fail_after = fail_after
         self._failure = failure
         self.turns: list[Turn] = []
+        self._keeps_turns = keeps_turns
         self.running = 0
 
     async def start(self) -> None:
@@ -74,7 +77,8 @@ class ScriptedModel:
         return ModelStatus("ready", "The scripted model answers.")
 
     async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        self.turns.append(turn)
+        if self._keeps_turns:
+            self.turns.append(turn)
         deltas = [_scored(delta, turn.top_logprobs) for delta in self._says(turn)]
         limit = turn.max_output_tokens if turn.max_output_tokens is not None else len(deltas)
         self.running += 1
