@@ -233,7 +233,8 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
         if required:
             raise ConfigurationError(f"MAVERA_CONFIG points at {path}, which does not exist.") from None
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    # A number of 5,000 digits is a ValueError, brackets without end are a RecursionError.
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
 
 

@@ -442,9 +442,21 @@ def test_the_policy_follows_the_settings() -> None:
     assert not policy.permits("not.intranet.example", ip_address("192.168.0.1"))
 
 
-@pytest.mark.parametrize(
-    "given", [{"fetch_allow": "10.0.0.0/99"}, {"fetch_allow": "http://a/"}, {"fetch_ports": "http"}]
-)
+@pytest.mark.parametrize("ports", ["http", "0", "65536", "-1", "80-90", "80,8 0", "٨٠", "9" * 5000])
+def test_a_port_that_is_none_is_named_with_the_setting(ports: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"MAVERA_FETCH_PORTS: '.{1,100}' is no port; ports are 1 to 65535"
+    ):
+        FetchPolicy.of(load_settings({}, fetch_ports=ports))
+
+
+@pytest.mark.parametrize("ports", ["", " , ,"])
+def test_no_port_at_all_is_refused_with_the_setting_that_turns_fetching_off(ports: str) -> None:
+    with pytest.raises(ConfigurationError, match="MAVERA_FETCH_ENABLED=false"):
+        FetchPolicy.of(load_settings({}, fetch_ports=ports))
+
+
+@pytest.mark.parametrize("given", [{"fetch_allow": "10.0.0.0/99"}, {"fetch_allow": "http://a/"}])
 def test_a_policy_that_cannot_be_understood_stops_the_start(given: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError):
         FetchPolicy.of(load_settings({}, **given))

@@ -86,6 +86,8 @@ def test_a_persona_is_made_and_edited_from_the_command_line(
         ("a.csv", "name,description,is_localized\nDivers,x,maybe\n", "yes or no"),
         ("a.csv", "name,description\n", "no persona"),
         ("a.toml", "name = ", "TOML"),
+        ("a.toml", "age = " + "9" * 5000, "TOML"),
+        ("a.toml", "age = " + "[" * 5000, "TOML"),
         ("a.toml", 'name = "Divers"\nvalues = ["one"]\n', "does not fit"),
         ("a.txt", "Divers", "neither"),
     ],

@@ -5,11 +5,13 @@ Before the first event a limit is a 503; after it the stream ends with a failure
 """
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 import httpx2 as httpx
 import pytest
 from aiohttp import web
+from websockets.sync.client import connect
 
 from tests.conftest import running_server
 from tests.server.test_upstream_faults import CHAT, RESPONSES, Stage, assert_failed, events_of, said_in
@@ -112,6 +114,37 @@ def test_an_endless_answer_that_is_not_streamed_is_a_503(stage: Stage, path: str
     assert answer.json()["error"]["code"] == "service_unavailable"
     assert words in answer.json()["error"]["message"]
     assert answer.headers["retry-after"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["text", "text in one line", "large comments", "comments and nothing else", "arguments"]
+)
+def test_an_endless_answer_fails_over_a_websocket_and_the_next_turn_is_answered(
+    stage: Stage, kind: str
+) -> None:
+    behaviour, words = ENDLESS[kind]
+    stage.upstream.script = [behaviour, sends(text("It is over."), FINISH, DONE)]
+    stage.upstream.asked.clear()
+    turn = json.dumps({"type": "response.create", "model": "mavera-1", "input": "Would you pay?"})
+    url = stage.served.base_url.replace("http", "ws", 1) + RESPONSES
+
+    with connect(url, additional_headers=stage.served.headers, max_size=None) as connection:
+        connection.send(turn)
+        events = [json.loads(connection.recv(timeout=20))]
+        while not events[-1]["type"].startswith(("response.failed", "response.completed", "error")):
+            events.append(json.loads(connection.recv(timeout=20)))
+        stage.upstream.wait_until_busy(0)
+        connection.send(turn)
+        after = ""
+        while not after.startswith(("response.failed", "response.completed", "error")):
+            after = json.loads(connection.recv(timeout=20))["type"]
+
+    assert events[-1]["type"] == "response.failed"
+    assert words in events[-1]["response"]["error"]["message"]
+    assert (
+        sum(len(e["delta"]) for e in events if e["type"] == "response.output_text.delta") <= MOST_CHARACTERS
+    )
+    assert after == "response.completed"
 
 
 def test_a_whole_answer_beyond_the_limit_is_a_503(stage: Stage) -> None:

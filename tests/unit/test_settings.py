@@ -48,6 +48,15 @@ def test_a_number_out_of_bounds_is_refused_by_the_name_of_its_variable(
         load_settings({variable: value, "MAVERA_DATA_DIR": str(tmp_path)})
 
 
+@pytest.mark.parametrize(
+    "value", ["9" * 5000, "[" * 5000, '"\\ud800"'], ids=["digits", "brackets", "surrogate"]
+)
+def test_a_file_that_cannot_be_read_is_named(value: str, tmp_path: Any) -> None:
+    (tmp_path / "mavera.toml").write_text(f"port = {value}\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"mavera\.toml cannot be read"):
+        load_settings({"MAVERA_DATA_DIR": str(tmp_path)})
+
+
 @each_number
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_no_number_in_the_file_is_infinite_either(field: Any, value: float, tmp_path: Any) -> None:

@@ -45,6 +45,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
 # Names that old resolvers take for an address: 2130706433, 0x7f.1, 0177.0.0.1, 127.1.
 _NUMERIC = re.compile(r"(^|\.)(\d+|0x[0-9a-f]*)$", re.IGNORECASE)
+_PORT = re.compile(r"[0-9]{1,5}")
+_HIGHEST_PORT = 65535
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 
 _UNREACHABLE = "The host of this URL could not be reached at a public address."
@@ -82,7 +84,7 @@ class FetchPolicy:
             enabled=settings.fetch_enabled,
             hosts=frozenset(hosts),
             networks=tuple(networks.values()),
-            ports=frozenset(_ports(settings.fetch_ports)),
+            ports=_ports(settings.fetch_ports),
             connect_timeout_seconds=settings.fetch_connect_timeout_seconds,
             total_timeout_seconds=settings.fetch_total_timeout_seconds,
         )
@@ -99,11 +101,18 @@ def _network(entry: str) -> Network | None:
         return None
 
 
-def _ports(text: str) -> Iterator[int]:
-    for entry in filter(None, (part.strip() for part in text.split(","))):
-        if not entry.isdecimal() or not 0 < int(entry) < 65536:
-            raise ConfigurationError(f"MAVERA_FETCH_PORTS: '{entry}' is no port.")
-        yield int(entry)
+def _ports(text: str) -> frozenset[int]:
+    entries = [entry for part in text.split(",") if (entry := part.strip())]
+    for entry in entries:
+        if not _PORT.fullmatch(entry) or not 0 < int(entry) <= _HIGHEST_PORT:
+            raise ConfigurationError(
+                f"MAVERA_FETCH_PORTS: '{entry[:100]}' is no port; ports are 1 to {_HIGHEST_PORT}."
+            )
+    if not entries:
+        raise ConfigurationError(
+            "MAVERA_FETCH_PORTS names no port. MAVERA_FETCH_ENABLED=false turns fetching off."
+        )
+    return frozenset(map(int, entries))
 
 
 async def system_resolver(host: str, port: int) -> Sequence[str]:

@@ -88,7 +88,8 @@ def from_toml(data: bytes, name: str) -> Sheet:
     """Return the sheet in the file `name`. Raises ConfigurationError, saying what does not fit."""
     try:
         members = tomllib.loads(data.decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # A number of 5,000 digits is a ValueError, brackets without end are a RecursionError.
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{name} cannot be read as TOML: {error}") from error
     known = (*_OWN, *_PROFILE, *_ASIDE, "details")
     _refuse_unknown(members, known, name)

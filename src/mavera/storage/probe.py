@@ -24,7 +24,11 @@ FRESH_SECONDS = 1.0
 
 
 class OncePerSecond(Generic[T]):
-    """The latest result of `look`, which runs at most once a second and never twice at a time."""
+    """
+    The latest result of `look`, which runs at most once a second and never twice at a time.
+
+    Only results are remembered: after a look that raises, the next caller looks again.
+    """
 
     def __init__(
         self, look: Callable[[], Awaitable[T]], *, clock: Callable[[], float] = time.monotonic

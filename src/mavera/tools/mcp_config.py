@@ -15,18 +15,19 @@ Which MCP servers the operator set up: `mcp.toml` in the data directory, or wher
 """
 
 import re
-import tomllib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from mavera.errors import ConfigurationError
+from mavera.settings import Seconds
 
 _LABEL = re.compile(r"[a-zA-Z0-9-]{1,24}")
 
 
 class MCPServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One server: a `command` or a `url`. `timeout_seconds` is for one call."""
+    """One server: a `command` or a `url`. `timeout_seconds` is for one call, at most a day."""
 
     command: str = ""
     args: list[str] = []
@@ -36,26 +37,36 @@ class MCPServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     headers: dict[str, str] = {}
     tools: list[str] | None = None
     unasked: bool = True
-    timeout_seconds: float = 30.0
+    timeout_seconds: Seconds = 30.0
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    servers: dict[str, MCPServerConfig] = {}
+    servers: dict[str, dict[str, Any]] = {}
 
 
 def load_mcp_config(path: Path, *, required: bool) -> dict[str, MCPServerConfig]:
-    """Return the servers by label. Raises ConfigurationError where the file cannot be understood."""
+    """Return the servers by label. Raises ConfigurationError if the file cannot be understood."""
     try:
-        servers = msgspec.toml.decode(path.read_bytes(), type=_File).servers
+        tables = msgspec.toml.decode(path.read_bytes(), type=_File).servers
     except FileNotFoundError:
         if required:
             raise ConfigurationError(f"MAVERA_MCP_CONFIG points at {path}, which does not exist.") from None
         return {}
-    except (OSError, msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # A number of 5,000 digits is a ValueError, brackets without end are a RecursionError.
+    except (OSError, msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    servers = {label: _to_config(path, label, table) for label, table in tables.items()}
     for label, server in servers.items():
         _check(path, label, server)
     return servers
+
+
+def _to_config(path: Path, label: str, table: dict[str, Any]) -> MCPServerConfig:
+    try:
+        return msgspec.convert(table, MCPServerConfig)
+    except msgspec.ValidationError as error:
+        reason = str(error).replace("`$.", "`")
+        raise ConfigurationError(f"{path}: the server '{label}' does not fit: {reason}.") from error
 
 
 def _check(path: Path, label: str, server: MCPServerConfig) -> None:
