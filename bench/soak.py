@@ -317,8 +317,9 @@ def main() -> None:
             "MAVERA_UPSTREAM_MODEL": "m",
             "MAVERA_UPSTREAM_VISION": "true",
             "MAVERA_LOG_LEVEL": "error",
-            "MAVERA_METRICS_TOKEN": METRICS_TOKEN,
         }
+        if options.source is None:  # older servers know no such setting
+            environment["MAVERA_METRICS_TOKEN"] = METRICS_TOKEN
         command = ("mavera", "serve", "--port", "0", "--data-dir", str(data_dir))
         server = stack.enter_context(process(*command, **environment))
         url = first_line(server, "mavera at").split()[2].removesuffix("/api/v1")
