@@ -5,7 +5,6 @@ For each parameter a request is made with it and without it. What the page calls
 changes what the model is asked, or is settled at the door; the rest changes nothing.
 """
 
-import json
 from typing import Any, get_args
 
 import msgspec
@@ -23,10 +22,10 @@ from mavera.api.responses.schemas import (
 from mavera.models.chat_wire import request_body
 from mavera.personas.library import PersonaLibrary
 from mavera.runs.prompt import compose
-from tests.docs.pages import DOCS, ROOT, rows, sections, ticked
+from tests.docs.pages import DOCS, rows, sections, ticked
+from tests.support.openai_schemas import event_types
 
 SECTIONS = sections(DOCS / "compatibility.md")
-OPENAPI = ROOT.parent / "shared" / "spec" / "openai-openapi.json"
 LIBRARY = PersonaLibrary.load()
 Body = CreateResponse | CreateChatCompletion
 
@@ -218,13 +217,5 @@ def test_every_event_is_listed_as_sent_or_as_never_sent() -> None:
     sent, never = ({name for row in rows(part) for name in ticked(row[0])} for part in (told[0], told[2]))
 
     assert sent == {kind.__struct_config__.tag for kind in EVENTS}
-    if OPENAPI.exists():
-        assert sent | never == openai_events()
+    assert sent | never == event_types()
     assert not sent & never
-
-
-def openai_events() -> set[str]:
-    """Return the types of all events that OpenAI describes for the stream of a response."""
-    schemas = json.loads(OPENAPI.read_text(encoding="utf-8"))["components"]["schemas"]
-    kinds = [one["$ref"].rpartition("/")[2] for one in schemas["ResponseStreamEvent"]["anyOf"]]
-    return {name for kind in kinds for name in schemas[kind]["properties"]["type"]["enum"]}

@@ -14,7 +14,7 @@ from mavera.core.items import said
 from mavera.errors import InvalidRequest
 from mavera.models.scripted import ScriptedModel
 from tests.conftest import Serve
-from tests.unit.event_streams import assert_fits_openai
+from tests.support.openai_schemas import assert_fits_openai
 
 # The strict client knows only messages of the assistant here; OpenAI's own answers have the user's.
 LAX = {"_strict_response_validation": False}

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Serve, Served
 from tests.server.test_server_tools import calls, ran, says, told, with_upstream
 from tests.server.upstream_stub import Upstream
-from tests.unit.event_streams import assert_fits_openai
+from tests.support.openai_schemas import assert_fits_openai
 
 ROOT = Path(__file__).parents[2]
 SHOP: Any = {"type": "mcp", "server_label": "shop"}

@@ -10,7 +10,7 @@ import pytest
 from mavera.tools.search_index import Document, SearchIndex
 from tests.conftest import Serve, Served
 from tests.server.upstream_stub import DONE, FINISH, Behaviour, Upstream, chunk, sends, text
-from tests.unit.event_streams import assert_fits_openai
+from tests.support.openai_schemas import assert_fits_openai
 
 RETURNS = Document("index:returns.md", "Returns", "A jacket may be returned within 45 days, unworn.")
 WEATHER: Any = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}

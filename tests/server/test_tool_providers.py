@@ -30,7 +30,7 @@ from tests.server.provider_stub import (
 )
 from tests.server.test_server_tools import calls, ran, says, search, told, with_upstream
 from tests.server.upstream_stub import Upstream
-from tests.unit.event_streams import assert_fits_openai
+from tests.support.openai_schemas import assert_fits_openai
 
 SUCCEEDED: dict[str, Any] = {"status": "SUCCEEDED", "cost": {"credits": 5}}
 RUNNING: dict[str, Any] = {"status": "RUNNING", "progress": 0.4, "estimatedCost": {"credits": 5}}

@@ -31,7 +31,7 @@ from tests.server.test_tool_providers import (
     tavily,
 )
 from tests.server.upstream_stub import Upstream
-from tests.unit.event_streams import assert_fits_openai
+from tests.support.openai_schemas import assert_fits_openai
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 from mavera.errors import ServiceUnavailable
 from mavera.models.scripted import ScriptedModel
 from tests.conftest import Serve, Served
-from tests.unit.event_streams import assert_fits_openai
+from tests.support.openai_schemas import assert_fits_openai
 
 # The official client calls `connect` of the newest websockets in a way that one has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:connect\\(\\) must be used:DeprecationWarning")

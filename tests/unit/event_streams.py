@@ -1,12 +1,5 @@
-"""Random runs for the encoders' tests, and OpenAI's own schemas to hold their output against."""
+"""Random runs for the encoders' tests."""
 
-import json
-from functools import cache
-from pathlib import Path
-from typing import Any
-
-import jsonschema_rs
-import pytest
 from hypothesis import strategies as st
 
 from mavera.core.events import (
@@ -22,8 +15,6 @@ from mavera.core.events import (
 )
 from mavera.core.usage import Usage
 from mavera.errors import APIError, ServiceUnavailable, ValidationFailed
-
-_SPEC = Path(__file__).parents[3] / "shared" / "spec" / "openai-openapi.json"
 
 _tokens = st.builds(
     TokenLogprob,
@@ -83,48 +74,3 @@ def runs(draw: st.DrawFn, ends: st.SearchStrategy[Event] = endings) -> list[Even
 
 
 completed_runs = runs(_completed)
-
-
-@cache
-def _components() -> dict[str, Any]:
-    components: dict[str, Any] = _read(json.loads(_SPEC.read_bytes())["components"])
-    # Before its end OpenAI's own Response says null here, and Open Responses demands it.
-    for described in components["schemas"]["Response"]["allOf"]:
-        if "usage" in described.get("properties", {}):
-            described["properties"]["usage"] = {"anyOf": [described["properties"]["usage"], {"type": "null"}]}
-    return components
-
-
-def _read(schema: Any) -> Any:
-    """Say `nullable`, which some places there still do, as JSON Schema says it."""
-    if isinstance(schema, list):
-        return [_read(inner) for inner in schema]
-    if not isinstance(schema, dict):
-        return schema
-    read = {name: _read(inner) for name, inner in schema.items()}
-    return {"anyOf": [read, {"type": "null"}]} if read.get("nullable") is True else read
-
-
-@cache
-def _validator(schema: str) -> jsonschema_rs.Validator:
-    return jsonschema_rs.Draft202012Validator(
-        {"$ref": f"#/components/schemas/{schema}", "components": _components()}
-    )
-
-
-@cache
-def _schemas_of_events() -> dict[str, str]:
-    """Which schema describes the events of a type: by name, its errors say more than `anyOf` does."""
-    schemas = _components()["schemas"]
-    names = [ref["$ref"].rpartition("/")[2] for ref in schemas["ResponseStreamEvent"]["anyOf"]]
-    return {schemas[name]["properties"]["type"]["enum"][0]: name for name in names}
-
-
-def assert_fits_openai(schema: str, wire: dict[str, Any]) -> None:
-    """Fail unless `wire`, as it goes over the wire, is what OpenAI's description calls `schema`."""
-    if not _SPEC.exists():
-        pytest.skip(f"OpenAI's description of its API is not at {_SPEC}")
-    if schema == "ResponseStreamEvent":
-        schema = _schemas_of_events()[wire["type"]]
-    errors = list(_validator(schema).iter_errors(json.loads(json.dumps(wire))))
-    assert not errors, ([(error.instance_path, error.message[-300:]) for error in errors], wire)

@@ -7,10 +7,8 @@ import pytest
 from tests.docs.pages import ROOT
 from tests.support.requirements import require_module, require_program, skip_or_fail
 
-# These skip for another reason: the platform, the other engine, a page of OpenAI's that nothing can install.
-OTHER_REASONS = re.compile(
-    r"sys\.platform|about \{other\}|OpenAI's description of its API|skipif\(sys|ignore:|importorskip\|"
-)
+# These skip for another reason: the platform, or the other engine.
+OTHER_REASONS = re.compile(r"sys\.platform|about \{other\}|skipif\(sys|ignore:|importorskip\|")
 
 
 @pytest.mark.parametrize("ci", ["", "true"])

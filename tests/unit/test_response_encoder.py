@@ -24,7 +24,8 @@ from mavera.core.events import (
 )
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
-from tests.unit.event_streams import assert_fits_openai, completed_runs, runs
+from tests.support.openai_schemas import assert_fits_openai
+from tests.unit.event_streams import completed_runs, runs
 
 Wire = dict[str, Any]
 HELLO = TextDelta("Hello")

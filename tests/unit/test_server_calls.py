@@ -24,7 +24,7 @@ from mavera.core.server_calls import CallKind, CallStatus, ServerCall, ServerOut
 from mavera.core.usage import Usage
 from mavera.tools.search_index import Document, SearchIndex, match_words, passages
 from mavera.tools.tool import Found, ToolResult, harmless, quoted
-from tests.unit.event_streams import assert_fits_openai
+from tests.support.openai_schemas import assert_fits_openai
 from tests.unit.test_response_encoder import encode, encoder
 
 ENDS: tuple[CallStatus, ...] = ("completed", "failed")
