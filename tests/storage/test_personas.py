@@ -9,7 +9,7 @@ from mavera.personas import repository
 from mavera.personas.custom import Sheet
 from mavera.personas.library import PersonaLibrary
 from mavera.personas.personas import Personas
-from mavera.personas.repository import Owner
+from mavera.personas.repository import Owner, PersonaLimits
 from tests.storage.house import bank
 from tests.storage.opening import Open
 
@@ -46,12 +46,11 @@ def test_every_version_is_kept_and_the_last_one_answers(opened: Open) -> None:
     asyncio.run(main())
 
 
-def test_a_persona_has_no_more_versions_than_it_may(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repository, "MOST_VERSIONS", 2)
-
+def test_a_persona_has_no_more_versions_than_it_may(opened: Open) -> None:
     async def main() -> None:
         async with bank(opened) as b:
-            owner, personas = Owner(b.workspace_id, "live"), Personas(LIBRARY, b.database)
+            owner = Owner(b.workspace_id, "live")
+            personas = Personas(LIBRARY, b.database, limits=PersonaLimits(versions=2))
             made = await personas.create(owner, SHEET)
             second = await personas.update(owner, made.id, lambda _: renamed("Second"))
 
@@ -140,12 +139,11 @@ def test_what_was_deleted_is_gone_and_in_a_day_its_place_too(opened: Open) -> No
     asyncio.run(main())
 
 
-def test_there_are_so_many_personas_and_no_more(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repository, "MOST", 3)
-
+def test_there_are_so_many_personas_and_no_more(opened: Open) -> None:
     async def main() -> None:
         async with bank(opened) as b:
-            owner, personas = Owner(b.workspace_id, "live"), Personas(LIBRARY, b.database)
+            owner = Owner(b.workspace_id, "live")
+            personas = Personas(LIBRARY, b.database, limits=PersonaLimits(personas=3))
             done = await asyncio.gather(
                 *(personas.create(owner, SHEET) for _ in range(6)), return_exceptions=True
             )

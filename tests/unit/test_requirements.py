@@ -42,3 +42,14 @@ def test_no_test_skips_by_itself_for_want_of_a_program() -> None:
         if not OTHER_REASONS.search(line)
     ]
     assert not found, "\n".join(found)
+
+
+def test_no_test_reads_a_file_outside_of_the_repository() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {climb[0]}"
+        for path in (ROOT / "tests").rglob("*.py")
+        if "node_modules" not in path.parts and path.name != "test_requirements.py"
+        for climb in re.finditer(r"ROOT\.parent\b|\.parents\[(\d+)\]", path.read_text(encoding="utf-8"))
+        if climb[1] is None or int(climb[1]) >= len(path.relative_to(ROOT).parts)
+    ]
+    assert not found, "such a file is missing in other clones:\n" + "\n".join(found)

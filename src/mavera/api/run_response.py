@@ -42,8 +42,6 @@ ACCEPT_SECONDS = 1.0
 # A run that is over sooner is not watched: a task for each request costs more than a few of them do.
 WATCH_AFTER_SECONDS = 0.2
 
-log = structlog.get_logger()
-
 RUN_ERRORS: tuple[type[APIError], ...] = (
     InvalidRequest,
     CreditsExhausted,

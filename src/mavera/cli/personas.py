@@ -30,7 +30,7 @@ from mavera.personas.files import from_csv, from_toml, sheet_of, to_toml
 from mavera.personas.library import Listed, PersonaLibrary
 from mavera.personas.persona import Category
 from mavera.personas.personas import AnyPersona, Personas, prompt_items
-from mavera.personas.repository import MOST, Owner
+from mavera.personas.repository import Owner
 from mavera.personas.typos import plain
 from mavera.runs.persona_draft import draft
 from mavera.settings import Settings
@@ -184,7 +184,7 @@ def import_personas(
     async def store(personas: Personas, owner: Owner, settings: Settings) -> list[dict[str, object]]:
         held = (await personas.roll(owner)).list(custom=True)
         mine: dict[str, Listed] = {plain(one.name): one for one in reversed(held)}
-        _refuse_too_many(sheets, len(held), mine, on_duplicate)
+        _refuse_too_many(sheets, len(held), mine, on_duplicate, personas.limits.personas)
         ready = await _drafted(sheets, settings) if drafted else sheets
         return [await _store(personas, owner, sheet, on_duplicate, mine) for sheet in ready]
 
@@ -197,13 +197,13 @@ def import_personas(
 
 
 def _refuse_too_many(
-    sheets: Sequence[Sheet], held: int, mine: dict[str, Listed], on_duplicate: OnDuplicate
+    sheets: Sequence[Sheet], held: int, mine: dict[str, Listed], on_duplicate: OnDuplicate, most: int
 ) -> None:
     names = [plain(sheet.name) for sheet in sheets]
     new = len(names) if on_duplicate == "add" else len(set(names) - mine.keys())
-    if held + new > MOST:
+    if held + new > most:
         raise ConfigurationError(
-            f"These are {new:,} more; a workspace may have {MOST:,} personas, and this one has {held:,}."
+            f"These are {new:,} more; a workspace may have {most:,} personas, and this one has {held:,}."
         )
 
 

@@ -166,7 +166,6 @@ class CustomPersona(Sheet, frozen=True, kw_only=True):
     credits_charged: int = 0
 
 
-_UNREADABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 _JOINERS = "\u200c\u200d"
 _LINE = re.compile(r"\s+")
 _TEMPLATE_MARKS = re.compile(r"<\||\|>|<<SYS>>|<</SYS>>|\[/?INST\]|</?s>|<(?:start|end)_of_turn>")

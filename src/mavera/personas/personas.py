@@ -19,7 +19,7 @@ from mavera.personas.custom import CustomPersona, Sheet, custom_items
 from mavera.personas.library import PersonaLibrary, Roll
 from mavera.personas.persona import Persona
 from mavera.personas.prompt import persona_items
-from mavera.personas.repository import Owner
+from mavera.personas.repository import Owner, PersonaLimits
 from mavera.storage.database import Database
 
 ROLL_SECONDS = 1.0
@@ -39,8 +39,8 @@ class _Known:
 
 class Personas:
     """
-    `database` is None where there are no personas but the library's and `more`, which everyone
-    may name; `clock` tells Unix seconds.
+    `database` is None if there are no personas except the library's and `more`, which everyone may
+    name. `limits` bound what one owner may store. `clock` returns Unix seconds.
     """
 
     def __init__(
@@ -49,10 +49,12 @@ class Personas:
         database: Database | None = None,
         *,
         more: Iterable[CustomPersona] = (),
+        limits: PersonaLimits | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.library = library
         self._database = database
+        self.limits = limits or PersonaLimits()
         self._clock = clock
         self._base: Roll[AnyPersona] = Roll([*library, *more])
         self._known: dict[Owner, _Known] = {}
@@ -109,19 +111,23 @@ class Personas:
         self._questions.pop(owner, None)
 
     async def check_room(self, owner: Owner) -> None:
-        """Raise InvalidRequest where a further persona would not be stored: ask before a draft is made."""
-        await repository.check_room(self._opened, owner)
+        """Raise InvalidRequest if another persona could not be stored. Call it before a draft is made."""
+        await repository.check_room(self._opened, owner, self.limits)
 
     async def create(self, owner: Owner, sheet: Sheet, *, credits: int = 0) -> CustomPersona:
-        """Store a persona that cost `credits`. Raises InvalidRequest where there are too many."""
-        created = await repository.insert(self._opened, owner, sheet, now=int(self._clock()), credits=credits)
+        """Store a persona that cost `credits`. Raises InvalidRequest if there are too many."""
+        created = await repository.insert(
+            self._opened, owner, sheet, limits=self.limits, now=int(self._clock()), credits=credits
+        )
         self._forget(owner)
         return created
 
     async def update(self, owner: Owner, persona_id: str, change: Callable[[Sheet], Sheet]) -> CustomPersona:
         """Make a new version, and return it. Raises PersonaNotFound, Forbidden for one of the library."""
         self._refuse_base(persona_id)
-        updated = await repository.update(self._opened, owner, persona_id, change, now=int(self._clock()))
+        updated = await repository.update(
+            self._opened, owner, persona_id, change, limits=self.limits, now=int(self._clock())
+        )
         self._forget(owner)
         return updated if updated is not None else self._missing(persona_id)
 

@@ -15,8 +15,6 @@ from mavera.personas.custom import CustomPersona, Sheet
 from mavera.personas.library import Gone
 from mavera.storage.database import Database, Queries, Row
 
-MOST = 1000
-MOST_VERSIONS = 1000
 GONE_SECONDS = 86_400
 
 _SELECT = """
@@ -25,6 +23,13 @@ _SELECT = """
       JOIN persona_versions v ON v.persona_id = p.id AND v.version = p.version
      WHERE p.workspace_id = :workspace_id AND p.mode = :mode AND p.deleted_at IS NULL
 """
+
+
+class PersonaLimits(msgspec.Struct, frozen=True):
+    """How many personas an owner may have, and how many versions each of them."""
+
+    personas: int = 1000
+    versions: int = 1000
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -39,16 +44,16 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 async def insert(
-    database: Database, owner: Owner, sheet: Sheet, *, now: int, credits: int = 0
+    database: Database, owner: Owner, sheet: Sheet, *, limits: PersonaLimits, now: int, credits: int = 0
 ) -> CustomPersona:
-    """Store a new persona. Raises InvalidRequest where the owner has as many as one may have."""
+    """Store a new persona. Raises InvalidRequest if the owner has as many as `limits` allow."""
     persona = _persona(
         sheet, id=new_cuid(), version=1, created_at=now, updated_at=now, credits_charged=credits
     )
     async with database.transaction() as transaction:
         # One process after the other, so that two cannot both take the last place.
         await transaction.execute("UPDATE workspaces SET name = name WHERE id = :id", id=owner.workspace_id)
-        await check_room(transaction, owner)
+        await check_room(transaction, owner, limits)
         await transaction.execute(
             """
             INSERT INTO personas (id, workspace_id, mode, version, name, category, credits_charged,
@@ -66,8 +71,8 @@ async def insert(
     return persona
 
 
-async def check_room(db: Queries, owner: Owner) -> None:
-    """Raise InvalidRequest where the owner has as many personas as one may have."""
+async def check_room(db: Queries, owner: Owner, limits: PersonaLimits) -> None:
+    """Raise InvalidRequest if the owner has as many personas as `limits` allow."""
     row = await db.fetch_one(
         """
         SELECT COUNT(*) AS number FROM personas
@@ -75,8 +80,8 @@ async def check_room(db: Queries, owner: Owner) -> None:
         """,
         **owner.values,
     )
-    if row is not None and int(row["number"]) >= MOST:
-        raise InvalidRequest(f"This workspace has {MOST:,} custom personas, the most it may have.")
+    if row is not None and int(row["number"]) >= limits.personas:
+        raise InvalidRequest(f"This workspace has {limits.personas:,} custom personas, the most it may have.")
 
 
 async def find(db: Queries, owner: Owner, persona_id: str) -> CustomPersona | None:
@@ -111,13 +116,19 @@ async def list_all(db: Queries, owner: Owner) -> tuple[list[CustomPersona], list
 
 
 async def update(
-    database: Database, owner: Owner, persona_id: str, change: Callable[[Sheet], Sheet], *, now: int
+    database: Database,
+    owner: Owner,
+    persona_id: str,
+    change: Callable[[Sheet], Sheet],
+    *,
+    limits: PersonaLimits,
+    now: int,
 ) -> CustomPersona | None:
     """
-    Store what `change` makes of the persona as its next version; None where there is no such persona.
+    Store what `change` makes of the persona as its next version; None if there is no such persona.
 
-    What changes nothing makes no version. Two that come together are done one after the other.
-    Raises InvalidRequest where there are as many versions as there may be.
+    A change that changes nothing makes no version. Two that come together are done one after the other.
+    Raises InvalidRequest if the persona has as many versions as `limits` allow.
     """
     async with database.transaction() as transaction:
         # A write first: on Postgres it takes the row's lock.
@@ -136,9 +147,9 @@ async def update(
         sheet = change(before)
         if sheet == before:
             return found
-        if found.version >= MOST_VERSIONS:
+        if found.version >= limits.versions:
             raise InvalidRequest(
-                f"This persona has {MOST_VERSIONS:,} versions, the most it may have. Make a new one of it."
+                f"This persona has {limits.versions:,} versions, the most it may have. Make a new one of it."
             )
         persona = _persona(
             sheet,

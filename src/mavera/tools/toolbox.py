@@ -39,7 +39,6 @@ SYNONYMS = {
     "web_search_preview_2025_03_11": "tavily_search",
     "image_generation": "generateImage",
 }
-SIX = ("tavily_search", "tavily_extract", "generateImage", "editImage", "generateVideo", "imageToVideo")
 
 
 class Allowances(Protocol):
