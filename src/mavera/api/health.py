@@ -25,7 +25,11 @@ class Live(msgspec.Struct, kw_only=True):
 
 
 class ModelHealth(msgspec.Struct, kw_only=True):
-    """`idle`: starts with the first question. `detail` says what to do where it is unavailable."""
+    """
+    `idle`: starts with the first question. `detail` says what to do if it is unavailable.
+
+    An upstream is unavailable if the latest request of this process failed there; it is not asked for this.
+    """
 
     state: Literal["ready", "starting", "idle", "unavailable"]
     detail: str

@@ -30,10 +30,13 @@ from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import current_version, known_versions
 from mavera.tools.choice import media_files
+from mavera.tools.searxng import SearXNG
+from mavera.tools.tool import ToolFailed
 
 # The engine keeps the file mapped, a repacked copy of it, and the prompts it has read.
 _MEMORY_MARGIN = 2.5
 _PROMPT_CACHE_BYTES = 1_000_000_000
+_PATIENCE = aiohttp.ClientTimeout(total=10, sock_connect=5)
 
 app = typer.Typer(add_completion=False)
 
@@ -86,6 +89,10 @@ def _findings(settings: Settings) -> Iterator[Finding]:
             yield asyncio.run(_upstream(settings))
         case "scripted":
             yield Finding("model", True, "scripted: fixed answers, for tests")
+    if settings.vision_base_url:
+        yield asyncio.run(_vision(settings))
+    if settings.searxng_url:
+        yield asyncio.run(_searxng(settings))
 
 
 def _foreign_packages() -> Iterator[Finding]:
@@ -210,23 +217,42 @@ def _available_bytes() -> int | None:
 
 
 async def _upstream(settings: Settings) -> Finding:
-    url = f"{settings.upstream_base_url.rstrip('/')}/models"
-    headers = {"Authorization": f"Bearer {settings.upstream_api_key}"} if settings.upstream_api_key else {}
+    base_url, key = settings.upstream_base_url, settings.upstream_api_key
+    return await _openai_server("model", "UPSTREAM", base_url, key, settings.upstream_model)
+
+
+async def _vision(settings: Settings) -> Finding:
+    base_url, key = settings.vision_base_url, settings.vision_api_key
+    return await _openai_server("vision", "VISION", base_url, key, settings.vision_model)
+
+
+async def _openai_server(what: str, prefix: str, base_url: str, key: str, model: str) -> Finding:
+    """List the models of a server that the settings MAVERA_`prefix`_* describe."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        timeout = aiohttp.ClientTimeout(total=settings.upstream_connect_timeout_seconds)
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(url, headers=headers) as answer,
+            aiohttp.ClientSession(timeout=_PATIENCE) as session,
+            session.get(f"{base_url.rstrip('/')}/models", headers=headers) as answer,
         ):
             status = answer.status
     except (aiohttp.ClientError, TimeoutError, ValueError):
-        return Finding(
-            "model", False, f"{settings.upstream_base_url} does not answer", "check MAVERA_UPSTREAM_BASE_URL"
-        )
+        return Finding(what, False, f"{base_url} does not answer", f"check MAVERA_{prefix}_BASE_URL")
     if status in (401, 403):
-        return Finding(
-            "model", False, f"{settings.upstream_base_url} refuses the key", "check MAVERA_UPSTREAM_API_KEY"
-        )
-    if not settings.upstream_model:
-        return Finding("model", False, "no upstream model is named", "set MAVERA_UPSTREAM_MODEL")
-    return Finding("model", True, f"{settings.upstream_model} at {settings.upstream_base_url}")
+        return Finding(what, False, f"{base_url} refuses the key", f"check MAVERA_{prefix}_API_KEY")
+    if status >= 500:
+        return Finding(what, False, f"{base_url} answered {status}", "see the log of that server")
+    if not model:
+        return Finding(what, False, f"no model is named for {base_url}", f"set MAVERA_{prefix}_MODEL")
+    return Finding(what, True, f"{model} at {base_url}")
+
+
+async def _searxng(settings: Settings) -> Finding:
+    """Search once, as the server will."""
+    server = SearXNG(settings.searxng_url)
+    try:
+        await server.search("mavera", most=1)
+    except ToolFailed as error:
+        return Finding("search", False, f"{settings.searxng_url}: {error}", "check MAVERA_SEARXNG_URL")
+    finally:
+        await server.close()
+    return Finding("search", True, f"SearXNG at {settings.searxng_url}")

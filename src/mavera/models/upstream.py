@@ -115,6 +115,7 @@ class UpstreamModel:
         self._poster: Poster | None = None
         self._leads = Leads()
         self._keys: set[str] = set()
+        self._failure: str | None = None
 
     @property
     def sees_images(self) -> bool:
@@ -139,6 +140,9 @@ class UpstreamModel:
         return self._options.json_kept
 
     def status(self) -> ModelStatus:
+        """Return what the latest request showed: nothing is asked for this."""
+        if self._failure is not None:
+            return ModelStatus("unavailable", f"The latest request failed: {self._failure}")
         return ModelStatus("ready", f"An OpenAI-compatible server answers as {self._options.model}.")
 
     @property
@@ -180,7 +184,7 @@ class UpstreamModel:
                 for event in decoder.close():
                     yield event
         except ExchangeFailed as failure:
-            raise _told(failure) from failure
+            raise self._note_failure(failure) from failure
         except APIError as error:
             if isinstance(error, ConversationTooLong):
                 error.param = turn.items_param
@@ -214,11 +218,14 @@ class UpstreamModel:
                 await asyncio.sleep(_backoff(attempt))
                 continue
             if response.status == 200:
+                self._failure = None
                 return response
             try:
                 error = await _status_error(response, self._options.settings)
             finally:
                 response.close()
+            if isinstance(error, ServiceUnavailable) and response.status != 429:
+                self._failure = error.message
             if last or response.status not in _RETRIED_STATUSES:
                 raise error
             await asyncio.sleep(_retry_wait(response, attempt))
@@ -236,7 +243,15 @@ class UpstreamModel:
                 _address(endpoint), body, patience_seconds=self._options.first_byte_timeout_seconds
             )
         except ExchangeFailed as failure:
-            raise _told(failure) from failure
+            raise self._note_failure(failure) from failure
+
+    def _note_failure(self, failure: ExchangeFailed) -> APIError:
+        """Return what a failed exchange means to our caller, and remember it for `status`."""
+        error = _told(failure)
+        # An answer without end may be the doing of a question: the next one may well be answered.
+        if not isinstance(failure, TooMuch):
+            self._failure = error.message
+        return error
 
 
 @lru_cache(maxsize=64)
