@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test proofs node-clients lint format lock clean
+.PHONY: serve test proofs coverage node-clients lint format lock clean
 
 # Install, fetch the embedded model (1.1 GB, once), start the server; it prints a key and a first call.
 serve: .venv/run
@@ -26,6 +26,13 @@ proofs: .venv/dev .venv/clients/installed
 	$(PYTEST) -m attack
 	$(PYTEST) -m "proof and not embedded"
 	$(PYTEST) -m "proof and embedded"
+
+# How much of the code the tests of `make test` run, line by line. It prints shares and demands none.
+coverage: .venv/dev .venv/clients/installed
+	$(BIN)/mavera models pull
+	$(BIN)/mavera models pull smollm2-135m
+	$(PYTEST) -m "not embedded and not attack and not proof" -n 2 --dist loadfile --cov --cov-report=
+	$(PYTEST) -m "embedded and not attack and not proof" --cov --cov-append --cov-report=term
 
 # Fetch the clients from npm that tests/clients drives, where node and npm are installed: 74 MB.
 node-clients:
@@ -57,7 +64,7 @@ lock: .venv/dev
 
 # Remove what the targets above made here; models and data stay.
 clean:
-	rm -rf .venv tests/clients/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info
+	rm -rf .venv .coverage .coverage.* tests/clients/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info
 
 # The virtual environment as a user has it: pinned, hashes checked.
 .venv/run: requirements/run.txt pyproject.toml
