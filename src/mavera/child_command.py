@@ -25,6 +25,11 @@ def python_command(module: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", module, *arguments)
 
 
+def pip_command(*arguments: str) -> tuple[str, ...]:
+    """Return the pip command for the environment of this interpreter, to show to an operator."""
+    return (sys.executable, "-m", "pip", *arguments)
+
+
 def scrubbed_environment() -> dict[str, str]:
     """
     Return this process's environment without its settings and secrets.

@@ -11,11 +11,12 @@ wheel file that this installation came from.
 
 import json
 import shlex
-import sys
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
+
+from mavera.child_command import pip_command
 
 DISTRIBUTION = "mavera-server"
 PACKAGE = "mavera"
@@ -35,8 +36,7 @@ def install_command(extra: Extra | None = None) -> str:
     if source is None:
         return f".venv/bin/python -m pip install -e {shlex.quote(f'.{named}')}"
     path, is_editable = source
-    words = [sys.executable, "-m", "pip", "install", *(["-e"] if is_editable else []), f"{path}{named}"]
-    return shlex.join(words)
+    return shlex.join(pip_command("install", *(["-e"] if is_editable else []), f"{path}{named}"))
 
 
 def describe_missing_extra(extra: Extra, purpose: str) -> str:

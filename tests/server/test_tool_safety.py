@@ -110,7 +110,7 @@ def test_a_client_that_leaves_stops_every_tool(
     served = with_upstream(serve, upstream, fetch_ports=str(providers.port), **given)
 
     request = json.dumps({"model": "mavera-1", "input": "Hm?", "stream": stream}).encode()
-    head = f"POST /api/v1/responses HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {served.key}\r\n"
+    head = f"POST /api/v1/responses HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {served.key}\r\n"
     head += f"content-type: application/json\r\ncontent-length: {len(request)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2]))) as client:
         client.sendall(head.encode() + request)

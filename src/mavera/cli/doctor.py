@@ -3,6 +3,7 @@
 import asyncio
 import os
 import platform
+import shlex
 import sys
 from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ from mavera.accounts import repository
 from mavera.accounts.keyring import Keyring
 from mavera.accounts.limits import open_limiter
 from mavera.accounts.plans import Limits
+from mavera.child_command import pip_command
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.production import Finding, production_findings
 from mavera.errors import APIError, ConfigurationError
@@ -102,7 +104,7 @@ def _foreign_packages() -> Iterator[Finding]:
             False,
             f"the distribution '{name}' also installs a package 'mavera'; it is not this project's, "
             "or has its former name",
-            f"{sys.executable} -m pip uninstall -y {name}; then {install_command()}",
+            f"{shlex.join(pip_command('uninstall', '-y', name))}; then {install_command()}",
         )
 
 
