@@ -26,8 +26,8 @@ import psutil
 from bench.report import show
 from bench.wire import first_line, process
 from mavera.accounts import workspaces
-from mavera.accounts.delegation import KeyTerms
-from mavera.accounts.keyring import Keyring
+from mavera.accounts.keys.delegation import KeyTerms
+from mavera.accounts.keys.keyring import Keyring
 from mavera.accounts.plans import Overrides
 from mavera.accounts.workspaces import NewWorkspace
 from mavera.settings import Settings

@@ -29,8 +29,8 @@ from bench.load import ANSWER
 from bench.report import show
 from mavera.accounts.first_run import first_run
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
+from mavera.api.http.dispatch import Encoder, RunResponse
 from mavera.api.responses.stream import ResponseEncoder
-from mavera.api.run_response import Encoder, RunResponse
 from mavera.app import create_app
 from mavera.core.events import Accepted, Event, ModelEvent
 from mavera.core.items import said
@@ -38,8 +38,8 @@ from mavera.core.turn import Turn
 from mavera.logs import configure_logs
 from mavera.models.chat_wire import ChunkDecoder
 from mavera.models.scripted import ScriptedModel
-from mavera.personas.library import PersonaLibrary
-from mavera.personas.personas import Personas
+from mavera.personas.builtin import PersonaLibrary
+from mavera.personas.catalogue import Personas
 from mavera.runs.loop import Runner
 from mavera.server.config import settle_garbage
 from mavera.settings import Settings

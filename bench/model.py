@@ -25,7 +25,7 @@ from bench.streams import Timing, timed_stream
 from mavera.core.items import said
 from mavera.core.turn import Sampling, Turn
 from mavera.models.chat_wire import request_body
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from mavera.runs.prompt import compose
 
 STREAMS = (1, 4, 8)

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from bench.load import Cores, Target, free_port, until_answered
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 
 PORTKEY, TENSORZERO, LITELLM = "@portkey-ai/gateway@1.15.2", "tensorzero==2026.6.0", "litellm[proxy]==1.106.2"
 START_SECONDS = 120.0

@@ -18,7 +18,7 @@ from bench.model import QUESTIONS
 from bench.report import median, show
 from bench.serving import Addresses, serving
 from bench.streams import timed_stream
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 
 
 async def measure(addresses: Addresses, rounds: int, count: int) -> list[dict[str, Any]]:

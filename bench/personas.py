@@ -28,7 +28,7 @@ from bench.serving import Addresses, serving
 from bench.streams import timed_stream
 from bench.wire import first_line, process
 from mavera.models.embedded.prefixes import SUFFIX
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.persona import Persona
 
 CONNECTIONS = 32

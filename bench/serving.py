@@ -21,9 +21,9 @@ import uvicorn
 import uvloop
 
 from mavera.accounts.first_run import first_run
-from mavera.accounts.keyring import Keyring
-from mavera.accounts.keys import peppers_of
-from mavera.accounts.repository import first_workspace_id
+from mavera.accounts.keys.keyring import Keyring
+from mavera.accounts.keys.repository import first_workspace_id
+from mavera.accounts.keys.text import peppers_of
 from mavera.app import create_app
 from mavera.logs import configure_logs
 from mavera.models.embedded.model import EmbeddedModel

@@ -49,15 +49,15 @@ from mavera.core.turn import OutputFormat, Turn
 from mavera.core.usage import Usage
 from mavera.logs import configure_logs
 from mavera.models.model import ModelStatus
-from mavera.personas.library import PersonaLibrary
-from mavera.personas.personas import Personas
+from mavera.personas.builtin import PersonaLibrary
+from mavera.personas.catalogue import Personas
 from mavera.runs.loop import Runner
 from mavera.runs.server_tools import LoopLimits
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
 from mavera.tools.scripted import ScriptedTool
-from mavera.tools.tavily_search import TavilySearchTool
+from mavera.tools.search.tavily_search import TavilySearchTool
 from mavera.tools.tool import Found, ToolResult
 from mavera.tools.toolbox import Toolbox, ToolPolicy
 

@@ -21,7 +21,7 @@ import aiohttp
 
 from bench.report import median, show
 from bench.serving import Addresses, serving
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 
 VERBOSITIES = ("low", "medium", "high")
 QUESTIONS = (

@@ -31,7 +31,7 @@ import uvloop
 
 from bench.against import HERE, add_options, checkout, compare, source_of
 from bench.report import median, show
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 
 # A stamp is a token: several may stand in one delta, where they came in one read.
 _DELTA = re.compile(rb'"(?:delta|content)":"([\d ]+)"')

@@ -23,8 +23,8 @@ import uvicorn
 from hypothesis import settings as hypothesis_settings
 
 from mavera.accounts.first_run import first_run
-from mavera.accounts.keyring import Keyring
-from mavera.accounts.repository import first_workspace_id
+from mavera.accounts.keys.keyring import Keyring
+from mavera.accounts.keys.repository import first_workspace_id
 from mavera.app import create_app
 from mavera.fetch.image_reader import is_installed
 from mavera.models.model import Model

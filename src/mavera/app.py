@@ -1,14 +1,10 @@
 """
-`create_app(settings)`: the one place where the parts are joined.
-
-    settings → database, keyring, credits, limits, personas, models → services → routes
+`create_app(settings)`: the routes, on services that open when the server starts (`services.py`).
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,49 +12,23 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-from mavera.accounts.concurrency import Running, RunningHere
-from mavera.accounts.credits import Credits, Holdings
-from mavera.accounts.idempotency import FirstAnswers
-from mavera.accounts.keyring import Keyring
-from mavera.accounts.keys import peppers_of
-from mavera.accounts.limits import Limiter, open_limiter
-from mavera.api import api_keys, custom_personas, docs, health, media, models, personas, usage, workspaces
-from mavera.api import metrics as metrics_page
-from mavera.api.admission import Admission
+from mavera.accounts.limits.concurrency import Running
+from mavera.accounts.limits.windows import Limiter
 from mavera.api.chat_completions import routes as chat_completions
-from mavera.api.errors import on_api_error, on_http_exception
-from mavera.api.hosts import HostCheck
-from mavera.api.middleware import RequestLog
-from mavera.api.operation import Handler, Operation
+from mavera.api.http.errors import on_api_error, on_http_exception
+from mavera.api.http.hosts import HostCheck
+from mavera.api.http.middleware import RequestLog
+from mavera.api.http.operations import Handler, Operation
 from mavera.api.responses import routes as responses
 from mavera.api.responses.websocket import respond_over_websocket
-from mavera.api.services import Services
+from mavera.api.routes import custom_personas, docs, health, media, models, personas, usage, workspaces
+from mavera.api.routes import keys as api_keys
+from mavera.api.routes import metrics as metrics_page
 from mavera.errors import APIError, ConfigurationError
-from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
-from mavera.fetch.image_reader import ImageReader, is_installed
 from mavera.metrics import Exchange, Metrics
-from mavera.models.choice import choose_model, choose_vision_model
-from mavera.models.embedded.cores import usable_cores
-from mavera.models.model import KeepsPrefixes, Model
-from mavera.models.scripted import ScriptedModel
-from mavera.personas.library import PersonaLibrary
-from mavera.personas.personas import Personas
-from mavera.personas.prompt import persona_items
-from mavera.runs.gate import Gate
-from mavera.runs.images import ImageLimits, ImageStep
-from mavera.runs.loop import Mode, Runner
-from mavera.runs.server_tools import LoopLimits
+from mavera.models.model import Model
+from mavera.services import Components, open_services
 from mavera.settings import Settings
-from mavera.storage.database import Database
-from mavera.storage.probe import StoreProbe
-from mavera.storage.schema import ensure_schema
-from mavera.tools.allowances import StoredAllowances
-from mavera.tools.audit import AuditLog
-from mavera.tools.choice import Parts, choose_tools, media_files, tool_sources
-from mavera.tools.media import MediaStore
-from mavera.tools.media_files import MediaFiles
-from mavera.tools.scripted import scripted_tools
-from mavera.tools.toolbox import Toolbox, ToolPolicy
 
 # The second prefix is for tools that add a fixed `/v1/…` to a host.
 SHORTEST_TOKEN = 16
@@ -94,10 +64,7 @@ def create_app(
     the runs of each workspace, and the metrics.
     Raises ConfigurationError where settings contradict each other.
     """
-    live = live_model or choose_model(settings)
-    vision = choose_vision_model(settings)
-    fetch = GuardedFetch(FetchPolicy.of(settings))
-    files = media_files(settings)
+    components = Components.of(settings, model=live_model, limiter=limiter, running=running)
     if 0 < len(settings.metrics_token) < SHORTEST_TOKEN:
         raise ConfigurationError(
             f"MAVERA_METRICS_TOKEN has at least {SHORTEST_TOKEN} characters: openssl rand -hex 24"
@@ -108,11 +75,10 @@ def create_app(
         async with AsyncExitStack() as stack:
             if counts is not None:
                 await stack.enter_async_context(_sending(metrics, counts))
-            app.state.services = await _open_services(settings, chosen, stack)
+            app.state.services = await stack.enter_async_context(open_services(settings, components, metrics))
             yield
 
     metrics = Metrics()
-    chosen = _Chosen(live, vision, fetch, files, limiter, running or RunningHere(), metrics)
     application = _Application(lifespan, metrics, counts, HostCheck(settings))
     application.state.metrics = metrics  # for the server, which counts connections
     return application
@@ -155,103 +121,6 @@ class _Application(Starlette):
             self._metrics,
             self._hosts,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """What the settings come down to, checked before anything is opened."""
-
-    live: Model
-    vision: Model | None
-    fetch: GuardedFetch
-    files: MediaFiles
-    limiter: Limiter | None
-    running: Running
-    metrics: Metrics
-
-
-async def _open_services(settings: Settings, chosen: _Chosen, stack: AsyncExitStack) -> Services:
-    """Open what the routes need; `stack` closes it, in the opposite order."""
-    database = Database.open(settings)
-    stack.push_async_callback(database.close)
-    await ensure_schema(database)
-    store_probe = StoreProbe(database)
-    stack.push_async_callback(store_probe.close)
-    keyring = await stack.enter_async_context(Keyring(database, peppers=peppers_of(settings)))
-    metrics = chosen.metrics
-
-    def note(held: Holdings) -> None:
-        metrics.note_held(ownerless=held.ownerless, expired=held.expired, oldest_seconds=held.oldest_seconds)
-
-    credits = await stack.enter_async_context(
-        Credits(database, lease_seconds=settings.lease_seconds, on_look=note)
-    )
-    first_answers = await stack.enter_async_context(FirstAnswers(database))
-    limiter = chosen.limiter or open_limiter(settings.rate_limit_url, chosen.metrics.limited_locally.inc)
-    stack.push_async_callback(limiter.close)
-    people = Personas(PersonaLibrary.load(), database)
-    if isinstance(chosen.live, KeepsPrefixes):
-        chosen.live.keep([persona_items(persona) for persona in people.library])
-    available: dict[Any, Model] = {"live": chosen.live, "test": ScriptedModel(keeps_turns=False)}
-    for model in (*available.values(), *([chosen.vision] if chosen.vision else [])):
-        await model.start()
-        stack.push_async_callback(model.close)
-    reader = _image_reader(settings)
-    if reader is not None:
-        stack.push_async_callback(reader.close)
-    media_store = await stack.enter_async_context(MediaStore(database, settings, chosen.files))
-    tools = await _open_tools(settings, Parts(chosen.fetch, media_store), stack, database, limiter)
-    runner = Runner(
-        people,
-        available,
-        images=ImageStep(chosen.fetch, reader, ImageLimits.of(settings)),
-        vision=chosen.vision,
-        tools=tools,
-        tool_limits=LoopLimits.of(settings),
-        require_persona=settings.require_persona,
-        side_by_side=settings.running_at_once,
-    )
-    gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
-    admission = Admission(credits, gate, metrics, chosen.running)
-    return Services(
-        settings,
-        database,
-        keyring,
-        people,
-        available,
-        runner,
-        limiter,
-        admission,
-        first_answers,
-        media_store,
-        store_probe,
-    )
-
-
-async def _open_tools(
-    settings: Settings, parts: Parts, stack: AsyncExitStack, database: Database, limiter: Limiter
-) -> dict[Mode, Toolbox]:
-    """Return the server's own tools for live keys, and stand-ins for test keys."""
-    audit = await stack.enter_async_context(AuditLog(database))
-    live = Toolbox(
-        choose_tools(settings, parts),
-        sources=tool_sources(settings),
-        policy=ToolPolicy.of(settings),
-        allowances=StoredAllowances(database),
-        limiter=limiter,
-        audit=audit,
-    )
-    stack.push_async_callback(live.close)
-    await live.start()
-    return {"live": live, "test": Toolbox(scripted_tools(), policy=ToolPolicy("none"))}
-
-
-def _image_reader(settings: Settings) -> ImageReader | None:
-    """Return what reads images for a model that cannot see; its process starts with the first one."""
-    wanted = settings.image_reading
-    if wanted == "never" or (wanted == "auto" and settings.backend == "upstream") or not is_installed():
-        return None
-    return ImageReader(threads=usable_cores(), max_pixels=settings.image_max_pixels)
 
 
 def _routes(operations: tuple[Operation, ...]) -> list[BaseRoute]:

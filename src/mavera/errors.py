@@ -22,7 +22,7 @@ Every error a client can see.
     ├── HeadTooLarge               431  invalid_request           invalid_request_error
     └── ServiceUnavailable         503  service_unavailable       server_error
 
-Raise them; only `api/errors.py` makes one a response. Before the first byte of a
+Raise them; only `api/http/errors.py` makes one a response. Before the first byte of a
 stream an error is a status, after it an event with the same
 `message` and, but for /responses, whose own list of codes is closed, the same `code`.
 """

@@ -26,8 +26,8 @@ import httpx2 as httpx
 import psutil
 
 from mavera.accounts import workspaces
-from mavera.accounts.delegation import KeyTerms
-from mavera.accounts.keyring import Keyring
+from mavera.accounts.keys.delegation import KeyTerms
+from mavera.accounts.keys.keyring import Keyring
 from mavera.accounts.plans import SCOPES, Overrides
 from mavera.accounts.workspaces import NewWorkspace
 from mavera.settings import Settings

@@ -15,8 +15,8 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from mavera.accounts.delegation import MAX_LEVELS, KeyTerms
-from mavera.accounts.keyring import Keyring
+from mavera.accounts.keys.delegation import MAX_LEVELS, KeyTerms
+from mavera.accounts.keys.keyring import Keyring
 from mavera.accounts.plans import DEFAULT_SCOPES, SCOPES
 from mavera.storage.database import Database
 from tests.attack.serving import AttackedServer

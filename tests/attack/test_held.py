@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2 as httpx
 import pytest
 
-from mavera.api.operation import Operation
+from mavera.api.http.operations import Operation
 from mavera.app import OPERATIONS
 from tests.attack.conftest import Attack
 from tests.attack.serving import AttackedServer, Keys, wait_for

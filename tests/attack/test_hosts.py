@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from mavera.api.hosts import HostCheck, is_loopback
+from mavera.api.http.hosts import HostCheck, is_loopback
 from mavera.settings import Settings
 from tests.attack.conftest import Attack
 from tests.attack.serving import AttackedServer

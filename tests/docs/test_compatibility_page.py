@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from mavera.api.chat_completions.schemas import CreateChatCompletion, StreamOptions
-from mavera.api.parameters import Parameters
 from mavera.api.responses.answers import EVENTS
 from mavera.api.responses.schemas import (
     CreateResponse,
@@ -19,8 +18,9 @@ from mavera.api.responses.schemas import (
     ResponseStreamOptions,
     TextOptions,
 )
+from mavera.api.wire.parameters import Parameters
 from mavera.models.chat_wire import request_body
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from mavera.runs.prompt import compose
 from tests.docs.pages import DOCS, rows, sections, ticked
 from tests.support.openai_schemas import event_types

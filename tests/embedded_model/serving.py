@@ -13,7 +13,7 @@ from pathlib import Path
 import openai
 import psutil
 
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from mavera.settings import load_settings
 from tests.support.requirements import require_model
 

@@ -14,7 +14,7 @@ import openai
 import psutil
 import pytest
 
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from mavera.settings import load_settings
 from tests.embedded_model.serving import GEN_Z, Running, is_up, serving, wait_until
 from tests.support.requirements import require_model

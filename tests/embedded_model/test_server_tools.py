@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from mavera.tools.search_index import Document, SearchIndex
+from mavera.tools.search.index import Document, SearchIndex
 from tests.embedded_model.serving import serving
 from tests.server.provider_stub import Providers, running_providers
 

@@ -12,9 +12,9 @@ import openai
 import pytest
 
 from mavera.accounts import workspaces
-from mavera.accounts.delegation import KeyTerms
-from mavera.accounts.keyring import Keyring
-from mavera.accounts.keys import Peppers
+from mavera.accounts.keys.delegation import KeyTerms
+from mavera.accounts.keys.keyring import Keyring
+from mavera.accounts.keys.text import Peppers
 from mavera.accounts.plans import DEFAULT_SCOPES, SCOPES, Overrides
 from mavera.accounts.workspaces import NewWorkspace
 from mavera.errors import ServiceUnavailable

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from mavera.accounts.keyring import Keyring
-from mavera.accounts.keys import new_key
-from mavera.accounts.repository import first_workspace_id
+from mavera.accounts.keys.keyring import Keyring
+from mavera.accounts.keys.repository import first_workspace_id
+from mavera.accounts.keys.text import new_key
 from mavera.models.scripted import ScriptedModel
 from mavera.storage.database import Database
 from tests.conftest import Serve, Served, running_server

@@ -13,8 +13,8 @@ from mavera.accounts.plans import DEFAULT_SCOPES
 from mavera.core.items import Message
 from mavera.errors import ServiceUnavailable
 from mavera.models.scripted import ScriptedModel
+from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.files import sheet_of
-from mavera.personas.library import PersonaLibrary
 from mavera.personas.repository import PersonaLimits
 from mavera.storage.database import Database, Row
 from tests.conftest import Serve, Served

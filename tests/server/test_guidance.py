@@ -13,7 +13,7 @@ import pytest
 
 from mavera.errors import ServiceUnavailable
 from mavera.models.scripted import ScriptedModel
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from tests.conftest import Serve
 from tests.limited import CountingModel, RefusingModel
 

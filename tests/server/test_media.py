@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from mavera.cli.doctor import app as doctor
 from mavera.errors import ConfigurationError, NotFound, ServiceUnavailable
+from mavera.media.store import MediaStore
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.tools.choice import media_files
-from mavera.tools.media import MediaStore
 from tests.conftest import Serve, Served
 from tests.server.bucket import Bucket, running_bucket
 from tests.server.provider_stub import MP4, Providers, png, running_providers

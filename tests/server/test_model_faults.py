@@ -8,7 +8,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from mavera.api.run_response import ACCEPT_SECONDS
+from mavera.api.http.dispatch import ACCEPT_SECONDS
 from mavera.core.events import Accepted, ModelEvent, TextDelta
 from mavera.core.turn import Turn
 from mavera.models.scripted import ScriptedModel

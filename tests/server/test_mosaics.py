@@ -17,7 +17,7 @@ from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
 from mavera.models.scripted import ScriptedModel
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from mavera.runs.mosaic import counted
 from tests.conftest import Serve
 from tests.server.test_admission import team

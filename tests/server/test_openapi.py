@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from mavera.api.openapi import openapi_document
+from mavera.api.http.openapi import openapi_document
 from mavera.app import OPERATIONS, PREFIXES
 from tests.conftest import Served, running_server
 

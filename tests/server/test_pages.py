@@ -11,7 +11,7 @@ import pytest
 from mavera.app import OPERATIONS
 from mavera.models.model import ModelStatus
 from mavera.models.scripted import ScriptedModel
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.prompt import system_text
 from tests.conftest import Serve, Served, revoke
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.custom import Sheet
 from mavera.personas.files import from_csv, from_toml, sheet_of, to_toml
-from mavera.personas.library import PersonaLibrary
 from tests.server.test_cli import Mavera, environment, mavera
 
 __all__ = ["environment", "mavera"]

@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from mavera.tools.search_index import Document, SearchIndex
+from mavera.tools.search.index import Document, SearchIndex
 from tests.conftest import Serve, Served
 from tests.server.upstream_stub import DONE, FINISH, Behaviour, Upstream, chunk, sends, text
 from tests.support.openai_schemas import assert_fits_openai

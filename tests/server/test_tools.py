@@ -9,7 +9,7 @@ import pytest
 from mavera.errors import APIError
 from mavera.models.constrained.model import ConstrainedTools
 from mavera.models.scripted import ScriptedModel
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from tests.conftest import Serve
 from tests.obedient import ObedientModel
 

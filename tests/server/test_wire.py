@@ -8,7 +8,7 @@ import pytest
 
 from mavera.errors import ServiceUnavailable
 from mavera.models.scripted import ScriptedModel
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from tests.conftest import Serve
 
 GEN_Z = PersonaLibrary.load().find("Gen Z Consumer")

@@ -15,7 +15,7 @@ import httpx2 as httpx
 import psutil
 import pytest
 
-from mavera.accounts.keyring import Keyring
+from mavera.accounts.keys.keyring import Keyring
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from tests.server.test_many_processes import ASK, books, make_key, serving

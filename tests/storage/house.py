@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mavera.accounts import workspaces
-from mavera.accounts.credits import Credits
-from mavera.accounts.delegation import KeyTerms
-from mavera.accounts.keyring import Keyring
-from mavera.accounts.ledger import End, Reserve
+from mavera.accounts.credits.holds import Credits
+from mavera.accounts.credits.ledger import End, Reserve
+from mavera.accounts.keys.delegation import KeyTerms
+from mavera.accounts.keys.keyring import Keyring
 from mavera.accounts.plans import Overrides
 from mavera.accounts.workspaces import NewWorkspace
 from mavera.errors import APIError

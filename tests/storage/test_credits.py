@@ -6,10 +6,10 @@ import random
 import pytest
 
 from mavera.accounts import workspaces
-from mavera.accounts.credits import LEASE_SECONDS, Credits
-from mavera.accounts.delegation import KeyTerms
-from mavera.accounts.keyring import Keyring
-from mavera.accounts.ledger import End
+from mavera.accounts.credits.holds import LEASE_SECONDS, Credits
+from mavera.accounts.credits.ledger import End
+from mavera.accounts.keys.delegation import KeyTerms
+from mavera.accounts.keys.keyring import Keyring
 from mavera.accounts.plans import Overrides
 from mavera.errors import APIError, BudgetExceeded, CreditsExhausted, InvalidRequest, ServiceUnavailable
 from mavera.settings import Settings

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from mavera.accounts.credits import LEASE_SECONDS, Credits, Holdings
+from mavera.accounts.credits.holds import LEASE_SECONDS, Credits, Holdings
+from mavera.accounts.credits.ledger import Hold, Reserve
 from mavera.accounts.idempotency import Claim, FirstAnswers
-from mavera.accounts.ledger import Hold, Reserve
 from mavera.storage.group_commit import MAX_BATCH, GroupCommit
 from tests.storage.house import Bank, bank, outcomes
 from tests.storage.opening import Open

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from mavera.accounts import keyring as keyring_module
 from mavera.accounts.first_run import first_run
-from mavera.accounts.keyring import Keyring, NewKey, Principal
-from mavera.accounts.keys import new_key
+from mavera.accounts.keys import keyring as keyring_module
+from mavera.accounts.keys.keyring import Keyring, NewKey, Principal
+from mavera.accounts.keys.text import new_key
 from mavera.accounts.short_lived import ShortLived
 from mavera.errors import InvalidRequest, NotFound, ServiceUnavailable, Unauthorized
 from mavera.storage.database import Database, Row

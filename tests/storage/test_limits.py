@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mavera.accounts.limits import GROUPS, Limiter, MemoryLimiter, SharedLimiter, Window, open_limiter
+from mavera.accounts.limits.windows import GROUPS, Limiter, MemoryLimiter, SharedLimiter, Window, open_limiter
 from mavera.accounts.plans import PLANS, Limits
 from mavera.errors import ConfigurationError
 from tests.storage import servers

@@ -6,9 +6,9 @@ import pytest
 
 from mavera.errors import Forbidden, InvalidRequest, PersonaNotFound
 from mavera.personas import repository
+from mavera.personas.builtin import PersonaLibrary
+from mavera.personas.catalogue import Personas
 from mavera.personas.custom import Sheet
-from mavera.personas.library import PersonaLibrary
-from mavera.personas.personas import Personas
 from mavera.personas.repository import Owner, PersonaLimits
 from tests.storage.house import bank
 from tests.storage.opening import Open

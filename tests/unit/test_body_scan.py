@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mavera.api import body_scan
-from mavera.api.body_scan import MAX_DEPTH, MAX_NUMBER_CHARACTERS, MAX_TEXT_BYTES, MAX_VALUES, scan
-from mavera.api.decoding import SMALL_BODY_BYTES, decode
+from mavera.api.http import body_scan
+from mavera.api.http.body_scan import MAX_DEPTH, MAX_NUMBER_CHARACTERS, MAX_TEXT_BYTES, MAX_VALUES, scan
+from mavera.api.http.decoding import SMALL_BODY_BYTES, decode
 from mavera.core.text import clean_json, clean_json_pieces
 from mavera.errors import APIError, InvalidRequest, RequestTooLarge
 

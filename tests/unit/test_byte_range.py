@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.api.byte_range import ByteRange, asked_range
+from mavera.api.http.byte_range import ByteRange, asked_range
 
 SIZES = st.integers(0, 40)
 PLACES = st.integers(0, 60)

@@ -20,7 +20,7 @@ from mavera.evaluation.items import ITEMS, PAIRS, QUESTIONS
 from mavera.evaluation.measures import Share, direction, distinctness, in_character, stability
 from mavera.evaluation.personas import Plan, evaluate
 from mavera.evaluation.plot import svg
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.persona import CATEGORIES
 
 LIBRARY = PersonaLibrary.load()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mavera.tools.media_files import FolderFiles
-from mavera.tools.search_index import Document, SearchIndex
+from mavera.media.files import FolderFiles
+from mavera.tools.search.index import Document, SearchIndex
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.accounts.keyring import NewKey
-from mavera.accounts.keys import KeyText, Mode, Peppers, new_key, parse_key
-from mavera.accounts.repository import ApiKey
+from mavera.accounts.keys.keyring import NewKey
+from mavera.accounts.keys.repository import ApiKey
+from mavera.accounts.keys.text import KeyText, Mode, Peppers, new_key, parse_key
 from mavera.errors import Unauthorized
 
 modes = st.sampled_from(["live", "test"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mavera.errors import ConfigurationError
-from mavera.tools.mcp_config import load_mcp_config
+from mavera.tools.mcp.config import load_mcp_config
 
 
 def written(folder: Path, timeout: str) -> Path:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from mavera.core.ids import is_cuid
 from mavera.core.items import Message
 from mavera.errors import ConfigurationError, InvalidRequest, PersonaNotFound
-from mavera.personas.library import PersonaLibrary, decode_persona
+from mavera.personas.builtin import PersonaLibrary, decode_persona
 from mavera.personas.persona import CATEGORIES, Persona
 from mavera.personas.prompt import persona_items
 

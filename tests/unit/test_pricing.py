@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.accounts.pricing import Work, estimate, input_tokens, price
+from mavera.accounts.credits.pricing import Work, estimate, input_tokens, price
 from mavera.core.items import Image, Message, said
 from mavera.core.turn import Effort, Turn
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mavera.api.bounds import OpaqueList, OpaqueObject, Text
+from mavera.api.http.bounds import OpaqueList, OpaqueObject, Text
 from mavera.api.responses.websocket import ResponseCreate
 from mavera.app import OPERATIONS
 

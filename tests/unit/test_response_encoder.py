@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from mavera.api.decoding import decode_at_once
+from mavera.api.http.decoding import decode_at_once
 from mavera.api.responses.answers import EVENTS
 from mavera.api.responses.schemas import CreateResponse
 from mavera.api.responses.stream import ResponseEncoder

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from mavera.media.bucket import S3Files, _config
 from mavera.settings import load_settings
-from mavera.tools.s3_files import S3Files, _config
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from mavera.evaluation.items import ITEMS, QUESTIONS
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.persona import Persona, Profile, SampleTurn
 from mavera.runs.prompt import LENGTH, LENGTH_IN_PERSONA
 

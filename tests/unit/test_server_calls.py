@@ -22,7 +22,7 @@ from mavera.core.events import (
 )
 from mavera.core.server_calls import CallKind, CallStatus, ServerCall, ServerOutcome, Source, citations
 from mavera.core.usage import Usage
-from mavera.tools.search_index import Document, SearchIndex, match_words, passages
+from mavera.tools.search.index import Document, SearchIndex, match_words, passages
 from mavera.tools.tool import Found, ToolResult, harmless, quoted
 from tests.support.openai_schemas import assert_fits_openai
 from tests.unit.test_response_encoder import encode, encoder

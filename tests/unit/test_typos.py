@@ -6,9 +6,9 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mavera.personas.builtin import PersonaLibrary, Roll
+from mavera.personas.catalogue import AnyPersona
 from mavera.personas.custom import CustomPersona, cleaned_text
-from mavera.personas.library import PersonaLibrary, Roll
-from mavera.personas.personas import AnyPersona
 from mavera.personas.typos import distance, meant, words_of
 
 LIBRARY = PersonaLibrary.load()

@@ -2,10 +2,11 @@
 
 import time
 
-from mavera.accounts import repository, workspaces
-from mavera.accounts.keys import Peppers, new_key
+from mavera.accounts import workspaces
+from mavera.accounts.keys import repository
+from mavera.accounts.keys.repository import NewApiKey
+from mavera.accounts.keys.text import Peppers, new_key
 from mavera.accounts.plans import SCOPES
-from mavera.accounts.repository import NewApiKey
 from mavera.storage.database import Database
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import structlog
 from msgspec.structs import replace
 
-from mavera.accounts.pricing import HARD_EFFORTS
+from mavera.accounts.credits.pricing import HARD_EFFORTS
 from mavera.analysis import biases, confidence, insights, news, probes
 from mavera.analysis.ahead import ReadAhead
 from mavera.analysis.emotion import MAX_SENTENCES, VERSION, EmotionModel, emotion_of

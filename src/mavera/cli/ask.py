@@ -35,16 +35,15 @@ from mavera.core.server_calls import ServerCall, ServerOutcome
 from mavera.core.turn import Sampling, ToolChoice, Turn, Verbosity
 from mavera.errors import ConfigurationError, PersonaNotFound
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
-from mavera.models.choice import choose_model
 from mavera.models.embedded.model import EmbeddedModel
-from mavera.models.model import KeepsPrefixes, Model
+from mavera.models.model import Model
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions, UpstreamSettings
+from mavera.personas.builtin import PersonaLibrary
+from mavera.personas.catalogue import Personas
 from mavera.personas.custom import CustomPersona
-from mavera.personas.library import PersonaLibrary
 from mavera.personas.persona import Persona
-from mavera.personas.personas import Personas
-from mavera.personas.prompt import persona_items
 from mavera.runs.loop import Runner
+from mavera.services import open_model, started
 from mavera.settings import Settings, load_settings
 from mavera.tools.choice import lookup_tools
 from mavera.tools.toolbox import Toolbox, ToolPolicy
@@ -149,15 +148,11 @@ async def _ask(
     console = Console(stderr=True, highlight=False)
     async with AsyncExitStack() as stack:
         if remote is not None:
-            model: Model = remote_model(turn, remote)
+            model: Model = await stack.enter_async_context(started(remote_model(turn, remote)))
             # The server composes the prompt: the persona and the guidance must not be said twice.
             turn = replace(turn, persona_id=None, verbosity="medium", analysis_mode=False)
         else:
-            model = choose_model(settings)
-            if isinstance(model, KeepsPrefixes):
-                model.keep([persona_items(persona) for persona in people.library])
-        stack.push_async_callback(model.close)
-        await model.start()
+            model = await stack.enter_async_context(open_model(settings, people))
         await wait_until_ready(model, console, load_progress=load_progress(model))
         used = turn.tool_choice.mode != "none" and remote is None
         toolbox = await _toolbox(settings, stack, console) if used else Toolbox()

@@ -20,10 +20,10 @@ from mavera.core.events import RunCompleted, RunFailed, TextDelta
 from mavera.core.items import said
 from mavera.core.turn import Sampling, Turn
 from mavera.errors import ConfigurationError, ServiceUnavailable
-from mavera.models.choice import choose_model
 from mavera.models.model import Model
-from mavera.personas.personas import Personas
+from mavera.personas.catalogue import Personas
 from mavera.runs.loop import Runner
+from mavera.services import open_model, started
 from mavera.settings import Settings, load_settings
 
 app = typer.Typer(add_completion=False)
@@ -87,18 +87,15 @@ async def _ask_all(
     console = Console(stderr=True, highlight=False)
     answers: list[tuple[str, Analysis]] = []
     async with AsyncExitStack() as stack:
-        local = choose_model(settings) if remote is None else None
+        local = None if remote else await stack.enter_async_context(open_model(settings))
         for turn in turns:
             if remote is not None:
-                model: Model = remote_model(turn, remote)
+                model: Model = await stack.enter_async_context(started(remote_model(turn, remote)))
                 turn = replace(turn, persona_id=None, analysis_mode=False)
             else:
                 assert local is not None  # noqa: S101 - one of the two is there
                 model = local
-            if not answers or remote is not None:
-                stack.push_async_callback(model.close)
-                await model.start()
-                await wait_until_ready(model, console, load_progress=load_progress(model))
+            await wait_until_ready(model, console, load_progress=load_progress(model))
             answers.append(await _answer(Runner(people, {"live": model}), turn))
     return answers
 

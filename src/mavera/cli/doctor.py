@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mavera import __version__
-from mavera.accounts import repository
-from mavera.accounts.keyring import Keyring
-from mavera.accounts.limits import open_limiter
+from mavera.accounts.keys import repository
+from mavera.accounts.keys.keyring import Keyring
+from mavera.accounts.limits.windows import open_limiter
 from mavera.accounts.plans import Limits
 from mavera.child_command import pip_command
 from mavera.cli.options import AsJSON, DataDir, print_json
@@ -27,12 +27,12 @@ from mavera.errors import APIError, ConfigurationError
 from mavera.extras import find_foreign_distributions, install_command
 from mavera.models.embedded.catalogue import find_model
 from mavera.models.embedded.pull import resolve_model
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import current_version, known_versions
 from mavera.tools.choice import media_files
-from mavera.tools.searxng import SearXNG
+from mavera.tools.search.searxng import SearXNG
 from mavera.tools.tool import ToolFailed
 
 # The engine keeps the file mapped, a repacked copy of it, and the prompts it has read.

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,12 +19,10 @@ from mavera.evaluation.asking import Answers, Interviewer
 from mavera.evaluation.items import ITEMS, QUESTIONS
 from mavera.evaluation.personas import Plan, Report, evaluate
 from mavera.evaluation.plot import svg
-from mavera.models.choice import choose_model
-from mavera.models.model import KeepsPrefixes
-from mavera.personas.library import PersonaLibrary
-from mavera.personas.personas import Personas
-from mavera.personas.prompt import persona_items
+from mavera.personas.builtin import PersonaLibrary
+from mavera.personas.catalogue import Personas
 from mavera.runs.loop import Runner
+from mavera.services import open_model
 from mavera.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -73,16 +70,11 @@ def personas(
 
 async def _run(plan: Plan, settings: Settings, answers: Path | None, at_once: int) -> Report:
     console = Console(stderr=True, highlight=False)
-    library = PersonaLibrary.load()
-    model = choose_model(settings)
-    if isinstance(model, KeepsPrefixes):
-        model.keep([persona_items(persona) for persona in library])
+    people = Personas(PersonaLibrary.load())
     columns = (TextColumn("Asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(model.close)
-        await model.start()
+    async with open_model(settings, people) as model:
         await wait_until_ready(model, console)
-        runner = Runner(Personas(library), {"live": model})
+        runner = Runner(people, {"live": model})
 
         def ask(turn: Turn) -> AsyncGenerator[Event, None]:
             return runner.run(turn, "live")

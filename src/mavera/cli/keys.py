@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from mavera.accounts.delegation import KeyTerms
-from mavera.accounts.keyring import Keyring
-from mavera.accounts.keys import peppers_of
+from mavera.accounts.keys.delegation import KeyTerms
+from mavera.accounts.keys.keyring import Keyring
+from mavera.accounts.keys.repository import ApiKey
+from mavera.accounts.keys.text import peppers_of
 from mavera.accounts.plans import DEFAULT_SCOPES
-from mavera.accounts.repository import ApiKey
 from mavera.cli.options import AsJSON, DataDir, print_json, when
 from mavera.cli.store import InWorkspace, with_database, workspace_or_first
 from mavera.settings import Settings

@@ -10,7 +10,6 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -24,15 +23,15 @@ from mavera.cli.progress import wait_until_ready
 from mavera.cli.store import InWorkspace, local_roll, with_database, workspace_or_first
 from mavera.core.items import Message
 from mavera.errors import ConfigurationError
-from mavera.models.choice import choose_model
+from mavera.personas.builtin import Listed, PersonaLibrary
+from mavera.personas.catalogue import AnyPersona, Personas, prompt_items
 from mavera.personas.custom import CustomPersona, PersonaType, Sheet
 from mavera.personas.files import from_csv, from_toml, sheet_of, to_toml
-from mavera.personas.library import Listed, PersonaLibrary
 from mavera.personas.persona import Category
-from mavera.personas.personas import AnyPersona, Personas, prompt_items
 from mavera.personas.repository import Owner
 from mavera.personas.typos import plain
 from mavera.runs.persona_draft import draft
+from mavera.services import open_model
 from mavera.settings import Settings
 from mavera.storage.database import Database
 
@@ -256,11 +255,8 @@ def _read(file: Path) -> bytes:
 async def _drafted(sheets: list[Sheet], settings: Settings) -> list[Sheet]:
     """Let the model of the settings, here and now, invent a person for each sheet without one."""
     console = Console(stderr=True, highlight=False)
-    model = choose_model(settings)
     ready: list[Sheet] = []
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(model.close)
-        await model.start()
+    async with open_model(settings) as model:
         await wait_until_ready(model, console)
         for sheet in sheets:
             if sheet.profile is None and sheet.description:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mavera.api.hosts import is_loopback
+from mavera.api.http.hosts import is_loopback
 from mavera.settings import Settings
 
 if sys.platform != "win32":

@@ -7,14 +7,14 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from mavera.accounts.repository import first_workspace_id
+from mavera.accounts.keys.repository import first_workspace_id
 from mavera.errors import ConfigurationError
-from mavera.personas.library import PersonaLibrary, Roll
-from mavera.personas.personas import AnyPersona, Personas
+from mavera.personas.builtin import PersonaLibrary, Roll
+from mavera.personas.catalogue import AnyPersona, Personas
 from mavera.personas.repository import Owner
+from mavera.services import open_store
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
-from mavera.storage.schema import ensure_schema
 
 T = TypeVar("T")
 
@@ -28,8 +28,7 @@ def with_database(data_dir: Path | None, use: Callable[[Database, Settings], Awa
 
     async def run() -> T:
         settings = load_settings(data_dir=data_dir)
-        async with Database.open(settings) as database:
-            await ensure_schema(database)
+        async with open_store(settings) as database:
             return await use(database, settings)
 
     return asyncio.run(run())

@@ -11,22 +11,22 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from mavera.accounts.repository import first_workspace_id
+from mavera.accounts.keys.repository import first_workspace_id
 from mavera.cli.options import AsJSON, DataDir, print_json, when
 from mavera.cli.store import InWorkspace, with_database, workspace_or_first
 from mavera.errors import APIError, ConfigurationError
 from mavera.extras import describe_missing_extra
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
 from mavera.fetch.page_reader import PageReader, is_installed
+from mavera.media.store import MediaStore
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.tools import audit
 from mavera.tools.allowances import allow_tools, allowed_tools
 from mavera.tools.choice import OWN_TOOLS, Parts, choose_tools, media_files, tool_sources
-from mavera.tools.mcp_config import load_mcp_config
-from mavera.tools.media import MediaStore
-from mavera.tools.search_index import Document, SearchIndex
-from mavera.tools.tavily_extract import FetchedPages, read_document
+from mavera.tools.mcp.config import load_mcp_config
+from mavera.tools.search.index import Document, SearchIndex
+from mavera.tools.search.tavily_extract import FetchedPages, read_document
 from mavera.tools.tool import Tool, ToolFailed
 from mavera.tools.toolbox import Toolbox, ToolSource, matches
 

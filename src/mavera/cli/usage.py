@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mavera.accounts import usage
+from mavera.accounts.credits import usage
+from mavera.accounts.credits.usage import Span, Sums
 from mavera.accounts.plans import month_bounds, month_of
-from mavera.accounts.usage import Span, Sums
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.store import InWorkspace, with_database, workspace_or_first
 from mavera.settings import Settings

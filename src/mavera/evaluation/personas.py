@@ -16,7 +16,7 @@ from mavera.evaluation.asking import Interviewer
 from mavera.evaluation.items import ITEMS, PAIRS, QUESTIONS, Item
 from mavera.evaluation.measures import Share, direction, distinctness, in_character, stability
 from mavera.evaluation.plot import Figure
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.persona import Persona
 
 Progress = Callable[[], None]

@@ -2,6 +2,6 @@
 Who answers: the personas, and the prompt each of them is to a model.
 
     persona.py    Persona: one TOML file of `library/`, checked
-    library.py    PersonaLibrary: get, find, list, page
+    builtin.py    PersonaLibrary: get, find, list, page
     prompt.py     persona_items(persona): the system message and the sample turns
 """

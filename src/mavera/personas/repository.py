@@ -11,8 +11,8 @@ import msgspec
 
 from mavera.core.ids import new_cuid
 from mavera.errors import InvalidRequest
+from mavera.personas.builtin import Gone
 from mavera.personas.custom import CustomPersona, Sheet
-from mavera.personas.library import Gone
 from mavera.storage.database import Database, Queries, Row
 
 GONE_SECONDS = 86_400

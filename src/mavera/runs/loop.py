@@ -40,8 +40,8 @@ from mavera.core.events import (
 from mavera.core.turn import Turn
 from mavera.errors import APIError, InvalidRequest, PersonaNotFound, ServiceUnavailable
 from mavera.models.model import Model, reasons
+from mavera.personas.catalogue import AnyPersona, Personas
 from mavera.personas.custom import CustomPersona
-from mavera.personas.personas import AnyPersona, Personas
 from mavera.personas.repository import Owner
 from mavera.runs.analysing import Noted
 from mavera.runs.artifacts import with_artifacts

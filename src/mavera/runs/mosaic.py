@@ -37,7 +37,7 @@ from mavera.core.items import Message, said
 from mavera.core.turn import OutputFormat, Sampling, Turn
 from mavera.core.usage import Usage
 from mavera.errors import APIError, ServiceUnavailable
-from mavera.personas.personas import AnyPersona
+from mavera.personas.catalogue import AnyPersona
 
 log = structlog.get_logger()
 

@@ -19,8 +19,8 @@ from mavera.core.turn import OutputFormat, Sampling, Turn
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
 from mavera.models.model import Model
+from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.custom import PersonaType, cleaned_value
-from mavera.personas.library import PersonaLibrary
 from mavera.personas.persona import BigFive, Facts, Line, Persona, Profile, SampleTurn, Short
 from mavera.runs.structured_output import answers
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from mavera.core.items import said
 from mavera.core.turn import Turn, Verbosity
-from mavera.personas.personas import AnyPersona, prompt_items
+from mavera.personas.catalogue import AnyPersona, prompt_items
 
 # Medium is how the persona talks anyway. Measured: docs/decisions/0012-guidance.md
 LENGTH: dict[Verbosity, str] = {

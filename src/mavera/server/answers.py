@@ -2,8 +2,8 @@
 
 from http import HTTPStatus
 
-from mavera.api.errors import error_body
-from mavera.api.json import json_bytes
+from mavera.api.http.errors import error_body
+from mavera.api.http.json import json_bytes
 from mavera.core.ids import new_id
 from mavera.errors import APIError
 

@@ -13,19 +13,18 @@ import uvicorn
 from rich.console import Console
 
 from mavera.accounts.first_run import first_run
-from mavera.accounts.keys import peppers_of
+from mavera.accounts.keys.text import peppers_of
 from mavera.app import create_app
 from mavera.errors import ConfigurationError
 from mavera.logs import configure_logs
-from mavera.personas.library import PersonaLibrary
+from mavera.personas.builtin import PersonaLibrary
 from mavera.server.config import server_config, settle_garbage
 from mavera.server.descriptors import raise_descriptor_limit
 from mavera.server.endings import one_line_endings
 from mavera.server.parent import run_workers
 from mavera.server.signals import stop_on_hangup
+from mavera.services import open_store
 from mavera.settings import Settings, load_settings
-from mavera.storage.database import Database
-from mavera.storage.schema import ensure_schema
 
 
 def main() -> None:
@@ -52,13 +51,9 @@ def serve(settings: Settings) -> None:
 
 
 async def _first_key(settings: Settings) -> str | None:
-    """Bring the store up to date; return the new key where this is the first start."""
-    database = Database.open(settings)
-    try:
-        await ensure_schema(database)
+    """Bring the store up to date, and return the new key if this is the first start."""
+    async with open_store(settings) as database:
         return await first_run(database, peppers_of(settings))
-    finally:
-        await database.close()
 
 
 def _listen(settings: Settings) -> socket.socket:

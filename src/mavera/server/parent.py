@@ -19,8 +19,8 @@ from contextlib import AsyncExitStack, suppress
 import msgspec
 import structlog
 
-from mavera.accounts.concurrency import RunningHere, RunsOfWorker
-from mavera.accounts.limits import limit_handlers, open_limiter
+from mavera.accounts.limits.concurrency import RunningHere, RunsOfWorker
+from mavera.accounts.limits.windows import limit_handlers, open_limiter
 from mavera.child_command import python_command
 from mavera.link import Handler, answer_all
 from mavera.metrics import Counted, Shared

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 import uvicorn
 import uvloop
 
-from mavera.accounts.concurrency import LinkedRunning
-from mavera.accounts.limits import LinkedLimiter
+from mavera.accounts.limits.concurrency import LinkedRunning
+from mavera.accounts.limits.windows import LinkedLimiter
 from mavera.app import create_app
 from mavera.link import Link
 from mavera.logs import configure_logs

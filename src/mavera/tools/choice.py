@@ -13,23 +13,23 @@ from mavera.errors import ConfigurationError
 from mavera.extras import Extra, describe_missing_extra
 from mavera.fetch.guarded_fetch import GuardedFetch
 from mavera.fetch.page_reader import PageReader, is_installed
+from mavera.media.files import FolderFiles, MediaFiles
+from mavera.media.store import MediaStore
 from mavera.settings import Settings
-from mavera.tools.edit_image import EditImageTool
-from mavera.tools.generate_image import GenerateImageTool
-from mavera.tools.generate_video import GenerateVideoTool
-from mavera.tools.given_images import GivenImages
-from mavera.tools.image_to_video import ImageToVideoTool
-from mavera.tools.images_server import ImagesServer
-from mavera.tools.mcp_config import load_mcp_config
-from mavera.tools.media import MediaStore
-from mavera.tools.media_files import FolderFiles, MediaFiles
-from mavera.tools.search_index import SearchIndex
-from mavera.tools.searxng import SearXNG
-from mavera.tools.tavily_extract import ExtractProvider, FetchedPages, TavilyExtractTool
-from mavera.tools.tavily_search import SearchProvider, TavilySearchTool
+from mavera.tools.making.edit_image import EditImageTool
+from mavera.tools.making.generate_image import GenerateImageTool
+from mavera.tools.making.generate_video import GenerateVideoTool
+from mavera.tools.making.given_images import GivenImages
+from mavera.tools.making.image_to_video import ImageToVideoTool
+from mavera.tools.making.images_server import ImagesServer
+from mavera.tools.making.video import NoVideo, VideoJobs, VideoLimits, VideoProvider
+from mavera.tools.mcp.config import load_mcp_config
+from mavera.tools.search.index import SearchIndex
+from mavera.tools.search.searxng import SearXNG
+from mavera.tools.search.tavily_extract import ExtractProvider, FetchedPages, TavilyExtractTool
+from mavera.tools.search.tavily_search import SearchProvider, TavilySearchTool
 from mavera.tools.tool import Tool
 from mavera.tools.toolbox import ToolSource
-from mavera.tools.video import NoVideo, VideoJobs, VideoLimits, VideoProvider
 
 OWN_TOOLS: tuple[str, ...] = tuple(
     kind.name
@@ -66,7 +66,7 @@ def lookup_tools(settings: Settings, fetch: GuardedFetch) -> list[Tool]:
     if settings.searxng_url:
         search = SearXNG(_http_url("MAVERA_SEARXNG_URL", settings.searxng_url))
     if settings.tavily_api_key:
-        tavily = needed("mavera.tools.tavily", "MAVERA_TAVILY_API_KEY", "tools")
+        tavily = needed("mavera.tools.search.tavily", "MAVERA_TAVILY_API_KEY", "tools")
         base_url = _http_url("MAVERA_TAVILY_BASE_URL", settings.tavily_base_url)
         search = extract = tavily.Tavily(settings.tavily_api_key, base_url, timeout_seconds=seconds)
     # Without a key it reads what a search found; alone, it is there for those who name it.
@@ -85,7 +85,7 @@ def _media_tools(settings: Settings, parts: Parts) -> list[Tool]:
     provider: VideoProvider = NoVideo()
     if settings.runway_api_key:
         _http_url("MAVERA_RUNWAY_BASE_URL", settings.runway_base_url)
-        provider = needed("mavera.tools.runway", "MAVERA_RUNWAY_API_KEY", "tools").Runway(settings)
+        provider = needed("mavera.tools.making.runway", "MAVERA_RUNWAY_API_KEY", "tools").Runway(settings)
     limits = VideoLimits(settings.runway_poll_seconds, settings.runway_job_seconds, settings.media_max_bytes)
     jobs = VideoJobs(provider, parts.media, parts.fetch, limits)
     image_seconds, seconds = settings.images_timeout_seconds, settings.tools_timeout_seconds
@@ -102,7 +102,7 @@ def tool_sources(settings: Settings) -> list[ToolSource]:
     configs = load_mcp_config(settings.resolved_mcp_config, required=settings.mcp_config is not None)
     if not configs:
         return []
-    module = needed("mavera.tools.mcp_servers", str(settings.resolved_mcp_config), "mcp")
+    module = needed("mavera.tools.mcp.servers", str(settings.resolved_mcp_config), "mcp")
     servers: list[ToolSource] = module.mcp_servers(configs)
     return servers
 
@@ -121,7 +121,7 @@ def media_files(settings: Settings) -> MediaFiles:
         )
     if settings.s3_endpoint_url:
         _http_url("MAVERA_S3_ENDPOINT_URL", settings.s3_endpoint_url)
-    files: MediaFiles = needed("mavera.tools.s3_files", "MAVERA_S3_BUCKET", "s3").S3Files(settings)
+    files: MediaFiles = needed("mavera.media.bucket", "MAVERA_S3_BUCKET", "s3").S3Files(settings)
     return files
 
 

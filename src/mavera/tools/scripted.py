@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from mavera.core.json_schema import Schema
 from mavera.core.server_calls import CallKind
-from mavera.tools.tavily_extract import TavilyExtractTool
-from mavera.tools.tavily_search import TavilySearchTool
+from mavera.tools.search.tavily_extract import TavilyExtractTool
+from mavera.tools.search.tavily_search import TavilySearchTool
 from mavera.tools.tool import Arguments, CallContext, Found, Tool, ToolResult
 
 _PAGE = Found("https://example.com/", "Example", "A scripted result: nothing was looked up.")

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 import msgspec
 import structlog
 
-from mavera.accounts.limits import Limiter, MemoryLimiter
+from mavera.accounts.limits.windows import Limiter, MemoryLimiter
 from mavera.accounts.plans import Limits
 from mavera.core.turn import NamedTool, Turn
 from mavera.errors import APIError, InvalidRequest

@@ -4,7 +4,13 @@ from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from mavera.api.answers import ArtifactObject, Described, MosaicObject, ServiceTierUsed, TokenLogprobObject
+from mavera.api.wire.answers import (
+    ArtifactObject,
+    Described,
+    MosaicObject,
+    ServiceTierUsed,
+    TokenLogprobObject,
+)
 from mavera.core.analysis import Analysis
 
 FinishReasonGiven = Literal["stop", "length", "tool_calls", "content_filter"]

@@ -5,18 +5,18 @@ import time
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mavera.api.admission import ChargedRun
-from mavera.api.answers import ErrorBody
-from mavera.api.auth import authenticate, owner_of, services_of
 from mavera.api.chat_completions.answers import ChatCompletionChunkObject, ChatCompletionObject
 from mavera.api.chat_completions.schemas import CreateChatCompletion
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
-from mavera.api.decoding import decode, read_body
-from mavera.api.idempotency import KEY_PARAMETER, once
-from mavera.api.operation import Operation
-from mavera.api.parameters import MODEL
-from mavera.api.run_response import RUN_ERRORS, RunResponse
+from mavera.api.http.auth import authenticate, owner_of, services_of
+from mavera.api.http.decoding import decode, read_body
+from mavera.api.http.dispatch import RUN_ERRORS, RunResponse
+from mavera.api.http.idempotency import KEY_PARAMETER, once
+from mavera.api.http.operations import Operation
+from mavera.api.wire.answers import ErrorBody
+from mavera.api.wire.parameters import MODEL
 from mavera.core.ids import new_id
+from mavera.runs.admission import ChargedRun
 
 
 async def create_chat_completion(request: Request) -> Response:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from mavera.api.bounds import (
+from mavera.api.http.bounds import (
     MAX_PARTS,
     CallId,
     Link,
@@ -16,11 +16,10 @@ from mavera.api.bounds import (
     OpaqueList,
     OpaqueObject,
 )
-from mavera.api.bounds import (
+from mavera.api.http.bounds import (
     Text as AnyText,
 )
-from mavera.api.builtin_tools import AllowedOwnTool, BuiltInTool, OwnTool
-from mavera.api.parameters import (
+from mavera.api.wire.parameters import (
     MAX_TOOLS,
     FunctionName,
     JSONSchema,
@@ -30,6 +29,7 @@ from mavera.api.parameters import (
     check_tools,
     named_tools,
 )
+from mavera.api.wire.tools import AllowedOwnTool, BuiltInTool, OwnTool
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part, Refusal, Text
 from mavera.core.turn import FunctionTool, NamedTool, OutputFormat, ToolChoice, Turn
 from mavera.errors import InvalidRequest, ValidationFailed

@@ -15,12 +15,10 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, assert_never
 
-from mavera.api.analysis import analysis_member
-from mavera.api.artifacts import artifacts_member
-from mavera.api.errors import error_body
-from mavera.api.json import json_bytes
-from mavera.api.mosaic import mosaic_member
-from mavera.api.server_calls import call_object, url_citation
+from mavera.api.http.errors import error_body
+from mavera.api.http.json import json_bytes
+from mavera.api.wire.members import analysis_member, artifacts_member, mosaic_member
+from mavera.api.wire.server_calls import call_object, url_citation
 from mavera.core.events import (
     Event,
     FinishReason,

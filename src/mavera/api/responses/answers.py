@@ -4,8 +4,14 @@ from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from mavera.api.answers import ArtifactObject, Described, MosaicObject, ServiceTierUsed, TokenLogprobObject
 from mavera.api.responses.schemas import AllowedTools, NamedFunction
+from mavera.api.wire.answers import (
+    ArtifactObject,
+    Described,
+    MosaicObject,
+    ServiceTierUsed,
+    TokenLogprobObject,
+)
 from mavera.core.analysis import Analysis
 from mavera.core.turn import Effort, Truncation, Verbosity
 

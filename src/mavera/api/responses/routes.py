@@ -6,19 +6,19 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mavera.api.admission import ChargedRun
-from mavera.api.auth import authenticate, owner_of, services_of
-from mavera.api.decoding import decode, read_body
-from mavera.api.idempotency import KEY_PARAMETER, once
-from mavera.api.operation import Operation
-from mavera.api.parameters import MODEL
+from mavera.api.http.auth import authenticate, owner_of, services_of
+from mavera.api.http.decoding import decode, read_body
+from mavera.api.http.dispatch import RUN_ERRORS, RunResponse
+from mavera.api.http.idempotency import KEY_PARAMETER, once
+from mavera.api.http.operations import Operation
 from mavera.api.responses.answers import EVENTS, CompactedConversation, ResponseObject
 from mavera.api.responses.compaction import CompactionEncoder, turn_of
 from mavera.api.responses.schemas import CompactConversation, CreateResponse, items_of
 from mavera.api.responses.stream import ResponseEncoder, usage_body
-from mavera.api.run_response import RUN_ERRORS, RunResponse
+from mavera.api.wire.parameters import MODEL
 from mavera.core.ids import new_id
 from mavera.errors import InvalidRequest, PersonaNotFound
+from mavera.runs.admission import ChargedRun
 
 
 async def create_response(request: Request) -> Response:

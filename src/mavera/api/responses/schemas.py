@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from mavera.api.bounds import (
+from mavera.api.http.bounds import (
     MAX_INPUT_ITEMS,
     MAX_PARTS,
     Identifier,
@@ -18,11 +18,11 @@ from mavera.api.bounds import (
     OpaqueObject,
     Word,
 )
-from mavera.api.bounds import (
+from mavera.api.http.bounds import (
     Text as AnyText,
 )
-from mavera.api.builtin_tools import AllowedOwnTool, BuiltInTool, OwnTool
-from mavera.api.parameters import (
+from mavera.api.responses.compaction import opened
+from mavera.api.wire.parameters import (
     MAX_TOOLS,
     FunctionName,
     JSONSchema,
@@ -33,7 +33,7 @@ from mavera.api.parameters import (
     check_tools,
     named_tools,
 )
-from mavera.api.responses.compaction import opened
+from mavera.api.wire.tools import AllowedOwnTool, BuiltInTool, OwnTool
 from mavera.core.items import (
     FunctionCall,
     FunctionOutput,

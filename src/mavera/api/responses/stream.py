@@ -17,11 +17,9 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import count
 from typing import Any, Literal, assert_never
 
-from mavera.api.analysis import analysis_member
-from mavera.api.artifacts import artifacts_member
-from mavera.api.json import json_bytes
-from mavera.api.mosaic import mosaic_member
-from mavera.api.server_calls import CallItem, call_object, url_citation
+from mavera.api.http.json import json_bytes
+from mavera.api.wire.members import analysis_member, artifacts_member, mosaic_member
+from mavera.api.wire.server_calls import CallItem, call_object, url_citation
 from mavera.core.events import (
     Event,
     FinishReason,

@@ -24,16 +24,16 @@ from msgspec import Meta
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
-from mavera.accounts.keyring import Principal
-from mavera.api.auth import authenticate, owner_of, services_of
-from mavera.api.bounds import MAX_INPUT_ITEMS, Identifier, Text
-from mavera.api.decoding import clean_body, decode, too_large
-from mavera.api.errors import error_body, error_response
-from mavera.api.json import json_bytes
+from mavera.accounts.keys.keyring import Principal
+from mavera.api.http.auth import authenticate, owner_of, services_of
+from mavera.api.http.bounds import MAX_INPUT_ITEMS, Identifier, Text
+from mavera.api.http.decoding import clean_body, decode, too_large
+from mavera.api.http.dispatch import UntilDisconnect, accepted_in_time, told
+from mavera.api.http.errors import error_body, error_response
+from mavera.api.http.json import json_bytes
 from mavera.api.responses.routes import head_of, now
 from mavera.api.responses.schemas import CreateResponse, InputItem, items_of
 from mavera.api.responses.stream import ResponseEncoder, Wire
-from mavera.api.run_response import UntilDisconnect, accepted_in_time, told
 from mavera.core.events import RunFailed
 from mavera.core.ids import new_id
 from mavera.core.items import Item

@@ -1,0 +1,241 @@
+"""
+Credits: held before a run, charged when it has ended, given back if it failed.
+
+    reserve → run → end (completed, cancelled: the price · failed: nothing)
+       │         ↘ the process dies → its lease runs out → any process refunds it
+       ↘ the caller is cancelled → whatever was held is released at once
+
+A process renews a lease for as long as the run lives in it, so a lease may be short. Steps that
+arrive at the same time are committed together; each call returns once its part is durable.
+
+Every reservation has a living owner. `look` checks that: it compares what the database says this
+process holds with the runs that live here.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import structlog
+
+from mavera.accounts import workspaces
+from mavera.accounts.credits.ledger import Charged, End, Expire, Lease, Release, Reserve, Step, apply_steps
+from mavera.core.ids import new_cuid
+from mavera.errors import APIError, CreditsExhausted
+from mavera.storage.database import Conflict, Database, Statements
+from mavera.storage.group_commit import GroupCommit
+from mavera.storage.moment import Clock, moment_of
+
+LEASE_SECONDS = 60
+SWEEPS_PER_LEASE = 6
+_EXPIRED_AT_ONCE = 500
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """
+    What is held, as of one look at the database.
+
+    `ownerless` counts reservations of this process that none of its runs owns, `expired` those of
+    any process whose lease has run out. `oldest_seconds` is the age of the oldest run's reservation.
+    """
+
+    ownerless: int = 0
+    expired: int = 0
+    oldest_seconds: int = 0
+
+
+class Credits:
+    """
+    `clock` tells Unix seconds; without it, leases on Postgres go by the database's clock.
+
+    `on_look` is called with each new count of what is held, a few times in each lease.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        lease_seconds: int = LEASE_SECONDS,
+        clock: Clock | None = None,
+        on_look: Callable[[Holdings], None] = lambda _: None,
+    ) -> None:
+        self._database = database
+        self._moment = moment_of(database, clock)
+        self._lease = Lease(new_cuid(), lease_seconds, self._moment.sql)
+        self._commits = GroupCommit[Step, Charged](database, self._apply, must_last=_must_last, undo=_undo)
+        self._held: set[str] = set()
+        self._ancestors: dict[str, tuple[str, ...]] = {}
+        self._owners: Collection[str] | None = None
+        self._on_look = on_look
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def watch(self, owners: Collection[str]) -> None:
+        """Take `owners`, the ids of the runs that live here: the leases of no other run are renewed."""
+        self._owners = owners
+
+    async def __aenter__(self) -> Self:
+        self._sweeper = asyncio.create_task(self._sweep_for_ever())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            if self._sweeper is not None:
+                self._sweeper.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._sweeper
+        finally:
+            await self._commits.close()
+
+    async def reserve(self, step: Reserve) -> None:
+        """
+        Hold credits for a run; a second time for the same run changes nothing.
+
+        Raises CreditsExhausted or BudgetExceeded. If it raises anything, or is cancelled, nothing is
+        held; a commit that comes after the cancellation is reversed. Give each try its own `run_id`.
+        """
+        if step.owner.ends_with_process:
+            self._held.add(step.run_id)
+        try:
+            await self._reserve(step)
+        except BaseException:
+            self._held.discard(step.run_id)
+            raise
+
+    async def end(self, step: End) -> int:
+        """
+        Charge a run, or refund one that failed, and return what it cost.
+
+        The first end of a run counts, every other one returns 0 and changes nothing.
+        """
+        self._held.discard(step.run_id)
+        charged = await self._commits.do(step)
+        for alert in charged.alerts:
+            log.warning(
+                "budget_alert",
+                subject=alert.subject_id,
+                percent=alert.percent,
+                budget=alert.budget,
+                spent=alert.spent,
+            )
+        return charged.credits
+
+    async def sweep(self) -> int:
+        """Renew the leases of living runs, refund those that ran out anywhere, and grant what is due."""
+        await self._renew()
+        expired = await self._database.fetch_all(
+            f"""
+            SELECT run_id, workspace_id, key_id
+              FROM reservations
+             WHERE owner_kind = 'run' AND expires_at <= {self._moment.sql}
+             ORDER BY run_id
+             LIMIT :most
+            """,  # noqa: S608 - the clock is ours
+            now=self._moment.now,
+            most=_EXPIRED_AT_ONCE,
+        )
+        await asyncio.gather(*(self._commits.do(Expire(**row)) for row in expired))
+        if expired:
+            log.warning("leases_expired", runs=len(expired))
+        await workspaces.grant_all_due(self._database, now=self._moment.now)
+        await self.look()
+        return len(expired)
+
+    async def look(self) -> Holdings:
+        """Count what is held, and by how many reservations without an owner."""
+        # An end that is being written still has its row, and may be in any of these three places.
+        known = self._living()
+        rows = await self._database.fetch_all(
+            f"""
+            SELECT run_id, process_id, expires_at, {self._moment.sql} AS moment
+              FROM reservations
+             WHERE owner_kind = 'run'
+               AND (process_id = :process_id OR expires_at <= {self._moment.sql})
+            """,  # noqa: S608
+            now=self._moment.now,
+            process_id=self._lease.process_id,
+        )
+        known |= self._living()
+        oldest = await self._database.fetch_one(
+            f"""
+            SELECT {self._moment.sql} - MIN(created_at) AS age
+              FROM reservations
+             WHERE owner_kind = 'run'
+            """,  # noqa: S608
+            now=self._moment.now,
+        )
+        mine = [row["run_id"] for row in rows if row["process_id"] == self._lease.process_id]
+        holdings = Holdings(
+            ownerless=sum(run_id not in known for run_id in mine),
+            expired=sum(row["expires_at"] <= row["moment"] and row["run_id"] not in mine for row in rows),
+            oldest_seconds=max(0, (oldest and oldest["age"]) or 0),
+        )
+        if holdings.ownerless:
+            log.error("reservations_without_owner", number=holdings.ownerless)
+        self._on_look(holdings)
+        return holdings
+
+    def _living(self) -> set[str]:
+        """Return the runs that own a reservation here, or whose end is not written yet."""
+        owners = self._held if self._owners is None else self._owners
+        return {*owners, *(step.run_id for step in self._commits.unfinished())}
+
+    async def _renew(self) -> None:
+        owners = self._held if self._owners is None else self._owners
+        renewed = [
+            {"run_id": run_id, "seconds": self._lease.seconds, "now": self._moment.now}
+            for run_id in sorted(self._held.intersection(owners))
+        ]
+        await self._database.execute_many(
+            f"UPDATE reservations SET expires_at = {self._moment.sql} + :seconds WHERE run_id = :run_id",  # noqa: S608
+            renewed,
+        )
+
+    async def _reserve(self, step: Reserve) -> None:
+        try:
+            await self._commits.do(step)
+        except Conflict:
+            return  # The ledger has it: this run holds its credits already.
+        except CreditsExhausted:
+            if not await self._has_after_all(step):
+                raise
+            await self._commits.do(step)
+
+    async def _has_after_all(self, step: Reserve) -> bool:
+        """Say whether the month's credits, which come with the first need of them, are enough."""
+        now = self._moment.now
+        await workspaces.grant_due(self._database, step.workspace_id, now=now)
+        workspace = await workspaces.get(self._database, step.workspace_id, now=now)
+        return workspace.balance >= step.credits
+
+    def _apply(self, statements: Statements, steps: Sequence[Step]) -> list[Charged | APIError]:
+        return apply_steps(
+            statements, steps, now=self._moment.now, lease=self._lease, ancestors=self._ancestors
+        )
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except APIError as error:
+                log.warning("sweep_failed", reason=error.message)
+            except Exception as error:
+                # Without the next sweep, every run here would lose its lease.
+                log.exception("sweep_failed", error=type(error).__name__)
+            await asyncio.sleep(self._lease.seconds / SWEEPS_PER_LEASE)
+
+
+def _must_last(step: Step) -> bool:
+    """A charge has to outlive a power cut; what is held dies with the run that holds it."""
+    return not isinstance(step, Reserve)
+
+
+def _undo(step: Step) -> Step | None:
+    """Nobody owns what is held for a caller who left; a charge is due whoever has left."""
+    if isinstance(step, Reserve):
+        return Release(step.run_id, step.workspace_id, step.key_id)
+    return None

@@ -1,0 +1,300 @@
+"""
+Whose key is this? And: make, list and revoke keys.
+
+    Authorization: Bearer mvra_live_…  →  well-formed?  →  asked within a second?  →  the store  →  Principal
+
+What the store said, yes or no, is kept for a second: the usual request does not touch
+it, and a key that another process revoked stops within that second. Requests that ask
+about the same key at the same time share one question. When a key was last used is
+written a few seconds later, for all keys together.
+"""
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import msgspec
+import structlog
+
+from mavera.accounts.keys import repository
+from mavera.accounts.keys.delegation import MAX_LIVING_KEYS, KeyTerms, Wish, check_revocation, delegate
+from mavera.accounts.keys.repository import ApiKey, NewApiKey, StoredKey
+from mavera.accounts.keys.text import Mode, Peppers, new_key, parse_key
+from mavera.accounts.plans import DEFAULT_SCOPES, PLANS, Limits, Scope, check_scopes
+from mavera.accounts.short_lived import ShortLived
+from mavera.accounts.workspaces import NAME_MAX, check_budget
+from mavera.core.text import clean_text
+from mavera.errors import APIError, Forbidden, InvalidRequest, NotFound, Unauthorized
+from mavera.storage.database import Database, Queries
+
+CACHE_SECONDS = 1.0
+CACHED_PRINCIPALS = 4096
+CACHED_REFUSALS = 1024
+WRITE_LAST_USED_SECONDS = 5.0
+LAST_EXPIRY = 253_402_300_799  # the end of the year 9999
+
+log = structlog.get_logger()
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who asks: the key, the workspace that pays, and whether the real model answers."""
+
+    key_id: str
+    workspace_id: str
+    mode: Mode
+    plan: str
+    expires_at: int | None = None
+    scopes: frozenset[str] = frozenset(DEFAULT_SCOPES)
+    limits: Limits = PLANS["enterprise"].limits
+
+    def require(self, scope: Scope) -> None:
+        """Raise Forbidden, naming `scope`, unless the key has it."""
+        if scope not in self.scopes:
+            raise Forbidden(f"This API key lacks the scope '{scope}'. Use a key that has it.")
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made. `text` is nowhere else: show it now, once."""
+
+    key: ApiKey
+    text: str = field(repr=False)
+
+
+class Keyring:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        peppers: Peppers = Peppers(),  # noqa: B008 - frozen
+        write_last_used_seconds: float = WRITE_LAST_USED_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._peppers = peppers
+        self._clock = clock
+        # Two caches, so that guesses of strangers cannot push out the keys in use.
+        self._principals = ShortLived[Principal](limit=CACHED_PRINCIPALS, life_seconds=CACHE_SECONDS)
+        self._refusals = ShortLived[str](limit=CACHED_REFUSALS, life_seconds=CACHE_SECONDS)
+        self._questions: dict[str, asyncio.Task[Principal | str]] = {}
+        self._write_last_used_seconds = write_last_used_seconds
+        self._used: dict[str, int] = {}
+        self._writer: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Write what is still unwritten; the database must be open until then."""
+        if self._writer is not None:
+            self._writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._writer
+        await asyncio.gather(*self._questions.values(), return_exceptions=True)
+        await self._write_last_used()
+
+    async def authenticate(self, authorization_header: str | None) -> Principal:
+        """Return who asks, or raise Unauthorized with a message that says what to change."""
+        token = _bearer_token(authorization_header)
+        digest = self._peppers.digest(token)
+        answer = self._principals.get(digest) or await self._answer(digest, token)
+        now = int(self._clock())
+        if answer.expires_at is not None and answer.expires_at <= now:
+            raise Unauthorized("This API key has expired. Create a new one.")
+        self._note_use(answer.key_id, now)
+        return answer
+
+    async def _answer(self, digest: str, token: str) -> Principal:
+        """Return whose key it is, where that is not known. Raises Unauthorized."""
+        text = parse_key(token).text
+        answer = self._refusals.get(digest) or await self._ask(digest, text)
+        if isinstance(answer, str):
+            raise Unauthorized(answer)
+        return answer
+
+    async def create(self, workspace_id: str, name: str, mode: Mode, expires_at: int | None = None) -> NewKey:
+        """Make a key with the usual scopes and no budget of its own."""
+        return await self.make(workspace_id, KeyTerms(name, mode, expires_at))
+
+    async def make(self, workspace_id: str, terms: KeyTerms) -> NewKey:
+        """Make a key. Raises InvalidRequest for terms that do not fit, NotFound without the workspace."""
+        return await self._make(self._database, workspace_id, terms)
+
+    async def _make(self, db: Queries, workspace_id: str, terms: KeyTerms) -> NewKey:
+        now = int(self._clock())
+        if terms.expires_at is not None and terms.expires_at <= now:
+            raise InvalidRequest("'expires_at' must lie in the future.", param="expires_at")
+        if terms.expires_at is not None and terms.expires_at > LAST_EXPIRY:
+            raise InvalidRequest("'expires_at' lies before the year 10000, in seconds.", param="expires_at")
+        if len(terms.name) > NAME_MAX:
+            raise InvalidRequest(f"A key's name has at most {NAME_MAX} characters.", param="name")
+        text = new_key(terms.mode)
+        new = NewApiKey(
+            workspace_id,
+            clean_text(terms.name),  # a terminal may give bytes that are no text
+            text,
+            self._peppers.digest(text.text),
+            created_at=now,
+            expires_at=terms.expires_at,
+            scopes=check_scopes(terms.scopes),
+            budget=check_budget(terms.budget),
+            ancestors=terms.ancestors,
+        )
+        key = await repository.insert_key(db, new)
+        self._refusals.forget(new.digest)
+        return NewKey(key, text.text)
+
+    async def delegate(self, maker: Principal, wish: Wish) -> NewKey:
+        """
+        Let a key make another one, with at most its own rights.
+
+        Raises Forbidden, naming what it may not hand out, InvalidRequest for terms that do not fit,
+        or Unauthorized if it was revoked a moment ago.
+        """
+        now = int(self._clock())
+        async with self._database.transaction() as transaction:
+            await repository.lock_workspace(transaction, maker.workspace_id)
+            terms = delegate(await self._living(transaction, maker), wish)
+            if await repository.count_living(transaction, maker.workspace_id, now=now) >= MAX_LIVING_KEYS:
+                raise Forbidden(f"This workspace has {MAX_LIVING_KEYS:,} API keys. Revoke some of them.")
+            return await self._make(transaction, maker.workspace_id, terms)
+
+    async def revoke(self, workspace_id: str, named: str, *, with_children: bool = False) -> ApiKey:
+        """
+        Revoke the key with this id, these last four characters, or this text.
+
+        It stops within a second in every process. `with_children` also revokes the keys that it
+        made, and those that they made. To revoke a revoked key changes nothing.
+        Raises NotFound, or InvalidRequest if two living keys end in the same four.
+        """
+        async with self._database.transaction() as transaction:
+            await repository.lock_workspace(transaction, workspace_id)
+            digests = self._peppers.digests(named)
+            key = _only_one(await repository.find_named(transaction, workspace_id, named, digests))
+            return await self._revoke(transaction, key, with_children=with_children)
+
+    async def revoke_as(self, maker: Principal, key_id: str, *, with_children: bool = False) -> ApiKey:
+        """Let a key revoke another one. Raises NotFound, or Forbidden for one with more rights."""
+        async with self._database.transaction() as transaction:
+            await repository.lock_workspace(transaction, maker.workspace_id)
+            key = await repository.find_key(transaction, maker.workspace_id, key_id)
+            if key is None:
+                raise NotFound("This workspace has no such API key.")
+            check_revocation(await self._living(transaction, maker), key)
+            return await self._revoke(transaction, key, with_children=with_children)
+
+    async def _revoke(self, transaction: Queries, key: ApiKey, *, with_children: bool) -> ApiKey:
+        now = int(self._clock())
+        stopped = [await repository.revoke_key(transaction, key.id, now=now)]
+        if with_children:
+            stopped += await repository.revoke_below(transaction, key.workspace_id, key.id, now=now)
+        for digest in stopped:
+            self._principals.forget(digest)
+        revoked = await repository.find_key(transaction, key.workspace_id, key.id)
+        assert revoked is not None  # noqa: S101 - it was there a statement ago
+        return revoked
+
+    async def _living(self, transaction: Queries, maker: Principal) -> ApiKey:
+        """Return a key as it is now; what was known of it may be a second old."""
+        key = await repository.find_key(transaction, maker.workspace_id, maker.key_id)
+        if key is None or key.revoked_at is not None:
+            raise Unauthorized("This API key has been revoked. Create a new one.")
+        return key
+
+    async def list(self, workspace_id: str) -> tuple[ApiKey, ...]:
+        """Return the keys of a workspace, revoked ones too, newest first."""
+        return tuple(await repository.list_keys(self._database, workspace_id))
+
+    async def _ask(self, digest: str, text: str) -> Principal | str:
+        question = self._questions.get(digest)
+        if question is None:
+            question = asyncio.create_task(self._look_up(digest, text))
+            self._questions[digest] = question
+            question.add_done_callback(functools.partial(self._answered, digest))
+        # A client that leaves takes the answer from nobody else.
+        return await asyncio.shield(question)
+
+    def _answered(self, digest: str, question: asyncio.Task[Principal | str]) -> None:
+        del self._questions[digest]
+        if not question.cancelled():
+            question.exception()  # Where all who asked have left, nobody else fetches it.
+
+    async def _look_up(self, digest: str, text: str) -> Principal | str:
+        """Return whose key it is, or why it is refused; keep either for a moment."""
+        known_at = self._principals.now()
+        stored = await repository.find_by_digest(self._database, self._peppers.digests(text))
+        if stored is None:
+            refusal = "This API key is not known here. It may belong to another server."
+        elif stored.revoked_at is not None:
+            refusal = "This API key has been revoked. Create a new one."
+        else:
+            if stored.digest != digest:  # made before the pepper was set or rotated
+                await repository.replace_digest(self._database, stored.id, digest)
+            principal = _to_principal(stored)
+            self._principals.put(digest, principal, known_at=known_at)
+            return principal
+        self._refusals.put(digest, refusal, known_at=known_at)
+        return refusal
+
+    def _note_use(self, key_id: str, now: int) -> None:
+        self._used[key_id] = now
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_while_used())
+
+    async def _write_while_used(self) -> None:
+        try:
+            while self._used:
+                await asyncio.sleep(self._write_last_used_seconds)
+                await self._write_last_used()
+        finally:
+            self._writer = None
+
+    async def _write_last_used(self) -> None:
+        used, self._used = self._used, {}
+        try:
+            await repository.write_last_used(self._database, used)
+        except (APIError, asyncio.CancelledError) as error:
+            self._used = {**used, **self._used}
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            log.warning("last_used_not_written", keys=len(used), reason=error.message)
+
+
+def _bearer_token(header: str | None) -> str:
+    # The header is never quoted: what stands in the wrong place may be the key.
+    if header is None or not header.strip():
+        raise Unauthorized("No API key was sent. Send the header 'Authorization: Bearer <your API key>'.")
+    scheme, _, token = header.strip().partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthorized("The Authorization header must be the word Bearer, a space, and the API key.")
+    if not token.strip():
+        raise Unauthorized("The Authorization header has no API key after the word Bearer.")
+    return token.strip()
+
+
+def _to_principal(stored: StoredKey) -> Principal:
+    return Principal(
+        stored.id,
+        stored.workspace_id,
+        stored.mode,
+        stored.plan,
+        stored.expires_at,
+        stored.scopes,
+        stored.limits,
+    )
+
+
+def _only_one(found: Sequence[ApiKey]) -> ApiKey:
+    if not found:
+        raise NotFound("This workspace has no such API key.")
+    living = [key for key in found if key.revoked_at is None]
+    if len(living) > 1:
+        raise InvalidRequest("More than one API key ends in these four characters. Give the key's id.")
+    return living[0] if living else found[0]

@@ -1,0 +1,264 @@
+"""SQL for API keys, and for what is done once in the life of a database."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from mavera.accounts.keys.text import KeyText, Mode
+from mavera.accounts.plans import DEFAULT_SCOPES, Limits, Overrides, limits_of
+from mavera.core.ids import new_cuid
+from mavera.errors import NotFound
+from mavera.storage.database import Queries, Row
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What may be shown of a key. Times are Unix seconds."""
+
+    id: str
+    workspace_id: str
+    name: str
+    mode: Mode
+    last_four: str
+    created_at: int
+    revoked_at: int | None = None
+    expires_at: int | None = None
+    last_used_at: int | None = None
+    scopes: tuple[str, ...] = DEFAULT_SCOPES
+    budget: int | None = None
+    ancestors: tuple[str, ...] = ()
+
+    @property
+    def made_by(self) -> str | None:
+        """Return the id of the key that made this one, None for one of the operator's own."""
+        return self.ancestors[-1] if self.ancestors else None
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        lists = {name: tuple(row[name].split()) for name in ("scopes", "ancestors")}
+        return cls(**{**row, **lists})
+
+
+_COLUMNS = """id, workspace_id, name, mode, last_four, created_at, revoked_at, expires_at, last_used_at,
+               scopes, budget, ancestors"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewApiKey:
+    """What to write of a key that is being made."""
+
+    workspace_id: str
+    name: str
+    text: KeyText
+    digest: str
+    created_at: int
+    expires_at: int | None = None
+    scopes: tuple[str, ...] = DEFAULT_SCOPES
+    budget: int | None = None
+    ancestors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """What a request's key is checked against, and what the request may then know."""
+
+    id: str
+    workspace_id: str
+    plan: str
+    limits: Limits
+    mode: Mode
+    scopes: frozenset[str]
+    digest: str
+    revoked_at: int | None
+    expires_at: int | None
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        overrides = Overrides(row["requests_per_minute"], row["requests_per_day"], row["concurrent_runs"])
+        return cls(
+            id=row["id"],
+            workspace_id=row["workspace_id"],
+            plan=row["plan"],
+            limits=limits_of(row["plan"], overrides),
+            mode=row["mode"],
+            scopes=frozenset(row["scopes"].split()),
+            digest=row["digest"],
+            revoked_at=row["revoked_at"],
+            expires_at=row["expires_at"],
+        )
+
+
+async def insert_key(db: Queries, key: NewApiKey) -> ApiKey:
+    """Store `key`; the look for its workspace and the write are one statement."""
+    row = await db.fetch_one(
+        f"""
+        INSERT INTO api_keys (id, workspace_id, name, digest, mode, last_four, created_at, expires_at,
+                              scopes, budget, ancestors)
+        SELECT :id, id, :name, :digest, :mode, :last_four,
+               CAST(:created_at AS BIGINT), CAST(:expires_at AS BIGINT), :scopes, CAST(:budget AS BIGINT),
+               :ancestors
+          FROM workspaces
+         WHERE id = :workspace_id
+        RETURNING {_COLUMNS}
+        """,  # noqa: S608
+        id=new_cuid(),
+        workspace_id=key.workspace_id,
+        name=key.name,
+        digest=key.digest,
+        mode=key.text.mode,
+        last_four=key.text.last_four,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        scopes=" ".join(key.scopes),
+        budget=key.budget,
+        ancestors=" ".join(key.ancestors),
+    )
+    if row is None:
+        raise NotFound(f"There is no workspace {key.workspace_id}.")
+    return ApiKey.from_row(row)
+
+
+async def find_by_digest(db: Queries, digests: Sequence[str]) -> StoredKey | None:
+    """Return the key stored under one of `digests`."""
+    names = [f"digest{number}" for number in range(len(digests))]
+    row = await db.fetch_one(
+        f"""
+        SELECT k.id, k.workspace_id, w.plan, w.requests_per_minute, w.requests_per_day, w.concurrent_runs,
+               k.mode, k.scopes, k.digest, k.revoked_at, k.expires_at
+          FROM api_keys k
+          JOIN workspaces w ON w.id = k.workspace_id
+         WHERE k.digest IN ({", ".join(f":{name}" for name in names)})
+        """,  # noqa: S608
+        **dict(zip(names, digests, strict=True)),
+    )
+    return StoredKey.from_row(row) if row else None
+
+
+async def replace_digest(db: Queries, key_id: str, digest: str) -> None:
+    await db.execute("UPDATE api_keys SET digest = :digest WHERE id = :key_id", digest=digest, key_id=key_id)
+
+
+async def list_keys(db: Queries, workspace_id: str) -> list[ApiKey]:
+    """Return the keys of a workspace, newest first."""
+    rows = await db.fetch_all(
+        f"""
+        SELECT {_COLUMNS}
+          FROM api_keys
+         WHERE workspace_id = :workspace_id
+         ORDER BY created_at DESC, id DESC
+        """,  # noqa: S608
+        workspace_id=workspace_id,
+    )
+    return [ApiKey.from_row(row) for row in rows]
+
+
+async def find_named(db: Queries, workspace_id: str, named: str, digests: Sequence[str]) -> list[ApiKey]:
+    """Return the keys whose id or last four characters are `named` or whose digest fits, newest first."""
+    names = [f"digest{number}" for number in range(len(digests))]
+    rows = await db.fetch_all(
+        f"""
+        SELECT {_COLUMNS}
+          FROM api_keys
+         WHERE workspace_id = :workspace_id
+           AND (id = :named OR last_four = :named OR digest IN ({", ".join(f":{name}" for name in names)}))
+         ORDER BY created_at DESC, id DESC
+        """,  # noqa: S608
+        workspace_id=workspace_id,
+        named=named,
+        **dict(zip(names, digests, strict=True)),
+    )
+    return [ApiKey.from_row(row) for row in rows]
+
+
+async def revoke_key(db: Queries, key_id: str, *, now: int) -> str:
+    """Revoke a key that exists and return its digest; the first time of revoking stays."""
+    [row] = await db.fetch_all(
+        """
+        UPDATE api_keys
+           SET revoked_at = COALESCE(revoked_at, :now)
+         WHERE id = :key_id
+        RETURNING digest
+        """,
+        key_id=key_id,
+        now=now,
+    )
+    return str(row["digest"])
+
+
+async def find_key(db: Queries, workspace_id: str, key_id: str) -> ApiKey | None:
+    row = await db.fetch_one(
+        f"SELECT {_COLUMNS} FROM api_keys WHERE workspace_id = :workspace_id AND id = :key_id",  # noqa: S608
+        workspace_id=workspace_id,
+        key_id=key_id,
+    )
+    return ApiKey.from_row(row) if row else None
+
+
+async def lock_workspace(db: Queries, workspace_id: str) -> None:
+    """Let no other transaction make or revoke keys of the workspace before this one ends."""
+    await db.execute("UPDATE workspaces SET name = name WHERE id = :id", id=workspace_id)
+
+
+async def count_living(db: Queries, workspace_id: str, *, now: int) -> int:
+    """Return how many keys of the workspace are neither revoked nor expired."""
+    [row] = await db.fetch_all(
+        """
+        SELECT COUNT(*) AS living
+          FROM api_keys
+         WHERE workspace_id = :workspace_id AND revoked_at IS NULL
+           AND (expires_at IS NULL OR expires_at > :now)
+        """,
+        workspace_id=workspace_id,
+        now=now,
+    )
+    return int(row["living"])
+
+
+async def revoke_below(db: Queries, workspace_id: str, key_id: str, *, now: int) -> list[str]:
+    """Revoke the keys that a key has made, and those that they have made; return their digests."""
+    rows = await db.fetch_all(
+        """
+        UPDATE api_keys
+           SET revoked_at = COALESCE(revoked_at, :now)
+         WHERE workspace_id = :workspace_id AND ' ' || ancestors || ' ' LIKE :below
+        RETURNING digest
+        """,
+        workspace_id=workspace_id,
+        below=f"% {key_id} %",
+        now=now,
+    )
+    return [str(row["digest"]) for row in rows]
+
+
+async def write_last_used(db: Queries, used: Mapping[str, int]) -> None:
+    """Note when each key was last used; a later time that another process wrote stays."""
+    # In the order of their ids, so that two processes cannot each wait for the other's row.
+    await db.execute_many(
+        """
+        UPDATE api_keys
+           SET last_used_at = :used_at
+         WHERE id = :key_id AND (last_used_at IS NULL OR last_used_at < :used_at)
+        """,
+        [{"key_id": key_id, "used_at": used_at} for key_id, used_at in sorted(used.items())],
+    )
+
+
+async def reach_milestone(db: Queries, name: str, *, now: int) -> bool:
+    """Return True to the one caller, of all there will ever be, that comes first."""
+    row = await db.fetch_one(
+        """
+        INSERT INTO milestones (name, reached_at)
+        VALUES (:name, :now)
+        ON CONFLICT (name) DO NOTHING
+        RETURNING name
+        """,
+        name=name,
+        now=now,
+    )
+    return row is not None
+
+
+async def first_workspace_id(db: Queries) -> str | None:
+    """Return the workspace of the first start, None where there was none yet."""
+    row = await db.fetch_one("SELECT id FROM workspaces ORDER BY created_at, id LIMIT 1")
+    return str(row["id"]) if row else None

@@ -1,0 +1,263 @@
+"""
+Answer with a run: as a stream of events, or as the one body they add up to.
+
+    run (events) → encoder (wire events) → sse (bytes) → client
+                                         → body        → client
+
+The client going away stops the run within a second, streamed or not: a task waits for the
+disconnect, once the run has gone on for a moment, and cancels this one. An error before the
+first event is raised, so it becomes a status; after it the encoder makes it an event.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, suppress
+from typing import Any, Protocol
+
+import structlog
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from mavera.api.http import sse
+from mavera.api.http.json import json_bytes
+from mavera.core.events import Event, RunFailed, RunStarted
+from mavera.errors import (
+    APIError,
+    BudgetExceeded,
+    CreditsExhausted,
+    Forbidden,
+    InvalidRequest,
+    PersonaNotFound,
+    RequestTooLarge,
+    ServiceUnavailable,
+    StillRunning,
+    ValidationFailed,
+)
+
+log = structlog.get_logger()
+
+# How long a stream's first event may wait for the model to take the turn. Until then a
+# refusal still becomes a status; a model slower than this must not keep the client waiting.
+ACCEPT_SECONDS = 1.0
+# A run that is over sooner is not watched: a task for each request costs more than a few of them do.
+WATCH_AFTER_SECONDS = 0.2
+
+RUN_ERRORS: tuple[type[APIError], ...] = (
+    InvalidRequest,
+    CreditsExhausted,
+    BudgetExceeded,
+    Forbidden,
+    PersonaNotFound,
+    StillRunning,
+    RequestTooLarge,
+    ValidationFailed,
+    ServiceUnavailable,
+)
+
+
+class Run(Protocol):
+    """The events of one run; `aclose` ends it, also where it has not begun."""
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+
+    async def __anext__(self) -> Event: ...
+
+    async def aclose(self) -> None: ...
+
+    async def fail(self) -> None:
+        """End it as one that failed, which costs nothing."""
+        ...
+
+
+class Encoder(Protocol):
+    """The pure half of an endpoint: events in, wire events out, and the body they add up to."""
+
+    @property
+    def delta_name(self) -> str | None:
+        """What the events of `delta` are called, as a stream of server-sent events names them."""
+        ...
+
+    def delta(self, event: Event) -> bytes | None:
+        """Return the JSON of the one wire event of a plain piece of text; None for what `feed` takes."""
+        ...
+
+    def feed(self, event: Event) -> Iterator[dict[str, Any]]: ...
+
+    def take(self, event: Event) -> None:
+        """Take `event` where nobody is told of it before the whole body."""
+        ...
+
+    def body(self) -> dict[str, Any]: ...
+
+
+class RunResponse(Response):
+    """`heartbeat_seconds` of silence in a stream are broken by a comment, for proxies that time out."""
+
+    def __init__(self, run: Run, encoder: Encoder, *, stream: bool, heartbeat_seconds: float) -> None:
+        self._run = run
+        self._encoder = encoder
+        self._stream = stream
+        self._heartbeat_seconds = heartbeat_seconds
+        self.status_code = 200
+        self.background = None
+        self._begun = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._run):
+            try:
+                async with UntilDisconnect(receive):
+                    await (self._send_stream(send) if self._stream else self._send_body(send))
+            except asyncio.CancelledError:
+                # The client's leaving is swallowed above: this is the server's end, its grace over.
+                await self._send_goodbye(send)
+
+    async def _send_goodbye(self, send: Send) -> None:
+        """End the answer as a failed one: as an event where a stream has begun, else as a status."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        task.uncancel()
+        await self._run.fail()
+        error = ServiceUnavailable("The server is shutting down. Ask again.", retry_after=5)
+        if not self._begun:
+            raise error
+        for wire in self._encoder.feed(RunFailed(error)):
+            await send({"type": "http.response.body", "body": sse.frame(wire), "more_body": True})
+        await send({"type": "http.response.body", "body": sse.DONE})
+
+    async def _send_body(self, send: Send) -> None:
+        async for event in self._run:
+            if isinstance(event, RunFailed):
+                raise event.error
+            self._encoder.take(event)
+        body = json_bytes(self._encoder.body())
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _send_stream(self, send: Send) -> None:
+        opening = accepted_in_time(self._run)
+        first = await anext(opening)  # raises while a status can still say so
+        headers = [(name.encode(), value.encode()) for name, value in sse.HEADERS.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._begun = True
+        async with aclosing(opening), Heartbeat(send, self._heartbeat_seconds) as heartbeat:
+            for wire in self._encoder.feed(first):  # the first one alone, so that no client waits for more
+                await send({"type": "http.response.body", "body": sse.frame(wire), "more_body": True})
+            for events in (opening, self._run):
+                async for event in events:
+                    if body := self._framed(event):
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
+                    heartbeat.postpone()
+        await send({"type": "http.response.body", "body": sse.DONE})
+
+    def _framed(self, event: Event) -> bytes:
+        """Return what `event` comes to, which may be several events of the stream, or none."""
+        delta = self._encoder.delta(event)
+        if delta is not None:
+            return sse.framed(delta, self._encoder.delta_name)
+        return b"".join(sse.frame(wire) for wire in self._encoder.feed(event))
+
+
+async def accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
+    """
+    Yield how a run begins: its first event, after `ACCEPT_SECONDS` at the latest, once it is prepared.
+
+    One that is later comes after a `RunStarted`. All that follows is to be read from `run` itself.
+    """
+    await run.__anext__()  # RunPrepared: an image that is refused is a status, however long it took to come
+    first = asyncio.ensure_future(run.__anext__())
+    try:
+        await asyncio.wait({first}, timeout=ACCEPT_SECONDS)
+        late = not first.done()
+        if late:
+            yield RunStarted()
+        try:
+            event = await first
+        except Exception as error:
+            if not late:
+                raise
+            yield RunFailed(told(error))
+            return
+    finally:
+        if not first.done():
+            first.cancel()
+            await asyncio.wait({first})
+    if not late or not isinstance(event, RunStarted):
+        yield event
+
+
+def told(error: Exception) -> APIError:
+    """Return what a client is told of `error`, where no status can say it."""
+    if isinstance(error, APIError):
+        return error
+    log.error("run failed", exc_info=error)
+    return APIError("Something went wrong while answering.")
+
+
+class UntilDisconnect:
+    """Cancel the block when the client goes away, and swallow that cancellation only."""
+
+    def __init__(self, receive: Receive, *, watch_after_seconds: float = WATCH_AFTER_SECONDS) -> None:
+        self._receive = receive
+        self._watch_after_seconds = watch_after_seconds
+        self._watch: asyncio.Task[None] | None = None
+        self._gone = False
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._timer = loop.call_later(self._watch_after_seconds, self._begin)
+
+    def _begin(self) -> None:
+        self._watch = asyncio.create_task(self._disconnected())
+
+    async def _client_leaves(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def _disconnected(self) -> None:
+        await self._client_leaves()
+        self._gone = True
+        assert self._task is not None  # noqa: S101 - a coroutine runs in a task
+        self._task.cancel()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        if not self._gone:
+            return False
+        if kind is not asyncio.CancelledError:  # it is on its way still: let it arrive in here
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        assert self._task is not None  # noqa: S101
+        self._task.uncancel()
+        return kind is asyncio.CancelledError
+
+
+class Heartbeat:
+    """Send a comment whenever `seconds` have passed since the last `postpone`."""
+
+    def __init__(self, send: Send, seconds: float) -> None:
+        self._send = send
+        self._seconds = seconds
+        self._now = asyncio.get_running_loop().time
+
+    async def __aenter__(self) -> "Heartbeat":
+        self.postpone()
+        self._task = asyncio.create_task(self._beat())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    def postpone(self) -> None:
+        self._due = self._now() + self._seconds
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(max(0.0, self._due - self._now()))
+            if self._now() >= self._due:
+                self.postpone()
+                await self._send({"type": "http.response.body", "body": sse.HEARTBEAT, "more_body": True})

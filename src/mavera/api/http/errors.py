@@ -1,0 +1,62 @@
+"""
+The one place where an error becomes a response.
+
+    {"error": {"message", "type", "code", "param"}}     + Retry-After where waiting helps
+"""
+
+from typing import Any
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from mavera.api.http.json import json_response
+from mavera.errors import APIError, InvalidRequest, MethodNotAllowed, NotFound
+
+log = structlog.get_logger()
+
+
+_MOST_OF_PATH = 200
+
+
+def error_body(error: APIError) -> dict[str, Any]:
+    return {"error": {"message": error.message, "type": error.type, "code": error.code, "param": error.param}}
+
+
+def error_response(error: APIError) -> Response:
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
+    return json_response(error_body(error), status=error.status, headers=headers)
+
+
+async def on_api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, APIError)  # noqa: S101 - Starlette routes by class, its types cannot say so
+    return error_response(error)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: no such path, no such method on it."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    path = request.scope["path"][:_MOST_OF_PATH]
+    if status == 404:
+        return error_response(NotFound(f"There is nothing at {path}. /docs lists what there is."))
+    if status == 405:
+        allowed = _allowed(request)
+        refusal = MethodNotAllowed(f"{path} takes {allowed or 'another method'}.")
+        response = error_response(refusal)
+        response.headers["Allow"] = allowed
+        return response
+    return error_response(InvalidRequest("The request could not be read."))
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of every route at the request's path; Starlette names the first one's only."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+    return ", ".join(sorted({method for route in routes for method in getattr(route, "methods", None) or ()}))
+
+
+async def on_unexpected(_: Request, error: Exception) -> Response:
+    """The edge: what nobody foresaw is logged whole and told in one sentence."""
+    log.error("unexpected error", exc_info=error)
+    return error_response(APIError("Something went wrong on the server. The request id finds it in the log."))

@@ -1,0 +1,149 @@
+"""
+Idempotency-Key: the same request twice is one run, and the second answer is the first one's bytes.
+
+Only an answer that was completed is kept, streamed or not; after a failure the request
+may be made again. A stream that is answered again comes at once, as it was sent.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from mavera.accounts.idempotency import NAME_MAX, Claim, FirstAnswer, FirstAnswers
+from mavera.accounts.keys.keyring import Principal
+from mavera.api.http import sse
+from mavera.api.http.auth import services_of
+from mavera.api.http.decoding import SMALL_BODY_BYTES
+from mavera.api.http.headers import header
+from mavera.api.http.operations import Parameter
+from mavera.core.finish import finish
+from mavera.errors import APIError
+from mavera.runs.admission import ChargedRun
+
+log = structlog.get_logger()
+
+# An answer repeats parts of its request, so its size is the caller's to choose.
+MAX_KEPT_BYTES = 8 * 1024 * 1024
+
+KEY_PARAMETER = Parameter(
+    "Idempotency-Key",
+    "header",
+    "The same key with the same request returns the first answer, for a day.",
+    {"type": "string", "minLength": 1, "maxLength": NAME_MAX},
+)
+
+Begin = Callable[[], Awaitable[tuple[ChargedRun, Response]]]
+
+
+async def once(request: Request, principal: Principal, body: bytes, begin: Begin) -> Response:
+    """Return what `begin` makes, or the first answer where the client asked this before."""
+    name = header(request, b"idempotency-key")
+    if name is None:
+        return (await begin())[1]
+    answers = services_of(request).first_answers
+    digest = await _digest(request.scope["path"], body)
+    claim = Claim(principal.key_id, name, digest)
+    first = await answers.claim(claim)
+    if first is not None:
+        headers = {"idempotent-replayed": "true", "content-type": first.content_type}
+        return Response(first.body.encode(), headers=headers)
+    try:
+        run, response = await begin()
+    except BaseException:
+        await _free(answers, claim)
+        raise
+    return _Kept(response, run, answers, claim)
+
+
+async def once_made(
+    request: Request, principal: Principal, body: bytes, make: Callable[[], Awaitable[bytes]]
+) -> Response:
+    """Answer 201 with the JSON that `make` returns, or with what it returned to the same request before."""
+    name = request.headers.get("idempotency-key")
+    if name is None:
+        return Response(await make(), status_code=201, media_type="application/json")
+    answers = services_of(request).first_answers
+    digest = await _digest(request.scope["path"], body)
+    claim = Claim(principal.key_id, name, digest)
+    first = await answers.claim(claim)
+    if first is not None:
+        headers = {"idempotent-replayed": "true", "content-type": first.content_type}
+        return Response(first.body.encode(), status_code=201, headers=headers)
+    try:
+        made = await make()
+        try:
+            await finish(answers.keep(claim, FirstAnswer("application/json", made.decode())))
+        except APIError as error:
+            log.warning("first_answer_not_kept", reason=error.message)
+    finally:
+        await _free(answers, claim)
+    return Response(made, status_code=201, media_type="application/json")
+
+
+async def _digest(path: str, body: bytes) -> str:
+    """Return what tells this request from others; a large body is hashed in a thread, without the GIL."""
+
+    def hashed() -> str:
+        digest = hashlib.sha256(path.encode() + b"\n")
+        digest.update(body)
+        return digest.hexdigest()
+
+    return hashed() if len(body) <= SMALL_BODY_BYTES else await asyncio.to_thread(hashed)
+
+
+class _Kept(Response):
+    """Send a response, and keep what was sent."""
+
+    def __init__(self, response: Response, run: ChargedRun, answers: FirstAnswers, claim: Claim) -> None:
+        self._response = response
+        self._run = run
+        self._answers = answers
+        self._claim = claim
+        self.status_code = 200
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pieces: list[bytes] = []
+        size = 0
+        content_type = ""
+
+        async def send_and_keep(message: Message) -> None:
+            nonlocal content_type, size
+            if message["type"] == "http.response.start":
+                content_type = dict(message["headers"])[b"content-type"].decode()
+            elif message.get("body") != sse.HEARTBEAT:
+                size += len(message.get("body", b""))
+                if size <= MAX_KEPT_BYTES:
+                    pieces.append(message.get("body", b""))
+                else:
+                    pieces.clear()
+                if not message.get("more_body") and self._run.completed:
+                    await finish(self._keep(content_type, pieces, size))
+            await send(message)
+
+        try:
+            await self._response(scope, receive, send_and_keep)
+        finally:
+            await _free(self._answers, self._claim)
+
+    async def _keep(self, content_type: str, pieces: list[bytes], size: int) -> None:
+        """Keep the answer before its last byte goes out: a client that retries then is answered."""
+        if size > MAX_KEPT_BYTES:
+            log.warning("first_answer_not_kept", reason="it is too large", bytes=size)
+            return
+        try:
+            await self._answers.keep(self._claim, FirstAnswer(content_type, b"".join(pieces).decode()))
+        except APIError as error:
+            log.warning("first_answer_not_kept", reason=error.message)
+
+
+async def _free(answers: FirstAnswers, claim: Claim) -> None:
+    try:
+        await finish(answers.free(claim))
+    except APIError as error:
+        log.warning("claim_left_to_expire", reason=error.message)

@@ -1,0 +1,118 @@
+"""
+What every request gets: an id, the headers that were set for it on the way, one log line
+when it is over, an answer whatever goes wrong.
+
+Plain ASGI, not Starlette's BaseHTTPMiddleware: that one hides disconnects and puts a
+task and a queue between a stream and its client. A path without parameters is looked up
+here: Starlette tries its routes one after the other and wraps each answer three times.
+"""
+
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Any
+
+import structlog
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from mavera.api.http.errors import error_response, on_api_error, on_unexpected
+from mavera.api.http.hosts import HostCheck
+from mavera.api.http.operations import Handler
+from mavera.core.ids import new_id
+from mavera.core.text import clean_text
+from mavera.errors import APIError
+from mavera.metrics import Metrics
+
+log = structlog.get_logger()
+
+OTHER_PATH = "other"
+MOST_OF_PATH = 200
+
+
+class RequestLog:
+    """
+    Give the request an id, send it back as `x-request-id`, and log how the request ended.
+
+    `headers` in the state of its scope go out with the answer, also where it is an error. `handlers`
+    are those of whole paths, by method and path, and `paths` says what a handler's requests
+    are counted under: there are few of these, whatever strangers ask for.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        handlers: Mapping[tuple[str, str], Handler],
+        paths: Mapping[Handler, str],
+        metrics: Metrics,
+        hosts: HostCheck,
+    ) -> None:
+        self._app = app
+        self._handlers = handlers
+        self._paths = paths
+        self._metrics = metrics
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                try:
+                    self._hosts.check(scope)
+                except APIError as refusal:
+                    await WebSocket(scope, receive, send).send_denial_response(error_response(refusal))
+                    return
+            await self._app(scope, receive, send)
+            return
+        _clean(scope)
+        request_id = new_id("req")
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = time.perf_counter()
+        status = 0
+
+        def send_with_id(message: Message) -> Awaitable[None]:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = ((b"x-request-id", request_id.encode()), *scope["state"].get("headers", ()))
+                message["headers"] = [*message["headers"], *own]
+            return send(message)
+
+        handler = self._handlers.get((scope["method"], scope["path"]))
+        try:
+            self._hosts.check(scope)
+            if handler is None:
+                await self._app(scope, receive, send_with_id)
+            else:
+                response = await handler(Request(scope, receive, send_with_id))
+                await response(scope, receive, send_with_id)
+        except Exception as error:
+            # Starlette's own handlers for this stand outside of here, where the id is not known.
+            if status:
+                raise
+            expected = isinstance(error, APIError)
+            response = await (on_api_error if expected else on_unexpected)(Request(scope), error)
+            await response(scope, receive, send_with_id)
+        finally:
+            seconds = time.perf_counter() - started
+            status = status or 499  # the client left before there was one, in nginx's words
+            found: Any = handler or scope.get("endpoint")
+            path = self._paths.get(found, OTHER_PATH)
+            method = scope["method"] if path != OTHER_PATH else "any"
+            self._metrics.request_ended(method, path, status, seconds)
+            log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"][:MOST_OF_PATH],
+                status=status,
+                milliseconds=round(seconds * 1000, 1),
+                request_id=request_id,
+                **scope["state"].get("log", {}),
+            )
+
+
+def _clean(scope: Scope) -> None:
+    """Put U+FFFD in place of each NUL of the path and the query, as `core/text.py` does in bodies."""
+    if "\0" in scope["path"]:
+        scope["path"] = clean_text(scope["path"])
+    if b"%00" in scope["query_string"]:
+        scope["query_string"] = scope["query_string"].replace(b"%00", b"%EF%BF%BD")

@@ -1,0 +1,112 @@
+"""
+GET /openapi.json, made from the operations and the Structs they decode and encode.
+
+What validates a request is what describes it: both are the same Struct.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from mavera import __version__
+from mavera.api.http.operations import Operation
+from mavera.api.wire.answers import ErrorBody
+from mavera.errors import APIError, RateLimitExceeded, ServiceUnavailable
+
+_REF = "#/components/schemas/{name}"
+_REQUEST_ID = {
+    "x-request-id": {"description": "Finds this request in the server's log.", "schema": {"type": "string"}}
+}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+
+
+def openapi_document(operations: Sequence[Operation], prefix: str) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document; the operations' paths stand under `prefix` unless absolute."""
+    kinds = {kind for op in operations for kind in (op.request, op.response, *op.events) if kind is not None}
+    ordered = sorted(kinds, key=lambda kind: str(kind.__name__))
+    schemas, components = msgspec.json.schema_components([*ordered, ErrorBody], ref_template=_REF)
+    named = dict(zip(ordered, schemas, strict=False))
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        path = operation.path if operation.absolute else prefix + operation.path
+        paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, named)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "mavera",
+            "version": __version__,
+            "summary": "Persona-powered answers over OpenAI's wire formats.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "A key that starts with `mvra_`."}
+            },
+        },
+    }
+
+
+def _operation(operation: Operation, named: dict[type[Any], Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.handler.__name__,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "responses": _responses(operation, named),
+    }
+    if operation.description:
+        described["description"] = operation.description
+    if operation.parameters:
+        described["parameters"] = [
+            {
+                "name": parameter.name,
+                "in": parameter.where,
+                "required": parameter.where == "path",
+                "description": parameter.description,
+                "schema": parameter.schema,
+            }
+            for parameter in operation.parameters
+        ]
+    if operation.request is not None:
+        body = {"schema": named[operation.request]}
+        if operation.example is not None:
+            body["example"] = operation.example
+        described["requestBody"] = {"required": True, "content": {"application/json": body}}
+    if operation.needs_key:
+        described["security"] = [{"key": []}]
+    return described
+
+
+def _responses(operation: Operation, named: dict[type[Any], Any]) -> dict[str, Any]:
+    schema = named[operation.response] if operation.response is not None else {"type": "object"}
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    if operation.events:
+        content["text/event-stream"] = {
+            "schema": {
+                "description": "The `data` of each event; the last is `[DONE]`.",
+                "oneOf": [named[event] for event in operation.events],
+            }
+        }
+    done = {"description": "Done.", "headers": _REQUEST_ID, "content": content}
+    responses: dict[str, Any] = {str(operation.status): done}
+    for status, description in operation.other_statuses.items():
+        responses[str(status)] = {
+            "description": description,
+            "headers": _REQUEST_ID,
+            "content": {"application/json": {"schema": schema}},
+        }
+    for status in sorted({error.status for error in operation.all_errors}):
+        kinds = [error for error in operation.all_errors if error.status == status]
+        responses[str(status)] = _error_response(kinds)
+    return responses
+
+
+def _error_response(kinds: list[type[APIError]]) -> dict[str, Any]:
+    waits = any(issubclass(kind, RateLimitExceeded | ServiceUnavailable) for kind in kinds)
+    return {
+        "description": ", ".join(f"`{kind.code}`" for kind in kinds),
+        "headers": {**_REQUEST_ID, **(_RETRY_AFTER if waits else {})},
+        "content": {"application/json": {"schema": {"$ref": _REF.format(name="ErrorBody")}}},
+    }

@@ -1,0 +1,310 @@
+"""
+POST, PATCH and DELETE of a workspace's own personas.
+
+    body → Sheet (cleaned) → credits held → drafted, for north_star → stored → charged → 201
+
+A persona that cannot be charged is not kept, and a draft that fails costs nothing. A test
+key's personas cost nothing and are for test keys only.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mavera.accounts.keys.keyring import Principal
+from mavera.api.http.auth import authenticate, owner_of, services_of
+from mavera.api.http.bounds import Identifier
+from mavera.api.http.decoding import decode, read_short_body
+from mavera.api.http.dispatch import UntilDisconnect
+from mavera.api.http.idempotency import KEY_PARAMETER, once_made
+from mavera.api.http.json import json_bytes, json_response
+from mavera.api.http.operations import Operation, Parameter
+from mavera.api.wire.parameters import MODEL
+from mavera.core.finish import finish
+from mavera.core.turn import Turn
+from mavera.core.usage import Usage
+from mavera.errors import (
+    APIError,
+    BudgetExceeded,
+    CreditsExhausted,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    PersonaNotFound,
+    RequestTooLarge,
+    ServiceUnavailable,
+    StillRunning,
+    ValidationFailed,
+)
+from mavera.personas.custom import (
+    DESCRIPTION_MAX,
+    NAME_MAX,
+    NAME_MIN,
+    CustomPersona,
+    Details,
+    PersonaType,
+    Pipeline,
+    Sheet,
+)
+from mavera.personas.persona import Category, Profile
+from mavera.runs.admission import Outcome, Ticket
+from mavera.runs.persona_draft import draft
+
+_ID = Parameter("persona_id", "path", "The persona's id.", {"type": "string", "maxLength": 64})
+_DETAIL_NAMES = Details.__struct_fields__
+_PLAIN_NAMES = ("name", "description", "category", "type", "profile")
+_ERRORS: tuple[type[APIError], ...] = (
+    Forbidden,
+    InvalidRequest,
+    RequestTooLarge,
+    ValidationFailed,
+    ServiceUnavailable,
+)
+
+PersonaName = Annotated[str, Meta(min_length=NAME_MIN, max_length=NAME_MAX)]
+PersonaDescription = Annotated[str, Meta(max_length=DESCRIPTION_MAX)]
+
+
+class PersonaBody(Details, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Details may stand in `details` or, as in the hosted API, beside the other members."""
+
+    description: PersonaDescription | None = None
+    category: Category | None = None
+    type: PersonaType | None = None
+    is_expert: bool | None = None
+    details: Details | None = None
+    profile: Annotated[
+        Profile | None, Meta(description="A whole person, in the form of the library's files.")
+    ] = None
+
+
+class CreatePersona(PersonaBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    north_star: `name` and `description`, the model drafts the rest. intermediate: `type`, B2B or
+    B2C, and what is known of it. advanced: any details, or a whole `profile`.
+    """
+
+    pipeline_type: Pipeline
+    name: PersonaName
+    workspace_id: Identifier | None = None
+
+
+class UpdatePersona(PersonaBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Only what is sent is changed; null takes an optional field away."""
+
+    name: PersonaName | None = None
+
+
+class CustomPersonaObject(msgspec.Struct, kw_only=True):
+    """A workspace's own persona. `version` counts its edits from 1."""
+
+    id: str
+    object: Literal["custom_persona"] = "custom_persona"
+    name: str
+    category: str
+    description: str
+    pipeline_type: str
+    type: str | None
+    is_custom: bool = True
+    is_expert: bool
+    version: int
+    created_at: int
+    updated_at: int
+    credits_charged: int
+    details: dict[str, Any]
+    profile: Profile | None
+
+
+class DeletedPersona(msgspec.Struct, kw_only=True):
+    id: str
+    object: Literal["custom_persona.deleted"] = "custom_persona.deleted"
+    deleted: bool = True
+
+
+def to_custom_object(persona: CustomPersona) -> CustomPersonaObject:
+    details = {"pipeline_type": persona.pipeline_type, "persona_type": persona.type}
+    return CustomPersonaObject(
+        id=persona.id,
+        name=persona.name,
+        category=persona.category,
+        description=persona.description,
+        pipeline_type=persona.pipeline_type,
+        type=persona.type,
+        is_expert=persona.is_expert,
+        version=persona.version,
+        created_at=persona.created_at,
+        updated_at=persona.updated_at,
+        credits_charged=persona.credits_charged,
+        details={**details, **msgspec.to_builtins(persona.details)},
+        profile=persona.profile,
+    )
+
+
+async def create_persona(request: Request) -> Response:
+    """Make a persona of the workspace's own, for credits."""
+    principal = await authenticate(request, "personas:write")
+    raw = await read_short_body(request)
+    body = await decode(raw, CreatePersona)
+    _refuse_other_workspace(principal, body.workspace_id)
+    members = _members(body, body.__struct_fields__)
+    category = members.pop("category", None) or ("Professional" if body.type == "B2B" else "Lifestyle")
+    sheet = Sheet.of(
+        pipeline_type=body.pipeline_type,
+        details=_details(body, body.__struct_fields__),
+        **{"description": "", "category": category, **members},
+    )
+
+    async def make() -> bytes:
+        return json_bytes(to_custom_object(await _Making(request, principal, sheet).made()))
+
+    return await once_made(request, principal, raw, make)
+
+
+async def update_persona(request: Request) -> Response:
+    """Change a persona: a new version answers from then on."""
+    principal = await authenticate(request, "personas:write")
+    services = services_of(request)
+    raw = await read_short_body(request)
+    body = await decode(raw, UpdatePersona)
+    sent = tuple(msgspec.json.decode(raw, type=dict[str, Any]))
+    members, details = _members(body, sent), _details(body, sent)
+    for name in ("name", "category", "is_expert"):
+        if name in sent and getattr(body, name) is None:
+            raise ValidationFailed(f"'{name}' cannot be null.", param=name)
+
+    def change(before: Sheet) -> Sheet:
+        old = {name: getattr(before, name) for name in Sheet.__struct_fields__}
+        emptied = "details" in sent and body.details is None
+        merged = {**({} if emptied else msgspec.to_builtins(before.details)), **details}
+        kept = {name: value for name, value in merged.items() if value is not None}
+        return Sheet.of(**{**old, **members, "details": kept})
+
+    updated = await services.personas.update(owner_of(principal), request.path_params["persona_id"], change)
+    return json_response(to_custom_object(updated))
+
+
+async def delete_persona(request: Request) -> Response:
+    """Delete a persona and all its versions; an answer it is giving goes on to its end."""
+    principal = await authenticate(request, "personas:write")
+    persona_id = request.path_params["persona_id"]
+    await services_of(request).personas.delete(owner_of(principal), persona_id)
+    return json_response(DeletedPersona(id=persona_id))
+
+
+def _refuse_other_workspace(principal: Principal, workspace_id: str | None) -> None:
+    if workspace_id is not None and workspace_id != principal.workspace_id:
+        raise NotFound("This API key has no such workspace.", param="workspace_id")
+
+
+def _members(body: PersonaBody, sent: tuple[str, ...]) -> dict[str, Any]:
+    """Return what a body says of a sheet's own members."""
+    members = {name: getattr(body, name) for name in _PLAIN_NAMES if name in sent}
+    if members.get("description", "") is None:
+        members["description"] = ""
+    if "is_expert" in sent:
+        members["expert"] = body.is_expert or False
+    return members
+
+
+def _details(body: PersonaBody, sent: tuple[str, ...]) -> dict[str, Any]:
+    """Return the details sent, from either place. Raises InvalidRequest where one stands in both."""
+    flat = {name: getattr(body, name) for name in _DETAIL_NAMES if name in sent}
+    nested = msgspec.to_builtins(body.details) if body.details is not None else {}
+    for name in nested:
+        if flat.get(name) is not None:
+            raise InvalidRequest(f"'{name}' stands in 'details' and beside it.", param=name)
+    return {**flat, **nested}
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """One persona being made, with the credits held for it."""
+
+    request: Request
+    principal: Principal
+    sheet: Sheet
+
+    async def made(self) -> CustomPersona:
+        services = services_of(self.request)
+        drafts = self.sheet.pipeline_type == "north_star" and self.sheet.profile is None
+        if drafts:
+            await services.personas.check_room(owner_of(self.principal))
+        price = services.settings.persona_credits if self.principal.mode == "live" else 0
+        ticket = await services.admission.admit(
+            self.principal, Turn(MODEL, ()), scope="personas:write", credits=price, queue=drafts
+        )
+        try:
+            sheet, usage = await self._drafted(ticket) if drafts else (self.sheet, Usage())
+            # A persona that is stored is also paid for, even if the client leaves in between.
+            return await finish(self._stored(ticket, sheet, usage, price))
+        finally:
+            await ticket.fail()  # nothing, if it was charged
+
+    async def _stored(self, ticket: Ticket, sheet: Sheet, usage: Usage, price: int) -> CustomPersona:
+        personas, owner = services_of(self.request).personas, owner_of(self.principal)
+        persona = await personas.create(owner, sheet, credits=price)
+        try:
+            await ticket.end(Outcome("completed", usage, price))
+        except BaseException:
+            await personas.delete(owner, persona.id)
+            raise
+        return persona
+
+    async def _drafted(self, ticket: Ticket) -> tuple[Sheet, Usage]:
+        """Let the model invent the person, for as long as the client waits for it."""
+        model = services_of(self.request).models[self.principal.mode]
+        drafted = None
+        async with UntilDisconnect(self.request.receive):
+            if ticket.place is not None:
+                await ticket.place.turn()
+            drafted = await draft(model, self.sheet.name, self.sheet.description, self.sheet.type)
+        if drafted is None:
+            raise ServiceUnavailable("The client went away before its persona was drafted.")
+        profile, usage = drafted
+        return msgspec.structs.replace(self.sheet, profile=profile), usage
+
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/personas",
+        create_persona,
+        "Create a persona",
+        "Personas",
+        request=CreatePersona,
+        parameters=(KEY_PARAMETER,),
+        example={
+            "pipeline_type": "north_star",
+            "name": "Night-shift nurse",
+            "description": "Nurses on permanent nights in Spain",
+        },
+        response=CustomPersonaObject,
+        status=201,
+        errors=(*_ERRORS, CreditsExhausted, BudgetExceeded, NotFound, StillRunning),
+    ),
+    Operation(
+        "PATCH",
+        "/personas/{persona_id}",
+        update_persona,
+        "Update a persona",
+        "Personas",
+        request=UpdatePersona,
+        response=CustomPersonaObject,
+        parameters=(_ID,),
+        errors=(*_ERRORS, PersonaNotFound),
+    ),
+    Operation(
+        "DELETE",
+        "/personas/{persona_id}",
+        delete_persona,
+        "Delete a persona",
+        "Personas",
+        response=DeletedPersona,
+        parameters=(_ID,),
+        errors=(Forbidden, PersonaNotFound, ServiceUnavailable),
+    ),
+)

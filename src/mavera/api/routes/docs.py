@@ -1,0 +1,57 @@
+"""GET /openapi.json and GET /docs: the API described, and a page that shows it without any CDN."""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from mavera.api.http.json import json_bytes
+from mavera.api.http.openapi import openapi_document
+from mavera.api.http.operations import Handler, Operation
+
+_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+
+# The page may run its own script and speak to its own server, nothing else.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def routes(operations: Sequence[Operation], prefix: str) -> list[BaseRoute]:
+    @cache
+    def document() -> bytes:
+        """Made when it is first asked for: most servers are never asked, and it takes megabytes to make."""
+        return json_bytes(openapi_document(operations, prefix))
+
+    async def openapi(_: Request) -> Response:
+        return Response(document(), media_type="application/json")
+
+    async def home(_: Request) -> Response:
+        return RedirectResponse("/docs")
+
+    return [
+        Route("/", home),
+        Route("/openapi.json", openapi),
+        Route("/docs", _page("index.html")),
+        *(Route(f"/docs/{name}", _page(name)) for name in _asset_names()),
+    ]
+
+
+def _asset_names() -> list[str]:
+    folder = files("mavera.api.routes") / "docs_page"
+    return sorted(entry.name for entry in folder.iterdir() if entry.name.endswith((".js", ".css")))
+
+
+def _page(name: str) -> Handler:
+    file = files("mavera.api.routes") / "docs_page" / name
+    media_type = _TYPES[name.rpartition(".")[2]]
+    headers = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff"}
+
+    async def page(_: Request) -> Response:
+        return Response(file.read_bytes(), media_type=media_type, headers=headers)
+
+    return page

@@ -1,0 +1,176 @@
+"""POST, GET and DELETE /api-keys: a workspace's keys, for a key with the scope `admin`."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mavera.accounts.keys.delegation import Wish
+from mavera.accounts.keys.keyring import LAST_EXPIRY
+from mavera.accounts.keys.repository import ApiKey
+from mavera.accounts.plans import Scope
+from mavera.api.http.auth import authenticate, services_of
+from mavera.api.http.decoding import decode, read_short_body
+from mavera.api.http.json import json_response
+from mavera.api.http.lists import check_query, flag_of, list_body
+from mavera.api.http.operations import Operation, Parameter
+from mavera.errors import (
+    APIError,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RequestTooLarge,
+    ServiceUnavailable,
+    ValidationFailed,
+)
+
+_MOST = 1_000_000_000
+_ERRORS: tuple[type[APIError], ...] = (Forbidden, ServiceUnavailable)
+
+
+class CreateApiKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """
+    What the new key is for, what it may do, and until when.
+
+    A key hands out at most what it has, and what is left out is the most that it has.
+    """
+
+    name: Annotated[str, Meta(max_length=100)] = ""
+    mode: (
+        Annotated[
+            Literal["live", "test"],
+            Meta(description="A test key's answers are fixed and free, and it makes test keys only."),
+        ]
+        | None
+    ) = None
+    scopes: Annotated[list[Scope], Meta(min_length=1, max_length=20)] | None = None
+    expires_at: (
+        Annotated[
+            int,
+            Meta(
+                le=LAST_EXPIRY,
+                description="Unix seconds. By default, when the key that asks expires.",
+            ),
+        ]
+        | None
+    ) = None
+    budget: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=_MOST,
+                description="Credits the key may spend in a month, which the key that asks spends too."
+                " By default, that key's budget.",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class ApiKeyObject(msgspec.Struct, kw_only=True):
+    """A key, without its text. `made_by` is the id of the key that made it, null for the operator's."""
+
+    id: str
+    object: Literal["api_key"] = "api_key"
+    workspace_id: str
+    name: str
+    mode: str
+    last_four: str
+    scopes: list[str]
+    budget: int | None
+    made_by: str | None
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+    last_used_at: int | None
+
+
+class NewApiKeyObject(ApiKeyObject, kw_only=True):
+    """A key just made: `key` is not shown again."""
+
+    key: str
+
+
+class ApiKeyList(msgspec.Struct, kw_only=True):
+    object: Literal["list"] = "list"
+    data: list[ApiKeyObject]
+    has_more: bool
+    next_cursor: str | None
+
+
+_MEMBERS = tuple(name for name in ApiKeyObject.__struct_fields__ if name != "object")
+_ID = Parameter("key_id", "path", "The key's id.", {"type": "string", "maxLength": 64})
+_WITH_CHILDREN = Parameter(
+    "with_children",
+    "query",
+    "Also revoke the keys that it made, and those that they made.",
+    {"type": "boolean", "default": False},
+)
+
+
+async def create_api_key(request: Request) -> Response:
+    """Make a key in the workspace of the key that asks."""
+    principal = await authenticate(request, "admin")
+    services = services_of(request)
+    body = await decode(await read_short_body(request), CreateApiKey)
+    scopes = None if body.scopes is None else tuple(body.scopes)
+    wish = Wish(body.name, body.mode, body.expires_at, scopes, body.budget)
+    new = await services.keyring.delegate(principal, wish)
+    return json_response(NewApiKeyObject(key=new.text, **_members(new.key)), status=201)
+
+
+async def list_api_keys(request: Request) -> Response:
+    """List the keys of the workspace, revoked ones too, newest first."""
+    principal = await authenticate(request, "admin")
+    keys = await services_of(request).keyring.list(principal.workspace_id)
+    return json_response(list_body([ApiKeyObject(**_members(key)) for key in keys], None))
+
+
+async def delete_api_key(request: Request) -> Response:
+    """Revoke a key: it stops within a second, for good."""
+    principal = await authenticate(request, "admin")
+    check_query(request, (_WITH_CHILDREN,))
+    with_children = flag_of(request, _WITH_CHILDREN.name) or False
+    key_id = request.path_params["key_id"]
+    revoked = await services_of(request).keyring.revoke_as(principal, key_id, with_children=with_children)
+    return json_response(ApiKeyObject(**_members(revoked)))
+
+
+def _members(key: ApiKey) -> dict[str, Any]:
+    members: dict[str, Any] = {name: getattr(key, name) for name in _MEMBERS}
+    return {**members, "scopes": list(key.scopes)}
+
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/api-keys",
+        create_api_key,
+        "Create an API key",
+        "API keys",
+        description="The key's text is in this answer only.",
+        request=CreateApiKey,
+        response=NewApiKeyObject,
+        status=201,
+        errors=(*_ERRORS, InvalidRequest, RequestTooLarge, ValidationFailed),
+    ),
+    Operation(
+        "GET", "/api-keys", list_api_keys, "List API keys", "API keys", response=ApiKeyList, errors=_ERRORS
+    ),
+    Operation(
+        "DELETE",
+        "/api-keys/{key_id}",
+        delete_api_key,
+        "Revoke an API key",
+        "API keys",
+        response=ApiKeyObject,
+        parameters=(
+            _ID,
+            _WITH_CHILDREN,
+        ),
+        errors=(*_ERRORS, InvalidRequest, NotFound, ValidationFailed),
+    ),
+)

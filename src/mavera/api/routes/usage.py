@@ -1,0 +1,176 @@
+"""GET /usage: what the workspace of the key used this month, and what it has left."""
+
+import datetime
+import time
+from typing import Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mavera.accounts import workspaces
+from mavera.accounts.credits import usage
+from mavera.accounts.credits.usage import Span, Sums
+from mavera.accounts.plans import month_bounds, month_of
+from mavera.accounts.workspaces import Workspace
+from mavera.api.http.auth import authenticate, services_of
+from mavera.api.http.json import json_response
+from mavera.api.http.lists import check_query
+from mavera.api.http.operations import Operation, Parameter
+from mavera.errors import Forbidden, InvalidRequest, ServiceUnavailable, ValidationFailed
+
+_MONTH = Parameter(
+    "month",
+    "query",
+    "A month in UTC, as 2026-11; the current month by default.",
+    {"type": "string", "maxLength": 7},
+)
+
+
+class Period(msgspec.Struct, kw_only=True):
+    """From `start` up to `end`, in Unix seconds: a month in UTC."""
+
+    start: int
+    end: int
+
+
+class CreditsUsed(msgspec.Struct, kw_only=True):
+    """`included` and `remaining` are null where credit has no limit. `remaining` counts top-ups too."""
+
+    used: int
+    included: int | None
+    remaining: int | None
+    percentage_used: float | None
+
+
+class RequestsMade(msgspec.Struct, kw_only=True):
+    total_requests: int
+    total_tokens: int
+    prompt_tokens: int
+    completion_tokens: int
+    credits_used: int
+    error_count: int
+    avg_latency_ms: int
+
+
+class RateLimit(msgspec.Struct, kw_only=True):
+    requests_per_minute: int
+    requests_per_day: int | None
+
+
+class SpendingLimits(msgspec.Struct, kw_only=True):
+    """`usage_limit` is the workspace's budget for a month."""
+
+    usage_limit: int | None
+    budget_alerts: list[int]
+
+
+class DayUsage(RequestsMade, kw_only=True):
+    date: str
+
+
+class KeyUsage(RequestsMade, kw_only=True):
+    key_id: str
+
+
+class PersonaUsage(RequestsMade, kw_only=True):
+    persona_id: str | None
+
+
+class UsageObject(msgspec.Struct, kw_only=True):
+    """What a workspace used in one month."""
+
+    object: Literal["usage"] = "usage"
+    workspace_id: str
+    plan: str
+    billing_period: Period
+    credits: CreditsUsed
+    api_requests: RequestsMade
+    rate_limit: RateLimit
+    limits: SpendingLimits
+    by_day: list[DayUsage]
+    by_key: list[KeyUsage]
+    by_persona: list[PersonaUsage]
+
+
+async def get_usage(request: Request) -> Response:
+    """Return what was used."""
+    principal = await authenticate(request, "usage:read")
+    check_query(request, (_MONTH,))
+    now = int(time.time())
+    month = _month(request.query_params.get("month"), now)
+    database = services_of(request).database
+    await workspaces.grant_due(database, principal.workspace_id, now=now)
+    workspace = await workspaces.get(database, principal.workspace_id, now=now)
+    span = Span(workspace.id, *month_bounds(month))
+    body = UsageObject(
+        workspace_id=workspace.id,
+        plan=workspace.plan,
+        billing_period=Period(start=span.begin, end=span.end),
+        credits=_credits(workspace, total := await usage.in_all(database, span)),
+        api_requests=RequestsMade(**_made(total)),
+        rate_limit=RateLimit(
+            requests_per_minute=workspace.limits.requests_per_minute,
+            requests_per_day=workspace.limits.requests_per_day,
+        ),
+        limits=SpendingLimits(usage_limit=workspace.budget, budget_alerts=[50, 75, 90]),
+        by_day=[DayUsage(date=_date(day), **_made(s)) for day, s in await usage.by_day(database, span)],
+        by_key=[KeyUsage(key_id=key, **_made(s)) for key, s in await usage.by_key(database, span)],
+        by_persona=[
+            PersonaUsage(persona_id=persona, **_made(s))
+            for persona, s in await usage.by_persona(database, span)
+        ],
+    )
+    return json_response(body)
+
+
+def _credits(workspace: Workspace, total: Sums) -> CreditsUsed:
+    included = None if workspace.unlimited else workspace.monthly_credits
+    remaining = None if workspace.unlimited else workspace.balance
+    percentage = None
+    if remaining is not None:
+        percentage = round(100 * total.credits / max(1, total.credits + remaining), 1)
+    return CreditsUsed(used=total.credits, included=included, remaining=remaining, percentage_used=percentage)
+
+
+def _made(sums: Sums) -> dict[str, int]:
+    return {
+        "total_requests": sums.requests,
+        "total_tokens": sums.input_tokens + sums.output_tokens,
+        "prompt_tokens": sums.input_tokens,
+        "completion_tokens": sums.output_tokens,
+        "credits_used": sums.credits,
+        "error_count": sums.errors,
+        "avg_latency_ms": sums.mean_milliseconds,
+    }
+
+
+def _date(day: int) -> str:
+    return datetime.date.fromordinal(datetime.date(1970, 1, 1).toordinal() + day).isoformat()
+
+
+def _month(text: str | None, now: int) -> int:
+    if text is None:
+        return month_of(now)
+    try:
+        moment = datetime.datetime.strptime(text, "%Y-%m").replace(tzinfo=datetime.UTC)
+    except ValueError as error:
+        raise ValidationFailed("'month' has to be a month, as 2026-11.", param="month") from error
+    if not 1970 <= moment.year < 9999:
+        raise ValidationFailed("'month' has to be a month, as 2026-11.", param="month")
+    return moment.year * 100 + moment.month
+
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/usage",
+        get_usage,
+        "Get usage",
+        "Usage",
+        description="Credits, requests and tokens of a month: in all, by day, by key and by persona.",
+        response=UsageObject,
+        parameters=(_MONTH,),
+        errors=(Forbidden, InvalidRequest, ValidationFailed, ServiceUnavailable),
+    ),
+)

@@ -1,0 +1,167 @@
+"""
+GET and PATCH /workspaces/{id}: the workspace of the key that asks, which needs the scope `admin`.
+
+What costs the operator something (the plan, its limits, credits) is set on the command
+line, so that no team can raise its own; a team may name itself and cap its own spending.
+"""
+
+import time
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mavera.accounts import workspaces
+from mavera.accounts.keys import repository
+from mavera.accounts.keys.delegation import check_usage_limit
+from mavera.accounts.keys.keyring import Principal
+from mavera.accounts.workspaces import NAME_MAX, Workspace
+from mavera.api.http.auth import authenticate, services_of
+from mavera.api.http.decoding import decode, read_short_body
+from mavera.api.http.json import json_response
+from mavera.api.http.operations import Operation, Parameter
+from mavera.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RequestTooLarge,
+    ServiceUnavailable,
+    ValidationFailed,
+)
+from mavera.storage.database import Queries
+
+_MOST = 1_000_000_000
+_ID = Parameter("workspace_id", "path", "The workspace's id.", {"type": "string", "maxLength": 64})
+
+
+class WorkspaceLimits(msgspec.Struct, kw_only=True):
+    """Null is no limit."""
+
+    requests_per_minute: int
+    requests_per_day: int | None
+    concurrent_runs: int | None
+
+
+class WorkspaceObject(msgspec.Struct, kw_only=True):
+    """`balance` and `monthly_credits` are null without a limit; `usage_limit` is the month's budget."""
+
+    id: str
+    object: Literal["workspace"] = "workspace"
+    name: str
+    plan: str
+    limits: WorkspaceLimits
+    monthly_credits: int | None
+    balance: int | None
+    usage_limit: int | None
+    credits_spent: int
+    created_at: int
+
+
+class UpdateWorkspace(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What is left out stays as it is; a `usage_limit` of null takes the budget away."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=NAME_MAX)] | UnsetType = UNSET
+    usage_limit: Annotated[int, Meta(ge=0, le=_MOST)] | UnsetType | None = UNSET
+
+
+_OPERATORS = frozenset({*WorkspaceLimits.__struct_fields__, "plan", "limits", "monthly_credits", "balance"})
+
+
+async def get_workspace(request: Request) -> Response:
+    """Return the workspace."""
+    principal = await _own(request)
+    return json_response(await _shown(request, principal.workspace_id))
+
+
+async def update_workspace(request: Request) -> Response:
+    """Change the name or the budget."""
+    principal = await _own(request)
+    services = services_of(request)
+    body = await _decoded(await read_short_body(request))
+    async with services.database.transaction() as transaction:
+        await repository.lock_workspace(transaction, principal.workspace_id)
+        if body.name is not UNSET:
+            await workspaces.rename(transaction, principal.workspace_id, body.name)
+        if body.usage_limit is not UNSET:
+            await _check_usage_limit(transaction, principal, body.usage_limit)
+            await workspaces.set_budget(transaction, principal.workspace_id, body.usage_limit)
+    return json_response(await _shown(request, principal.workspace_id))
+
+
+async def _check_usage_limit(transaction: Queries, principal: Principal, limit: int | None) -> None:
+    """Raise Forbidden where the key that asks may not spend without a limit itself."""
+    key = await repository.find_key(transaction, principal.workspace_id, principal.key_id)
+    workspace = await workspaces.get(transaction, principal.workspace_id, now=int(time.time()))
+    if key is not None:
+        check_usage_limit(key, workspace.budget, limit)
+
+
+async def _decoded(body: bytes) -> UpdateWorkspace:
+    """Raise Forbidden, not InvalidRequest, for what is there and is not the team's to change."""
+    try:
+        return await decode(body, UpdateWorkspace)
+    except InvalidRequest as error:
+        if error.param not in _OPERATORS:
+            raise
+        raise Forbidden(
+            f"'{error.param}' is the operator's to change: mavera workspaces update.", param=error.param
+        ) from error
+
+
+async def _own(request: Request) -> Principal:
+    """Raise NotFound for the workspace of another, as for one that is not there."""
+    principal = await authenticate(request, "admin")
+    if request.path_params["workspace_id"] != principal.workspace_id:
+        raise NotFound("This API key has no such workspace.")
+    return principal
+
+
+async def _shown(request: Request, workspace_id: str) -> WorkspaceObject:
+    database, now = services_of(request).database, int(time.time())
+    await workspaces.grant_due(database, workspace_id, now=now)
+    return to_object(await workspaces.get(database, workspace_id, now=now))
+
+
+def to_object(workspace: Workspace) -> WorkspaceObject:
+    return WorkspaceObject(
+        id=workspace.id,
+        name=workspace.name,
+        plan=workspace.plan,
+        limits=WorkspaceLimits(
+            requests_per_minute=workspace.limits.requests_per_minute,
+            requests_per_day=workspace.limits.requests_per_day,
+            concurrent_runs=workspace.limits.concurrent_runs,
+        ),
+        monthly_credits=workspace.monthly_credits,
+        balance=None if workspace.unlimited else workspace.balance,
+        usage_limit=workspace.budget,
+        credits_spent=workspace.spent,
+        created_at=workspace.created_at,
+    )
+
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/workspaces/{workspace_id}",
+        get_workspace,
+        "Get a workspace",
+        "Workspaces",
+        response=WorkspaceObject,
+        parameters=(_ID,),
+        errors=(Forbidden, NotFound, ServiceUnavailable),
+    ),
+    Operation(
+        "PATCH",
+        "/workspaces/{workspace_id}",
+        update_workspace,
+        "Update a workspace",
+        "Workspaces",
+        request=UpdateWorkspace,
+        response=WorkspaceObject,
+        parameters=(_ID,),
+        errors=(Forbidden, NotFound, InvalidRequest, RequestTooLarge, ValidationFailed, ServiceUnavailable),
+    ),
+)

@@ -1,0 +1,1 @@
+"""What both wire formats share: parameters, tools, and members of the answer."""

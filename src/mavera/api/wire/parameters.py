@@ -1,0 +1,157 @@
+"""
+What the two endpoints' request bodies have in common.
+
+Every parameter that OpenAI documents is here or in the endpoint's own `schemas.py`;
+those kept only so that clients which send them are not refused are listed, with what
+they do and do not, in docs/compatibility.md.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from mavera.api.http.bounds import Identifier, OpaqueObject, PersonaId
+from mavera.api.wire.tools import BuiltInTool, NamesOwnTools
+from mavera.core.turn import Effort, NamedTool, Sampling, ToolChoice, Turn, Verbosity
+from mavera.errors import InvalidRequest, ValidationFailed
+
+MODEL = "mavera-1"
+MAX_TOOLS = 64
+
+TokenLimit = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Weight = Annotated[float, Meta(gt=0, le=1)]
+# Thirds written with two places still count as whole.
+WEIGHTS_TOLERANCE = 0.011
+FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$", min_length=1, max_length=64)]
+JSONSchema = OpaqueObject
+ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast"]
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
+]
+
+
+class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Parameters of both endpoints. Null means the same as leaving the parameter out."""
+
+    model: Annotated[Literal["mavera-1"], Meta(description="The model to ask: always `mavera-1`.")]
+    persona_id: Annotated[
+        PersonaId | None,
+        Meta(description="Id of the persona that answers. `GET /api/v1/personas` lists them."),
+    ] = None
+    stream: Annotated[bool | None, Meta(description="Answer as server-sent events.")] = None
+    analysis_mode: bool | None = None
+    canvas_mode: bool | None = None
+    mosaic_mode: Annotated[bool | None, Meta(description="Blend the answers of `persona_ids`.")] = None
+    persona_ids: Annotated[list[PersonaId], Meta(min_length=2, max_length=10)] | None = None
+    persona_weights: Annotated[list[Weight], Meta(min_length=2, max_length=10)] | None = None
+    reasoning_effort: Effort | None = None
+    verbosity: Verbosity | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    parallel_tool_calls: bool | None = None
+    metadata: Metadata | None = None
+    store: bool | None = None
+    user: Annotated[str, Meta(max_length=512)] | None = None
+    safety_identifier: Annotated[str, Meta(max_length=64)] | None = None
+    prompt_cache_key: Identifier | None = None
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+    prompt_cache_options: OpaqueObject | None = None
+    service_tier: ServiceTier | None = None
+    moderation: OpaqueObject | None = None
+
+    def sampling(
+        self,
+        *,
+        stop: tuple[str, ...] = (),
+        logit_bias: dict[str, float] | None = None,
+    ) -> Sampling:
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            seed=self.seed,
+            stop=stop,
+            logit_bias=logit_bias,
+        )
+
+    def audience(self) -> tuple[tuple[str, float], ...]:
+        """
+        Return who answers a mosaic, each with its weight; nobody where none is asked for.
+
+        Raises InvalidRequest or ValidationFailed where its fields do not fit together.
+        """
+        if not self.mosaic_mode:
+            for name in ("persona_ids", "persona_weights"):
+                if getattr(self, name) is not None:
+                    raise InvalidRequest(f"'{name}' needs 'mosaic_mode': true.", param=name)
+            return ()
+        if self.persona_ids is None:
+            raise InvalidRequest("'mosaic_mode' needs 'persona_ids', two to ten.", param="persona_ids")
+        if self.persona_id is not None:
+            raise InvalidRequest("With 'mosaic_mode' send 'persona_ids' alone.", param="persona_id")
+        for position, persona_id in enumerate(self.persona_ids):
+            if persona_id in self.persona_ids[:position]:
+                raise InvalidRequest(
+                    "A persona stands twice in 'persona_ids'.", param=f"persona_ids[{position}]"
+                )
+        weights = self.persona_weights or [1 / len(self.persona_ids)] * len(self.persona_ids)
+        if len(weights) != len(self.persona_ids):
+            raise ValidationFailed(
+                f"'persona_weights' has {len(weights)} weights for {len(self.persona_ids)} personas.",
+                param="persona_weights",
+            )
+        if abs((total := math.fsum(weights)) - 1) > WEIGHTS_TOLERANCE:
+            raise ValidationFailed(
+                f"'persona_weights' add up to {total:g}; they have to add up to 1.", param="persona_weights"
+            )
+        return tuple((one, weight / total) for one, weight in zip(self.persona_ids, weights, strict=True))
+
+
+def check_mosaic(turn: Turn) -> None:
+    """Raise InvalidRequest where a mosaic is asked for what only one persona can do."""
+    if turn.audience and (turn.tools or turn.named_tools):
+        raise InvalidRequest("A mosaic calls no tools: leave 'tools' out.", param="tools")
+
+
+def named_tools(tools: Sequence[tuple[Any, str]], choice: Any) -> tuple[NamedTool, ...]:
+    """Return the server's own tools that a request names, each once: in `tools`, or as its `tool_choice`."""
+    found = [named for tool, at in tools if isinstance(tool, BuiltInTool) for named in tool.to_named(at)]
+    # A word is no tool, and to ask a Protocol whether it is one takes long.
+    if not found and not isinstance(choice, str | None) and isinstance(choice, NamesOwnTools):
+        found = list(choice.to_named("tool_choice"))
+    return tuple({named.name: named for named in reversed(found)}.values())[::-1]
+
+
+def check_tools(turn: Turn, *, name_at: str = "name") -> None:
+    """
+    Raise InvalidRequest where the tools and the choice among them do not fit together.
+
+    `name_at` is where a tool's name stands inside it.
+    """
+    if not turn.tools and turn.tool_choice == ToolChoice():
+        return
+    names = [tool.name for tool in turn.tools]
+    for position, tool in enumerate(turn.tools):
+        if tool.name in names[:position]:
+            at, _, _ = tool.at.partition(".")
+            raise InvalidRequest(f"Two tools are named '{tool.name}'.", param=f"{at}.{name_at}")
+    check_choice(turn.tool_choice, [*names, *(tool.name for tool in turn.named_tools)])
+
+
+def check_choice(choice: ToolChoice, names: list[str]) -> None:
+    if choice.mode == "required" and not names:
+        raise InvalidRequest("A call is required, but there are no tools to call.", param="tool_choice")
+    for name in choice.names:
+        if name not in names:
+            raise InvalidRequest(
+                f"tool_choice names '{name[:100]}', which is not among the tools.", param="tool_choice"
+            )

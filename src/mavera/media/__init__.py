@@ -1,0 +1,1 @@
+"""Generated images and videos: where their bytes and rows are kept."""

@@ -1,0 +1,323 @@
+"""
+What tools made, and the jobs that make it: images and videos as files, told of in the store.
+
+    save(bytes)   a file and its row, completed
+    begin(job)    a row that a job fills in: queued → in_progress → completed | failed
+    url_of(id)    …/media/{id}/content?expires=…&signature=…, good for a while and without a key
+
+The signature is an HMAC over id and time; its secret lies in the folder of the files, closed to
+others, or comes of what opens the bucket. While the store is open it removes what has grown old.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import time
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import structlog
+
+from mavera.core.finish import finish
+from mavera.core.ids import is_cuid, new_cuid
+from mavera.core.text import clean_text
+from mavera.errors import APIError, Forbidden, NotFound
+from mavera.media.files import MediaFiles
+from mavera.settings import Settings
+from mavera.storage.database import Database, Row
+from mavera.storage.moment import Clock, moment_of
+
+log = structlog.get_logger()
+
+MediaStatus = Literal["queued", "in_progress", "completed", "failed"]
+
+CONTENT_TYPES = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+}
+_PATH = "/api/v1/media"
+_HOUSEKEEPING_SECONDS = 600.0
+# A job that has not ended this long after its time was up is followed by nobody any more.
+_FORSAKEN_SECONDS = 3600
+_REMOVED_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """`progress` is 0 to 100. `error` says why it failed, in words for the caller."""
+
+    id: str
+    workspace_id: str
+    tool: str
+    status: MediaStatus
+    progress: int
+    provider_id: str | None
+    content_type: str | None
+    bytes: int | None
+    error: str | None
+    created_at: int
+    updated_at: int
+    completed_at: int | None
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        return cls(**{name: row[name] for name in cls.__slots__})
+
+
+_COLUMNS = ", ".join(Media.__slots__)
+
+
+def content_type_of(data: bytes) -> str | None:
+    """Return what the first bytes say this is, None for anything but an image or a video."""
+    for begun, content_type in CONTENT_TYPES.items():
+        if data.startswith(begun):
+            return content_type
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data[4:8] == b"ftyp":
+        return "video/mp4"
+    return "video/webm" if data.startswith(b"\x1aE\xdf\xa3") else None
+
+
+class MediaStore:
+    """`async with` it to have what is old removed, every ten minutes."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        files: MediaFiles,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._database = database
+        self._moment = moment_of(database, clock)
+        self._files = files
+        self._folder = settings.resolved_media_dir
+        self._public_url = settings.public_url.rstrip("/")
+        self._url_seconds = settings.media_url_seconds
+        self._keep_seconds = settings.media_days * 86_400
+        self._job_seconds = settings.runway_job_seconds
+        self._clock = clock or time.time
+        self._secret: bytes | None = None
+        self._housekeeper: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._housekeeper = asyncio.create_task(self._keep_house())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._housekeeper is not None:
+            self._housekeeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._housekeeper
+        await self._files.close()
+
+    async def save(self, workspace_id: str, tool: str, data: bytes, content_type: str) -> Media:
+        """Keep what was made at once. Raises ServiceUnavailable. If it is cancelled, the row says failed."""
+        media_id = new_cuid()
+        try:
+            await self._insert(media_id, workspace_id, tool, provider_id=None)
+            await self.complete(media_id, _all_at_once(data), content_type)
+        except BaseException as error:
+            reason = error.message if isinstance(error, APIError) else "It could not be kept."
+            await finish(self._fail_quietly(media_id, reason))
+            raise
+        return await self.get(media_id, workspace_id)
+
+    async def begin(self, workspace_id: str, tool: str, *, provider_id: str | None) -> Media:
+        media_id = new_cuid()
+        await self._insert(media_id, workspace_id, tool, provider_id=provider_id)
+        return await self.get(media_id, workspace_id)
+
+    async def _insert(self, media_id: str, workspace_id: str, tool: str, *, provider_id: str | None) -> None:
+        await self._database.execute(
+            f"""
+            INSERT INTO media (id, workspace_id, tool, status, progress, provider_id, created_at, updated_at)
+            VALUES (:id, :workspace_id, :tool, 'queued', 0, :provider_id,
+                    {self._moment.sql}, {self._moment.sql})
+            """,  # noqa: S608 - the clock is ours
+            id=media_id,
+            workspace_id=workspace_id,
+            tool=tool,
+            provider_id=provider_id,
+            now=self._moment.now,
+        )
+
+    async def _fail_quietly(self, media_id: str, reason: str) -> None:
+        try:
+            await self.fail(media_id, reason)
+        except APIError as error:
+            log.warning("media not ended", media=media_id, reason=error.message)
+
+    async def get(self, media_id: str, workspace_id: str) -> Media:
+        """Return what `workspace_id` made. Raises NotFound, also for another workspace's."""
+        row = await self._database.fetch_one(
+            f"SELECT {_COLUMNS} FROM media WHERE id = :id AND workspace_id = :workspace_id",  # noqa: S608
+            id=media_id,
+            workspace_id=workspace_id,
+        )
+        if row is None:
+            raise NotFound(f"There is no media {media_id[:60]}.")
+        return Media.from_row(row)
+
+    async def progress(self, media_id: str, percent: int) -> None:
+        await self._database.execute(
+            f"""
+            UPDATE media SET status = 'in_progress', progress = :percent, updated_at = {self._moment.sql}
+             WHERE id = :id AND status IN ('queued', 'in_progress')
+            """,  # noqa: S608
+            id=media_id,
+            percent=max(0, min(99, percent)),
+            now=self._moment.now,
+        )
+
+    async def complete(self, media_id: str, pieces: AsyncIterable[bytes], content_type: str) -> None:
+        """Keep the file, and say that it is there. What `pieces` raises goes through."""
+        size = await self._files.keep(media_id, pieces)
+        await self._database.execute(
+            f"""
+            UPDATE media SET status = 'completed', progress = 100, content_type = :content_type,
+                   bytes = :bytes, updated_at = {self._moment.sql}, completed_at = {self._moment.sql}
+             WHERE id = :id
+            """,  # noqa: S608
+            id=media_id,
+            content_type=content_type,
+            bytes=size,
+            now=self._moment.now,
+        )
+
+    async def fail(self, media_id: str, reason: str) -> None:
+        await self._database.execute(
+            f"""
+            UPDATE media SET status = 'failed', error = :reason,
+                   updated_at = {self._moment.sql}, completed_at = {self._moment.sql}
+             WHERE id = :id AND status <> 'completed'
+            """,  # noqa: S608
+            id=media_id,
+            reason=clean_text(reason)[:500],  # a provider's words, perhaps
+            now=self._moment.now,
+        )
+
+    async def claim_unfinished(self, *, idle_seconds: int) -> list[Media]:
+        """Return jobs that nobody has touched for `idle_seconds`; they are this process's from now on."""
+        rows = await self._database.fetch_all(
+            f"""
+            UPDATE media SET updated_at = {self._moment.sql}
+             WHERE status IN ('queued', 'in_progress') AND provider_id IS NOT NULL
+               AND updated_at <= {self._moment.sql} - :idle_seconds
+            RETURNING {_COLUMNS}
+            """,  # noqa: S608
+            now=self._moment.now,
+            idle_seconds=idle_seconds,
+        )
+        return [Media.from_row(row) for row in rows]
+
+    async def remove_old(self) -> int:
+        """Remove what is older than it is kept: first the file, then the row. Returns how many."""
+        before = int(self._clock()) - self._keep_seconds
+        removed = 0
+        while True:
+            rows = await self._database.fetch_all(
+                "SELECT id FROM media WHERE created_at < :before LIMIT :most",
+                before=before,
+                most=_REMOVED_AT_ONCE,
+            )
+            for row in rows:
+                await self._files.remove(row["id"])
+                await self._database.execute("DELETE FROM media WHERE id = :id", id=row["id"])
+            removed += len(rows)
+            if len(rows) < _REMOVED_AT_ONCE:
+                return removed
+
+    async def end_forsaken(self) -> int:
+        """Fail the jobs that should have ended long ago. Returns how many."""
+        return await self._database.execute(
+            f"""
+            UPDATE media SET status = 'failed', error = :reason, updated_at = {self._moment.sql},
+                   completed_at = {self._moment.sql}
+             WHERE status IN ('queued', 'in_progress') AND created_at < {self._moment.sql} - :seconds
+            """,  # noqa: S608
+            reason="It was not made in time.",
+            now=self._moment.now,
+            seconds=int(self._job_seconds) + _FORSAKEN_SECONDS,
+        )
+
+    async def _keep_house(self) -> None:
+        while True:
+            try:
+                await self.end_forsaken()
+                await self.remove_old()
+            except APIError as error:
+                log.warning("old media not removed", reason=error.message)
+            except Exception as error:
+                log.exception("old media not removed", error=type(error).__name__)
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+    def expires_at(self, media: Media) -> int:
+        return media.created_at + self._keep_seconds
+
+    async def url_of(self, media_id: str) -> str:
+        """Return where the file can be fetched without a key, for a while."""
+        expires = int(self._clock()) + self._url_seconds
+        signature = await asyncio.to_thread(self._sign, media_id, expires)
+        return f"{self._public_url}{_PATH}/{media_id}/content?expires={expires}&signature={signature}"
+
+    async def signed(self, media_id: str, expires: str, signature: str) -> Media:
+        """Return what a link is for. Raises Forbidden for a bad or old signature, NotFound."""
+        good = is_cuid(media_id) and expires.isascii() and expires.isdecimal() and len(expires) < 16
+        expected = await asyncio.to_thread(self._sign, media_id, int(expires)) if good else ""
+        if not hmac.compare_digest(expected.encode(), signature.encode()) or not good:
+            raise Forbidden("This link is not valid.")
+        if int(expires) < self._clock():
+            raise Forbidden("This link has expired. GET /api/v1/media/{id} gives a new one.")
+        row = await self._database.fetch_one(
+            f"SELECT {_COLUMNS} FROM media WHERE id = :id AND status = 'completed'",  # noqa: S608
+            id=media_id,
+        )
+        if row is None:
+            raise NotFound("There is no such file any more.")
+        return Media.from_row(row)
+
+    def pieces(self, media: Media, start: int, length: int) -> AsyncIterator[bytes]:
+        """Yield a part of the file. Raises NotFound or ServiceUnavailable before the first piece."""
+        return self._files.pieces(media.id, start, length)
+
+    async def read(self, media_id: str, workspace_id: str) -> bytes:
+        """Return the bytes of what `workspace_id` made. Raises NotFound."""
+        media = await self.get(media_id, workspace_id)
+        if media.status != "completed":
+            raise NotFound(f"The media {media_id[:60]} is not made yet.")
+        return b"".join([piece async for piece in self.pieces(media, 0, media.bytes or 0)])
+
+    def _sign(self, media_id: str, expires: int) -> str:
+        if self._secret is None:
+            self._secret = self._read_secret()
+        return hmac.new(self._secret, f"{media_id}:{expires}".encode(), hashlib.sha256).hexdigest()
+
+    def _read_secret(self) -> bytes:
+        """Return the secret; the first process to need it makes it, and no other can overwrite it."""
+        if self._files.link_secret is not None:
+            return self._files.link_secret
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._folder / "secret"
+        partial = self._folder / f"secret.{secrets.token_hex(8)}"
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink()
+        return path.read_bytes()
+
+
+async def _all_at_once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,0 +1,230 @@
+"""
+Open every part of a server, in order, and close it in the opposite one. Nothing here knows HTTP.
+
+    open_store(settings)      the database, with its tables up to date
+    open_model(settings)      the language model, started
+    open_services(settings)   both, and all that answers and bills a request
+
+The application, the server's processes and the commands all begin here.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from mavera.accounts.credits.holds import Credits, Holdings
+from mavera.accounts.idempotency import FirstAnswers
+from mavera.accounts.keys.keyring import Keyring
+from mavera.accounts.keys.text import peppers_of
+from mavera.accounts.limits.concurrency import Running, RunningHere
+from mavera.accounts.limits.windows import Limiter, open_limiter
+from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
+from mavera.fetch.image_reader import ImageReader, is_installed
+from mavera.media.files import MediaFiles
+from mavera.media.store import MediaStore
+from mavera.metrics import Metrics
+from mavera.models.choice import choose_model, choose_vision_model
+from mavera.models.embedded.cores import usable_cores
+from mavera.models.model import KeepsPrefixes, Model
+from mavera.models.scripted import ScriptedModel
+from mavera.personas.builtin import PersonaLibrary
+from mavera.personas.catalogue import Personas
+from mavera.personas.prompt import persona_items
+from mavera.runs.admission import Admission
+from mavera.runs.gate import Gate
+from mavera.runs.images import ImageLimits, ImageStep
+from mavera.runs.loop import Mode, Runner
+from mavera.runs.server_tools import LoopLimits
+from mavera.settings import Settings
+from mavera.storage.database import Database
+from mavera.storage.probe import StoreProbe
+from mavera.storage.schema import ensure_schema
+from mavera.tools.allowances import StoredAllowances
+from mavera.tools.audit import AuditLog
+from mavera.tools.choice import Parts, choose_tools, media_files, tool_sources
+from mavera.tools.scripted import scripted_tools
+from mavera.tools.toolbox import Toolbox, ToolPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Every part of a server, opened. A route finds it at `request.app.state.services`."""
+
+    settings: Settings
+    metrics: Metrics
+    database: Database
+    keyring: Keyring
+    personas: Personas
+    models: Mapping[Mode, Model]
+    runner: Runner
+    limiter: Limiter
+    admission: Admission
+    first_answers: FirstAnswers
+    media: MediaStore
+    store_probe: StoreProbe
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """
+    The parts that the settings name, made and checked, and not yet opened.
+
+    `limiter` is None if the settings' own is to be opened.
+    """
+
+    model: Model
+    vision: Model | None
+    fetch: GuardedFetch
+    files: MediaFiles
+    running: Running
+    limiter: Limiter | None
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        model: Model | None = None,
+        limiter: Limiter | None = None,
+        running: Running | None = None,
+    ) -> Self:
+        """
+        Make the components of `settings`; an argument takes the place of the settings' own.
+
+        Workers share their parent's engine, limiter and count of runs. Raises ConfigurationError if
+        settings contradict each other.
+        """
+        return cls(
+            model=model or choose_model(settings),
+            vision=choose_vision_model(settings),
+            fetch=GuardedFetch(FetchPolicy.of(settings)),
+            files=media_files(settings),
+            running=running or RunningHere(),
+            limiter=limiter,
+        )
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[Database]:
+    """Open the database that `settings` name, with its tables brought up to date."""
+    async with Database.open(settings) as database:
+        await ensure_schema(database)
+        yield database
+
+
+@asynccontextmanager
+async def open_model(settings: Settings, people: Personas | None = None) -> AsyncIterator[Model]:
+    """Start the language model that `settings` name; it may keep the prefixes of `people` ready."""
+    async with started(choose_model(settings), people) as model:
+        yield model
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings, components: Components | None = None, metrics: Metrics | None = None
+) -> AsyncIterator[Services]:
+    """
+    Open all parts that answer and bill a request, and close them at the end of the block.
+
+    Raises ConfigurationError if settings contradict each other or the database is another's, and
+    ServiceUnavailable if it cannot be reached.
+    """
+    components = components or Components.of(settings)
+    metrics = metrics or Metrics()
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        database = await enter(open_store(settings))
+        store_probe = StoreProbe(database)
+        stack.push_async_callback(store_probe.close)
+        keyring = await enter(Keyring(database, peppers=peppers_of(settings)))
+        credits = await enter(_open_credits(database, settings, metrics))
+        first_answers = await enter(FirstAnswers(database))
+        limiter = components.limiter or open_limiter(settings.rate_limit_url, metrics.limited_locally.inc)
+        stack.push_async_callback(limiter.close)
+        people = Personas(PersonaLibrary.load(), database)
+        models: dict[Mode, Model] = {
+            "live": await enter(started(components.model, people)),
+            "test": await enter(started(ScriptedModel(keeps_turns=False))),
+        }
+        vision = await enter(started(components.vision)) if components.vision else None
+        reader = _image_reader(settings)
+        if reader is not None:
+            stack.push_async_callback(reader.close)
+        media = await enter(MediaStore(database, settings, components.files))
+        toolbox = await enter(_open_toolbox(settings, Parts(components.fetch, media), database, limiter))
+        runner = Runner(
+            people,
+            models,
+            images=ImageStep(components.fetch, reader, ImageLimits.of(settings)),
+            vision=vision,
+            tools={"live": toolbox, "test": Toolbox(scripted_tools(), policy=ToolPolicy("none"))},
+            tool_limits=LoopLimits.of(settings),
+            require_persona=settings.require_persona,
+            side_by_side=settings.running_at_once,
+        )
+        gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
+        yield Services(
+            settings=settings,
+            metrics=metrics,
+            database=database,
+            keyring=keyring,
+            personas=people,
+            models=models,
+            runner=runner,
+            limiter=limiter,
+            admission=Admission(credits, gate, metrics, components.running),
+            first_answers=first_answers,
+            media=media,
+            store_probe=store_probe,
+        )
+
+
+@asynccontextmanager
+async def started(model: Model, people: Personas | None = None) -> AsyncIterator[Model]:
+    """Start `model`, which may keep the prefixes of `people` ready, and close it at the end of the block."""
+    if people is not None and isinstance(model, KeepsPrefixes):
+        model.keep([persona_items(persona) for persona in people.library])
+    try:
+        await model.start()
+        yield model
+    finally:
+        await model.close()
+
+
+@asynccontextmanager
+async def _open_credits(database: Database, settings: Settings, metrics: Metrics) -> AsyncIterator[Credits]:
+    def note(held: Holdings) -> None:
+        metrics.note_held(ownerless=held.ownerless, expired=held.expired, oldest_seconds=held.oldest_seconds)
+
+    async with Credits(database, lease_seconds=settings.lease_seconds, on_look=note) as credits:
+        yield credits
+
+
+@asynccontextmanager
+async def _open_toolbox(
+    settings: Settings, parts: Parts, database: Database, limiter: Limiter
+) -> AsyncIterator[Toolbox]:
+    """Open the server's own tools, for live keys."""
+    async with AuditLog(database) as audit:
+        toolbox = Toolbox(
+            choose_tools(settings, parts),
+            sources=tool_sources(settings),
+            policy=ToolPolicy.of(settings),
+            allowances=StoredAllowances(database),
+            limiter=limiter,
+            audit=audit,
+        )
+        try:
+            await toolbox.start()
+            yield toolbox
+        finally:
+            await toolbox.close()
+
+
+def _image_reader(settings: Settings) -> ImageReader | None:
+    """Return the reader of images for a model that cannot see; its process starts with the first one."""
+    wanted = settings.image_reading
+    if wanted == "never" or (wanted == "auto" and settings.backend == "upstream") or not is_installed():
+        return None
+    return ImageReader(threads=usable_cores(), max_pixels=settings.image_max_pixels)
