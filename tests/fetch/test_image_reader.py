@@ -88,10 +88,16 @@ def test_a_process_that_is_killed_is_replaced() -> None:
 
 
 @needs_ocr
-def test_an_image_that_uses_up_its_processor_time_is_too_heavy() -> None:
+def test_an_image_that_uses_up_its_processor_time_is_read_in_part_or_not_at_all() -> None:
     async def use(reader: ImageReader) -> None:
         letters = [f"{number} {'letters and words ' * 3}" for number in range(40)]
-        assert await reader.read(poster(*letters)) == Unreadable(too_heavy=True)
+        reading = await reader.read(poster(*letters))
+        # Reading stops at half of the time. Only a single step that takes longer ends the process.
+        if isinstance(reading, ImageReading):
+            assert reading.partial
+            assert len(reading.lines) < len(letters)
+        else:
+            assert reading == Unreadable(too_heavy=True)
         assert isinstance(await reader.read(png(4, 4)), ImageReading)
 
     with_reader(use, budget=replace(IMAGE_BUDGET, cpu_seconds=1), max_pixels=10_000_000)

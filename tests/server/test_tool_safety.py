@@ -283,7 +283,7 @@ def test_hostile_names_and_arguments_are_errors_the_model_sees(
 
     for event in events:
         assert_fits_openai("ResponseStreamEvent", event.to_dict())
-    assert events[-1].type == "response.completed"
+    assert events[-1].type == "response.completed", events[-1]
     listed = ran(events[-1].response)
     assert {call["status"] for call in listed} == {"failed"}
     assert all(len(call["name"]) <= 128 for call in listed)

@@ -81,7 +81,6 @@ ENDLESS: dict[str, tuple[Behaviour, str]] = {
     "arguments": (endless(call(0, arguments="x" * 5000), first=call(0, name="f")), "longer than"),
     "refusals": (endless(chunk({"refusal": WORDS})), "longer than"),
     "calls": (sends(*(call(n, name="f", arguments="{}") for n in range(1000))), "too many tool calls"),
-    "a name": (sends(call(0, name="f" * 100_000)), "too many tool calls"),
 }
 
 

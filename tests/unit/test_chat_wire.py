@@ -22,7 +22,7 @@ from mavera.core.items import said
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
-from mavera.models.chat_wire import MAX_LINE_BYTES, ChunkDecoder, joined
+from mavera.models.chat_wire import MAX_LINE_BYTES, MOST_NAME_CHARACTERS, ChunkDecoder, joined
 
 TURN = Turn("mavera-1", (said("user", "How much would you pay?"),))
 Wire = dict[str, Any]
@@ -294,6 +294,11 @@ def test_arguments_cut_off_are_left_as_they_are() -> None:
     events = decoded(lines(call("f", "", index=0, id="a"), chunk(reason="length")))
 
     assert calls_of(events) == [("f", "")]
+
+
+def test_the_name_of_a_call_is_cut_where_no_function_has_so_long_a_name() -> None:
+    events = decoded(lines(chunk({"tool_calls": [call("f" * 100_000, "{}")]}), chunk(reason="tool_calls")))
+    assert calls_of(events) == [("f" * MOST_NAME_CHARACTERS, "{}")]
 
 
 def test_a_call_without_a_name_is_a_failure() -> None:

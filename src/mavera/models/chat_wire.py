@@ -455,12 +455,14 @@ class ChunkDecoder:
             if not function.name:
                 raise _broken("a tool call without a name")
             position = len(self._calls)
-            if position >= MOST_CALLS or len(function.name) > MOST_NAME_CHARACTERS:
-                raise _broken("too many tool calls, or one with a name that is too long")
+            if position >= MOST_CALLS:
+                raise _broken("too many tool calls")
+            # No function has so long a name. The call fails by its name, cut or not.
+            name = function.name[:MOST_NAME_CHARACTERS]
             known = {started.call_id for started in self._calls}
             call_id = call.id if _is_usable(call.id) and call.id not in known else new_id("call")
-            self._calls.append(_StartedCall(function.name, call.id, call_id))
-            yield ToolCallStarted(position, call_id, function.name)
+            self._calls.append(_StartedCall(name, call.id, call_id))
+            yield ToolCallStarted(position, call_id, name)
         if call.index is not None:
             self._positions[call.index] = position
         if text := function.text:
