@@ -297,7 +297,7 @@ def test_arguments_cut_off_are_left_as_they_are() -> None:
 
 
 def test_the_name_of_a_call_is_cut_where_no_function_has_so_long_a_name() -> None:
-    events = decoded(lines(chunk({"tool_calls": [call("f" * 100_000, "{}")]}), chunk(reason="tool_calls")))
+    events = decoded(lines(call("f" * 100_000, "{}", index=0), chunk(reason="tool_calls")))
     assert calls_of(events) == [("f" * MOST_NAME_CHARACTERS, "{}")]
 
 
