@@ -6,7 +6,7 @@ Nothing that a caller sends may hold the event loop for more than 50 ms: what do
 Sends hostile and large legitimate requests, one at a time over HTTP and WebSocket, to a server in a process
 of its own (`bench.held`) whose model is an upstream of almost no cost. Shown is the least of `--times`
 readings of the longest hold: the machine's own pauses fall on some readings, the server's work on all.
-The whole table of `tests/server/test_bad_input.py` is sent as well, and shown as one line for each endpoint.
+The whole table of `tests/support/bad_input.py` is sent as well, and shown as one line for each endpoint.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tests.images import png
-from tests.server.test_bad_input import CHAT, RESPONSES, TABLE, UNPARSABLE, VALID, mended
+from tests.support.bad_input import CHAT, RESPONSES, TABLE, UNPARSABLE, VALID, mended
+from tests.support.images import png
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 

@@ -31,8 +31,8 @@ from typing import Any
 
 import aiohttp
 import psutil
-from tests.images import data_url, png
-from tests.server.test_bad_input import CHAT, RESPONSES, TABLE, UNPARSABLE, VALID, mended
+from tests.support.bad_input import CHAT, RESPONSES, TABLE, UNPARSABLE, VALID, mended
+from tests.support.images import data_url, png
 
 from bench.against import source_of
 from bench.report import median, show

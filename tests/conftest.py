@@ -36,6 +36,13 @@ from mavera.storage.schema import ensure_schema
 from tests.support.requirements import skip_or_fail
 from tests.support.tables import make_tables
 
+pytest_plugins = [
+    "tests.support.command",
+    "tests.support.outsiders",
+    "tests.support.stores",
+    "tests.support.upstream_stage",
+]
+
 # A loaded machine is no reason to fail.
 hypothesis_settings.register_profile("mavera", deadline=None)
 hypothesis_settings.load_profile("mavera")

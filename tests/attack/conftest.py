@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.attack.serving import AttackedServer, attacked_server
-from tests.server.upstream_stub import Upstream, running_upstream
+from tests.support.upstream_stub import Upstream, running_upstream
 
 HERE = Path(__file__).parent
 

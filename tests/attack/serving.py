@@ -33,7 +33,7 @@ from mavera.accounts.workspaces import NewWorkspace
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from tests.attack.wire import RawConnection
-from tests.storage.servers import free_port
+from tests.support.servers import free_port
 from tests.support.tables import make_tables
 
 _START_SECONDS = 60

@@ -27,9 +27,9 @@ from mavera.app import OPERATIONS
 from tests.attack.conftest import Attack
 from tests.attack.serving import AttackedServer, Keys, wait_for
 from tests.attack.wire import request_bytes
-from tests.server.test_many_processes import ASK, ask_at_once, books
-from tests.server.upstream_stub import Upstream, answers_slowly
-from tests.storage import servers
+from tests.support import servers
+from tests.support.processes import ASK, ask_at_once, books
+from tests.support.upstream_stub import Upstream, answers_slowly
 
 SECRET = "only the owner may read this"
 PERSONA = {

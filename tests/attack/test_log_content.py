@@ -14,8 +14,8 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.attack.conftest import Attack
-from tests.images import data_url, png
-from tests.server.upstream_stub import DONE, FINISH, Upstream, sends, text
+from tests.support.images import data_url, png
+from tests.support.upstream_stub import DONE, FINISH, Upstream, sends, text
 
 MARK = "XYZZY-7141"
 TALKATIVE = {"PYTHONASYNCIODEBUG": "1", "OPENAI_LOG": "debug", "PYTHONDEVMODE": "1"}

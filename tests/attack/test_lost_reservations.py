@@ -19,8 +19,8 @@ import pytest
 from mavera.storage.database import Database
 from tests.attack.conftest import Attack
 from tests.attack.serving import AttackedServer
-from tests.server.upstream_stub import Upstream, answers_slowly
-from tests.storage import servers
+from tests.support import servers
+from tests.support.upstream_stub import Upstream, answers_slowly
 
 LEASE_SECONDS = 3_600
 CLIENTS, AT_ONCE = 160, 40

@@ -1,4 +1,4 @@
-"""OpenAI's client for Python, where tests/server leaves off: async, stream helpers, parse, tools."""
+"""OpenAI's client for Python, beyond tests/api: async, stream helpers, parse, tools."""
 
 import asyncio
 import json

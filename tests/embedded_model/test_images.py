@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.embedded_model.serving import GEN_Z, Running
-from tests.images import data_url, poster
+from tests.support.images import data_url, poster
 
 pytestmark = [
     pytest.mark.embedded,

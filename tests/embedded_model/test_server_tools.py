@@ -9,7 +9,7 @@ import pytest
 
 from mavera.tools.search.index import Document, SearchIndex
 from tests.embedded_model.serving import serving
-from tests.server.provider_stub import Providers, running_providers
+from tests.support.provider_stub import Providers, running_providers
 
 pytestmark = pytest.mark.embedded
 

@@ -17,7 +17,7 @@ import pytest
 
 from mavera.fetch.image_description import ImageReading, Unreadable
 from mavera.fetch.image_reader import IMAGE_BUDGET, ImageReader
-from tests.images import png, poster
+from tests.support.images import png, poster
 from tests.support.requirements import require_module
 
 pytestmark = pytest.mark.usefixtures("needs_ocr")

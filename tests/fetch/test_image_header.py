@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mavera.fetch.image_header import ImageHeader, read_header
-from tests.images import png
+from tests.support.images import png
 from tests.support.requirements import require_module
 
 

@@ -15,7 +15,7 @@ import pytest
 from mavera.errors import ServiceUnavailable
 from mavera.fetch.image_description import ImageReading, Unreadable
 from mavera.fetch.image_reader import IMAGE_BUDGET, ImageReader
-from tests.images import png, poster
+from tests.support.images import png, poster
 
 needs_ocr = pytest.mark.usefixtures("needs_ocr")
 

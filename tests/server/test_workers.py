@@ -18,9 +18,9 @@ import pytest
 from mavera.accounts.keys.keyring import Keyring
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from tests.server.test_many_processes import ASK, books, make_key, serving
-from tests.server.upstream_stub import Upstream, answers_slowly
+from tests.support.processes import ASK, books, make_key, serving
 from tests.support.tables import make_tables
+from tests.support.upstream_stub import Upstream, answers_slowly
 
 pytestmark = pytest.mark.proof
 

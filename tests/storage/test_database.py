@@ -10,7 +10,7 @@ from mavera.errors import APIError, ConfigurationError, ServiceUnavailable
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.engine import parse_url
-from tests.storage.opening import Open
+from tests.support.opening import Open
 from tests.support.requirements import require_module
 
 INSERT = "INSERT INTO milestones (name, reached_at) VALUES (:name, 1)"

@@ -15,8 +15,8 @@ from mavera.storage.database import Database
 from mavera.storage.engine import make_engine, parse_url
 from mavera.storage.migrations import MIGRATIONS
 from mavera.storage.schema import current_version, ensure_schema, known_versions
-from tests.storage import servers
-from tests.storage.opening import Open
+from tests.support import servers
+from tests.support.opening import Open
 
 RELEASED = Path(__file__).parent / "released"
 TABLES = {

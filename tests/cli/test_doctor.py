@@ -1,0 +1,88 @@
+"""`mavera doctor` asks the servers that images and searches need, if there are any."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from typer.testing import CliRunner
+
+from mavera.cli.doctor import app
+from tests.support.servers import free_port
+
+
+@contextmanager
+def answering(status: int, body: Any) -> Iterator[str]:
+    """Answer each GET with `status` and `body`, at the address that this yields."""
+    loop, stop, address = asyncio.new_event_loop(), asyncio.Event(), []
+    started = threading.Event()
+
+    async def handle(_: web.Request) -> web.Response:
+        return web.json_response(body, status=status)
+
+    async def serve() -> None:
+        application = web.Application()
+        application.router.add_get("/{path:.*}", handle)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        address.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        started.set()
+        await stop.wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    try:
+        assert started.wait(10)
+        yield address[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+        loop.close()
+
+
+def finding(tmp_path: Path, what: str, **settings: str) -> dict[str, Any]:
+    environment = {f"MAVERA_{name.upper()}": value for name, value in settings.items()}
+    environment |= {"MAVERA_MODEL_BACKEND": "scripted", "MAVERA_DATA_DIR": str(tmp_path)}
+    output = CliRunner().invoke(app, ["--json"], env=environment).stdout
+    [found] = [found for found in json.loads(output) if found["what"] == what]
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    ("status", "ok", "words"), [(200, True, "eyes"), (401, False, "refuses"), (502, False, "502")]
+)
+def test_the_vision_model_is_asked(tmp_path: Path, status: int, ok: bool, words: str) -> None:
+    with answering(status, {"data": []}) as url:
+        found = finding(tmp_path, "vision", vision_base_url=f"{url}/v1", vision_model="eyes")
+    assert found["ok"] is ok
+    assert words in found["detail"]
+    assert ok or found["advice"]
+
+
+def test_a_vision_model_that_is_away_is_found_out(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}/v1"
+    found = finding(tmp_path, "vision", vision_base_url=url, vision_model="eyes")
+    assert (found["ok"], found["advice"]) == (False, "check MAVERA_VISION_BASE_URL")
+
+
+@pytest.mark.parametrize(
+    ("status", "ok", "words"),
+    [(200, True, "SearXNG at"), (403, False, "search.formats"), (500, False, "500")],
+)
+def test_the_search_server_is_asked(tmp_path: Path, status: int, ok: bool, words: str) -> None:
+    with answering(status, {"results": []}) as url:
+        found = finding(tmp_path, "search", searxng_url=url)
+    assert found["ok"] is ok
+    assert words in found["detail"]
+
+
+def test_a_search_server_that_is_away_is_found_out(tmp_path: Path) -> None:
+    found = finding(tmp_path, "search", searxng_url=f"http://127.0.0.1:{free_port()}")
+    assert (found["ok"], found["advice"]) == (False, "check MAVERA_SEARXNG_URL")

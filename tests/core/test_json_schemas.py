@@ -1,0 +1,184 @@
+"""JSON schemas as data: walked, moved, rewritten for the engine, and the smallest value of one."""
+
+import json
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mavera.core.json_schema import moved, subschemas
+from mavera.core.turn import OutputFormat
+from mavera.models.embedded.grammar import grammar, kept_to, refused, rewritten
+from mavera.models.minimal import NoValue, minimal
+
+leaves: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.sampled_from(
+        [
+            {"type": "string"},
+            {"type": "string", "minLength": 2, "maxLength": 5},
+            {"type": "string", "format": "date"},
+            {"type": "integer", "minimum": 3, "maximum": 9},
+            {"type": "integer", "exclusiveMinimum": -4, "exclusiveMaximum": -1},
+            {"type": "integer", "minimum": 7, "multipleOf": 5},
+            {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+            {"type": "number", "maximum": -0.5},
+            {"type": "boolean"},
+            {"type": ["null", "string"]},
+            {"enum": ["a", 1]},
+            {"const": {"x": [1]}},
+            {"$ref": "#/$defs/shared"},
+        ]
+    )
+)
+
+
+def objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    names = st.sampled_from(["a", "not", "$ref", "items", "é", "with space"])
+    properties = st.dictionaries(names, inner, max_size=4)
+    closed: Any = st.sampled_from([{}, {"additionalProperties": False}])
+    return st.tuples(properties, st.integers(0, 4), closed).map(
+        lambda drawn: {
+            "type": "object",
+            "properties": drawn[0],
+            "required": sorted(drawn[0])[: drawn[1]],
+            **drawn[2],
+        }
+    )
+
+
+def lists(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.tuples(inner, st.integers(0, 2)).map(
+        lambda drawn: {"type": "array", "items": drawn[0], "minItems": drawn[1]}
+    )
+
+
+def choices(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, min_size=1, max_size=2).map(lambda options: {"anyOf": options})
+
+
+bodies: st.SearchStrategy[dict[str, Any]] = st.recursive(
+    leaves, lambda inner: objects(inner) | lists(inner) | choices(inner), max_leaves=8
+)
+schemas = bodies.map(lambda body: {**body, "$defs": {"shared": {"type": "string", "minLength": 1}}})
+
+
+def fits(schema: dict[str, Any], value: Any) -> bool:
+    return jsonschema_rs.validator_for(schema, offline=True).is_valid(value)
+
+
+@given(schemas)
+def test_the_smallest_value_fits_its_schema(schema: dict[str, Any]) -> None:
+    assert fits(schema, minimal(schema))
+
+
+def test_the_smallest_value_of_a_schema_inside_itself_ends() -> None:
+    tree = {
+        "type": "object",
+        "properties": {"left": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
+        "required": ["left"],
+    }
+
+    assert minimal(tree) == {"left": None}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]},
+        {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]},
+        {"type": "integer", "minimum": 5, "maximum": 3},
+        {"$ref": "#/nowhere"},
+    ],
+)
+def test_a_schema_without_a_small_value_is_given_up(schema: dict[str, Any]) -> None:
+    with pytest.raises(NoValue):
+        minimal(schema)
+
+
+@given(schemas)
+def test_values_of_the_rewritten_schema_are_values_of_the_schema(schema: dict[str, Any]) -> None:
+    assert fits(schema, minimal(rewritten(schema)))
+
+
+@given(schemas)
+def test_a_schema_means_the_same_after_a_move(schema: dict[str, Any]) -> None:
+    home = {"$defs": {"f": moved(schema, "#/$defs/f")}, "$ref": "#/$defs/f"}
+
+    assert fits(home, minimal(schema))
+    assert fits(schema, minimal(home))
+
+
+@given(schemas)
+def test_every_schema_inside_is_visited_once_and_found_at_its_path(schema: dict[str, Any]) -> None:
+    paths = []
+    for path, inner in subschemas(schema):
+        found: Any = schema
+        for step in path:
+            found = found[int(step)] if isinstance(found, list) else found[step]
+        assert found is inner
+        paths.append(path)
+
+    assert len(set(paths)) == len(paths)
+
+
+@pytest.mark.parametrize(
+    ("schema", "keyword", "place"),
+    [
+        ({"not": {}}, "not", "#"),
+        ({"type": "array", "uniqueItems": True}, "uniqueItems", "#"),
+        ({"properties": {"a": {"items": {"if": {}}}}}, "if", "#/properties/a/items"),
+        ({"anyOf": [{}, {"contains": {}}]}, "contains", "#/anyOf/1"),
+        ({"$defs": {"x": {"propertyNames": {"pattern": "a"}}}}, "propertyNames", "#/$defs/x"),
+        ({"dependentRequired": {"a": ["b"]}}, "dependentRequired", "#"),
+        ({"unevaluatedProperties": False}, "unevaluatedProperties", "#"),
+        ({"minItems": 2000}, "minItems", "#"),
+        ({"properties": {"a": {}}, "maxProperties": 3}, "maxProperties", "#"),
+    ],
+)
+def test_a_keyword_that_cannot_be_enforced_is_named_with_its_place(
+    schema: dict[str, Any], keyword: str, place: str
+) -> None:
+    assert refused(schema) == (keyword, place)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"not": {"type": "string"}, "if": {"enum": ["then"]}}},
+        {"const": {"uniqueItems": True}},
+        {"type": "array", "uniqueItems": False},
+        {"type": "object", "propertyNames": {"type": "string"}},
+        {"x-order": 3, "title": "t", "examples": [{"not": 1}]},
+        {"properties": {"a": {}}, "required": ["a"], "maxProperties": 3},
+    ],
+)
+def test_what_only_looks_like_a_keyword_is_not_refused(schema: dict[str, Any]) -> None:
+    assert refused(schema) is None
+
+
+@pytest.mark.parametrize("keyword", ["pattern", "oneOf", "allOf", "multipleOf", "patternProperties", "x-own"])
+def test_a_keyword_that_is_not_sure_to_be_held_to_is_checked_at_the_end(keyword: str) -> None:
+    assert not kept_to({"properties": {"a": {keyword: 3}}})
+
+
+def test_the_engine_gets_no_format_that_it_does_not_know_and_no_length_beside_one_that_it_does() -> None:
+    uri = {"type": "string", "format": "uri", "minLength": 1, "maxLength": 2083}
+
+    assert rewritten({"type": "string", "format": "colour"}) == {"type": "string"}
+    assert rewritten(uri) == {"type": "string", "format": "uri"}
+
+
+def test_a_closed_object_is_not_made_of_parts_that_are_described_apart() -> None:
+    parts: dict[str, Any] = {"allOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}}]}
+
+    assert "additionalProperties" not in json.dumps(rewritten(parts))
+
+
+def test_the_grammar_carries_the_schema_as_json() -> None:
+    text = grammar(OutputFormat("json_schema", "x", schema={"enum": ["é\n"]}))
+    head, schema = text.split("%json ")
+
+    assert head == "%llguidance {}\nstart: "
+    assert json.loads(schema)["enum"] == ["é\n"]

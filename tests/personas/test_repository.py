@@ -1,0 +1,153 @@
+"""Custom personas on SQLite and Postgres: versions, owners, and two processes at once."""
+
+import asyncio
+
+import pytest
+
+from mavera.errors import Forbidden, InvalidRequest, PersonaNotFound
+from mavera.personas import repository
+from mavera.personas.builtin import PersonaLibrary
+from mavera.personas.catalogue import Personas
+from mavera.personas.custom import Sheet
+from mavera.personas.repository import Owner, PersonaLimits
+from tests.support.house import bank
+from tests.support.opening import Open
+
+LIBRARY = PersonaLibrary.load()
+
+
+def renamed(name: str) -> Sheet:
+    members = {
+        "pipeline_type": "advanced",
+        "category": "Lifestyle",
+        "description": "Buys honey",
+        "details": {},
+    }
+    return Sheet.of(name=name, **members)
+
+
+SHEET = renamed("Ünïcode 🐝 buyer")
+
+
+def test_every_version_is_kept_and_the_last_one_answers(opened: Open) -> None:
+    async def main() -> None:
+        async with bank(opened) as b:
+            owner, personas = Owner(b.workspace_id, "live"), Personas(LIBRARY, b.database)
+            made = await personas.create(owner, SHEET, credits=300)
+            await personas.update(owner, made.id, lambda _: renamed("Second"))
+            third = await personas.update(owner, made.id, lambda _: renamed("Third"))
+
+            assert (third.version, third.created_at, third.credits_charged) == (3, made.created_at, 300)
+            assert await personas.get(made.id, owner) == third
+            versions = await b.database.fetch_all("SELECT version FROM persona_versions ORDER BY version")
+            assert [row["version"] for row in versions] == [1, 2, 3]
+            assert [one.name for one in (await personas.roll(owner)).list(custom=True)] == ["Third"]
+
+    asyncio.run(main())
+
+
+def test_a_persona_has_no_more_versions_than_it_may(opened: Open) -> None:
+    async def main() -> None:
+        async with bank(opened) as b:
+            owner = Owner(b.workspace_id, "live")
+            personas = Personas(LIBRARY, b.database, limits=PersonaLimits(versions=2))
+            made = await personas.create(owner, SHEET)
+            second = await personas.update(owner, made.id, lambda _: renamed("Second"))
+
+            with pytest.raises(InvalidRequest, match="2 versions"):
+                await personas.update(owner, made.id, lambda _: renamed("Third"))
+            assert await personas.update(owner, made.id, lambda sheet: sheet) == second
+            assert await personas.get(made.id, owner) == second
+
+    asyncio.run(main())
+
+
+def test_many_who_want_the_list_at_once_share_one_look_and_a_change_is_in_the_next(opened: Open) -> None:
+    async def main() -> None:
+        async with bank(opened) as b:
+            owner, personas = Owner(b.workspace_id, "live"), Personas(LIBRARY, b.database)
+            await personas.create(owner, SHEET)
+
+            asked = [asyncio.create_task(personas.roll(owner)) for _ in range(20)]
+            await asyncio.sleep(0)
+            asked[0].cancel()
+            await personas.create(owner, renamed("Second"))
+            rolls = await asyncio.gather(*asked[1:])
+
+            assert len(set(map(id, rolls))) == 1
+            assert len((await personas.roll(owner)).list(custom=True)) == 2
+
+    asyncio.run(main())
+
+
+def test_an_edit_by_two_processes_loses_neither(opened: Open) -> None:
+    async def main() -> None:
+        async with bank(opened) as b, opened() as other_database:
+            owner, here = Owner(b.workspace_id, "live"), Personas(LIBRARY, b.database)
+            there = Personas(LIBRARY, other_database)
+            made = await here.create(owner, SHEET)
+
+            def add(letter: str) -> "asyncio.Task[object]":
+                process = here if letter < "e" else there
+                return asyncio.create_task(
+                    process.update(owner, made.id, lambda before: renamed(before.name + letter))
+                )
+
+            await asyncio.gather(*map(add, "abcdefgh"))
+            last = await here.get(made.id, owner)
+            assert last.name.startswith(SHEET.name)
+            assert sorted(last.name.removeprefix(SHEET.name)) == list("abcdefgh")
+
+    asyncio.run(main())
+
+
+def test_nobody_else_finds_changes_or_deletes_a_persona(opened: Open) -> None:
+    async def main() -> None:
+        async with bank(opened) as b:
+            owner, personas = Owner(b.workspace_id, "live"), Personas(LIBRARY, b.database)
+            made = await personas.create(owner, SHEET)
+            for stranger in (Owner(b.workspace_id, "test"), Owner("cother", "live")):
+                with pytest.raises(PersonaNotFound):
+                    await personas.get(made.id, stranger)
+                with pytest.raises(PersonaNotFound):
+                    await personas.update(stranger, made.id, lambda sheet: sheet)
+                with pytest.raises(PersonaNotFound):
+                    await personas.delete(stranger, made.id)
+                assert not (await personas.roll(stranger)).list(custom=True)
+            with pytest.raises(Forbidden):
+                await personas.delete(owner, LIBRARY.list()[0].id)
+            assert await personas.get(made.id, owner) == made
+
+    asyncio.run(main())
+
+
+def test_what_was_deleted_is_gone_and_in_a_day_its_place_too(opened: Open) -> None:
+    async def main() -> None:
+        async with bank(opened) as b:
+            owner = Owner(b.workspace_id, "live")
+            clock = iter([1000, 1001, 1002, 1003 + repository.GONE_SECONDS])
+            personas = Personas(LIBRARY, b.database, clock=lambda: next(clock))
+            first, second = await personas.create(owner, SHEET), await personas.create(owner, SHEET)
+
+            await personas.delete(owner, first.id)
+            rest, _ = (await personas.roll(owner)).page(5, first.id, custom=True)
+            assert [one.id for one in rest] in ([second.id], [])
+            await personas.delete(owner, second.id)
+            with pytest.raises(InvalidRequest):
+                (await personas.roll(owner)).page(5, first.id)
+
+    asyncio.run(main())
+
+
+def test_there_are_so_many_personas_and_no_more(opened: Open) -> None:
+    async def main() -> None:
+        async with bank(opened) as b:
+            owner = Owner(b.workspace_id, "live")
+            personas = Personas(LIBRARY, b.database, limits=PersonaLimits(personas=3))
+            done = await asyncio.gather(
+                *(personas.create(owner, SHEET) for _ in range(6)), return_exceptions=True
+            )
+            assert sum(isinstance(one, InvalidRequest) for one in done) == 3
+            assert len((await personas.roll(owner)).list(custom=True)) == 3
+
+    asyncio.run(main())
