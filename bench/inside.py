@@ -28,6 +28,7 @@ from starlette.types import Message
 from bench.load import ANSWER
 from bench.report import show
 from mavera.accounts.first_run import first_run
+from mavera.accounts.principal import Principal
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
 from mavera.api.http.dispatch import Encoder, RunResponse
 from mavera.api.responses.stream import ResponseEncoder
@@ -100,7 +101,7 @@ class Uncharged:
 
 async def microseconds(encoder: Encoder, tokens: int) -> float:
     runner = Runner(Personas(PersonaLibrary.load()), {"live": FromMemory(tokens)})
-    run = Uncharged(runner.run(Turn("mavera-1", (said("user", "Hm?"),)), "live"))
+    run = Uncharged(runner.run(Turn("mavera-1", (said("user", "Hm?"),)), Principal.local()))
 
     async def receive() -> Message:
         await asyncio.sleep(3600)

@@ -33,6 +33,7 @@ from aiohttp import web
 
 from bench.report import median, show
 from mavera.accounts.first_run import first_run
+from mavera.accounts.principal import Principal
 from mavera.app import create_app
 from mavera.core.events import (
     Accepted,
@@ -120,7 +121,7 @@ async def overhead(runs: int) -> tuple[list[float], list[float]]:
 
 async def _seconds(runner: Runner, turn: Turn) -> tuple[float, float]:
     started, busy = time.perf_counter(), time.process_time()
-    async with aclosing(runner.run(turn, "live")) as events:
+    async with aclosing(runner.run(turn, Principal.local())) as events:
         last = [event async for event in events][-1]
     assert isinstance(last, RunCompleted), last
     return time.perf_counter() - started, time.process_time() - busy

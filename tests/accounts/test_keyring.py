@@ -11,8 +11,9 @@ import pytest
 
 from mavera.accounts.first_run import first_run
 from mavera.accounts.keys import keyring as keyring_module
-from mavera.accounts.keys.keyring import Keyring, NewKey, Principal
+from mavera.accounts.keys.keyring import Keyring, NewKey
 from mavera.accounts.keys.text import new_key
+from mavera.accounts.principal import Principal
 from mavera.accounts.short_lived import ShortLived
 from mavera.errors import InvalidRequest, NotFound, ServiceUnavailable, Unauthorized
 from mavera.storage.database import Database, Row

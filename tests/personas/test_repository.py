@@ -4,12 +4,13 @@ import asyncio
 
 import pytest
 
+from mavera.accounts.principal import Principal
 from mavera.errors import Forbidden, InvalidRequest, PersonaNotFound
 from mavera.personas import repository
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
 from mavera.personas.custom import Sheet
-from mavera.personas.repository import Owner, PersonaLimits
+from mavera.personas.repository import PersonaLimits
 from tests.support.house import bank
 from tests.support.opening import Open
 
@@ -32,7 +33,7 @@ SHEET = renamed("Ünïcode 🐝 buyer")
 def test_every_version_is_kept_and_the_last_one_answers(opened: Open) -> None:
     async def main() -> None:
         async with bank(opened) as b:
-            owner, personas = Owner(b.workspace_id, "live"), Personas(LIBRARY, b.database)
+            owner, personas = Principal.local(b.workspace_id), Personas(LIBRARY, b.database)
             made = await personas.create(owner, SHEET, credits=300)
             await personas.update(owner, made.id, lambda _: renamed("Second"))
             third = await personas.update(owner, made.id, lambda _: renamed("Third"))
@@ -49,7 +50,7 @@ def test_every_version_is_kept_and_the_last_one_answers(opened: Open) -> None:
 def test_a_persona_has_no_more_versions_than_it_may(opened: Open) -> None:
     async def main() -> None:
         async with bank(opened) as b:
-            owner = Owner(b.workspace_id, "live")
+            owner = Principal.local(b.workspace_id)
             personas = Personas(LIBRARY, b.database, limits=PersonaLimits(versions=2))
             made = await personas.create(owner, SHEET)
             second = await personas.update(owner, made.id, lambda _: renamed("Second"))
@@ -65,7 +66,7 @@ def test_a_persona_has_no_more_versions_than_it_may(opened: Open) -> None:
 def test_many_who_want_the_list_at_once_share_one_look_and_a_change_is_in_the_next(opened: Open) -> None:
     async def main() -> None:
         async with bank(opened) as b:
-            owner, personas = Owner(b.workspace_id, "live"), Personas(LIBRARY, b.database)
+            owner, personas = Principal.local(b.workspace_id), Personas(LIBRARY, b.database)
             await personas.create(owner, SHEET)
 
             asked = [asyncio.create_task(personas.roll(owner)) for _ in range(20)]
@@ -83,7 +84,7 @@ def test_many_who_want_the_list_at_once_share_one_look_and_a_change_is_in_the_ne
 def test_an_edit_by_two_processes_loses_neither(opened: Open) -> None:
     async def main() -> None:
         async with bank(opened) as b, opened() as other_database:
-            owner, here = Owner(b.workspace_id, "live"), Personas(LIBRARY, b.database)
+            owner, here = Principal.local(b.workspace_id), Personas(LIBRARY, b.database)
             there = Personas(LIBRARY, other_database)
             made = await here.create(owner, SHEET)
 
@@ -104,9 +105,9 @@ def test_an_edit_by_two_processes_loses_neither(opened: Open) -> None:
 def test_nobody_else_finds_changes_or_deletes_a_persona(opened: Open) -> None:
     async def main() -> None:
         async with bank(opened) as b:
-            owner, personas = Owner(b.workspace_id, "live"), Personas(LIBRARY, b.database)
+            owner, personas = Principal.local(b.workspace_id), Personas(LIBRARY, b.database)
             made = await personas.create(owner, SHEET)
-            for stranger in (Owner(b.workspace_id, "test"), Owner("cother", "live")):
+            for stranger in (Principal("k", b.workspace_id, "test", "free"), Principal.local("cother")):
                 with pytest.raises(PersonaNotFound):
                     await personas.get(made.id, stranger)
                 with pytest.raises(PersonaNotFound):
@@ -124,7 +125,7 @@ def test_nobody_else_finds_changes_or_deletes_a_persona(opened: Open) -> None:
 def test_what_was_deleted_is_gone_and_in_a_day_its_place_too(opened: Open) -> None:
     async def main() -> None:
         async with bank(opened) as b:
-            owner = Owner(b.workspace_id, "live")
+            owner = Principal.local(b.workspace_id)
             clock = iter([1000, 1001, 1002, 1003 + repository.GONE_SECONDS])
             personas = Personas(LIBRARY, b.database, clock=lambda: next(clock))
             first, second = await personas.create(owner, SHEET), await personas.create(owner, SHEET)
@@ -142,7 +143,7 @@ def test_what_was_deleted_is_gone_and_in_a_day_its_place_too(opened: Open) -> No
 def test_there_are_so_many_personas_and_no_more(opened: Open) -> None:
     async def main() -> None:
         async with bank(opened) as b:
-            owner = Owner(b.workspace_id, "live")
+            owner = Principal.local(b.workspace_id)
             personas = Personas(LIBRARY, b.database, limits=PersonaLimits(personas=3))
             done = await asyncio.gather(
                 *(personas.create(owner, SHEET) for _ in range(6)), return_exceptions=True

@@ -18,6 +18,7 @@ import typer
 from msgspec.structs import replace
 from rich.console import Console
 
+from mavera.accounts.principal import Principal
 from mavera.cli.drawing import drawn
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.progress import wait_until_ready
@@ -211,7 +212,7 @@ def remote_model(turn: Turn, remote: Remote) -> UpstreamModel:
 async def _print_answer(runner: Runner, turn: Turn, console: Console, *, as_json: bool) -> None:
     answer = _Answer(console, as_json=as_json)
     with answer.waiting:
-        async with aclosing(runner.run(turn, "live")) as events:
+        async with aclosing(runner.run(turn, Principal.local())) as events:
             async for event in events:
                 match event:
                     case TextDelta(text):

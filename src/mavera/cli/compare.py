@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
+from mavera.accounts.principal import Principal
 from mavera.cli.ask import Remote, id_of, load_progress, meant_by, personas_with, remote_model
 from mavera.cli.drawing import bar, chart, scales
 from mavera.cli.options import AsJSON, DataDir, print_json
@@ -103,7 +104,7 @@ async def _ask_all(
 async def _answer(runner: Runner, turn: Turn) -> tuple[str, Analysis]:
     pieces: list[str] = []
     analysis: Analysis | None = None
-    async with aclosing(runner.run(turn, "live")) as events:
+    async with aclosing(runner.run(turn, Principal.local())) as events:
         async for event in events:
             match event:
                 case TextDelta(text):

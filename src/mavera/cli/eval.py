@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mavera.accounts.principal import Principal
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.progress import wait_until_ready
 from mavera.core.events import Event
@@ -77,7 +78,7 @@ async def _run(plan: Plan, settings: Settings, answers: Path | None, at_once: in
         runner = Runner(people, {"live": model})
 
         def ask(turn: Turn) -> AsyncGenerator[Event, None]:
-            return runner.run(turn, "live")
+            return runner.run(turn, Principal.local())
 
         with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("", total=plan.steps)

@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from mavera.accounts.principal import Principal
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.progress import wait_until_ready
 from mavera.cli.store import InWorkspace, local_roll, with_database, workspace_or_first
@@ -28,7 +29,6 @@ from mavera.personas.catalogue import AnyPersona, Personas, prompt_items
 from mavera.personas.custom import CustomPersona, PersonaType, Sheet
 from mavera.personas.files import from_csv, from_toml, sheet_of, to_toml
 from mavera.personas.persona import Category
-from mavera.personas.repository import Owner
 from mavera.personas.typos import plain
 from mavera.runs.persona_draft import draft
 from mavera.services import open_model
@@ -109,9 +109,9 @@ def create(
         details={},
     )
 
-    async def make(personas: Personas, owner: Owner, settings: Settings) -> CustomPersona:
+    async def make(personas: Personas, operator: Principal, settings: Settings) -> CustomPersona:
         [ready] = await _drafted([sheet], settings) if drafted else [sheet]
-        return await personas.create(owner, ready)
+        return await personas.create(operator, ready)
 
     _print_stored(_with_personas(data_dir, workspace, make), "made", as_json=as_json)
 
@@ -138,8 +138,8 @@ def edit(
             return
         sheet = from_toml(text.encode(), "the edited text")
 
-    async def change(personas: Personas, owner: Owner, _: Settings) -> CustomPersona:
-        return await personas.update(owner, found.id, lambda _: sheet)
+    async def change(personas: Personas, operator: Principal, _: Settings) -> CustomPersona:
+        return await personas.update(operator, found.id, lambda _: sheet)
 
     _print_stored(_with_personas(data_dir, workspace, change), "saved", as_json=as_json)
 
@@ -180,12 +180,12 @@ def import_personas(
     """Import personas from TOML or CSV. Nothing is stored unless every file fits."""
     sheets = [sheet for file in files for sheet in _sheets(file)]
 
-    async def store(personas: Personas, owner: Owner, settings: Settings) -> list[dict[str, object]]:
-        held = (await personas.roll(owner)).list(custom=True)
+    async def store(personas: Personas, operator: Principal, settings: Settings) -> list[dict[str, object]]:
+        held = (await personas.roll(operator)).list(custom=True)
         mine: dict[str, Listed] = {plain(one.name): one for one in reversed(held)}
         _refuse_too_many(sheets, len(held), mine, on_duplicate, personas.limits.personas)
         ready = await _drafted(sheets, settings) if drafted else sheets
-        return [await _store(personas, owner, sheet, on_duplicate, mine) for sheet in ready]
+        return [await _store(personas, operator, sheet, on_duplicate, mine) for sheet in ready]
 
     stored = _with_personas(data_dir, workspace, store)
     if as_json:
@@ -207,16 +207,16 @@ def _refuse_too_many(
 
 
 async def _store(
-    personas: Personas, owner: Owner, sheet: Sheet, on_duplicate: OnDuplicate, mine: dict[str, Listed]
+    personas: Personas, operator: Principal, sheet: Sheet, on_duplicate: OnDuplicate, mine: dict[str, Listed]
 ) -> dict[str, object]:
     """Store a sheet, and note it in `mine`, the workspace's personas by name."""
     same = mine.get(plain(sheet.name))
     if same is not None and on_duplicate == "skip":
         return {"done": "skipped", "id": same.id, "name": same.name}
     if same is not None and on_duplicate == "replace":
-        replaced = await personas.update(owner, same.id, lambda _: sheet)
+        replaced = await personas.update(operator, same.id, lambda _: sheet)
         return {"done": "replaced", "id": replaced.id, "name": replaced.name}
-    made = await personas.create(owner, sheet)
+    made = await personas.create(operator, sheet)
     mine.setdefault(plain(made.name), made)
     return {"done": "made", "id": made.id, "name": made.name}
 
@@ -270,11 +270,11 @@ async def _drafted(sheets: list[Sheet], settings: Settings) -> list[Sheet]:
 def _with_personas(
     data_dir: Path | None,
     workspace: str | None,
-    use: Callable[[Personas, Owner, Settings], Awaitable[T]],
+    use: Callable[[Personas, Principal, Settings], Awaitable[T]],
 ) -> T:
     async def run(database: Database, settings: Settings) -> T:
-        owner = Owner(await workspace_or_first(database, workspace), "live")
-        return await use(Personas(PersonaLibrary.load(), database), owner, settings)
+        operator = Principal.local(await workspace_or_first(database, workspace))
+        return await use(Personas(PersonaLibrary.load(), database), operator, settings)
 
     return with_database(data_dir, run)
 

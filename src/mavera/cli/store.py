@@ -8,10 +8,10 @@ from typing import Annotated, TypeVar
 import typer
 
 from mavera.accounts.keys.repository import first_workspace_id
+from mavera.accounts.principal import Principal
 from mavera.errors import ConfigurationError
 from mavera.personas.builtin import PersonaLibrary, Roll
 from mavera.personas.catalogue import AnyPersona, Personas
-from mavera.personas.repository import Owner
 from mavera.services import open_store
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
@@ -38,11 +38,11 @@ def local_roll(data_dir: Path | None, workspace_id: str | None) -> Roll[AnyPerso
     """Return the library's personas and the workspace's own; the library's where there is no store yet."""
     settings = load_settings(data_dir=data_dir)
     if not settings.database_url and not (settings.data_dir / "mavera.db").exists():
-        return asyncio.run(Personas(PersonaLibrary.load()).roll(Owner("", "live")))
+        return asyncio.run(Personas(PersonaLibrary.load()).roll(Principal.local()))
 
     async def roll(database: Database, _: Settings) -> Roll[AnyPersona]:
-        owner = Owner(workspace_id or await first_workspace_id(database) or "", "live")
-        return await Personas(PersonaLibrary.load(), database).roll(owner)
+        operator = Principal.local(workspace_id or await first_workspace_id(database) or "")
+        return await Personas(PersonaLibrary.load(), database).roll(operator)
 
     return with_database(data_dir, roll)
 

@@ -1,14 +1,15 @@
 """
 SQL for custom personas: a row each in `personas`, a row for each version in `persona_versions`.
 
-Every statement names the owner, so that no id of another workspace ever finds anything.
+Every statement names the workspace and the kind of key, so that no id of another workspace ever finds
+anything, and test keys see what test keys made.
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import msgspec
 
+from mavera.accounts.principal import Principal
 from mavera.core.ids import new_cuid
 from mavera.errors import InvalidRequest
 from mavera.personas.builtin import Gone
@@ -26,41 +27,43 @@ _SELECT = """
 
 
 class PersonaLimits(msgspec.Struct, frozen=True):
-    """How many personas an owner may have, and how many versions each of them."""
+    """How many personas a workspace may have for each kind of key, and how many versions each of them."""
 
     personas: int = 1000
     versions: int = 1000
 
 
-class Owner(msgspec.Struct, frozen=True):
-    """Whose personas are meant: those of a workspace's live keys, or of its test keys."""
-
-    workspace_id: str
-    mode: Literal["live", "test"]
-
-    @property
-    def values(self) -> dict[str, str]:
-        return {"workspace_id": self.workspace_id, "mode": self.mode}
+def _place(principal: Principal) -> dict[str, str]:
+    """Return the columns that say whose personas are meant."""
+    return {"workspace_id": principal.workspace_id, "mode": principal.mode}
 
 
 async def insert(
-    database: Database, owner: Owner, sheet: Sheet, *, limits: PersonaLimits, now: int, credits: int = 0
+    database: Database,
+    principal: Principal,
+    sheet: Sheet,
+    *,
+    limits: PersonaLimits,
+    now: int,
+    credits: int = 0,
 ) -> CustomPersona:
-    """Store a new persona. Raises InvalidRequest if the owner has as many as `limits` allow."""
+    """Store a new persona. Raises InvalidRequest if there are as many as `limits` allow."""
     persona = _persona(
         sheet, id=new_cuid(), version=1, created_at=now, updated_at=now, credits_charged=credits
     )
     async with database.transaction() as transaction:
         # One process after the other, so that two cannot both take the last place.
-        await transaction.execute("UPDATE workspaces SET name = name WHERE id = :id", id=owner.workspace_id)
-        await check_room(transaction, owner, limits)
+        await transaction.execute(
+            "UPDATE workspaces SET name = name WHERE id = :id", id=principal.workspace_id
+        )
+        await check_room(transaction, principal, limits)
         await transaction.execute(
             """
             INSERT INTO personas (id, workspace_id, mode, version, name, category, credits_charged,
                                   created_at, updated_at)
             VALUES (:id, :workspace_id, :mode, 1, :name, :category, :credits, :now, :now)
             """,
-            **owner.values,
+            **_place(principal),
             id=persona.id,
             name=sheet.name,
             category=sheet.category,
@@ -71,25 +74,25 @@ async def insert(
     return persona
 
 
-async def check_room(db: Queries, owner: Owner, limits: PersonaLimits) -> None:
-    """Raise InvalidRequest if the owner has as many personas as `limits` allow."""
+async def check_room(db: Queries, principal: Principal, limits: PersonaLimits) -> None:
+    """Raise InvalidRequest if there are as many personas as `limits` allow."""
     row = await db.fetch_one(
         """
         SELECT COUNT(*) AS number FROM personas
          WHERE workspace_id = :workspace_id AND mode = :mode AND deleted_at IS NULL
         """,
-        **owner.values,
+        **_place(principal),
     )
     if row is not None and int(row["number"]) >= limits.personas:
         raise InvalidRequest(f"This workspace has {limits.personas:,} custom personas, the most it may have.")
 
 
-async def find(db: Queries, owner: Owner, persona_id: str) -> CustomPersona | None:
-    row = await db.fetch_one(f"{_SELECT} AND p.id = :id", **owner.values, id=persona_id)
+async def find(db: Queries, principal: Principal, persona_id: str) -> CustomPersona | None:
+    row = await db.fetch_one(f"{_SELECT} AND p.id = :id", **_place(principal), id=persona_id)
     return _from_row(row) if row else None
 
 
-async def marks(db: Queries, owner: Owner) -> frozenset[tuple[str, int]]:
+async def marks(db: Queries, principal: Principal) -> frozenset[tuple[str, int]]:
     """Return the id and version of each persona, version 0 for one deleted a short while ago."""
     rows = await db.fetch_all(
         """
@@ -97,27 +100,27 @@ async def marks(db: Queries, owner: Owner) -> frozenset[tuple[str, int]]:
           FROM personas
          WHERE workspace_id = :workspace_id AND mode = :mode
         """,
-        **owner.values,
+        **_place(principal),
     )
     return frozenset((row["id"], row["version"]) for row in rows)
 
 
-async def list_all(db: Queries, owner: Owner) -> tuple[list[CustomPersona], list[Gone]]:
-    """Return the owner's personas, and those that were deleted a short while ago."""
-    rows = await db.fetch_all(_SELECT, **owner.values)
+async def list_all(db: Queries, principal: Principal) -> tuple[list[CustomPersona], list[Gone]]:
+    """Return the workspace's personas, and those that were deleted a short while ago."""
+    rows = await db.fetch_all(_SELECT, **_place(principal))
     gone = await db.fetch_all(
         """
         SELECT id, name, category FROM personas
          WHERE workspace_id = :workspace_id AND mode = :mode AND deleted_at IS NOT NULL
         """,
-        **owner.values,
+        **_place(principal),
     )
     return [_from_row(row) for row in rows], [Gone(**row) for row in gone]
 
 
 async def update(
     database: Database,
-    owner: Owner,
+    principal: Principal,
     persona_id: str,
     change: Callable[[Sheet], Sheet],
     *,
@@ -137,10 +140,10 @@ async def update(
             UPDATE personas SET updated_at = updated_at
              WHERE id = :id AND workspace_id = :workspace_id AND mode = :mode AND deleted_at IS NULL
             """,
-            **owner.values,
+            **_place(principal),
             id=persona_id,
         )
-        found = await find(transaction, owner, persona_id)
+        found = await find(transaction, principal, persona_id)
         if found is None:
             return None
         before = _sheet(found)
@@ -174,7 +177,7 @@ async def update(
     return persona
 
 
-async def delete(database: Database, owner: Owner, persona_id: str, *, now: int) -> bool:
+async def delete(database: Database, principal: Principal, persona_id: str, *, now: int) -> bool:
     """Delete a persona and every version of it. Returns whether there was one."""
     async with database.transaction() as transaction:
         deleted = await transaction.execute(
@@ -182,7 +185,7 @@ async def delete(database: Database, owner: Owner, persona_id: str, *, now: int)
             UPDATE personas SET deleted_at = :now
              WHERE id = :id AND workspace_id = :workspace_id AND mode = :mode AND deleted_at IS NULL
             """,
-            **owner.values,
+            **_place(principal),
             id=persona_id,
             now=now,
         )

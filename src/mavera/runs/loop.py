@@ -14,11 +14,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Literal, assert_never
+from typing import assert_never
 
 import msgspec
 import structlog
 
+from mavera.accounts.keys.text import Mode
+from mavera.accounts.principal import Principal
 from mavera.analysis.analyst import Analyst
 from mavera.core.events import (
     Accepted,
@@ -42,7 +44,6 @@ from mavera.errors import APIError, InvalidRequest, PersonaNotFound, ServiceUnav
 from mavera.models.model import Model, reasons
 from mavera.personas.catalogue import AnyPersona, Personas
 from mavera.personas.custom import CustomPersona
-from mavera.personas.repository import Owner
 from mavera.runs.analysing import Noted
 from mavera.runs.artifacts import with_artifacts
 from mavera.runs.images import ImageStep, images_of
@@ -52,12 +53,11 @@ from mavera.runs.reasoning import plans, stream_planned
 from mavera.runs.server_tools import LoopEvent, LoopLimits, ToolLoop, offered_turn
 from mavera.runs.structured_output import answers, check
 from mavera.runs.truncation import stream_fitting
-from mavera.tools.tool import CallContext, Caller
+from mavera.tools.tool import CallContext
 from mavera.tools.toolbox import Toolbox
 
 log = structlog.get_logger()
 
-Mode = Literal["live", "test"]
 _Asking = Callable[[Turn], AsyncGenerator[ModelEvent, None]]
 
 
@@ -91,46 +91,49 @@ class Runner:
         self._analyst = Analyst()
         self._side_by_side = asyncio.Semaphore(side_by_side)
 
-    def run(
-        self, turn: Turn, mode: Mode, owner: Owner | None = None, *, caller: Caller | None = None
-    ) -> AsyncGenerator[Event, None]:
+    def run(self, turn: Turn, principal: Principal, *, run_id: str = "") -> AsyncGenerator[Event, None]:
         """
         Yield the events of `turn`. Raises before `RunStarted` only.
 
-        `owner` says whose personas it may name beside the library's, `caller` for whom tools run.
+        `principal` decides which model answers, which personas the turn may name beside the library's and
+        for whom tools run. The audit of tools names `run_id`.
         """
         if turn.audience:
-            events = self._blend(turn, mode, owner, caller or Caller())
+            events = self._blend(turn, principal)
         else:
-            events = _events(partial(self._prepare, turn, mode, owner, caller or Caller()))
+            events = _events(partial(self._prepare, turn, principal, run_id))
         return with_artifacts(events) if makes_artifacts(turn) else events
 
-    async def _prepare(self, turn: Turn, mode: Mode, owner: Owner | None, caller: Caller) -> "_Prepared":
-        model = self._model(turn, mode)
-        persona = await self._persona(turn, owner)
+    async def _prepare(self, turn: Turn, principal: Principal, run_id: str) -> "_Prepared":
+        model = self._model(turn, principal)
+        persona = await self._persona(turn, principal)
         await check(turn, model)
-        offer = await (self._tools.get(mode) or Toolbox()).offer(turn, caller)
+        offer = await (self._tools.get(principal.mode) or Toolbox()).offer(turn, principal)
         shown = tuple(image.url for image in images_of(turn)) if offer else ()
         if self._images is not None:
-            turn = await self._images.resolve(turn, seen=model.sees_images, workspace_id=caller.workspace_id)
+            turn = await self._images.resolve(
+                turn, seen=model.sees_images, workspace_id=principal.workspace_id
+            )
         noted = Noted(model, self._analyst) if turn.analysis_mode else None
         asking = self._asking(turn, model, persona, noted)
         speakers = (speaker(persona),) if persona is not None else ()
         if not offer:
             return _Prepared(asking(turn), noted, speakers)
-        loop = ToolLoop(offer, asking, CallContext(caller, shown), self._tool_limits.fitting(model))
+        loop = ToolLoop(
+            offer, asking, CallContext(principal, run_id, shown), self._tool_limits.fitting(model)
+        )
         return _Prepared(loop.stream(offered_turn(turn, offer, model)), noted, speakers)
 
-    async def _blend(
-        self, turn: Turn, mode: Mode, owner: Owner | None, caller: Caller
-    ) -> AsyncGenerator[Event, None]:
+    async def _blend(self, turn: Turn, principal: Principal) -> AsyncGenerator[Event, None]:
         """Let each persona of the audience answer, and one synthesis after them."""
-        model = self._model(turn, mode)
-        found = [(await self._member(one, owner), weight) for one, weight in turn.audience]
+        model = self._model(turn, principal)
+        found = [(await self._member(one, principal), weight) for one, weight in turn.audience]
         members = [Member(persona, speaker(persona, round(weight, 4))) for persona, weight in found]
         await check(turn, model)
         if self._images is not None:
-            turn = await self._images.resolve(turn, seen=model.sees_images, workspace_id=caller.workspace_id)
+            turn = await self._images.resolve(
+                turn, seen=model.sees_images, workspace_id=principal.workspace_id
+            )
         yield RunPrepared(tuple(member.speaker for member in members))
 
         def ask(turn: Turn, persona: AnyPersona | None) -> AsyncGenerator[Event, None]:
@@ -153,9 +156,9 @@ class Runner:
             log.exception("mosaic failed", error=type(error).__name__)
             yield RunFailed(APIError("Something went wrong while answering."))
 
-    async def _member(self, persona_id: str, owner: Owner | None) -> AnyPersona:
+    async def _member(self, persona_id: str, principal: Principal) -> AnyPersona:
         try:
-            return await self._personas.get(persona_id, owner)
+            return await self._personas.get(persona_id, principal)
         except PersonaNotFound as error:
             raise PersonaNotFound(error.message, param="persona_ids") from error
 
@@ -171,14 +174,14 @@ class Runner:
 
         return ask
 
-    def _model(self, turn: Turn, mode: Mode) -> Model:
-        if mode == "live" and self._vision is not None and images_of(turn):
+    def _model(self, turn: Turn, principal: Principal) -> Model:
+        if principal.mode == "live" and self._vision is not None and images_of(turn):
             return self._vision
-        return self._models[mode]
+        return self._models[principal.mode]
 
-    async def _persona(self, turn: Turn, owner: Owner | None) -> AnyPersona | None:
+    async def _persona(self, turn: Turn, principal: Principal) -> AnyPersona | None:
         if turn.persona_id is not None:
-            return await self._personas.get(turn.persona_id, owner)
+            return await self._personas.get(turn.persona_id, principal)
         if self._require_persona and not turn.speaks_for_nobody:
             raise InvalidRequest(
                 "This server answers only with a persona: send persona_id. GET /api/v1/personas lists them.",

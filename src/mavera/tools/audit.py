@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from mavera.accounts.principal import Principal
 from mavera.core.ids import new_cuid
 from mavera.errors import APIError
 from mavera.storage.database import Database, Queries, Row
-from mavera.tools.tool import Caller
 
 WRITE_AFTER_SECONDS = 0.2
 # A database that is away this long loses rows rather than the server its memory.
@@ -27,7 +27,8 @@ log = structlog.get_logger()
 class AuditRow:
     """`characters` is the size of the result, before it was cut for the model."""
 
-    caller: Caller
+    principal: Principal
+    run_id: str
     tool: str
     provider: str
     status: str
@@ -38,9 +39,9 @@ class AuditRow:
     def to_row(self) -> Row:
         return {
             "id": new_cuid(),
-            "workspace_id": self.caller.workspace_id,
-            "key_id": self.caller.key_id,
-            "run_id": self.caller.run_id,
+            "workspace_id": self.principal.workspace_id,
+            "key_id": self.principal.key_id,
+            "run_id": self.run_id,
             "tool": self.tool,
             "provider": self.provider,
             "status": self.status,

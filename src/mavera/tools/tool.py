@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from mavera.accounts.principal import Principal
 from mavera.core.json_schema import Schema
 from mavera.core.server_calls import CallKind
 
@@ -74,18 +75,15 @@ class ToolResult:
     media_url: str | None = None
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """For whom a tool runs."""
-
-    workspace_id: str = ""
-    key_id: str = ""
-    run_id: str = ""
-
-
 class CallContext(msgspec.Struct, frozen=True):
-    """`images` are the URLs, http(s) or data, of the images in the conversation, in their order."""
+    """
+    For whom a tool runs, and in which run.
 
-    caller: Caller
+    `images` are the URLs, http(s) or data, of the images in the conversation, in their order.
+    """
+
+    principal: Principal
+    run_id: str = ""
     images: tuple[str, ...] = ()
 
 

@@ -1,7 +1,7 @@
 """
 The server's tools, who is offered which, and what surrounds each call.
 
-    offer(turn, caller)   configured ∩ allowed to the workspace ∩ what the request names → Offer
+    offer(turn, principal)   configured ∩ allowed to the workspace ∩ what the request names → Offer
     offer.call(…)         quota → timeout → the tool → an audit row
 
 A tool that a request names and that cannot be offered is a 400 that says why.
@@ -19,12 +19,13 @@ import structlog
 
 from mavera.accounts.limits.windows import Limiter, MemoryLimiter
 from mavera.accounts.plans import Limits
+from mavera.accounts.principal import Principal
 from mavera.core.turn import NamedTool, Turn
 from mavera.errors import APIError, InvalidRequest
 from mavera.fetch.fair_places import FairPlaces
 from mavera.settings import Settings
 from mavera.tools.audit import AuditLog, AuditRow, NoAudit
-from mavera.tools.tool import Arguments, CallContext, Caller, Tool, ToolFailed, ToolResult
+from mavera.tools.tool import Arguments, CallContext, Tool, ToolFailed, ToolResult
 
 log = structlog.get_logger()
 
@@ -157,7 +158,7 @@ class Toolbox:
     async def close(self) -> None:
         await self._opened.aclose()
 
-    async def offer(self, turn: Turn, caller: Caller) -> Offer:
+    async def offer(self, turn: Turn, principal: Principal) -> Offer:
         """Return what `turn` may call. Raises InvalidRequest for a tool it names and may not have."""
         if turn.tool_choice.mode == "none":
             return _NOTHING
@@ -168,7 +169,7 @@ class Toolbox:
             usable.pop(tool.name, None)  # the caller's own goes before ours
         if not (usable or turn.named_tools):
             return _NOTHING
-        allowed = await self._allowances.of(caller.workspace_id) if usable else None
+        allowed = await self._allowances.of(principal.workspace_id) if usable else None
         permitted = {name: tool for name, tool in usable.items() if allowed is None or matches(name, allowed)}
         for named in turn.named_tools:
             self._refuse(named, permitted, usable)
@@ -214,7 +215,7 @@ class Toolbox:
         started = time.perf_counter()
         status, size = "cancelled", 0
         try:
-            await self._count(context.caller)
+            await self._count(context.principal)
             result = await self._run(tool, arguments, context, seconds)
             status, size = "completed", len(result.text) + sum(len(found.text) for found in result.found)
             return result
@@ -223,20 +224,21 @@ class Toolbox:
             raise
         finally:
             milliseconds = round((time.perf_counter() - started) * 1000)
-            self._audit.note(AuditRow(context.caller, tool.name, tool.provider, status, milliseconds, size))
+            who = (context.principal, context.run_id)
+            self._audit.note(AuditRow(*who, tool.name, tool.provider, status, milliseconds, size))
 
     async def _run(
         self, tool: Tool, arguments: Arguments, context: CallContext, seconds: float
     ) -> ToolResult:
         try:
-            async with self._places.take(context.caller.workspace_id):
+            async with self._places.take(context.principal.workspace_id):
                 return await _within(seconds, tool, arguments, context)
         except APIError as error:
             raise ToolFailed(error.message) from error
 
-    async def _count(self, caller: Caller) -> None:
+    async def _count(self, principal: Principal) -> None:
         limits = Limits(self._policy.per_minute, self._policy.per_day, None)
-        verdict = await self._limiter.allow(f"tools:{caller.workspace_id}", limits)
+        verdict = await self._limiter.allow(f"tools:{principal.workspace_id}", limits)
         if not verdict.allowed:
             raise ToolFailed(
                 "This workspace has used up its tool calls for now"

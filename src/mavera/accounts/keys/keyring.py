@@ -17,14 +17,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-import msgspec
 import structlog
 
 from mavera.accounts.keys import repository
 from mavera.accounts.keys.delegation import MAX_LIVING_KEYS, KeyTerms, Wish, check_revocation, delegate
 from mavera.accounts.keys.repository import ApiKey, NewApiKey, StoredKey
 from mavera.accounts.keys.text import Mode, Peppers, new_key, parse_key
-from mavera.accounts.plans import DEFAULT_SCOPES, PLANS, Limits, Scope, check_scopes
+from mavera.accounts.plans import check_scopes
+from mavera.accounts.principal import Principal
 from mavera.accounts.short_lived import ShortLived
 from mavera.accounts.workspaces import NAME_MAX, check_budget
 from mavera.core.text import clean_text
@@ -38,23 +38,6 @@ WRITE_LAST_USED_SECONDS = 5.0
 LAST_EXPIRY = 253_402_300_799  # the end of the year 9999
 
 log = structlog.get_logger()
-
-
-class Principal(msgspec.Struct, frozen=True):
-    """Who asks: the key, the workspace that pays, and whether the real model answers."""
-
-    key_id: str
-    workspace_id: str
-    mode: Mode
-    plan: str
-    expires_at: int | None = None
-    scopes: frozenset[str] = frozenset(DEFAULT_SCOPES)
-    limits: Limits = PLANS["enterprise"].limits
-
-    def require(self, scope: Scope) -> None:
-        """Raise Forbidden, naming `scope`, unless the key has it."""
-        if scope not in self.scopes:
-            raise Forbidden(f"This API key lacks the scope '{scope}'. Use a key that has it.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mavera.accounts.keys.keyring import Principal
-from mavera.api.http.auth import authenticate, owner_of, services_of
+from mavera.accounts.principal import Principal
+from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.bounds import Identifier
 from mavera.api.http.decoding import decode, read_short_body
 from mavera.api.http.dispatch import UntilDisconnect
@@ -183,7 +183,7 @@ async def update_persona(request: Request) -> Response:
         kept = {name: value for name, value in merged.items() if value is not None}
         return Sheet.of(**{**old, **members, "details": kept})
 
-    updated = await services.personas.update(owner_of(principal), request.path_params["persona_id"], change)
+    updated = await services.personas.update(principal, request.path_params["persona_id"], change)
     return json_response(to_custom_object(updated))
 
 
@@ -191,7 +191,7 @@ async def delete_persona(request: Request) -> Response:
     """Delete a persona and all its versions; an answer it is giving goes on to its end."""
     principal = await authenticate(request, "personas:write")
     persona_id = request.path_params["persona_id"]
-    await services_of(request).personas.delete(owner_of(principal), persona_id)
+    await services_of(request).personas.delete(principal, persona_id)
     return json_response(DeletedPersona(id=persona_id))
 
 
@@ -232,7 +232,7 @@ class _Making:
         services = services_of(self.request)
         drafts = self.sheet.pipeline_type == "north_star" and self.sheet.profile is None
         if drafts:
-            await services.personas.check_room(owner_of(self.principal))
+            await services.personas.check_room(self.principal)
         price = services.settings.persona_credits if self.principal.mode == "live" else 0
         ticket = await services.admission.admit(
             self.principal, Turn(MODEL, ()), scope="personas:write", credits=price, queue=drafts
@@ -245,12 +245,12 @@ class _Making:
             await ticket.fail()  # nothing, if it was charged
 
     async def _stored(self, ticket: Ticket, sheet: Sheet, usage: Usage, price: int) -> CustomPersona:
-        personas, owner = services_of(self.request).personas, owner_of(self.principal)
-        persona = await personas.create(owner, sheet, credits=price)
+        personas = services_of(self.request).personas
+        persona = await personas.create(self.principal, sheet, credits=price)
         try:
             await ticket.end(Outcome("completed", usage, price))
         except BaseException:
-            await personas.delete(owner, persona.id)
+            await personas.delete(self.principal, persona.id)
             raise
         return persona
 

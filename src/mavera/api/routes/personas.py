@@ -11,7 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mavera.api.http.auth import authenticate, owner_of, services_of
+from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.json import json_bytes, json_response
 from mavera.api.http.lists import LIST_PARAMETERS, check_query, flag_of, limit_of, list_body
 from mavera.api.http.operations import Operation, Parameter
@@ -74,7 +74,7 @@ def to_object(persona: AnyPersona) -> PersonaObject:
 async def list_personas(request: Request) -> Response:
     """List the library's personas and the workspace's own, page by page."""
     principal = await authenticate(request, "personas:read")
-    roll = await services_of(request).personas.roll(owner_of(principal))
+    roll = await services_of(request).personas.roll(principal)
     asked: bytes = request.scope["query_string"]
     page: Response | None = roll.pages.get(asked)
     if page is None:
@@ -104,7 +104,7 @@ def _page(request: Request, roll: Roll[AnyPersona]) -> bytes:
 async def get_persona(request: Request) -> Response:
     """Return one persona; one of the workspace's own with all that was said of it."""
     principal = await authenticate(request, "personas:read")
-    persona = await services_of(request).personas.get(request.path_params["persona_id"], owner_of(principal))
+    persona = await services_of(request).personas.get(request.path_params["persona_id"], principal)
     if isinstance(persona, CustomPersona):
         return json_response(to_custom_object(persona))
     return json_response(to_object(persona))

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from mavera.accounts import workspaces
 from mavera.accounts.keys import repository
 from mavera.accounts.keys.delegation import check_usage_limit
-from mavera.accounts.keys.keyring import Principal
+from mavera.accounts.principal import Principal
 from mavera.accounts.workspaces import NAME_MAX, Workspace
 from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.decoding import decode, read_short_body

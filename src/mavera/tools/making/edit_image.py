@@ -49,5 +49,5 @@ class EditImageTool:
     async def run(self, arguments: Arguments, context: CallContext) -> ToolResult:
         prompt = str(arguments["prompt"])
         given = await self._images.find(arguments.get("image"), context)
-        picture = await self._server.edit(prompt, given, None, caller=context.caller.workspace_id)
+        picture = await self._server.edit(prompt, given, None, caller=context.principal.workspace_id)
         return await shown(self._media, self.name, prompt, picture, context)

@@ -45,6 +45,6 @@ class GenerateImageTool:
     async def run(self, arguments: Arguments, context: CallContext) -> ToolResult:
         prompt = str(arguments["prompt"])
         picture = await self._server.generate(
-            prompt, arguments.get("size"), caller=context.caller.workspace_id
+            prompt, arguments.get("size"), caller=context.principal.workspace_id
         )
         return await shown(self._media, self.name, prompt, picture, context)

@@ -42,7 +42,7 @@ class GivenImages:
 
     async def _bytes(self, named: str, context: CallContext) -> bytes:
         if is_cuid(named):
-            return await self._media.read(named, context.caller.workspace_id)
+            return await self._media.read(named, context.principal.workspace_id)
         if not context.images:
             raise ToolFailed("There is no image in the conversation. Ask the user for one.")
         number = int(named) if named.isascii() and named.isdecimal() else len(context.images)
@@ -53,7 +53,7 @@ class GivenImages:
             return await asyncio.to_thread(_decoded, url)
         return await self._fetch.get(
             url,
-            caller=context.caller.workspace_id,
+            caller=context.principal.workspace_id,
             content_types=_TYPES,
             max_bytes=MOST_BYTES,
             param=None,

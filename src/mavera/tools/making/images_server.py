@@ -146,7 +146,7 @@ async def shown(
     media: MediaStore, tool: str, prompt: str, picture: Picture, context: CallContext
 ) -> ToolResult:
     """Keep a picture, and return what the model and the caller are told of it."""
-    kept = await media.save(context.caller.workspace_id, tool, picture.data, picture.content_type)
+    kept = await media.save(context.principal.workspace_id, tool, picture.data, picture.content_type)
     encoded = await asyncio.to_thread(base64.b64encode, picture.data)
     return ToolResult(
         f"Made an image: {one_line(prompt, 120)}",

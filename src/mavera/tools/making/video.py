@@ -122,7 +122,7 @@ class VideoJobs:
 
         A caller who is cancelled leaves the job behind, which is followed like any other.
         """
-        beginning = self._spawn(self._begin(tool, prompt, image, seconds, context.caller.workspace_id))
+        beginning = self._spawn(self._begin(tool, prompt, image, seconds, context.principal.workspace_id))
         media = await asyncio.shield(beginning)
         address = f"/api/v1/media/{media.id}"
         return ToolResult(

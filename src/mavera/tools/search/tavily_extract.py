@@ -72,7 +72,7 @@ class TavilyExtractTool:
 
     async def run(self, arguments: Arguments, context: CallContext) -> ToolResult:
         urls = list(dict.fromkeys(arguments["urls"]))
-        read = await asyncio.gather(*(self._read(url, context.caller.workspace_id) for url in urls))
+        read = await asyncio.gather(*(self._read(url, context.principal.workspace_id) for url in urls))
         pages = [one for one in read if isinstance(one, Found)]
         failures = [
             f"{url}: {one}" for url, one in zip(urls, read, strict=True) if isinstance(one, ToolFailed)
