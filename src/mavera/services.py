@@ -16,7 +16,7 @@ from typing import Self
 from mavera.accounts.credits.holds import Credits, Holdings
 from mavera.accounts.idempotency import FirstAnswers
 from mavera.accounts.keys.keyring import Keyring
-from mavera.accounts.keys.text import peppers_of
+from mavera.accounts.keys.text import Mode, peppers_of
 from mavera.accounts.limits.concurrency import Running, RunningHere
 from mavera.accounts.limits.windows import Limiter, open_limiter
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
@@ -32,9 +32,10 @@ from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
 from mavera.personas.prompt import persona_items
 from mavera.runs.admission import Admission
+from mavera.runs.charged import ChargedRuns
 from mavera.runs.gate import Gate
 from mavera.runs.images import ImageLimits, ImageStep
-from mavera.runs.loop import Mode, Runner
+from mavera.runs.loop import Runner
 from mavera.runs.server_tools import LoopLimits
 from mavera.settings import Settings
 from mavera.storage.database import Database
@@ -57,7 +58,7 @@ class Services:
     keyring: Keyring
     personas: Personas
     models: Mapping[Mode, Model]
-    runner: Runner
+    runs: ChargedRuns
     limiter: Limiter
     admission: Admission
     first_answers: FirstAnswers
@@ -164,6 +165,7 @@ async def open_services(
             side_by_side=settings.running_at_once,
         )
         gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
+        admission = Admission(credits, gate, metrics, components.running)
         yield Services(
             settings=settings,
             metrics=metrics,
@@ -171,9 +173,9 @@ async def open_services(
             keyring=keyring,
             personas=people,
             models=models,
-            runner=runner,
+            runs=ChargedRuns(admission, runner),
             limiter=limiter,
-            admission=Admission(credits, gate, metrics, components.running),
+            admission=admission,
             first_answers=first_answers,
             media=media,
             store_probe=store_probe,

@@ -1,55 +1,32 @@
 """
-Who may run now, and what it costs when it is over.
+Who may run now, and what is held for it.
 
     admit: scope → runs at once → place in the model's queue → credits held → Ticket
-    ticket.charge(run): the run's own events, and however it ends, one settlement
+    ticket.end(outcome): everything is given back, and the run is charged once
 
-        completed            the price                       on `RunCompleted`, before it is passed on
-        the client left      the price of what was sent
-        failed, or nothing was sent                          nothing
-
-The request has been counted before (`auth.py`). A test key runs free: nothing is held
-or charged, and the live model's queue is not its own.
+The request has been counted before (`accounts/limits/windows.py`). A test key runs free: nothing is
+held or charged, and the live model's queue is not its own.
 """
 
 import time
-from collections.abc import AsyncGenerator
-from typing import Any, Literal, Self, assert_never
+from typing import Any, Literal
 
 import msgspec
 import structlog
 
 from mavera.accounts.credits.holds import Credits
 from mavera.accounts.credits.ledger import End, Reserve
-from mavera.accounts.credits.pricing import estimate, input_tokens, price, work_of
-from mavera.accounts.keys.keyring import Principal
+from mavera.accounts.credits.pricing import estimate
 from mavera.accounts.limits.concurrency import Running
 from mavera.accounts.plans import Scope
-from mavera.core.analysis import Analysis
-from mavera.core.events import (
-    Event,
-    PersonaAnswer,
-    PersonasAnswered,
-    RefusalDelta,
-    RunCompleted,
-    RunFailed,
-    RunPrepared,
-    RunStarted,
-    ServerCallEnded,
-    ServerCallEvent,
-    ServerCallStarted,
-    Speaker,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallStarted,
-)
+from mavera.accounts.principal import Principal
+from mavera.core.events import Speaker
 from mavera.core.ids import new_cuid
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import APIError, RateLimitExceeded
 from mavera.metrics import Metrics
 from mavera.runs.gate import Gate, Place
-from mavera.tools.tool import Caller
 
 log = structlog.get_logger()
 
@@ -151,14 +128,6 @@ class Ticket:
         self.speakers: tuple[Speaker, ...] = ()
         self.ended = False
 
-    @property
-    def caller(self) -> Caller:
-        """For whom the server's own tools run."""
-        return Caller(self.principal.workspace_id, self.principal.key_id, self.run_id)
-
-    def charge(self, run: AsyncGenerator[Event, None]) -> "ChargedRun":
-        return ChargedRun(self, run)
-
     async def end(self, outcome: Outcome) -> int:
         """Settle and return what was charged; only the first end counts."""
         if self.ended:
@@ -198,115 +167,3 @@ class Ticket:
             return {"persona_id": persona_id, "persona_version": version}
         members = [{"id": s.id, "version": s.version, "weight": s.weight} for s in self.speakers]
         return {"personas": msgspec.json.encode(members).decode()}
-
-
-class ChargedRun:
-    """The events of a run, of which the last one says what it cost. Close it, also where it never began."""
-
-    def __init__(self, ticket: Ticket, run: AsyncGenerator[Event, None]) -> None:
-        self._ticket = ticket
-        self._place = ticket.place
-        self._run = run
-        self._sent = 0
-        self._tool_turns = 0
-        self._server_rounds = 0
-        self._analysed = False
-        self._answers: tuple[PersonaAnswer, ...] = ()
-        self.completed = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        try:
-            if self._place is not None and not self._place.entered:
-                await self._place.turn()
-            event = await anext(self._run)
-        except Exception:
-            if not self.completed:
-                await self._fail()
-            raise
-        match event:
-            case TextDelta():
-                self._sent += event.pieces
-            case RefusalDelta() | ToolCallDelta():
-                self._sent += 1
-            case ToolCallStarted() | ServerCallStarted() | ServerCallEnded():
-                self._sent += 1
-                self._note_tools(event)
-            case RunCompleted():
-                return await self._complete(event)
-            case RunFailed():
-                await self._fail()
-            case RunPrepared(speakers):
-                self._ticket.speakers = speakers
-            case PersonasAnswered(answers):
-                self._answers = answers
-            case RunStarted():
-                pass
-            case _:
-                assert_never(event)
-        return event
-
-    async def aclose(self) -> None:
-        """Stop the run; what was sent until now is charged."""
-        try:
-            await self._run.aclose()
-        finally:  # even if that fails or is cancelled, nobody else will settle
-            if not self._ticket.ended:
-                await self._end_cancelled()
-
-    async def _end_cancelled(self) -> None:
-        if not self._sent:
-            await self._fail()
-            return
-        usage = Usage(input_tokens(self._ticket.turn), self._sent, estimated=True)
-        for answer in self._answers:
-            usage += answer.usage
-        await self._ticket.end_quietly(Outcome("cancelled", usage, self._price(usage)))
-
-    async def fail(self) -> None:
-        """Stop the run for a reason of ours; nothing is charged."""
-        try:
-            await self._run.aclose()
-        finally:
-            await self._fail()
-
-    async def _complete(self, event: RunCompleted) -> Event:
-        self._analysed = _made(event.analysis)
-        try:
-            credits = await self._ticket.end(Outcome("completed", event.usage, self._price(event.usage)))
-        except APIError as error:
-            # What cannot be charged is not an answer: the lease that runs out refunds it.
-            return RunFailed(error)
-        self.completed = True
-        return event.charged(credits)
-
-    async def _fail(self) -> None:
-        await self._ticket.fail()
-
-    def _note_tools(self, event: ToolCallStarted | ServerCallEvent) -> None:
-        """Count the model's answers that made calls; one may call the caller's functions and the server's."""
-        if isinstance(event, ServerCallStarted):
-            self._server_rounds = event.call.round
-            self._tool_turns = max(self._tool_turns, event.call.round)
-        elif isinstance(event, ToolCallStarted):
-            self._tool_turns = self._server_rounds + 1
-
-    def _price(self, usage: Usage) -> int:
-        """Return what it costs: of a mosaic the sum of its parts, each answer and what blends them."""
-        if not self._answers:
-            return self._price_of(usage.total_tokens, self._analysed)
-        parts = [(answer.usage.total_tokens, _made(answer.analysis)) for answer in self._answers]
-        rest = usage.total_tokens - sum(tokens for tokens, _ in parts)
-        return sum((self._price_of(*part) for part in parts), self._price_of(rest, self._analysed))
-
-    def _price_of(self, tokens: int, analysed: bool) -> int:
-        return price(
-            work_of(self._ticket.turn, total_tokens=tokens, tool_turns=self._tool_turns, analysed=analysed)
-        )
-
-
-def _made(analysis: Analysis | None) -> bool:
-    """Whether there is an analysis to charge for."""
-    return analysis is not None and analysis.error is None

@@ -9,23 +9,17 @@ import time
 
 from starlette.requests import HTTPConnection
 
-from mavera.accounts.keys.keyring import Principal
 from mavera.accounts.limits.windows import Verdict
 from mavera.accounts.plans import Scope
+from mavera.accounts.principal import Principal
 from mavera.api.http.headers import header
 from mavera.errors import RateLimitExceeded
-from mavera.personas.repository import Owner
 from mavera.services import Services
 
 
 def services_of(request: HTTPConnection) -> Services:
     services: Services = request.app.state.services
     return services
-
-
-def owner_of(principal: Principal) -> Owner:
-    """Say whose custom personas a key may see and change."""
-    return Owner(principal.workspace_id, principal.mode)
 
 
 async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> Principal:

@@ -1,6 +1,7 @@
 """
-Answer with a run: as a stream of events, or as the one body they add up to.
+Take a request for a run in, and answer it: with a stream of events, or the one body they add up to.
 
+    take_in: key → bytes → body        respond: turn → admitted and charged run → RunResponse
     run (events) → encoder (wire events) → sse (bytes) → client
                                          → body        → client
 
@@ -12,15 +13,22 @@ first event is raised, so it becomes a status; after it the encoder makes it an 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, suppress
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from mavera.accounts.principal import Principal
 from mavera.api.http import sse
+from mavera.api.http.auth import authenticate, services_of
+from mavera.api.http.decoding import decode, read_body
+from mavera.api.http.idempotency import once
 from mavera.api.http.json import json_bytes
 from mavera.core.events import Event, RunFailed, RunStarted
+from mavera.core.turn import Turn
 from mavera.errors import (
     APIError,
     BudgetExceeded,
@@ -33,6 +41,9 @@ from mavera.errors import (
     StillRunning,
     ValidationFailed,
 )
+from mavera.runs.charged import ChargedRun
+
+Body = TypeVar("Body")
 
 log = structlog.get_logger()
 
@@ -88,6 +99,35 @@ class Encoder(Protocol):
         ...
 
     def body(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[Body]):
+    """A request for a run: who sent it, and its body, decoded and as it came."""
+
+    request: Request
+    principal: Principal
+    raw: bytes
+    body: Body
+
+
+async def take_in(request: Request, kind: type[Body]) -> Asked[Body]:
+    """Return what a request asks. Raises Unauthorized, RateLimitExceeded, and as `decode` does."""
+    principal = await authenticate(request)
+    raw = await read_body(request, max_bytes=services_of(request).settings.max_body_bytes)
+    return Asked(request, principal, raw, await decode(raw, kind))
+
+
+async def respond(asked: Asked[Any], turn: Turn, encoder: "Encoder", *, stream: bool) -> Response:
+    """Answer with a charged run of `turn`; with its first answer, if the client sent this request before."""
+    services = services_of(asked.request)
+
+    async def begin() -> tuple[ChargedRun, Response]:
+        run = await services.runs.begin(asked.principal, turn)
+        heartbeat_seconds = services.settings.heartbeat_seconds
+        return run, RunResponse(run, encoder, stream=stream, heartbeat_seconds=heartbeat_seconds)
+
+    return await once(asked.request, asked.principal, asked.raw, begin)
 
 
 class RunResponse(Response):

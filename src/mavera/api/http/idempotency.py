@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from mavera.accounts.idempotency import NAME_MAX, Claim, FirstAnswer, FirstAnswers
-from mavera.accounts.keys.keyring import Principal
+from mavera.accounts.principal import Principal
 from mavera.api.http import sse
 from mavera.api.http.auth import services_of
 from mavera.api.http.decoding import SMALL_BODY_BYTES
@@ -23,7 +23,7 @@ from mavera.api.http.headers import header
 from mavera.api.http.operations import Parameter
 from mavera.core.finish import finish
 from mavera.errors import APIError
-from mavera.runs.admission import ChargedRun
+from mavera.runs.charged import ChargedRun
 
 log = structlog.get_logger()
 

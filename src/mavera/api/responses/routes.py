@@ -6,63 +6,33 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mavera.api.http.auth import authenticate, owner_of, services_of
-from mavera.api.http.decoding import decode, read_body
-from mavera.api.http.dispatch import RUN_ERRORS, RunResponse
-from mavera.api.http.idempotency import KEY_PARAMETER, once
+from mavera.api.http.dispatch import RUN_ERRORS, respond, take_in
+from mavera.api.http.idempotency import KEY_PARAMETER
 from mavera.api.http.operations import Operation
 from mavera.api.responses.answers import EVENTS, CompactedConversation, ResponseObject
 from mavera.api.responses.compaction import CompactionEncoder, turn_of
-from mavera.api.responses.schemas import CompactConversation, CreateResponse, items_of
+from mavera.api.responses.schemas import CompactConversation, CreateResponse
 from mavera.api.responses.stream import ResponseEncoder, usage_body
 from mavera.api.wire.parameters import MODEL
 from mavera.core.ids import new_id
-from mavera.errors import InvalidRequest, PersonaNotFound
-from mavera.runs.admission import ChargedRun
+from mavera.errors import PersonaNotFound
 
 
 async def create_response(request: Request) -> Response:
     """Answer an input in a persona's voice."""
-    services = services_of(request)
-    principal = await authenticate(request)
-    raw = await read_body(request, max_bytes=services.settings.max_body_bytes)
-    body = await decode(raw, CreateResponse)
-    turn = body.to_turn()
-    encoder = ResponseEncoder(head_of(body), new_id=new_id, clock=now)
-
-    async def begin() -> tuple[ChargedRun, Response]:
-        ticket = await services.admission.admit(principal, turn)
-        run = ticket.charge(
-            services.runner.run(turn, principal.mode, owner_of(principal), caller=ticket.caller)
-        )
-        heartbeat_seconds = services.settings.heartbeat_seconds
-        return run, RunResponse(
-            run, encoder, stream=body.stream or False, heartbeat_seconds=heartbeat_seconds
-        )
-
-    return await once(request, principal, raw, begin)
+    asked = await take_in(request, CreateResponse)
+    turn = asked.body.to_turn()
+    encoder = ResponseEncoder(head_of(asked.body), new_id=new_id, clock=now)
+    return await respond(asked, turn, encoder, stream=asked.body.stream or False)
 
 
 async def compact_conversation(request: Request) -> Response:
     """Sum a conversation up, so that it can go on with less to read."""
-    services = services_of(request)
-    principal = await authenticate(request)
-    raw = await read_body(request, max_bytes=services.settings.max_body_bytes)
-    body = await decode(raw, CompactConversation)
-    items = items_of(body.input)
-    if not items:
-        raise InvalidRequest("'input' has nothing in it that could be summed up.", param="input")
-    turn = turn_of(items, model=body.model, instructions=body.instructions)
+    asked = await take_in(request, CompactConversation)
+    items = asked.body.to_items()
+    turn = turn_of(items, model=asked.body.model, instructions=asked.body.instructions)
     encoder = CompactionEncoder(items, created_at=now(), new_id=new_id, usage_body=usage_body)
-
-    async def begin() -> tuple[ChargedRun, Response]:
-        ticket = await services.admission.admit(principal, turn)
-        run = ticket.charge(services.runner.run(turn, principal.mode, caller=ticket.caller))
-        return run, RunResponse(
-            run, encoder, stream=False, heartbeat_seconds=services.settings.heartbeat_seconds
-        )
-
-    return await once(request, principal, raw, begin)
+    return await respond(asked, turn, encoder, stream=False)
 
 
 def head_of(body: CreateResponse) -> dict[str, Any]:

@@ -489,3 +489,10 @@ class CompactConversation(_Object):
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
     prompt_cache_options: OpaqueObject | None = None
     service_tier: ServiceTier | None = None
+
+    def to_items(self) -> tuple[Item, ...]:
+        """Return the conversation. Raises InvalidRequest if there is nothing to sum up."""
+        items = items_of(self.input)
+        if not items:
+            raise InvalidRequest("'input' has nothing in it that could be summed up.", param="input")
+        return items

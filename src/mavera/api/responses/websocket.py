@@ -24,8 +24,8 @@ from msgspec import Meta
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
-from mavera.accounts.keys.keyring import Principal
-from mavera.api.http.auth import authenticate, owner_of, services_of
+from mavera.accounts.principal import Principal
+from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.bounds import MAX_INPUT_ITEMS, Identifier, Text
 from mavera.api.http.decoding import clean_body, decode, too_large
 from mavera.api.http.dispatch import UntilDisconnect, accepted_in_time, told
@@ -318,10 +318,7 @@ class _Session(UntilDisconnect):
     async def _run(
         self, principal: Principal, turn: Turn, encoder: ResponseEncoder, body: ResponseCreate
     ) -> None:
-        ticket = await self._services.admission.admit(principal, turn)
-        run = ticket.charge(
-            self._services.runner.run(turn, principal.mode, owner_of(principal), caller=ticket.caller)
-        )
+        run = await self._services.runs.begin(principal, turn)
         async with aclosing(run):
             try:
                 async with aclosing(accepted_in_time(run)) as opening:

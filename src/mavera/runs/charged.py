@@ -1,0 +1,167 @@
+"""
+A run that is admitted, charged and settled once, however it ends. Nothing here knows HTTP.
+
+    ChargedRuns.begin   admission → Ticket → ChargedRun
+    ChargedRun          waits for its place in the queue, then yields the run's own events
+
+        completed                      the price             before `RunCompleted` is passed on
+        closed after something was sent   the price of what was sent
+        failed, or nothing was sent    nothing
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Self, assert_never
+
+from mavera.accounts.credits.pricing import input_tokens, price, work_of
+from mavera.accounts.principal import Principal
+from mavera.core.analysis import Analysis
+from mavera.core.events import (
+    Event,
+    PersonaAnswer,
+    PersonasAnswered,
+    RefusalDelta,
+    RunCompleted,
+    RunFailed,
+    RunPrepared,
+    RunStarted,
+    ServerCallEnded,
+    ServerCallEvent,
+    ServerCallStarted,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from mavera.core.turn import Turn
+from mavera.core.usage import Usage
+from mavera.errors import APIError
+from mavera.runs.admission import Admission, Outcome, Ticket
+from mavera.runs.loop import Runner
+
+
+class ChargedRuns:
+    """Every turn that somebody pays for begins here, whoever asks: a route, a WebSocket, a study."""
+
+    def __init__(self, admission: Admission, runner: Runner) -> None:
+        self._admission = admission
+        self._runner = runner
+
+    async def begin(self, principal: Principal, turn: Turn) -> "ChargedRun":
+        """
+        Admit a turn and return its run, which has not started yet. Close it, even if it is never read.
+
+        Raises as `Admission.admit` does; then nothing is held.
+        """
+        ticket = await self._admission.admit(principal, turn)
+        return ChargedRun(ticket, self._runner.run(turn, principal, run_id=ticket.run_id))
+
+
+class ChargedRun:
+    """The events of a run, of which the last one says what it cost. Close it, even if it is never read."""
+
+    def __init__(self, ticket: Ticket, run: AsyncGenerator[Event, None]) -> None:
+        self._ticket = ticket
+        self._place = ticket.place
+        self._run = run
+        self._sent = 0
+        self._tool_turns = 0
+        self._server_rounds = 0
+        self._analysed = False
+        self._answers: tuple[PersonaAnswer, ...] = ()
+        self.completed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        try:
+            if self._place is not None and not self._place.entered:
+                await self._place.turn()
+            event = await anext(self._run)
+        except Exception:
+            if not self.completed:
+                await self._fail()
+            raise
+        match event:
+            case TextDelta():
+                self._sent += event.pieces
+            case RefusalDelta() | ToolCallDelta():
+                self._sent += 1
+            case ToolCallStarted() | ServerCallStarted() | ServerCallEnded():
+                self._sent += 1
+                self._note_tools(event)
+            case RunCompleted():
+                return await self._complete(event)
+            case RunFailed():
+                await self._fail()
+            case RunPrepared(speakers):
+                self._ticket.speakers = speakers
+            case PersonasAnswered(answers):
+                self._answers = answers
+            case RunStarted():
+                pass
+            case _:
+                assert_never(event)
+        return event
+
+    async def aclose(self) -> None:
+        """Stop the run; what was sent until now is charged."""
+        try:
+            await self._run.aclose()
+        finally:  # even if that fails or is cancelled, nobody else will settle
+            if not self._ticket.ended:
+                await self._end_cancelled()
+
+    async def _end_cancelled(self) -> None:
+        if not self._sent:
+            await self._fail()
+            return
+        usage = Usage(input_tokens(self._ticket.turn), self._sent, estimated=True)
+        for answer in self._answers:
+            usage += answer.usage
+        await self._ticket.end_quietly(Outcome("cancelled", usage, self._price(usage)))
+
+    async def fail(self) -> None:
+        """Stop the run for a reason of ours; nothing is charged."""
+        try:
+            await self._run.aclose()
+        finally:
+            await self._fail()
+
+    async def _complete(self, event: RunCompleted) -> Event:
+        self._analysed = _made(event.analysis)
+        try:
+            credits = await self._ticket.end(Outcome("completed", event.usage, self._price(event.usage)))
+        except APIError as error:
+            # What cannot be charged is not an answer: the lease that runs out refunds it.
+            return RunFailed(error)
+        self.completed = True
+        return event.charged(credits)
+
+    async def _fail(self) -> None:
+        await self._ticket.fail()
+
+    def _note_tools(self, event: ToolCallStarted | ServerCallEvent) -> None:
+        """Count the model's answers that made calls; one may call the caller's functions and the server's."""
+        if isinstance(event, ServerCallStarted):
+            self._server_rounds = event.call.round
+            self._tool_turns = max(self._tool_turns, event.call.round)
+        elif isinstance(event, ToolCallStarted):
+            self._tool_turns = self._server_rounds + 1
+
+    def _price(self, usage: Usage) -> int:
+        """Return what it costs: of a mosaic the sum of its parts, each answer and what blends them."""
+        if not self._answers:
+            return self._price_of(usage.total_tokens, self._analysed)
+        parts = [(answer.usage.total_tokens, _made(answer.analysis)) for answer in self._answers]
+        rest = usage.total_tokens - sum(tokens for tokens, _ in parts)
+        return sum((self._price_of(*part) for part in parts), self._price_of(rest, self._analysed))
+
+    def _price_of(self, tokens: int, analysed: bool) -> int:
+        return price(
+            work_of(self._ticket.turn, total_tokens=tokens, tool_turns=self._tool_turns, analysed=analysed)
+        )
+
+
+def _made(analysis: Analysis | None) -> bool:
+    """Whether there is an analysis to charge for."""
+    return analysis is not None and analysis.error is None
