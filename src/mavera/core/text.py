@@ -37,7 +37,7 @@ def clean_text(text: str) -> str:
 
 def clean_json(body: bytes) -> bytes:
     """Return JSON whose texts are clean. Bytes that are no JSON stay as wrong as they are."""
-    if b"\\u0000" in body or b"\\ud" in body or b"\\uD" in body:
+    if b"\\u" in body and (b"\\u0000" in body or b"\\ud" in body or b"\\uD" in body):
         return _ESCAPES.sub(_replace, body)
     return body
 

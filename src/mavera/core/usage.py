@@ -8,6 +8,8 @@ MOST_TOKENS = 1_000_000_000
 
 def token_count(reported: object) -> int:
     """Return a count that somebody else reported, between 0 and `MOST_TOKENS`; 0 if it is no number."""
+    if type(reported) is int and 0 <= reported <= MOST_TOKENS:
+        return reported
     if isinstance(reported, bool) or not isinstance(reported, int | float) or reported != reported:
         return 0
     return int(max(0, min(reported, MOST_TOKENS)))

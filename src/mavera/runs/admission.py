@@ -161,9 +161,9 @@ class Ticket:
 
     def _who(self) -> dict[str, Any]:
         """Return what the records keep of those who answered."""
-        if len(self.speakers) < 2:
-            # The id that the caller sent may be no persona's at all.
-            persona_id, version = next(((s.id, s.version) for s in self.speakers), (None, None))
-            return {"persona_id": persona_id, "persona_version": version}
+        if not self.speakers:
+            return {}  # the id that the caller sent may be no persona's at all
+        if len(self.speakers) == 1:
+            return {"persona_id": self.speakers[0].id, "persona_version": self.speakers[0].version}
         members = [{"id": s.id, "version": s.version, "weight": s.weight} for s in self.speakers]
         return {"personas": msgspec.json.encode(members).decode()}

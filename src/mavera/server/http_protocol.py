@@ -14,13 +14,16 @@ Most of a request costs a few assignments here; the sweep of `Connections` does 
 import asyncio
 import math
 from typing import Any
+from urllib.parse import unquote
 
+from httptools import parse_url
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mavera.errors import APIError, HeadTooLarge, InvalidRequest, RequestTooSlow, ServiceUnavailable
 from mavera.server.answers import closing_answer
 from mavera.server.connections import FREE_BYTES, PRESSED_SECONDS, Connections, Holding
+from mavera.server.cycle import Cycle
 
 # Requests that a client may send before it has read the answer to an earlier one.
 MAX_PIPELINED = 32
@@ -94,8 +97,12 @@ class GuardedHTTP(HttpToolsProtocol):
             self._end(InvalidRequest("The chunks of the body have more framing than content."))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # else it is a trailer: nobody has asked for those
-            super().on_header(name, value)
+        if not self._in_head:  # it is a trailer: nobody has asked for those
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if len(self.headers) > self._limits.head_fields:
@@ -105,7 +112,43 @@ class GuardedHTTP(HttpToolsProtocol):
             raise _Refused
         self._in_head = False
         self._phase, self._since = "body", self._guard.now
-        super().on_headers_complete()
+        self._complete_scope()
+        if not self._is_upgrade():
+            self._start_cycle()
+
+    def _is_upgrade(self) -> bool:
+        return self.parser.should_upgrade() and self._should_upgrade()
+
+    def _complete_scope(self) -> None:
+        url, scope = parse_url(self.url), self.scope
+        path = url.path.decode("ascii")
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = self.parser.get_http_version()
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+
+    def _start_cycle(self) -> None:
+        """Do as uvicorn does, with a cycle of our own."""
+        before = self.cycle
+        self.cycle = Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=self.scope["http_version"] != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         size = len(body)
@@ -114,7 +157,7 @@ class GuardedHTTP(HttpToolsProtocol):
         if self._body_bytes > FREE_BYTES:
             self._hold(size if self._held_bytes else self._body_bytes)
         cycle = self.cycle
-        if cycle.response_complete or (self.parser.should_upgrade() and self._should_upgrade()):
+        if cycle.response_complete or self._is_upgrade():
             return
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -125,9 +168,13 @@ class GuardedHTTP(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = self._body_bytes = self._framing_bytes = 0
         self._messages += 1
-        super().on_message_complete()
-        answered = self.cycle is not None and self.cycle.response_complete
+        if self._is_upgrade():
+            return
+        answered = self.cycle.response_complete
         self._phase, self._since = "idle" if answered else "answer", self._guard.now
+        if not answered:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """Do as uvicorn does, but leave the wait for the next request to the sweep."""

@@ -98,7 +98,7 @@ class Credits:
         Raises CreditsExhausted or BudgetExceeded. If it raises anything, or is cancelled, nothing is
         held; a commit that comes after the cancellation is reversed. Give each try its own `run_id`.
         """
-        if step.owner.ends_with_process:
+        if step.ends_with_process:
             self._held.add(step.run_id)
         try:
             await self._reserve(step)

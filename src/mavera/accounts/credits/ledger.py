@@ -63,6 +63,10 @@ class Reserve(msgspec.Struct, frozen=True):
     def owner(self) -> Hold:
         return self.hold or Hold("run", self.run_id)
 
+    @property
+    def ends_with_process(self) -> bool:
+        return self.hold is None or self.hold.ends_with_process
+
 
 class End(msgspec.Struct, frozen=True):
     """

@@ -124,6 +124,8 @@ def check_mosaic(turn: Turn) -> None:
 
 def named_tools(tools: Sequence[tuple[Any, str]], choice: Any) -> tuple[NamedTool, ...]:
     """Return the server's own tools that a request names, each once: in `tools`, or as its `tool_choice`."""
+    if not tools and choice is None:
+        return ()
     found = [named for tool, at in tools if isinstance(tool, BuiltInTool) for named in tool.to_named(at)]
     # A word is no tool, and to ask a Protocol whether it is one takes long.
     if not found and not isinstance(choice, str | None) and isinstance(choice, NamesOwnTools):
