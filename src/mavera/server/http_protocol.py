@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mavera.errors import APIError, HeadTooLarge, InvalidRequest, RequestTooSlow, ServiceUnavailable
 from mavera.server.answers import closing_answer
-from mavera.server.connections import FREE_BYTES, PRESSED_SECONDS, Connections, Holding
+from mavera.server.connections import FREE_BYTES, PRESSED_SECONDS, SWEEP_SECONDS, Connections, Holding
 from mavera.server.cycle import Cycle
 
 # Requests that a client may send before it has read the answer to an earlier one.
@@ -218,7 +218,7 @@ class GuardedHTTP(HttpToolsProtocol):
             self.drop()
         elif self._phase == "body" and self.flow.read_paused:
             self._since = now  # the application reads slowly, not the client
-        elif now - self._since > self._seconds(pressed):
+        elif now - self._since > self._seconds(pressed) + SWEEP_SECONDS:  # it was noted up to a sweep early
             self._expire()
 
     def _seconds(self, pressed: bool) -> float:
