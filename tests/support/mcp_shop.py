@@ -48,6 +48,31 @@ def recite() -> str:
     return "word " * 4_000_000
 
 
+LONG_NAME = "find_the_price_of_a_product_that_is_described_in_the_customers_own_words_" + "x" * 40
+
+
+@shop.tool(name="prices/find.one")
+def find_one() -> str:
+    """Find one price."""
+    return "one price"
+
+
+@shop.tool(name=LONG_NAME)
+def find_by_words() -> str:
+    """Find a price by words."""
+    return "a price by words"
+
+
+@shop.tool(name="with space")
+def with_space() -> str:
+    """Have a name that MCP does not allow, and that is offered all the same."""
+    return "spaced"
+
+
+for _number in range(int(os.environ.get("SHOP_MORE", "0"))):
+    shop.tool(name=f"more_{_number}")(break_down)
+
+
 def main() -> None:
     if len(sys.argv) == 1:
         shop.run("stdio")

@@ -12,8 +12,10 @@ from typing import Any
 import openai
 import pytest
 
+from mavera.core.tool_names import offered_name
 from tests.conftest import Serve, Served
-from tests.support.mcp_shop import ROOT, STDIO
+from tests.support.command import Mavera
+from tests.support.mcp_shop import LONG_NAME, ROOT, STDIO
 from tests.support.openai_schemas import assert_fits_openai
 from tests.support.tool_runs import calls, ran, says, told, with_upstream
 from tests.support.upstream_stub import Upstream
@@ -155,6 +157,40 @@ def assert_huge_result_is_stopped(served: Served, upstream: Upstream) -> None:
         except openai.BadRequestError:  # not connected again yet
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+
+def test_tools_with_names_that_models_do_not_take_are_offered_under_others(
+    serve: Serve, upstream: Upstream, tmp_path: Path
+) -> None:
+    names = ["prices/find.one", LONG_NAME, "with space"]
+    config = STDIO.replace('["find_price", "break_down"]', json.dumps([*names, "not_there"]))
+    served = with_shop(serve, upstream, tmp_path, config)
+    offered = [offered_name("shop", name) for name in names]
+    upstream.script = [calls(*((name, {}) for name in offered)), says("Done.")]
+
+    shop: Any = {**SHOP, "allowed_tools": names}
+
+    response = served.client().responses.create(model="mavera-1", input="Hm?", tools=[shop])
+
+    assert [tool["function"]["name"] for tool in upstream.asked[0]["tools"]] == offered
+    assert [call["status"] for call in ran(response)] == ["completed"] * 3
+    assert all(text in "".join(told(upstream)) for text in ("one price", "a price by words", "spaced"))
+
+
+def test_the_list_says_which_tools_of_a_server_are_left_out(
+    tmp_path: Path, mavera: Mavera, environment: dict[str, str]
+) -> None:
+    path = tmp_path / "mcp.toml"
+    more = STDIO.replace('tools = ["find_price", "break_down"]', "")
+    path.write_text(more.replace("env = {", 'env = { SHOP_MORE = "140",'))
+
+    listed = json.loads(mavera("tools", "list", "--json", MAVERA_MCP_CONFIG=str(path)).stdout)
+
+    shop = [row for row in listed if row["name"].startswith("shop")]
+    left_out = [row for row in shop if not row["allowed"]]
+    assert len(shop) - len(left_out) == 128
+    assert len(left_out) > 10
+    assert {row["to_set_up"] for row in left_out} == {"left out: a server may offer 128 tools"}
 
 
 def test_a_server_that_refuses_the_key_has_no_tools(

@@ -27,7 +27,7 @@ from mavera.tools.choice import OWN_TOOLS, Parts, choose_tools, media_files, too
 from mavera.tools.mcp.config import load_mcp_config
 from mavera.tools.search.index import Document, SearchIndex
 from mavera.tools.search.tavily_extract import FetchedPages, read_document
-from mavera.tools.tool import Tool, ToolFailed
+from mavera.tools.tool import Tool, ToolFailed, one_line
 from mavera.tools.toolbox import Toolbox, ToolSource, matches
 
 SUFFIXES = frozenset({".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".csv"})
@@ -54,8 +54,10 @@ def list_tools(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir:
         toolbox = Toolbox(tools, sources=tool_sources(settings))
         try:
             await toolbox.start_sources()
-            return [_listed(tool, allowed) for tool in toolbox.tools] + [
-                _away(source, allowed) for source in toolbox.away
+            return [
+                *(_listed(tool, allowed) for tool in toolbox.tools),
+                *(_away(source, allowed) for source in toolbox.away),
+                *(row for source in toolbox.sources for row in _left_out(source)),
             ]
         finally:
             for tool in tools:
@@ -90,6 +92,17 @@ def _away(source: ToolSource, allowed: frozenset[str] | None) -> dict[str, objec
         "allowed": allowed is None or any(name.startswith(f"{source.label}__") for name in allowed),
         "to_set_up": "the MCP server cannot be reached, or has no tools that can be offered",
     }
+
+
+def _left_out(source: ToolSource) -> Iterator[dict[str, object]]:
+    """Say which tools of an MCP server cannot be offered, and why."""
+    for name, reason in source.left_out.items():
+        yield {
+            "name": f"{source.label}: {one_line(name, 64)}",
+            "provider": None,
+            "allowed": False,
+            "to_set_up": f"left out: {reason}",
+        }
 
 
 @app.command()

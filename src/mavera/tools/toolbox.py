@@ -9,7 +9,7 @@ A tool that a request names and that cannot be offered is a 400 that says why.
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -58,6 +58,11 @@ class ToolSource(Protocol):
 
     @property
     def tools(self) -> tuple[Tool, ...]: ...
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Return why each of its other tools is not offered, by the name that the source gives it."""
+        ...
 
     async def start(self) -> None: ...
 
@@ -137,6 +142,10 @@ class Toolbox:
     def tools(self) -> tuple[Tool, ...]:
         """All there are now, set up or not."""
         return (*self._own, *(tool for source in self._sources for tool in source.tools))
+
+    @property
+    def sources(self) -> tuple[ToolSource, ...]:
+        return self._sources
 
     @property
     def away(self) -> tuple[ToolSource, ...]:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from mavera.api.http.bounds import Address, Name, Opaque, OpaqueObject, Secret, Text, Word
+from mavera.core.tool_names import ALL_TOOLS, offered_name
 from mavera.core.turn import NamedTool
 from mavera.errors import InvalidRequest
 from mavera.tools.toolbox import SYNONYMS
@@ -129,7 +130,7 @@ class MCP(BuiltInTool, kw_only=True, tag="mcp"):
         allowed = self.allowed_tools
         names = allowed if isinstance(allowed, list) else (allowed or {}).get("tool_names")
         chosen = [self.name] if self.name else names
-        return tuple(NamedTool(f"{self.server_label}__{name}", at) for name in (chosen or ["*"]))
+        return tuple(NamedTool(offered_name(self.server_label, name), at) for name in (chosen or [ALL_TOOLS]))
 
     def echo(self) -> dict[str, Any]:
         given = {"type": "mcp", "server_label": self.server_label, "allowed_tools": self.allowed_tools}
@@ -177,7 +178,7 @@ class AllowedOwnTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def to_name(self, at: str) -> str:
         if self.type != "function":
             if self.type == "mcp":
-                return f"{self.server_label}__{self.name or '*'}"
+                return offered_name(self.server_label or "", self.name or ALL_TOOLS)
             return SYNONYMS.get(self.type, self.type)
         name = self.name or (self.function or {}).get("name")
         if not isinstance(name, str):

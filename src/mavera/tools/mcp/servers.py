@@ -9,7 +9,6 @@ only where a server is set up: it needs the extra `mcp`.
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -21,9 +20,10 @@ from mcp.client.streamable_http import streamable_http_client
 
 from mavera.core.json_schema import Schema
 from mavera.core.server_calls import CallKind
-from mavera.fetch.capped_lines import register
+from mavera.core.tool_names import offered_name
 from mavera.fetch.capped_stream import CappedStream
 from mavera.tools.mcp.config import MCPServerConfig
+from mavera.tools.mcp.program import run_program
 from mavera.tools.tool import Arguments, CallContext, Tool, ToolFailed, ToolResult, one_line
 
 log = structlog.get_logger()
@@ -31,9 +31,10 @@ log = structlog.get_logger()
 CONNECT_SECONDS = 15.0
 _CLOSE_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
-_MOST_TOOLS = 64
+# Models take 128 functions at most, and a page of MCP's list has no size of its own.
+_MOST_TOOLS, _MOST_PAGES = 128, 64
 _MOST_BYTES = 8 * 1024 * 1024
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,38}")
+_MOST_NAME_CHARACTERS = 128  # of MCP
 
 
 class _CappedStream(CappedStream, httpx2.AsyncByteStream):
@@ -65,7 +66,7 @@ class MCPTool:
     def __init__(self, server: "MCPServer", described: mcp.types.Tool) -> None:
         self._server = server
         self._name = described.name
-        self.name = f"{server.label}__{described.name}"
+        self.name = offered_name(server.label, described.name)
         self.description = one_line(described.description or described.name, 500)
         self.parameters: Schema = {"type": "object", **described.input_schema}
 
@@ -97,12 +98,17 @@ class MCPTool:
 
 
 class MCPServer:
-    """A connection to one server, and the tools that it has just now."""
+    """
+    A connection to one server, and the tools that it has just now.
+
+    `left_out` has a reason for each tool of the server that is not offered, by its name there.
+    """
 
     def __init__(self, label: str, config: MCPServerConfig) -> None:
         self.label = label
         self.config = config
         self.tools: tuple[Tool, ...] = ()
+        self.left_out: dict[str, str] = {}
         self._client: mcp.Client | None = None
         self._broken = asyncio.Event()
         self._tried = asyncio.Event()
@@ -136,12 +142,12 @@ class MCPServer:
             result = await client.call_tool(name, arguments)
         except mcp.MCPError as error:
             if error.code == mcp.types.CONNECTION_CLOSED:
-                self._broken.set()
+                self._lose_connection()
             raise ToolFailed(
                 f"The MCP server '{self.label}' refused.", said=str(error), origin=self.origin(name)
             ) from error
         except Exception as error:
-            self._broken.set()
+            self._lose_connection()
             log.warning("mcp call failed", server=self.label, error=type(error).__name__)
             raise ToolFailed(f"The MCP server '{self.label}' failed.") from error
         text = "\n".join(block.text for block in result.content if block.type == "text")
@@ -153,6 +159,11 @@ class MCPServer:
         """Say whose words a result is."""
         return f"the tool '{name}' of the MCP server '{self.label}'"
 
+    def _lose_connection(self) -> None:
+        """Offer nothing from now on, and let the keeper connect again."""
+        self._client, self.tools = None, ()
+        self._broken.set()
+
     async def _keep_connected(self) -> None:
         """The client's own tasks have to end where they began, so one task opens and closes it."""
         pause = _FIRST_PAUSE_SECONDS
@@ -160,7 +171,7 @@ class MCPServer:
             try:
                 self._broken.clear()
                 async with self._connection() as client:
-                    self.tools = tuple(await self._listed(client))
+                    await self._choose_tools(client)
                     self._client = client
                     self._tried.set()
                     pause = _FIRST_PAUSE_SECONDS
@@ -170,7 +181,7 @@ class MCPServer:
             ) as error:  # the library raises groups of many kinds, and one is as good as another
                 log.warning("mcp server away", server=self.label, error=_kind(error))
             finally:
-                self._client, self.tools = None, ()
+                self._lose_connection()
                 self._tried.set()
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
@@ -180,14 +191,7 @@ class MCPServer:
         async with AsyncExitStack() as stack:
             timeout = self.config.timeout_seconds
             if self.config.command:
-                program = mcp.StdioServerParameters(
-                    command=self.config.command,
-                    args=self.config.args,
-                    env=self.config.env,
-                    cwd=self.config.cwd,
-                    encoding=register(),
-                )
-                client = mcp.Client(program, read_timeout_seconds=timeout)
+                client = mcp.Client(run_program(self.config), read_timeout_seconds=timeout)
             else:
                 http = httpx2.AsyncClient(
                     headers=self.config.headers,
@@ -202,14 +206,40 @@ class MCPServer:
                 client = mcp.Client(transport, read_timeout_seconds=timeout)
             yield await stack.enter_async_context(client)
 
-    async def _listed(self, client: mcp.Client) -> list[Tool]:
+    async def _choose_tools(self, client: mcp.Client) -> None:
+        """Read the server's list, and choose what is offered of it. Logs what is left out, and why."""
+        described = {one.name: one for one in await _list_tools(client)}
         wanted = self.config.tools
-        described = (await client.list_tools()).tools
-        return [
-            MCPTool(self, one)
-            for one in described[:_MOST_TOOLS]
-            if (wanted is None or one.name in wanted) and _NAME.fullmatch(one.name) and _is_usable(one)
-        ]
+        left_out = {name: "the server has no such tool" for name in wanted or () if name not in described}
+        tools: list[Tool] = []
+        for name, one in described.items():
+            if wanted is not None and name not in wanted:
+                continue
+            reason = _reason_against(one)
+            if reason is None and len(tools) >= _MOST_TOOLS:
+                reason = f"a server may offer {_MOST_TOOLS} tools"
+            if reason is None:
+                tools.append(MCPTool(self, one))
+            else:
+                left_out[name] = reason
+        self.tools = tuple(tools)
+        if left_out != self.left_out:
+            for name, reason in left_out.items():
+                log.warning("mcp tool left out", server=self.label, tool=one_line(name), reason=reason)
+        self.left_out = left_out
+
+
+async def _list_tools(client: mcp.Client) -> list[mcp.types.Tool]:
+    """Return the tools on all pages of the server's list, of which a server may have 64."""
+    tools: list[mcp.types.Tool] = []
+    cursor: str | None = None
+    for _ in range(_MOST_PAGES):
+        page = await client.list_tools(cursor=cursor)
+        tools += page.tools
+        cursor = page.next_cursor
+        if not cursor:
+            break
+    return tools
 
 
 def _kind(error: BaseException) -> str:
@@ -219,13 +249,15 @@ def _kind(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _is_usable(described: mcp.types.Tool) -> bool:
+def _reason_against(described: mcp.types.Tool) -> str | None:
+    """Return why a tool cannot be offered, None if it can."""
+    if not 0 < len(described.name) <= _MOST_NAME_CHARACTERS:
+        return f"a name has 1 to {_MOST_NAME_CHARACTERS} characters"
     try:
         jsonschema_rs.validator_for({"type": "object", **described.input_schema}, offline=True)
     except (jsonschema_rs.ValidationError, ValueError):
-        log.warning("mcp tool left out: its schema is not valid", tool=described.name)
-        return False
-    return True
+        return "its schema is not valid"
+    return None
 
 
 def mcp_servers(configs: dict[str, MCPServerConfig]) -> list[MCPServer]:
