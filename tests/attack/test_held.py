@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2 as httpx
 import pytest
+from aiohttp import web
 
 from mavera.api.http.operations import Operation
 from mavera.app import OPERATIONS
@@ -114,7 +115,14 @@ def test_two_hundred_at_once_get_the_ten_answers_that_are_paid_for(attack: Attac
 
 
 def test_cut_streams_leave_no_credits_held_and_no_run_behind(attack: Attack, upstream: Upstream) -> None:
-    upstream.script = [answers_slowly(0.05)]
+    ended = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = await answers_slowly(0.5)(request)
+        ended.append(response)
+        return response
+
+    upstream.script = [answer]
     server = attack(model_backend="upstream", upstream_base_url=upstream.url, upstream_model="stub")
     at_rest = server.resources()
     random_bytes = random.Random(7)
@@ -125,6 +133,7 @@ def test_cut_streams_leave_no_credits_held_and_no_run_behind(attack: Attack, ups
     balance, added_up, held = asyncio.run(books(server.settings))
     assert (balance, held) == (added_up, 0)
     upstream.wait_until_busy(0)
+    assert len(ended) < 100
     server.wait_for(lambda: server.resources().open_files <= at_rest.open_files + 30)
     assert server.is_alive()
 

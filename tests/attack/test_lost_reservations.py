@@ -88,7 +88,8 @@ async def leave(session: aiohttp.ClientSession, server: AttackedServer, kind: st
     with suppress(aiohttp.ClientError, TimeoutError, OSError):
         if kind == "http":
             async with asyncio.timeout(patience or 0.0001):
-                await session.post(url, json={**body, "stream": random.random() < 0.5})
+                async with session.post(url, json={**body, "stream": random.random() < 0.5}) as answer:
+                    await answer.read()
             return
         async with session.ws_connect(url, autoclose=False) as connection:
             await connection.send_json({"type": "response.create", **body})
@@ -113,6 +114,12 @@ def test_a_client_that_leaves_during_admission_loses_no_credits(server: Attacked
     assert_nothing_is_lost(server)
 
 
+async def ask_once(session: aiohttp.ClientSession, server: AttackedServer) -> None:
+    with suppress(aiohttp.ClientError):
+        async with session.post(server.responses_url, json={"model": "mavera-1", "input": "Hm?"}) as answer:
+            await answer.read()
+
+
 def test_a_server_that_stops_during_admission_loses_no_credits(attack: Attack, upstream: Upstream) -> None:
     upstream.script = [answers_slowly(0.05)]
     server = attack(
@@ -126,13 +133,10 @@ def test_a_server_that_stops_during_admission_loses_no_credits(attack: Attack, u
     async def ask() -> None:
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(connector=connector, headers=server.headers) as session:
-            body = {"model": "mavera-1", "input": "Hm?"}
-            asking = [
-                asyncio.ensure_future(session.post(server.responses_url, json=body)) for _ in range(200)
-            ]
+            asking = [asyncio.ensure_future(ask_once(session, server)) for _ in range(200)]
             await asyncio.sleep(0.1)
             os.kill(server.process.pid, signal.SIGTERM)
-            await asyncio.gather(*asking, return_exceptions=True)
+            await asyncio.gather(*asking)
 
     asyncio.run(ask())
     deadline = time.monotonic() + 20

@@ -2,6 +2,8 @@
 A caller's text is checked before it is compared, quoted, logged or stored.
 
     8 MB as a persona's id, a lane's name, a model's name …   a small 4xx, and nothing of it anywhere
+
+A body for personas, keys and workspaces may have 256 KiB, so there a text of megabytes is a 413.
 """
 
 import json
@@ -14,6 +16,7 @@ from tests.attack.conftest import Attack
 from tests.attack.serving import AttackedServer
 
 MEGABYTES = "Q" * 8_000_000
+KILOBYTES = "Q" * 200_000
 MARK = "QQQQQQQQQQQQQQQQ"
 ASK: dict[str, Any] = {"model": "mavera-1", "input": "Hm?"}
 CHAT: dict[str, Any] = {"model": "mavera-1", "messages": [{"role": "user", "content": "Hm?"}]}
@@ -35,14 +38,14 @@ FLOODED: list[tuple[str, str, dict[str, Any], str]] = [
     ("responses", "tag", {**ASK, "tools": [{"type": MEGABYTES}]}, "tools[0].type"),
     ("responses", "choice", {**ASK, "tool_choice": MEGABYTES}, "tool_choice"),
     ("chat/completions", "stop", {**CHAT, "stop": MEGABYTES}, "stop"),
-    ("personas", "name", {"pipeline_type": "advanced", "name": MEGABYTES}, "name"),
+    ("personas", "name", {"pipeline_type": "advanced", "name": KILOBYTES}, "name"),
     (
         "personas",
         "workspace",
-        {"pipeline_type": "advanced", "name": "Ann", "workspace_id": MEGABYTES},
+        {"pipeline_type": "advanced", "name": "Ann", "workspace_id": KILOBYTES},
         "workspace_id",
     ),
-    ("api-keys", "name", {"name": MEGABYTES}, "name"),
+    ("api-keys", "name", {"name": KILOBYTES}, "name"),
 ]
 
 
@@ -51,7 +54,7 @@ FLOODED: list[tuple[str, str, dict[str, Any], str]] = [
     [(path, body, param) for path, _, body, param in FLOODED],
     ids=[f"{path} {name}" for path, name, _, _ in FLOODED],
 )
-def test_megabytes_where_a_word_is_meant_are_refused_in_few_words(
+def test_a_vast_text_where_a_word_is_meant_is_refused_in_few_words(
     attacked: AttackedServer, path: str, body: dict[str, Any], param: str
 ) -> None:
     with attacked.client(attacked.keys.admin) as client:
@@ -62,6 +65,17 @@ def test_megabytes_where_a_word_is_meant_are_refused_in_few_words(
         assert len(client.get("/api/v1/usage").content) < 10_000
         assert MARK not in client.get("/api/v1/usage").text
     assert MARK * 100 not in attacked.log()
+
+
+@pytest.mark.parametrize("path", ["personas", "api-keys"])
+def test_megabytes_where_a_short_body_is_meant_are_refused_unread(
+    attacked: AttackedServer, path: str
+) -> None:
+    with attacked.client(attacked.keys.admin) as client:
+        refused = client.post(f"/api/v1/{path}", json={"name": MEGABYTES})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (413, "request_too_large")
+    assert len(refused.content) < MOST_OF_AN_ERROR
+    assert MARK not in attacked.log()
 
 
 def test_an_id_is_noted_only_of_a_persona_that_answered(attack: Attack) -> None:

@@ -9,6 +9,7 @@ import pytest
 from mavera.models.exchange import Address, ExchangeFailed, NoAnswerInTime, Poster, TooMuch
 
 Say = Callable[[asyncio.StreamWriter], Awaitable[None]]
+BURST = 20
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 
 
@@ -101,3 +102,56 @@ def test_an_answer_without_end_fails(say: Say, failure: type[ExchangeFailed]) ->
             return await run()
 
     assert asyncio.run(bounded()) <= 1_000_000
+
+
+class KeepingServer:
+    """Answers once `BURST` connections are open, and never closes one by itself."""
+
+    def __init__(self) -> None:
+        self.open = self.most_open = 0
+        self._full = asyncio.Event()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        if self.open == BURST:
+            self._full.set()
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n{}")
+                await self._full.wait()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        self.open -= 1
+        writer.close()
+
+    async def wait_until_left(self) -> None:
+        async with asyncio.timeout(10):
+            while self.open:
+                await asyncio.sleep(0.02)
+
+
+async def _ask(poster: Poster, address: Address) -> None:
+    answer = await poster.post(address, b"{}", patience_seconds=10)
+    while await answer.read(patience_seconds=10):
+        pass
+    answer.close()
+
+
+def test_connections_that_carry_nothing_are_closed() -> None:
+    """A burst opens a connection for each request, and a server may keep them all."""
+
+    async def burst() -> int:
+        keeping = KeepingServer()
+        server = await asyncio.start_server(keeping.handle, "127.0.0.1", 0)
+        address = Address.of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", headers={})
+        poster = Poster(connect_seconds=5, idle_seconds=0.1)
+        await asyncio.gather(*(_ask(poster, address) for _ in range(BURST)))
+        await keeping.wait_until_left()
+        await _ask(poster, address)
+        await poster.close()
+        await keeping.wait_until_left()
+        server.close()
+        await server.wait_closed()
+        return keeping.most_open
+
+    assert asyncio.run(burst()) == BURST

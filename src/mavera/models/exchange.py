@@ -5,7 +5,7 @@ POST to a model's server over HTTP/1.1, and read the answer piece by piece.
 
 An HTTP client for one thing: it knows no redirects, cookies, proxies or compression, which
 mavera does not want of a model's server, and costs a fifth of one that does
-(docs/decisions/0016). Connections that are done with are used again.
+(docs/decisions/0016). A connection that is done with is used again, or closed after `idle_seconds`.
 
 An exchange has limits: bytes received of any kind, bytes of headers, and seconds in all. A server that
 goes past one, whatever it sends, fails the exchange.
@@ -96,7 +96,9 @@ class Poster:
     Keeps connections for one event loop. `keep_alive=False` makes one for each request.
 
     `connect_seconds` is for opening a connection. Of one answer at most `most_bytes` are read, and
-    `total_seconds` after the request was sent it has to be at its end.
+    `total_seconds` after the request was sent it has to be at its end. A connection that carries nothing
+    is closed between one and two times `idle_seconds` later: a burst opens as many as it has requests, and
+    a server that never closes them would keep that many descriptors taken.
     """
 
     def __init__(
@@ -106,9 +108,12 @@ class Poster:
         keep_alive: bool = True,
         most_bytes: int = 64 * 1024 * 1024,
         total_seconds: float = math.inf,
+        idle_seconds: float = 15.0,
     ) -> None:
         self.most_bytes = most_bytes
         self.total_seconds = total_seconds
+        self._idle_seconds = idle_seconds
+        self._sweep_timer: asyncio.TimerHandle | None = None
         self._connect_seconds = connect_seconds
         self._keep_alive = keep_alive
         self._idle: dict[tuple[str, int, bool], deque[_Connection]] = {}
@@ -131,6 +136,9 @@ class Poster:
         return Answer(self, address, connection)
 
     async def close(self) -> None:
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
         for connection in tuple(self._all):
             connection.drop()
         self._idle.clear()
@@ -140,12 +148,25 @@ class Poster:
         """Keep a connection whose answer was read to its end; drop any other."""
         idle = self._idle.setdefault((address.host, address.port, address.tls), deque())
         if self._keep_alive and connection.reusable and len(idle) < _IDLE_CONNECTIONS:
+            loop = asyncio.get_running_loop()
+            connection.idle_since = loop.time()
             idle.append(connection)
+            if self._sweep_timer is None:
+                self._sweep_timer = loop.call_later(self._idle_seconds, self._sweep, loop)
         else:
             connection.drop()
 
     def forget(self, connection: "_Connection") -> None:
         self._all.discard(connection)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Drop the connections that have been idle too long. They stand first: the last one in is used first."""
+        now = loop.time()
+        for idle in self._idle.values():
+            while idle and now - idle[0].idle_since >= self._idle_seconds:
+                idle.popleft().drop()
+        some = any(self._idle.values())
+        self._sweep_timer = loop.call_later(self._idle_seconds, self._sweep, loop) if some else None
 
     def _take(self, address: Address) -> "_Connection | None":
         idle = self._idle.get((address.host, address.port, address.tls))
@@ -227,6 +248,7 @@ class _Connection(asyncio.Protocol):
         self._headed = False
         self._received = 0
         self._deadline = 0.0
+        self.idle_since = 0.0
         self._parser = httptools.HttpResponseParser(self)
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
