@@ -109,10 +109,11 @@ class KeepingServer:
 
     def __init__(self) -> None:
         self.open = self.most_open = 0
-        self._full = asyncio.Event()
+        self._full, self._left = asyncio.Event(), asyncio.Event()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
+        self._left.clear()
         self.most_open = max(self.most_open, self.open)
         if self.open == BURST:
             self._full.set()
@@ -123,11 +124,12 @@ class KeepingServer:
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         self.open -= 1
         writer.close()
+        if not self.open:
+            self._left.set()
 
     async def wait_until_left(self) -> None:
         async with asyncio.timeout(10):
-            while self.open:
-                await asyncio.sleep(0.02)
+            await self._left.wait()
 
 
 async def _ask(poster: Poster, address: Address) -> None:

@@ -160,7 +160,7 @@ class Poster:
         self._all.discard(connection)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Drop the connections that have been idle too long. They stand first: the last one in is used first."""
+        """Drop the connections that have been idle too long. They stand first: the last one is used first."""
         now = loop.time()
         for idle in self._idle.values():
             while idle and now - idle[0].idle_since >= self._idle_seconds:

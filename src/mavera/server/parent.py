@@ -45,9 +45,14 @@ def run_workers(settings: Settings, listener: socket.socket) -> None:
 
 
 class Parent:
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+    """`command` starts a worker: see `server/worker.py` for its arguments."""
+
+    def __init__(
+        self, settings: Settings, listener: socket.socket, command: tuple[str, ...] = COMMAND
+    ) -> None:
         self._settings = settings
         self._listener = listener
+        self._command = command
         self._processes: set[Process] = set()
         self._counts = Shared()
         self._running = RunningHere()
@@ -94,10 +99,17 @@ class Parent:
         while not self._stopping.is_set():
             born = time.monotonic()
             runs = RunsOfWorker(self._running)
+            status: int | str
             try:
                 status = await self._live(
                     {**handlers, **runs.handlers(), "metrics": self._counts_of(number)},
                 )
+            except OSError as error:
+                # No memory, process or descriptor is free: one may be a moment later.
+                status = f"not started: {error.strerror or type(error).__name__}"
+            except Exception as error:
+                log.exception("worker_failed", worker=number, error=type(error).__name__)
+                status = "failed"
             finally:
                 runs.close()
                 self._counts.end(number)
@@ -111,17 +123,18 @@ class Parent:
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
     async def _live(self, handlers: Mapping[str, Handler]) -> int:
-        """Run one worker from its start to its end, and return its exit status."""
+        """
+        Run one worker from its start to its end, and return its exit status.
+
+        Raises OSError if the worker cannot be started.
+        """
         ours, theirs = socket.socketpair()
-        given = (theirs.fileno(), self._listener.fileno())
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *COMMAND,
-                *map(str, given),
-                pass_fds=given,
-                stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,  # so that a Ctrl-C reaches the parent alone
-            )
+        try:
+            with theirs:
+                process = await self._spawn(theirs)
+        except BaseException:
+            ours.close()
+            raise
         self._processes.add(process)
         link = asyncio.create_task(answer_all(ours, handlers))
         if self._stopping.is_set():
@@ -131,6 +144,16 @@ class Parent:
         finally:
             self._processes.discard(process)
             await link
+
+    async def _spawn(self, link: socket.socket) -> Process:
+        given = (link.fileno(), self._listener.fileno())
+        return await asyncio.create_subprocess_exec(
+            *self._command,
+            *map(str, given),
+            pass_fds=given,
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # so that a Ctrl-C reaches the parent alone
+        )
 
     def _counts_of(self, number: int) -> Handler:
         async def note(body: msgspec.Raw) -> Counted:

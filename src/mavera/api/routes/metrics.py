@@ -14,6 +14,7 @@ import hashlib
 import hmac
 from contextlib import suppress
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -26,6 +27,8 @@ from mavera.metrics import CONTENT_TYPE, SEND_SECONDS, Exchange, Metrics, ModelS
 from mavera.settings import Settings
 
 PATH = "/metrics"
+
+log = structlog.get_logger()
 
 
 def route(metrics: Metrics, exchange: Exchange | None = None) -> Route:
@@ -61,9 +64,16 @@ async def send_counts(metrics: Metrics, exchange: Exchange) -> None:
         while True:
             await asyncio.sleep(SEND_SECONDS)
             counted = metrics.counted()
-            if counted != sent:
+            if counted == sent:
+                continue
+            try:
                 await exchange(counted)
                 sent = counted
+            except APIError as error:
+                log.warning("counts_not_sent", reason=error.message)
+            except Exception as error:
+                # Without the next exchange, the metrics would miss all that this worker counts from now on.
+                log.exception("counts_not_sent", error=type(error).__name__)
     finally:
         await exchange(metrics.counted())
 

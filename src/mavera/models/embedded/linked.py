@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 import msgspec
+import structlog
 
 from mavera.errors import ServiceUnavailable
 from mavera.link import Handler, Link
@@ -12,6 +13,8 @@ from mavera.models.embedded.process import EngineAddress
 from mavera.models.model import ModelStatus
 
 LOOK_SECONDS = 1.0
+
+log = structlog.get_logger()
 
 
 class Engine(Protocol):
@@ -72,8 +75,13 @@ class LinkedEngine:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            with suppress(ServiceUnavailable):
+            try:
                 self._status = await self._link.ask("engine status", None, ModelStatus)
+            except ServiceUnavailable:
+                pass
+            except Exception as error:
+                # Without the next look, this worker would show the last status for ever.
+                log.exception("engine_status_unknown", error=type(error).__name__)
 
 
 def engine_handlers(engine: Engine) -> dict[str, Handler]:
