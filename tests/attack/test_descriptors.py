@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from tests.attack.conftest import Attack
 from tests.attack.serving import AttackedServer
 from tests.attack.wire import request_bytes
-from tests.server.test_many_processes import ASK
-from tests.server.upstream_stub import Upstream, answer, is_silent, text
+from tests.support.processes import ASK
+from tests.support.upstream_stub import Upstream, answer, is_silent, text
 
 DESCRIPTORS = 96
 STREAMS = DESCRIPTORS // 2 - 4

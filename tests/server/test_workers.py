@@ -117,15 +117,35 @@ def test_a_parent_that_is_killed_leaves_nothing_behind(house: House) -> None:
     until(lambda: not any(each.is_running() and each.status() != "zombie" for each in family), seconds=5)
 
 
-def test_told_to_stop_every_worker_finishes_what_it_has_begun(house: House, upstream: Upstream) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0), (signal.SIGHUP, 0)]
+)
+def test_told_to_stop_every_worker_finishes_what_it_has_begun(
+    house: House, upstream: Upstream, number: signal.Signals, status: int
+) -> None:
     upstream.script = [answers_slowly(0.3)]
     with ThreadPoolExecutor(8) as pool:
         asking = [pool.submit(house.ask) for _ in range(8)]
         upstream.wait_until_busy(8)
-        house.parent.send_signal(signal.SIGINT)
+        house.parent.send_signal(number)
         assert [each.result().status_code for each in asking] == [200] * 8
-    assert house.parent.wait(20) == 130
+    assert house.parent.wait(20) == status
     assert asyncio.run(books(house.settings)) == (992, 992, 0)
+
+
+def test_a_worker_that_is_hung_up_finishes_what_it_has_begun_and_is_started_again(
+    house: House, upstream: Upstream
+) -> None:
+    upstream.script = [answers_slowly(0.3)]
+    with ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(house.ask) for _ in range(8)]
+        upstream.wait_until_busy(8)
+        before = {worker.pid for worker in house.workers()}
+        for worker in house.workers():
+            worker.send_signal(signal.SIGHUP)
+        assert [each.result().status_code for each in asking] == [200] * 8
+    until(lambda: len({worker.pid for worker in house.workers()} - before) == 2)
+    until(lambda: house.ask().status_code == 200)
 
 
 def test_a_revoked_key_stops_within_a_second_on_every_worker(house: House) -> None:
