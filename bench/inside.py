@@ -89,6 +89,13 @@ class Uncharged:
     def __aiter__(self) -> "Uncharged":
         return self
 
+    @property
+    def is_queued(self) -> bool:
+        return False
+
+    async def enter(self) -> None:
+        return None
+
     async def __anext__(self) -> Event:
         return await anext(self._events)
 

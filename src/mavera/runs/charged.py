@@ -72,6 +72,16 @@ class ChargedRun:
     def __aiter__(self) -> Self:
         return self
 
+    @property
+    def is_queued(self) -> bool:
+        """Whether another run has to end before this one begins."""
+        return self._place is not None and self._place.is_waiting
+
+    async def enter(self) -> None:
+        """Return when it is this run's turn. Whoever reads the run at once need not call it."""
+        if self._place is not None and not self._place.entered:
+            await self._place.turn()
+
     async def __anext__(self) -> Event:
         try:
             if self._place is not None and not self._place.entered:

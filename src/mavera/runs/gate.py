@@ -36,6 +36,11 @@ class Gate:
         self._clock = clock
         self._usual_seconds = 1.0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether whoever comes now has to wait for another run to end."""
+        return self._turns.locked()
+
     def join(self) -> "Place":
         """Return a place. Raises ServiceUnavailable where all are taken."""
         if self._inside >= self._most:
@@ -79,6 +84,11 @@ class Place:
     @property
     def entered(self) -> bool:
         return self._entered_at is not None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether `turn` has to wait for another run to end."""
+        return self._entered_at is None and self._gate.is_full
 
     async def turn(self) -> None:
         if self._entered_at is None:

@@ -11,7 +11,8 @@ first event is raised, so it becomes a status; after it the encoder makes it an 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -44,11 +45,12 @@ from mavera.errors import (
 from mavera.runs.charged import ChargedRun
 
 Body = TypeVar("Body")
+Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
-# How long a stream's first event may wait for the model to take the turn. Until then a
-# refusal still becomes a status; a model slower than this must not keep the client waiting.
+# How long a stream's first event may wait, in the queue and for the model to take the turn. Until then
+# a refusal still becomes a status. After it the client, and the proxies on the way, need a sign of life.
 ACCEPT_SECONDS = 1.0
 # A run that is over sooner is not watched: a task for each request costs more than a few of them do.
 WATCH_AFTER_SECONDS = 0.2
@@ -67,7 +69,16 @@ RUN_ERRORS: tuple[type[APIError], ...] = (
 
 
 class Run(Protocol):
-    """The events of one run; `aclose` ends it, also where it has not begun."""
+    """The events of one run; `aclose` ends it, even if it has not begun."""
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether another run has to end before this one begins."""
+        ...
+
+    async def enter(self) -> None:
+        """Return when it is this run's turn."""
+        ...
 
     def __aiter__(self) -> AsyncIterator[Event]: ...
 
@@ -200,30 +211,53 @@ class RunResponse(Response):
 
 async def accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
     """
-    Yield how a run begins: its first event, after `ACCEPT_SECONDS` at the latest, once it is prepared.
+    Yield how a run begins, up to its first event. What follows is to be read from `run` itself.
 
-    One that is later comes after a `RunStarted`. All that follows is to be read from `run` itself.
+    After `ACCEPT_SECONDS` in the queue and before the model, a `RunStarted` comes ahead of the first event,
+    and an error after it is a `RunFailed`. An earlier error is raised, so that it can become a status.
     """
-    await run.__anext__()  # RunPrepared: an image that is refused is a status, however long it took to come
-    first = asyncio.ensure_future(run.__anext__())
+    late, patience = False, ACCEPT_SECONDS
     try:
-        await asyncio.wait({first}, timeout=ACCEPT_SECONDS)
-        late = not first.done()
-        if late:
-            yield RunStarted()
-        try:
+        if run.is_queued:
+            since = time.monotonic()
+            async with _Beside(run.enter()) as entry:
+                await asyncio.wait({entry}, timeout=patience)
+                if not entry.done():
+                    late = True
+                    yield RunStarted()
+                await entry
+            patience = max(0.0, patience - (time.monotonic() - since))
+        await (
+            run.__anext__()
+        )  # RunPrepared: an image that is refused is a status, however long it took to come
+        async with _Beside(run.__anext__()) as first:
+            await asyncio.wait({first}, timeout=None if late else patience)
+            if not first.done():
+                late = True
+                yield RunStarted()
             event = await first
-        except Exception as error:
-            if not late:
-                raise
-            yield RunFailed(told(error))
-            return
-    finally:
-        if not first.done():
-            first.cancel()
-            await asyncio.wait({first})
+    except Exception as error:
+        if not late:
+            raise
+        yield RunFailed(told(error))
+        return
     if not late or not isinstance(event, RunStarted):
         yield event
+
+
+class _Beside(Generic[Result]):
+    """Do `work` in a task beside the block, which cancels it if it is left before the work is done."""
+
+    def __init__(self, work: Coroutine[Any, Any, Result]) -> None:
+        self._task = asyncio.ensure_future(work)
+
+    async def __aenter__(self) -> asyncio.Task[Result]:
+        return self._task
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
 
 def told(error: Exception) -> APIError:
