@@ -39,8 +39,10 @@ from mavera.runs.loop import Runner
 from mavera.runs.server_tools import LoopLimits
 from mavera.settings import Settings
 from mavera.storage.database import Database
+from mavera.storage.kept import KeptAnswers
 from mavera.storage.probe import StoreProbe
 from mavera.storage.schema import ensure_schema
+from mavera.storage.sealing import open_secrets
 from mavera.tools.allowances import StoredAllowances
 from mavera.tools.audit import AuditLog
 from mavera.tools.choice import Parts, choose_tools, media_files, tool_sources
@@ -140,7 +142,8 @@ async def open_services(
         stack.push_async_callback(store_probe.close)
         keyring = await enter(Keyring(database, peppers=peppers_of(settings)))
         credits = await enter(_open_credits(database, settings, metrics))
-        first_answers = await enter(FirstAnswers(database))
+        kept_answers = await enter(KeptAnswers(database, open_secrets(settings)))
+        first_answers = await enter(FirstAnswers(database, kept_answers))
         limiter = components.limiter or open_limiter(settings.rate_limit_url, metrics.limited_locally.inc)
         stack.push_async_callback(limiter.close)
         people = Personas(PersonaLibrary.load(), database)

@@ -150,6 +150,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return "upstream" if self.upstream_base_url else "embedded"
 
     @property
+    def previous_peppers(self) -> tuple[str, ...]:
+        """The peppers that were in use before, of which `key_pepper_previous` may name several."""
+        return tuple(pepper.strip() for pepper in self.key_pepper_previous.split(",") if pepper.strip())
+
+    @property
     def secrets(self) -> frozenset[str]:
         """What no log may show: keys, peppers, and passwords in URLs. Too short ones would be all over it."""
         values = {name: getattr(self, name) for name in self.__struct_fields__}

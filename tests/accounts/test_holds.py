@@ -8,9 +8,14 @@ import pytest
 from mavera.accounts.credits.holds import LEASE_SECONDS, Credits, Holdings
 from mavera.accounts.credits.ledger import Hold, Reserve
 from mavera.accounts.idempotency import Claim, FirstAnswers
+from mavera.errors import StillRunning
 from mavera.storage.group_commit import MAX_BATCH, GroupCommit
+from mavera.storage.kept import KeptAnswers
+from mavera.storage.sealing import Secrets
 from tests.support.house import Bank, bank, outcomes
 from tests.support.opening import Open
+
+SECRETS = Secrets(b"a secret of thirty-two bytes here")
 
 
 async def cancelled_after(steps: int, work: Any) -> None:
@@ -181,12 +186,14 @@ def test_a_server_whose_clock_is_ahead_leaves_the_runs_and_claims_of_others_alon
             assert abs(rows[0]["expires_at"] - rows[1]["expires_at"]) <= 2
             await b.check_books(held=6)
 
-            claim = Claim("key", "once", "digest")
-            answers, others = FirstAnswers(b.database), FirstAnswers(elsewhere)
-            object.__setattr__(others._moment, "clock", lambda: here._moment.clock() + 10 * LEASE_SECONDS)
-            assert await answers.claim(claim) is None
-            await others.renew()
-            assert (await b.one("SELECT COUNT(*) AS n FROM idempotency"))["n"] == 1
+            claim = Claim("workspace", "key", "once", "digest")
+            kept, kept_ahead = KeptAnswers(b.database, SECRETS), KeptAnswers(elsewhere, SECRETS)
+            object.__setattr__(kept_ahead._moment, "clock", ahead._moment.clock)
+            assert await FirstAnswers(b.database, kept).claim(claim) is None
+            await kept_ahead.sweep()
+            assert (await b.one("SELECT COUNT(*) AS n FROM kept_answers"))["n"] == 1
+            with pytest.raises(StillRunning):
+                await FirstAnswers(elsewhere, kept_ahead).claim(claim)
 
     asyncio.run(main())
 
@@ -194,12 +201,14 @@ def test_a_server_whose_clock_is_ahead_leaves_the_runs_and_claims_of_others_alon
 def test_a_cancelled_claim_claims_nothing(opened: Open) -> None:
     async def main() -> None:
         async with opened() as database:
-            answers = FirstAnswers(database)
+            answers = FirstAnswers(database, KeptAnswers(database, SECRETS))
             for steps in range(40):
-                claiming = asyncio.ensure_future(answers.claim(Claim("key", f"name{steps}", "digest")))
+                claiming = asyncio.ensure_future(
+                    answers.claim(Claim("workspace", "key", f"name{steps}", "digest"))
+                )
                 await cancelled_after(steps, claiming)
                 assert len(answers._open) == (0 if claiming.cancelled() else 1)
-                row = await database.fetch_one("SELECT COUNT(*) AS n FROM idempotency")
+                row = await database.fetch_one("SELECT COUNT(*) AS n FROM kept_answers")
                 assert row is not None
                 assert row["n"] == len(answers._open)
                 if not claiming.cancelled():

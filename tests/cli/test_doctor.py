@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from mavera.cli.doctor import app
 from tests.support.servers import free_port
 
+NOWHERE = "postgresql://127.0.0.1:1/none"
+
 
 @contextmanager
 def answering(status: int, body: Any) -> Iterator[str]:
@@ -86,3 +88,25 @@ def test_the_search_server_is_asked(tmp_path: Path, status: int, ok: bool, words
 def test_a_search_server_that_is_away_is_found_out(tmp_path: Path) -> None:
     found = finding(tmp_path, "search", searxng_url=f"http://127.0.0.1:{free_port()}")
     assert (found["ok"], found["advice"]) == (False, "check MAVERA_SEARXNG_URL")
+
+
+@pytest.mark.parametrize(
+    ("settings", "ok", "words"),
+    [
+        ({}, True, "kept.secret"),
+        ({"key_pepper": "pepper"}, True, "MAVERA_KEY_PEPPER"),
+        ({"database_url": NOWHERE}, False, "Idempotency-Key only"),
+        (
+            {"database_url": "postgresql://127.0.0.1:1/none", "key_pepper": "pepper"},
+            True,
+            "MAVERA_KEY_PEPPER",
+        ),
+    ],
+)
+def test_the_secret_of_kept_answers_is_named(
+    tmp_path: Path, settings: dict[str, str], ok: bool, words: str
+) -> None:
+    found = finding(tmp_path, "kept answers", **settings)
+    assert found["ok"] is ok
+    assert words in found["detail"]
+    assert ok or "MAVERA_KEY_PEPPER" in found["advice"]

@@ -36,9 +36,10 @@ class House:
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key}"}
 
-    def ask(self) -> httpx.Response:
+    def ask(self, **headers: str) -> httpx.Response:
         # A connection of its own each time: either worker may take it.
-        return httpx.post(self.url, json=ASK, headers=self.headers, timeout=30, verify=False)
+        headers = {**self.headers, **headers}
+        return httpx.post(self.url, json=ASK, headers=headers, timeout=30, verify=False)
 
     def workers(self) -> list[psutil.Process]:
         return psutil.Process(self.parent.pid).children()
@@ -83,6 +84,18 @@ def test_a_worker_that_is_killed_is_started_again_and_what_it_held_comes_back(
     until(lambda: asyncio.run(books(house.settings))[2] == 0)
     balance, added_up, _ = asyncio.run(books(house.settings))
     assert (balance, added_up) == (1_000 - ended.count(None) - 1,) * 2
+
+
+def test_an_answer_that_one_worker_kept_is_found_by_all(house: House) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        asked = [*pool.map(lambda _: house.ask(**{"Idempotency-Key": "once"}), range(16))]
+    asked += [house.ask(**{"Idempotency-Key": "once"}) for _ in range(16)]
+    assert {answer.status_code for answer in asked} <= {200, 409}
+    answers = [answer for answer in asked if answer.status_code == 200]
+    assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
+    assert len({answer.content for answer in answers}) == 1
+    assert len(answers) >= 17, "only those that came while the first one ran were told to wait"
+    assert asyncio.run(books(house.settings)) == (999, 999, 0)
 
 
 def test_a_workspaces_cap_holds_for_all_workers_together_and_outlives_a_killed_one(

@@ -17,8 +17,8 @@ from mavera.storage.migrations import MIGRATIONS
 from mavera.storage.schema import current_version, ensure_schema, known_versions
 from tests.support import servers
 from tests.support.opening import Open
+from tests.support.tables import load_released
 
-RELEASED = Path(__file__).parent / "released"
 TABLES = {
     "mavera_migrations",
     "schema_state",
@@ -32,6 +32,7 @@ TABLES = {
     "usage",
     "alerts",
     "idempotency",
+    "kept_answers",
     "personas",
     "persona_versions",
 }
@@ -89,7 +90,7 @@ def test_a_released_database_upgrades_with_its_rows(
     settings: Settings, database_url: str, engine: str
 ) -> None:
     """The dumps are of release 0.1.0, whose tables Alembic made."""
-    load(database_url, engine)
+    load_released(database_url, engine)
     before = asyncio.run(read_all(settings))
 
     async def upgrade() -> None:
@@ -111,7 +112,7 @@ def test_a_released_database_upgrades_with_its_rows(
 def test_a_released_database_gets_the_columns_of_a_new_one(
     settings: Settings, database_url: str, engine: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    load(database_url, engine)
+    load_released(database_url, engine)
 
     async def columns(url: str) -> dict[str, set[tuple[str, bool]]]:
         async with Database(parse_url(url), make_engine(parse_url(url))) as database:
@@ -139,19 +140,6 @@ def _columns(connection: Connection) -> dict[str, set[tuple[str, bool]]]:
 
 async def pretend_applied(database: Database, name: str) -> None:
     await database.execute("INSERT INTO mavera_migrations (name, applied_at) VALUES (:name, 1)", name=name)
-
-
-def load(database_url: str, engine: str) -> None:
-    """Make a database as release 0.1.0 leaves it, with a row or two in each table."""
-    dump = RELEASED / f"released-{engine}.sql"
-    if engine == "sqlite":
-        path = Path(database_url.removeprefix("sqlite:///"))
-        path.parent.mkdir(parents=True)
-        connection = sqlite3.connect(path)
-        connection.executescript(dump.read_text())
-        connection.close()
-        return
-    asyncio.run(servers.on_postgres(database_url, dump.read_text()))
 
 
 async def read_all(settings: Settings) -> dict[str, list[dict[str, object]]]:

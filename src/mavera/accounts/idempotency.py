@@ -1,12 +1,12 @@
 """
-First answers, for those who ask twice with the same Idempotency-Key.
+The first answers to requests with an Idempotency-Key, for callers who repeat one.
 
-    claim ──→ None          ask, then keep the answer or free the claim
-          ──→ FirstAnswer   it was asked before: this is what was said
-          ──→ StillRunning, or ValidationFailed where the same key comes with another request
+    claim ──→ None          run the request, then keep its answer or free the claim
+          ──→ FirstAnswer   the request was answered before
+          ──→ StillRunning, or ValidationFailed if the key was sent with another request
 
-Answers are kept for a day. A claim is renewed while its request runs here, so what a
-process that died was asked can be asked again after a minute.
+Answers are kept for a day, encrypted. A claim is renewed while its request runs here; after its process
+has died, the request can be made again within a minute.
 """
 
 import asyncio
@@ -14,16 +14,22 @@ import contextlib
 from dataclasses import dataclass
 from typing import Self
 
+import msgspec
 import structlog
 
 from mavera.core.finish import finish
 from mavera.errors import APIError, InvalidRequest, StillRunning, ValidationFailed
+from mavera.storage import kept
 from mavera.storage.database import Database
+from mavera.storage.kept import KeptAnswers, Purpose, erase_clear_answers
 from mavera.storage.moment import Clock, moment_of
 
 KEPT_SECONDS = 86_400
 CLAIM_SECONDS = 60
 NAME_MAX = 255
+# As many answers as a workspace of the Business plan can make in a day, at 5 kB each. Only the oldest go,
+# and a client repeats a request within minutes.
+IDEMPOTENCY = Purpose("idempotency", 50_000, 256 * 1024 * 1024, needs_shared_secret=False)
 
 log = structlog.get_logger()
 
@@ -32,27 +38,41 @@ log = structlog.get_logger()
 class Claim:
     """One request under one Idempotency-Key; `request_digest` tells it from any other."""
 
+    workspace_id: str
     key_id: str
     name: str
     request_digest: str
 
+    @property
+    def place(self) -> str:
+        """What the answer is kept under: each API key has names of its own."""
+        return f"{self.key_id} {self.name}"
 
-@dataclass(frozen=True, slots=True)
-class FirstAnswer:
+
+class FirstAnswer(msgspec.Struct, frozen=True):
     content_type: str
-    body: str
+    body: bytes
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    """Without an answer, the request is still running."""
+
+    request_digest: str
+    answer: FirstAnswer | None = None
 
 
 class FirstAnswers:
     """`clock` tells Unix seconds; without it, claims on Postgres go by the database's clock."""
 
-    def __init__(self, database: Database, *, clock: Clock | None = None) -> None:
+    def __init__(self, database: Database, kept_answers: KeptAnswers, *, clock: Clock | None = None) -> None:
         self._database = database
+        self._kept = kept_answers
         self._moment = moment_of(database, clock)
-        self._open: set[tuple[str, str]] = set()
+        self._open: dict[Claim, kept.Claim] = {}
         self._renewer: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        await erase_clear_answers(self._database)
         self._renewer = asyncio.create_task(self._renew_for_ever())
         return self
 
@@ -71,95 +91,51 @@ class FirstAnswers:
         if not 1 <= len(claim.name) <= NAME_MAX:
             raise InvalidRequest(f"An Idempotency-Key has 1 to {NAME_MAX} characters.")
         try:
-            claimed = await finish(self._insert(claim))
+            found = await finish(self._claim(claim))
         except asyncio.CancelledError:
-            if (claim.key_id, claim.name) in self._open:
+            if claim in self._open:
                 await finish(self.free(claim))
             raise
-        return None if claimed else await self._first(claim)
+        if found is None:
+            return None
+        if found.request_digest != claim.request_digest:
+            raise ValidationFailed("This Idempotency-Key was sent before, with another request.")
+        if found.answer is None:
+            raise StillRunning("The first request with this Idempotency-Key is still running.", retry_after=1)
+        return found.answer
 
-    async def _insert(self, claim: Claim) -> bool:
-        row = await self._database.fetch_one(
-            f"""
-            INSERT INTO idempotency (key_id, name, request_digest, expires_at)
-            VALUES (:key_id, :name, :request_digest, {self._moment.sql} + :seconds)
-            ON CONFLICT (key_id, name) DO UPDATE
-               SET request_digest = :request_digest, expires_at = {self._moment.sql} + :seconds,
-                   content_type = NULL, body = NULL
-             WHERE idempotency.expires_at <= {self._moment.sql}
-            RETURNING key_id
-            """,  # noqa: S608 - the clock is ours
-            key_id=claim.key_id,
-            name=claim.name,
-            request_digest=claim.request_digest,
-            seconds=CLAIM_SECONDS,
-            now=self._moment.now,
+    async def _claim(self, claim: Claim) -> _Kept | None:
+        value = msgspec.msgpack.encode(_Kept(claim.request_digest))
+        found = await self._kept.claim(
+            claim.workspace_id, IDEMPOTENCY, claim.place, value, seconds=CLAIM_SECONDS
         )
-        if row is not None:
-            self._open.add((claim.key_id, claim.name))
-        return row is not None
+        if isinstance(found, bytes):
+            return msgspec.msgpack.decode(found, type=_Kept)
+        self._open[claim] = found
+        return None
 
     async def keep(self, claim: Claim, answer: FirstAnswer) -> None:
-        self._open.discard((claim.key_id, claim.name))
-        await self._database.execute(
-            f"""
-            UPDATE idempotency
-               SET content_type = :content_type, body = :body, expires_at = {self._moment.sql} + :seconds
-             WHERE key_id = :key_id AND name = :name AND request_digest = :request_digest AND body IS NULL
-            """,  # noqa: S608
-            key_id=claim.key_id,
-            name=claim.name,
-            request_digest=claim.request_digest,
-            content_type=answer.content_type,
-            body=answer.body,
-            seconds=KEPT_SECONDS,
-            now=self._moment.now,
-        )
+        """Keep the answer for a day, unless the claim has been lost."""
+        held = self._open.get(claim)
+        if held is not None:
+            value = msgspec.msgpack.encode(_Kept(claim.request_digest, answer))
+            await self._kept.fill(held, value, seconds=KEPT_SECONDS)
+            # If that raises, the claim is still here to be freed.
+            self._open.pop(claim, None)
 
     async def free(self, claim: Claim) -> None:
-        """Let the request be made again; nothing where its answer is kept."""
-        self._open.discard((claim.key_id, claim.name))
-        await self._database.execute(
-            "DELETE FROM idempotency WHERE key_id = :key_id AND name = :name AND body IS NULL",
-            key_id=claim.key_id,
-            name=claim.name,
-        )
+        """Let the request be made again. Does nothing if its answer is kept."""
+        held = self._open.pop(claim, None)
+        if held is not None:
+            await self._kept.release(held)
 
     async def renew(self) -> None:
-        """Renew the claims of requests that run here; forget what is too old anywhere."""
-        now = self._moment.now
-        rows = [
-            {"key_id": key_id, "name": name, "seconds": CLAIM_SECONDS, "now": now}
-            for key_id, name in sorted(self._open)
-        ]
-        await self._database.execute_many(
-            f"""
-            UPDATE idempotency
-               SET expires_at = {self._moment.sql} + :seconds
-             WHERE key_id = :key_id AND name = :name AND body IS NULL
-            """,  # noqa: S608
-            rows,
-        )
+        """Renew the claims of requests that run here, and remove what servers of earlier releases left."""
+        await self._kept.renew(list(self._open.values()), seconds=CLAIM_SECONDS)
         await self._database.execute(
-            f"DELETE FROM idempotency WHERE expires_at <= {self._moment.sql}",  # noqa: S608
-            now=now,
+            f"DELETE FROM idempotency WHERE expires_at <= {self._moment.sql}",  # noqa: S608 - the clock is ours
+            now=self._moment.now,
         )
-
-    async def _first(self, claim: Claim) -> FirstAnswer:
-        row = await self._database.fetch_one(
-            """
-            SELECT request_digest, content_type, body
-              FROM idempotency
-             WHERE key_id = :key_id AND name = :name
-            """,
-            key_id=claim.key_id,
-            name=claim.name,
-        )
-        if row is not None and row["request_digest"] != claim.request_digest:
-            raise ValidationFailed("This Idempotency-Key was sent before, with another request.")
-        if row is None or row["body"] is None:
-            raise StillRunning("The first request with this Idempotency-Key is still running.", retry_after=1)
-        return FirstAnswer(row["content_type"], row["body"])
 
     async def _renew_for_ever(self) -> None:
         while True:

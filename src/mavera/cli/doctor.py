@@ -31,6 +31,7 @@ from mavera.personas.builtin import PersonaLibrary
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import current_version, known_versions
+from mavera.storage.sealing import has_shared_secret, secret_path
 from mavera.tools.choice import media_files
 from mavera.tools.search.searxng import SearXNG
 from mavera.tools.tool import ToolFailed
@@ -79,6 +80,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield from _foreign_packages()
     yield _data_dir(settings.data_dir)
     yield from asyncio.run(_store(settings))
+    yield _kept_answers(settings)
     if settings.rate_limit_url:
         yield asyncio.run(_rate_limits(settings))
     if settings.s3_bucket:
@@ -140,6 +142,21 @@ async def _store(settings: Settings) -> list[Finding]:
         Finding("store", True, f"up to date ({version})"),
         Finding("keys", bool(active), f"{active} active", advice),
     ]
+
+
+def _kept_answers(settings: Settings) -> Finding:
+    """Say which secret encrypts the answers that are kept for a while."""
+    if settings.key_pepper:
+        return Finding("kept answers", True, "encrypted under MAVERA_KEY_PEPPER")
+    if has_shared_secret(settings):
+        return Finding("kept answers", True, f"encrypted under {secret_path(settings)}; back it up")
+    return Finding(
+        "kept answers",
+        False,
+        "Postgres without MAVERA_KEY_PEPPER: answers are kept for Idempotency-Key only, and no other server "
+        "finds them",
+        "MAVERA_KEY_PEPPER=$(openssl rand -hex 32), the same for every server",
+    )
 
 
 async def _rate_limits(settings: Settings) -> Finding:

@@ -13,8 +13,6 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import os
-import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ from mavera.media.files import MediaFiles
 from mavera.settings import Settings
 from mavera.storage.database import Database, Row
 from mavera.storage.moment import Clock, moment_of
+from mavera.storage.secret_file import read_or_make_secret
 
 log = structlog.get_logger()
 
@@ -301,22 +300,10 @@ class MediaStore:
         return hmac.new(self._secret, f"{media_id}:{expires}".encode(), hashlib.sha256).hexdigest()
 
     def _read_secret(self) -> bytes:
-        """Return the secret; the first process to need it makes it, and no other can overwrite it."""
+        """Return the secret that signs links: that of the bucket, or of a file beside the media."""
         if self._files.link_secret is not None:
             return self._files.link_secret
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._folder / "secret"
-        partial = self._folder / f"secret.{secrets.token_hex(8)}"
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-        try:
-            os.link(partial, path)
-        except FileExistsError:
-            pass
-        finally:
-            partial.unlink()
-        return path.read_bytes()
+        return read_or_make_secret(self._folder / "secret")
 
 
 async def _all_at_once(data: bytes) -> AsyncIterator[bytes]:

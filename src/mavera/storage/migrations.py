@@ -7,7 +7,7 @@ A step only adds what the servers of the release before can ignore, so old and n
 by side during an upgrade: expand first, and contract in a later release. `schema.py` applies the steps and
 records each by the name of its function.
 
-SQL here is what SQLite and Postgres both understand; `Tables` writes the two things that differ. Times are
+SQL here is what SQLite and Postgres both understand; `Tables` writes the three things that differ. Times are
 Unix seconds, months are written as 202611, and every number has 64 bits.
 """
 
@@ -28,6 +28,7 @@ class Tables:
         self.numbered_key = "INTEGER NOT NULL PRIMARY KEY" if dialect == "sqlite" else "BIGSERIAL PRIMARY KEY"
         # Without it, SQLite keeps a second tree beside that of a primary key which is not a number.
         self.by_key = "WITHOUT ROWID" if dialect == "sqlite" else ""
+        self.bytes = "BLOB" if dialect == "sqlite" else "BYTEA"
 
     def run(self, sql: str) -> None:
         self._statements.execute(sql, {})
@@ -301,6 +302,37 @@ def m0006_owners(tables: Tables) -> None:
     )
 
 
+def m0007_kept_answers(tables: Tables) -> None:
+    """
+    Answers that are kept for a while, encrypted, for whatever purpose: see `storage/kept.py`.
+
+        digest     a keyed digest of what the answer is found by
+        stamp      another one with each write, so that a late writer does not hit a newer row
+        is_claim   1 while the answer is still being made
+        sealed     the encrypted answer; last, so that SQLite reads the others without it
+
+    It takes the place of `idempotency`, whose answers are in clear. That table stays for the servers of
+    the release before.
+    """
+    tables.run(
+        f"""
+        CREATE TABLE kept_answers (
+            workspace_id TEXT NOT NULL,
+            purpose TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            stamp TEXT NOT NULL,
+            is_claim BIGINT NOT NULL,
+            written_at BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL,
+            size BIGINT NOT NULL,
+            sealed {tables.bytes} NOT NULL,
+            PRIMARY KEY (workspace_id, purpose, digest)
+        )
+        """
+    )
+    tables.run("CREATE INDEX kept_answers_by_expiry ON kept_answers (expires_at)")
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -308,6 +340,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0004_tools,
     m0005_key_ancestors,
     m0006_owners,
+    m0007_kept_answers,
 )
 
 

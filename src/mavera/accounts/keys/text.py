@@ -88,9 +88,7 @@ class Peppers:
 
 
 def peppers_of(settings: Settings) -> Peppers:
-    """Return what the settings say; `key_pepper_previous` may name several, with commas between them."""
-    previous = tuple(pepper.strip() for pepper in settings.key_pepper_previous.split(",") if pepper.strip())
-    return Peppers(settings.key_pepper, previous)
+    return Peppers(settings.key_pepper, settings.previous_peppers)
 
 
 def _digest(text: str, pepper: str) -> str:

@@ -47,11 +47,11 @@ async def once(request: Request, principal: Principal, body: bytes, begin: Begin
         return (await begin())[1]
     answers = services_of(request).first_answers
     digest = await _digest(request.scope["path"], body)
-    claim = Claim(principal.key_id, name, digest)
+    claim = Claim(principal.workspace_id, principal.key_id, name, digest)
     first = await answers.claim(claim)
     if first is not None:
         headers = {"idempotent-replayed": "true", "content-type": first.content_type}
-        return Response(first.body.encode(), headers=headers)
+        return Response(first.body, headers=headers)
     try:
         run, response = await begin()
     except BaseException:
@@ -69,15 +69,15 @@ async def once_made(
         return Response(await make(), status_code=201, media_type="application/json")
     answers = services_of(request).first_answers
     digest = await _digest(request.scope["path"], body)
-    claim = Claim(principal.key_id, name, digest)
+    claim = Claim(principal.workspace_id, principal.key_id, name, digest)
     first = await answers.claim(claim)
     if first is not None:
         headers = {"idempotent-replayed": "true", "content-type": first.content_type}
-        return Response(first.body.encode(), status_code=201, headers=headers)
+        return Response(first.body, status_code=201, headers=headers)
     try:
         made = await make()
         try:
-            await finish(answers.keep(claim, FirstAnswer("application/json", made.decode())))
+            await finish(answers.keep(claim, FirstAnswer("application/json", made)))
         except APIError as error:
             log.warning("first_answer_not_kept", reason=error.message)
     finally:
@@ -137,7 +137,7 @@ class _Kept(Response):
             log.warning("first_answer_not_kept", reason="it is too large", bytes=size)
             return
         try:
-            await self._answers.keep(self._claim, FirstAnswer(content_type, b"".join(pieces).decode()))
+            await self._answers.keep(self._claim, FirstAnswer(content_type, b"".join(pieces)))
         except APIError as error:
             log.warning("first_answer_not_kept", reason=error.message)
 

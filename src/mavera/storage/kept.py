@@ -1,0 +1,400 @@
+"""
+One store for answers that are kept for a while, encrypted. A copy of the database alone reveals none.
+
+    keep(workspace, purpose, key, value)    kept until its time is over, in place of what was there
+    find(workspace, purpose, key)           the value, or None
+    forget(workspace, purpose, key)         gone at once
+    claim(workspace, purpose, key, value)   a Claim if nothing is kept there, otherwise the value that is
+        fill(claim, value)                  the answer takes the claim's place
+        renew(claims) · release(claim)      hold it for longer, or give it up
+
+A row has a workspace, a purpose, a keyed digest of its key, times, a size, and the encrypted value.
+Neither the key nor the value is there in clear. A value that cannot be opened, because it is damaged or no
+secret fits, counts as expired.
+
+Each purpose has bounds for one workspace, and the oldest answers beyond them are removed. A process does
+this for a workspace after it has written an eighth of a bound there, and with every sweep.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Self
+
+import structlog
+
+from mavera.errors import APIError
+from mavera.storage.database import Database, Row, Statements
+from mavera.storage.moment import Clock, moment_of
+from mavera.storage.sealing import Secrets, WorkspaceKeys
+
+SWEEP_SECONDS = 30.0
+# Encrypting a value of this size takes about 0.2 ms; a larger one is left to a thread.
+_SMALL_BYTES = 256 * 1024
+_WORKSPACES_AT_HAND = 1024
+_REMOVED_AT_ONCE = 500
+_TRIMS_PER_BOUND = 8
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """
+    Why something is kept, and how much of it a workspace may have.
+
+    `needs_shared_secret` turns the purpose off if servers of one database may have different secrets.
+    """
+
+    name: str
+    most_rows: int
+    most_bytes: int
+    needs_shared_secret: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to fill a place; `stamp` tells it from a later claim on the same place."""
+
+    workspace_id: str
+    purpose: Purpose
+    digest: str
+    stamp: str
+
+
+@dataclass(slots=True)
+class _Written:
+    """What this process has written for one workspace and purpose since the last trim."""
+
+    rows: int = 0
+    size: int = 0
+
+
+class KeptAnswers:
+    """`clock` tells Unix seconds; without it, times on Postgres go by the database's clock."""
+
+    def __init__(self, database: Database, keys: Secrets, *, clock: Clock | None = None) -> None:
+        self._database = database
+        self._is_shared = keys.is_shared
+        self._keys_of = lru_cache(_WORKSPACES_AT_HAND)(keys.keys_of)
+        self._moment = moment_of(database, clock)
+        self._written: defaultdict[tuple[str, Purpose], _Written] = defaultdict(_Written)
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._sweeper = asyncio.create_task(self._sweep_for_ever())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeper
+
+    def serves(self, purpose: Purpose) -> bool:
+        """Whether anything is kept for `purpose` here."""
+        return self._is_shared or not purpose.needs_shared_secret
+
+    async def keep(
+        self, workspace_id: str, purpose: Purpose, key: str, value: bytes, *, seconds: int
+    ) -> bool:
+        """Keep `value` for `seconds`, in place of what was kept there. False if the purpose is not served."""
+        if not self.serves(purpose):
+            return False
+        keys = self._keys_of(workspace_id)[0]
+        digest = keys.digest(purpose.name, key)
+        row = await self._row(keys, purpose, digest, value)
+        await self._database.execute(
+            f"""
+            INSERT INTO kept_answers ({_COLUMNS})
+            VALUES (:workspace_id, :purpose, :digest, :stamp, 0, {self._moment.sql},
+                    {self._moment.sql} + :seconds, :size, :sealed)
+            ON CONFLICT (workspace_id, purpose, digest) DO UPDATE
+               SET stamp = :stamp, is_claim = 0, written_at = {self._moment.sql},
+                   expires_at = {self._moment.sql} + :seconds, size = :size, sealed = :sealed
+            """,  # noqa: S608 - the clock is ours
+            **row,
+            seconds=seconds,
+            now=self._moment.now,
+        )
+        await self._note_written(workspace_id, purpose, row["size"])
+        return True
+
+    async def find(self, workspace_id: str, purpose: Purpose, key: str) -> bytes | None:
+        """Return what is kept; None if there is nothing, its time is over or no secret opens it."""
+        if not self.serves(purpose):
+            return None
+        every = self._keys_of(workspace_id)
+        return await self._find(workspace_id, purpose, _digests(every, purpose, key), "AND is_claim = 0")
+
+    async def forget(self, workspace_id: str, purpose: Purpose, key: str) -> None:
+        """Remove what is kept, under whichever secret."""
+        digests = _digests(self._keys_of(workspace_id), purpose, key)
+        names = _names(digests)
+        await self._database.execute(
+            f"""
+            DELETE FROM kept_answers
+             WHERE workspace_id = :workspace_id AND purpose = :purpose AND digest IN ({_listed(names)})
+            """,  # noqa: S608 - the names are ours
+            workspace_id=workspace_id,
+            purpose=purpose.name,
+            **dict(zip(names, digests, strict=True)),
+        )
+
+    async def claim(
+        self, workspace_id: str, purpose: Purpose, key: str, value: bytes, *, seconds: int
+    ) -> Claim | bytes:
+        """
+        Claim a place for `seconds`, or return what is there: an answer, or the `value` of another claim.
+
+        Of all that claim the same place at once, in any process, one gets it.
+        """
+        current, *previous = self._keys_of(workspace_id)
+        if previous:
+            found = await self._find(workspace_id, purpose, _digests(previous, purpose, key))
+            if found is not None:
+                return found
+        digest = current.digest(purpose.name, key)
+        row = await self._row(current, purpose, digest, value)
+        claim = Claim(workspace_id, purpose, digest, row["stamp"])
+        unreadable = ""
+        while not await self._insert_claim(row, seconds, unreadable):
+            seen = await self._look(workspace_id, purpose, digest)
+            if seen is None:
+                continue  # given up or expired a moment ago
+            opened = await self._open(current, purpose, seen)
+            if opened is not None:
+                return opened
+            unreadable = seen["stamp"]
+        return claim
+
+    async def fill(self, claim: Claim, value: bytes, *, seconds: int) -> bool:
+        """Put `value` in the claim's place for `seconds`. Returns False if the claim is no longer held."""
+        keys = self._keys_of(claim.workspace_id)[0]
+        row = await self._row(keys, claim.purpose, claim.digest, value)
+        filled = await self._database.execute(
+            f"""
+            UPDATE kept_answers
+               SET stamp = :stamp, is_claim = 0, written_at = {self._moment.sql},
+                   expires_at = {self._moment.sql} + :seconds, size = :size, sealed = :sealed
+             WHERE {_CLAIM}
+            """,  # noqa: S608
+            **row,
+            claimed=claim.stamp,
+            seconds=seconds,
+            now=self._moment.now,
+        )
+        if filled:
+            await self._note_written(claim.workspace_id, claim.purpose, row["size"])
+        return bool(filled)
+
+    async def renew(self, claims: Iterable[Claim], *, seconds: int) -> None:
+        """Hold `claims` for `seconds` from now; one that was filled or released is left as it is."""
+        rows = [{**_place_of(claim), "seconds": seconds, "now": self._moment.now} for claim in claims]
+        await self._database.execute_many(
+            f"UPDATE kept_answers SET expires_at = {self._moment.sql} + :seconds WHERE {_CLAIM}",  # noqa: S608
+            rows,
+        )
+
+    async def release(self, claim: Claim) -> None:
+        """Let another claim the place; nothing if it is filled."""
+        await self._database.execute(f"DELETE FROM kept_answers WHERE {_CLAIM}", **_place_of(claim))  # noqa: S608
+
+    async def sweep(self) -> None:
+        """Remove what has expired anywhere, and what exceeds the bounds of those who wrote here."""
+        removed = _REMOVED_AT_ONCE
+        while removed == _REMOVED_AT_ONCE:
+            removed = await self._database.execute(
+                f"""
+                DELETE FROM kept_answers
+                 WHERE (workspace_id, purpose, digest) IN (
+                       SELECT workspace_id, purpose, digest
+                         FROM kept_answers
+                        WHERE expires_at <= {self._moment.sql}
+                        LIMIT :most)
+                """,  # noqa: S608
+                now=self._moment.now,
+                most=_REMOVED_AT_ONCE,
+            )
+        for workspace_id, purpose in list(self._written):
+            await self._trim(workspace_id, purpose)
+
+    async def _row(self, keys: WorkspaceKeys, purpose: Purpose, digest: str, value: bytes) -> dict[str, Any]:
+        if len(value) <= _SMALL_BYTES:
+            sealed = keys.seal(purpose.name, digest, value)
+        else:
+            sealed = await asyncio.to_thread(keys.seal, purpose.name, digest, value)
+        return {
+            "workspace_id": keys.workspace_id,
+            "purpose": purpose.name,
+            "digest": digest,
+            "stamp": secrets.token_hex(8),
+            "size": len(sealed),
+            "sealed": sealed,
+        }
+
+    async def _open(self, keys: WorkspaceKeys, purpose: Purpose, row: Row) -> bytes | None:
+        sealed = bytes(row["sealed"])
+        if len(sealed) <= _SMALL_BYTES:
+            opened = keys.open(purpose.name, row["digest"], sealed)
+        else:
+            opened = await asyncio.to_thread(keys.open, purpose.name, row["digest"], sealed)
+        if opened is None:
+            log.warning("kept_answer_unreadable", workspace=keys.workspace_id, purpose=purpose.name)
+        return opened
+
+    async def _insert_claim(self, row: dict[str, Any], seconds: int, unreadable: str) -> bool:
+        """Claim a place that is empty, expired, or has the stamp `unreadable`."""
+        claimed = await self._database.fetch_one(
+            f"""
+            INSERT INTO kept_answers ({_COLUMNS})
+            VALUES (:workspace_id, :purpose, :digest, :stamp, 1, {self._moment.sql},
+                    {self._moment.sql} + :seconds, :size, :sealed)
+            ON CONFLICT (workspace_id, purpose, digest) DO UPDATE
+               SET stamp = :stamp, is_claim = 1, written_at = {self._moment.sql},
+                   expires_at = {self._moment.sql} + :seconds, size = :size, sealed = :sealed
+             WHERE kept_answers.expires_at <= {self._moment.sql} OR kept_answers.stamp = :unreadable
+            RETURNING stamp
+            """,  # noqa: S608
+            **row,
+            seconds=seconds,
+            unreadable=unreadable,
+            now=self._moment.now,
+        )
+        return claimed is not None
+
+    async def _find(
+        self, workspace_id: str, purpose: Purpose, digests: dict[str, WorkspaceKeys], only: str = ""
+    ) -> bytes | None:
+        """Return the value under the first of `digests` that is kept and can be opened."""
+        names = _names(digests)
+        rows = await self._database.fetch_all(
+            f"""
+            SELECT digest, sealed
+              FROM kept_answers
+             WHERE workspace_id = :workspace_id AND purpose = :purpose
+               AND digest IN ({_listed(names)}) AND expires_at > {self._moment.sql} {only}
+            """,  # noqa: S608 - the names, the clock and the condition are ours
+            workspace_id=workspace_id,
+            purpose=purpose.name,
+            now=self._moment.now,
+            **dict(zip(names, digests, strict=True)),
+        )
+        by_digest = {row["digest"]: row for row in rows}
+        for digest, keys in digests.items():
+            if digest in by_digest:
+                opened = await self._open(keys, purpose, by_digest[digest])
+                if opened is not None:
+                    return opened
+        return None
+
+    async def _look(self, workspace_id: str, purpose: Purpose, digest: str) -> Row | None:
+        return await self._database.fetch_one(
+            f"""
+            SELECT digest, stamp, sealed
+              FROM kept_answers
+             WHERE workspace_id = :workspace_id AND purpose = :purpose AND digest = :digest
+               AND expires_at > {self._moment.sql}
+            """,  # noqa: S608
+            workspace_id=workspace_id,
+            purpose=purpose.name,
+            digest=digest,
+            now=self._moment.now,
+        )
+
+    async def _note_written(self, workspace_id: str, purpose: Purpose, size: int) -> None:
+        written = self._written[workspace_id, purpose]
+        written.rows += 1
+        written.size += size
+        if (
+            written.rows * _TRIMS_PER_BOUND >= purpose.most_rows
+            or written.size * _TRIMS_PER_BOUND >= purpose.most_bytes
+        ):
+            await self._trim(workspace_id, purpose)
+
+    async def _trim(self, workspace_id: str, purpose: Purpose) -> None:
+        """Remove the oldest answers beyond the bounds of `purpose`. A claim is a run: there are few."""
+        self._written.pop((workspace_id, purpose), None)
+        removed = await self._database.execute(
+            """
+            DELETE FROM kept_answers
+             WHERE workspace_id = :workspace_id AND purpose = :purpose AND digest IN (
+                   SELECT digest
+                     FROM (SELECT digest,
+                                  ROW_NUMBER() OVER newest AS place,
+                                  CAST(SUM(size) OVER newest AS BIGINT) AS total
+                             FROM kept_answers
+                            WHERE workspace_id = :workspace_id AND purpose = :purpose AND is_claim = 0
+                           WINDOW newest AS (ORDER BY written_at DESC, digest)) AS ranked
+                    WHERE place > :most_rows OR total > :most_bytes)
+            """,
+            workspace_id=workspace_id,
+            purpose=purpose.name,
+            most_rows=purpose.most_rows,
+            most_bytes=purpose.most_bytes,
+        )
+        if removed:
+            log.info("kept_answers_trimmed", workspace=workspace_id, purpose=purpose.name, rows=removed)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                await self.sweep()
+            except APIError as error:
+                log.warning("kept_answers_not_swept", reason=error.message)
+            except Exception as error:
+                # Without the next sweep, the table would grow for as long as the process lives.
+                log.exception("kept_answers_not_swept", error=type(error).__name__)
+
+
+async def erase_clear_answers(database: Database) -> None:
+    """
+    Remove the answers that earlier releases kept in clear, in the table `idempotency`.
+
+    SQLite overwrites them in its file. Postgres frees their space with its next vacuum.
+    """
+
+    def erase(statements: Statements) -> int:
+        if database.is_file:
+            statements.fetch_all("PRAGMA secure_delete = ON", {})
+        erased = statements.execute("DELETE FROM idempotency WHERE body IS NOT NULL", {})
+        if database.is_file:
+            statements.fetch_all("PRAGMA secure_delete = OFF", {})
+        return erased
+
+    if await database.batch(erase) and database.is_file:
+        # Its write-ahead log still has the pages as they were.
+        await database.fetch_all("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+_COLUMNS = "workspace_id, purpose, digest, stamp, is_claim, written_at, expires_at, size, sealed"
+_CLAIM = (
+    "workspace_id = :workspace_id AND purpose = :purpose AND digest = :digest"
+    " AND stamp = :claimed AND is_claim = 1"
+)
+
+
+def _place_of(claim: Claim) -> dict[str, str]:
+    return {
+        "workspace_id": claim.workspace_id,
+        "purpose": claim.purpose.name,
+        "digest": claim.digest,
+        "claimed": claim.stamp,
+    }
+
+
+def _digests(every: Iterable[WorkspaceKeys], purpose: Purpose, key: str) -> dict[str, WorkspaceKeys]:
+    return {keys.digest(purpose.name, key): keys for keys in every}
+
+
+def _names(digests: Iterable[str]) -> list[str]:
+    return [f"digest{number}" for number, _ in enumerate(digests)]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f":{name}" for name in names)
