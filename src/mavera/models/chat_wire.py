@@ -418,7 +418,9 @@ class ChunkDecoder:
         if delta.refusal or delta.tool_calls:
             return self._feed_choice(choice)
         self._deltas += 1
-        self._count(delta.content)
+        self._characters_left -= len(delta.content)
+        if self._characters_left < 0:
+            raise _too_long()
         return (TextDelta(delta.content),)
 
     def _feed_choice(self, choice: _Choice) -> Iterator[ModelEvent]:
@@ -487,9 +489,7 @@ class ChunkDecoder:
     def _count(self, text: str) -> None:
         self._characters_left -= len(text)
         if self._characters_left < 0:
-            raise ServiceUnavailable(
-                "The model's answer is longer than this server passes on.", retry_after=60
-            )
+            raise _too_long()
 
     def _estimated_usage(self) -> Usage:
         characters = sum(len(item.text) for item in self._turn.items if isinstance(item, Message))
@@ -536,6 +536,10 @@ def reported_error(error: Any) -> APIError:
     message = error.get("message") if isinstance(error, dict) else error
     text = message if isinstance(message, str) and message else "no reason given"
     return ServiceUnavailable(f"The model failed while answering: {text[:500]}", retry_after=1)
+
+
+def _too_long() -> APIError:
+    return ServiceUnavailable("The model's answer is longer than this server passes on.", retry_after=60)
 
 
 def _broken(reason: str) -> APIError:

@@ -294,7 +294,8 @@ class _Connection(asyncio.Protocol):
         """Return when something has come. Raises what went wrong."""
         self._check()
         self._waiter = self._loop.create_future()
-        self._patience_ends = min(self._loop.time() + patience_seconds, self._deadline)
+        ends = self._loop.time() + patience_seconds
+        self._patience_ends = ends if ends < self._deadline else self._deadline
         if self._timer is not None and self._timer_due > self._patience_ends:
             self._stop_timer()
         if self._timer is None:

@@ -26,13 +26,16 @@ class Cycle(RequestResponseCycle):
             await self.flow.drain()
         if self.disconnected:
             return
-        kind = message["type"]
-        if not self.response_started and kind == "http.response.start":
+        if not self.response_started:
+            if message["type"] != "http.response.start":
+                raise _out_of_turn(message)
             self._start(message["status"], message.get("headers", ()))
-        elif self.response_started and not self.response_complete and kind == "http.response.body":
-            self._continue(message.get("body", b""), more_body=message.get("more_body", False))
+        elif not self.response_complete:
+            if message["type"] != "http.response.body":
+                raise _out_of_turn(message)
+            self._continue(message.get("body", b""), message.get("more_body", False))
         else:
-            raise RuntimeError(f"The application sent '{kind}' out of turn.")
+            raise _out_of_turn(message)
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.response_started = True
@@ -58,11 +61,23 @@ class Cycle(RequestResponseCycle):
         parts.append(b"\r\n")
         self._head = b"".join(parts)
 
-    def _continue(self, body: bytes, *, more_body: bool) -> None:
-        head, self._head = self._head, b""
-        self.transport.write(head + self._framed(body, more_body=more_body))
-        if more_body:
-            return
+    def _continue(self, body: bytes, more_body: bool) -> None:
+        if self.scope["method"] == "HEAD":
+            body, self.expected_content_length = b"", 0
+        elif self.chunked_encoding:
+            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            body = body if more_body else body + b"0\r\n\r\n"
+        elif len(body) > self.expected_content_length:
+            raise RuntimeError("The body is longer than its Content-Length.")
+        else:
+            self.expected_content_length -= len(body)
+        if self._head:
+            body, self._head = self._head + body, b""
+        self.transport.write(body)
+        if not more_body:
+            self._complete()
+
+    def _complete(self) -> None:
         if self.expected_content_length:
             raise RuntimeError("The body is shorter than its Content-Length.")
         self.response_complete = True
@@ -71,17 +86,9 @@ class Cycle(RequestResponseCycle):
             self.transport.close()
         self.on_response()
 
-    def _framed(self, body: bytes, *, more_body: bool) -> bytes:
-        if self.scope["method"] == "HEAD":
-            self.expected_content_length = 0
-            return b""
-        if self.chunked_encoding:
-            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-            return chunk if more_body else chunk + b"0\r\n\r\n"
-        self.expected_content_length -= len(body)
-        if self.expected_content_length < 0:
-            raise RuntimeError("The body is longer than its Content-Length.")
-        return body
+
+def _out_of_turn(message: Any) -> RuntimeError:
+    return RuntimeError(f"The application sent '{message['type']}' out of turn.")
 
 
 @lru_cache(maxsize=256)

@@ -52,7 +52,6 @@ class RequestLog:
         self._paths = paths
         self._metrics = metrics
         self._hosts = hosts
-        self._log = log.bind()  # what `get_logger` returns makes a logger of itself for each line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -100,7 +99,7 @@ class RequestLog:
             path = self._paths.get(found, OTHER_PATH)
             method = scope["method"] if path != OTHER_PATH else "any"
             self._metrics.request_ended(method, path, status, seconds)
-            self._log.info(
+            log.info(
                 "request",
                 method=scope["method"],
                 path=scope["path"][:MOST_OF_PATH],
