@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from mavera.accounts.limits.concurrency import Running
 from mavera.accounts.limits.windows import Limiter
 from mavera.api.chat_completions import routes as chat_completions
+from mavera.api.http.cors import allow_origins, parse_origins
 from mavera.api.http.errors import on_api_error, on_http_exception
 from mavera.api.http.hosts import HostCheck
 from mavera.api.http.middleware import RequestLog
@@ -64,6 +65,7 @@ def create_app(
     the runs of each workspace, and the metrics.
     Raises ConfigurationError where settings contradict each other.
     """
+    parse_origins(settings.cors_origins)
     components = Components.of(settings, model=live_model, limiter=limiter, running=running)
     if 0 < len(settings.metrics_token) < SHORTEST_TOKEN:
         raise ConfigurationError(
@@ -79,7 +81,7 @@ def create_app(
             yield
 
     metrics = Metrics()
-    application = _Application(lifespan, metrics, counts, HostCheck(settings))
+    application = _Application(lifespan, metrics, counts, settings)
     application.state.metrics = metrics  # for the server, which counts connections
     return application
 
@@ -104,23 +106,26 @@ class _Application(Starlette):
         lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
         metrics: Metrics,
         counts: Exchange | None,
-        hosts: HostCheck,
+        settings: Settings,
     ) -> None:
         self._metrics = metrics
-        self._hosts = hosts
+        self._hosts = HostCheck(settings)
+        self._settings = settings
         routes = [*_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])]
         routes.append(metrics_page.route(metrics, counts))
         super().__init__(routes=routes, lifespan=lifespan)
+        self.router.redirect_slashes = False
 
     def build_middleware_stack(self) -> ASGIApp:
         handlers = {APIError: on_api_error, HTTPException: on_http_exception}
-        return RequestLog(
+        answering = RequestLog(
             ExceptionMiddleware(self.router, handlers=handlers),
             _handlers(OPERATIONS),
             {operation.handler: operation.path for operation in OPERATIONS},
             self._metrics,
             self._hosts,
         )
+        return allow_origins(answering, self._settings)
 
 
 def _routes(operations: tuple[Operation, ...]) -> list[BaseRoute]:

@@ -17,6 +17,7 @@ Every error a client can see.
     ├── RequestTooSlow             408  invalid_request           invalid_request_error
     ├── StillRunning               409  still_running             invalid_request_error
     ├── RequestTooLarge            413  request_too_large         invalid_request_error
+    ├── UnsupportedMediaType       415  invalid_request           invalid_request_error
     ├── ValidationFailed           422  validation_error          invalid_request_error
     ├── RateLimitExceeded          429  rate_limit_exceeded       rate_limit_error
     ├── HeadTooLarge               431  invalid_request           invalid_request_error
@@ -138,6 +139,14 @@ class RequestTooLarge(APIError):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class UnsupportedMediaType(APIError):
+    """The body is not JSON as it stands: of another content type, or compressed."""
+
+    status = 415
+    type = "invalid_request_error"
+    code = "invalid_request"
 
 
 class ValidationFailed(APIError):

@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     write_timeout_seconds: Seconds = 60.0
     keep_alive_seconds: Seconds = 75.0
     allowed_hosts: str = ""
+    cors_origins: str = ""
     metrics: Literal["token", "all", "off"] = "token"
     metrics_token: str = ""
     require_persona: bool = False

@@ -9,6 +9,7 @@ After each of them the server still answers, and so does the same request mended
 """
 
 import asyncio
+import gzip
 import http.client
 import json
 import socket
@@ -214,6 +215,54 @@ def test_an_unknown_field_is_answered_with_the_nearest_known_one(
     assert f"Did you mean '{meant}'?" in answer.error["message"]
 
 
+ENUMS: list[tuple[str, Fields, str, list[str]]] = [
+    (RESPONSES, {"text": {"verbosity": "huge"}}, "text.verbosity", ["'low'", "'medium'", "'high'"]),
+    (RESPONSES, {"text": {"verbosity": "hgh"}}, "text.verbosity", ["Did you mean 'high'?"]),
+    (RESPONSES, {"reasoning": {"effort": "most"}}, "reasoning.effort", ["'minimal'", "'high'"]),
+    (RESPONSES, {"input": [{"type": "huge"}]}, "input[0].type", ["'message'", "'function_call_output'"]),
+    (RESPONSES, {"input": [{"role": "usr", "content": "x"}]}, "input[0].role", ["Did you mean 'user'?"]),
+    (RESPONSES, {"tools": [{"type": "magic"}]}, "tools[0].type", ["'function'", "'web_search'", "'mcp'"]),
+    (RESPONSES, {"tool_choice": "always"}, "tool_choice", ["'none'", "'auto'", "'required'"]),
+    (RESPONSES, {"truncation": "yes"}, "truncation", ["'auto' or 'disabled'"]),
+    (RESPONSES, {"model": "gpt-5"}, "model", ["It has to be 'mavera-1'."]),
+    (CHAT, {"verbosity": "huge"}, "verbosity", ["'low'", "'medium'", "'high'"]),
+    (CHAT, {"messages": [{"role": "usr", "content": "x"}]}, "messages[0].role", ["'user'", "'assistant'"]),
+    (CHAT, {"response_format": {"type": "xml"}}, "response_format.type", ["'json_object'", "'json_schema'"]),
+    (CHAT, {"service_tier": "best"}, "service_tier", ["'auto'", "'flex'"]),
+]
+
+
+@pytest.mark.parametrize(("path", "fields", "param", "parts"), ENUMS, ids=name_of)
+def test_a_value_that_is_none_of_a_few_is_answered_with_these(
+    served: Served, path: str, fields: Fields, param: str, parts: list[str]
+) -> None:
+    answer = ask(served, "POST", path, json.dumps(mended(path, fields)))
+
+    assert_refused(answer, 422, "validation_error", param)
+    assert all(part in answer.error["message"] for part in parts), answer.error["message"]
+
+
+OTHERS = [
+    (RESPONSES, "messages", "Send the conversation as 'input'."),
+    (RESPONSES, "response_format", "Send the format as 'text.format'."),
+    (RESPONSES, "max_tokens", "Send the limit as 'max_output_tokens'."),
+    (CHAT, "input", "Send the conversation as 'messages'."),
+    (CHAT, "instructions", "with the role 'system'"),
+    (CHAT, "max_output_tokens", "Send the limit as 'max_completion_tokens'."),
+    (CHAT, "previous_response_id", "Send the whole conversation in 'messages'."),
+]
+
+
+@pytest.mark.parametrize(("path", "name", "advice"), OTHERS, ids=name_of)
+def test_a_parameter_of_the_other_endpoint_is_answered_with_what_to_send(
+    served: Served, path: str, name: str, advice: str
+) -> None:
+    answer = ask(served, "POST", path, json.dumps({"model": "mavera-1", name: "x"}))
+
+    assert_refused(answer, 400, "invalid_request", name)
+    assert advice in answer.error["message"]
+
+
 @pytest.mark.parametrize("path", [RESPONSES, CHAT])
 @pytest.mark.parametrize("name", ["nonsense", "q", "stop_the_world"])
 def test_an_unknown_field_with_no_near_name_gets_no_hint(served: Served, path: str, name: str) -> None:
@@ -231,7 +280,8 @@ def test_an_unknown_field_with_no_near_name_gets_no_hint(served: Served, path: s
 def test_another_content_type_is_refused(served: Served, path: str, content_type: str) -> None:
     answer = ask(served, "POST", path, json.dumps(VALID[path]), {"Content-Type": content_type})
 
-    assert_refused(answer, 400, "invalid_request", None)
+    assert_refused(answer, 415, "invalid_request", None)
+    assert answer.headers["accept-encoding"] == "identity"
     assert "application/json" in answer.error["message"]
     assert_still_answers(served, path)
 
@@ -244,6 +294,53 @@ def test_every_spelling_of_json_is_taken(served: Served, path: str, content_type
     answer = ask(served, "POST", path, json.dumps(VALID[path]), {"Content-Type": content_type})
 
     assert answer.status == 200
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd", "gzip, identity"])
+def test_a_compressed_body_is_refused_with_what_is_taken(served: Served, path: str, encoding: str) -> None:
+    body = gzip.compress(json.dumps(VALID[path]).encode())
+
+    answer = ask(served, "POST", path, body, {"Content-Encoding": encoding})
+
+    assert_refused(answer, 415, "invalid_request", None)
+    assert answer.headers["accept-encoding"] == "identity"
+    assert encoding in answer.error["message"]
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+def test_a_body_that_says_it_is_not_compressed_is_taken(served: Served, path: str) -> None:
+    assert ask(served, "POST", path, json.dumps(VALID[path]), {"Content-Encoding": "identity"}).status == 200
+
+
+@pytest.mark.parametrize("slashes", ["/", "//"])
+@pytest.mark.parametrize("path", [RESPONSES, CHAT, "/v1/responses", "/v1/chat/completions"])
+def test_a_slash_at_the_end_of_a_path_changes_nothing(served: Served, path: str, slashes: str) -> None:
+    answer = ask(served, "POST", path + slashes, json.dumps(VALID["/api" * (path[1] == "v") + path]))
+
+    assert answer.status == 200
+    assert "location" not in answer.headers
+
+
+def test_a_slash_at_the_end_of_a_path_with_an_id_changes_nothing(served: Served) -> None:
+    [persona] = json.loads(ask(served, "GET", "/api/v1/personas?limit=1").body)["data"]
+
+    answer = ask(served, "GET", f"/api/v1/personas/{persona['id']}/")
+
+    assert (answer.status, json.loads(answer.body)["id"]) == (200, persona["id"])
+
+
+@pytest.mark.parametrize("path", [RESPONSES, CHAT])
+def test_the_header_of_azures_clients_carries_a_key_too(served: Served, path: str) -> None:
+    body = json.dumps(VALID[path])
+
+    assert ask(served, "POST", path, body, {"api-key": served.key}, key=False).status == 200
+    # `Authorization` goes first: a proxy may set it, and a client may leave a header of another server in.
+    both = {"api-key": "mvra_live_other", "Authorization": f"Bearer {served.key}"}
+    assert ask(served, "POST", path, body, both, key=False).status == 200
+    assert_refused(
+        ask(served, "POST", path, body, {"api-key": "sk-nonsense"}, key=False), 401, "unauthorized", None
+    )
 
 
 @pytest.mark.parametrize("path", [RESPONSES, CHAT])

@@ -248,6 +248,18 @@ Stop = Annotated[str, Meta(min_length=1, max_length=4_096)]
 class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True):
     """The body of POST /chat/completions."""
 
+    instead_of = {  # noqa: RUF012 - msgspec takes an annotation for a field
+        "input": "the conversation as 'messages'",
+        "prompt": "the question as a message in 'messages'",
+        "instructions": "them as a message with the role 'system'",
+        "system": "it as a message with the role 'system'",
+        "text": "the format as 'response_format', and 'verbosity' beside it",
+        "reasoning": "its effort as 'reasoning_effort'",
+        "max_output_tokens": "the limit as 'max_completion_tokens'",
+        "previous_response_id": "the whole conversation in 'messages'",
+        "conversation": "the whole conversation in 'messages'",
+    }
+
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=128)]
     max_tokens: TokenLimit | None = None
     max_completion_tokens: TokenLimit | None = None

@@ -1,5 +1,5 @@
 """
-Who is asking: the key in the Authorization header, what it belongs to, and how often it may ask.
+Authenticate a request: the key in its Authorization or api-key header, and how often it may ask.
 
 Each request with a key is counted here, once, whatever becomes of it; the headers that
 say how many are left go out with every answer to it.
@@ -30,7 +30,7 @@ async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> P
     Forbidden where it lacks `scope`.
     """
     services = services_of(request)
-    principal = await services.keyring.authenticate(header(request, b"authorization"))
+    principal = await services.keyring.authenticate(credentials_of(request))
     # Starlette's `request.state` makes an object of it, each time it is named.
     state = request.scope.setdefault("state", {})
     state["log"] = {"key": principal.key_id}
@@ -45,6 +45,14 @@ async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> P
     if scope is not None:
         principal.require(scope)
     return principal
+
+
+def credentials_of(request: HTTPConnection) -> str | None:
+    """Return the Authorization header, or one with the key of the header `api-key`, as Azure sends it."""
+    authorization = header(request, b"authorization")
+    if authorization is None and (key := header(request, b"api-key")) is not None:
+        return f"Bearer {key}"
+    return authorization
 
 
 def rate_limit_headers(verdict: Verdict, *, now: float) -> list[tuple[bytes, bytes]]:

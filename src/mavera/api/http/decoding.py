@@ -19,7 +19,7 @@ import asyncio
 import difflib
 import json
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Sequence
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -28,15 +28,18 @@ from starlette.requests import Request
 
 from mavera.api.http.auth import services_of
 from mavera.api.http.body_scan import refuse_depth, scan, too_deep
+from mavera.api.http.expected_values import expected_values
 from mavera.api.http.headers import header
 from mavera.api.http.json import json_bytes
 from mavera.core.text import clean_json, clean_json_pieces
-from mavera.errors import APIError, InvalidRequest, RequestTooLarge, ValidationFailed
+from mavera.errors import APIError, InvalidRequest, RequestTooLarge, UnsupportedMediaType, ValidationFailed
 
 T = TypeVar("T")
 
 _MISSING = "Object missing required field `"
 _UNKNOWN = "Object contains unknown field `"
+_NO_VALUE = ("Invalid enum value ", "Invalid value ")
+_MOST_VALUES = 24
 _MAX_SHOWN = 100
 _MAX_REASON = 200
 _NEAR_ENOUGH = 0.7
@@ -53,14 +56,19 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
     """
     Return the body of a JSON request.
 
-    Raises InvalidRequest for another content type, RequestTooLarge past `max_bytes`,
-    before more than that has been read.
+    Raises UnsupportedMediaType for another content type or a compressed body, and RequestTooLarge past
+    `max_bytes`, before more than that has been read.
     """
     content_type = header(request, b"content-type") or "application/json"
     content_type = content_type.partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
-        raise InvalidRequest(
+        raise UnsupportedMediaType(
             f"The body has to be JSON, sent with 'Content-Type: application/json', not '{content_type[:60]}'."
+        )
+    encoding = (header(request, b"content-encoding") or "identity").strip().lower()
+    if encoding != "identity":
+        raise UnsupportedMediaType(
+            f"The body has to be sent as it is, without 'Content-Encoding: {encoding[:60]}'."
         )
     declared = header(request, b"content-length") or ""
     if declared.isdecimal() and int(declared) > max_bytes:
@@ -214,15 +222,38 @@ def _refusal(text: str, kind: type[Any]) -> APIError:
     if (unknown := _quoted(reason, _UNKNOWN)) is not None:
         shown = unknown[:_MAX_SHOWN]
         name = _join(param, shown)
-        known = [field for field in _field_names(_key(kind)) if field != unknown]
-        near = difflib.get_close_matches(shown, known, n=1, cutoff=_NEAR_ENOUGH)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        hint = _hint(shown, _field_names(_key(kind)))
+        if not param and (instead := getattr(kind, "instead_of", {}).get(unknown)):
+            hint = f" Send {instead}."
         return InvalidRequest(f"'{name}' is not a parameter of this endpoint.{hint}", param=name)
     if not param:
         return InvalidRequest(f"The body has to be a JSON object: {_shortened(reason).lower()}.")
-    return ValidationFailed(
-        f"'{param}' does not fit: {_shortened(reason[0].lower() + reason[1:])}.", param=param
-    )
+    sentence = f"'{param}' does not fit: {_shortened(reason[0].lower() + reason[1:])}."
+    if reason.startswith(_NO_VALUE) and (values := expected_values(_key(kind), path)):
+        sentence += f" It has to be {_listed(values)}."
+        if written := _quoted_value(reason):
+            sentence += _hint(written, values)
+    return ValidationFailed(sentence, param=param)
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """Return a question that names what `name` is near to, or an empty string."""
+    near = difflib.get_close_matches(name, [one for one in known if one != name], n=1, cutoff=_NEAR_ENOUGH)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def _listed(values: Sequence[str]) -> str:
+    *others, last = [f"'{value}'" for value in values[:_MOST_VALUES]]
+    more = f" or one of {len(values) - _MOST_VALUES} others" if len(values) > _MOST_VALUES else ""
+    if more:
+        return ", ".join([*others, last]) + more
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _quoted_value(reason: str) -> str:
+    """Return the value that stands in quotation marks at the end of `reason`, if it is short."""
+    value = reason.partition("'")[2].removesuffix("'")
+    return value if len(value) <= _MAX_SHOWN else ""
 
 
 def _shortened(reason: str) -> str:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from mavera.api.http.json import json_response
-from mavera.errors import APIError, InvalidRequest, MethodNotAllowed, NotFound
+from mavera.errors import APIError, InvalidRequest, MethodNotAllowed, NotFound, UnsupportedMediaType
 
 log = structlog.get_logger()
 
@@ -26,7 +26,9 @@ def error_body(error: APIError) -> dict[str, Any]:
 
 
 def error_response(error: APIError) -> Response:
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
+    if isinstance(error, UnsupportedMediaType):
+        headers["Accept-Encoding"] = "identity"  # what a client may send: RFC 9110, 12.5.3
     return json_response(error_body(error), status=error.status, headers=headers)
 
 

@@ -111,7 +111,14 @@ class RequestLog:
 
 
 def _clean(scope: Scope) -> None:
-    """Put U+FFFD in place of each NUL of the path and the query, as `core/text.py` does in bodies."""
+    """
+    Put U+FFFD in place of each NUL of the path and the query, as `core/text.py` does in bodies.
+
+    A slash at the end of a path means the same path. A redirect would lose the body of a POST, and behind
+    TLS it would send the key in clear.
+    """
+    if scope["path"].endswith("/"):
+        scope["path"] = scope["path"].rstrip("/") or "/"
     if "\0" in scope["path"]:
         scope["path"] = clean_text(scope["path"])
     if b"%00" in scope["query_string"]:

@@ -331,6 +331,17 @@ Include = Literal[
 class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
     """The body of POST /responses."""
 
+    instead_of = {  # noqa: RUF012 - msgspec takes an annotation for a field
+        "messages": "the conversation as 'input'",
+        "system": "it as 'instructions'",
+        "response_format": "the format as 'text.format'",
+        "max_tokens": "the limit as 'max_output_tokens'",
+        "max_completion_tokens": "the limit as 'max_output_tokens'",
+        "functions": "them as 'tools'",
+        "function_call": "it as 'tool_choice'",
+        "logprobs": "'top_logprobs'",
+    }
+
     input: (
         Annotated[str, Meta(min_length=1, max_length=MAX_INPUT_CHARACTERS)]
         | Annotated[list[InputItem], Meta(min_length=1, max_length=MAX_INPUT_ITEMS)]

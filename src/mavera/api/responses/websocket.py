@@ -25,7 +25,7 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from mavera.accounts.principal import Principal
-from mavera.api.http.auth import authenticate, services_of
+from mavera.api.http.auth import authenticate, credentials_of, services_of
 from mavera.api.http.bounds import MAX_INPUT_ITEMS, Identifier, Text
 from mavera.api.http.decoding import clean_body, decode, too_large
 from mavera.api.http.dispatch import UntilDisconnect, accepted_in_time, told
@@ -359,7 +359,7 @@ class _Session(UntilDisconnect):
 async def respond_over_websocket(websocket: WebSocket) -> None:
     """Answer the turns of one connection; a key that is not good is a 401 before it is opened."""
     try:
-        await services_of(websocket).keyring.authenticate(websocket.headers.get("authorization"))
+        await services_of(websocket).keyring.authenticate(credentials_of(websocket))
     except APIError as refusal:
         await websocket.send_denial_response(error_response(refusal))
         return

@@ -7,8 +7,8 @@ they do and do not, in docs/compatibility.md.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -35,7 +35,13 @@ Metadata = Annotated[
 
 
 class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of both endpoints. Null means the same as leaving the parameter out."""
+    """
+    Parameters of both endpoints. Null means the same as leaving the parameter out.
+
+    `instead_of` says what to send in place of a parameter that only other endpoints have.
+    """
+
+    instead_of: ClassVar[Mapping[str, str]] = {}
 
     model: Annotated[Literal["mavera-1"], Meta(description="The model to ask: always `mavera-1`.")]
     persona_id: Annotated[

@@ -1,0 +1,55 @@
+"""Find which values a field of a request may have, for the message that refuses another one."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from msgspec import inspect
+
+# A step of msgspec's path: `.name`, `[3]` of a list or `[...]` of an object.
+_STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?:\d+|\.\.\.)\]")
+
+
+def expected_values(kind: Any, path: str) -> tuple[str, ...]:
+    """
+    Return the values that the field at `path` of `kind`, as in `$.messages[3].role`, may have.
+
+    Returns an empty tuple if the field does not have one of a few values.
+    """
+    nodes = list(_alternatives(_root(kind)))
+    for step in _STEP.finditer(path):
+        nodes = [inner for node in nodes for inner in _inside(node, step["name"])]
+    values = [value for node in nodes if isinstance(node, inspect.LiteralType) for value in node.values]
+    return tuple(dict.fromkeys(str(value) for value in values))
+
+
+@cache
+def _root(kind: Any) -> inspect.Type:
+    return inspect.type_info(kind)
+
+
+def _alternatives(node: inspect.Type) -> Iterator[inspect.Type]:
+    """Yield the types that a union stands for, or `node` itself."""
+    if isinstance(node, inspect.Metadata):
+        yield from _alternatives(node.type)
+    elif isinstance(node, inspect.UnionType):
+        for one in node.types:
+            yield from _alternatives(one)
+    else:
+        yield node
+
+
+def _inside(node: inspect.Type, name: str | None) -> Iterator[inspect.Type]:
+    """Yield the types of what stands one step inside `node`: a field called `name`, or an element."""
+    if name is None:
+        if isinstance(node, inspect.ListType | inspect.VarTupleType):
+            yield from _alternatives(node.item_type)
+        elif isinstance(node, inspect.DictType):
+            yield from _alternatives(node.value_type)
+    elif isinstance(node, inspect.StructType):
+        if name == node.tag_field:
+            yield inspect.LiteralType((node.tag,))
+        for field in node.fields:
+            if field.encode_name == name:
+                yield from _alternatives(field.type)
