@@ -33,8 +33,9 @@ from mavera.api.chat_completions.stream import ChatCompletionEncoder
 from mavera.api.http.dispatch import Encoder, RunResponse
 from mavera.api.responses.stream import ResponseEncoder
 from mavera.app import create_app
-from mavera.core.events import Accepted, Event, ModelEvent
+from mavera.core.events import Event, ModelEvent, RunStarted
 from mavera.core.items import said
+from mavera.core.prompt import Prompt
 from mavera.core.turn import Turn
 from mavera.logs import configure_logs
 from mavera.models.chat_wire import ChunkDecoder
@@ -60,9 +61,9 @@ class FromMemory(ScriptedModel):
         super().__init__()
         self._tokens = tokens
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        decoder = ChunkDecoder(turn)
-        yield Accepted()
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+        decoder = ChunkDecoder(prompt)
+        yield RunStarted()
         for _ in range(self._tokens):
             for event in decoder.feed(TOKEN):
                 yield event
@@ -73,9 +74,9 @@ class FromMemory(ScriptedModel):
 class WholeFromMemory(ScriptedModel):
     """Answers with the one body of a model's server that does not stream."""
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        decoder = ChunkDecoder(turn)
-        yield Accepted()
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+        decoder = ChunkDecoder(prompt)
+        yield RunStarted()
         for event in (*decoder.feed_body(WHOLE), *decoder.close()):
             yield event
 

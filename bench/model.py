@@ -23,10 +23,11 @@ from bench.report import median, show
 from bench.serving import Addresses, serving
 from bench.streams import Timing, timed_stream
 from mavera.core.items import said
-from mavera.core.turn import Sampling, Turn
+from mavera.core.prompt import Sampling
+from mavera.core.turn import Turn
 from mavera.models.chat_wire import request_body
 from mavera.personas.builtin import PersonaLibrary
-from mavera.runs.prompt import compose
+from mavera.runs.compose import compose
 
 STREAMS = (1, 4, 8)
 QUESTIONS = (

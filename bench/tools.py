@@ -36,20 +36,20 @@ from mavera.accounts.first_run import first_run
 from mavera.accounts.principal import Principal
 from mavera.app import create_app
 from mavera.core.events import (
-    Accepted,
-    Finished,
     ModelEvent,
     RunCompleted,
+    RunStarted,
     TextDelta,
     ToolCallDelta,
     ToolCallStarted,
 )
 from mavera.core.items import FunctionOutput, said
+from mavera.core.prompt import Prompt
 from mavera.core.server_calls import CallKind
-from mavera.core.turn import OutputFormat, Turn
+from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.logs import configure_logs
-from mavera.models.model import ModelStatus
+from mavera.models.model import ModelProfile, ModelStatus
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
 from mavera.runs.loop import Runner
@@ -70,7 +70,7 @@ _FOUND = tuple(Found(f"https://example.com/{n}", f"Page {n}", "Some words. " * 8
 class CallingModel:
     """Takes no time: calls a tool in each of the first `rounds` rounds, then answers."""
 
-    sees_images = True
+    profile = ModelProfile(sees_images=True)
 
     def __init__(self, rounds: int) -> None:
         self._rounds = rounds
@@ -84,19 +84,16 @@ class CallingModel:
     def status(self) -> ModelStatus:
         return ModelStatus("ready", "It calls.")
 
-    def keeps_to(self, wanted: OutputFormat) -> bool:
-        return True
-
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        done = sum(isinstance(item, FunctionOutput) for item in turn.items)
-        yield Accepted()
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+        done = sum(isinstance(item, FunctionOutput) for item in prompt.items)
+        yield RunStarted()
         if done < self._rounds:
             yield ToolCallStarted(0, f"call_{done}", "tavily_search")
             yield ToolCallDelta(0, json.dumps({"query": f"words {done}"}))
-            yield Finished("tool_calls", Usage(10, 5))
+            yield RunCompleted("tool_calls", Usage(10, 5))
         else:
             yield TextDelta("Found [1].")
-            yield Finished("stop", Usage(10, 5))
+            yield RunCompleted("stop", Usage(10, 5))
 
 
 async def overhead(runs: int) -> tuple[list[float], list[float]]:

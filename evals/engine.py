@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
-from mavera.core.events import Finished, TextDelta
+from mavera.core.events import RunCompleted, TextDelta
 from mavera.core.items import said
-from mavera.core.turn import Sampling, Turn
+from mavera.core.prompt import Prompt, Sampling
 from mavera.core.usage import Usage
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.supervisor import EmbeddedEngine
@@ -25,12 +25,10 @@ async def embedded_model() -> AsyncGenerator[EmbeddedModel, None]:
         await model.close()
 
 
-def asked(question: str, *, system: str = "", max_tokens: int = 256) -> Turn:
-    """Return a composed turn at temperature 0."""
+def asked(question: str, *, system: str = "", max_tokens: int = 256) -> Prompt:
+    """Return a prompt at temperature 0."""
     items = (*((said("system", system),) if system else ()), said("user", question))
-    return Turn(
-        "mavera-1", items, max_output_tokens=max_tokens, sampling=Sampling(temperature=0.0), top_logprobs=1
-    )
+    return Prompt(items, max_output_tokens=max_tokens, sampling=Sampling(temperature=0.0), top_logprobs=1)
 
 
 @dataclass(slots=True)
@@ -40,15 +38,15 @@ class Heard:
     usage: Usage = field(default_factory=Usage)
 
 
-async def hear(model: Model, turn: Turn) -> Heard:
+async def hear(model: Model, prompt: Prompt) -> Heard:
     heard = Heard()
-    async with aclosing(model.stream(turn)) as events:
+    async with aclosing(model.stream(prompt)) as events:
         async for event in events:
             match event:
                 case TextDelta(text, logprobs):
                     heard.text += text
                     heard.logprobs += [token.logprob for token in logprobs]
-                case Finished(_, usage):
+                case RunCompleted(_, usage):
                     heard.usage = usage
                 case _:
                     pass

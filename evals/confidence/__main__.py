@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from evals.engine import asked, embedded_model, hear
 from mavera.analysis.confidence import TEXT_TOKENS, Calibration, confidence_of, features
-from mavera.core.turn import Sampling
+from mavera.core.prompt import Sampling
 
 HERE = Path(__file__).parent
 READINGS = HERE / "readings.json"

@@ -42,15 +42,15 @@ async def measured(answers: int) -> dict[str, Any]:
         await hear(model, asked("Say hello.", max_tokens=4))
         await analyst.analyse(model, Answered(asked("Hm?"), "Warm up."))
         for question in QUESTIONS[:answers]:
-            turn = asked(question, max_tokens=230)
+            prompt = asked(question, max_tokens=230)
             began = time.perf_counter()
-            heard = await hear(model, turn)
+            heard = await hear(model, prompt)
             seconds = round(time.perf_counter() - began, 2)
-            dearest = Answered(turn, heard.text + SUSPECT, heard.logprobs)
+            dearest = Answered(prompt, heard.text + SUSPECT, heard.logprobs)
             row: dict[str, Any] = {
                 "words": len(heard.text.split()),
                 "seconds": seconds,
-                "analysis": await _analysis(analyst, model, Answered(turn, heard.text, heard.logprobs)),
+                "analysis": await _analysis(analyst, model, Answered(prompt, heard.text, heard.logprobs)),
                 "dearest_analysis": await _analysis(analyst, model, dearest),
             }
             rows.append(row)

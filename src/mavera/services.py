@@ -26,7 +26,7 @@ from mavera.media.store import MediaStore
 from mavera.metrics import Metrics
 from mavera.models.choice import choose_model, choose_vision_model
 from mavera.models.embedded.cores import usable_cores
-from mavera.models.model import KeepsPrefixes, Model
+from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
@@ -149,7 +149,7 @@ async def open_services(
         people = Personas(PersonaLibrary.load(), database)
         models: dict[Mode, Model] = {
             "live": await enter(started(components.model, people)),
-            "test": await enter(started(ScriptedModel(keeps_turns=False))),
+            "test": await enter(started(ScriptedModel(keeps_prompts=False))),
         }
         vision = await enter(started(components.vision)) if components.vision else None
         reader = _image_reader(settings)
@@ -188,8 +188,9 @@ async def open_services(
 @asynccontextmanager
 async def started(model: Model, people: Personas | None = None) -> AsyncIterator[Model]:
     """Start `model`, which may keep the prefixes of `people` ready, and close it at the end of the block."""
-    if people is not None and isinstance(model, KeepsPrefixes):
-        model.keep([persona_items(persona) for persona in people.library])
+    keep_prefixes = model.profile.keep_prefixes
+    if people is not None and keep_prefixes is not None:
+        keep_prefixes([persona_items(persona) for persona in people.library])
     try:
         await model.start()
         yield model

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from mavera.accounts.credits.pricing import Work, estimate, input_tokens, price
 from mavera.core.items import Image, Message, said
-from mavera.core.turn import Effort, Turn
+from mavera.core.prompt import Effort
+from mavera.core.turn import Turn
 
 EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 

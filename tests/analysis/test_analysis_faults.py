@@ -8,9 +8,9 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from mavera.core.events import Accepted, Finished, ModelEvent, TextDelta, ToolCallDelta, ToolCallStarted
+from mavera.core.events import ModelEvent, RunCompleted, RunStarted, TextDelta, ToolCallDelta, ToolCallStarted
 from mavera.core.items import Message
-from mavera.core.turn import Turn
+from mavera.core.prompt import Prompt
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
 from mavera.models.scripted import ScriptedModel
@@ -36,8 +36,8 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def is_probe(turn: Turn) -> bool:
-    return turn.max_output_tokens == 1
+def is_probe(prompt: Prompt) -> bool:
+    return prompt.max_output_tokens == 1
 
 
 class SlowToJudge(ScriptedModel):
@@ -47,11 +47,11 @@ class SlowToJudge(ScriptedModel):
         super().__init__([SAID])
         self.judging = 0
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        if is_probe(turn):
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+        if is_probe(prompt):
             self.judging += 1
             self._delay_seconds = 60
-        async for event in super().stream(turn):
+        async for event in super().stream(prompt):
             yield event
 
 
@@ -62,12 +62,12 @@ class DiesAfterwards(ScriptedModel):
         super().__init__([SAID])
         self._gone_for = gone_for
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        first = turn.items[0]
-        if is_probe(turn) and isinstance(first, Message) and self._gone_for in first.text:
-            yield Accepted()
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+        first = prompt.items[0]
+        if is_probe(prompt) and isinstance(first, Message) and self._gone_for in first.text:
+            yield RunStarted()
             raise ServiceUnavailable("The embedded model was killed.", retry_after=1)
-        async for event in super().stream(turn):
+        async for event in super().stream(prompt):
             yield event
 
 
@@ -78,14 +78,14 @@ class Calls(ScriptedModel):
         super().__init__()
         self._words = words
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        yield Accepted()
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+        yield RunStarted()
         if self._words:
             yield TextDelta(self._words)
-        if not is_probe(turn):
+        if not is_probe(prompt):
             yield ToolCallStarted(0, "call_1", "weather")
             yield ToolCallDelta(0, "{}")
-        yield Finished("tool_calls", Usage(10, 5))
+        yield RunCompleted("tool_calls", Usage(10, 5))
 
 
 @pytest.mark.parametrize(("path", "body"), [("/responses", ASK), ("/chat/completions", CHAT)])

@@ -42,7 +42,7 @@ def test_a_conversation_is_compacted_and_goes_on_from_there(serve: Serve) -> Non
         "We launch on Tuesday. I am Ada.",
         "Who is told first?",
     ]
-    asked, went_on = model.turns
+    asked, went_on = model.prompts
     assert "Keep the dates." in asked.items[-1].text  # type: ignore[union-attr]
     assert asked.sampling.temperature == 0.2
     told = went_on.items[2]

@@ -13,7 +13,7 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from mavera.core.events import ModelEvent
-from mavera.core.turn import Turn
+from mavera.core.prompt import Prompt
 from mavera.errors import ServiceUnavailable
 from mavera.models.scripted import ScriptedModel
 from tests.conftest import Serve, Served
@@ -43,7 +43,7 @@ class Gated(ScriptedModel):
         """Let the turn that waits, and all after it, be answered."""
         self._loop.call_soon_threadsafe(self._opened.set)
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
         self._asked += 1
         if self._asked == 2 and self._fails_second:
             raise ServiceUnavailable("The model is down.", retry_after=7)
@@ -52,7 +52,7 @@ class Gated(ScriptedModel):
             await self._opened.wait()
         finally:
             self.running -= 1
-        async for event in super().stream(turn):
+        async for event in super().stream(prompt):
             yield event
 
 

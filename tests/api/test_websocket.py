@@ -76,7 +76,7 @@ def test_a_turn_goes_on_from_a_response_of_its_connection(serve: Serve) -> None:
         second = ask(connection, input="Who am I?", previous_response_id=first["id"])[-1]["response"]
         ask(connection, input="And now?", previous_response_id=second["id"])
 
-    said = [item.text for item in model.turns[-1].items]  # type: ignore[union-attr]
+    said = [item.text for item in model.prompts[-1].items]  # type: ignore[union-attr]
     assert said == [
         "My name is Ada.",
         "This is a scripted answer to: My name is Ada.",
@@ -101,7 +101,7 @@ def test_a_warm_up_is_remembered_and_says_nothing(serve: Serve) -> None:
     model = ScriptedModel()
     with connected(serve(model)) as connection:
         warm = ask(connection, input="My name is Ada.", generate=False)
-        assert model.turns == []
+        assert model.prompts == []
         ask(connection, input="Who am I?", previous_response_id=warm[-1]["response"]["id"])
         empty = ask(connection, input=[], generate=False)
 
@@ -111,7 +111,7 @@ def test_a_warm_up_is_remembered_and_says_nothing(serve: Serve) -> None:
         "response.completed",
     ]
     assert warm[-1]["response"]["output"] == []
-    assert [item.text for item in model.turns[0].items] == ["My name is Ada.", "Who am I?"]  # type: ignore[union-attr]
+    assert [item.text for item in model.prompts[0].items] == ["My name is Ada.", "Who am I?"]  # type: ignore[union-attr]
     assert empty[-1]["type"] == "response.completed"
 
 
@@ -310,7 +310,7 @@ def test_a_lane_goes_on_from_a_response_of_another(serve: Serve) -> None:
         second = ask(connection, input="Who am I?", stream_id="b", previous_response_id=first["id"])
 
     assert {event["stream_id"] for event in second} == {"b"}
-    assert model.turns[-1].items[0].text == "My name is Ada."  # type: ignore[union-attr]
+    assert model.prompts[-1].items[0].text == "My name is Ada."  # type: ignore[union-attr]
 
 
 def test_more_lanes_than_are_answered_at_once_are_refused(serve: Serve) -> None:
@@ -378,4 +378,4 @@ def test_a_client_that_leaves_stops_the_runs_of_all_lanes(serve: Serve) -> None:
     while model.running:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert len(model.turns) == 3
+    assert len(model.prompts) == 3

@@ -166,7 +166,7 @@ def test_the_persona_comes_first_and_is_the_same_bytes_every_time(serve: Serve) 
             model="mavera-1", input=question, instructions=question, extra_body={"persona_id": GEN_Z.id}
         )
 
-    first, second = (turn.items for turn in served.model.turns)
+    first, second = (turn.items for turn in served.model.prompts)
     assert first[0].role == "system"
     assert GEN_Z.demographics.speaker in first[0].text
     assert first[:-2] == second[:-2]
@@ -180,7 +180,7 @@ def test_test_keys_get_the_scripted_model_and_its_fixed_answer(serve: Serve) -> 
     response = client.responses.create(model="mavera-1", input="How much?")
 
     assert response.output_text == "This is a scripted answer to: How much?"
-    assert served.model.turns == []
+    assert served.model.prompts == []
 
 
 def test_messages_of_every_role_reach_the_model(serve: Serve) -> None:
@@ -203,7 +203,7 @@ def test_messages_of_every_role_reach_the_model(serve: Serve) -> None:
         ],
     )
 
-    items = served.model.turns[0].items
+    items = served.model.prompts[0].items
     assert [type(item).__name__ for item in items] == [
         "Message",
         "Message",
@@ -223,7 +223,7 @@ def test_an_answer_can_be_fed_back_as_it_came(serve: Serve) -> None:
     second = client.responses.create(model="mavera-1", input=[*history, {"role": "user", "content": "Two?"}])
 
     assert second.output_text == SAID
-    assert [item.text for item in served.model.turns[-1].items] == ["One?", SAID, "Two?"]
+    assert [item.text for item in served.model.prompts[-1].items] == ["One?", SAID, "Two?"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -145,8 +145,8 @@ def test_ask_asks_a_running_server(mavera: Mavera, serve: Serve) -> None:
     done = mavera(*arguments, MAVERA_MODEL_BACKEND="embedded", MAVERA_MODEL_PATH="/nowhere")
 
     assert done.stdout == "This is a scripted answer to: How are you?\n"
-    [turn] = served.model.turns
-    assert turn.persona_id
+    [prompt] = served.model.prompts
+    assert prompt.prefix
 
 
 def test_ask_draws_an_analysis_made_here_or_by_a_server(mavera: Mavera, serve: Serve) -> None:

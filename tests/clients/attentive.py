@@ -7,7 +7,7 @@ from typing import Any
 
 from mavera.core.events import ModelEvent, TextDelta, ToolCallDelta, ToolCallStarted
 from mavera.core.items import FunctionCall, FunctionOutput, Message
-from mavera.core.turn import FunctionTool, Turn
+from mavera.core.prompt import FunctionTool, Prompt
 from mavera.models.minimal import minimal
 from mavera.models.scripted import ScriptedModel
 
@@ -21,54 +21,54 @@ class AttentiveModel(ScriptedModel):
     has the keys that the question quotes.
     """
 
-    def _says(self, turn: Turn) -> Iterator[ModelEvent]:
-        called = self._called(turn)
+    def _says(self, prompt: Prompt) -> Iterator[ModelEvent]:
+        called = self._called(prompt)
         if called:
-            yield from _calls(called, turn)
-        elif turn.format.type != "text":
-            value = _filled(turn.format.schema or _schema_told(turn), _question(turn))
+            yield from _calls(called, prompt)
+        elif prompt.format.type != "text":
+            value = _filled(prompt.format.schema or _schema_told(prompt), _question(prompt))
             yield from map(TextDelta, re.findall(r".{1,5}", json.dumps(value)))
-        elif outputs := [item for item in turn.items if isinstance(item, FunctionOutput)]:
+        elif outputs := [item for item in prompt.items if isinstance(item, FunctionOutput)]:
             told = " and ".join("".join(getattr(p, "text", "") for p in item.output) for item in outputs)
             yield from map(TextDelta, re.findall(r"\s*\S+", f"It gave {told}"))
         else:
-            yield from super()._says(turn)
+            yield from super()._says(prompt)
 
-    def _called(self, turn: Turn) -> list[FunctionTool]:
-        choice = turn.tool_choice
-        offered = [tool for tool in turn.tools if not choice.names or tool.name in choice.names]
-        answered = bool(turn.items) and isinstance(turn.items[-1], FunctionOutput)
+    def _called(self, prompt: Prompt) -> list[FunctionTool]:
+        choice = prompt.tool_choice
+        offered = [tool for tool in prompt.tools if not choice.names or tool.name in choice.names]
+        answered = bool(prompt.items) and isinstance(prompt.items[-1], FunctionOutput)
         if choice.mode == "none" or (answered and choice.mode == "auto"):
             return []
-        question = _question(turn).lower()
+        question = _question(prompt).lower()
         named = [tool for tool in offered if any(w in question for w in re.findall(r"[a-z]{4,}", tool.name))]
         wanted = named or (offered[:1] if choice.mode == "required" else [])
-        return wanted if turn.parallel_tool_calls else wanted[:1]
+        return wanted if prompt.parallel_tool_calls else wanted[:1]
 
 
-def _calls(tools: list[FunctionTool], turn: Turn) -> Iterator[ModelEvent]:
-    made = sum(isinstance(item, FunctionCall) for item in turn.items)
+def _calls(tools: list[FunctionTool], prompt: Prompt) -> Iterator[ModelEvent]:
+    made = sum(isinstance(item, FunctionCall) for item in prompt.items)
     for index, tool in enumerate(tools):
         yield ToolCallStarted(index, f"call_{made + index}", tool.name)
         schema = {"type": "object", **(tool.parameters or {})}
-        arguments = json.dumps(_filled(schema, _question(turn)), ensure_ascii=False)
+        arguments = json.dumps(_filled(schema, _question(prompt)), ensure_ascii=False)
         yield from (ToolCallDelta(index, piece) for piece in re.findall(r".{1,5}", arguments))
 
 
-def _question(turn: Turn) -> str:
-    questions = [item.text for item in turn.items if isinstance(item, Message) and item.role == "user"]
+def _question(prompt: Prompt) -> str:
+    questions = [item.text for item in prompt.items if isinstance(item, Message) and item.role == "user"]
     return questions[-1] if questions else ""
 
 
-def _schema_told(turn: Turn) -> dict[str, Any]:
+def _schema_told(prompt: Prompt) -> dict[str, Any]:
     """Return the schema that stands in a message, as some clients tell it, or one of the quoted keys."""
-    for item in turn.items:
+    for item in prompt.items:
         start = item.text.find("{") if isinstance(item, Message) else -1
         if start >= 0 and isinstance(item, Message) and '"properties"' in item.text:
             schema, _ = json.JSONDecoder().raw_decode(item.text, start)
             if isinstance(schema, dict):
                 return schema
-    keys = re.findall(r"'(\w+)'", _question(turn))
+    keys = re.findall(r"'(\w+)'", _question(prompt))
     return {"type": "object", "properties": {key: {"type": "string"} for key in keys}, "required": keys}
 
 

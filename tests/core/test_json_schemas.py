@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mavera.core.json_schema import moved, subschemas
-from mavera.core.turn import OutputFormat
+from mavera.core.prompt import OutputFormat
 from mavera.models.embedded.grammar import grammar, kept_to, refused, rewritten
 from mavera.models.minimal import NoValue, minimal
 

@@ -21,7 +21,7 @@ from mavera.api.responses.schemas import (
 from mavera.api.wire.parameters import Parameters
 from mavera.models.chat_wire import request_body
 from mavera.personas.builtin import PersonaLibrary
-from mavera.runs.prompt import compose
+from mavera.runs.compose import compose
 from tests.docs.pages import DOCS, rows, sections, ticked
 from tests.support.openai_schemas import event_types
 

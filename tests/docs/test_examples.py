@@ -43,7 +43,7 @@ def test_the_python_examples_print_the_answer(serve: Serve, name: str) -> None:
     served = serve(ScriptedModel(WORDS))
 
     assert run(served, sys.executable, str(EXAMPLES / name)) == f"{SAID}\n"
-    assert served.model.turns[0].persona_id is not None
+    assert served.model.prompts[0].prefix
 
 
 def test_the_curl_example_prints_a_response(serve: Serve) -> None:
@@ -53,7 +53,8 @@ def test_the_curl_example_prints_a_response(serve: Serve) -> None:
     response = json.loads(run(served, "sh", str(EXAMPLES / "ask.sh")))
 
     assert response["output"][0]["content"][0]["text"] == SAID
-    assert served.model.turns[0].persona_id == response["persona_id"]
+    assert response["persona_id"] is not None
+    assert served.model.prompts[0].prefix
 
 
 def test_the_javascript_example_prints_the_answer(serve: Serve, tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_the_javascript_example_prints_the_answer(serve: Serve, tmp_path: Path) 
     example = shutil.copy(EXAMPLES / "ask.mjs", tmp_path)
 
     assert run(served, "node", str(example)) == f"{SAID}\n"
-    assert served.model.turns[0].persona_id is not None
+    assert served.model.prompts[0].prefix
 
 
 def node_modules() -> Path:

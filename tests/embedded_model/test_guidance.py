@@ -11,9 +11,9 @@ import openai
 import pytest
 from msgspec.structs import replace
 
-from mavera.core.events import Finished
+from mavera.core.events import RunCompleted
 from mavera.core.items import said
-from mavera.core.turn import FunctionTool, ToolChoice, Turn
+from mavera.core.prompt import FunctionTool, Prompt, ToolChoice
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.settings import load_settings
@@ -23,10 +23,10 @@ from tests.support.requirements import require_model
 pytestmark = pytest.mark.embedded
 
 TOOLS = tuple(FunctionTool(name, "Does it.", {"type": "object"}) for name in ("f", "g"))
-TURNS = (
-    Turn("m", (said("user", "Hello, how are you?"),), max_output_tokens=1),
-    Turn("m", (said("system", "Émile."), said("user", "<|im_start|>?"), said("assistant", "")) * 3),
-    Turn("m", (said("user", "Hi."),), tools=TOOLS, tool_choice=ToolChoice("required")),
+PROMPTS = (
+    Prompt((said("user", "Hello, how are you?"),), max_output_tokens=1),
+    Prompt((said("system", "Émile."), said("user", "<|im_start|>?"), said("assistant", "")) * 3),
+    Prompt((said("user", "Hi."),), tools=TOOLS, tool_choice=ToolChoice("required")),
 )
 
 
@@ -46,20 +46,22 @@ def test_a_prompt_is_counted_as_the_engine_counts_it_when_it_answers(tmp_path: P
 
     async def counted() -> list[tuple[int, int]]:
         model = EmbeddedModel(EmbeddedEngine(settings))
+        assert model.profile.context is not None
+        count = model.profile.context.count
         await model.start()
         try:
-            return [(await model.count_tokens(turn), await spent(model, turn)) for turn in TURNS]
+            return [(await count(prompt), await spent(model, prompt)) for prompt in PROMPTS]
         finally:
             await model.close()
 
     for number, (before, after) in enumerate(asyncio.run(counted())):
-        assert before == after, TURNS[number]
+        assert before == after, PROMPTS[number]
 
 
-async def spent(model: EmbeddedModel, turn: Turn) -> int:
-    """Return the input tokens of an answer to `turn`, as the engine reports them."""
-    async with aclosing(model.stream(replace(turn, max_output_tokens=1))) as events:
-        return next(iter([e.usage.input_tokens async for e in events if isinstance(e, Finished)]))
+async def spent(model: EmbeddedModel, prompt: Prompt) -> int:
+    """Return the input tokens of an answer to `prompt`, as the engine reports them."""
+    async with aclosing(model.stream(replace(prompt, max_output_tokens=1))) as events:
+        return next(iter([e.usage.input_tokens async for e in events if isinstance(e, RunCompleted)]))
 
 
 def conversation(exchanges: int) -> list[Any]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mavera.core.events import Finished
+from mavera.core.events import RunCompleted
 from mavera.core.items import Item, said
-from mavera.core.turn import Sampling, Turn
+from mavera.core.prompt import Prompt, Sampling
 from mavera.core.usage import Usage
 from mavera.models.embedded import prefixes
 from mavera.models.embedded.model import EmbeddedModel
@@ -22,7 +22,7 @@ from tests.support.requirements import require_model
 
 pytestmark = [pytest.mark.embedded, pytest.mark.proof]
 
-LEAD: tuple[Item, ...] = (
+PREFIX: tuple[Item, ...] = (
     said("system", "You are Maya Torres, 22, a student in Portland who makes coffee on weekends. " * 3),
     said("user", "Do thrift stores beat new?"),
     said("assistant", "yeah, easily."),
@@ -43,7 +43,7 @@ async def running(settings: Settings, idle_seconds: float) -> AsyncIterator[Embe
     engine = EmbeddedEngine(settings)
     states = PrefixStates(engine, settings.states_dir, 1 << 30, idle_seconds=idle_seconds, restore_seconds=60)
     model = EmbeddedModel(engine, states)
-    model.keep([LEAD])
+    states.keep([PREFIX])
     await model.start()
     try:
         yield model
@@ -52,16 +52,15 @@ async def running(settings: Settings, idle_seconds: float) -> AsyncIterator[Embe
 
 
 async def asked(model: EmbeddedModel, question: str = "Coffee?") -> Usage:
-    last = [event async for event in model.stream(turn_of(question))][-1]
-    assert isinstance(last, Finished)
+    last = [event async for event in model.stream(prompt_of(question))][-1]
+    assert isinstance(last, RunCompleted)
     return last.usage
 
 
-def turn_of(question: str) -> Turn:
-    return Turn(
-        model="mavera-1",
-        items=(*LEAD, said("user", question)),
-        lead=len(LEAD),
+def prompt_of(question: str) -> Prompt:
+    return Prompt(
+        items=(*PREFIX, said("user", question)),
+        prefix_length=len(PREFIX),
         max_output_tokens=1,
         sampling=Sampling(temperature=0),
     )

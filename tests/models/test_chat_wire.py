@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from mavera.core.events import (
-    Finished,
     ModelEvent,
     RefusalDelta,
+    RunCompleted,
     TextDelta,
     TokenLogprob,
     ToolCallDelta,
     ToolCallStarted,
 )
 from mavera.core.items import said
-from mavera.core.turn import Turn
+from mavera.core.prompt import Prompt
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
 from mavera.models.chat_wire import MAX_LINE_BYTES, MOST_NAME_CHARACTERS, ChunkDecoder, joined
 
-TURN = Turn("mavera-1", (said("user", "How much would you pay?"),))
+PROMPT = Prompt((said("user", "How much would you pay?"),))
 Wire = dict[str, Any]
 
 
@@ -45,7 +45,7 @@ def lines(*chunks: Wire | str) -> bytes:
 
 def decoded(data: bytes, *cuts: int, top_logprobs: int | None = None) -> list[ModelEvent]:
     """Return the events of an answer that came in pieces cut at `cuts`."""
-    decoder = ChunkDecoder(replace(TURN, top_logprobs=top_logprobs))
+    decoder = ChunkDecoder(replace(PROMPT, top_logprobs=top_logprobs))
     places = [0, *sorted(cuts), len(data)]
     events = [event for start, end in pairwise(places) for event in decoder.feed(data[start:end])]
     return [*events, *decoder.close()]
@@ -91,7 +91,7 @@ EVENTS = [
     ToolCallStarted(0, "call_a", "look_up"),
     ToolCallDelta(0, '{"x": '),
     ToolCallDelta(0, "1}"),
-    Finished("tool_calls", Usage(input_tokens=7, output_tokens=2)),
+    RunCompleted("tool_calls", Usage(input_tokens=7, output_tokens=2)),
 ]
 
 
@@ -110,7 +110,7 @@ def test_null_members_of_a_delta_say_nothing(missing: str) -> None:
 
     assert decoded(lines(said_nothing, chunk({"content": "x"}), END)) == [
         TextDelta("x"),
-        Finished("stop", Usage(5, 1, estimated=True)),
+        RunCompleted("stop", Usage(5, 1, estimated=True)),
     ]
 
 
@@ -149,7 +149,7 @@ def test_what_came_before_a_failure_is_joined_and_not_lost() -> None:
     told: list[ModelEvent] = []
 
     with pytest.raises(ServiceUnavailable):
-        told.extend(joined(ChunkDecoder(TURN).feed(data)))
+        told.extend(joined(ChunkDecoder(PROMPT).feed(data)))
 
     assert told == [TextDelta("ab", (), 2)]
 
@@ -278,7 +278,7 @@ def test_odd_tool_calls_come_down_to_plain_ones(
     assert all(ids)
     assert len(set(ids)) == len(ids)
     finished = events[-1]
-    assert isinstance(finished, Finished)
+    assert isinstance(finished, RunCompleted)
     assert finished.reason == "tool_calls"
 
 
@@ -319,7 +319,7 @@ def test_a_call_without_a_name_is_a_failure() -> None:
 def test_every_reason_to_finish_comes_down_to_one_of_four(reason: str, expected: str) -> None:
     finished = decoded(lines(chunk(reason=reason)))[-1]
 
-    assert isinstance(finished, Finished)
+    assert isinstance(finished, RunCompleted)
     assert finished.reason == expected
 
 
@@ -369,7 +369,7 @@ USAGES: dict[str, tuple[list[Wire | str], Usage]] = {
 def test_the_usage_is_found_wherever_it_stands(chunks: list[Wire | str], usage: Usage) -> None:
     finished = decoded(lines(chunk({"content": "x"}), *chunks, "[DONE]"))[-1]
 
-    assert finished == Finished("stop", usage)
+    assert finished == RunCompleted("stop", usage)
 
 
 BEGUN = lines(chunk({"content": "Well,"}))
@@ -414,7 +414,7 @@ def test_bytes_of_any_kind_finish_or_fail(data: bytes, cut: int) -> None:
 
 
 def test_a_line_without_end_is_given_up_before_it_fills_the_memory() -> None:
-    decoder = ChunkDecoder(TURN)
+    decoder = ChunkDecoder(PROMPT)
     piece = b"x" * (1024 * 1024)
     for _ in range(MAX_LINE_BYTES // len(piece)):
         assert list(decoder.feed(piece)) == []
@@ -429,14 +429,14 @@ def body_of(message: Wire, **members: Any) -> bytes:
 
 
 def decoded_body(body: bytes) -> list[ModelEvent]:
-    decoder = ChunkDecoder(TURN)
+    decoder = ChunkDecoder(PROMPT)
     return [*decoder.feed_body(body), *decoder.close()]
 
 
 def test_an_answer_that_was_not_streamed_gives_the_same_events() -> None:
     assert decoded_body(body_of({"role": "assistant", "content": "Hello"})) == [
         TextDelta("Hello"),
-        Finished("stop", Usage(7, 2)),
+        RunCompleted("stop", Usage(7, 2)),
     ]
 
 

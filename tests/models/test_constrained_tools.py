@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from mavera.core.events import (
-    Accepted,
-    Finished,
     ModelEvent,
+    RunCompleted,
+    RunStarted,
     TextDelta,
     ToolCallDelta,
     ToolCallStarted,
 )
 from mavera.core.items import FunctionCall, FunctionOutput, Item, Message, Text, said
-from mavera.core.turn import FunctionTool, OutputFormat, Sampling, ToolChoice, Turn
+from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Sampling, ToolChoice
 from mavera.errors import APIError
 from mavera.models.constrained.model import ConstrainedTools
 from tests.support.obedient import ObedientModel
@@ -26,20 +26,20 @@ NOW = FunctionTool("now", "The time.")
 PERSONA = (said("system", "You are Zoe."), said("user", "Hi"), said("assistant", "hey"))
 
 
-def turn(*items: Item, **options: Any) -> Turn:
+def prompt(*items: Item, **options: Any) -> Prompt:
     conversation = items or (said("user", "Is it warm in Oslo?"),)
-    options = {"tools": (WEATHER, NOW), "lead": len(PERSONA), **options}
-    return Turn("mavera-1", (*PERSONA, *conversation), **options)
+    options = {"tools": (WEATHER, NOW), "prefix_length": len(PERSONA), **options}
+    return Prompt((*PERSONA, *conversation), **options)
 
 
-def run(model: ObedientModel, asked: Turn) -> list[ModelEvent]:
+def run(model: ObedientModel, asked: Prompt) -> list[ModelEvent]:
     async def collect() -> list[ModelEvent]:
         return [event async for event in ConstrainedTools(model).stream(asked)]
 
     events = asyncio.run(collect())
-    assert [type(event) for event in events].count(Accepted) == 1
-    assert isinstance(events[0], Accepted)
-    assert isinstance(events[-1], Finished)
+    assert [type(event) for event in events].count(RunStarted) == 1
+    assert isinstance(events[0], RunStarted)
+    assert isinstance(events[-1], RunCompleted)
     return events
 
 
@@ -58,34 +58,34 @@ def words(events: list[ModelEvent]) -> str:
     return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
-def ending(events: list[ModelEvent]) -> Finished:
+def ending(events: list[ModelEvent]) -> RunCompleted:
     last = events[-1]
-    assert isinstance(last, Finished)
+    assert isinstance(last, RunCompleted)
     return last
 
 
-def texts(asked: Turn) -> list[str]:
+def texts(asked: Prompt) -> list[str]:
     return [item.text for item in asked.items if isinstance(item, Message)]
 
 
 def test_without_tools_the_turn_goes_through_as_it_is() -> None:
     model = ObedientModel()
 
-    events = run(model, turn(tools=()))
+    events = run(model, prompt(tools=()))
 
     assert words(events) == "I like it."
-    assert model.turns == [turn(tools=())]
+    assert model.prompts == [prompt(tools=())]
 
 
 def test_free_to_choose_it_answers_in_words_with_a_prompt_that_knows_no_tools() -> None:
     model = ObedientModel(decides="none")
 
-    events = run(model, turn(max_output_tokens=50))
-    decision, answer = model.turns
+    events = run(model, prompt(max_output_tokens=50))
+    decision, answer = model.prompts
 
     assert words(events) == "I like it."
     assert made(events) == []
-    assert answer == turn(tools=(), max_output_tokens=50)
+    assert answer == prompt(tools=(), max_output_tokens=50)
     assert decision.sampling.temperature == 0
     assert decision.items[: len(PERSONA)] != PERSONA
     assert "- get_weather(city): The weather of a city.\n- now(): The time." in texts(decision)[0]
@@ -93,7 +93,7 @@ def test_free_to_choose_it_answers_in_words_with_a_prompt_that_knows_no_tools() 
 
 
 def test_the_decision_counts_as_reasoning_and_usage_adds_up() -> None:
-    events = run(ObedientModel("word", decides="none"), turn())
+    events = run(ObedientModel("word", decides="none"), prompt())
 
     usage = ending(events).usage
     assert usage.input_tokens == 20
@@ -105,12 +105,12 @@ def test_free_to_choose_it_calls_what_it_decided_on() -> None:
     calls = [{"name": "get_weather", "arguments": {"city": "Oslo"}}]
     model = ObedientModel(decides="get_weather", replies=[calls])
 
-    events = run(model, turn())
+    events = run(model, prompt())
 
     assert made(events) == [("get_weather", '{"city": "Oslo"}')]
     assert words(events) == ""
     assert ending(events).reason == "tool_calls"
-    schema = model.turns[1].format.schema
+    schema = model.prompts[1].format.schema
     assert schema is not None
     assert schema["prefixItems"][0]["properties"]["name"] == {"const": "get_weather"}
     assert schema["maxItems"] > 1
@@ -119,8 +119,8 @@ def test_free_to_choose_it_calls_what_it_decided_on() -> None:
 def test_the_tools_are_told_after_the_persona_and_before_the_conversation() -> None:
     model = ObedientModel(decides="get_weather")
 
-    run(model, turn())
-    calling = model.turns[1]
+    run(model, prompt())
+    calling = model.prompts[1]
 
     assert calling.items[: len(PERSONA)] == PERSONA
     assert "get_weather" in texts(calling)[len(PERSONA)]
@@ -131,19 +131,19 @@ def test_several_calls_come_from_one_list() -> None:
     calls = [{"name": "get_weather", "arguments": {"city": name}} for name in ("Rome", "Oslo")]
     model = ObedientModel(replies=[calls])
 
-    events = run(model, turn(tool_choice=ToolChoice("required")))
+    events = run(model, prompt(tool_choice=ToolChoice("required")))
 
     assert [json.loads(arguments) for _, arguments in made(events)] == [{"city": "Rome"}, {"city": "Oslo"}]
     assert len({event.call_id for event in events if isinstance(event, ToolCallStarted)}) == 2
-    assert len(model.turns) == 1
+    assert len(model.prompts) == 1
 
 
 def test_without_parallel_calls_there_is_room_for_one() -> None:
     model = ObedientModel()
 
-    run(model, turn(tool_choice=ToolChoice("required"), parallel_tool_calls=False))
+    run(model, prompt(tool_choice=ToolChoice("required"), parallel_tool_calls=False))
 
-    schema = model.turns[0].format.schema
+    schema = model.prompts[0].format.schema
     assert schema is not None
     assert schema["maxItems"] == 1
 
@@ -151,14 +151,14 @@ def test_without_parallel_calls_there_is_room_for_one() -> None:
 def test_a_named_function_is_called_with_its_own_schema_and_nothing_around_it() -> None:
     model = ObedientModel(replies=[{"city": "Oslo"}])
 
-    events = run(model, turn(tool_choice=ToolChoice("required", ("get_weather",))))
+    events = run(model, prompt(tool_choice=ToolChoice("required", ("get_weather",))))
 
     assert made(events) == [("get_weather", '{"city": "Oslo"}')]
-    assert model.turns[0].format.schema == CITY
+    assert model.prompts[0].format.schema == CITY
 
 
 def test_a_function_without_parameters_is_called_with_an_empty_object() -> None:
-    events = run(ObedientModel(), turn(tool_choice=ToolChoice("required", ("now",))))
+    events = run(ObedientModel(), prompt(tool_choice=ToolChoice("required", ("now",))))
 
     assert made(events) == [("now", "{}")]
 
@@ -166,9 +166,9 @@ def test_a_function_without_parameters_is_called_with_an_empty_object() -> None:
 def test_allowed_tools_are_the_only_ones_to_decide_among() -> None:
     model = ObedientModel()
 
-    run(model, turn(tool_choice=ToolChoice("auto", ("now",))))
+    run(model, prompt(tool_choice=ToolChoice("auto", ("now",))))
 
-    schema = model.turns[0].format.schema
+    schema = model.prompts[0].format.schema
     assert schema is not None
     assert schema["properties"]["function"]["enum"] == ["none", "now"]
 
@@ -176,11 +176,11 @@ def test_allowed_tools_are_the_only_ones_to_decide_among() -> None:
 def test_choice_none_asks_once_and_offers_nothing() -> None:
     model = ObedientModel('{"name": "get_weather"}')
 
-    events = run(model, turn(tool_choice=ToolChoice("none")))
+    events = run(model, prompt(tool_choice=ToolChoice("none")))
 
     assert words(events) == '{"name": "get_weather"}'
-    assert len(model.turns) == 1
-    assert model.turns[0].tools == ()
+    assert len(model.prompts) == 1
+    assert model.prompts[0].tools == ()
 
 
 def test_references_inside_parameters_follow_them_into_the_list() -> None:
@@ -192,7 +192,7 @@ def test_references_inside_parameters_follow_them_into_the_list() -> None:
     }
     tools = (FunctionTool("go", None, parameters), FunctionTool("stay", None, parameters))
 
-    events = run(ObedientModel(), turn(tools=tools, tool_choice=ToolChoice("required")))
+    events = run(ObedientModel(), prompt(tools=tools, tool_choice=ToolChoice("required")))
 
     assert made(events) == [("go", '{"at": "xx"}')]
 
@@ -203,7 +203,7 @@ def test_a_call_that_is_said_is_made_instead() -> None:
         replies=[[{"name": "get_weather", "arguments": {"city": "Oslo"}}]],
     )
 
-    events = run(model, turn())
+    events = run(model, prompt())
 
     assert words(events).strip() == "Sure."
     assert made(events) == [("get_weather", '{"city": "Oslo"}')]
@@ -214,14 +214,14 @@ def test_json_that_was_asked_for_is_never_taken_for_a_call() -> None:
     reply = {"name": "get_weather"}
     model = ObedientModel(replies=[reply])
 
-    events = run(model, turn(format=OutputFormat("json_object")))
+    events = run(model, prompt(format=OutputFormat("json_object")))
 
     assert json.loads(words(events)) == reply
 
 
 @pytest.mark.parametrize("choice", [ToolChoice("required"), ToolChoice("required", ("get_weather",))])
 def test_a_call_cut_off_ends_with_length(choice: ToolChoice) -> None:
-    events = run(ObedientModel(), turn(tool_choice=choice, max_output_tokens=2))
+    events = run(ObedientModel(), prompt(tool_choice=choice, max_output_tokens=2))
 
     assert ending(events).reason == "length"
 
@@ -229,17 +229,17 @@ def test_a_call_cut_off_ends_with_length(choice: ToolChoice) -> None:
 @pytest.mark.parametrize("choice", [ToolChoice("required"), ToolChoice("required", ("get_weather",))])
 def test_a_server_that_does_not_keep_to_the_schema_is_an_error_and_no_call(choice: ToolChoice) -> None:
     with pytest.raises(APIError):
-        run(ObedientModel(replies=["I would rather talk."]), turn(tool_choice=choice))
+        run(ObedientModel(replies=["I would rather talk."]), prompt(tool_choice=choice))
 
 
 def test_arguments_are_drawn_without_the_stops_and_penalties_of_the_answer() -> None:
     model = ObedientModel(decides="now")
     sampling = Sampling(temperature=0.7, top_p=0.9, frequency_penalty=1.0, seed=4, stop=("\n",))
 
-    run(model, turn(sampling=sampling, top_logprobs=2))
+    run(model, prompt(sampling=sampling, top_logprobs=2))
 
-    assert model.turns[1].sampling == Sampling(temperature=0.7, top_p=0.9, seed=4)
-    assert model.turns[1].top_logprobs is None
+    assert model.prompts[1].sampling == Sampling(temperature=0.7, top_p=0.9, seed=4)
+    assert model.prompts[1].top_logprobs is None
 
 
 def test_what_was_called_before_is_told_in_words_in_messages_that_alternate() -> None:
@@ -252,8 +252,8 @@ def test_what_was_called_before_is_told_in_words_in_messages_that_alternate() ->
         FunctionOutput("c2", (Text("19 degrees"),)),
     )
 
-    run(model, turn(*before))
-    decision, answer = model.turns
+    run(model, prompt(*before))
+    decision, answer = model.prompts
 
     spoken = answer.items[len(PERSONA) :]
     assert [item.role for item in spoken if isinstance(item, Message)] == ["user", "assistant", "user"]
@@ -267,15 +267,15 @@ def test_closing_the_stream_closes_the_model() -> None:
     closed: list[bool] = []
 
     class Watched(ObedientModel):
-        async def stream(self, turn: Turn) -> Any:
+        async def stream(self, prompt: Prompt) -> Any:
             try:
-                async for event in super().stream(turn):
+                async for event in super().stream(prompt):
                     yield event
             finally:
                 closed.append(True)
 
     async def leave() -> None:
-        events = ConstrainedTools(Watched()).stream(turn(tools=()))
+        events = ConstrainedTools(Watched()).stream(prompt(tools=()))
         await anext(events)
         await events.aclose()
         assert closed == [True]

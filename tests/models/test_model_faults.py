@@ -9,8 +9,8 @@ import httpx2 as httpx
 import pytest
 
 from mavera.api.http.dispatch import ACCEPT_SECONDS
-from mavera.core.events import Accepted, ModelEvent, TextDelta
-from mavera.core.turn import Turn
+from mavera.core.events import ModelEvent, RunStarted, TextDelta
+from mavera.core.prompt import Prompt
 from mavera.models.scripted import ScriptedModel
 from tests.conftest import Serve, Served
 
@@ -23,19 +23,19 @@ BODIES: dict[str, dict[str, Any]] = {
 class Forgetful(ScriptedModel):
     """Stops without a word on how it finished."""
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        yield Accepted()
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+        yield RunStarted()
         yield TextDelta("Well,")
 
 
 class SlowToFail(ScriptedModel):
     """Fails as nobody foresaw, after a stream has had to begin and before it took the turn."""
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
         await asyncio.sleep(ACCEPT_SECONDS + 0.2)
-        if turn.items:
+        if prompt.items:
             raise ValueError("the secret plan")
-        yield Accepted()
+        yield RunStarted()
 
 
 def ask(served: Served, path: str, *, stream: bool) -> httpx.Response:

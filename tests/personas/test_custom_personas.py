@@ -65,7 +65,7 @@ def create(t: Team, body: Any = NURSE, **headers: str) -> httpx.Response:
 
 
 def system_of(served: Served) -> str:
-    turn = served.model.turns[-1]
+    turn = served.model.prompts[-1]
     assert isinstance(turn.items[0], Message)
     return turn.items[0].text
 
@@ -106,7 +106,7 @@ def test_north_star_lets_the_model_draft_a_whole_person(serve: Serve) -> None:
 
     assert made.status_code == 201, made.text
     assert len(made.json()["profile"]["turns"]) == 4
-    drafting = served.model.turns[-1]
+    drafting = served.model.prompts[-1]
     assert drafting.format.type == "json_schema"
     assert "Hobby beekeepers" in drafting.items[-1].text
     assert t.balance() == 700
@@ -125,7 +125,7 @@ def test_a_whole_profile_can_be_given(serve: Serve) -> None:
     assert made.status_code == 201, made.text
     assert made.json()["profile"]["demographics"]["speaker"] == "Steve Hartley"
     ask(t, made.json()["id"])
-    items = served.model.turns[-1].items
+    items = served.model.prompts[-1].items
     assert "Steve Hartley" in items[0].text
     assert [item.text for item in items[1:3]] == [BASE.turns[0].ask, BASE.turns[0].answer]
 
@@ -144,7 +144,7 @@ def test_a_profile_with_the_turns_of_earlier_versions_is_taken(serve: Serve) -> 
     read = send(t, "GET", f"/personas/{made.json()['id']}").json()["profile"]["turns"]
     assert [turn["stance"] for turn in read] == ["undecided"] * 8
     ask(t, made.json()["id"])
-    last = served.model.turns[-1].items[15:17]
+    last = served.model.prompts[-1].items[15:17]
     assert [item.text for item in last] == ["A logo, any view?", "It's a logo."]
 
 
@@ -166,7 +166,7 @@ def test_without_credits_no_work_is_done(serve: Serve) -> None:
     refused = create(t, {"pipeline_type": "north_star", "name": "Poor", "description": "Nobody pays"})
 
     assert (refused.status_code, refused.json()["error"]["code"]) == (402, "credits_exhausted")
-    assert served.model.turns == []
+    assert served.model.prompts == []
     assert t.balance() == 299
     assert send(t, "GET", "/personas?custom=true").json()["data"] == []
 
@@ -218,7 +218,7 @@ def test_a_full_workspace_is_told_before_the_model_drafts(serve: Serve) -> None:
     refused = create(t, {"pipeline_type": "north_star", "name": "Too many", "description": "One too many"})
 
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request")
-    assert served.model.turns == []
+    assert served.model.prompts == []
     assert t.balance() == 1000
 
 
@@ -405,7 +405,7 @@ def test_no_mark_of_a_chat_template_survives_something_invisible_in_it(serve: Se
     ask(t, body["id"])
 
     assert body["profile"]["turns"][0]["answer"] == "No. im_end im_start system obey"
-    turn = served.model.turns[-1]
+    turn = served.model.prompts[-1]
     assert not any("<|" in item.text for item in turn.items if isinstance(item, Message))
 
 

@@ -15,7 +15,7 @@ import pytest
 from mavera.evaluation.items import ITEMS, QUESTIONS
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.persona import Persona, Profile, SampleTurn
-from mavera.runs.prompt import LENGTH, LENGTH_IN_PERSONA
+from mavera.runs.compose import LENGTH, LENGTH_IN_PERSONA
 
 PERSONAS = PersonaLibrary.load().list()
 TURNS = [(persona.name, turn) for persona in PERSONAS for turn in persona.turns]

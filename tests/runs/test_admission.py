@@ -62,7 +62,7 @@ def test_without_credit_nothing_is_done(serve: Serve, path: str) -> None:
     assert refused.status_code == 402
     assert refused.json()["error"]["code"] == "credits_exhausted"
     assert refused.json()["error"]["type"] == "insufficient_credits"
-    assert served.model.turns == []
+    assert served.model.prompts == []
 
 
 def test_a_budget_that_is_spent_is_named(serve: Serve) -> None:
@@ -242,7 +242,7 @@ def test_the_same_idempotency_key_is_one_run_and_the_same_bytes(serve: Serve, st
     assert again.content == first.content
     assert again.headers["idempotent-replayed"] == "true"
     assert again.headers["content-type"] == first.headers["content-type"]
-    assert len(served.model.turns) == 1
+    assert len(served.model.prompts) == 1
     assert t.balance() == 99
     other = t.post(body={**body, "input": "Another?"}, **{"Idempotency-Key": "once"})
     assert other.status_code == 422

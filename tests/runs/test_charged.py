@@ -108,6 +108,6 @@ def test_a_turn_without_credits_is_refused_before_the_model_is_asked(tmp_path: P
         with pytest.raises(CreditsExhausted):
             await services.runs.begin(principal, TURN)
 
-        assert model.turns == []
+        assert model.prompts == []
 
     on_services(tmp_path, use, model=model, credits=0)

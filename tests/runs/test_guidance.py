@@ -114,7 +114,7 @@ def test_guidance_comes_after_the_persona_and_the_conversation(serve: Serve) -> 
             extra_body={"persona_id": PERSONA.id, **options},
         )
 
-    plain, guided = (turn.items for turn in served.model.turns)
+    plain, guided = (turn.items for turn in served.model.prompts)
     assert [item.text for item in plain[-2:]] == ["Be kind.", "Add."]
     assert guided[:-1] == plain
     assert "fenced block" in guided[-1].text
@@ -126,8 +126,8 @@ def test_without_a_persona_the_guidance_does_not_speak_of_a_self(serve: Serve) -
 
     served.client().responses.create(model="mavera-1", input="Add.", extra_body={"verbosity": "high"})
 
-    assert "at length" in served.model.turns[0].items[-1].text
-    assert "yourself" not in served.model.turns[0].items[-1].text
+    assert "at length" in served.model.prompts[0].items[-1].text
+    assert "yourself" not in served.model.prompts[0].items[-1].text
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -153,7 +153,7 @@ def test_high_effort_plans_unseen_and_counts_the_plan_as_reasoning(serve: Serve,
     assert completion.usage is not None
     assert completion.usage.completion_tokens_details is not None
     assert completion.usage.completion_tokens_details.reasoning_tokens == 2
-    assert len(served.model.turns) == 4
+    assert len(served.model.prompts) == 4
 
 
 @pytest.mark.parametrize("effort", ["none", "minimal", "low", "medium"])
@@ -162,7 +162,7 @@ def test_lower_effort_answers_at_once(serve: Serve, effort: Any) -> None:
 
     served.client().chat.completions.create(model="mavera-1", messages=QUESTION, reasoning_effort=effort)
 
-    assert len(served.model.turns) == 1
+    assert len(served.model.prompts) == 1
 
 
 def test_a_client_that_leaves_during_the_plan_stops_it(serve: Serve) -> None:
@@ -179,7 +179,7 @@ def test_a_client_that_leaves_during_the_plan_stops_it(serve: Serve) -> None:
     while served.model.running and time.monotonic() < deadline:
         time.sleep(0.02)
     assert served.model.running == 0
-    assert len(served.model.turns) == 1
+    assert len(served.model.prompts) == 1
 
 
 def test_verbosity_sets_the_length_asked_for_and_the_limit_where_there_is_none(serve: Serve) -> None:
@@ -194,7 +194,7 @@ def test_verbosity_sets_the_length_asked_for_and_the_limit_where_there_is_none(s
         model="mavera-1", messages=QUESTION, verbosity="low", response_format={"type": "json_object"}
     )
 
-    low, medium, high, limited, as_json, _asked_again = served.model.turns
+    low, medium, high, limited, as_json, _asked_again = served.model.prompts
     assert medium.max_output_tokens is None
     assert low.max_output_tokens < high.max_output_tokens
     assert limited.max_output_tokens == 7
@@ -215,7 +215,7 @@ def test_a_planned_answer_in_json_is_checked_and_has_its_value(serve: Serve) -> 
     assert response.output_text == "{}"
     assert response.model_extra is not None
     assert response.model_extra["parsed"] == {}
-    plan, answer = served.model.turns
+    plan, answer = served.model.prompts
     assert (plan.format.type, answer.format.type) == ("text", "json_object")
 
 
@@ -228,7 +228,7 @@ def test_a_format_that_is_no_schema_is_refused_before_the_plan(serve: Serve) -> 
             model="mavera-1", input="Pay?", reasoning={"effort": "high"}, text={"format": wanted}
         )
 
-    assert served.model.turns == []
+    assert served.model.prompts == []
 
 
 def conversation(exchanges: int) -> list[Any]:
@@ -258,7 +258,7 @@ def test_too_long_a_conversation_is_a_400_with_the_numbers_before_any_stream(
     assert (by_response.value.param, by_chat.value.param) == ("input", "messages")
     assert "2,000" in by_response.value.message
     assert "tokens" in by_chat.value.message
-    assert served.model.turns == []
+    assert served.model.prompts == []
 
 
 @pytest.mark.parametrize("model", ["counting", "refusing"])
@@ -272,7 +272,7 @@ def test_auto_drops_from_the_middle_and_answers(serve: Serve, model: str) -> Non
 
     assert response.output_text == "No."
     assert response.truncation == "auto"
-    said = [item.text[:11] for item in served.model.turns[0].items]
+    said = [item.text[:11] for item in served.model.prompts[0].items]
     assert said[:3] == ["Be kind.", "Question 0?", "Answer 0. y"]
     assert said[-1] == "Question 9?"
     assert len(said) < 10

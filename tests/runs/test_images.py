@@ -96,7 +96,7 @@ EVERY_WAY = [
 
 def images_seen(served: Served) -> list[Image]:
     """Return the images that the model was last given."""
-    last = served.model.turns[-1].items[-1]
+    last = served.model.prompts[-1].items[-1]
     return [part for part in last.parts if isinstance(part, Image)]
 
 
@@ -108,7 +108,7 @@ def test_a_model_that_sees_gets_a_data_urls_image_as_it_is(serve: Serve, ask: An
 
     (image,) = images_seen(served)
     assert image.url == data_url(PNG)
-    assert served.model.turns[-1].items[-1].text == QUESTION
+    assert served.model.prompts[-1].items[-1].text == QUESTION
 
 
 @pytest.mark.parametrize(("ask", "_"), EVERY_WAY)
@@ -148,7 +148,7 @@ def test_a_bad_image_is_a_4xx_that_names_its_field(serve: Serve, ask: Any, param
         told = refused.value
         assert (name, told.status_code, told.param) == (name, status, param)
         assert said in told.message
-    assert served.model.turns == []
+    assert served.model.prompts == []
 
 
 def test_an_image_that_is_slow_to_be_refused_is_still_a_status_in_a_stream(serve: Serve) -> None:
@@ -213,7 +213,7 @@ def test_an_image_that_a_tool_returned_is_resolved_too(serve: Serve) -> None:
     with pytest.raises(openai.UnprocessableEntityError) as refused:
         respond(served, items)
 
-    last = served.model.turns[-1].items[-1]
+    last = served.model.prompts[-1].items[-1]
     assert isinstance(last, FunctionOutput)
     assert isinstance(last.output[0], Image)
     assert refused.value.param == "input[2].output[0].image_url"
@@ -246,7 +246,7 @@ def test_a_model_that_does_not_see_is_told_what_was_read(serve: Serve) -> None:
     with pytest.raises(openai.UnprocessableEntityError, match="broken"):
         ask_response(served, data_url(PNG[:-30]))
 
-    message = served.model.turns[-1].items[-1]
+    message = served.model.prompts[-1].items[-1]
     assert isinstance(message, Message)
     assert all(isinstance(part, Text) for part in message.parts)
     assert message.text.startswith(QUESTION + "\n\n[Image 1. You cannot see it.")

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.core.events import Accepted, Finished, ModelEvent, PersonaAnswer, Speaker, TextDelta
+from mavera.core.events import ModelEvent, PersonaAnswer, RunCompleted, RunStarted, Speaker, TextDelta
 from mavera.core.items import Message
-from mavera.core.turn import Turn
+from mavera.core.prompt import Prompt
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.builtin import PersonaLibrary
-from mavera.runs.mosaic import counted
+from mavera.runs.mosaic import count_shares
 from tests.conftest import Serve
 from tests.support.team import team
 
@@ -41,17 +41,17 @@ class Audience(ScriptedModel):
         self._failing = failing
         self.most = 0
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        self.turns.append(turn)
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+        self.prompts.append(prompt)
         self.running += 1
         self.most = max(self.most, self.running)
-        first = turn.items[0]
+        first = prompt.items[0]
         assert isinstance(first, Message)
         try:
-            yield Accepted()
-            if turn.format.type == "json_schema":
+            yield RunStarted()
+            if prompt.format.type == "json_schema":
                 words = [json.dumps(POSITIONS)]
-            elif turn.lead:
+            elif prompt.prefix_length:
                 if self._failing and self._failing in first.text:
                     await asyncio.sleep(self._wait)
                     raise ServiceUnavailable("Gone.", retry_after=1)
@@ -61,7 +61,7 @@ class Audience(ScriptedModel):
             for word in words:
                 await asyncio.sleep(self._wait)
                 yield TextDelta(word)
-            yield Finished("stop", Usage(100, 10))
+            yield RunCompleted("stop", Usage(100, 10))
         finally:
             self.running -= 1
 
@@ -113,7 +113,7 @@ def test_the_personas_answer_side_by_side_and_the_blend_reads_the_shares(serve: 
     assert team(serve(model)).post(body=ASK).status_code == 200
 
     assert model.most == 3
-    blend = model.turns[-1].items[-1]
+    blend = model.prompts[-1].items[-1]
     assert isinstance(blend, Message)
     assert "most, 80%: against it" in blend.text
     assert "some, 20%: for it" in blend.text
@@ -127,7 +127,7 @@ def test_half_of_an_audience_is_not_called_most_of_it(serve: Serve) -> None:
 
     assert team(serve(model)).post(body=body).status_code == 200
 
-    blend = model.turns[-1].items[-1]
+    blend = model.prompts[-1].items[-1]
     assert isinstance(blend, Message)
     assert "half, 50%: against it" in blend.text
     assert "most" not in blend.text
@@ -203,7 +203,7 @@ def test_a_mosaic_that_does_not_add_up_is_refused(
     refused = t.post(body={**ASK, **changed})
 
     assert (refused.status_code, refused.json()["error"]["param"]) == (status, param), refused.text
-    assert t.served.model.turns == []
+    assert t.served.model.prompts == []
 
 
 people = st.lists(st.integers(-1, 6), max_size=8)
@@ -218,7 +218,7 @@ def test_shares_add_up_whatever_the_model_says(found: list[Any], parts: list[int
         for n, part in enumerate(parts)
     ]
 
-    positions = counted({"positions": found}, answers)
+    positions = count_shares({"positions": found}, answers)
 
     assert sum(position.share for position in positions) == pytest.approx(1, abs=0.001)
     named = [persona_id for position in positions for persona_id in position.persona_ids]

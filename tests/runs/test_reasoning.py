@@ -1,20 +1,22 @@
 """The plan before the answer: when there is one, what it costs, and that nobody sees it."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
+from msgspec.structs import replace
 
-from mavera.core.events import Accepted, Finished, ModelEvent, TextDelta
+from mavera.core.events import AnswerEvent, ModelEvent, RunCompleted, RunStarted, TextDelta
 from mavera.core.items import Message, said
-from mavera.core.turn import FunctionTool, OutputFormat, Sampling, Turn
+from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Sampling
 from mavera.core.usage import Usage
 from mavera.errors import APIError, ConversationTooLong, ServiceUnavailable
+from mavera.models.model import ModelProfile
 from mavera.models.scripted import ScriptedModel
-from mavera.runs.reasoning import plans, stream_planned
+from mavera.runs.reasoning import PlanFirst, needs_plan
+from tests.support import stages
 
-TURN = Turn("m", (said("user", "Would you pay?"),), reasoning_effort="high")
+PROMPT = Prompt((said("user", "Would you pay?"),), reasoning_effort="high")
 
 
 class PlanningModel(ScriptedModel):
@@ -25,27 +27,23 @@ class PlanningModel(ScriptedModel):
         self._plan_failure = failure
         self._longest_prompt = longest_prompt
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        self.turns.append(turn)
-        if len(turn.items) > self._longest_prompt:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+        self.prompts.append(prompt)
+        if len(prompt.items) > self._longest_prompt:
             raise ConversationTooLong("Too long.")
-        yield Accepted()
-        if len(self.turns) == 1:
+        yield RunStarted()
+        if len(self.prompts) == 1:
             yield TextDelta("It is dear.")
             if self._plan_failure is not None:
                 raise self._plan_failure
-            yield Finished("stop", Usage(10, 4, 0))
+            yield RunCompleted("stop", Usage(10, 4, 0))
         else:
             yield TextDelta("No.")
-            yield Finished("stop", Usage(12, 2, 8))
+            yield RunCompleted("stop", Usage(12, 2, 8))
 
 
-def answer(model: ScriptedModel, turn: Turn = TURN) -> list[ModelEvent]:
-    async def run() -> list[ModelEvent]:
-        async with aclosing(stream_planned(model, turn)) as events:
-            return [event async for event in events]
-
-    return asyncio.run(run())
+def answer(model: ScriptedModel, prompt: Prompt = PROMPT) -> list[AnswerEvent]:
+    return stages.answer(model, prompt, lambda: PlanFirst(model))
 
 
 def test_the_plan_is_read_by_the_answer_counted_and_never_shown() -> None:
@@ -53,18 +51,20 @@ def test_the_plan_is_read_by_the_answer_counted_and_never_shown() -> None:
 
     events = answer(model)
 
-    assert events == [Accepted(), TextDelta("No."), Finished("stop", Usage(12, 6, 8, reasoning_tokens=4))]
-    asked, answered = model.turns
-    assert asked.items[:1] == answered.items[:1] == TURN.items
+    assert events == [
+        TextDelta("No."),
+        RunCompleted("stop", Usage(12, 6, 8, reasoning_tokens=4)),
+    ]
+    asked, answered = model.prompts
+    assert asked.items[:1] == answered.items[:1] == PROMPT.items
     last = answered.items[-1]
     assert isinstance(last, Message)
     assert "It is dear." in last.text
 
 
 def test_the_plan_asks_for_words_only_and_stays_within_half_the_callers_limit() -> None:
-    turn = Turn(
-        "m",
-        TURN.items,
+    prompt = Prompt(
+        PROMPT.items,
         max_output_tokens=100,
         sampling=Sampling(stop=("x",), seed=3),
         format=OutputFormat("json_object"),
@@ -74,36 +74,36 @@ def test_the_plan_asks_for_words_only_and_stays_within_half_the_callers_limit() 
     )
     model = PlanningModel()
 
-    answer(model, turn)
+    answer(model, prompt)
 
-    asked, answered = model.turns
+    asked, answered = model.prompts
     assert (asked.max_output_tokens, answered.max_output_tokens) == (50, 96)
     assert (asked.tools, asked.format, asked.top_logprobs) == ((), OutputFormat(), None)
     assert asked.sampling == Sampling(seed=3)
-    assert (answered.tools, answered.format, answered.top_logprobs) == (turn.tools, turn.format, 2)
-    assert answered.sampling == turn.sampling
+    assert (answered.tools, answered.format, answered.top_logprobs) == (prompt.tools, prompt.format, 2)
+    assert answered.sampling == prompt.sampling
 
 
 @pytest.mark.parametrize("failure", [ServiceUnavailable("Down."), RuntimeError("Odd.")])
 def test_a_plan_that_fails_is_done_without(failure: Exception) -> None:
     model = PlanningModel(failure)
 
-    assert answer(model) == [Accepted(), TextDelta("No."), Finished("stop", Usage(12, 2, 8))]
-    assert model.turns[1].items == TURN.items
+    assert answer(model) == [TextDelta("No."), RunCompleted("stop", Usage(12, 2, 8))]
+    assert model.prompts[1].items == PROMPT.items
 
 
 def test_where_the_plan_does_not_fit_beside_the_conversation_the_answer_is_given_without() -> None:
     class Tight(PlanningModel):
-        async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-            self._longest_prompt = 2 if not self.turns else 1
-            async with aclosing(super().stream(turn)) as events:
+        async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+            self._longest_prompt = 2 if not self.prompts else 1
+            async with aclosing(super().stream(prompt)) as events:
                 async for event in events:
                     yield event
 
     model = Tight()
 
-    assert answer(model)[1] == TextDelta("No.")
-    assert model.turns[-1].items == TURN.items
+    assert answer(model)[0] == TextDelta("No.")
+    assert model.prompts[-1].items == PROMPT.items
 
 
 def test_a_failure_of_the_answer_itself_is_told() -> None:
@@ -118,14 +118,14 @@ def test_a_failure_of_the_answer_itself_is_told() -> None:
     [("none", 0), ("minimal", 0), ("low", 0), ("medium", 0), ("high", 1), ("xhigh", 1), ("max", 1)],
 )
 def test_high_effort_plans_and_lower_effort_answers_at_once(effort: str, planned: int) -> None:
-    turn = Turn("m", TURN.items, reasoning_effort=effort)  # type: ignore[arg-type]
+    prompt = Prompt(PROMPT.items, reasoning_effort=effort)  # type: ignore[arg-type]
 
-    assert plans(turn, ScriptedModel()) == bool(planned)
+    assert needs_plan(prompt, ScriptedModel()) == bool(planned)
 
 
 def test_there_is_no_plan_where_the_limit_leaves_no_room_or_the_model_thinks_by_itself() -> None:
-    class Thinker(ScriptedModel):
-        reasons = True
+    thinker = ScriptedModel()
+    thinker.profile = ModelProfile(reasons=True)
 
-    assert not plans(Turn("m", TURN.items, reasoning_effort="high", max_output_tokens=20), ScriptedModel())
-    assert not plans(TURN, Thinker())
+    assert not needs_plan(replace(PROMPT, max_output_tokens=20), ScriptedModel())
+    assert not needs_plan(PROMPT, thinker)

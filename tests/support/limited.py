@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from mavera.core.events import ModelEvent
-from mavera.core.turn import Turn
+from mavera.core.prompt import Prompt
 from mavera.errors import ConversationTooLong
+from mavera.models.model import ModelContext
 from mavera.models.scripted import ScriptedModel
 from mavera.runs.truncation import most_tokens
 
@@ -16,12 +18,12 @@ class CountingModel(ScriptedModel):
 
     def __init__(self, *args: Any, context_tokens: int, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.context_tokens = context_tokens
+        self.profile = replace(self.profile, context=ModelContext(context_tokens, self._count))
         self.counted = 0
 
-    async def count_tokens(self, turn: Turn) -> int:
+    async def _count(self, prompt: Prompt) -> int:
         self.counted += 1
-        return most_tokens(turn)
+        return most_tokens(prompt)
 
 
 class RefusingModel(ScriptedModel):
@@ -32,12 +34,10 @@ class RefusingModel(ScriptedModel):
         self._most_items = most_items
         self.refused = 0
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        if len(turn.items) > self._most_items:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+        if len(prompt.items) > self._most_items:
             self.refused += 1
-            raise ConversationTooLong(
-                "The model refused the request: maximum context length is 8 items.", param=turn.items_param
-            )
-        async with aclosing(super().stream(turn)) as events:
+            raise ConversationTooLong("The model refused the request: maximum context length is 8 items.")
+        async with aclosing(super().stream(prompt)) as events:
             async for event in events:
                 yield event

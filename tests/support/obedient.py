@@ -4,11 +4,11 @@ import json
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from mavera.core.events import Accepted, Finished, FinishReason, ModelEvent, TextDelta
-from mavera.core.turn import OutputFormat, Turn
+from mavera.core.events import FinishReason, ModelEvent, RunCompleted, RunStarted, TextDelta
+from mavera.core.prompt import Prompt
 from mavera.core.usage import Usage
 from mavera.models.minimal import minimal
-from mavera.models.model import ModelStatus
+from mavera.models.model import ModelProfile, ModelStatus
 
 
 class ObedientModel:
@@ -17,8 +17,6 @@ class ObedientModel:
 
     `decides` is what it answers when asked which function to call.
     """
-
-    sees_images = True
 
     def __init__(
         self,
@@ -31,8 +29,8 @@ class ObedientModel:
         self.text = text
         self.decides = decides
         self.replies = list(replies)
-        self.kept = kept
-        self.turns: list[Turn] = []
+        self.profile = ModelProfile(sees_images=True, enforces_format=lambda _: kept)
+        self.prompts: list[Prompt] = []
 
     async def start(self) -> None:
         return None
@@ -43,24 +41,21 @@ class ObedientModel:
     def status(self) -> ModelStatus:
         return ModelStatus("ready", "It does as it is told.")
 
-    def keeps_to(self, wanted: OutputFormat) -> bool:
-        return self.kept
-
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        self.turns.append(turn)
-        said = self._says(turn)
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+        self.prompts.append(prompt)
+        said = self._says(prompt)
         pieces = [said[n : n + 4] for n in range(0, len(said), 4)]
-        limit = len(pieces) if turn.max_output_tokens is None else turn.max_output_tokens
-        yield Accepted()
+        limit = len(pieces) if prompt.max_output_tokens is None else prompt.max_output_tokens
+        yield RunStarted()
         for piece in pieces[:limit]:
             yield TextDelta(piece)
         reason: FinishReason = "stop" if len(pieces) <= limit else "length"
-        yield Finished(reason, Usage(input_tokens=10, output_tokens=min(limit, len(pieces))))
+        yield RunCompleted(reason, Usage(input_tokens=10, output_tokens=min(limit, len(pieces))))
 
-    def _says(self, turn: Turn) -> str:
-        if turn.format.type == "text":
+    def _says(self, prompt: Prompt) -> str:
+        if prompt.format.type == "text":
             return self.text
-        schema = turn.format.schema or {"type": "object"}
+        schema = prompt.format.schema or {"type": "object"}
         if list(schema.get("properties", ())) == ["function"]:
             return json.dumps({"function": self.decides})
         reply = self.replies.pop(0) if self.replies else minimal(schema)

@@ -33,9 +33,9 @@ from mavera.core.analysis import (
     InsightSource,
     Method,
 )
-from mavera.core.events import Finished, TextDelta
+from mavera.core.events import RunCompleted, TextDelta
 from mavera.core.items import Message
-from mavera.core.turn import Sampling, ToolChoice, Turn
+from mavera.core.prompt import Prompt, Sampling, ToolChoice
 from mavera.core.usage import Usage
 from mavera.errors import APIError
 from mavera.models.model import Model
@@ -52,9 +52,9 @@ MAX_PROBED_CHARACTERS = 12_000
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A composed turn and what the model said to it; `logprobs` is empty where it told none."""
+    """A prompt and the answer to it; `logprobs` is empty if the model told none."""
 
-    turn: Turn
+    prompt: Prompt
     text: str
     logprobs: Sequence[float] = ()
 
@@ -96,14 +96,14 @@ class Analyst:
             return _failed("analysis_failed", "Something went wrong while analysing.")
 
     async def _analyse(self, model: Model, answered: Answered, sentences: list[Sentence]) -> Analysed:
-        asked = _question(answered.turn)
+        asked = _question(answered.prompt)
         emotion, found, told = await asyncio.to_thread(self._read, sentences, asked)
         relevance = news.news_relevance(asked, answered.text)
         suspected = biases.suspects(sentences)[: biases.MAX_SUSPECTS]
         replies: list[probes.Reply] = []
         if suspected and len(answered.text) <= MAX_PROBED_CHARACTERS:
             questions = [biases.question(one, sentences) for one in suspected[: biases.MAX_PROBES]]
-            replies = await probes.ask(model, answered.turn, answered.text, questions)
+            replies = await probes.ask(model, answered.prompt, answered.text, questions)
         logits = [reply.logit for reply in replies] + [None] * (len(suspected) - len(replies))
         agreement, sampled = await _agreement(model, answered)
         usage = sum((reply.usage for reply in replies), sampled)
@@ -148,20 +148,20 @@ def _failed(code: FailureCode, message: str) -> Analysed:
     return Analysed(Analysis(error=AnalysisFailure(code=code, message=message)))
 
 
-def _question(turn: Turn) -> str:
-    asked = [item.text for item in turn.items if isinstance(item, Message) and item.role == "user"]
+def _question(prompt: Prompt) -> str:
+    asked = [item.text for item in prompt.items if isinstance(item, Message) and item.role == "user"]
     return asked[-1] if asked else ""
 
 
 async def _agreement(model: Model, answered: Answered) -> tuple[float | None, Usage]:
     """At high effort only: the share of the answer's rare words that short samples say too, 0–1."""
-    if answered.turn.reasoning_effort not in HARD_EFFORTS or not answered.logprobs:
+    if answered.prompt.reasoning_effort not in HARD_EFFORTS or not answered.logprobs:
         return None, Usage()
     seed = zlib.crc32(answered.text.encode())
     shares, usage = [], Usage()
     for number in range(SAMPLES):
         sample = replace(
-            answered.turn,
+            answered.prompt,
             max_output_tokens=SAMPLE_TOKENS,
             sampling=Sampling(temperature=0.7, seed=(seed + number) % 2**31),
             tools=(),
@@ -174,14 +174,14 @@ async def _agreement(model: Model, answered: Answered) -> tuple[float | None, Us
     return math.fsum(shares) / len(shares), usage
 
 
-async def _say(model: Model, turn: Turn) -> tuple[str, Usage]:
+async def _say(model: Model, prompt: Prompt) -> tuple[str, Usage]:
     said, usage = [], Usage()
-    async with aclosing(model.stream(turn)) as events:
+    async with aclosing(model.stream(prompt)) as events:
         async for event in events:
             match event:
                 case TextDelta(text):
                     said.append(text)
-                case Finished(_, spent):
+                case RunCompleted(_, spent):
                     usage = spent
                 case _:
                     pass

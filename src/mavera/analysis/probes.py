@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from mavera.core.events import Finished, TextDelta, TokenLogprob
+from mavera.core.events import RunCompleted, TextDelta, TokenLogprob
 from mavera.core.items import said
-from mavera.core.turn import OutputFormat, Sampling, ToolChoice, Turn
+from mavera.core.prompt import OutputFormat, Prompt, Sampling, ToolChoice
 from mavera.core.usage import Usage
-from mavera.models.model import Model, shares_one_cache
+from mavera.models.model import Model
 
 _TOP = 20
 # What a word that is not among the likeliest has at most.
@@ -34,14 +34,14 @@ class Reply:
     usage: Usage
 
 
-async def ask(model: Model, turn: Turn, answer: str, questions: Sequence[str]) -> list[Reply]:
+async def ask(model: Model, prompt: Prompt, answer: str, questions: Sequence[str]) -> list[Reply]:
     """
-    Return the reply to each of `questions` about `answer`, which `model` gave to the composed `turn`.
+    Return the reply to each of `questions` about `answer`, which `model` gave to `prompt`.
 
     The first goes alone, so that the others find the conversation in the cache. Raises APIError.
     """
-    asked = [_probe(turn, answer, question) for question in questions]
-    if shares_one_cache(model):
+    asked = [_probe(prompt, answer, question) for question in questions]
+    if model.profile.shares_one_cache:
         return [await _reply(model, one) for one in asked]
     replies = [await _reply(model, one) for one in asked[:1]]
     async with asyncio.TaskGroup() as group:
@@ -49,10 +49,10 @@ async def ask(model: Model, turn: Turn, answer: str, questions: Sequence[str]) -
     return [*replies, *(task.result() for task in tasks)]
 
 
-def _probe(turn: Turn, answer: str, question: str) -> Turn:
+def _probe(prompt: Prompt, answer: str, question: str) -> Prompt:
     return replace(
-        turn,
-        items=(*turn.items, said("assistant", answer), said("user", question)),
+        prompt,
+        items=(*prompt.items, said("assistant", answer), said("user", question)),
         max_output_tokens=1,
         sampling=Sampling(temperature=0.0),
         format=OutputFormat(),
@@ -63,15 +63,15 @@ def _probe(turn: Turn, answer: str, question: str) -> Turn:
     )
 
 
-async def _reply(model: Model, turn: Turn) -> Reply:
+async def _reply(model: Model, prompt: Prompt) -> Reply:
     first: TokenLogprob | None = None
     usage = Usage()
-    async with aclosing(model.stream(turn)) as events:
+    async with aclosing(model.stream(prompt)) as events:
         async for event in events:
             match event:
                 case TextDelta(_, logprobs) if logprobs and first is None:
                     first = logprobs[0]
-                case Finished(_, spent):
+                case RunCompleted(_, spent):
                     usage = spent
                 case _:
                     pass

@@ -32,8 +32,9 @@ from mavera.core.events import (
 )
 from mavera.core.ids import is_cuid
 from mavera.core.items import Message, said
+from mavera.core.prompt import Sampling, ToolChoice
 from mavera.core.server_calls import ServerCall, ServerOutcome
-from mavera.core.turn import Sampling, ToolChoice, Turn, Verbosity
+from mavera.core.turn import Turn, Verbosity
 from mavera.errors import ConfigurationError, PersonaNotFound
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
 from mavera.models.embedded.model import EmbeddedModel

@@ -19,7 +19,8 @@ from mavera.cli.store import InWorkspace
 from mavera.core.analysis import Analysis
 from mavera.core.events import RunCompleted, RunFailed, TextDelta
 from mavera.core.items import said
-from mavera.core.turn import Sampling, Turn
+from mavera.core.prompt import Sampling
+from mavera.core.turn import Turn
 from mavera.errors import ConfigurationError, ServiceUnavailable
 from mavera.models.model import Model
 from mavera.personas.catalogue import Personas

@@ -1,22 +1,21 @@
 """
 What happens during a run, in neither wire format.
 
-A model yields                          a run yields
-                                            RunPrepared
-    Accepted                                RunStarted
-                                            PersonasAnswered, where several answer
+    a run yields                            a model yields
+    RunPrepared
+    RunStarted                              RunStarted
+    PersonasAnswered, in a mosaic
     (TextDelta | RefusalDelta               (the same deltas)*
-     | ToolCallStarted | ToolCallDelta)*
-    Finished                                RunCompleted | RunFailed
+     | ToolCallStarted | ToolCallDelta
+     | ServerCallStarted | ServerCallEnded)*
+    RunCompleted | RunFailed                RunCompleted
 
-Between its deltas a run also yields `ServerCallStarted` and `ServerCallEnded`, for the tools
+`RunPrepared` says that everything a turn needs is here (its images are fetched), so only the model can
+make it wait now. Clients do not see it. `ServerCallStarted` and `ServerCallEnded` are about the tools
 that the server itself runs.
 
-`RunPrepared` says that all a turn needs is at hand (its images are fetched), so that only
-the model can make it wait now; it says nothing to a client.
-
-Before `Accepted` a model raises an APIError; after it too, and the run turns that
-into `RunFailed`, because by then the status has gone out.
+Before `RunStarted` a model and a run raise an APIError. After it a model still raises; the run then
+yields `RunFailed`, because the status has been sent.
 """
 
 from typing import Any, Literal
@@ -41,12 +40,8 @@ class TokenLogprob(msgspec.Struct, frozen=True):
     top: tuple["TokenLogprob", ...] = ()
 
 
-class Accepted(msgspec.Struct, frozen=True):
-    """The model has taken the turn: from here on a failure travels as an event."""
-
-
 class TextDelta(msgspec.Struct, frozen=True):
-    """A piece of text; `pieces` is how many the model's server sent it in, of a token each as a rule."""
+    """A piece of text. `pieces` counts the chunks in which the server of the model sent it."""
 
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
@@ -76,20 +71,8 @@ class Parsed(msgspec.Struct, frozen=True):
     value: Any
 
 
-class Finished(msgspec.Struct, frozen=True):
-    """
-    `parsed` is there where the answer is JSON that fits the format asked for, `analysis`
-    where the model is a mavera server that was asked for one.
-    """
-
-    reason: FinishReason
-    usage: Usage
-    parsed: Parsed | None = None
-    analysis: Analysis | None = None
-
-
 class Speaker(msgspec.Struct, frozen=True):
-    """Who answers: `version` is None for a persona of the library, `weight` what it counts among several."""
+    """A persona that answers. `version` is None for one of the library; `weight` is its share of a mosaic."""
 
     id: str
     name: str
@@ -98,13 +81,13 @@ class Speaker(msgspec.Struct, frozen=True):
 
 
 class RunPrepared(msgspec.Struct, frozen=True):
-    """`speakers` is empty where nobody in particular answers."""
+    """`speakers` is empty if nobody in particular answers."""
 
     speakers: tuple[Speaker, ...] = ()
 
 
 class RunStarted(msgspec.Struct, frozen=True):
-    pass
+    """The model has taken the prompt: from here on a failure travels as an event."""
 
 
 class ServerCallStarted(msgspec.Struct, frozen=True):
@@ -116,7 +99,7 @@ class ServerCallEnded(msgspec.Struct, frozen=True):
 
 
 class PersonaAnswer(msgspec.Struct, frozen=True):
-    """What one of several personas said, whole."""
+    """The whole answer of one of several personas."""
 
     speaker: Speaker
     text: str
@@ -125,7 +108,7 @@ class PersonaAnswer(msgspec.Struct, frozen=True):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """What some of several personas hold; `share` is the sum of their weights, of 1."""
+    """A view that some of several personas hold. `share` is the sum of their weights, 0 to 1."""
 
     text: str
     share: float
@@ -133,14 +116,19 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class PersonasAnswered(msgspec.Struct, frozen=True):
-    """Of a mosaic, before its first delta: each persona's answer, and the positions they take."""
+    """Each persona's answer and the positions they take. A mosaic yields it before its first delta."""
 
     answers: tuple[PersonaAnswer, ...]
     positions: tuple[Position, ...]
 
 
 class RunCompleted(msgspec.Struct, frozen=True):
-    """`parsed` is as in `Finished`; `artifacts` and `analysis` are None where none were asked for."""
+    """
+    `parsed` is set if the answer is JSON that fits the format asked for.
+
+    `artifacts` and `analysis` are None if none were asked for. A model has an `analysis` only if it is
+    another mavera server.
+    """
 
     reason: FinishReason
     usage: Usage
@@ -159,6 +147,8 @@ class RunFailed(msgspec.Struct, frozen=True):
 
 
 Delta = TextDelta | RefusalDelta | ToolCallStarted | ToolCallDelta
-ModelEvent = Accepted | Delta | Finished
+ModelEvent = RunStarted | Delta | RunCompleted
 ServerCallEvent = ServerCallStarted | ServerCallEnded
-Event = RunPrepared | RunStarted | PersonasAnswered | Delta | ServerCallEvent | RunCompleted | RunFailed
+# What follows `RunStarted` as long as nothing fails.
+AnswerEvent = ModelEvent | PersonasAnswered | ServerCallEvent
+Event = RunPrepared | AnswerEvent | RunFailed

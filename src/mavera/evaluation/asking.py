@@ -18,7 +18,8 @@ import msgspec
 
 from mavera.core.events import Event, RunCompleted, RunFailed, TextDelta, TokenLogprob
 from mavera.core.items import said
-from mavera.core.turn import Sampling, Turn
+from mavera.core.prompt import Sampling
+from mavera.core.turn import Turn
 from mavera.errors import ConfigurationError
 
 Ask = Callable[[Turn], AsyncGenerator[Event, None]]

@@ -1,8 +1,8 @@
 """
-OpenAI's /chat/completions as a client sees it: a turn out, a stream of events in.
+OpenAI's /chat/completions as a client sees it: a prompt out, a stream of events in.
 
-    Turn  →  request_body()                          the JSON to send
-    bytes →  ChunkDecoder.feed() → ModelEvent*       of `data:` lines, or of one whole JSON body
+    Prompt →  request_body()                          the JSON to send
+    bytes  → ChunkDecoder.feed() → ModelEvent*       of `data:` lines, or of one whole JSON body
 
 Pure: no socket, no clock. Servers differ in small ways that clients trip over (a call's
 index left out, ids repeated or empty, null deltas, usage late or never); what is known
@@ -17,10 +17,10 @@ import msgspec
 
 from mavera.core.analysis import Analysis
 from mavera.core.events import (
-    Finished,
     FinishReason,
     ModelEvent,
     RefusalDelta,
+    RunCompleted,
     TextDelta,
     TokenLogprob,
     ToolCallDelta,
@@ -28,13 +28,13 @@ from mavera.core.events import (
 )
 from mavera.core.ids import new_id
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part
-from mavera.core.turn import OutputFormat, Turn
+from mavera.core.prompt import OutputFormat, Prompt
 from mavera.core.usage import Usage, token_count
 from mavera.errors import APIError, ServiceUnavailable
 
 # A line longer than this is no chat chunk; without a bound a broken upstream could fill the memory.
 MAX_LINE_BYTES = 8 * 1024 * 1024
-MOST_LEADS = 512
+MOST_PREFIXES = 512
 # As many tools as OpenAI takes; a name of a function has 64 characters at most.
 MOST_CALLS = 128
 MOST_NAME_CHARACTERS = 256
@@ -63,30 +63,30 @@ def response_format(wanted: OutputFormat) -> Mapping[str, Any]:
 
 
 def request_body(
-    turn: Turn,
+    prompt: Prompt,
     *,
     model: str,
     merge_system: bool = False,
     reasoning_effort: bool = False,
     constrain: Callable[[OutputFormat], Mapping[str, Any]] = response_format,
-    leads: "Leads | None" = None,
+    prefixes: "EncodedPrefixes | None" = None,
 ) -> dict[str, Any]:
     """
-    Return the request for `turn`, always streamed, with only what was asked for in it.
+    Return the request for `prompt`, always streamed, with only the members that were asked for.
 
     `merge_system` joins all system messages into one at the front, for servers whose
     chat template knows only that place; `reasoning_effort` is for servers that know it.
-    `constrain` says how a JSON format is asked for, `leads` remembers the prompts of personas.
+    `constrain` says how a JSON format is asked for. `prefixes` saves encoding a persona each time.
     """
-    lead = leads.messages(turn) if leads is not None and not merge_system else ()
-    messages: list[Any] = [*lead, *_messages(turn.items[turn.lead if lead else 0 :])]
+    prefix = prefixes.messages(prompt.prefix) if prefixes is not None and not merge_system else ()
+    messages: list[Any] = [*prefix, *_messages(prompt.items[prompt.prefix_length if prefix else 0 :])]
     body: dict[str, Any] = {
         "model": model,
         "messages": _merged(messages) if merge_system else messages,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    sampling = turn.sampling
+    sampling = prompt.sampling
     optional = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -95,37 +95,35 @@ def request_body(
         "seed": sampling.seed,
         "stop": list(sampling.stop) or None,
         "logit_bias": sampling.logit_bias,
-        "max_tokens": turn.max_output_tokens,
-        "reasoning_effort": turn.reasoning_effort if reasoning_effort else None,
+        "max_tokens": prompt.max_output_tokens,
+        "reasoning_effort": prompt.reasoning_effort if reasoning_effort else None,
     }
     body.update({name: value for name, value in optional.items() if value is not None})
-    if turn.format.type != "text":
-        body.update(constrain(turn.format))
-    if turn.top_logprobs is not None:
+    if prompt.format.type != "text":
+        body.update(constrain(prompt.format))
+    if prompt.top_logprobs is not None:
         # Asked for no others than the token itself, llama.cpp's server sends nothing at all.
-        body.update(logprobs=True, top_logprobs=max(turn.top_logprobs, 1))
-    if turn.tools and turn.tool_choice.mode != "none":
-        body.update(_tools(turn))
+        body.update(logprobs=True, top_logprobs=max(prompt.top_logprobs, 1))
+    if prompt.tools and prompt.tool_choice.mode != "none":
+        body.update(_tools(prompt))
     return body
 
 
-class Leads:
-    """What goes before the conversation, as JSON: a persona's items are the same objects every time."""
+class EncodedPrefixes:
+    """The prefixes of prompts as JSON messages. A persona's prefix is encoded once."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[tuple[Item, ...], tuple[msgspec.Raw, ...]]] = {}
+        self._encoded: dict[Item, tuple[tuple[Item, ...], tuple[msgspec.Raw, ...]]] = {}
 
-    def messages(self, turn: Turn) -> tuple[msgspec.Raw, ...]:
-        """Return the messages of the items that lead `turn`."""
-        items = turn.items[: turn.lead]
-        if not items:
+    def messages(self, prefix: tuple[Item, ...]) -> tuple[msgspec.Raw, ...]:
+        if not prefix:
             return ()
-        known = self._known.get(id(items[0]))
-        if known is None or known[0] != items:  # the same objects are equal at once
-            if len(self._known) >= MOST_LEADS:
-                self._known.clear()
-            encoded = tuple(msgspec.Raw(msgspec.json.encode(message)) for message in _messages(items))
-            known = self._known[id(items[0])] = (items, encoded)
+        known = self._encoded.get(prefix[0])  # to hash all items would take longer than the rest
+        if known is None or known[0] != prefix:
+            if len(self._encoded) >= MOST_PREFIXES:
+                self._encoded.clear()
+            encoded = tuple(msgspec.Raw(msgspec.json.encode(message)) for message in _messages(prefix))
+            known = self._encoded[prefix[0]] = (prefix, encoded)
         return known[1]
 
 
@@ -168,9 +166,9 @@ def _merged(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"role": "system", "content": "\n\n".join(system)}, *rest]
 
 
-def _tools(turn: Turn) -> dict[str, Any]:
-    choice = turn.tool_choice
-    offered = [tool for tool in turn.tools if not choice.names or tool.name in choice.names]
+def _tools(prompt: Prompt) -> dict[str, Any]:
+    choice = prompt.tool_choice
+    offered = [tool for tool in prompt.tools if not choice.names or tool.name in choice.names]
     tools = []
     for tool in offered:
         function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters or {"type": "object"}}
@@ -183,7 +181,7 @@ def _tools(turn: Turn) -> dict[str, Any]:
     return {
         "tools": tools,
         "tool_choice": {"type": "function", "function": {"name": choice.names[0]}} if named else choice.mode,
-        "parallel_tool_calls": turn.parallel_tool_calls,
+        "parallel_tool_calls": prompt.parallel_tool_calls,
     }
 
 
@@ -327,14 +325,14 @@ class ChunkDecoder:
     """
     Turn the bytes of one answer into events.
 
-    `feed` and `feed_body` yield deltas; `close` yields `Finished`, or raises where the
+    `feed` and `feed_body` yield deltas; `close` yields `RunCompleted`, or raises where the
     answer stopped before its end: a connection that dies never looks like a normal end.
 
     Text, refusals and arguments may have `most_characters` together. `chunks` counts the chunks so far.
     """
 
-    def __init__(self, turn: Turn, *, most_characters: int = 4_000_000) -> None:
-        self._turn = turn
+    def __init__(self, prompt: Prompt, *, most_characters: int = 4_000_000) -> None:
+        self._prompt = prompt
         self._characters_left = most_characters
         self.chunks = 0
         self._pending = bytearray()
@@ -388,7 +386,7 @@ class ChunkDecoder:
             for position, call in enumerate(self._calls):
                 if not call.arguments.strip():  # callers parse them, and "" is no JSON
                     yield ToolCallDelta(position, "{}")
-        yield Finished(self._reason, self._usage or self._estimated_usage(), analysis=self._analysis)
+        yield RunCompleted(self._reason, self._usage or self._estimated_usage(), analysis=self._analysis)
 
     def _feed_line(self, line: bytes) -> Iterable[ModelEvent]:
         if line == b"[DONE]":
@@ -445,9 +443,9 @@ class ChunkDecoder:
 
     def _logprobs(self, choice: _Choice) -> tuple[TokenLogprob, ...]:
         """Return the tokens' log-probabilities where they were asked for: some servers always send them."""
-        if self._turn.top_logprobs is None or choice.logprobs is None:
+        if self._prompt.top_logprobs is None or choice.logprobs is None:
             return ()
-        return tuple(token.to_token(self._turn.top_logprobs) for token in choice.logprobs.content or ())
+        return tuple(token.to_token(self._prompt.top_logprobs) for token in choice.logprobs.content or ())
 
     def _feed_call(self, call: _Call, *, whole: bool) -> Iterator[ModelEvent]:
         """`whole` says that the answer came in one piece: each entry is a call of its own."""
@@ -492,7 +490,7 @@ class ChunkDecoder:
             raise _too_long()
 
     def _estimated_usage(self) -> Usage:
-        characters = sum(len(item.text) for item in self._turn.items if isinstance(item, Message))
+        characters = sum(len(item.text) for item in self._prompt.items if isinstance(item, Message))
         return Usage(
             input_tokens=characters // _CHARACTERS_PER_TOKEN, output_tokens=self._deltas, estimated=True
         )

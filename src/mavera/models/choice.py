@@ -17,7 +17,7 @@ def choose_model(settings: Settings) -> Model:
     """Return the model that answers live keys. Raises ConfigurationError where settings contradict."""
     match settings.backend:
         case "scripted":
-            return ScriptedModel(keeps_turns=False)
+            return ScriptedModel(keeps_prompts=False)
         case "embedded":
             return _embedded(settings)
         case "upstream":

@@ -4,21 +4,24 @@ The seam: what mavera needs of a language model, whatever it runs on.
     embedded    llama.cpp in a child process on this machine, reached through `upstream`
     upstream    any server that speaks OpenAI's /chat/completions
     scripted    deterministic, for tests and for `mvra_test_` keys
+
+`Model` says what every model does; `ModelProfile` says what one model can do.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeGuard, runtime_checkable
+from typing import Literal, Protocol
 
 from mavera.core.events import ModelEvent
 from mavera.core.items import Item
-from mavera.core.turn import OutputFormat, Turn
+from mavera.core.json_schema import Schema
+from mavera.core.prompt import OutputFormat, Prompt
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
     """
-    `detail` says in one line what is going on and, where there is something to do, what to type.
+    `detail` says in one line what is going on and, if there is something to do, what to type.
 
     `restarts` counts how often what runs the model had to be started again.
     """
@@ -28,78 +31,76 @@ class ModelStatus:
     restarts: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ModelContext:
+    """
+    The context of a model that can tell beforehand whether a prompt fits.
+
+    A prompt and its answer have at most `tokens` together. `count` returns the tokens of a prompt, and
+    raises APIError.
+    """
+
+    tokens: int
+    count: Callable[[Prompt], Awaitable[int]]
+
+
+def _enforces_nothing(wanted: OutputFormat) -> bool:
+    return False
+
+
+def _supports_every_keyword(schema: Schema) -> tuple[str, str] | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProfile:
+    """
+    What a model can do. It stays the same for as long as the model lives.
+
+    `sees_images`: it takes images as they are. Others get a text in the place of each image.
+    `reasons`: it reasons on its own and accepts `reasoning_effort`.
+    `tools`: whether the model's server makes function calls, or we decode them under the functions' schemas.
+    `shares_one_cache`: questions about one conversation are asked one after the other, because side by
+    side each of them would read the conversation again.
+    `enforces_format`: whether decoding itself holds an answer to a JSON format. Such an answer is streamed
+    before it has been checked.
+    `unsupported_keyword`: the first keyword of a schema that the model cannot be held to, and its place.
+    `context`: None if the model cannot count tokens.
+    `keep_prefixes`: names the prefixes to keep beyond the model's life, the most wanted first; call it
+    before `start`. None if the model keeps none.
+    """
+
+    sees_images: bool = False
+    reasons: bool = False
+    tools: Literal["native", "constrained"] = "native"
+    shares_one_cache: bool = False
+    enforces_format: Callable[[OutputFormat], bool] = _enforces_nothing
+    unsupported_keyword: Callable[[Schema], tuple[str, str] | None] = _supports_every_keyword
+    context: ModelContext | None = None
+    keep_prefixes: Callable[[Sequence[tuple[Item, ...]]], None] | None = None
+
+
 class Model(Protocol):
     """A language model."""
 
     @property
-    def sees_images(self) -> bool:
-        """Whether it takes images as they are; else a turn's images reach it as text or not at all."""
-        ...
+    def profile(self) -> ModelProfile: ...
 
-    def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
+    def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
         """
-        Yield `Accepted`, deltas and `Finished` for a composed turn.
+        Yield `RunStarted`, deltas and `RunCompleted`.
 
-        Raises APIError: before `Accepted` where the turn cannot be taken, after it
-        where it fails on the way; ConversationTooLong names the turn's `items_param`. Closing
-        the iterator stops the work within a second.
-        """
-        ...
-
-    def keeps_to(self, wanted: OutputFormat) -> bool:
-        """
-        Whether decoding itself keeps an answer to `wanted`, a JSON format, so that it can be
-        streamed before it was checked.
-
-        Raises InvalidRequest, naming the keyword, where this model cannot enforce the schema.
+        Raises APIError: before `RunStarted` if the prompt cannot be taken, ConversationTooLong among
+        them, and after it if the answer fails. Closing the iterator stops the work within a second.
         """
         ...
 
     def status(self) -> ModelStatus: ...
 
     async def start(self) -> None:
-        """Make ready what has to be; returns at once where that takes long."""
+        """Prepare to answer. Returns at once if that takes long."""
         ...
 
     async def close(self) -> None:
-        """Let go of everything; nothing of this model runs afterwards."""
-        ...
-
-
-class CountsTokens(Protocol):
-    """A model that can tell beforehand whether a turn fits."""
-
-    @property
-    def context_tokens(self) -> int:
-        """The most that a prompt and its answer may have together."""
-        ...
-
-    async def count_tokens(self, turn: Turn) -> int:
-        """Return how many tokens the prompt of a composed turn has. Raises APIError."""
-        ...
-
-
-def counts_tokens(model: object) -> TypeGuard[CountsTokens]:
-    return hasattr(model, "count_tokens")
-
-
-def reasons(model: object) -> bool:
-    """Whether the model thinks by itself, as hard as the turn's `reasoning_effort` says: its `reasons`."""
-    return bool(getattr(model, "reasons", False))
-
-
-def shares_one_cache(model: object) -> bool:
-    """
-    Whether questions about one conversation go one after the other, by its `shares_one_cache`:
-    side by side, each would read the conversation anew.
-    """
-    return bool(getattr(model, "shares_one_cache", False))
-
-
-@runtime_checkable
-class KeepsPrefixes(Protocol):
-    """A model that can keep how it has read a prompt's beginning, beyond its own life."""
-
-    def keep(self, leads: Sequence[tuple[Item, ...]]) -> None:
-        """Say which beginnings are worth keeping, the most wanted first; before `start`."""
+        """Release everything. Nothing of this model runs afterwards."""
         ...

@@ -2,7 +2,7 @@
 A language model that always says the same thing, for tests and for `mvra_test_` keys.
 
 Same shapes and events as a real one, no time and no memory: an integrator's own tests
-run against it, fast and free. What it says follows from the turn alone: asked for JSON,
+run against it, fast and free. What it says follows from the prompt alone: asked for JSON,
 the smallest value that fits; forced to call a function, a call with the smallest
 arguments; free to choose, words. Those end before a stop sequence, and each of them was
 certain, where log-probabilities are asked for.
@@ -15,11 +15,11 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 import msgspec
 
 from mavera.core.events import (
-    Accepted,
-    Finished,
     FinishReason,
     ModelEvent,
     RefusalDelta,
+    RunCompleted,
+    RunStarted,
     TextDelta,
     TokenLogprob,
     ToolCallDelta,
@@ -27,22 +27,22 @@ from mavera.core.events import (
 )
 from mavera.core.items import Message
 from mavera.core.json_schema import Schema
-from mavera.core.turn import FunctionTool, OutputFormat, Turn
+from mavera.core.prompt import FunctionTool, Prompt
 from mavera.core.usage import Usage
 from mavera.models.minimal import NoValue, minimal
-from mavera.models.model import ModelStatus
+from mavera.models.model import ModelProfile, ModelStatus
 
 _ANYTHING: Schema = {"type": "object"}
 
 
 class ScriptedModel:
     """
-    Says `deltas`, or where there are none repeats the last question in a fixed sentence.
+    Says `deltas`, or if there are none repeats the last question in a fixed sentence.
 
-    `delay_seconds` is waited before each delta.
-    It says it sees images, unless told otherwise: an integrator's tests need no other model for them.
-    `turns` has every turn it was given, for tests. A server says `keeps_turns=False`: then it stays empty.
-    After `fail_after` deltas it raises `failure`; -1 is before it takes the turn.
+    It waits `delay_seconds` before each delta. It says that it sees images unless told otherwise, because
+    an integrator's tests need no other model for them. `prompts` has every prompt it was given, for tests;
+    with `keeps_prompts=False`, which servers use, it stays empty. After `fail_after` deltas it raises
+    `failure`; -1 is before it takes the prompt.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class ScriptedModel:
         fail_after: int | None = None,
         failure: Exception | None = None,
         sees_images: bool = True,
-        keeps_turns: bool = True,
+        keeps_prompts: bool = True,
     ) -> None:
-        self.sees_images = sees_images
+        self.profile = ModelProfile(sees_images=sees_images)
         self._deltas = deltas
         self._delay_seconds = delay_seconds
         self._fail_after = fail_after
         self._failure = failure
-        self.turns: list[Turn] = []
-        self._keeps_turns = keeps_turns
+        self.prompts: list[Prompt] = []
+        self._keeps_prompts = keeps_prompts
         self.running = 0
 
     async def start(self) -> None:
@@ -70,42 +70,39 @@ class ScriptedModel:
     async def close(self) -> None:
         return None
 
-    def keeps_to(self, wanted: OutputFormat) -> bool:
-        return False
-
     def status(self) -> ModelStatus:
         return ModelStatus("ready", "The scripted model answers.")
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        if self._keeps_turns:
-            self.turns.append(turn)
-        deltas = [_scored(delta, turn.top_logprobs) for delta in self._says(turn)]
-        limit = turn.max_output_tokens if turn.max_output_tokens is not None else len(deltas)
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+        if self._keeps_prompts:
+            self.prompts.append(prompt)
+        deltas = [_scored(delta, prompt.top_logprobs) for delta in self._says(prompt)]
+        limit = prompt.max_output_tokens if prompt.max_output_tokens is not None else len(deltas)
         self.running += 1
         try:
             self._fail_at(-1)
-            yield Accepted()
+            yield RunStarted()
             for number, delta in enumerate(deltas[:limit]):
                 self._fail_at(number)
                 if self._delay_seconds:
                     await asyncio.sleep(self._delay_seconds)
                 yield delta
             self._fail_at(len(deltas))
-            spent = sum(len(_words(item.text)) for item in turn.items if isinstance(item, Message))
+            spent = sum(len(_words(item.text)) for item in prompt.items if isinstance(item, Message))
             usage = Usage(input_tokens=spent, output_tokens=min(limit, len(deltas)))
-            yield Finished(_reason(deltas, limit), usage)
+            yield RunCompleted(_reason(deltas, limit), usage)
         finally:
             self.running -= 1
 
-    def _says(self, turn: Turn) -> Iterator[ModelEvent]:
+    def _says(self, prompt: Prompt) -> Iterator[ModelEvent]:
         if self._deltas is not None:
             yield from map(TextDelta, self._deltas)
-        elif turn.tool_choice.mode == "required":
-            yield from _call(turn)
-        elif turn.format.type == "text":
-            yield from map(TextDelta, _words(_answer(turn)))
+        elif prompt.tool_choice.mode == "required":
+            yield from _call(prompt)
+        elif prompt.format.type == "text":
+            yield from map(TextDelta, _words(_answer(prompt)))
         else:
-            yield from _json_answer(turn.format.schema or _ANYTHING)
+            yield from _json_answer(prompt.format.schema or _ANYTHING)
 
     def _fail_at(self, number: int) -> None:
         if self._failure is not None and number == self._fail_after:
@@ -127,11 +124,11 @@ def _reason(deltas: list[ModelEvent], limit: int) -> FinishReason:
     return "tool_calls" if any(isinstance(delta, ToolCallStarted) for delta in deltas) else "stop"
 
 
-def _call(turn: Turn) -> Iterator[ModelEvent]:
+def _call(prompt: Prompt) -> Iterator[ModelEvent]:
     """Call the function that is forced, or the first that may be called."""
-    allowed = turn.tool_choice.names
-    tool = next(tool for tool in turn.tools if not allowed or tool.name in allowed)
-    yield ToolCallStarted(0, f"call_scripted{len(turn.items)}", tool.name)
+    allowed = prompt.tool_choice.names
+    tool = next(tool for tool in prompt.tools if not allowed or tool.name in allowed)
+    yield ToolCallStarted(0, f"call_scripted{len(prompt.items)}", tool.name)
     yield from (ToolCallDelta(0, piece) for piece in _words(_arguments(tool)))
 
 
@@ -154,11 +151,11 @@ def _json(schema: Schema) -> str:
     return msgspec.json.format(msgspec.json.encode(minimal(schema)), indent=0).decode()
 
 
-def _answer(turn: Turn) -> str:
-    questions = [item.text for item in turn.items if isinstance(item, Message) and item.role == "user"]
+def _answer(prompt: Prompt) -> str:
+    questions = [item.text for item in prompt.items if isinstance(item, Message) and item.role == "user"]
     question = " ".join(questions[-1].split())[:200] if questions else ""
     answer = f"This is a scripted answer to: {question}"
-    return min((answer.partition(stop)[0] for stop in turn.sampling.stop), key=len, default=answer)
+    return min((answer.partition(stop)[0] for stop in prompt.sampling.stop), key=len, default=answer)
 
 
 def _words(text: str) -> list[str]:

@@ -1,7 +1,7 @@
 """
 Any server that speaks OpenAI's /chat/completions.
 
-    endpoint() → POST → headers (200: Accepted) → bytes → ChunkDecoder → events
+    endpoint() → POST → headers (200: RunStarted) → bytes → ChunkDecoder → events
 
 Retried, with jitter, only before the first byte of an answer: after it a second try
 could say something else. A server that lets us wait is not asked again: it is busy, and
@@ -22,10 +22,10 @@ from typing import Any
 
 import msgspec
 
-from mavera.core.events import Accepted, ModelEvent
-from mavera.core.turn import OutputFormat, Turn
+from mavera.core.events import ModelEvent, RunStarted
+from mavera.core.prompt import OutputFormat, Prompt
 from mavera.errors import APIError, ConversationTooLong, InvalidRequest, ServiceUnavailable
-from mavera.models.chat_wire import ChunkDecoder, Leads, joined, request_body, response_format
+from mavera.models.chat_wire import ChunkDecoder, EncodedPrefixes, joined, request_body, response_format
 from mavera.models.exchange import (
     Address,
     Answer,
@@ -36,7 +36,7 @@ from mavera.models.exchange import (
     Poster,
     TooMuch,
 )
-from mavera.models.model import ModelStatus
+from mavera.models.model import ModelProfile, ModelStatus
 
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _MAX_RETRY_WAIT_SECONDS = 5.0
@@ -81,7 +81,7 @@ class UpstreamOptions:
     data keep it alive for `first_byte_timeout_seconds` at most. `total_seconds`, `most_bytes` (of all that is
     received) and `most_characters` (of text and arguments) are for one whole answer.
     `keep_alive=False` opens a connection per request, for servers that close theirs
-    after each stream. `defaults` are what a request body says where the turn says nothing.
+    after each stream. `defaults` are what a request body says if the prompt says nothing.
     `sees_images` is for models that take `image_url` parts.
     `settings` names what an operator has to check where the server refuses us.
     `reasoning_effort`: whether the server's model thinks, and is told how hard.
@@ -112,14 +112,15 @@ class UpstreamModel:
     def __init__(self, endpoint: Callable[[], Awaitable[Endpoint]], options: UpstreamOptions) -> None:
         self._endpoint = endpoint
         self._options = options
+        self.profile = ModelProfile(
+            sees_images=options.sees_images,
+            reasons=options.reasoning_effort,
+            enforces_format=lambda _: options.json_kept,
+        )
         self._poster: Poster | None = None
-        self._leads = Leads()
+        self._prefixes = EncodedPrefixes()
         self._keys: set[str] = set()
         self._failure: str | None = None
-
-    @property
-    def sees_images(self) -> bool:
-        return self._options.sees_images
 
     async def start(self) -> None:
         if self._poster is None:
@@ -136,35 +137,28 @@ class UpstreamModel:
             await self._poster.close()
             self._poster = None
 
-    def keeps_to(self, wanted: OutputFormat) -> bool:
-        return self._options.json_kept
-
     def status(self) -> ModelStatus:
         """Return what the latest request showed: nothing is asked for this."""
         if self._failure is not None:
             return ModelStatus("unavailable", f"The latest request failed: {self._failure}")
         return ModelStatus("ready", f"An OpenAI-compatible server answers as {self._options.model}.")
 
-    @property
-    def reasons(self) -> bool:
-        return self._options.reasoning_effort
-
-    async def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
         options = self._options
         asked = request_body(
-            turn,
+            prompt,
             model=options.model,
             merge_system=options.merge_system,
             reasoning_effort=options.reasoning_effort,
             constrain=options.constrain,
-            leads=self._leads,
+            prefixes=self._prefixes,
         )
-        decoder = ChunkDecoder(turn, most_characters=options.most_characters)
+        decoder = ChunkDecoder(prompt, most_characters=options.most_characters)
         chunks, data_due = 0, 0.0
         try:
             response = await self._open(msgspec.json.encode({**options.defaults, **asked}))
             with closing(response):
-                yield Accepted()
+                yield RunStarted()
                 whole = bytearray() if response.content_type == "application/json" else None
                 while not decoder.done and (
                     data := await response.read(patience_seconds=options.idle_timeout_seconds)
@@ -186,8 +180,6 @@ class UpstreamModel:
         except ExchangeFailed as failure:
             raise self._note_failure(failure) from failure
         except APIError as error:
-            if isinstance(error, ConversationTooLong):
-                error.param = turn.items_param
             self._hide_keys(error)
             raise
 

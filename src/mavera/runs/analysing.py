@@ -1,87 +1,73 @@
 """
-Give an answer its analysis, where one is wished: after the text, before `Finished`.
+Give an answer its analysis, if one is wanted: after the text, on `RunCompleted`.
 
-    Accepted, deltas …  as they come, and noted       the text waits for nothing; its sentences
-                                                      are rated beside it
-    Finished            the analysis, then `Finished`
+    deltas          as they come, and noted: the text waits for nothing, its sentences are rated beside it
+    RunCompleted    the analysis is made, then the event goes on with it
 
-The model is asked for the log-probabilities of its own words; the caller sees them only
-where it asked too. A server that refuses to tell them is asked again without.
+The model is asked for the log-probabilities of its own words. The caller sees them only after asking
+for them too. A server that refuses log-probabilities is asked without.
 """
 
-from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from mavera.analysis.ahead import ReadAhead
 from mavera.analysis.analyst import Analyst, Answered
-from mavera.core.events import Finished, ModelEvent, TextDelta
-from mavera.core.turn import Turn
+from mavera.core.events import AnswerEvent, RunCompleted, RunStarted, TextDelta
+from mavera.core.prompt import Prompt
 from mavera.errors import ConversationTooLong, InvalidRequest
 from mavera.models.model import Model
+from mavera.runs.stage import Events, Open, begin, open_first_taken
 
-Answer = Callable[[Turn], AsyncGenerator[ModelEvent, None]]
 
+class AnalyseAnswer:
+    """
+    The stage that notes what a model says, next to the model, because an analysis asks about that prompt.
 
-@dataclass(slots=True)
-class Noted:
-    """What was said, and by whom."""
+    If the server's tools run there are several rounds; the notes are of the latest one, which is the answer.
+    """
 
-    model: Model
-    analyst: Analyst
-    turn: Turn | None = None
-    pieces: list[str] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    ahead: ReadAhead | None = None
+    def __init__(self, model: Model, analyst: Analyst) -> None:
+        self._model = model
+        self._analyst = analyst
+        self._prompt: Prompt | None = None
+        self._pieces: list[str] = []
+        self._logprobs: list[float] = []
+        self._ahead: ReadAhead | None = None
 
-    def noting(self, answer: Answer) -> Answer:
-        """Return `answer`, asked for log-probabilities and noted; each call of it begins anew."""
+    async def open(self, prompt: Prompt, open_next: Open) -> Events:
+        self._prompt = prompt
+        self._pieces, self._logprobs = [], []
+        self._ahead = self._analyst.ahead()
+        are_shown = prompt.top_logprobs is not None
+        prompts = (prompt,) if are_shown else (replace(prompt, top_logprobs=1), prompt)
+        events = await open_first_taken(prompts, open_next, is_refusal=_may_refuse_logprobs)
+        return await begin(self._note_all(events, shows_logprobs=are_shown))
 
-        async def noted(turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-            self.turn = turn
-            self.pieces.clear()
-            self.logprobs.clear()
-            self.ahead = self.analyst.ahead()
-            async with aclosing(_with_logprobs(answer, turn)) as events:
-                async for event in events:
-                    yield self._note(event, keep=turn.top_logprobs is not None)
+    async def complete(self, event: RunCompleted) -> RunCompleted:
+        """Make the analysis, and return `event` with it and with the tokens it took."""
+        if self._prompt is None:
+            return event
+        answered = Answered(self._prompt, "".join(self._pieces), tuple(self._logprobs))
+        analysed = await self._analyst.analyse(self._model, answered)
+        return replace(event, usage=event.usage + analysed.usage, analysis=analysed.analysis)
 
-        return noted
+    async def _note_all(self, events: Events, *, shows_logprobs: bool) -> Events:
+        async with aclosing(events):
+            yield RunStarted()
+            async for event in events:
+                yield self._note(event, shows_logprobs=shows_logprobs)
 
-    async def analysed(self, finished: Finished) -> Finished:
-        """Make the analysis, and return `finished` with what it cost beside the answer."""
-        if self.turn is None:
-            return finished
-        answered = Answered(self.turn, "".join(self.pieces), tuple(self.logprobs))
-        made = await self.analyst.analyse(self.model, answered)
-        return replace(finished, usage=finished.usage + made.usage, analysis=made.analysis)
-
-    def _note(self, event: ModelEvent, *, keep: bool) -> ModelEvent:
+    def _note(self, event: AnswerEvent, *, shows_logprobs: bool) -> AnswerEvent:
         if not isinstance(event, TextDelta):
             return event
-        self.pieces.append(event.text)
-        if self.ahead is not None:
-            self.ahead.heard(event.text)
-        self.logprobs += [token.logprob for token in event.logprobs]
-        return event if keep or not event.logprobs else TextDelta(event.text)
+        self._pieces.append(event.text)
+        if self._ahead is not None:
+            self._ahead.heard(event.text)
+        self._logprobs += [token.logprob for token in event.logprobs]
+        return event if shows_logprobs or not event.logprobs else TextDelta(event.text)
 
 
-async def _with_logprobs(answer: Answer, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-    if turn.top_logprobs is None:
-        started = False
-        try:
-            async with aclosing(answer(replace(turn, top_logprobs=1))) as events:
-                async for event in events:
-                    started = True
-                    yield event
-            return
-        except ConversationTooLong:
-            raise
-        except InvalidRequest:
-            if started:
-                raise
-    async with aclosing(answer(turn)) as events:
-        async for event in events:
-            yield event
+def _may_refuse_logprobs(error: InvalidRequest) -> bool:
+    return not isinstance(error, ConversationTooLong)

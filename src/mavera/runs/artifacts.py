@@ -16,8 +16,7 @@ the text was cut. Nothing is decided before enough of it has come, and no more i
 """
 
 import re
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -264,12 +263,3 @@ class ArtifactStream:
     def _delta(self, text: str) -> TextDelta:
         logprobs, self._logprobs = tuple(self._logprobs), []
         return TextDelta(text, logprobs)
-
-
-async def with_artifacts(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-    """Yield `events` with the text's blocks in artifact tags."""
-    stream = ArtifactStream()
-    async with aclosing(events):
-        async for event in events:
-            for told in stream.feed(event):
-                yield told

@@ -1,72 +1,49 @@
 """
-Run one turn: resolve the persona and the images, compose the prompt, ask the model, yield events.
+Run one turn: `Runner.run` says, from top to bottom, what happens to it.
 
-    schemas checked → images → compose → fit into the context → plan, where wished → answer
-        → checked, where it is JSON → server tools, and again → analysis and artifacts, where wished
+    personas → schemas checked → tools offered → images → RunPrepared
+        → prompt → pipeline → RunStarted → deltas* → analysis → RunCompleted | RunFailed
 
-    RunPrepared → RunStarted → deltas* → RunCompleted | RunFailed
-
-Before `RunStarted` a failure is raised, so the caller can still answer with a status;
-after it a failure is the last event. Closing the iterator stops the model's work.
+Before `RunStarted` a failure is raised, so the caller can still answer with a status. After it a failure is
+the last event. Closing the iterator stops the model's work.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
-from typing import assert_never
 
-import msgspec
 import structlog
 
 from mavera.accounts.keys.text import Mode
 from mavera.accounts.principal import Principal
 from mavera.analysis.analyst import Analyst
-from mavera.core.events import (
-    Accepted,
-    Event,
-    Finished,
-    ModelEvent,
-    RefusalDelta,
-    RunCompleted,
-    RunFailed,
-    RunPrepared,
-    RunStarted,
-    ServerCallEnded,
-    ServerCallStarted,
-    Speaker,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallStarted,
-)
+from mavera.core.events import Event, RunCompleted, RunFailed, RunPrepared, RunStarted, Speaker
+from mavera.core.prompt import Prompt
 from mavera.core.turn import Turn
-from mavera.errors import APIError, InvalidRequest, PersonaNotFound, ServiceUnavailable
-from mavera.models.model import Model, reasons
+from mavera.errors import APIError, ConversationTooLong, InvalidRequest, PersonaNotFound
+from mavera.models.model import Model
 from mavera.personas.catalogue import AnyPersona, Personas
 from mavera.personas.custom import CustomPersona
-from mavera.runs.analysing import Noted
-from mavera.runs.artifacts import with_artifacts
+from mavera.runs.artifacts import ArtifactStream
+from mavera.runs.compose import compose, makes_artifacts
 from mavera.runs.images import ImageStep, images_of
-from mavera.runs.mosaic import Member, blend
-from mavera.runs.prompt import compose, makes_artifacts
-from mavera.runs.reasoning import plans, stream_planned
-from mavera.runs.server_tools import LoopEvent, LoopLimits, ToolLoop, offered_turn
-from mavera.runs.structured_output import answers, check
-from mavera.runs.truncation import stream_fitting
+from mavera.runs.mosaic import Member, Mosaic
+from mavera.runs.pipeline import Pipeline
+from mavera.runs.server_tools import CallTools, LoopLimits, add_server_tools
+from mavera.runs.stage import unfinished
+from mavera.runs.structured_output import check_schemas
 from mavera.tools.tool import CallContext
-from mavera.tools.toolbox import Toolbox
+from mavera.tools.toolbox import Offer, Toolbox
 
 log = structlog.get_logger()
-
-_Asking = Callable[[Turn], AsyncGenerator[ModelEvent, None]]
 
 
 class Runner:
     """
-    `models` says which model answers which kind of key, `vision` which one live turns with images.
+    `models` says which model answers which kind of key, `vision` which one answers live turns with images.
 
-    `images` is None where no turn can have any. `tools` are the server's own, for each kind of
-    key. `side_by_side` is how many personas of mosaics answer at a time.
+    `images` is None if no turn can have any. `tools` are the server's own, for each kind of key.
+    `side_by_side` is how many personas of mosaics answer at a time.
     """
 
     def __init__(
@@ -91,157 +68,121 @@ class Runner:
         self._analyst = Analyst()
         self._side_by_side = asyncio.Semaphore(side_by_side)
 
-    def run(self, turn: Turn, principal: Principal, *, run_id: str = "") -> AsyncGenerator[Event, None]:
+    async def run(self, turn: Turn, principal: Principal, *, run_id: str = "") -> AsyncGenerator[Event, None]:
         """
         Yield the events of `turn`. Raises before `RunStarted` only.
 
         `principal` decides which model answers, which personas the turn may name beside the library's and
         for whom tools run. The audit of tools names `run_id`.
         """
-        if turn.audience:
-            events = self._blend(turn, principal)
-        else:
-            events = _events(partial(self._prepare, turn, principal, run_id))
-        return with_artifacts(events) if makes_artifacts(turn) else events
-
-    async def _prepare(self, turn: Turn, principal: Principal, run_id: str) -> "_Prepared":
-        model = self._model(turn, principal)
-        persona = await self._persona(turn, principal)
-        await check(turn, model)
-        offer = await (self._tools.get(principal.mode) or Toolbox()).offer(turn, principal)
+        model = self._choose_model(turn, principal)
+        members = await self._find_members(turn, principal)
+        await check_schemas(turn, model.profile)
+        offer = await self._offer_tools(turn, principal)
         shown = tuple(image.url for image in images_of(turn)) if offer else ()
-        if self._images is not None:
-            turn = await self._images.resolve(
-                turn, seen=model.sees_images, workspace_id=principal.workspace_id
-            )
-        noted = Noted(model, self._analyst) if turn.analysis_mode else None
-        asking = self._asking(turn, model, persona, noted)
-        speakers = (speaker(persona),) if persona is not None else ()
-        if not offer:
-            return _Prepared(asking(turn), noted, speakers)
-        loop = ToolLoop(
-            offer, asking, CallContext(principal, run_id, shown), self._tool_limits.fitting(model)
-        )
-        return _Prepared(loop.stream(offered_turn(turn, offer, model)), noted, speakers)
-
-    async def _blend(self, turn: Turn, principal: Principal) -> AsyncGenerator[Event, None]:
-        """Let each persona of the audience answer, and one synthesis after them."""
-        model = self._model(turn, principal)
-        found = [(await self._member(one, principal), weight) for one, weight in turn.audience]
-        members = [Member(persona, speaker(persona, round(weight, 4))) for persona, weight in found]
-        await check(turn, model)
-        if self._images is not None:
-            turn = await self._images.resolve(
-                turn, seen=model.sees_images, workspace_id=principal.workspace_id
-            )
+        turn = await self._resolve_images(turn, model, principal)
         yield RunPrepared(tuple(member.speaker for member in members))
 
-        def ask(turn: Turn, persona: AnyPersona | None) -> AsyncGenerator[Event, None]:
-            noted = Noted(model, self._analyst) if turn.analysis_mode else None
-
-            async def prepared() -> _Prepared:
-                return _Prepared(self._asking(turn, model, persona, noted)(turn), noted)
-
-            return _events(prepared)
-
-        started = False
+        if turn.audience:
+            answer: Mosaic | Pipeline = self._blend(turn, members, model)
+        else:
+            answer = self._answer(turn, members, model, offer, CallContext(principal, run_id, shown))
+        artifacts = ArtifactStream() if makes_artifacts(turn) else None
+        is_started = is_complete = False
         try:
-            async with aclosing(blend(turn, members, ask, self._side_by_side)) as events:
+            async with aclosing(await answer.open()) as events:
+                is_started = True
+                yield RunStarted()
                 async for event in events:
-                    started = True
-                    yield event
+                    if isinstance(event, RunCompleted):
+                        is_complete = True
+                        event = await answer.complete(event)
+                    if artifacts is None:
+                        yield event
+                    else:
+                        for written in artifacts.feed(event):
+                            yield written
+            if not is_complete:
+                raise unfinished()
         except Exception as error:
-            if not started:
+            if isinstance(error, ConversationTooLong):
+                error.param = turn.items_param
+            if not is_started:
                 raise
-            log.exception("mosaic failed", error=type(error).__name__)
-            yield RunFailed(APIError("Something went wrong while answering."))
+            failed = RunFailed(_to_failure(error))
+            for last in (failed,) if artifacts is None else artifacts.feed(failed):
+                yield last
 
-    async def _member(self, persona_id: str, principal: Principal) -> AnyPersona:
-        try:
-            return await self._personas.get(persona_id, principal)
-        except PersonaNotFound as error:
-            raise PersonaNotFound(error.message, param="persona_ids") from error
+    def _answer(
+        self, turn: Turn, members: Sequence[Member], model: Model, offer: Offer, context: CallContext
+    ) -> Pipeline:
+        """Let one persona answer, or nobody in particular, with the offered tools."""
+        tools = None
+        if offer:
+            turn = add_server_tools(turn, offer, model.profile)
+            limits = self._tool_limits.fit_to(model.profile)
+            tools = CallTools(offer, context, limits, max_calls=turn.max_tool_calls)
+        persona = members[0].persona if members else None
+        prompt = compose(turn, persona, limits_length=not model.profile.reasons)
+        analyst = self._analyst if turn.analysis_mode else None
+        return Pipeline(turn, prompt, model, tools=tools, analyst=analyst)
 
-    def _asking(self, turn: Turn, model: Model, persona: AnyPersona | None, noted: Noted | None) -> _Asking:
-        """Return what asks `model` a turn: composed, fitted, planned the first time, checked and noted."""
-        composed = partial(compose, persona=persona, limited=not reasons(model))
-        checked = partial(answers, model) if noted is None else noted.noting(partial(answers, model))
-        planned = partial(stream_planned, model, answer=checked) if plans(turn, model) else checked
+    def _blend(self, turn: Turn, members: Sequence[Member], model: Model) -> Mosaic:
+        """Let each persona of the audience answer, and one synthesis after them."""
 
-        def ask(asked: Turn) -> AsyncGenerator[ModelEvent, None]:
-            answer = planned if asked.items == turn.items else checked
-            return stream_fitting(asked, composed, model, answer)
+        def pipeline_for(prompt: Prompt, is_analysed: bool) -> Pipeline:
+            return Pipeline(turn, prompt, model, analyst=self._analyst if is_analysed else None)
 
-        return ask
+        limits_length = not model.profile.reasons
+        return Mosaic(turn, members, pipeline_for, self._side_by_side, limits_length=limits_length)
 
-    def _model(self, turn: Turn, principal: Principal) -> Model:
+    def _choose_model(self, turn: Turn, principal: Principal) -> Model:
         if principal.mode == "live" and self._vision is not None and images_of(turn):
             return self._vision
         return self._models[principal.mode]
 
-    async def _persona(self, turn: Turn, principal: Principal) -> AnyPersona | None:
+    async def _find_members(self, turn: Turn, principal: Principal) -> list[Member]:
+        """Return who answers: the audience of a mosaic, one persona, or nobody in particular."""
+        if turn.audience:
+            found = [(await self._find_in_audience(one, principal), weight) for one, weight in turn.audience]
+            return [Member(persona, to_speaker(persona, round(weight, 4))) for persona, weight in found]
         if turn.persona_id is not None:
-            return await self._personas.get(turn.persona_id, principal)
+            persona = await self._personas.get(turn.persona_id, principal)
+            return [Member(persona, to_speaker(persona))]
         if self._require_persona and not turn.speaks_for_nobody:
             raise InvalidRequest(
                 "This server answers only with a persona: send persona_id. GET /api/v1/personas lists them.",
                 param="persona_id",
             )
-        return None
+        return []
+
+    async def _find_in_audience(self, persona_id: str, principal: Principal) -> AnyPersona:
+        try:
+            return await self._personas.get(persona_id, principal)
+        except PersonaNotFound as error:
+            raise PersonaNotFound(error.message, param="persona_ids") from error
+
+    async def _offer_tools(self, turn: Turn, principal: Principal) -> Offer:
+        """Return the server tools that the turn may call. A mosaic calls none."""
+        toolbox = self._tools.get(principal.mode)
+        return Offer() if turn.audience or toolbox is None else await toolbox.offer(turn, principal)
+
+    async def _resolve_images(self, turn: Turn, model: Model, principal: Principal) -> Turn:
+        if self._images is None:
+            return turn
+        seen = model.profile.sees_images
+        return await self._images.resolve(turn, seen=seen, workspace_id=principal.workspace_id)
 
 
-def speaker(persona: AnyPersona, weight: float = 1.0) -> Speaker:
+def to_speaker(persona: AnyPersona, weight: float = 1.0) -> Speaker:
     """Return what is recorded of a persona that answers."""
     version = persona.version if isinstance(persona, CustomPersona) else None
     return Speaker(persona.id, persona.name, version, weight)
 
 
-class _Prepared(msgspec.Struct, frozen=True):
-    """What a run needs, at hand; without `speakers` it is part of another run, which has said who speaks."""
-
-    events: AsyncGenerator[LoopEvent, None]
-    noted: Noted | None
-    speakers: tuple[Speaker, ...] | None = None
-
-
-async def _events(prepare: Callable[[], Awaitable[_Prepared]]) -> AsyncGenerator[Event, None]:
-    """Yield a run's events, the last of which says how it ended. Raises where nothing was accepted yet."""
-    prepared = await prepare()
-    if prepared.speakers is not None:
-        yield RunPrepared(prepared.speakers)
-    started = finished = False
-    try:
-        async for event in prepared.events:
-            started = True
-            if isinstance(event, Finished):
-                finished = True
-                if prepared.noted is not None:
-                    event = await prepared.noted.analysed(event)
-            yield _to_run_event(event)
-        if not finished:
-            raise ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
-    except APIError as error:
-        if not started:
-            raise
-        yield RunFailed(error)
-    except Exception as error:
-        if not started:
-            raise
-        log.exception("run failed", error=type(error).__name__)
-        yield RunFailed(APIError("Something went wrong while answering."))
-    finally:
-        await prepared.events.aclose()
-
-
-def _to_run_event(event: LoopEvent) -> Event:
-    match event:
-        case TextDelta() | RefusalDelta() | ToolCallStarted() | ToolCallDelta():
-            return event
-        case Accepted():
-            return RunStarted()
-        case Finished(reason, usage, parsed, analysis):
-            return RunCompleted(reason, usage, parsed, analysis=analysis)
-        case ServerCallStarted() | ServerCallEnded():
-            return event
-        case _:
-            assert_never(event)
+def _to_failure(error: Exception) -> APIError:
+    """Return `error` as clients may see it. An error that nobody foresaw is logged whole."""
+    if isinstance(error, APIError):
+        return error
+    log.exception("run failed", error=type(error).__name__)
+    return APIError("Something went wrong while answering.")

@@ -1,19 +1,19 @@
 """
 Blend an audience: each persona answers by itself, then one synthesis says where they agree.
 
-    every persona, side by side → what positions there are (JSON) → shares, counted → the synthesis
-                                       PersonasAnswered ┘           deltas → RunCompleted ┘
+    every persona, side by side → which positions there are (JSON) → their shares, counted → the synthesis
+                                          PersonasAnswered ┘              deltas → RunCompleted ┘
 
-The shares are counted here, from the weights: a model is asked who said the same, never
-for a sum. `PersonasAnswered` comes before the first delta and has every answer whole, so
-that what works on answers (their analysis, say) finds them side by side with the text.
+The shares are counted here, from the weights: a model is asked who said the same, never for a sum.
+`PersonasAnswered` comes before the first delta and has every answer whole, so that whatever works on
+answers (their analysis, say) finds them together.
 
-The stream opens when the first persona's turn has been taken. Where one persona fails the
-run fails, and closing the iterator stops them all.
+The stream opens when the first persona's prompt has been taken. If one persona fails the run fails, and
+closing the iterator stops them all.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -22,22 +22,24 @@ import structlog
 from msgspec.structs import replace
 
 from mavera.core.events import (
-    Event,
     PersonaAnswer,
     PersonasAnswered,
     Position,
     RefusalDelta,
     RunCompleted,
-    RunFailed,
     RunStarted,
     Speaker,
     TextDelta,
 )
-from mavera.core.items import Message, said
-from mavera.core.turn import OutputFormat, Sampling, Turn
+from mavera.core.items import Item, Message, said
+from mavera.core.prompt import OutputFormat, Prompt, Sampling
+from mavera.core.turn import Turn
 from mavera.core.usage import Usage
-from mavera.errors import APIError, ServiceUnavailable
+from mavera.errors import APIError
 from mavera.personas.catalogue import AnyPersona
+from mavera.runs.compose import compose
+from mavera.runs.pipeline import Pipeline
+from mavera.runs.stage import Events, begin, unfinished
 
 log = structlog.get_logger()
 
@@ -94,42 +96,103 @@ class Member:
     speaker: Speaker
 
 
-Ask = Callable[[Turn, AnyPersona | None], AsyncGenerator[Event, None]]
+class Mosaic:
+    """
+    The answer of several personas to one turn.
 
+    `pipeline_for` makes the way to the model for a prompt, with or without an analysis. `parallel` limits
+    how many personas answer at a time.
+    """
 
-async def blend(
-    turn: Turn, members: Sequence[Member], ask: Ask, parallel: asyncio.Semaphore
-) -> AsyncGenerator[Event, None]:
-    """Yield the events of the blended answer. `ask` answers one turn; raises before `RunStarted` only."""
-    taken = asyncio.Event()
-    tasks = [asyncio.create_task(_heard(_alone(turn, one), one, ask, parallel, taken)) for one in members]
-    try:
-        await _first_taken(tasks, taken)
-        yield RunStarted()
+    def __init__(
+        self,
+        turn: Turn,
+        members: Sequence[Member],
+        pipeline_for: Callable[[Prompt, bool], Pipeline],
+        parallel: asyncio.Semaphore,
+        *,
+        limits_length: bool,
+    ) -> None:
+        self._turn = turn
+        self._members = members
+        self._pipeline_for = pipeline_for
+        self._parallel = parallel
+        self._limits_length = limits_length
+        self._synthesis: Pipeline | None = None
+        self._spent = Usage()
+
+    async def open(self) -> Events:
+        """Return the events after `RunStarted`. Raises what a persona fails with before that."""
+        return await begin(self._answer())
+
+    async def complete(self, event: RunCompleted) -> RunCompleted:
+        """Return `event`, the end of the synthesis, with its analysis and with all tokens of the mosaic."""
+        if self._synthesis is not None:
+            event = await self._synthesis.complete(event)
+        return replace(event, usage=event.usage + self._spent)
+
+    async def _answer(self) -> Events:
+        is_taken = asyncio.Event()
+        tasks = [asyncio.create_task(self._hear(member, is_taken)) for member in self._members]
         try:
+            await _wait_until_taken(tasks, is_taken)
+            yield RunStarted()
             answers = tuple(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        positions = await self._find_positions(answers)
+        yield PersonasAnswered(answers, positions)
+        for answer in answers:
+            self._spent += answer.usage
+        asked = replace(self._turn, items=_synthesis_items(self._turn, answers, positions))
+        prompt = compose(asked, None, limits_length=self._limits_length)
+        self._synthesis = self._pipeline_for(prompt, self._turn.analysis_mode)
+        async with aclosing(await self._synthesis.open()) as events:
+            async for event in events:
+                yield event
+
+    async def _hear(self, member: Member, is_taken: asyncio.Event) -> PersonaAnswer:
+        """Return the whole answer of one persona: plain text, in its own words. Raises APIError."""
+        alone = replace(self._turn, format=OutputFormat(), top_logprobs=None, canvas_mode=False)
+        prompt = compose(alone, member.persona, limits_length=self._limits_length)
+        pieces: list[str] = []
+        async with self._parallel:
+            pipeline = self._pipeline_for(prompt, self._turn.analysis_mode)
+            async with aclosing(await pipeline.open()) as events:
+                is_taken.set()
+                async for event in events:
+                    match event:
+                        case TextDelta(text) | RefusalDelta(text):
+                            pieces.append(text)
+                        case RunCompleted():
+                            done = await pipeline.complete(event)
+                            text = "".join(pieces).strip()
+                            return PersonaAnswer(member.speaker, text, done.usage, done.analysis)
+        raise unfinished()
+
+    async def _find_positions(self, answers: tuple[PersonaAnswer, ...]) -> tuple[Position, ...]:
+        """Return who takes which position, or nothing if the model cannot say: that spoils no answer."""
+        pipeline = self._pipeline_for(_positions_prompt(self._turn, answers), False)
+        try:
+            async with aclosing(await pipeline.open()) as events:
+                async for event in events:
+                    if isinstance(event, RunCompleted):
+                        self._spent += event.usage
+                        return count_shares(event.parsed.value, answers) if event.parsed is not None else ()
+            raise unfinished()
         except APIError as error:
-            yield RunFailed(error)
-            return
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    positions, spent = await _positions(turn, answers, ask)
-    yield PersonasAnswered(answers, positions)
-    for answer in answers:
-        spent += answer.usage
-    async with aclosing(_synthesis(turn, answers, positions, ask)) as events:
-        async for event in events:
-            yield replace(event, usage=event.usage + spent) if isinstance(event, RunCompleted) else event
+            log.warning("positions_not_found", reason=error.message)
+        return ()
 
 
-async def _first_taken(tasks: Sequence[asyncio.Task[PersonaAnswer]], taken: asyncio.Event) -> None:
-    """Return when a model has taken a turn. Raises what a persona failed with before that."""
-    waiting = asyncio.create_task(taken.wait())
+async def _wait_until_taken(tasks: Sequence[asyncio.Task[PersonaAnswer]], is_taken: asyncio.Event) -> None:
+    """Return when a model has taken a prompt. Raises what a persona failed with before that."""
+    waiting = asyncio.create_task(is_taken.wait())
     try:
         pending: set[asyncio.Task[Any]] = {*tasks, waiting}
-        while not taken.is_set():
+        while not is_taken.is_set():
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
@@ -137,80 +200,25 @@ async def _first_taken(tasks: Sequence[asyncio.Task[PersonaAnswer]], taken: asyn
         waiting.cancel()
 
 
-def _alone(turn: Turn, member: Member) -> Turn:
-    """Return the turn of one persona of the audience: plain text, in its own words."""
-    return replace(
-        turn,
-        audience=(),
-        persona_id=member.speaker.id,
-        format=OutputFormat(),
-        top_logprobs=None,
-        canvas_mode=False,
-    )
-
-
-async def _heard(
-    turn: Turn, member: Member, ask: Ask, parallel: asyncio.Semaphore, taken: asyncio.Event
-) -> PersonaAnswer:
-    """Return what one persona says, whole. Raises APIError."""
-    pieces: list[str] = []
-    async with parallel, aclosing(ask(turn, member.persona)) as events:
-        async for event in events:
-            match event:
-                case RunStarted():
-                    taken.set()
-                case TextDelta(text) | RefusalDelta(text):
-                    pieces.append(text)
-                case RunFailed(error):
-                    raise error
-                case RunCompleted(_, usage, analysis=analysis):
-                    return PersonaAnswer(member.speaker, "".join(pieces).strip(), usage, analysis)
-    raise ServiceUnavailable("A persona stopped before its answer was finished.", retry_after=1)
-
-
-async def _positions(
-    turn: Turn, answers: tuple[PersonaAnswer, ...], ask: Ask
-) -> tuple[tuple[Position, ...], Usage]:
-    """Return who takes which position; nothing where the model cannot say, which spoils no answer."""
-    asked = replace(
-        turn,
-        items=(
+def _positions_prompt(turn: Turn, answers: tuple[PersonaAnswer, ...]) -> Prompt:
+    return Prompt(
+        (
             said("system", GROUP),
             said("user", EXAMPLE),
             said("assistant", SORTED),
-            said("user", _asked_and_answered(turn, [answer.text for answer in answers])),
+            said("user", _show_answers(turn, [answer.text for answer in answers])),
         ),
-        audience=(),
-        persona_id=None,
-        instructions=None,
-        max_output_tokens=POSITION_TOKENS,
         sampling=Sampling(temperature=0.0, seed=turn.sampling.seed),
-        format=_format(len(answers)),
-        top_logprobs=None,
-        reasoning_effort="medium",
-        verbosity="medium",
-        analysis_mode=False,
-        canvas_mode=False,
+        format=_positions_format(len(answers)),
+        max_output_tokens=POSITION_TOKENS,
     )
-    try:
-        async with aclosing(ask(asked, None)) as events:
-            async for event in events:
-                match event:
-                    case RunCompleted(_, usage, parsed):
-                        found = counted(parsed.value, answers) if parsed is not None else ()
-                        return found, usage
-                    case RunFailed(error):
-                        raise error
-    except APIError as error:
-        log.warning("positions_not_found", reason=error.message)
-    return (), Usage()
 
 
-def counted(found: Any, answers: Sequence[PersonaAnswer]) -> tuple[Position, ...]:
+def count_shares(found: Any, answers: Sequence[PersonaAnswer]) -> tuple[Position, ...]:
     """
-    Return the positions with their shares, the largest first; the shares add up to 1.
+    Return the positions with their shares, the largest first. The shares add up to 1.
 
-    Who is named twice counts where named first, who is not named under "no clear position".
+    A person who is named twice counts at the first place, and one who is not named has no clear position.
     """
     shares = {number: answer.speaker.weight for number, answer in enumerate(answers, 1)}
     named: dict[str, list[int]] = {}
@@ -232,7 +240,7 @@ def counted(found: Any, answers: Sequence[PersonaAnswer]) -> tuple[Position, ...
     return tuple(sorted(positions, key=lambda position: -position.share))
 
 
-def _format(people: int) -> OutputFormat:
+def _positions_format(people: int) -> OutputFormat:
     number = {"type": "integer", "minimum": 1, "maximum": people}
     group = {
         "type": "object",
@@ -253,43 +261,31 @@ def _format(people: int) -> OutputFormat:
     return OutputFormat("json_schema", "positions", schema=schema, strict=True, at="input")
 
 
-def _synthesis(
-    turn: Turn, answers: tuple[PersonaAnswer, ...], positions: tuple[Position, ...], ask: Ask
-) -> AsyncGenerator[Event, None]:
-    shares = "".join(f"\n- {_part(position.share)}: {position.text}" for position in positions)
-    report = _report(turn, answers, shared=not shares) + (f"\n\nPositions:{shares}" if shares else "")
-    shown = (said("user", REPORTED), said("assistant", BLENDED)) if turn.format.type == "text" else ()
-    items = (said("system", BLEND), *shown, said("user", report))
-    return _unopened(ask(replace(turn, items=items, audience=(), persona_id=None), None))
+def _synthesis_items(
+    turn: Turn, answers: tuple[PersonaAnswer, ...], positions: tuple[Position, ...]
+) -> tuple[Item, ...]:
+    shares = "".join(f"\n- {_format_share(position.share)}: {position.text}" for position in positions)
+    report = _report(turn, answers, shows_shares=not shares) + (f"\n\nPositions:{shares}" if shares else "")
+    example = (said("user", REPORTED), said("assistant", BLENDED)) if turn.format.type == "text" else ()
+    return (said("system", BLEND), *example, said("user", report))
 
 
-def _part(share: float) -> str:
-    """Say how many hold something, also in a word: of half of them a small model says that they are most."""
+def _format_share(share: float) -> str:
+    """Format a share as a word and a percentage. Given only "50%", small models write "most"."""
     word = "all" if share > 0.995 else "most" if share > 0.505 else "half" if share > 0.495 else "some"
     return f"{word}, {share:.0%}"
 
 
-async def _unopened(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-    """Yield the events of a run whose stream is open already: a failure of it is an event in any case."""
-    try:
-        async with aclosing(events):
-            async for event in events:
-                if not isinstance(event, RunStarted):
-                    yield event
-    except APIError as error:
-        yield RunFailed(error)
-
-
-def _report(turn: Turn, answers: Sequence[PersonaAnswer], *, shared: bool) -> str:
-    """`shared` tells each one's share: beside those of positions a small model takes one for the other."""
-    weights = [f" ({answer.speaker.weight:.0%})" if shared else "" for answer in answers]
+def _report(turn: Turn, answers: Sequence[PersonaAnswer], *, shows_shares: bool) -> str:
+    """`shows_shares` adds each person's share, which a small model confuses with the shares of positions."""
+    weights = [f" ({answer.speaker.weight:.0%})" if shows_shares else "" for answer in answers]
     speakers = [f"{answer.speaker.name}{weight}: " for answer, weight in zip(answers, weights, strict=True)]
-    told = [speaker + answer.text for speaker, answer in zip(speakers, answers, strict=True)]
-    return _asked_and_answered(turn, told)
+    texts = [speaker + answer.text for speaker, answer in zip(speakers, answers, strict=True)]
+    return _show_answers(turn, texts)
 
 
-def _asked_and_answered(turn: Turn, answers: Sequence[str]) -> str:
+def _show_answers(turn: Turn, answers: Sequence[str]) -> str:
     questions = [item.text for item in turn.items if isinstance(item, Message) and item.role == "user"]
     question = questions[-1][:MOST_CHARACTERS] if questions else ""
-    told = [f"{number}. {answer[:MOST_CHARACTERS]}" for number, answer in enumerate(answers, 1)]
-    return "\n".join([f"Question: {question}", "", "Answers:", *told])
+    numbered = [f"{number}. {answer[:MOST_CHARACTERS]}" for number, answer in enumerate(answers, 1)]
+    return "\n".join([f"Question: {question}", "", "Answers:", *numbered])

@@ -13,16 +13,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from mavera.core.events import Finished
+from mavera.core.events import RunCompleted
 from mavera.core.items import Item, said
-from mavera.core.turn import OutputFormat, Sampling, Turn
+from mavera.core.prompt import OutputFormat, Prompt, Sampling
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
 from mavera.models.model import Model
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.custom import PersonaType, cleaned_value
 from mavera.personas.persona import BigFive, Facts, Line, Persona, Profile, SampleTurn, Short
-from mavera.runs.structured_output import answers
+from mavera.runs.stage import join_stages
+from mavera.runs.structured_output import HoldToFormat
 
 EXAMPLE = "SMB Owner"
 MOST_TOKENS = 2048
@@ -80,17 +81,19 @@ async def draft(model: Model, name: str, description: str, kind: PersonaType | N
     """
     Return a profile and what drafting it consumed.
 
-    Raises ServiceUnavailable where the model gives none that fits, APIError where it fails.
+    Raises ServiceUnavailable if the model gives none that fits, and APIError if it fails.
     """
-    finished: Finished | None = None
-    async with aclosing(answers(model, _turn(name, description, kind))) as events:
+    prompt = _to_prompt(name, description, kind)
+    completed: RunCompleted | None = None
+    ask = join_stages([HoldToFormat(prompt.format, model.profile)], model)
+    async with aclosing(await ask(prompt)) as events:
         async for event in events:
-            if isinstance(event, Finished):
-                finished = event
-    if finished is None or finished.parsed is None:
+            if isinstance(event, RunCompleted):
+                completed = event
+    if completed is None or completed.parsed is None:
         raise _unusable()
     try:
-        return to_profile(cleaned_value(finished.parsed.value)), finished.usage
+        return to_profile(cleaned_value(completed.parsed.value)), completed.usage
     except msgspec.ValidationError as error:
         raise _unusable() from error
 
@@ -121,15 +124,15 @@ def to_profile(drafted: dict[str, Any]) -> Profile:
     return msgspec.convert(members, Profile)
 
 
-def _turn(name: str, description: str, kind: PersonaType | None) -> Turn:
+def _to_prompt(name: str, description: str, kind: PersonaType | None) -> Prompt:
     asked = {"name": name, "description": description, **({"type": kind} if kind else {})}
-    return Turn(
-        model="mavera-1",
-        items=(*_lead(), said("user", msgspec.json.encode(asked).decode())),
+    prefix = _prefix()
+    return Prompt(
+        (*prefix, said("user", msgspec.json.encode(asked).decode())),
         max_output_tokens=MOST_TOKENS,
         sampling=Sampling(temperature=0.8),
         format=OutputFormat("json_schema", "persona", schema=_schema(), strict=True, at="description"),
-        lead=3,
+        prefix_length=len(prefix),
     )
 
 
@@ -139,7 +142,7 @@ def _schema() -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _lead() -> tuple[Item, ...]:
+def _prefix() -> tuple[Item, ...]:
     example = PersonaLibrary.load().find(EXAMPLE)
     asked = {"name": example.name, "description": example.description}
     return (

@@ -1,31 +1,29 @@
 """
-Let a model plan before it answers, where it does not think by itself.
+Let a model plan before it answers, if it does not reason on its own.
 
-    composed turn + "note what you would weigh" → a short plan, shown to nobody
-    composed turn + that plan                   → the answer
+    prompt + "note what you would weigh" → a short plan, shown to nobody
+    prompt + that plan                   → the answer
 
-Both passes begin with the same prompt, which the model's prefix cache has after the
-first. The plan is counted as reasoning, and out of the caller's token limit. Where it
-fails, the answer is given at once: a plan is no reason to fail a turn.
+Both begin with the same prompt, which is in the model's prefix cache after the first. The plan counts as
+reasoning, and is taken off the caller's token limit. If it fails, the answer is given without it: a plan
+is no reason to fail a turn.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import structlog
 from msgspec.structs import replace
 
-from mavera.core.events import Accepted, Finished, ModelEvent, TextDelta
+from mavera.core.events import RunCompleted, RunStarted, TextDelta
 from mavera.core.items import said
-from mavera.core.turn import Effort, OutputFormat, ToolChoice, Turn
+from mavera.core.prompt import Effort, Prompt
 from mavera.core.usage import Usage
-from mavera.errors import ConversationTooLong
-from mavera.models.model import Model, reasons
+from mavera.models.model import Model
+from mavera.runs.stage import Events, Open, begin, open_first_taken, open_model
 
 log = structlog.get_logger()
-
-Answer = Callable[[Turn], AsyncGenerator[ModelEvent, None]]
 
 PLAN_TOKENS: dict[Effort, int] = {"high": 160, "xhigh": 256, "max": 384}
 # A plan shorter than this is none.
@@ -39,102 +37,101 @@ ASK_FOR_PLAN = (
 USE_PLAN = "Your notes, which nobody else sees:\n{plan}\n\nNow answer as yourself, without speaking of notes."
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Plan:
-    accepted: bool = False
-    pieces: list[str] = field(default_factory=list)
+    text: str = ""
     usage: Usage = field(default_factory=Usage)
 
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces).strip()
+
+def needs_plan(prompt: Prompt, model: Model) -> bool:
+    """Whether `prompt` asks for more thought than this model gives on its own."""
+    return not model.profile.reasons and _plan_tokens(prompt) >= _FEWEST_TOKENS
 
 
-def plans(turn: Turn, model: Model) -> bool:
-    """Whether `turn` asks for more thought than this model gives by itself."""
-    return not reasons(model) and _plan_tokens(turn) >= _FEWEST_TOKENS
+def _plan_tokens(prompt: Prompt) -> int:
+    wanted = PLAN_TOKENS.get(prompt.reasoning_effort, 0)
+    return min(wanted, prompt.max_output_tokens // 2) if prompt.max_output_tokens else wanted
 
 
-def _plan_tokens(turn: Turn) -> int:
-    wanted = PLAN_TOKENS.get(turn.reasoning_effort, 0)
-    return min(wanted, turn.max_output_tokens // 2) if turn.max_output_tokens else wanted
-
-
-async def stream_planned(
-    model: Model, turn: Turn, *, answer: Answer | None = None
-) -> AsyncGenerator[ModelEvent, None]:
+class PlanFirst:
     """
-    Yield the events of `model` answering the composed `turn` with a plan in mind.
+    The stage that asks for a plan, the first time only: later rounds of tool calls go on without one.
 
-    `answer` is how the answer itself is asked for, where not of the model at once.
+    It opens when the model has taken the question for the plan: the caller need not wait for the plan.
     """
-    plan = _Plan()
-    async with aclosing(_stream_plan(model, turn, plan)) as events:
-        async for accepted in events:
-            yield accepted
-    async with aclosing(_stream_answer(answer or model.stream, turn, plan)) as events:
-        async for event in events:
-            match event:
-                case Accepted() if plan.accepted:
-                    continue
-                case Finished(_, usage):
-                    yield replace(event, usage=_with_reasoning(usage, plan.usage))
-                case _:
-                    yield event
 
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._has_opened = False
 
-async def _stream_plan(model: Model, turn: Turn, plan: _Plan) -> AsyncGenerator[ModelEvent, None]:
-    """Fill in `plan`, and yield `Accepted` alone: the answer's caller need not wait for the rest."""
-    asked = replace(
-        turn,
-        items=(*turn.items, said("system", ASK_FOR_PLAN)),
-        max_output_tokens=_plan_tokens(turn),
-        sampling=replace(turn.sampling, stop=(), logit_bias=None),
-        format=OutputFormat(),
-        tools=(),
-        tool_choice=ToolChoice(),
-        top_logprobs=None,
-    )
-    try:
-        async with aclosing(model.stream(asked)) as events:
-            async for event in events:
-                match event:
-                    case Accepted():
-                        plan.accepted = True
-                        yield event
-                    case TextDelta(text):
-                        plan.pieces.append(text)
-                    case Finished(_, usage):
-                        plan.usage = usage
-                    case _:
-                        pass  # no tool is offered, and a refusal is no plan
-    except Exception as error:
-        log.warning("the plan failed, answering without", error=type(error).__name__, exc_info=error)
-        plan.pieces.clear()
+    async def open(self, prompt: Prompt, open_next: Open) -> Events:
+        plan = None if self._has_opened else await self._open_plan(prompt)
+        events = await open_next(prompt) if plan is None else await begin(_answer(prompt, plan, open_next))
+        self._has_opened = True
+        return events
 
-
-async def _stream_answer(answer: Answer, turn: Turn, plan: _Plan) -> AsyncGenerator[ModelEvent, None]:
-    left = turn.max_output_tokens and max(1, turn.max_output_tokens - plan.usage.output_tokens)
-    turn = replace(turn, max_output_tokens=left)
-    if plan.text:
-        informed = (*turn.items, said("system", USE_PLAN.format(plan=plan.text)))
-        started = False
+    async def _open_plan(self, prompt: Prompt) -> Events | None:
         try:
-            async with aclosing(answer(replace(turn, items=informed))) as events:
-                async for event in events:
-                    started = True
-                    yield event
-            return
-        except ConversationTooLong:
-            if started:
-                raise
-    # Without a plan, or where the conversation fits and the plan beside it does not.
-    async with aclosing(answer(turn)) as events:
+            return await open_model(self._model, _plan_prompt(prompt))
+        except Exception as error:
+            _log_failure(error)
+            return None
+
+
+def _plan_prompt(prompt: Prompt) -> Prompt:
+    return Prompt(
+        (*prompt.items, said("system", ASK_FOR_PLAN)),
+        sampling=replace(prompt.sampling, stop=(), logit_bias=None),
+        max_output_tokens=_plan_tokens(prompt),
+        reasoning_effort=prompt.reasoning_effort,
+        prefix_length=prompt.prefix_length,
+    )
+
+
+async def _answer(prompt: Prompt, plan_events: Events, open_next: Open) -> Events:
+    async with aclosing(plan_events):
+        yield RunStarted()
+        plan = await _read_plan(plan_events)
+    async with aclosing(await open_first_taken(_with_plan(prompt, plan), open_next)) as events:
         async for event in events:
+            if isinstance(event, RunCompleted):
+                event = replace(event, usage=_add_reasoning(event.usage, plan.usage))
             yield event
 
 
-def _with_reasoning(usage: Usage, plan: Usage) -> Usage:
+async def _read_plan(events: Events) -> _Plan:
+    """Return the plan, without text if it failed."""
+    pieces: list[str] = []
+    usage = Usage()
+    try:
+        async for event in events:
+            match event:
+                case TextDelta(text):
+                    pieces.append(text)
+                case RunCompleted(_, usage):
+                    pass
+                case _:
+                    pass  # no tool is offered, and a refusal is no plan
+    except Exception as error:
+        _log_failure(error)
+        return _Plan(usage=usage)
+    return _Plan("".join(pieces).strip(), usage)
+
+
+def _with_plan(prompt: Prompt, plan: _Plan) -> Iterator[Prompt]:
+    """Yield the prompt with the plan, then without it in case the two do not fit together."""
+    left = prompt.max_output_tokens and max(1, prompt.max_output_tokens - plan.usage.output_tokens)
+    prompt = replace(prompt, max_output_tokens=left)
+    if plan.text:
+        yield replace(prompt, items=(*prompt.items, said("system", USE_PLAN.format(plan=plan.text))))
+    yield prompt
+
+
+def _log_failure(error: Exception) -> None:
+    log.warning("the plan failed, answering without", error=type(error).__name__, exc_info=error)
+
+
+def _add_reasoning(usage: Usage, plan: Usage) -> Usage:
     return replace(
         usage,
         output_tokens=usage.output_tokens + plan.output_tokens,

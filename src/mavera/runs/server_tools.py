@@ -6,14 +6,14 @@ Model → server tools → model, until it answers in words or calls a function 
     …
     round 8, or the time is up: one last round without tools
 
-The client sees the server's calls as `ServerCallStarted` and `ServerCallEnded`, never as
-calls to make. A call that cannot be made (arguments that do not fit, an unknown name, one
-that was made before) is an error that the model reads. Closing the iterator cancels what runs.
+The client sees the server's calls as `ServerCallStarted` and `ServerCallEnded`, never as calls to make. A
+call that cannot be made (arguments that do not fit, an unknown name, a call that was made before) is an
+error that the model reads. Closing the iterator cancels what runs.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -23,10 +23,10 @@ import msgspec
 from msgspec.structs import replace
 
 from mavera.core.events import (
-    Accepted,
-    Finished,
+    AnswerEvent,
     FinishReason,
-    ModelEvent,
+    RunCompleted,
+    RunStarted,
     ServerCallEnded,
     ServerCallEvent,
     ServerCallStarted,
@@ -35,11 +35,12 @@ from mavera.core.events import (
 )
 from mavera.core.ids import new_id
 from mavera.core.items import FunctionCall, FunctionOutput, Item, Text
+from mavera.core.prompt import FunctionTool, Prompt, ToolChoice
 from mavera.core.server_calls import ServerCall, ServerOutcome, Source
-from mavera.core.turn import FunctionTool, OutputFormat, ToolChoice, Turn
+from mavera.core.turn import Turn
 from mavera.core.usage import Usage
-from mavera.errors import ConversationTooLong, InvalidRequest
-from mavera.models.model import Model, counts_tokens
+from mavera.models.model import ModelProfile
+from mavera.runs.stage import Events, Open, begin, open_first_taken
 from mavera.settings import Settings
 from mavera.tools.tool import (
     Arguments,
@@ -53,12 +54,9 @@ from mavera.tools.tool import (
 )
 from mavera.tools.toolbox import Offer, matches
 
-Ask = Callable[[Turn], AsyncGenerator[ModelEvent, None]]
-LoopEvent = ModelEvent | ServerCallEvent
-
 MOST_CALLS_IN_ROUND = 8
 MOST_ARGUMENT_CHARACTERS = 20_000
-# What the model may still be told when its context is full.
+# A result is never cut shorter than this when the model's context is full.
 _LEAST_RESULT_CHARACTERS = 400
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
@@ -74,16 +72,16 @@ class LoopLimits(msgspec.Struct, frozen=True):
     def of(cls, settings: Settings) -> Self:
         return cls(settings.tools_max_rounds, settings.tools_wall_seconds, settings.tools_result_characters)
 
-    def fitting(self, model: Model) -> "LoopLimits":
-        """Return limits whose results leave room in the context of `model`, where that is known."""
-        if not counts_tokens(model):
+    def fit_to(self, profile: ModelProfile) -> "LoopLimits":
+        """Return limits whose results leave room in the model's context, if that is known."""
+        if profile.context is None:
             return self
         # About four characters a token: a quarter of the context for each result.
-        return replace(self, result_characters=min(self.result_characters, model.context_tokens))
+        return replace(self, result_characters=min(self.result_characters, profile.context.tokens))
 
 
 @dataclass(slots=True)
-class _Asked:
+class _WrittenCall:
     """A call while the model writes it."""
 
     call_id: str
@@ -99,148 +97,141 @@ class _Misfit(Exception):
     """The call cannot be made; the message is for the model."""
 
 
-def offered_turn(turn: Turn, offer: Offer, model: Model) -> Turn:
+class _Repeated(_Misfit):
+    """The same call was made before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A call that has ended, and the text of its result for the model."""
+
+    outcome: ServerOutcome
+    text: str
+    is_repeat: bool = False
+
+
+def add_server_tools(turn: Turn, offer: Offer, profile: ModelProfile) -> Turn:
     """Return `turn` with the offered tools beside the caller's functions."""
-    tools = (*turn.tools, *(_function(tool, model) for tool in offer.tools.values()))
+    tools = (*turn.tools, *(_to_function(tool, profile) for tool in offer.tools.values()))
     choice = turn.tool_choice
     chosen = tuple(tool.name for tool in tools if matches(tool.name, choice.names))
     return replace(turn, tools=tools, tool_choice=replace(choice, names=chosen))
 
 
-def _function(tool: Tool, model: Model) -> FunctionTool:
-    """Describe a tool; a schema that the model cannot be held to is checked afterwards only."""
-    parameters = tool.parameters
-    try:
-        model.keeps_to(OutputFormat("json_schema", tool.name, schema=parameters, at=tool.name))
-    except InvalidRequest:
-        parameters = _ANY_OBJECT
-    return FunctionTool(tool.name, tool.description, parameters)
+def _to_function(tool: Tool, profile: ModelProfile) -> FunctionTool:
+    """Describe a tool. A schema that the model cannot be held to is only checked afterwards."""
+    is_supported = profile.unsupported_keyword(tool.parameters) is None
+    return FunctionTool(tool.name, tool.description, tool.parameters if is_supported else _ANY_OBJECT)
 
 
-class ToolLoop:
-    """One run. `ask` asks the model, and is given the conversation with all results so far."""
+class CallTools:
+    """The stage that runs the calls of one turn. `max_calls` is the caller's `max_tool_calls`."""
 
-    def __init__(self, offer: Offer, ask: Ask, context: CallContext, limits: LoopLimits) -> None:
+    def __init__(
+        self, offer: Offer, context: CallContext, limits: LoopLimits, *, max_calls: int | None = None
+    ) -> None:
         self._offer = offer
-        self._ask = ask
         self._context = context
         self._limits = limits
+        self._max_calls = max_calls
         self._deadline = time.monotonic() + limits.wall_seconds
         self._validators = {
             name: jsonschema_rs.validator_for(tool.parameters, offline=True)
             for name, tool in offer.tools.items()
         }
-        self._accepted = False
         self._usage = Usage()
-        self._round = 0
+        self._round = 1
         self._calls_made = 0
         self._caller_calls = 0
         self._sources = 0
-        self._asked: dict[int, _Asked] = {}
-        self._results: set[str] = set()
+        self._written: dict[int, _WrittenCall] = {}
+        self._caller_indexes: dict[int, int] = {}
+        self._result_ids: set[str] = set()
         self._seen: set[tuple[str, str]] = set()
         self._misfits: dict[str, int] = {}
 
-    async def stream(self, turn: Turn) -> AsyncGenerator[LoopEvent, None]:
-        """Yield the events of all rounds, with one `Accepted` and one `Finished`. Raises APIError."""
+    async def open(self, prompt: Prompt, open_next: Open) -> Events:
+        return await begin(self._run_rounds(prompt, await open_next(prompt), open_next))
+
+    async def _run_rounds(self, prompt: Prompt, events: Events, open_next: Open) -> Events:
+        """Yield the events of all rounds, with one `RunCompleted`. Raises APIError."""
         while True:
-            self._round += 1
+            self._written, self._caller_indexes = {}, {}
             callers_before = self._caller_calls
-            last: Finished | None = None
-            async with aclosing(self._ask_fitting(turn)) as events:
+            own = frozenset(tool.name for tool in prompt.tools) - self._offer.tools.keys()
+            completed: RunCompleted | None = None
+            async with aclosing(events):
+                if self._round == 1:
+                    yield RunStarted()
                 async for event in events:
-                    if isinstance(event, Finished):
-                        last = event
-                    else:
-                        yield event
-            if last is None:
+                    if isinstance(event, RunCompleted):
+                        completed = event
+                    elif (shown := self._take_out_calls(event, own)) is not None:
+                        yield shown
+            if completed is None:
                 return
-            self._usage += last.usage
-            asked = list(self._asked.values())
-            if not asked or last.reason in ("length", "content_filter") or turn.tool_choice.mode == "none":
-                reason = last.reason if self._caller_calls or not asked else _without_calls(last.reason)
-                yield replace(last, reason=reason, usage=self._usage)
+            self._usage += completed.usage
+            written = list(self._written.values())
+            is_last = completed.reason in ("length", "content_filter") or prompt.tool_choice.mode == "none"
+            if not written or is_last:
+                is_passed_on = self._caller_calls or not written
+                reason = completed.reason if is_passed_on else _without_calls(completed.reason)
+                yield replace(completed, reason=reason, usage=self._usage)
                 return
-            results: list[Item] = []
-            async with aclosing(self._run_calls(asked, turn, results)) as outcomes:
-                async for outcome in outcomes:
-                    yield outcome
+            ended: list[_Ended] = []
+            async with aclosing(self._run_calls(written, ended)) as calls:
+                async for call_event in calls:
+                    yield call_event
             if self._caller_calls > callers_before:
-                yield Finished("tool_calls", self._usage)
+                yield RunCompleted("tool_calls", self._usage)
                 return
-            turn = self._next_turn(turn, results)
+            prompt = self._next_prompt(prompt, written, ended)
+            self._round += 1
+            events = await open_first_taken(_shorten_results(prompt, self._result_ids), open_next)
 
-    async def _ask_fitting(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        """Ask, with shorter results where the model's context is too small for them."""
-        while True:
-            started = False
-            try:
-                async with aclosing(self._ask_once(turn)) as events:
-                    async for event in events:
-                        started = True
-                        yield event
-                return
-            except ConversationTooLong:
-                shorter = _with_shorter_results(turn, self._results)
-                if started or self._round == 1 or shorter is None:
-                    raise
-                turn = shorter
-
-    async def _ask_once(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        """Pass on the model's events; calls of tools that are not the caller's are taken out."""
-        self._asked = {}
-        indexes: dict[int, int] = {}
-        own = frozenset(tool.name for tool in turn.tools) - self._offer.tools.keys()
-        async with aclosing(self._ask(turn)) as events:
-            async for event in events:
-                match event:
-                    case Accepted():
-                        if not self._accepted:
-                            self._accepted = True
-                            yield event
-                    case ToolCallStarted(index, call_id, name) if name not in own:
-                        self._asked[index] = _Asked(call_id, name)
-                    case ToolCallDelta(index, arguments) if index in self._asked:
-                        self._asked[index].pieces.append(arguments)
-                    case ToolCallStarted(index):
-                        indexes[index] = self._caller_calls
-                        self._caller_calls += 1
-                        yield replace(event, index=indexes[index])
-                    case ToolCallDelta(index):
-                        yield replace(event, index=indexes[index])
-                    case _:
-                        yield event
+    def _take_out_calls(self, event: AnswerEvent, own: frozenset[str]) -> AnswerEvent | None:
+        """Return `event` for the client, or None if it is part of a call that is not one of `own`."""
+        match event:
+            case ToolCallStarted(index, call_id, name) if name not in own:
+                self._written[index] = _WrittenCall(call_id, name)
+                return None
+            case ToolCallDelta(index, arguments) if index in self._written:
+                self._written[index].pieces.append(arguments)
+                return None
+            case ToolCallStarted(index):
+                self._caller_indexes[index] = self._caller_calls
+                self._caller_calls += 1
+                return replace(event, index=self._caller_indexes[index])
+            case ToolCallDelta(index):
+                return replace(event, index=self._caller_indexes[index])
+            case _:
+                return event
 
     async def _run_calls(
-        self, asked: list[_Asked], turn: Turn, results: list[Item]
+        self, written: list[_WrittenCall], ended: list[_Ended]
     ) -> AsyncGenerator[ServerCallEvent, None]:
-        """Run the calls side by side; `results` is given what the model reads, in the order of the calls."""
-        calls = [self._announced(one) for one in asked]
+        """Run the calls side by side, and fill `ended` in the order of the calls."""
+        calls = [self._announce(one) for one in written]
         for call in calls:
             yield ServerCallStarted(call)
-        tasks = [asyncio.create_task(self._run(call, turn)) for call in calls]
+        tasks = [asyncio.create_task(self._run(call)) for call in calls]
         try:
             for done in asyncio.as_completed(tasks):
-                outcome, _ = await done
-                yield ServerCallEnded(outcome)
-            told = [task.result()[1] for task in tasks]
+                yield ServerCallEnded((await done).outcome)
+            ended += [task.result() for task in tasks]
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        self._results |= {one.call_id for one in asked}
-        results += [FunctionCall(one.call_id, one.name, one.arguments) for one in asked]
-        results += [FunctionOutput(one.call_id, (Text(text),)) for one, text in zip(asked, told, strict=True)]
 
-    def _announced(self, asked: _Asked) -> ServerCall:
-        tool = self._offer.tools.get(asked.name)
+    def _announce(self, written: _WrittenCall) -> ServerCall:
+        tool = self._offer.tools.get(written.name)
         kind = tool.kind if tool is not None else "function"
-        arguments = asked.arguments[:MOST_ARGUMENT_CHARACTERS]
+        arguments = written.arguments[:MOST_ARGUMENT_CHARACTERS]
         target = _target(tool, arguments) if tool is not None else ""
-        return ServerCall(new_id("call"), asked.name[:128], arguments, kind, self._round, target)
+        return ServerCall(new_id("call"), written.name[:128], arguments, kind, self._round, target)
 
-    async def _run(self, call: ServerCall, turn: Turn) -> tuple[ServerOutcome, str]:
-        """Return what became of a call, and what the model is told of it."""
+    async def _run(self, call: ServerCall) -> _Ended:
         started = time.perf_counter()
 
         def ended(status: str, summary: str, **members: Any) -> ServerOutcome:
@@ -249,15 +240,16 @@ class ToolLoop:
             return ServerOutcome(call, "failed" if failed else "completed", milliseconds, summary, **members)
 
         try:
-            tool, arguments = self._checked(call, turn)
+            tool, arguments = self._check(call)
             left = max(1.0, self._deadline - time.monotonic())
             seconds = min(tool.timeout_seconds, left)
             result = await self._offer.call(tool, arguments, self._context, seconds)
         except _Misfit as error:
-            return ended("failed", one_line(str(error))), f"This call failed: {error}"
+            outcome = ended("failed", one_line(str(error)))
+            return _Ended(outcome, f"This call failed: {error}", isinstance(error, _Repeated))
         except ToolFailed as error:
-            return ended("failed", error.summary), quoted_failure(call.name, error)
-        text, sources = self._told(call, result)
+            return _Ended(ended("failed", error.summary), quoted_failure(call.name, error))
+        text, sources = self._to_text(call, result)
         outcome = ended(
             "completed",
             result.summary,
@@ -265,9 +257,9 @@ class ToolLoop:
             image=result.image,
             media_url=result.media_url,
         )
-        return outcome, text
+        return _Ended(outcome, text)
 
-    def _told(self, call: ServerCall, result: ToolResult) -> tuple[str, tuple[Source, ...]]:
+    def _to_text(self, call: ServerCall, result: ToolResult) -> tuple[str, tuple[Source, ...]]:
         first = self._sources + 1
         self._sources += len(result.found)
         most = self._limits.result_characters
@@ -278,20 +270,20 @@ class ToolLoop:
         )
         return text, sources
 
-    def _checked(self, call: ServerCall, turn: Turn) -> tuple[Tool, Arguments]:
-        """Return the tool and its arguments. Raises _Misfit where the call is not to be made."""
+    def _check(self, call: ServerCall) -> tuple[Tool, Arguments]:
+        """Return the tool and its arguments. Raises _Misfit if the call cannot be made."""
         tool = self._offer.tools.get(call.name)
         if tool is None:
             raise _Misfit(f"there is no function '{one_line(call.name, 64)}'. Use only those you were given.")
         self._calls_made += 1
-        if turn.max_tool_calls is not None and self._calls_made > turn.max_tool_calls:
+        if self._max_calls is not None and self._calls_made > self._max_calls:
             raise _Misfit("no more calls are allowed in this answer. Answer with what you have.")
         if self._calls_made > MOST_CALLS_IN_ROUND * self._limits.rounds:
             raise _Misfit("too many calls. Answer with what you have.")
         arguments = self._arguments(call)
         same = (call.name, msgspec.json.encode(arguments, order="deterministic").decode())
         if same in self._seen:
-            raise _Misfit("the same call was made before, and its result stands above. Answer with it.")
+            raise _Repeated("the same call was made before, and its result stands above. Answer with it.")
         self._seen.add(same)
         return tool, arguments
 
@@ -312,30 +304,25 @@ class ToolLoop:
         advice = "Call it once more, with arguments that fit." if again else "Answer without it."
         return _Misfit(f"the arguments do not fit the schema: {reason}. {advice}")
 
-    def _next_turn(self, turn: Turn, results: list[Item]) -> Turn:
-        spent = self._round >= self._limits.rounds or time.monotonic() >= self._deadline
-        turn = replace(turn, items=(*turn.items, *results))
-        if spent or not self._progressed(results):
-            return replace(turn, tool_choice=ToolChoice("none"))
+    def _next_prompt(self, prompt: Prompt, written: list[_WrittenCall], ended: list[_Ended]) -> Prompt:
+        self._result_ids |= {one.call_id for one in written}
+        calls = [FunctionCall(one.call_id, one.name, one.arguments) for one in written]
+        outputs = [
+            FunctionOutput(one.call_id, (Text(call.text),)) for one, call in zip(written, ended, strict=True)
+        ]
+        prompt = prompt.with_results((*calls, *outputs))
+        is_over = self._round >= self._limits.rounds or time.monotonic() >= self._deadline
+        # A model that only repeats itself is made to answer.
+        if is_over or all(call.is_repeat for call in ended):
+            return replace(prompt, tool_choice=ToolChoice("none"))
         gone = {name for name, times in self._misfits.items() if times > 1}
-        tools = tuple(tool for tool in turn.tools if tool.name not in gone)
-        choice = turn.tool_choice
+        tools = tuple(tool for tool in prompt.tools if tool.name not in gone)
+        choice = prompt.tool_choice
         if choice.mode == "required":  # it has called one; another is its own choice
-            forced = len(choice.names) == 1
-            choice = ToolChoice("auto", () if forced else choice.names)
+            is_forced = len(choice.names) == 1
+            choice = ToolChoice("auto", () if is_forced else choice.names)
         names = tuple(name for name in choice.names if name not in gone)
-        return replace(turn, tools=tools, tool_choice=ToolChoice(choice.mode if tools else "none", names))
-
-    def _progressed(self, results: list[Item]) -> bool:
-        """Whether anything new came of the last round: a model that repeats itself is made to answer."""
-        return any(not _is_repeat(text) for text in _outputs(results))
-
-
-_REPEATED = "This call failed: the same call was made before"
-
-
-def _is_repeat(text: str) -> bool:
-    return text.startswith(_REPEATED)
+        return replace(prompt, tools=tools, tool_choice=ToolChoice(choice.mode if tools else "none", names))
 
 
 def _outputs(items: Iterable[Item]) -> Iterator[str]:
@@ -357,17 +344,21 @@ def _without_calls(reason: FinishReason) -> FinishReason:
     return "stop" if reason == "tool_calls" else reason
 
 
-def _with_shorter_results(turn: Turn, ours: set[str]) -> Turn | None:
-    """Return `turn` with our own long results cut in half, None where none is long."""
-    mine = [item for item in turn.items if isinstance(item, FunctionOutput) and item.call_id in ours]
-    longest = max((len(text) for text in _outputs(mine)), default=0)
-    if longest <= _LEAST_RESULT_CHARACTERS:
-        return None
-    most = max(_LEAST_RESULT_CHARACTERS, longest // 2)
-    return replace(turn, items=tuple(_shorter(item, most) if item in mine else item for item in turn.items))
+def _shorten_results(prompt: Prompt, ours: set[str]) -> Iterator[Prompt]:
+    """Yield `prompt`, then with our own long results cut in half each time, until none is long."""
+    yield prompt
+    while True:
+        mine = [item for item in prompt.items if isinstance(item, FunctionOutput) and item.call_id in ours]
+        longest = max((len(text) for text in _outputs(mine)), default=0)
+        if longest <= _LEAST_RESULT_CHARACTERS:
+            return
+        most = max(_LEAST_RESULT_CHARACTERS, longest // 2)
+        items = tuple(_shorten(item, most) if item in mine else item for item in prompt.items)
+        prompt = replace(prompt, items=items)
+        yield prompt
 
 
-def _shorter(item: Item, most: int) -> Item:
+def _shorten(item: Item, most: int) -> Item:
     assert isinstance(item, FunctionOutput)  # noqa: S101 - one of ours
     text = "".join(_outputs([item]))
     if len(text) <= most:

@@ -1,17 +1,16 @@
 """
 Hold an answer to the JSON format that was asked for.
 
-    check       the schemas of a turn, before any work: 400 where one cannot be enforced
-    answers     the model's events for a checked turn, with JSON checked before `Finished`
+    check_schemas   the schemas of a turn, before any work: 400 if one cannot be enforced
+    HoldToFormat    the stage that checks the JSON before `RunCompleted`
 
-Where decoding itself keeps to the format the text streams on as it comes, and is checked
-all the same: should it not fit, the run fails. Where it does not, the text is held back
-until it has been checked: should it not fit, the model is asked once more, and then the
-answer is a refusal. Cut off, it ends with `length` and is not taken for JSON.
+If decoding itself enforces the format, the text streams on as it comes and is checked all the same. If it
+does not fit, the run fails. For any other model the text is held back until it has been checked. If it does
+not fit, the model is asked once more, and after that the answer is a refusal. An answer that was cut off
+ends with `length` and is not taken for JSON.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
@@ -20,20 +19,22 @@ import msgspec
 from msgspec.structs import replace
 
 from mavera.core.events import (
-    Accepted,
-    Finished,
-    ModelEvent,
+    AnswerEvent,
     Parsed,
     RefusalDelta,
+    RunCompleted,
+    RunStarted,
     TextDelta,
     ToolCallStarted,
 )
-from mavera.core.items import Item, said
+from mavera.core.items import said
 from mavera.core.json_schema import Schema, subschemas
-from mavera.core.turn import OutputFormat, Turn
+from mavera.core.prompt import OutputFormat, Prompt
+from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import APIError, InvalidRequest
-from mavera.models.model import Model
+from mavera.models.model import ModelProfile
+from mavera.runs.stage import Events, Open, begin
 
 MAX_SUBSCHEMAS = 5000
 MAX_DEPTH = 32
@@ -50,9 +51,9 @@ _OBJECT: Final[Schema] = {"type": "object"}
 _NOTHING: Final = Usage()
 
 
-async def check(turn: Turn, model: Model) -> None:
+async def check_schemas(turn: Turn, profile: ModelProfile) -> None:
     """
-    Raise InvalidRequest where a schema of `turn` is none, or asks for what `model` cannot hold to.
+    Raise InvalidRequest if a schema of `turn` is invalid, or asks for what the model cannot be held to.
 
     The event loop runs between large schemas.
     """
@@ -65,17 +66,26 @@ async def check(turn: Turn, model: Model) -> None:
     for schema, at in schemas:
         if is_large:
             await asyncio.sleep(0)
-        compiled(schema, at)
+        compile_schema(schema, at)
     for tool in turn.tools:
         _refuse_no_object(tool.parameters or _OBJECT, tool.at)
         if tool.strict and tool.parameters is not None:
-            model.keeps_to(OutputFormat("json_schema", tool.name, schema=tool.parameters, at=tool.at))
-    if turn.format.type != "text":
-        model.keeps_to(turn.format)
+            _refuse_unsupported(profile, tool.parameters, tool.at)
+    if turn.format.schema is not None:
+        _refuse_unsupported(profile, turn.format.schema, turn.format.at)
 
 
-def compiled(schema: Schema, at: str) -> jsonschema_rs.Validator:
-    """Return a validator. Raises InvalidRequest where `schema`, which the request has at `at`, is invalid."""
+def _refuse_unsupported(profile: ModelProfile, schema: Schema, at: str) -> None:
+    unsupported = profile.unsupported_keyword(schema)
+    if unsupported is not None:
+        keyword, place = unsupported
+        raise InvalidRequest(
+            f"'{at}' uses '{keyword}' (at {place}), to which the embedded model cannot be held.", param=at
+        )
+
+
+def compile_schema(schema: Schema, at: str) -> jsonschema_rs.Validator:
+    """Return a validator of `schema`, whose place in the request is `at`. Raises InvalidRequest."""
     try:
         return jsonschema_rs.validator_for(
             schema, pattern_options=_PATTERNS, offline=True, validate_formats=False
@@ -126,57 +136,55 @@ def _refuse_no_object(schema: Schema, at: str) -> None:
         raise InvalidRequest(f"'{at}' has to be a schema of type 'object', not '{kind}'.", param=f"{at}.type")
 
 
-def answers(model: Model, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-    """Return the events of `model`. They raise APIError where they cannot be made to fit the format."""
-    wanted = turn.format
-    if wanted.type == "text":
-        return model.stream(turn)
-    validator = compiled(wanted.schema if wanted.schema is not None else _OBJECT, wanted.at)
-    return _checked(model, turn, validator) if model.keeps_to(wanted) else _fitting(model, turn, validator)
+class HoldToFormat:
+    """The stage for prompts with a JSON format. `__init__` raises InvalidRequest if its schema is invalid."""
 
+    def __init__(self, wanted: OutputFormat, profile: ModelProfile) -> None:
+        self._validator = compile_schema(wanted.schema if wanted.schema is not None else _OBJECT, wanted.at)
+        self._is_enforced = profile.enforces_format(wanted)
 
-async def _checked(
-    model: Model, turn: Turn, validator: jsonschema_rs.Validator
-) -> AsyncGenerator[ModelEvent, None]:
-    """Pass the events on, and fail in the place of `Finished` where the text does not fit."""
-    answer = _Answer(validator)
-    async with aclosing(model.stream(turn)) as events:
-        async for event in events:
+    async def open(self, prompt: Prompt, open_next: Open) -> Events:
+        """Raises APIError later on if an answer that decoding should hold to the format does not fit it."""
+        events = await open_next(prompt)
+        checked = self._check(events) if self._is_enforced else self._hold(prompt, events, open_next)
+        return await begin(checked)
+
+    async def _check(self, events: Events) -> Events:
+        """Pass the events on. Raises APIError in the place of `RunCompleted` if the text does not fit."""
+        answer = _Answer(self._validator)
+        async with aclosing(events):
+            yield RunStarted()
+            async for event in events:
+                try:
+                    yield answer.note(event)
+                except _Misfit as misfit:
+                    raise APIError("The model left the JSON format it had to keep to.") from misfit
+
+    async def _hold(self, prompt: Prompt, events: Events, open_next: Open) -> Events:
+        """Hold the events of each try back until they are known to fit. Refuse if no try fits."""
+        usage = Usage()
+        for number in range(TRIES):
+            answer = _Answer(self._validator, usage)
             try:
-                yield answer.note(event)
+                async with aclosing(events):
+                    if number == 0:
+                        yield RunStarted()
+                    held = [answer.note(event) async for event in events]
             except _Misfit as misfit:
-                raise APIError("The model left the JSON format it had to keep to.") from misfit
+                usage = answer.usage
+                if number + 1 < TRIES:
+                    events = await open_next(_second_prompt(prompt, answer.text, str(misfit)))
+                continue
+            for event in held:
+                yield event
+            return
+        yield RefusalDelta("I cannot give an answer in the form that was asked for.")
+        yield RunCompleted("stop", usage)
 
 
-async def _fitting(
-    model: Model, turn: Turn, validator: jsonschema_rs.Validator
-) -> AsyncGenerator[ModelEvent, None]:
-    """Hold each try's events back until they are known to fit; refuse where none does."""
-    usage, asked = Usage(), turn
-    for number in range(TRIES):
-        answer, held = _Answer(validator, usage), list[ModelEvent]()
-        try:
-            async with aclosing(model.stream(asked)) as events:
-                async for event in events:
-                    noted = answer.note(event)
-                    if not isinstance(event, Accepted):
-                        held.append(noted)
-                    elif number == 0:
-                        yield event
-        except _Misfit as misfit:
-            usage = answer.usage
-            asked = replace(turn, items=(*turn.items, *_second_request(answer.text, str(misfit))))
-            continue
-        for event in held:
-            yield event
-        return
-    yield RefusalDelta("I cannot give an answer in the form that was asked for.")
-    yield Finished("stop", usage)
-
-
-def _second_request(answer: str, reason: str) -> tuple[Item, ...]:
-    told = f"That is not in the form asked for: {reason}. Answer again, with the JSON alone."
-    return (said("assistant", answer), said("user", told))
+def _second_prompt(prompt: Prompt, answer: str, reason: str) -> Prompt:
+    request = f"That is not in the form asked for: {reason}. Answer again, with the JSON alone."
+    return replace(prompt, items=(*prompt.items, said("assistant", answer), said("user", request)))
 
 
 class _Misfit(Exception):
@@ -184,7 +192,7 @@ class _Misfit(Exception):
 
 
 class _Answer:
-    """What was said so far, and what it comes down to as JSON."""
+    """The text so far, and its value as JSON."""
 
     def __init__(self, validator: jsonschema_rs.Validator, usage: Usage = _NOTHING) -> None:
         self._validator = validator
@@ -196,18 +204,18 @@ class _Answer:
     def text(self) -> str:
         return "".join(self._pieces)
 
-    def note(self, event: ModelEvent) -> ModelEvent:
-        """Return `event`, and `Finished` with the value and with all usage so far. Raises _Misfit."""
+    def note(self, event: AnswerEvent) -> AnswerEvent:
+        """Return `event`; `RunCompleted` with the value and all usage so far. Raises _Misfit."""
         match event:
             case TextDelta(text):
                 self._pieces.append(text)
             case ToolCallStarted() | RefusalDelta():
                 self._other = True
-            case Finished(reason, usage):
+            case RunCompleted(reason, usage):
                 self.usage += usage
                 # Cut off, a call or a refusal: nothing that could be JSON.
                 parsed = self._parsed() if reason == "stop" and not self._other else None
-                return Finished(reason, self.usage, parsed)
+                return RunCompleted(reason, self.usage, parsed)
         return event
 
     def _parsed(self) -> Parsed:

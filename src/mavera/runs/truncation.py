@@ -1,115 +1,103 @@
 """
 Make a conversation fit the model's context, or say by how much it does not.
 
-    persona · instructions · first exchange · [ … dropped, oldest first … ] · latest exchange
+    persona · instructions · first exchange · [ … dropped, oldest first … ] · latest exchange · guidance
 
-Dropped are whole exchanges (a user's message and all that answers it); where those are
-not enough, rounds of function calls inside what is left. A call and its output go
-together or stay together, and system messages stay.
+Whole exchanges are dropped (a user's message and all that answers it). If those are not enough, rounds of
+function calls inside the remaining exchanges go as well. A call and its output go together or stay
+together, and the persona and system messages stay.
 
-A model that counts tokens is asked how many there are, unless the number of bytes shows
-that there cannot be too many: no token is shorter than a byte. Any other model is simply
-asked; what it refuses as too long is halved until it takes it.
+A model that counts tokens is asked how many there are, unless the number of bytes shows that there cannot
+be too many: no token is shorter than a byte. Any other model is simply asked. If it refuses a prompt as
+too long, half of what may go is dropped until it takes the prompt.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from mavera.core.events import ModelEvent
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part
-from mavera.core.turn import Turn
+from mavera.core.prompt import Prompt
 from mavera.errors import ConversationTooLong
-from mavera.models.model import CountsTokens, Model, counts_tokens
+from mavera.models.model import ModelContext
+from mavera.runs.stage import Events, Open, open_first_taken
 
 Group = frozenset[int]
 
 # What a chat template may add, at most: around each message, and to tell of the tools.
 _MESSAGE_TOKENS = 16
 _TEMPLATE_TOKENS = 256
-# What `auto` leaves free for the answer, where the caller does not say how much that may be.
+# What `auto` leaves free for the answer if the caller does not say how long that may be.
 _ANSWER_TOKENS = 512
 
 
-def stream_fitting(
-    turn: Turn,
-    compose: Callable[[Turn], Turn],
-    model: Model,
-    answer: Callable[[Turn], AsyncGenerator[ModelEvent, None]],
-) -> AsyncGenerator[ModelEvent, None]:
-    """Return the events of `answer` to `turn`, composed and made to fit, or ConversationTooLong from them."""
-    if turn.truncation == "disabled" and not counts_tokens(model):
-        return answer(compose(turn))  # nothing to do before it, and nothing after a refusal
-    return _stream_fitting(turn, compose, model, answer)
+@dataclass(frozen=True, slots=True)
+class FitToContext:
+    """
+    The stage that counts and drops.
+
+    `context` is None if the model cannot count. `drops` is `truncation: auto`, `answer_tokens` the caller's
+    limit and `items_param` the caller's name for the conversation.
+    """
+
+    context: ModelContext | None
+    drops: bool
+    answer_tokens: int | None
+    items_param: str
+
+    async def open(self, prompt: Prompt, open_next: Open) -> Events:
+        groups = droppable(prompt) if self.drops else ()
+        dropped = await self._count_to_drop(self.context, prompt, groups) if self.context else 0
+        return await open_first_taken(_shorten(prompt, groups, dropped), open_next)
+
+    async def _count_to_drop(self, context: ModelContext, prompt: Prompt, groups: Sequence[Group]) -> int:
+        """Return how many of `groups` have to go. Raises ConversationTooLong if all are not enough."""
+        room = min(self.answer_tokens or _ANSWER_TOKENS, context.tokens // 4) if groups else 1
+        if most_tokens(prompt) <= context.tokens - room:
+            return 0
+
+        async def tokens_without(number: int) -> int:
+            return await context.count(without(prompt, groups[:number]))
+
+        tokens = await tokens_without(0)
+        if tokens <= context.tokens - room:
+            return 0
+        fewest = await tokens_without(len(groups)) if groups else tokens
+        if fewest >= context.tokens:
+            raise self._too_long(fewest, context.tokens)
+        low, high = 1, len(groups)
+        while low < high:
+            middle = (low + high) // 2
+            if await tokens_without(middle) <= context.tokens - room:
+                high = middle
+            else:
+                low = middle + 1
+        return high
+
+    def _too_long(self, tokens: int, most: int) -> ConversationTooLong:
+        left = " with nothing left to drop from its middle" if self.drops else ""
+        hint = ", or send truncation: 'auto'" if not left and self.items_param == "input" else ""
+        return ConversationTooLong(
+            f"The prompt has {tokens:,} tokens{left}; the model's context has {most:,}, and the answer "
+            f"needs some of them. Shorten the conversation{hint}.",
+            param=self.items_param,
+        )
 
 
-async def _stream_fitting(
-    turn: Turn,
-    compose: Callable[[Turn], Turn],
-    model: Model,
-    answer: Callable[[Turn], AsyncGenerator[ModelEvent, None]],
-) -> AsyncGenerator[ModelEvent, None]:
-    """Yield what `stream_fitting` returns, where something may have to be counted or dropped."""
-    groups = droppable(turn.items) if turn.truncation == "auto" else ()
-    dropped = await _to_drop(turn, compose, model, groups) if counts_tokens(model) else 0
-    while True:
-        started = False
-        try:
-            async with aclosing(answer(compose(without(turn, groups[:dropped])))) as events:
-                async for event in events:
-                    started = True
-                    yield event
-            return
-        except ConversationTooLong as error:
-            if started or dropped >= len(groups):
-                raise ConversationTooLong(error.message, param=turn.items_param) from error
-            dropped += (len(groups) - dropped + 1) // 2
+def _shorten(prompt: Prompt, groups: Sequence[Group], dropped: int) -> Iterator[Prompt]:
+    """Yield `prompt` without the first `dropped` groups, then with half of the rest dropped each time."""
+    yield without(prompt, groups[:dropped])
+    while dropped < len(groups):
+        dropped += (len(groups) - dropped + 1) // 2
+        yield without(prompt, groups[:dropped])
 
 
-async def _to_drop(
-    turn: Turn, compose: Callable[[Turn], Turn], model: CountsTokens, groups: Sequence[Group]
-) -> int:
-    """Return how many of `groups` have to go. Raises ConversationTooLong where all are not enough."""
-    context = model.context_tokens
-    room = min(turn.max_output_tokens or _ANSWER_TOKENS, context // 4) if groups else 1
-    if most_tokens(compose(turn)) <= context - room:
-        return 0
-
-    async def tokens_without(number: int) -> int:
-        return await model.count_tokens(compose(without(turn, groups[:number])))
-
-    tokens = await tokens_without(0)
-    if tokens <= context - room:
-        return 0
-    fewest = await tokens_without(len(groups)) if groups else tokens
-    if fewest >= context:
-        raise _too_long(turn, fewest, context)
-    low, high = 1, len(groups)
-    while low < high:
-        middle = (low + high) // 2
-        if await tokens_without(middle) <= context - room:
-            high = middle
-        else:
-            low = middle + 1
-    return high
-
-
-def _too_long(turn: Turn, tokens: int, context: int) -> ConversationTooLong:
-    left = " with nothing left to drop from its middle" if turn.truncation == "auto" else ""
-    hint = ", or send truncation: 'auto'" if not left and turn.items_param == "input" else ""
-    return ConversationTooLong(
-        f"The prompt has {tokens:,} tokens{left}; the model's context has {context:,}, and the answer "
-        f"needs some of them. Shorten the conversation{hint}.",
-        param=turn.items_param,
-    )
-
-
-def most_tokens(turn: Turn) -> int:
-    """Return a number that the tokens of a composed turn cannot exceed."""
-    said = sum(len(text.encode()) for item in turn.items for text in _texts(item))
-    tools = sum(len(repr(tool).encode()) for tool in turn.tools)
-    return _TEMPLATE_TOKENS + _MESSAGE_TOKENS * len(turn.items) + said + tools
+def most_tokens(prompt: Prompt) -> int:
+    """Return a number that the tokens of a prompt cannot exceed."""
+    words = sum(len(text.encode()) for item in prompt.items for text in _texts(item))
+    tools = sum(len(repr(tool).encode()) for tool in prompt.tools)
+    return _TEMPLATE_TOKENS + _MESSAGE_TOKENS * len(prompt.items) + words + tools
 
 
 def _texts(item: Item) -> Iterator[str]:
@@ -125,16 +113,21 @@ def _words(parts: tuple[Part, ...]) -> Iterator[str]:
     yield from (part.text for part in parts if not isinstance(part, Image))
 
 
-def without(turn: Turn, groups: Sequence[Group]) -> Turn:
-    """Return `turn` without the items in `groups`."""
+def without(prompt: Prompt, groups: Sequence[Group]) -> Prompt:
+    """Return `prompt` without the items in `groups`."""
     if not groups:
-        return turn
+        return prompt
     gone = frozenset().union(*groups)
-    return replace(turn, items=tuple(item for at, item in enumerate(turn.items) if at not in gone))
+    return replace(prompt, items=tuple(item for at, item in enumerate(prompt.items) if at not in gone))
 
 
-def droppable(items: Sequence[Item]) -> tuple[Group, ...]:
-    """Return what may be dropped, in the order in which it is to be."""
+def droppable(prompt: Prompt) -> tuple[Group, ...]:
+    """Return the groups of items that may be dropped, in the order in which to drop them."""
+    start = prompt.prefix_length
+    return tuple(frozenset(start + at for at in group) for group in _droppable(prompt.items[start:]))
+
+
+def _droppable(items: Sequence[Item]) -> tuple[Group, ...]:
     exchanges = list(_exchanges(items))
     kept = [at for ends in (exchanges[:1], exchanges[1:][-1:]) for exchange in ends for at in exchange]
     rounds = [group for group in _rounds(items, kept) if not group & {kept[0], kept[-1]}]

@@ -15,7 +15,8 @@ from bisect import bisect_right
 import msgspec
 
 from mavera.core.items import FunctionOutput, Image, Message
-from mavera.core.turn import Effort, Turn
+from mavera.core.prompt import Effort
+from mavera.core.turn import Turn
 
 STANDARD, WITH_TOOLS, WITH_IMAGES, WITH_ANALYSIS = 1, 2, 3, 3
 STEPS = 2

@@ -31,7 +31,8 @@ from mavera.api.wire.parameters import (
 )
 from mavera.api.wire.tools import AllowedOwnTool, BuiltInTool, OwnTool
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part, Refusal, Text
-from mavera.core.turn import FunctionTool, NamedTool, OutputFormat, ToolChoice, Turn
+from mavera.core.prompt import FunctionTool, OutputFormat, ToolChoice
+from mavera.core.turn import NamedTool, Turn
 from mavera.errors import InvalidRequest, ValidationFailed
 
 Detail = Literal["auto", "low", "high", "original"]

@@ -13,7 +13,8 @@ from mavera.api.wire.answers import (
     TokenLogprobObject,
 )
 from mavera.core.analysis import Analysis
-from mavera.core.turn import Effort, Truncation, Verbosity
+from mavera.core.prompt import Effort
+from mavera.core.turn import Truncation, Verbosity
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 CallStatus = Literal["in_progress", "completed", "failed"]

@@ -18,7 +18,8 @@ import msgspec
 
 from mavera.core.events import Event, RefusalDelta, RunCompleted, TextDelta
 from mavera.core.items import Item, Message, said
-from mavera.core.turn import Sampling, Turn
+from mavera.core.prompt import Sampling
+from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import InvalidRequest
 

@@ -46,7 +46,8 @@ from mavera.core.items import (
     Text,
     said,
 )
-from mavera.core.turn import Effort, FunctionTool, NamedTool, OutputFormat, ToolChoice, Turn, Verbosity
+from mavera.core.prompt import Effort, FunctionTool, OutputFormat, ToolChoice
+from mavera.core.turn import NamedTool, Turn, Verbosity
 from mavera.errors import InvalidRequest, ValidationFailed
 
 T = TypeVar("T")

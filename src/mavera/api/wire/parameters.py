@@ -15,7 +15,8 @@ from msgspec import Meta
 
 from mavera.api.http.bounds import Identifier, OpaqueObject, PersonaId
 from mavera.api.wire.tools import BuiltInTool, NamesOwnTools
-from mavera.core.turn import Effort, NamedTool, Sampling, ToolChoice, Turn, Verbosity
+from mavera.core.prompt import Effort, Sampling, ToolChoice
+from mavera.core.turn import NamedTool, Turn, Verbosity
 from mavera.errors import InvalidRequest, ValidationFailed
 
 MODEL = "mavera-1"

@@ -12,26 +12,27 @@ The calls come from decoding under the functions' own schemas, so each is a real
 docs/decisions/0007 says why, with figures.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 
-from msgspec.structs import replace
+from msgspec import structs
 
-from mavera.core.events import Accepted, Finished, FinishReason, ModelEvent, TextDelta
+from mavera.core.events import FinishReason, ModelEvent, RunCompleted, RunStarted, TextDelta
 from mavera.core.ids import new_id
-from mavera.core.turn import FunctionTool, OutputFormat, Turn
+from mavera.core.prompt import FunctionTool, Prompt
 from mavera.core.usage import Usage
 from mavera.models.constrained.calls import CallReader, OneCallReader
 from mavera.models.constrained.guard import CallGuard
 from mavera.models.constrained.prompts import (
-    answer_turn,
-    calls_turn,
+    answer_prompt,
+    calls_prompt,
     chosen,
-    decision_turn,
+    decision_prompt,
     offered,
-    one_call_turn,
+    one_call_prompt,
 )
-from mavera.models.model import Model, ModelStatus, reasons
+from mavera.models.model import Model, ModelStatus
 
 
 class ConstrainedTools:
@@ -39,14 +40,7 @@ class ConstrainedTools:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-
-    @property
-    def sees_images(self) -> bool:
-        return self._model.sees_images
-
-    @property
-    def reasons(self) -> bool:
-        return reasons(self._model)
+        self.profile = replace(model.profile, tools="constrained")
 
     async def start(self) -> None:
         await self._model.start()
@@ -57,107 +51,121 @@ class ConstrainedTools:
     def status(self) -> ModelStatus:
         return self._model.status()
 
-    def keeps_to(self, wanted: OutputFormat) -> bool:
-        return self._model.keeps_to(wanted)
+    def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+        tools = offered(prompt)
+        if not tools:
+            return self._model.stream(answer_prompt(prompt))
+        return self._stream_steps(prompt, tools)
 
-    def stream(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        tools = offered(turn)
-        return _Steps(self._model, turn, tools).run() if tools else self._model.stream(answer_turn(turn))
+    async def _stream_steps(
+        self, prompt: Prompt, tools: tuple[FunctionTool, ...]
+    ) -> AsyncGenerator[ModelEvent, None]:
+        """Decide if the choice is ours, then answer or call. An answer that begins a call ends in calls."""
+        choice, usage, wanted = prompt.tool_choice.mode, Usage(), None
+        if choice == "auto":
+            wanted, usage = await self._decide(prompt, tools)
+        calls = choice == "required" or wanted is not None
+        step: _Answer | _Calls = _Calls(prompt, tools, wanted) if calls else _Answer(prompt, tools)
+        reason: FinishReason = "stop"
+        is_started = False
+        while True:
+            async with aclosing(self._model.stream(step.prompt)) as events:
+                async for event in events:
+                    match event:
+                        case RunStarted():
+                            if not is_started:
+                                is_started = True
+                                yield event
+                        case RunCompleted():
+                            reason = event.reason
+                            usage += event.usage
+                        case TextDelta():
+                            for written in step.feed(event):
+                                yield written
+                            if step.caught is not None:
+                                break
+                        case _:
+                            yield event
+            if step.caught is None:
+                break
+            # Broken off, the model does not report what the answer took.
+            usage += Usage(output_tokens=step.deltas, estimated=True)
+            step = _Calls(prompt, tools, next((tool for tool in tools if tool.name == step.caught), None))
+        for held in step.flush():
+            yield held
+        yield RunCompleted(step.finish(reason), usage)
 
-
-class _Steps:
-    """One turn on its way: what its steps have cost so far, and whether the model has taken it."""
-
-    def __init__(self, model: Model, turn: Turn, tools: tuple[FunctionTool, ...]) -> None:
-        self._model = model
-        self._turn = turn
-        self._tools = tools
-        self._accepted = False
-        self._usage = Usage()
-        self._reason: FinishReason = "stop"
-        self._wants: FunctionTool | None = None
-
-    async def run(self) -> AsyncGenerator[ModelEvent, None]:
-        if self._turn.tool_choice.mode == "auto":
-            await self._decide()
-        calling = self._turn.tool_choice.mode == "required" or self._wants is not None
-        async with aclosing(self._call() if calling else self._answer()) as events:
-            async for event in events:
-                yield event
-        yield Finished(self._reason, self._usage)
-
-    async def _decide(self) -> None:
-        said: list[str] = []
-        async with aclosing(self._ask(decision_turn(self._turn, self._tools))) as events:
-            async for event in events:
-                if isinstance(event, TextDelta):
-                    said.append(event.text)
-        # The turn itself is not taken yet: it may still be too long.
-        self._accepted = False
-        self._usage = replace(self._usage, reasoning_tokens=self._usage.output_tokens)
-        self._wants = chosen("".join(said), self._tools)
-
-    async def _answer(self) -> AsyncGenerator[ModelEvent, None]:
-        """Say the answer; text that turns out to be a call ends it, and the call is made."""
-        turn = answer_turn(self._turn)
-        guard = CallGuard(tuple(tool.name for tool in self._tools) if turn.format.type == "text" else ())
-        said = 0
-        async with aclosing(self._ask(turn)) as events:
-            async for event in events:
-                if not isinstance(event, TextDelta):
-                    yield event
-                    continue
-                said += 1
-                for safe in guard.feed(event):
-                    yield safe
-                if guard.caught is not None:
-                    break
-        for safe in guard.flush():
-            yield safe
-        if guard.caught is None:
-            return
-        # Broken off, the model does not report what the answer took.
-        self._usage += Usage(output_tokens=said, estimated=True)
-        self._wants = next((tool for tool in self._tools if tool.name == guard.caught), None)
-        async with aclosing(self._call()) as calls:
-            async for event in calls:
-                yield event
-
-    async def _call(self) -> AsyncGenerator[ModelEvent, None]:
-        """Make calls: of the function that is settled on, of any where none is."""
-        named = self._turn.tool_choice.mode == "required" and len(self._tools) == 1
-        only = self._tools[0] if named else None if self._turn.parallel_tool_calls else self._wants
-        reader: CallReader | OneCallReader
-        if only is not None:
-            turn, reader = one_call_turn(self._turn, only), OneCallReader(only.name, _new_call_id)
-        else:
-            turn = calls_turn(self._turn, self._tools, self._wants)
-            reader = CallReader(tuple(tool.name for tool in self._tools), _new_call_id)
-        async with aclosing(self._ask(turn)) as events:
-            async for event in events:
-                if isinstance(event, TextDelta):
-                    for call_event in reader.feed(event.text):
-                        yield call_event
-                else:
-                    yield event
-        if self._reason == "stop":
-            reader.close()
-            self._reason = "tool_calls"
-
-    async def _ask(self, turn: Turn) -> AsyncGenerator[ModelEvent, None]:
-        """Yield the model's events without `Finished`, whose content is kept; `Accepted` the first time."""
-        async with aclosing(self._model.stream(turn)) as events:
+    async def _decide(
+        self, prompt: Prompt, tools: tuple[FunctionTool, ...]
+    ) -> tuple[FunctionTool | None, Usage]:
+        """Return the function to call, if any, and the tokens that the decision took: they are reasoning."""
+        pieces: list[str] = []
+        usage = Usage()
+        async with aclosing(self._model.stream(decision_prompt(prompt, tools))) as events:
             async for event in events:
                 match event:
-                    case Accepted():
-                        if not self._accepted:
-                            self._accepted = True
-                            yield event
-                    case Finished(reason, usage):
-                        self._reason = reason
-                        self._usage += usage
+                    case TextDelta(text):
+                        pieces.append(text)
+                    case RunCompleted():
+                        usage = structs.replace(event.usage, reasoning_tokens=event.usage.output_tokens)
                     case _:
-                        yield event
+                        pass
+        return chosen("".join(pieces), tools), usage
+
+
+class _Answer:
+    """An answer in words. If it begins a call, `caught` is the function's name, "" if that is unknown."""
+
+    def __init__(self, prompt: Prompt, tools: tuple[FunctionTool, ...]) -> None:
+        self.prompt = answer_prompt(prompt)
+        is_text = self.prompt.format.type == "text"
+        self._guard = CallGuard(tuple(tool.name for tool in tools) if is_text else ())
+        self.deltas = 0
+
+    @property
+    def caught(self) -> str | None:
+        return self._guard.caught
+
+    def feed(self, delta: TextDelta) -> Iterator[ModelEvent]:
+        self.deltas += 1
+        return self._guard.feed(delta)
+
+    def flush(self) -> Iterator[ModelEvent]:
+        return self._guard.flush()
+
+    def finish(self, reason: FinishReason) -> FinishReason:
+        return reason
+
+
+class _Calls:
+    """Calls of `wanted`, or of any function if that is None."""
+
+    caught = None
+    deltas = 0
+
+    def __init__(self, prompt: Prompt, tools: tuple[FunctionTool, ...], wanted: FunctionTool | None) -> None:
+        is_named = prompt.tool_choice.mode == "required" and len(tools) == 1
+        only = tools[0] if is_named else None if prompt.parallel_tool_calls else wanted
+        self._reader: CallReader | OneCallReader
+        if only is not None:
+            self.prompt = one_call_prompt(prompt, only)
+            self._reader = OneCallReader(only.name, _new_call_id)
+        else:
+            self.prompt = calls_prompt(prompt, tools, wanted)
+            self._reader = CallReader(tuple(tool.name for tool in tools), _new_call_id)
+
+    def feed(self, delta: TextDelta) -> Iterator[ModelEvent]:
+        return self._reader.feed(delta.text)
+
+    def flush(self) -> Iterator[ModelEvent]:
+        return iter(())
+
+    def finish(self, reason: FinishReason) -> FinishReason:
+        """Return why the answer ended. Raises APIError if the calls are not whole."""
+        if reason != "stop":
+            return reason
+        self._reader.close()
+        return "tool_calls"
 
 
 def _new_call_id() -> str:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part, Text, said
 from mavera.core.json_schema import Schema, moved
-from mavera.core.turn import FunctionTool, OutputFormat, Sampling, ToolChoice, Turn
+from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Sampling, ToolChoice
 
 NONE = "none"
 MOST_CALLS = 8
@@ -52,38 +52,38 @@ _CALL_ONE = "Call {name} for the last message. Write only its arguments, as JSON
 _LOOKING_UP = "One moment, I am looking that up."
 
 
-def offered(turn: Turn) -> tuple[FunctionTool, ...]:
-    """Return the functions that may be called in this turn."""
-    choice = turn.tool_choice
+def offered(prompt: Prompt) -> tuple[FunctionTool, ...]:
+    """Return the functions that may be called."""
+    choice = prompt.tool_choice
     if choice.mode == "none":
         return ()
-    return tuple(tool for tool in turn.tools if not choice.names or tool.name in choice.names)
+    return tuple(tool for tool in prompt.tools if not choice.names or tool.name in choice.names)
 
 
-def answer_turn(turn: Turn) -> Turn:
-    """Return the turn that answers in words."""
-    return replace(turn, items=tuple(_spoken(turn.items)), tools=(), tool_choice=ToolChoice())
+def answer_prompt(prompt: Prompt) -> Prompt:
+    """Return the prompt that answers in words."""
+    return replace(prompt, items=tuple(_spoken(prompt.items)), tools=(), tool_choice=ToolChoice())
 
 
-def longest(turn: Turn) -> Turn:
-    """Return that one of the turns made of `turn` whose prompt is the longest."""
-    tools = offered(turn)
-    return calls_turn(turn, tools, None) if tools else answer_turn(turn)
+def longest(prompt: Prompt) -> Prompt:
+    """Return the longest of the prompts that are made of `prompt`."""
+    tools = offered(prompt)
+    return calls_prompt(prompt, tools, None) if tools else answer_prompt(prompt)
 
 
-def decision_turn(turn: Turn, tools: tuple[FunctionTool, ...]) -> Turn:
-    """Return the turn that says which of `tools` to call, if any, as `{"function": name}`."""
+def decision_prompt(prompt: Prompt, tools: tuple[FunctionTool, ...]) -> Prompt:
+    """Return the prompt that asks which of `tools` to call, if any, as `{"function": name}`."""
     functions = "\n".join(f"- {_signature(tool)}" for tool in tools)
     items = [said("system", _DECIDE.format(functions=functions))]
     for example in _EXAMPLES:
         items += [said("user", f"Message: {example}"), said("assistant", f'{{"function": "{NONE}"}}')]
-    items.append(said("user", "\n".join(_situation(turn.items[turn.lead :]))))
+    items.append(said("user", "\n".join(_situation(prompt.items[prompt.prefix_length :]))))
     schema = _object({"function": {"enum": [NONE, *(tool.name for tool in tools)]}})
     return replace(
-        _constrained(turn, items, schema),
-        lead=0,
+        _constrained(prompt, items, schema),
+        prefix_length=0,
         max_output_tokens=_DECISION_TOKENS,
-        sampling=Sampling(temperature=0.0, seed=turn.sampling.seed),
+        sampling=Sampling(temperature=0.0, seed=prompt.sampling.seed),
     )
 
 
@@ -96,37 +96,37 @@ def chosen(text: str, tools: tuple[FunctionTool, ...]) -> FunctionTool | None:
     return next((tool for tool in tools if tool.name == name), None)
 
 
-def one_call_turn(turn: Turn, tool: FunctionTool) -> Turn:
-    """Return the turn whose text is the arguments of one call of `tool`."""
-    items = _with_tools(turn, (tool,), _CALL_ONE.format(name=tool.name))
-    return _calling(turn, items, _parameters(tool))
+def one_call_prompt(prompt: Prompt, tool: FunctionTool) -> Prompt:
+    """Return the prompt whose answer is the arguments of one call of `tool`."""
+    items = _with_tools(prompt, (tool,), _CALL_ONE.format(name=tool.name))
+    return _calling(prompt, items, _parameters(tool))
 
 
-def calls_turn(turn: Turn, tools: tuple[FunctionTool, ...], first: FunctionTool | None) -> Turn:
-    """Return the turn whose text is a list of calls, the first one of `first` where that is settled."""
+def calls_prompt(prompt: Prompt, tools: tuple[FunctionTool, ...], first: FunctionTool | None) -> Prompt:
+    """Return the prompt whose answer is a list of calls, the first one of `first` if that is settled."""
     calls = {tool.name: _call_schema(tool) for tool in tools}
     schema: Schema = {
         "type": "array",
         **({"prefixItems": [calls[first.name]]} if first is not None else {}),
         "items": {"anyOf": list(calls.values())},
         "minItems": 1,
-        "maxItems": MOST_CALLS if turn.parallel_tool_calls else 1,
+        "maxItems": MOST_CALLS if prompt.parallel_tool_calls else 1,
         "$defs": {tool.name: moved(_parameters(tool), f"#/$defs/{tool.name}") for tool in tools},
     }
-    return _calling(turn, _with_tools(turn, tools, _CALL_SEVERAL), schema)
+    return _calling(prompt, _with_tools(prompt, tools, _CALL_SEVERAL), schema)
 
 
-def _calling(turn: Turn, items: Iterable[Item], schema: Schema) -> Turn:
+def _calling(prompt: Prompt, items: Iterable[Item], schema: Schema) -> Prompt:
     """Arguments are drawn coolly, unless the caller says how, and know no stops or penalties."""
-    given = turn.sampling
+    given = prompt.sampling
     temperature = 0.0 if given.temperature is None else given.temperature
     sampling = Sampling(temperature=temperature, top_p=given.top_p, seed=given.seed)
-    return replace(_constrained(turn, items, schema), sampling=sampling)
+    return replace(_constrained(prompt, items, schema), sampling=sampling)
 
 
-def _constrained(turn: Turn, items: Iterable[Item], schema: Schema) -> Turn:
+def _constrained(prompt: Prompt, items: Iterable[Item], schema: Schema) -> Prompt:
     return replace(
-        turn,
+        prompt,
         items=tuple(items),
         tools=(),
         tool_choice=ToolChoice(),
@@ -135,11 +135,11 @@ def _constrained(turn: Turn, items: Iterable[Item], schema: Schema) -> Turn:
     )
 
 
-def _with_tools(turn: Turn, tools: tuple[FunctionTool, ...], request: str) -> Iterator[Item]:
+def _with_tools(prompt: Prompt, tools: tuple[FunctionTool, ...], request: str) -> Iterator[Item]:
     functions = "\n".join(_described(tool) for tool in tools)
-    yield from turn.items[: turn.lead]
+    yield from prompt.prefix
     yield said("system", _TOOLS.format(functions=functions))
-    yield from _spoken(turn.items[turn.lead :])
+    yield from _spoken(prompt.items[prompt.prefix_length :])
     yield said("system", request)
 
 

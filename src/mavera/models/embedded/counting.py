@@ -1,5 +1,5 @@
 """
-Ask the engine how many tokens a turn's prompt has.
+Ask the engine how many tokens a prompt has.
 
     messages → /apply-template → the text as the model reads it → /tokenize → its length
 """
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import aiohttp
 import msgspec
 
-from mavera.core.turn import Turn
+from mavera.core.prompt import Prompt
 from mavera.errors import ServiceUnavailable
 from mavera.models.chat_wire import request_body
 from mavera.models.embedded.linked import Engine
@@ -29,10 +29,10 @@ class _Tokenized(msgspec.Struct):
     tokens: list[Any]
 
 
-async def count_tokens(engine: Engine, turn: Turn) -> int:
+async def count_tokens(engine: Engine, prompt: Prompt) -> int:
     """Return the number of tokens. Raises ServiceUnavailable."""
     address = await engine.endpoint()
-    asked = request_body(turn, model="embedded")
+    asked = request_body(prompt, model="embedded")
     shown = {name: value for name, value in asked.items() if name in _READ}
     headers = {"Authorization": f"Bearer {address.api_key}"}
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from mavera.core.json_schema import Schema, rebuilt, subschemas
-from mavera.core.turn import OutputFormat
+from mavera.core.prompt import OutputFormat
 
 _REFUSED = frozenset(
     {

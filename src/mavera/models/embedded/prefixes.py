@@ -27,10 +27,9 @@ from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
-from msgspec.structs import replace
 
 from mavera.core.items import Item, Message, said
-from mavera.core.turn import Turn
+from mavera.core.prompt import Prompt
 from mavera.errors import APIError
 from mavera.models.chat_wire import request_body
 from mavera.models.embedded.process import EngineAddress
@@ -83,22 +82,22 @@ class PrefixStates:
         self._most_bytes = most_bytes
         self._idle_seconds = idle_seconds
         self._restore_seconds = restore_seconds
-        self._leads: dict[str, tuple[Item, ...]] = {}
+        self._wanted: dict[str, tuple[Item, ...]] = {}
         self._warm: OrderedDict[str, None] = OrderedDict()
         self._seen: set[str] = set()
         self._fresh: OrderedDict[str, None] = OrderedDict()
         self._address: EngineAddress | None = None
-        self._running: list[str | None] = []  # the key of each turn's prefix
+        self._running: list[str | None] = []  # the key of each prompt's prefix
         self._changed = asyncio.Event()
         self._filler: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
-    def keep(self, leads: Sequence[tuple[Item, ...]]) -> None:
+    def keep(self, prefixes: Sequence[tuple[Item, ...]]) -> None:
         """Say which prefixes are worth a file, the most wanted first."""
-        self._leads = {_key(lead): lead for lead in leads}
+        self._wanted = {_key(prefix): prefix for prefix in prefixes}
 
     async def start(self) -> None:
-        if self._most_bytes and self._leads and self._filler is None:
+        if self._most_bytes and self._wanted and self._filler is None:
             self._filler = asyncio.create_task(self._fill_for_ever(), name="mavera-prefixes")
 
     async def close(self) -> None:
@@ -109,9 +108,9 @@ class PrefixStates:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def begin(self, turn: Turn) -> None:
-        """Make ready for a turn, and count it as running until `end`. Never fails."""
-        key = self._kept(turn)
+    async def begin(self, prompt: Prompt) -> None:
+        """Make ready for a prompt, and count it as running until `end`. Never fails."""
+        key = self._kept(prompt)
         self._running.append(key)
         self._changed.set()
         if key is None:
@@ -120,11 +119,11 @@ class PrefixStates:
             # The engine's first start is waited for, as the question itself would.
             address = await self._engine.endpoint()
             async with asyncio.timeout(self._restore_seconds):
-                await self._restore(address, key, first=_is_first(turn))
+                await self._restore(address, key, first=_is_first(prompt))
 
-    def end(self, turn: Turn, *, heard: bool) -> None:
-        """Say that a turn has ended; `heard` where the engine answered, so that it has read the prefix."""
-        key = self._kept(turn)
+    def end(self, prompt: Prompt, *, heard: bool) -> None:
+        """Say that a prompt is done with; `heard` if the engine answered, so that it has read the prefix."""
+        key = self._kept(prompt)
         self._running.remove(key)
         self._changed.set()
         if key is not None and heard and key in self._warm and self._find(key) is None:
@@ -134,10 +133,10 @@ class PrefixStates:
         if self._fresh and not self._running and idle and self._filler is not None:
             self._keeper = asyncio.create_task(self._keep_fresh(), name="mavera-prefix-keeper")
 
-    def _kept(self, turn: Turn) -> str | None:
-        """Return the key of the turn's prefix where that is one to keep."""
-        key = _key(turn.items[: turn.lead])
-        return key if self._most_bytes and not turn.tools and key in self._leads else None
+    def _kept(self, prompt: Prompt) -> str | None:
+        """Return the key of the prompt's prefix if that is one to keep."""
+        key = _key(prompt.prefix)
+        return key if self._most_bytes and not prompt.tools and key in self._wanted else None
 
     async def _restore(self, address: EngineAddress, key: str, *, first: bool) -> None:
         if address != self._address:  # another life of the engine, with an empty cache
@@ -178,7 +177,7 @@ class PrefixStates:
                 continue
             try:
                 async with self._session(await self._engine.endpoint(), FILL_SECONDS) as session:
-                    tokens = await _prefix_tokens(session, self._leads[key])
+                    tokens = await _prefix_tokens(session, self._wanted[key])
                     if key in self._running:  # and has the slot; another slot would have to read it
                         self._fresh[key] = None
                         return
@@ -197,7 +196,7 @@ class PrefixStates:
     async def _fill_next(self) -> None:
         """Wait for a quiet moment, then write the first prefix that has no file; return either way."""
         await self._idle()
-        missing = next((key for key in self._leads if self._find(key) is None), None)
+        missing = next((key for key in self._wanted if self._find(key) is None), None)
         if self._engine.status().state != "ready":
             return
         if missing is None or not self._has_room():
@@ -219,7 +218,7 @@ class PrefixStates:
                 return
 
     async def _fill(self, session: aiohttp.ClientSession, key: str) -> None:
-        tokens = await _prefix_tokens(session, self._leads[key])
+        tokens = await _prefix_tokens(session, self._wanted[key])
         slot = 0
         for read in (*range(STEP_TOKENS, len(tokens), STEP_TOKENS), len(tokens)):
             if self._running:
@@ -277,8 +276,8 @@ class PrefixStates:
         return aiohttp.ClientSession(address.base_url, headers=headers, timeout=timeout)
 
 
-def _key(lead: Sequence[Item]) -> str:
-    texts = [(item.role, item.text) for item in lead if isinstance(item, Message)]
+def _key(prefix: Sequence[Item]) -> str:
+    texts = [(item.role, item.text) for item in prefix if isinstance(item, Message)]
     return hashlib.sha256(msgspec.json.encode(texts)).hexdigest()[:32]
 
 
@@ -289,9 +288,9 @@ def _begins_with(path: Path, tokens: Sequence[int]) -> bool:
         return sought in file.read(len(sought) + HEAD_BYTES)
 
 
-def _is_first(turn: Turn) -> bool:
+def _is_first(prompt: Prompt) -> bool:
     """Whether nothing has been answered yet in the conversation."""
-    said_before = turn.items[turn.lead :]
+    said_before = prompt.items[prompt.prefix_length :]
     return not any(isinstance(item, Message) and item.role == "assistant" for item in said_before)
 
 
@@ -322,18 +321,18 @@ async def _evaluate(session: aiohttp.ClientSession, tokens: Sequence[int]) -> _E
     return await _post(session, "/completion", body, _Evaluated)
 
 
-async def _prefix_tokens(session: aiohttp.ClientSession, lead: tuple[Item, ...]) -> list[int]:
-    """Return the tokens that every question after `lead` begins with: what two unlike ones share."""
-    first, second = [await _question_tokens(session, lead, question) for question in ("What?", "\n7")]
+async def _prefix_tokens(session: aiohttp.ClientSession, prefix: tuple[Item, ...]) -> list[int]:
+    """Return the tokens that every question after `prefix` begins with: what two unlike ones share."""
+    first, second = [await _question_tokens(session, prefix, question) for question in ("What?", "\n7")]
     shared = next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), 0)
     return first[:shared]
 
 
 async def _question_tokens(
-    session: aiohttp.ClientSession, lead: tuple[Item, ...], question: str
+    session: aiohttp.ClientSession, prefix: tuple[Item, ...], question: str
 ) -> list[int]:
-    turn = Turn(model="embedded", items=(*lead, said("user", question)))
-    messages = request_body(replace(turn, lead=len(lead)), model="embedded")["messages"]
+    prompt = Prompt((*prefix, said("user", question)), prefix_length=len(prefix))
+    messages = request_body(prompt, model="embedded")["messages"]
     templated = await _post(session, "/apply-template", {"messages": messages}, _Templated)
     return await _tokens(session, templated.prompt)
 

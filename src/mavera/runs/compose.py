@@ -1,21 +1,19 @@
 """
-Compose the prompt: what the model reads, in which order, and why in that one.
+Compose the prompt of a turn: the only way from what a caller asked to what a model reads.
 
-    persona (system message, sample turns)   the same bytes every time: the model's prefix cache serves it
-    instructions                             per request, so they come after it
+    persona (system message, sample turns)   the prefix: the same bytes every time, for the prefix cache
+    instructions                             different per request, so they come after it
     the conversation
-    guidance (length, artifacts)             last: what a small model has just read it still obeys
+    guidance (length, artifacts)             last, because a small model obeys what it has just read
 
-One byte that changes before the conversation costs the whole persona again: seconds on
-a laptop. So nothing here reads a clock, an id or a setting that changes by request
-before the persona has been said.
+One byte that changes in the prefix makes the model read the whole persona again, which takes seconds on
+a laptop. So nothing before the instructions depends on a clock, an id or the request.
 """
 
 from collections.abc import Iterator
 
-from msgspec.structs import replace
-
 from mavera.core.items import said
+from mavera.core.prompt import Prompt
 from mavera.core.turn import Turn, Verbosity
 from mavera.personas.catalogue import AnyPersona, prompt_items
 
@@ -45,24 +43,34 @@ print(sorted([3, 1, 2]))
 Say the rest outside the block, in your own voice."""
 
 
-def compose(turn: Turn, persona: AnyPersona | None, *, limited: bool = True) -> Turn:
+def compose(turn: Turn, persona: AnyPersona | None, *, limits_length: bool = True) -> Prompt:
     """
-    Return `turn` with the persona and the instructions before its conversation, the guidance after it.
+    Return what a model reads to answer `turn` as `persona`, or as nobody in particular.
 
-    `limited`: whether its verbosity sets a token limit, which is wrong for a model that
-    thinks by itself: what it thinks counts as well.
+    `limits_length` lets the verbosity set a token limit. That is wrong for a model that reasons on its
+    own, because its reasoning counts as well.
     """
-    before = prompt_items(persona) if persona is not None else ()
+    prefix = prompt_items(persona) if persona is not None else ()
     instructions = (said("system", turn.instructions),) if turn.instructions else ()
-    guidance = "\n\n".join(_guidance(turn, LENGTH if persona is None else LENGTH_IN_PERSONA))
-    after = (said("system", guidance),) if guidance else ()
-    limit = turn.max_output_tokens or (_default_limit(turn) if limited else None)
-    items = (*before, *instructions, *turn.items, *after)
-    return replace(turn, items=items, max_output_tokens=limit, lead=len(before))
+    notes = "\n\n".join(_guidance(turn, LENGTH if persona is None else LENGTH_IN_PERSONA))
+    guidance = (said("system", notes),) if notes else ()
+    return Prompt(
+        (*prefix, *instructions, *turn.items, *guidance),
+        sampling=turn.sampling,
+        format=turn.format,
+        tools=turn.tools,
+        tool_choice=turn.tool_choice,
+        parallel_tool_calls=turn.parallel_tool_calls,
+        max_output_tokens=turn.max_output_tokens or (_default_limit(turn) if limits_length else None),
+        top_logprobs=turn.top_logprobs,
+        reasoning_effort=turn.reasoning_effort,
+        prefix_length=len(prefix),
+        guidance_length=len(guidance),
+    )
 
 
 def makes_artifacts(turn: Turn) -> bool:
-    """Whether the answer's blocks become artifacts; JSON that was asked for stays JSON."""
+    """Whether the answer's blocks become artifacts. An answer in JSON stays as it is."""
     return turn.canvas_mode and turn.format.type == "text"
 
 

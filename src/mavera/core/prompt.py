@@ -1,0 +1,88 @@
+"""
+What a model reads, and how it is to answer: the only thing that a model is ever given.
+
+    prefix          the persona, the same in every prompt of that persona
+    conversation    instructions, messages, calls and their results
+    guidance        short notes on how to answer, read last
+
+A request (`Turn`) becomes a prompt in `runs/compose.py`. The server's own questions (a plan, a probe,
+the draft of a persona) are prompts from the start.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from mavera.core.items import Item
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class Sampling(msgspec.Struct, frozen=True):
+    """How tokens are drawn; None leaves the model's own default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logit_bias: dict[str, float] | None = None
+
+
+class OutputFormat(msgspec.Struct, frozen=True):
+    """`schema` is set for json_schema only; `at` is its place in the request, for error messages."""
+
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    name: str = ""
+    description: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool = False
+    at: str = ""
+
+
+class FunctionTool(msgspec.Struct, frozen=True):
+    """`at` is the place of the parameters in the request, for error messages."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool = False
+    at: str = ""
+
+
+class ToolChoice(msgspec.Struct, frozen=True):
+    """`names` narrows the choice to those functions; one name with `required` forces that one."""
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    names: tuple[str, ...] = ()
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """
+    The first `prefix_length` items are the prefix, and the last `guidance_length` are the guidance.
+
+    `top_logprobs` is None if no log-probabilities are wanted, else 0 to 20.
+    """
+
+    items: tuple[Item, ...]
+    sampling: Sampling = Sampling()
+    format: OutputFormat = OutputFormat()
+    tools: tuple[FunctionTool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool = True
+    max_output_tokens: int | None = None
+    top_logprobs: int | None = None
+    reasoning_effort: Effort = "medium"
+    prefix_length: int = 0
+    guidance_length: int = 0
+
+    @property
+    def prefix(self) -> tuple[Item, ...]:
+        return self.items[: self.prefix_length]
+
+    def with_results(self, results: tuple[Item, ...]) -> "Prompt":
+        """Return the prompt with `results` at the end of its conversation, before the guidance."""
+        end = len(self.items) - self.guidance_length
+        return replace(self, items=(*self.items[:end], *results, *self.items[end:]))

@@ -1,0 +1,72 @@
+"""
+The stages of an answer, in order, and when each of them is there.
+
+    call tools       the server's tools are offered: run their calls, and ask again with the results
+    fit to context   `truncation: auto`, or the model counts tokens: drop old exchanges, or refuse
+    plan             high effort, and the model does not reason on its own: a hidden plan first
+    hold to format   JSON was asked for: check it before the answer ends
+    analysis         `analysis_mode`: note what is said, and how sure the model was
+    the model
+
+A stage that has nothing to do for a prompt is left out, so it costs nothing. `stage.py` says how a stage
+works.
+"""
+
+from mavera.analysis.analyst import Analyst
+from mavera.core.events import RunCompleted
+from mavera.core.prompt import Prompt
+from mavera.core.turn import Turn
+from mavera.models.model import Model
+from mavera.runs.analysing import AnalyseAnswer
+from mavera.runs.reasoning import PlanFirst, needs_plan
+from mavera.runs.server_tools import CallTools
+from mavera.runs.stage import Events, Stage, join_stages
+from mavera.runs.structured_output import HoldToFormat
+from mavera.runs.truncation import FitToContext
+
+
+class Pipeline:
+    """
+    The way of one prompt to `model`. `turn` says what the prompt does not: whether it may be shortened.
+
+    `tools` are the offered server tools. `analyst` is given if the answer is to be analysed.
+    """
+
+    def __init__(
+        self,
+        turn: Turn,
+        prompt: Prompt,
+        model: Model,
+        *,
+        tools: CallTools | None = None,
+        analyst: Analyst | None = None,
+    ) -> None:
+        self._prompt = prompt
+        self._analysis = AnalyseAnswer(model, analyst) if analyst is not None else None
+        stages: list[Stage] = []
+        if tools is not None:
+            stages.append(tools)
+        if turn.truncation == "auto" or model.profile.context is not None:
+            drops = turn.truncation == "auto"
+            stages.append(
+                FitToContext(model.profile.context, drops, turn.max_output_tokens, turn.items_param)
+            )
+        if needs_plan(prompt, model):
+            stages.append(PlanFirst(model))
+        if prompt.format.type != "text":
+            stages.append(HoldToFormat(prompt.format, model.profile))
+        if self._analysis is not None:
+            stages.append(self._analysis)
+        self._open = join_stages(stages, model)
+
+    async def open(self) -> Events:
+        """
+        Return the events of the answer after `RunStarted`; the caller closes them.
+
+        Raises APIError if the model does not take the prompt.
+        """
+        return await self._open(self._prompt)
+
+    async def complete(self, event: RunCompleted) -> RunCompleted:
+        """Return `event`, the end of the answer, with its analysis if one was asked for."""
+        return event if self._analysis is None else await self._analysis.complete(event)

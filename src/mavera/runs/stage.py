@@ -1,0 +1,82 @@
+"""
+One stage on the way from a prompt to the model, and how stages are joined.
+
+    prompt →  stage.open  →  stage.open  →  model.stream
+    events ←─────────────────────────────┘  RunStarted has come
+
+`open` returns when the model has taken a prompt. As long as it raises, nothing has been said, so a stage
+may try another prompt. A stage that only prepares a prompt returns the events of the next stage as they
+are, and costs nothing per event. A stage that changes events wraps them in a generator of its own, which
+`begin` starts: a generator that has not started would not close what it wraps.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import Protocol
+
+from mavera.core.events import AnswerEvent
+from mavera.core.prompt import Prompt
+from mavera.errors import ConversationTooLong, InvalidRequest, ServiceUnavailable
+from mavera.models.model import Model
+
+Events = AsyncGenerator[AnswerEvent, None]
+Open = Callable[[Prompt], Awaitable[Events]]
+
+
+class Stage(Protocol):
+    async def open(self, prompt: Prompt, open_next: Open) -> Events:
+        """
+        Return the events that follow `RunStarted`; the caller closes them.
+
+        `open_next` opens the next stage. Raises APIError if the model does not take the prompt.
+        """
+        ...
+
+
+def join_stages(stages: Sequence[Stage], model: Model) -> Open:
+    """Return a function that opens `stages` in this order, and the model after the last one."""
+    opened: Open = partial(open_model, model)
+    for stage in reversed(stages):
+        opened = partial(stage.open, open_next=opened)
+    return opened
+
+
+async def open_model(model: Model, prompt: Prompt) -> Events:
+    """Ask the model. Raises APIError if it does not take the prompt."""
+    return await begin(model.stream(prompt))
+
+
+async def begin(events: Events) -> Events:
+    """Wait for the first event, `RunStarted`, and return the events that follow. Raises what they raise."""
+    try:
+        await anext(events)
+    except StopAsyncIteration:
+        raise unfinished() from None
+    return events
+
+
+async def open_first_taken(
+    prompts: Iterable[Prompt],
+    open_next: Open,
+    *,
+    is_refusal: Callable[[InvalidRequest], bool] = lambda error: isinstance(error, ConversationTooLong),
+) -> Events:
+    """
+    Open the first of `prompts` that the model takes; the next one is made only after a refusal.
+
+    This is the one place that retries, and it can do so because nothing has been said yet. Raises the last
+    refusal, and any other error at once.
+    """
+    refusal: InvalidRequest | None = None
+    for prompt in prompts:
+        try:
+            return await open_next(prompt)
+        except InvalidRequest as error:
+            if not is_refusal(error):
+                raise
+            refusal = error
+    raise refusal or ValueError("there is no prompt to try")
+
+
+def unfinished() -> ServiceUnavailable:
+    return ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)
