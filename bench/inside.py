@@ -1,13 +1,14 @@
 """
 What a streamed token and a whole request cost inside mavera, without any socket.
 
-    python -m bench.inside [--tokens 20000] [--requests 4000] [--json]
+    python -m bench.inside [--tokens 20000] [--requests 4000] [--idempotent] [--json]
 
 A token: bytes of a model's server → bytes for a client. The decoder, the runner, the encoders and the
 response are mavera's own; a model that reads from memory and a client that throws away stand at the ends.
 
 A request: the application as `serve` has it, with key, persona, limits and the ledger in SQLite, asked
 by 32 at a time. "the loop's thread" is what the event loop's thread took of it, the rest is SQLite's.
+With --idempotent, each has an Idempotency-Key of its own. "elapsed" is by the clock, with the disk.
 
 Processor time, least of five runs.
 """
@@ -15,6 +16,7 @@ Processor time, least of five runs.
 import argparse
 import asyncio
 import json
+import os
 import tempfile
 import time
 from collections.abc import AsyncGenerator
@@ -130,8 +132,8 @@ def encoder_of(wire: str) -> Encoder:
     return ChatCompletionEncoder("chatcmpl_1", 0, "mavera-1")
 
 
-async def request_microseconds(requests: int, folder: Path) -> tuple[float, float]:
-    """Return the processor time of a request: of the whole process, and of the loop's thread."""
+async def request_microseconds(requests: int, folder: Path, *, idempotent: bool) -> tuple[float, ...]:
+    """Return a request's processor time, of the process and of the loop's thread, and the time elapsed."""
     settings = Settings(data_dir=folder, log_level="warning", model_backend="scripted")
     configure_logs(settings)
     async with Database.open(settings) as database:
@@ -139,13 +141,13 @@ async def request_microseconds(requests: int, folder: Path) -> tuple[float, floa
         key = await first_run(database)
     app, question = create_app(settings, live_model=WholeFromMemory()), _question(f"Bearer {key}")
     async with app.router.lifespan_context(app):
-        await _ask(app, *question, AT_ONCE)
+        await _ask(app, *question, AT_ONCE, idempotent=idempotent)
         settle_garbage()
-        process, thread = time.process_time(), time.thread_time()
+        before = time.process_time(), time.thread_time(), time.perf_counter()
         each = requests // AT_ONCE
-        await asyncio.gather(*(_ask(app, *question, each) for _ in range(AT_ONCE)))
-        asked = each * AT_ONCE
-        return (time.process_time() - process) / asked * 1e6, (time.thread_time() - thread) / asked * 1e6
+        await asyncio.gather(*(_ask(app, *question, each, idempotent=idempotent) for _ in range(AT_ONCE)))
+        after = time.process_time(), time.thread_time(), time.perf_counter()
+        return tuple((end - begin) / (each * AT_ONCE) * 1e6 for begin, end in zip(before, after, strict=True))
 
 
 def _question(authorization: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
@@ -162,7 +164,9 @@ def _question(authorization: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
     return headers, body
 
 
-async def _ask(app: Starlette, headers: list[tuple[bytes, bytes]], body: bytes, times: int) -> None:
+async def _ask(
+    app: Starlette, headers: list[tuple[bytes, bytes]], body: bytes, times: int, *, idempotent: bool
+) -> None:
     async def send(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] != 200:
             raise RuntimeError(f"answered {message['status']}")
@@ -181,24 +185,31 @@ async def _ask(app: Starlette, headers: list[tuple[bytes, bytes]], body: bytes, 
             "type": "http",
             "method": "POST",
             "path": "/api/v1/chat/completions",
-            "headers": headers,
+            "headers": [*headers, (b"idempotency-key", os.urandom(8).hex().encode())]
+            if idempotent
+            else headers,
             "query_string": b"",
         }
         await app(scope, receive, send)
 
 
-def _on_uvloop(requests: int, folder: Path) -> tuple[float, float]:
+def _on_uvloop(requests: int, folder: Path, *, idempotent: bool) -> tuple[float, ...]:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(request_microseconds(requests, folder))
+        return runner.run(request_microseconds(requests, folder, idempotent=idempotent))
 
 
-def requests_row(requests: int) -> dict[str, Any]:
+def requests_row(requests: int, *, idempotent: bool) -> dict[str, Any]:
     runs = []
     for _ in range(5):
         with tempfile.TemporaryDirectory() as folder:
-            runs.append(_on_uvloop(requests, Path(folder)))
-    whole, thread = zip(*runs, strict=True)
-    return {"µs/request": min(whole), "of it the loop's thread": min(thread), "most of five": max(whole)}
+            runs.append(_on_uvloop(requests, Path(folder), idempotent=idempotent))
+    whole, thread, elapsed = zip(*runs, strict=True)
+    return {
+        "µs/request": min(whole),
+        "of it the loop's thread": min(thread),
+        "most of five": max(whole),
+        "elapsed": min(elapsed),
+    }
 
 
 def main() -> None:
@@ -207,13 +218,14 @@ def main() -> None:
     )
     parser.add_argument("--tokens", type=int, default=20_000)
     parser.add_argument("--requests", type=int, default=4_000)
+    parser.add_argument("--idempotent", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for wire in ("chat/completions", "responses"):
         runs = [asyncio.run(microseconds(encoder_of(wire), options.tokens)) for _ in range(5)]
         rows.append({"format": wire, "µs/token": min(runs), "most of five": max(runs)})
-    summary = requests_row(options.requests)
+    summary = requests_row(options.requests, idempotent=options.idempotent)
     show("a streamed token and a request inside mavera", rows, as_json=options.json, summary=summary)
 
 
