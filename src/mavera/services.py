@@ -142,7 +142,8 @@ async def open_services(
         stack.push_async_callback(store_probe.close)
         keyring = await enter(Keyring(database, peppers=peppers_of(settings)))
         credits = await enter(_open_credits(database, settings, metrics))
-        kept_answers = await enter(KeptAnswers(database, open_secrets(settings)))
+        secrets = open_secrets(settings)
+        kept_answers = await enter(KeptAnswers(database, secrets))
         first_answers = await enter(FirstAnswers(database, kept_answers))
         limiter = components.limiter or open_limiter(settings.rate_limit_url, metrics.limited_locally.inc)
         stack.push_async_callback(limiter.close)
@@ -168,7 +169,14 @@ async def open_services(
             side_by_side=settings.running_at_once,
         )
         gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
-        admission = Admission(credits, gate, metrics, components.running)
+        admission = Admission(
+            credits,
+            gate,
+            metrics,
+            components.running,
+            models={"live": settings.answering_model, "test": "scripted"},
+            secrets=secrets,
+        )
         yield Services(
             settings=settings,
             metrics=metrics,

@@ -151,6 +151,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return "upstream" if self.upstream_base_url else "embedded"
 
     @property
+    def answering_model(self) -> str:
+        """The name of the language model that answers live keys, for the records."""
+        match self.backend:
+            case "embedded":
+                return self.model_path.name if self.model_path else self.model
+            case "upstream":
+                return self.upstream_model
+            case "scripted":
+                return "scripted"
+
+    @property
     def previous_peppers(self) -> tuple[str, ...]:
         """The peppers that were in use before, of which `key_pepper_previous` may name several."""
         return tuple(pepper.strip() for pepper in self.key_pepper_previous.split(",") if pepper.strip())

@@ -11,19 +11,12 @@ from mavera.storage.database import Database
 from mavera.storage.kept import KeptAnswers
 from mavera.storage.schema import ensure_schema
 from mavera.storage.sealing import Secrets, secret_path
-from tests.conftest import Serve, Served
-from tests.support.tables import load_released, make_tables
-from tests.support.team import ASK, Team, team
+from tests.conftest import Serve
+from tests.support.tables import load_released
+from tests.support.team import ASK, Team, serve_on, team
 
 QUESTION, ANSWER, NAME = "QUESTIONMARK", "ANSWERMARK", "NAMEMARK"
 BODY = {**ASK, "input": QUESTION}
-
-
-def serve_on(serve: Serve, database_url: str, engine: str, **settings: str) -> Served:
-    make_tables(database_url)
-    if engine == "postgres":
-        settings["database_url"] = database_url
-    return serve(ScriptedModel([ANSWER]), **settings)
 
 
 def ask(t: Team) -> tuple[bytes, bool]:
@@ -47,9 +40,9 @@ async def stored(settings: Settings) -> bytes:
 
 @pytest.mark.parametrize("pepper", ["", "a pepper"])
 def test_a_stolen_database_shows_neither_question_nor_answer(
-    serve: Serve, database_url: str, engine: str, pepper: str
+    serve: Serve, database_url: str, pepper: str
 ) -> None:
-    served = serve_on(serve, database_url, engine, key_pepper=pepper)
+    served = serve_on(serve, database_url, ScriptedModel([ANSWER]), key_pepper=pepper)
     t = team(served)
     first, again = ask(t), ask(t)
     assert ANSWER.encode() in first[0]
@@ -63,15 +56,15 @@ def test_a_stolen_database_shows_neither_question_nor_answer(
 
 
 def test_an_answer_outlives_a_restart_and_a_rotation_but_not_its_secret(
-    serve: Serve, database_url: str, engine: str
+    serve: Serve, database_url: str
 ) -> None:
-    t = team(serve_on(serve, database_url, engine))
+    t = team(serve_on(serve, database_url, ScriptedModel([ANSWER])))
     first, _ = ask(t)
     for settings in ({}, {"key_pepper": "one"}, {"key_pepper": "two", "key_pepper_previous": "one"}):
-        served = serve_on(serve, database_url, engine, **settings)
+        served = serve_on(serve, database_url, ScriptedModel([ANSWER]), **settings)
         assert ask(Team(served, t.workspace_id, t.key, t.key_id)) == (first, True)
     secret_path(t.served.settings).unlink()
-    served = serve_on(serve, database_url, engine, key_pepper="two")
+    served = serve_on(serve, database_url, ScriptedModel([ANSWER]), key_pepper="two")
     assert ask(Team(served, t.workspace_id, t.key, t.key_id))[1] is False
 
 

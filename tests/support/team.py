@@ -13,13 +13,23 @@ from mavera.accounts.keys.delegation import KeyTerms
 from mavera.accounts.keys.keyring import Keyring
 from mavera.accounts.plans import Overrides
 from mavera.accounts.workspaces import NewWorkspace
+from mavera.models.model import Model
 from mavera.settings import Settings
 from mavera.storage.database import Database, Row
-from tests.conftest import Served
+from tests.conftest import Serve, Served
+from tests.support.tables import make_tables
 
 ASK: Any = {"model": "mavera-1", "input": "Would you pay?"}
 # Two by two red pixels.
 PREPAID = Overrides(monthly_credits=0)
+
+
+def serve_on(serve: Serve, database_url: str, model: Model | None = None, **settings: str) -> Served:
+    """Start a server on the database of the fixture `database_url`, SQLite or Postgres."""
+    make_tables(database_url)
+    if not database_url.startswith("sqlite"):
+        settings["database_url"] = database_url
+    return serve(model, **settings)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from mavera.core.prompt import Effort, FunctionTool, OutputFormat, Sampling, Too
 
 Verbosity = Literal["low", "medium", "high"]
 Truncation = Literal["auto", "disabled"]
+Operation = Literal["responses", "chat_completions", "compaction", "personas"]
 
 
 class NamedTool(msgspec.Struct, frozen=True):
@@ -30,6 +31,9 @@ class Turn(msgspec.Struct, frozen=True):
     the turn from MAVERA_REQUIRE_PERSONA; compaction uses it. `named_tools` narrows the server's tools to
     those; without any, all that are set up may be offered. A mosaic has an `audience`: the ids of the
     personas that answer, each with its weight. The weights add up to 1.
+
+    `operation` and `end_user` are for the records: which operation this is, and the caller's own name for
+    the person who asks, of which only a keyed digest is stored.
     """
 
     model: str
@@ -53,3 +57,5 @@ class Turn(msgspec.Struct, frozen=True):
     items_param: str = "input"
     speaks_for_nobody: bool = False
     audience: tuple[tuple[str, float], ...] = ()
+    operation: Operation = "responses"
+    end_user: str | None = None

@@ -9,6 +9,8 @@ held or charged, and the live model's queue is not its own.
 """
 
 import time
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -17,6 +19,7 @@ import structlog
 from mavera.accounts.credits.holds import Credits
 from mavera.accounts.credits.ledger import End, Reserve
 from mavera.accounts.credits.pricing import estimate
+from mavera.accounts.keys.text import Mode
 from mavera.accounts.limits.concurrency import Running
 from mavera.accounts.plans import Scope
 from mavera.accounts.principal import Principal
@@ -27,13 +30,31 @@ from mavera.core.usage import Usage
 from mavera.errors import APIError, RateLimitExceeded
 from mavera.metrics import Metrics
 from mavera.runs.gate import Gate, Place
+from mavera.storage.sealing import Secrets
 
 log = structlog.get_logger()
 
+# What the digests of end users are made for: `storage/sealing.py` keeps purposes apart.
+END_USER = "end user"
+_WORKSPACES_AT_HAND = 1024
+
 
 class Admission:
-    def __init__(self, credits: Credits, gate: Gate, metrics: Metrics, running: Running) -> None:
+    """`models` says which model answers keys of each mode; `secrets` are for digests of end users."""
+
+    def __init__(
+        self,
+        credits: Credits,
+        gate: Gate,
+        metrics: Metrics,
+        running: Running,
+        *,
+        models: Mapping[Mode, str],
+        secrets: Secrets,
+    ) -> None:
         self._credits = credits
+        self._models = models
+        self._keys_of = lru_cache(_WORKSPACES_AT_HAND)(secrets.keys_of)
         self._gate = gate
         self._metrics = metrics
         self._running = running
@@ -51,12 +72,12 @@ class Admission:
         *,
         scope: Scope = "responses",
         credits: int | None = None,
-        queue: bool = True,
+        needs_model: bool = True,
     ) -> "Ticket":
         """
         Let a turn in, and hold its credits: `credits`, or what the turn will most likely cost.
 
-        `queue` is false for what needs no model, hence no place before it.
+        Work that needs no model takes no place in its queue.
 
         Raises Forbidden, RateLimitExceeded, ServiceUnavailable, CreditsExhausted or
         BudgetExceeded; then nothing is held and nothing has been done.
@@ -70,11 +91,12 @@ class Admission:
                 retry_after=1,
             )
         try:
-            place = self._gate.join() if principal.mode == "live" and queue else None
+            place = self._gate.join() if principal.mode == "live" and needs_model else None
         except BaseException:
             self._running.end(workspace_id, most)
             raise
         ticket = Ticket(self, principal, turn, place)
+        ticket.model = self._models[principal.mode] if needs_model else None
         self._living[ticket.run_id] = ticket
         self._metrics.runs_in_progress.inc()
         try:
@@ -94,6 +116,10 @@ class Admission:
         self._metrics.runs_in_progress.dec()
         principal = ticket.principal
         self._running.end(principal.workspace_id, principal.limits.concurrent_runs)
+
+    def digest_end_user(self, workspace_id: str, end_user: str) -> str:
+        """Return the digest that the records keep of a person's name; guesses need the secret."""
+        return self._keys_of(workspace_id)[0].digest(END_USER, end_user)
 
     async def settle(self, step: End) -> int:
         """Charge a run, and return what it cost. What could not be charged is counted as failed."""
@@ -123,6 +149,7 @@ class Ticket:
         self.principal = principal
         self.turn = turn
         self.place = place
+        self.model: str | None = None
         self._admission = admission
         self._started = time.perf_counter()
         self.speakers: tuple[Speaker, ...] = ()
@@ -142,12 +169,20 @@ class Ticket:
             outcome.status,
             credits=outcome.credits if live else 0,
             **self._who(),
+            operation=self.turn.operation,
+            model=self.model,
+            end_user_digest=self._digest_end_user(),
             input_tokens=outcome.usage.input_tokens,
             output_tokens=outcome.usage.output_tokens,
             milliseconds=round((time.perf_counter() - self._started) * 1000),
             reserved=live,
         )
         return await self._admission.settle(step)
+
+    def _digest_end_user(self) -> str | None:
+        if self.turn.end_user is None:
+            return None
+        return self._admission.digest_end_user(self.principal.workspace_id, self.turn.end_user)
 
     async def fail(self) -> None:
         """Give back what is held; where the ledger cannot be reached, its lease will."""

@@ -26,7 +26,7 @@ from mavera.storage.rows import Row
 
 T = TypeVar("T")
 
-# Twelve columns of so many rows are still far from the parameters that SQLite takes at once.
+# Sixteen columns of so many rows are still far from the parameters that SQLite takes at once.
 _MOST_ROWS = 64
 
 

@@ -333,6 +333,20 @@ def m0007_kept_answers(tables: Tables) -> None:
     tables.run("CREATE INDEX kept_answers_by_expiry ON kept_answers (expires_at)")
 
 
+def m0008_usage_groups(tables: Tables) -> None:
+    """
+    What pages group usage by, and how erasure finds what belongs to a person. Null in older rows.
+
+        operation         responses, chat_completions, compaction or personas
+        model             the model that answered; null if none was needed
+        upstream_nanos    what its server charged, in billionths of its currency, if that is known
+        end_user_digest   a keyed digest of the caller's `safety_identifier` or `user`
+    """
+    tables.add_columns(
+        "usage", operation="TEXT", model="TEXT", upstream_nanos="BIGINT", end_user_digest="TEXT"
+    )
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -341,6 +355,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0005_key_ancestors,
     m0006_owners,
     m0007_kept_answers,
+    m0008_usage_groups,
 )
 
 

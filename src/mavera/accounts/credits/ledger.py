@@ -72,7 +72,8 @@ class End(msgspec.Struct, frozen=True):
     """
     `credits` is the price; a run that failed has none. One that `reserved` nothing is only noted.
 
-    `persona_version` is None for a persona of the library; `personas` is JSON, where several answered.
+    `persona_version` is None for a persona of the library; `personas` is JSON, if several answered.
+    `upstream_nanos` is what the model's server charged, in billionths of its currency, if that is known.
     """
 
     run_id: str
@@ -86,6 +87,10 @@ class End(msgspec.Struct, frozen=True):
     input_tokens: int = 0
     output_tokens: int = 0
     milliseconds: int = 0
+    operation: str | None = None
+    model: str | None = None
+    upstream_nanos: int | None = None
+    end_user_digest: str | None = None
     reserved: bool = True
 
 
@@ -386,6 +391,10 @@ class _Book:
                 charge,
                 step.milliseconds,
                 self.now,
+                step.operation,
+                step.model,
+                step.upstream_nanos,
+                step.end_user_digest,
             )
         )
 
@@ -431,7 +440,8 @@ reservations (run_id, workspace_id, key_id, credits, month, expires_at,
 _LEDGER = "ledger (workspace_id, kind, reference, credits, key_id, note, created_at)"
 _USAGE = """
 usage (run_id, workspace_id, key_id, persona_id, persona_version, personas, status,
-       input_tokens, output_tokens, credits, milliseconds, created_at)"""
+       input_tokens, output_tokens, credits, milliseconds, created_at,
+       operation, model, upstream_nanos, end_user_digest)"""
 
 _INSERT_ALERT = """
 INSERT INTO alerts (subject_id, month, percent, workspace_id, budget, spent, created_at)

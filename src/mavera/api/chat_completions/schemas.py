@@ -310,6 +310,8 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
             canvas_mode=self.canvas_mode or False,
             audience=self.audience(),
             items_param="messages",
+            operation="chat_completions",
+            end_user=self.end_user,
         )
         check_mosaic(turn)
         check_tools(turn, name_at="function.name")

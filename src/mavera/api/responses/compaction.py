@@ -51,6 +51,7 @@ def turn_of(items: Sequence[Item], *, model: str, instructions: str | None) -> T
         sampling=Sampling(temperature=0.2),
         truncation="auto",
         speaks_for_nobody=True,
+        operation="compaction",
     )
 
 

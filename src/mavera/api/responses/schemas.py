@@ -397,6 +397,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             canvas_mode=self.canvas_mode or False,
             audience=self.audience(),
             truncation=self.truncation or "disabled",
+            end_user=self.end_user,
         )
         check_mosaic(turn)
         check_tools(turn)

@@ -234,8 +234,9 @@ class _Making:
         if drafts:
             await services.personas.check_room(self.principal)
         price = services.settings.persona_credits if self.principal.mode == "live" else 0
+        turn = Turn(MODEL, (), operation="personas")
         ticket = await services.admission.admit(
-            self.principal, Turn(MODEL, ()), scope="personas:write", credits=price, queue=drafts
+            self.principal, turn, scope="personas:write", credits=price, needs_model=drafts
         )
         try:
             sheet, usage = await self._drafted(ticket) if drafts else (self.sheet, Usage())

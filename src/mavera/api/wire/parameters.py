@@ -74,6 +74,11 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     service_tier: ServiceTier | None = None
     moderation: OpaqueObject | None = None
 
+    @property
+    def end_user(self) -> str | None:
+        """The caller's name for the person who asks; OpenAI replaces `user` by `safety_identifier`."""
+        return self.safety_identifier or self.user or None
+
     def sampling(
         self,
         *,
