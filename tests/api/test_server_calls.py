@@ -23,7 +23,7 @@ from mavera.core.events import (
 from mavera.core.server_calls import CallKind, CallStatus, ServerCall, ServerOutcome, Source, citations
 from mavera.core.usage import Usage
 from mavera.tools.search.index import Document, SearchIndex, match_words, passages
-from mavera.tools.tool import Found, ToolResult, harmless, quoted
+from mavera.tools.tool import Found, ToolResult, quoted
 from tests.support.event_streams import encode, encoder
 from tests.support.openai_schemas import assert_fits_openai
 
@@ -135,13 +135,6 @@ def test_what_is_found_cannot_end_its_quotation(text: str) -> None:
 
     assert told.count("=" * 12) == 2
     assert "<|" not in told
-
-
-@given(st.text())
-def test_a_harmless_text_stays_as_it_is(text: str) -> None:
-    once = harmless(text)
-
-    assert harmless(once) == once
 
 
 @given(st.text(max_size=5000))

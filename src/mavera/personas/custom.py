@@ -7,7 +7,7 @@ A custom persona: what a workspace says of an audience of its own.
     CustomPersona        a sheet with an id, a version and the time it was made
 
 Every text is somebody's: cleaned here before it is stored (no control or direction
-characters, no line breaks, no chat-template marks), and set into the prompt as data.
+characters, no line breaks, no control marks of chat templates), and set into the prompt as data.
 """
 
 import re
@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from mavera.core.items import Item, said
+from mavera.core.quoting import break_marks
 from mavera.errors import InvalidRequest, ValidationFailed
 from mavera.personas.persona import Category, Profile
 from mavera.personas.prompt import facts_text, rules_text, sample_turns
@@ -168,15 +169,13 @@ class CustomPersona(Sheet, frozen=True, kw_only=True):
 
 _JOINERS = "\u200c\u200d"
 _LINE = re.compile(r"\s+")
-_TEMPLATE_MARKS = re.compile(r"<\||\|>|<<SYS>>|<</SYS>>|\[/?INST\]|</?s>|<(?:start|end)_of_turn>")
 
 
 def cleaned_text(text: str) -> str:
     """Return `text` on one line, without control, direction, tag or unassigned characters, in NFC."""
     text = unicodedata.normalize("NFC", text)
     kept = "".join(" " if c.isspace() else c for c in text if c.isspace() or _is_readable(c))
-    # Only now: a mark may have had something invisible in it.
-    return _LINE.sub(" ", _TEMPLATE_MARKS.sub(" ", kept)).strip()
+    return break_marks(_LINE.sub(" ", kept).strip())
 
 
 def _is_readable(character: str) -> bool:

@@ -16,18 +16,13 @@ import msgspec
 
 from mavera.accounts.principal import Principal
 from mavera.core.json_schema import Schema
+from mavera.core.quoting import defuse
 from mavera.core.server_calls import CallKind
 
 Arguments = dict[str, Any]
 
 _FENCE = "=" * 12
-# What a reader does not see: controls but for tab and newline, marks of direction and of joining,
-# surrogates, private use, and the tags that can spell whole sentences unseen.
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u115f\u1160\u17b4\u17b5\u180b-\u180f"
-    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\uf8ff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff]"
-)
+_FENCES = re.compile("={6,}")
 
 
 class ToolFailed(Exception):
@@ -144,7 +139,7 @@ def quoted(name: str, result: ToolResult, *, first_number: int, most_characters:
     if not result.found:
         if not result.origin:
             return result.text
-        return _fenced(_clipped(harmless(result.text), most_characters), f"{name}: {result.origin}")
+        return _fenced(_clipped(_defuse(result.text), most_characters), f"{name}: {result.origin}")
     share = max(200, most_characters // len(result.found))
     pieces = [_piece(found, number, share) for number, found in enumerate(result.found, first_number)]
     note = f"Refer to what you use by its number in brackets, as in [{first_number}]."
@@ -156,14 +151,14 @@ def quoted_failure(name: str, failure: ToolFailed, *, most_characters: int = 500
     text = f"This call failed: {failure}"
     if not failure.said:
         return text
-    said = _clipped(harmless(failure.said), most_characters)
+    said = _clipped(_defuse(failure.said), most_characters)
     return f"{text}\n{_fenced(said, f'{name}: {failure.origin}')}"
 
 
 def _piece(found: Found, number: int, share: int) -> str:
     date = f" ({_line(found.date)})" if found.date else ""
     head = f"[{number}] {_line(found.title) or 'Untitled'}{date}\nSource: {_line(found.url)}"
-    return f"{head}\n{_clipped(harmless(found.text), share)}\n"
+    return f"{head}\n{_clipped(_defuse(found.text), share)}\n"
 
 
 def _fenced(text: str, source: str) -> str:
@@ -174,17 +169,13 @@ def _fenced(text: str, source: str) -> str:
     )
 
 
-def harmless(text: str) -> str:
+def _defuse(text: str) -> str:
     """Return `text` with nothing in it that a reader does not see, a template obeys or ends a quotation."""
-    shown = _HIDDEN.sub("", text)
-    # `<|im_start|>`, `</s>`, `[INST]` and their kind are turns of a chat, to a model.
-    shown = re.sub(r"<(?=[|/s])", "< ", shown)
-    shown = re.sub(r"\[(/?)(INST|SYS)", r"[ \1\2", shown)
-    return re.sub(r"={6,}", "=====", shown)
+    return _FENCES.sub("=====", defuse(text))
 
 
 def _line(text: str) -> str:
-    return " ".join(harmless(text).split())[:500]
+    return " ".join(_defuse(text).split())[:500]
 
 
 def _clipped(text: str, most: int) -> str:
@@ -193,5 +184,5 @@ def _clipped(text: str, most: int) -> str:
 
 def one_line(text: str, most: int = 200) -> str:
     """Return `text` as a summary shows it."""
-    line = " ".join(harmless(text).split())
+    line = " ".join(_defuse(text).split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
