@@ -19,10 +19,12 @@ import structlog
 from mavera.errors import APIError, RateLimitExceeded, ServiceUnavailable
 from mavera.metrics import Metrics
 from mavera.server.descriptors import count_descriptors, descriptor_limit
+from mavera.server.memory import return_freed_memory
 from mavera.settings import Settings
 
 SWEEP_SECONDS = 1.0
 DESCRIPTOR_SWEEPS = 10
+MEMORY_SWEEPS = 60
 # Each connection may hold this much in any case. So no usual request fails because somebody else holds much.
 FREE_BYTES = 64 * 1024
 # Refused connections that are still told why. Those beyond are closed without an answer.
@@ -229,6 +231,8 @@ class Connections:
         self._sweeps += 1
         if self._sweeps % DESCRIPTOR_SWEEPS == 0:
             self._check_descriptors()
+        if self._sweeps % MEMORY_SWEEPS == 0:
+            return_freed_memory()
 
     def _check_descriptors(self) -> None:
         """Log once when file descriptors run low, and again only after there were enough."""

@@ -21,7 +21,6 @@ from mavera.personas.builtin import PersonaLibrary
 from mavera.server.config import server_config, settle_garbage
 from mavera.server.descriptors import raise_descriptor_limit
 from mavera.server.endings import one_line_endings
-from mavera.server.memory import return_large_blocks
 from mavera.server.parent import run_workers
 from mavera.server.signals import stop_on_hangup
 from mavera.services import open_store
@@ -48,7 +47,6 @@ def serve(settings: Settings) -> None:
         run_workers(settings, listener)
         return
     settle_garbage()
-    return_large_blocks()
     uvicorn.Server(server_config(application, settings)).run(sockets=[listener])
 
 

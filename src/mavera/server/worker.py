@@ -24,7 +24,6 @@ from mavera.metrics import Counted
 from mavera.models.embedded.linked import LinkedEngine
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.server.config import server_config, settle_garbage
-from mavera.server.memory import return_large_blocks
 from mavera.server.signals import stop_on_hangup
 from mavera.settings import Settings, from_values
 
@@ -47,7 +46,6 @@ async def _serve(link_socket: socket.socket, listener: socket.socket) -> None:
     configure_logs(settings)
     config = server_config(_application(settings, link), settings)
     settle_garbage()
-    return_large_blocks()
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
