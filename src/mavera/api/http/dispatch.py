@@ -12,9 +12,10 @@ first event is raised, so it becomes a status; after it the encoder makes it an 
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
@@ -156,7 +157,7 @@ class RunResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._run):
             try:
-                async with UntilDisconnect(receive):
+                async with UntilDisconnect(partial(client_leaves, receive)):
                     await (self._send_stream(send) if self._stream else self._send_body(send))
             except asyncio.CancelledError:
                 # The client's leaving is swallowed above: this is the server's end, its grace over.
@@ -227,9 +228,8 @@ async def accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
                     yield RunStarted()
                 await entry
             patience = max(0.0, patience - (time.monotonic() - since))
-        await (
-            run.__anext__()
-        )  # RunPrepared: an image that is refused is a status, however long it took to come
+        # RunPrepared: an image that is refused is a status, however long it took to come.
+        await run.__anext__()
         async with _Beside(run.__anext__()) as first:
             await asyncio.wait({first}, timeout=None if late else patience)
             if not first.done():
@@ -268,14 +268,22 @@ def told(error: Exception) -> APIError:
     return APIError("Something went wrong while answering.")
 
 
-class UntilDisconnect:
-    """Cancel the block when the client goes away, and swallow that cancellation only."""
+async def client_leaves(receive: Receive) -> None:
+    """Return when the client of a request disconnects."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
-    def __init__(self, receive: Receive, *, watch_after_seconds: float = WATCH_AFTER_SECONDS) -> None:
-        self._receive = receive
+
+class UntilDisconnect:
+    """Cancel the block when `departure` returns, and swallow that cancellation only."""
+
+    def __init__(
+        self, departure: Callable[[], Awaitable[None]], *, watch_after_seconds: float = WATCH_AFTER_SECONDS
+    ) -> None:
+        self._departure = departure
         self._watch_after_seconds = watch_after_seconds
         self._watch: asyncio.Task[None] | None = None
-        self._gone = False
+        self.gone = False
 
     async def __aenter__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -285,13 +293,9 @@ class UntilDisconnect:
     def _begin(self) -> None:
         self._watch = asyncio.create_task(self._disconnected())
 
-    async def _client_leaves(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
     async def _disconnected(self) -> None:
-        await self._client_leaves()
-        self._gone = True
+        await self._departure()
+        self.gone = True
         assert self._task is not None  # noqa: S101 - a coroutine runs in a task
         self._task.cancel()
 
@@ -299,7 +303,7 @@ class UntilDisconnect:
         self._timer.cancel()
         if self._watch is not None:
             self._watch.cancel()
-        if not self._gone:
+        if not self.gone:
             return False
         if kind is not asyncio.CancelledError:  # it is on its way still: let it arrive in here
             with suppress(asyncio.CancelledError):

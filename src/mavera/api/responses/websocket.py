@@ -160,7 +160,7 @@ class Memory:
         return sum(said.size for said in self._said.values())
 
 
-class _Session(UntilDisconnect):
+class _Session:
     """
     The turns of one connection: those of one lane one after the other, lanes side by side.
 
@@ -168,8 +168,8 @@ class _Session(UntilDisconnect):
     """
 
     def __init__(self, websocket: WebSocket) -> None:
-        super().__init__(websocket.receive, watch_after_seconds=0)
         self._websocket = websocket
+        self._connected = UntilDisconnect(self._read_messages, watch_after_seconds=0)
         self._services = services_of(websocket)
         self._holding = _holding(websocket)
         self._memory = Memory(self._services.settings.max_body_bytes, self._holding)
@@ -180,7 +180,11 @@ class _Session(UntilDisconnect):
         self._ended_by_server = False
 
     async def run(self) -> None:
-        """Answer until the connection has lasted long enough or the server ends, and answers have ended."""
+        """Answer until the client leaves, the connection has lasted long enough or the server ends."""
+        async with self._connected:
+            await self._answer_until_the_end()
+
+    async def _answer_until_the_end(self) -> None:
         seconds = self._services.settings.websocket_seconds
         async with asyncio.TaskGroup() as self._group:
             with suppress(TimeoutError):
@@ -194,8 +198,9 @@ class _Session(UntilDisconnect):
         await self._websocket.send_text(error_event(limit))
         await self._websocket.close()
 
-    async def _client_leaves(self) -> None:
-        while (message := await self._receive())["type"] != "websocket.disconnect":
+    async def _read_messages(self) -> None:
+        """Take in what the client sends, until it leaves."""
+        while (message := await self._websocket.receive())["type"] != "websocket.disconnect":
             text = message.pop("text", None)
             await self._take_in(None if text is None else text.encode())
             del text  # else the last message is kept until the next one
@@ -330,9 +335,10 @@ class _Session(UntilDisconnect):
                             else:
                                 await self._send(encoder.feed(event), body)
             except asyncio.CancelledError:
-                if self._ended_by_server or not self._gone:  # not the client's doing, so it costs nothing
+                left = self._connected.gone
+                if self._ended_by_server or not left:  # not the client's doing, so it costs nothing
                     await run.fail()
-                if not self._gone:
+                if not left:
                     error = ServiceUnavailable("The server is shutting down. Ask again.", retry_after=5)
                     await self._send(encoder.feed(RunFailed(error)), body)
                 raise
@@ -367,8 +373,7 @@ async def respond_over_websocket(websocket: WebSocket) -> None:
     session = _Session(websocket)
     try:
         with suppress(*LEFT):
-            async with session:
-                await session.run()
+            await session.run()
     except asyncio.CancelledError:
         # The client's leaving is swallowed by the session: this is the server's end, its grace over.
         task = asyncio.current_task()

@@ -8,6 +8,7 @@ key's personas cost nothing and are for test keys only.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -19,7 +20,7 @@ from mavera.accounts.principal import Principal
 from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.bounds import Identifier
 from mavera.api.http.decoding import decode, read_short_body
-from mavera.api.http.dispatch import UntilDisconnect
+from mavera.api.http.dispatch import UntilDisconnect, client_leaves
 from mavera.api.http.idempotency import KEY_PARAMETER, once_made
 from mavera.api.http.json import json_bytes, json_response
 from mavera.api.http.operations import Operation, Parameter
@@ -259,7 +260,7 @@ class _Making:
         """Let the model invent the person, for as long as the client waits for it."""
         model = services_of(self.request).models[self.principal.mode]
         drafted = None
-        async with UntilDisconnect(self.request.receive):
+        async with UntilDisconnect(partial(client_leaves, self.request.receive)):
             if ticket.place is not None:
                 await ticket.place.turn()
             drafted = await draft(model, self.sheet.name, self.sheet.description, self.sheet.type)
