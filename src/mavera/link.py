@@ -1,18 +1,19 @@
 """
 Questions from a worker process to the one that started it, over a pair of sockets.
 
-    worker    await link.ask("count", question, Verdict)  →  [id, "count", …]
-              link.tell("run_ended", workspace_id)            the same; the answer is not waited for
-    parent    answer_all(sock, {"count": handler})        ←  [id, true, …]  |  [id, false, [message, seconds]]
+    worker    await link.ask(question, Verdict)          →  [id, [kind of question, …]]
+              link.tell(question)                           the same; nobody waits for the answer
+    parent    answer_all(sock, Question, answer)         ←  [id, true, …]  |  [id, false, [message, seconds]]
 
-The pair has no name, so nobody else can ask; its end tells each side that the other is gone.
+`Question` is a union of tagged Structs (`server/questions.py`). The pair of sockets has no name, so nobody
+else can ask. Its end tells each side that the other is gone.
 """
 
 import asyncio
 import itertools
 import socket
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Self, TypeVar
 
 import msgspec
 import structlog
@@ -22,16 +23,9 @@ from mavera.errors import APIError, ServiceUnavailable
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Handler = Callable[[msgspec.Raw], Awaitable[Any]]
 
 # Settings are the longest answer there is.
 _MOST_LINE_BYTES = 1024 * 1024
-
-
-class _Question(msgspec.Struct, array_like=True):
-    id: int
-    name: str
-    body: msgspec.Raw
 
 
 class _Answer(msgspec.Struct, array_like=True):
@@ -59,16 +53,16 @@ class Link:
         self._task = asyncio.create_task(self._read(), name="mavera-link")
 
     @classmethod
-    async def open(cls, sock: socket.socket, *, lost: Callable[[], None]) -> "Link":
+    async def open(cls, sock: socket.socket, *, lost: Callable[[], None]) -> Self:
         reader, writer = await asyncio.open_unix_connection(sock=sock, limit=_MOST_LINE_BYTES)
         return cls(reader, writer, lost)
 
-    async def ask(self, name: str, body: Any, kind: type[T]) -> T:
-        """Return the parent's answer. Raises ServiceUnavailable where it refuses."""
+    async def ask(self, question: msgspec.Struct, kind: type[T]) -> T:
+        """Return the parent's answer. Raises ServiceUnavailable if it refuses."""
         number = next(self._ids)
         future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
-        self._writer.write(msgspec.json.encode((number, name, body)) + b"\n")
+        self._writer.write(msgspec.json.encode((number, question)) + b"\n")
         try:
             answer = await future
         finally:
@@ -78,9 +72,9 @@ class Link:
         refusal = msgspec.json.decode(answer.body, type=_Refusal)
         raise ServiceUnavailable(refusal.message, retry_after=refusal.retry_after)
 
-    def tell(self, name: str, body: Any) -> None:
-        """Say something to which nobody needs the answer."""
-        self._writer.write(msgspec.json.encode((next(self._ids), name, body)) + b"\n")
+    def tell(self, question: msgspec.Struct) -> None:
+        """Send something to which nobody needs the answer."""
+        self._writer.write(msgspec.json.encode((next(self._ids), question)) + b"\n")
 
     async def _read(self) -> None:
         decode = msgspec.json.Decoder(_Answer).decode
@@ -94,19 +88,20 @@ class Link:
             pass
         except (msgspec.DecodeError, ValueError) as error:  # ValueError: a line beyond the limit
             log.error("link_broken", error=type(error).__name__)
+        self._writer.close()
         # Without the parent's answers, every question would wait for ever.
         self._lost()
 
 
-async def answer_all(sock: socket.socket, handlers: Mapping[str, Handler]) -> None:
-    """Answer a worker's questions until it is gone; those that take long hold up no other."""
+async def answer_all(sock: socket.socket, kind: Any, answer: Callable[[Any], Awaitable[Any]]) -> None:
+    """Answer a worker's questions, each of `kind`, until it is gone. A slow answer holds up no other."""
     reader, writer = await asyncio.open_unix_connection(sock=sock, limit=_MOST_LINE_BYTES)
-    decode = msgspec.json.Decoder(_Question).decode
+    decode = msgspec.json.Decoder(tuple[int, kind]).decode
     tasks: set[asyncio.Task[None]] = set()
     try:
         while line := await reader.readline():
-            question = decode(line)
-            task = asyncio.create_task(_answer(writer, question, handlers))
+            number, question = decode(line)
+            task = asyncio.create_task(_answer(writer, number, question, answer))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
     except OSError:
@@ -119,13 +114,15 @@ async def answer_all(sock: socket.socket, handlers: Mapping[str, Handler]) -> No
         writer.close()
 
 
-async def _answer(writer: asyncio.StreamWriter, question: _Question, handlers: Mapping[str, Handler]) -> None:
+async def _answer(
+    writer: asyncio.StreamWriter, number: int, question: Any, answer: Callable[[Any], Awaitable[Any]]
+) -> None:
     try:
-        answer: Any = (question.id, True, await handlers[question.name](question.body))
+        line: Any = (number, True, await answer(question))
     except APIError as error:
-        answer = (question.id, False, (error.message, error.retry_after))
+        line = (number, False, (error.message, error.retry_after))
     except Exception as error:
         # The worker waits for an answer, whatever becomes of the question.
-        log.exception("question failed", question=question.name, error=type(error).__name__)
-        answer = (question.id, False, ("The server could not look that up just now.", 1))
-    writer.write(msgspec.json.encode(answer, enc_hook=str) + b"\n")
+        log.exception("question failed", question=type(question).__name__, error=type(error).__name__)
+        line = (number, False, ("The server could not look that up just now.", 1))
+    writer.write(msgspec.json.encode(line, enc_hook=str) + b"\n")

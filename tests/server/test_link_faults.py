@@ -11,8 +11,8 @@ from mavera.api.routes.metrics import send_counts
 from mavera.errors import ServiceUnavailable
 from mavera.link import Link
 from mavera.metrics import Counted, Metrics
-from mavera.models.embedded.linked import LinkedEngine
 from mavera.models.model import ModelStatus
+from mavera.server.linked import LinkedEngine
 
 
 class FaultyLink(Link):
@@ -22,7 +22,7 @@ class FaultyLink(Link):
         self._answers = list(answers)
         self.spent = asyncio.Event()
 
-    async def ask(self, name: str, body: Any, kind: type[Any]) -> Any:
+    async def ask(self, question: msgspec.Struct, kind: type[Any]) -> Any:
         if len(self._answers) == 1:
             self.spent.set()
             return self._answers[0]

@@ -13,19 +13,17 @@ import signal
 import socket
 import time
 from asyncio.subprocess import Process
-from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 
-import msgspec
 import structlog
 
-from mavera.accounts.limits.concurrency import RunningHere, RunsOfWorker
-from mavera.accounts.limits.windows import limit_handlers, open_limiter
+from mavera.accounts.limits.concurrency import RunningHere
+from mavera.accounts.limits.windows import MemoryLimiter
 from mavera.child_command import python_command
-from mavera.link import Handler, answer_all
-from mavera.metrics import Counted, Shared
-from mavera.models.embedded.linked import engine_handlers
+from mavera.link import answer_all
+from mavera.metrics import Shared
 from mavera.models.embedded.supervisor import EmbeddedEngine
+from mavera.server.questions import Question, SharedParts, WorkerAnswers
 from mavera.settings import Settings, to_values
 
 COMMAND = python_command("mavera.server.worker")
@@ -54,8 +52,6 @@ class Parent:
         self._listener = listener
         self._command = command
         self._processes: set[Process] = set()
-        self._counts = Shared()
-        self._running = RunningHere()
         self._stopping = asyncio.Event()
         self.interrupted = False
 
@@ -64,9 +60,9 @@ class Parent:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop, number)
         async with AsyncExitStack() as stack:
-            handlers = await self._open_handlers(stack)
+            shared = await self._open_shared(stack)
             keepers = [
-                asyncio.create_task(self._keep(number, handlers), name=f"mavera-worker-{number}")
+                asyncio.create_task(self._keep(number, shared), name=f"mavera-worker-{number}")
                 for number in range(1, self._settings.workers + 1)
             ]
             await self._stopping.wait()
@@ -76,34 +72,25 @@ class Parent:
                 self._signal(signal.SIGKILL)
                 await asyncio.wait(late)
 
-    async def _open_handlers(self, stack: AsyncExitStack) -> dict[str, Handler]:
-        """Open what the workers share, and return what is answered about it."""
-        settings = to_values(self._settings)
-
-        async def tell_settings(_: msgspec.Raw) -> dict[str, object]:
-            return settings
-
-        handlers: dict[str, Handler] = {"settings": tell_settings}
-        if not self._settings.rate_limit_url:
-            handlers |= limit_handlers(open_limiter(""))
+    async def _open_shared(self, stack: AsyncExitStack) -> SharedParts:
+        """Open what the workers share."""
+        engine = None
         if self._settings.backend == "embedded":
             engine = EmbeddedEngine(self._settings)
             stack.push_async_callback(engine.close)
             await engine.start()
-            handlers |= engine_handlers(engine)
-        return handlers
+        # Workers that count at a store of rate limits do not ask this limiter.
+        return SharedParts(to_values(self._settings), MemoryLimiter(), RunningHere(), Shared(), engine)
 
-    async def _keep(self, number: int, handlers: Mapping[str, Handler]) -> None:
+    async def _keep(self, number: int, shared: SharedParts) -> None:
         """Give one worker a life after the other, until all are to stop."""
         wait = FIRST_WAIT_SECONDS
         while not self._stopping.is_set():
             born = time.monotonic()
-            runs = RunsOfWorker(self._running)
+            answers = WorkerAnswers(shared, number)
             status: int | str
             try:
-                status = await self._live(
-                    {**handlers, **runs.handlers(), "metrics": self._counts_of(number)},
-                )
+                status = await self._live(answers)
             except OSError as error:
                 # No memory, process or descriptor is free: one may be a moment later.
                 status = f"not started: {error.strerror or type(error).__name__}"
@@ -111,8 +98,7 @@ class Parent:
                 log.exception("worker_failed", worker=number, error=type(error).__name__)
                 status = "failed"
             finally:
-                runs.close()
-                self._counts.end(number)
+                answers.close()
             if self._stopping.is_set():
                 return
             if time.monotonic() - born > SETTLED_SECONDS:
@@ -122,7 +108,7 @@ class Parent:
                 await asyncio.wait_for(self._stopping.wait(), wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
-    async def _live(self, handlers: Mapping[str, Handler]) -> int:
+    async def _live(self, answers: WorkerAnswers) -> int:
         """
         Run one worker from its start to its end, and return its exit status.
 
@@ -136,7 +122,7 @@ class Parent:
             ours.close()
             raise
         self._processes.add(process)
-        link = asyncio.create_task(answer_all(ours, handlers))
+        link = asyncio.create_task(answer_all(ours, Question, answers.answer))
         if self._stopping.is_set():
             process.terminate()
         try:
@@ -154,12 +140,6 @@ class Parent:
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # so that a Ctrl-C reaches the parent alone
         )
-
-    def _counts_of(self, number: int) -> Handler:
-        async def note(body: msgspec.Raw) -> Counted:
-            return self._counts.note(number, msgspec.json.decode(body, type=Counted))
-
-        return note
 
     def _stop(self, number: signal.Signals) -> None:
         """Let the workers finish; asked a second time, do not."""

@@ -15,15 +15,13 @@ from typing import Any, NoReturn
 import uvicorn
 import uvloop
 
-from mavera.accounts.limits.concurrency import LinkedRunning
-from mavera.accounts.limits.windows import LinkedLimiter
 from mavera.app import create_app
 from mavera.link import Link
 from mavera.logs import configure_logs
-from mavera.metrics import Counted
-from mavera.models.embedded.linked import LinkedEngine
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.server.config import server_config, settle_garbage
+from mavera.server.linked import LinkedEngine, LinkedLimiter, LinkedRunning, exchange_counts
+from mavera.server.questions import GetSettings
 from mavera.server.signals import stop_on_hangup
 from mavera.settings import Settings, from_values
 
@@ -42,7 +40,7 @@ def main() -> None:
 
 async def _serve(link_socket: socket.socket, listener: socket.socket) -> None:
     link = await Link.open(link_socket, lost=_end_with_parent)
-    settings = from_values(await link.ask("settings", None, dict[str, Any]))
+    settings = from_values(await link.ask(GetSettings(), dict[str, Any]))
     configure_logs(settings)
     config = server_config(_application(settings, link), settings)
     settle_garbage()
@@ -51,16 +49,12 @@ async def _serve(link_socket: socket.socket, listener: socket.socket) -> None:
 
 def _application(settings: Settings, link: Link) -> Any:
     engine = LinkedEngine(link, context_tokens=settings.embedded_context_tokens)
-
-    async def counts(counted: Counted) -> Counted:
-        return await link.ask("metrics", counted, Counted)
-
     return create_app(
         settings,
         live_model=EmbeddedModel(engine) if settings.backend == "embedded" else None,
         limiter=None if settings.rate_limit_url else LinkedLimiter(link),
         running=LinkedRunning(link),
-        counts=counts,
+        counts=exchange_counts(link),
     )
 
 

@@ -8,15 +8,8 @@ machines count for themselves: to be exact there, each run would need an answer 
 network twice, to guard a number that protects the model and not the bill.
 """
 
-import asyncio
 from collections import Counter
-from contextlib import suppress
 from typing import Protocol
-
-import msgspec
-
-from mavera.errors import APIError
-from mavera.link import Handler, Link
 
 
 class Running(Protocol):
@@ -47,33 +40,6 @@ class RunningHere:
             self._running[workspace_id] = running
 
 
-class LinkedRunning:
-    """Counts in the process that started this one; what has no cap is not counted at all."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-
-    async def begin(self, workspace_id: str, most: int | None) -> bool:
-        if most is None:
-            return True
-        question = asyncio.ensure_future(self._link.ask("run_begins", (workspace_id, most), bool))
-        try:
-            return await asyncio.shield(question)
-        except asyncio.CancelledError:
-            # It is counted there, or will be in a moment: nobody here would say that it has ended.
-            question.add_done_callback(lambda done: self._take_back(workspace_id, done))
-            raise
-
-    def end(self, workspace_id: str, most: int | None) -> None:
-        if most is not None:
-            self._link.tell("run_ended", workspace_id)
-
-    def _take_back(self, workspace_id: str, question: asyncio.Future[bool]) -> None:
-        with suppress(asyncio.CancelledError, APIError):
-            if question.result():
-                self._link.tell("run_ended", workspace_id)
-
-
 class RunsOfWorker:
     """The parent's side of one worker, which may die with runs going on."""
 
@@ -81,22 +47,17 @@ class RunsOfWorker:
         self._running = running
         self._mine = Counter[str]()
 
-    def handlers(self) -> dict[str, Handler]:
-        async def begins(body: msgspec.Raw) -> bool:
-            workspace_id, most = msgspec.json.decode(body, type=tuple[str, int])
-            begun = self._running.begin_now(workspace_id, most)
-            if begun:
-                self._mine[workspace_id] += 1
-            return begun
+    def begin(self, workspace_id: str, most: int) -> bool:
+        begun = self._running.begin_now(workspace_id, most)
+        if begun:
+            self._mine[workspace_id] += 1
+        return begun
 
-        async def ended(body: msgspec.Raw) -> None:
-            workspace_id = msgspec.json.decode(body, type=str)
-            self._mine[workspace_id] -= 1
-            self._running.end(workspace_id, None)
-            if not self._mine[workspace_id]:
-                del self._mine[workspace_id]
-
-        return {"run_begins": begins, "run_ended": ended}
+    def end(self, workspace_id: str) -> None:
+        self._mine[workspace_id] -= 1
+        self._running.end(workspace_id, None)
+        if not self._mine[workspace_id]:
+            del self._mine[workspace_id]
 
     def close(self) -> None:
         """End what the worker can no longer say has ended."""

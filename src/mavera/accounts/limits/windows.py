@@ -28,7 +28,6 @@ import structlog
 from mavera.accounts.plans import Limits
 from mavera.errors import ConfigurationError
 from mavera.extras import describe_missing_extra
-from mavera.link import Handler, Link
 from mavera.storage.probe import OncePerSecond
 
 MINUTE_SECONDS, DAY_SECONDS = 60.0, 86_400.0
@@ -260,29 +259,6 @@ def _refuse(
     for _, _, future in asked:
         if not future.done():
             future.set_exception(error)
-
-
-class LinkedLimiter:
-    """Counts in the process that started this one: exact for all its workers together."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-
-    async def allow(self, key_id: str, limits: Limits) -> Verdict:
-        return await self._link.ask("count", (key_id, limits), Verdict)
-
-    async def close(self) -> None:
-        return None
-
-
-def limit_handlers(limiter: Limiter) -> dict[str, Handler]:
-    """Return what the parent answers to those who count at its place."""
-
-    async def count(body: msgspec.Raw) -> Verdict:
-        key_id, limits = msgspec.json.decode(body, type=tuple[str, Limits])
-        return await limiter.allow(key_id, limits)
-
-    return {"count": count}
 
 
 def _script_input(key_id: str, windows: tuple[Window, ...]) -> tuple[list[str], list[float]]:

@@ -12,7 +12,7 @@ import msgspec
 from mavera.core.prompt import Prompt
 from mavera.errors import ServiceUnavailable
 from mavera.models.chat_wire import request_body
-from mavera.models.embedded.linked import Engine
+from mavera.models.embedded.engine import Engine
 
 T = TypeVar("T")
 

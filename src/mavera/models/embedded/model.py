@@ -10,7 +10,7 @@ from mavera.models.constrained.model import ConstrainedTools
 from mavera.models.constrained.prompts import longest
 from mavera.models.embedded import grammar
 from mavera.models.embedded.counting import count_tokens
-from mavera.models.embedded.linked import Engine
+from mavera.models.embedded.engine import Engine
 from mavera.models.embedded.prefixes import PrefixStates
 from mavera.models.model import ModelContext, ModelProfile, ModelStatus
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions

@@ -1,0 +1,23 @@
+"""The seam between `EmbeddedModel` and whoever keeps its engine running."""
+
+from typing import Protocol
+
+from mavera.models.embedded.process import EngineAddress
+from mavera.models.model import ModelStatus
+
+
+class Engine(Protocol):
+    """A running llama.cpp: this process's own child, or the one that the parent of all workers keeps."""
+
+    @property
+    def context_tokens(self) -> int: ...
+
+    async def start(self) -> None: ...
+
+    async def endpoint(self) -> EngineAddress: ...
+
+    def status(self) -> ModelStatus: ...
+
+    def load_progress(self) -> float | None: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,120 @@
+"""The parts that a worker uses in place of its own: each asks the parent, which has one for all workers."""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from mavera.accounts.limits.windows import Verdict
+from mavera.accounts.plans import Limits
+from mavera.errors import APIError, ServiceUnavailable
+from mavera.link import Link
+from mavera.metrics import Counted, Exchange
+from mavera.models.embedded.process import EngineAddress
+from mavera.models.model import ModelStatus
+from mavera.server.questions import (
+    BeginRun,
+    CountRequest,
+    EndRun,
+    ExchangeCounts,
+    GetEngineAddress,
+    GetEngineStatus,
+)
+
+LOOK_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class LinkedLimiter:
+    """Counts requests at the parent: exact for all its workers together."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def allow(self, key_id: str, limits: Limits) -> Verdict:
+        return await self._link.ask(CountRequest(key_id, limits), Verdict)
+
+    async def close(self) -> None:
+        return None
+
+
+class LinkedRunning:
+    """Counts runs at the parent. A workspace without a cap is not counted at all."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def begin(self, workspace_id: str, most: int | None) -> bool:
+        if most is None:
+            return True
+        question = asyncio.ensure_future(self._link.ask(BeginRun(workspace_id, most), bool))
+        try:
+            return await asyncio.shield(question)
+        except asyncio.CancelledError:
+            # It is counted there, or will be in a moment: nobody here would say that it has ended.
+            question.add_done_callback(lambda done: self._take_back(workspace_id, done))
+            raise
+
+    def end(self, workspace_id: str, most: int | None) -> None:
+        if most is not None:
+            self._link.tell(EndRun(workspace_id))
+
+    def _take_back(self, workspace_id: str, question: asyncio.Future[bool]) -> None:
+        with suppress(asyncio.CancelledError, APIError):
+            if question.result():
+                self._link.tell(EndRun(workspace_id))
+
+
+class LinkedEngine:
+    """Asks the parent where the engine is, and once a second how it is."""
+
+    def __init__(self, link: Link, *, context_tokens: int) -> None:
+        self._link = link
+        self._context_tokens = context_tokens
+        self._status = ModelStatus("starting", "The embedded model is loading.")
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def context_tokens(self) -> int:
+        return self._context_tokens
+
+    async def start(self) -> None:
+        self._status = await self._link.ask(GetEngineStatus(), ModelStatus)
+        self._task = asyncio.create_task(self._look(), name="mavera-engine-status")
+
+    async def endpoint(self) -> EngineAddress:
+        """Return where the engine listens. Raises ServiceUnavailable as the parent does."""
+        return await self._link.ask(GetEngineAddress(), EngineAddress)
+
+    def status(self) -> ModelStatus:
+        return self._status
+
+    def load_progress(self) -> float | None:
+        return None  # The parent's own business.
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                self._status = await self._link.ask(GetEngineStatus(), ModelStatus)
+            except ServiceUnavailable:
+                pass
+            except Exception as error:
+                # Without the next look, this worker would show the last status for ever.
+                log.exception("engine_status_unknown", error=type(error).__name__)
+
+
+def exchange_counts(link: Link) -> Exchange:
+    """Return what sends this worker's metrics to the parent, and returns those of all workers."""
+
+    async def exchange(counted: Counted) -> Counted:
+        return await link.ask(ExchangeCounts(counted), Counted)
+
+    return exchange
