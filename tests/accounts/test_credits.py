@@ -150,6 +150,26 @@ def test_a_budget_is_never_passed_and_is_told_of_on_the_way(opened: Open) -> Non
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("others", [0, 3])
+def test_a_run_that_ends_in_another_month_is_charged_even_if_its_budget_is_spent(
+    opened: Open, others: int
+) -> None:
+    async def main() -> None:
+        async with bank(opened, 1_000, budget=20) as b:
+            late = [b.reserve(credits=6), *(b.reserve(credits=2) for _ in range(others))]
+            for step in late:
+                await b.credits.reserve(step)
+            b.clock.seconds += 31 * 86_400
+            await b.credits.reserve(b.reserve(credits=20))
+            charged = await asyncio.gather(*(b.credits.end(b.end(step, step.credits + 1)) for step in late))
+            assert charged == [step.credits for step in late], "what was held, and no more than the budget"
+            spent = await b.one("SELECT spent FROM workspaces")
+            assert spent["spent"] == 20
+            await b.check_books(held=20)
+
+    asyncio.run(main())
+
+
 def test_a_key_has_a_budget_of_its_own(opened: Open) -> None:
     async def main() -> None:
         async with bank(opened, 100) as b:

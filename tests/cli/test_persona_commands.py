@@ -51,7 +51,7 @@ def test_a_csv_of_segments_becomes_personas(mavera: Mavera, store: None, tmp_pat
 
     assert [one["done"] for one in made] == ["made", "made", "skipped", "skipped"]
     toml = mavera("personas", "export", "lab managers").stdout
-    assert "mcda_weights = {price = 2, risk = 5}" in toml
+    assert "[details.mcda_weights]\nprice = 2\nrisk = 5\n" in toml
     assert "[demographics]" in toml
 
 

@@ -10,13 +10,13 @@ import codecs
 import csv
 import difflib
 import io
-import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any, get_args
 
 import msgspec
+import tomli_w
 
 from mavera.errors import APIError, ConfigurationError
 from mavera.personas.custom import Details, Pipeline, Sheet, Words
@@ -51,37 +51,16 @@ def to_toml(sheet: Sheet) -> str:
         members |= msgspec.to_builtins(sheet.profile)
     if sheet.details != Details():
         members["details"] = msgspec.to_builtins(sheet.details)
-    return "\n".join(_toml(members)) + "\n"
+    return tomli_w.dumps(_without_none(members))
 
 
-def _toml(members: Mapping[str, Any]) -> Iterator[str]:
-    """Write a table: plain members first, as the format wants it, then tables and lists of tables."""
-    tables = {name: value for name, value in members.items() if _is_table(value)}
-    for name, value in members.items():
-        if name not in tables and value is not None:
-            yield f"{name} = {_value(value)}"
-    for name, value in tables.items():
-        heading, inner = (f"[[{name}]]", value) if isinstance(value, list) else (f"[{name}]", [value])
-        for table in inner:
-            yield from ("", heading)
-            yield from (f"{_key(key)} = {_value(one)}" for key, one in table.items())
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
-
-
-def _key(name: str) -> str:
-    return name if name.isascii() and name.replace("_", "").isalnum() else json.dumps(name)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_key(key)} = {_value(one)}" for key, one in value.items()) + "}"
-    # JSON's strings, numbers and truth values are TOML's as well.
-    return json.dumps(value, ensure_ascii=False)
+def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is not set: TOML has no word for it."""
+    return {
+        name: _without_none(value) if isinstance(value, dict) else value
+        for name, value in members.items()
+        if value is not None
+    }
 
 
 def from_toml(data: bytes, name: str) -> Sheet:

@@ -239,25 +239,36 @@ class _Book:
         rows = self.statements.fetch_all(sql, {**dict(zip(names, run_ids, strict=True)), "now": self.now})
         return {row["run_id"]: row for row in rows}
 
-    def _charge(self, workspace_id: str, ended: list[_Ended], *, at_most_held: bool = False) -> None:
-        if not ended:
+    def _charge(self, workspace_id: str, ended: list[_Ended]) -> None:
+        """
+        Charge each run its price: all at once if there is credit for all, otherwise one by one.
+
+        A run that alone exceeds the balance or a budget is charged at most the credits that were held for
+        it. Those are taken already, so that is never refused.
+        """
+        if not ended or self._try_charge(workspace_id, [(end, end.price) for end in ended]):
             return
-        charges = [min(end.price, end.held) if at_most_held else end.price for end in ended]
+        for end in ended:
+            if len(ended) == 1 or not self._try_charge(workspace_id, [(end, end.price)]):
+                self._try_charge(workspace_id, [(end, min(end.price, end.held))])
+
+    def _try_charge(self, workspace_id: str, charges: list[tuple[_Ended, int]]) -> bool:
+        """Charge all of these runs so much each, or none if the balance or a budget falls short."""
         by_key: dict[str, int] = defaultdict(int)
-        for end, charge in zip(ended, charges, strict=True):
-            # What was held in another month was spent in that one.
-            by_key[end.step.key_id] += charge - (end.held if end.month == self.month else 0)
-        taken = sum(charges) - sum(end.held for end in ended)
+        for end, charge in charges:
+            # Credits that were held in an earlier month were counted as spent in that one.
+            spent = charge - end.held
+            by_key[end.step.key_id] += spent if end.month == self.month else max(0, spent)
+        taken = sum(charge - end.held for end, charge in charges)
         budgets = self._take(workspace_id, taken, by_key)
         if isinstance(budgets, APIError):
-            for end in ended:
-                self._charge(workspace_id, [end], at_most_held=len(ended) == 1)
-            return
+            return False
         alerts = self._alerts(workspace_id, budgets)
-        for end, charge in zip(ended, charges, strict=True):
+        for end, charge in charges:
             self.outcomes[end.number] = Charged(charge, alerts)
             self._note_ended(end.step, end.held - charge, charge)
             alerts = ()
+        return True
 
     def _take(self, workspace_id: str, credits: int, by_key: dict[str, int]) -> list[Row] | APIError:
         """Take credits and count them as spent: all, with the budgets as they then are, or nothing."""
