@@ -25,7 +25,7 @@ from typing import Any
 from evals.engine import asked, embedded_model, hear
 from mavera.analysis import biases, probes
 from mavera.analysis.biases import WEIGHTS, Weights
-from mavera.analysis.sentences import split
+from mavera.analysis.sentences import split_sentences
 
 HERE = Path(__file__).parent
 READINGS = HERE / "readings.json"
@@ -59,10 +59,10 @@ async def read_all(texts: Sequence[str]) -> None:
     async with embedded_model() as model:
         # In an order of no meaning, so that the part read so far is a fair sample.
         for text in sorted(set(texts) - set(found), key=lambda text: zlib.crc32(text.encode())):
-            sentences = split(text)
-            suspected = biases.suspects(sentences)[: biases.MAX_SUSPECTS]
-            questions = [biases.question(one, sentences) for one in suspected]
-            replies = await probes.ask(model, asked(QUESTION), text, questions)
+            sentences = split_sentences(text)
+            suspected = biases.find_suspects(sentences)[: biases.MAX_SUSPECTS]
+            questions = [biases.build_question(one, sentences) for one in suspected]
+            replies = await probes.ask_probes(model, asked(QUESTION), text, questions)
             found[text] = {one.bias.name: reply.logit for one, reply in zip(suspected, replies, strict=True)}
             READINGS.write_text(json.dumps(found, indent=0), encoding="utf-8")
             print(f"{len(found)}/{len(texts)}", text[:60], found[text], flush=True)
@@ -70,15 +70,15 @@ async def read_all(texts: Sequence[str]) -> None:
 
 def reported(text: str, readings: dict[str, float | None] | None, weights: Weights = WEIGHTS) -> set[str]:
     """Return what is reported of `text` with its readings, or without a model where they are None."""
-    sentences = split(text)
-    suspected = biases.suspects(sentences)[: biases.MAX_SUSPECTS]
+    sentences = split_sentences(text)
+    suspected = biases.find_suspects(sentences)[: biases.MAX_SUSPECTS]
     judged = [(one, (readings or {}).get(one.bias.name)) for one in suspected]
-    return {one.name for one in biases.report(judged, sentences, weights)}
+    return {one.name for one in biases.report_biases(judged, sentences, weights)}
 
 
 def by_cues(text: str) -> set[str]:
     """The keyword baseline: a bias is there where a word of its catalogue entry is."""
-    return {one.bias.name for one in biases.suspects(split(text))}
+    return {one.bias.name for one in biases.find_suspects(split_sentences(text))}
 
 
 def measured(rows: Iterable[tuple[str, set[str]]]) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def fitted(rows: Sequence[Example]) -> Weights:
     """Return a logistic fitted to `rows` by gradient descent, and its threshold with the highest F1."""
     data = []
     for row in rows:
-        for one in biases.suspects(split(row.text))[: biases.MAX_SUSPECTS]:
+        for one in biases.find_suspects(split_sentences(row.text))[: biases.MAX_SUSPECTS]:
             data.append(((1.0, min(one.cues, 3), min(one.doubts, 2)), one.bias.name == row.shown))
     values = [0.0] * 3
     for _ in range(6000):
@@ -131,7 +131,7 @@ def fitted(rows: Sequence[Example]) -> Weights:
 
 async def free_form(rows: Sequence[Example]) -> None:
     """Write, by text, the biases that the model names when it is asked for all at once."""
-    names = ", ".join(one.name for one in biases.catalogue())
+    names = ", ".join(one.name for one in biases.load_catalogue())
     found: dict[str, list[str]] = {}
     async with embedded_model() as model:
         for row in rows:
@@ -141,7 +141,7 @@ async def free_form(rows: Sequence[Example]) -> None:
             )
             heard = await hear(model, asked(prompt, max_tokens=40))
             found[row.text] = [
-                one.name for one in biases.catalogue() if f'"{one.name}"' in heard.text.lower()
+                one.name for one in biases.load_catalogue() if f'"{one.name}"' in heard.text.lower()
             ]
             FREE_FORM.write_text(json.dumps(found, indent=0), encoding="utf-8")
             print(row.text[:60], found[row.text], flush=True)

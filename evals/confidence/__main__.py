@@ -24,7 +24,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from evals.engine import asked, embedded_model, hear
-from mavera.analysis.confidence import TEXT_TOKENS, Calibration, confidence_of, features
+from mavera.analysis.confidence import TEXT_TOKENS, Calibration, estimate_confidence, features
 from mavera.core.prompt import Sampling
 
 HERE = Path(__file__).parent
@@ -136,7 +136,7 @@ def _scored(readings: Sequence[Reading]) -> Scored:
         [one for one in readings if zlib.crc32(one["question"].encode()[::-1]) % 2 == n] for n in (0, 1)
     ]
     return [
-        (confidence_of(one["logprobs"], None, made) or 0.0, bool(one["right"]))
+        (estimate_confidence(one["logprobs"], None, made) or 0.0, bool(one["right"]))
         for half, other in (halves, halves[::-1])
         for made in [fitted(other)]
         for one in half

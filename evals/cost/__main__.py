@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evals.engine import asked, embedded_model, hear
-from mavera.analysis.analyst import Analyst, Answered
+from mavera.analysis.analyst import Analyst, AnsweredPrompt
 from mavera.models.model import Model
 
 QUESTIONS = (
@@ -40,17 +40,19 @@ async def measured(answers: int) -> dict[str, Any]:
     rows = []
     async with embedded_model() as model:
         await hear(model, asked("Say hello.", max_tokens=4))
-        await analyst.analyse(model, Answered(asked("Hm?"), "Warm up."))
+        await analyst.analyse(model, AnsweredPrompt(asked("Hm?"), "Warm up."))
         for question in QUESTIONS[:answers]:
             prompt = asked(question, max_tokens=230)
             began = time.perf_counter()
             heard = await hear(model, prompt)
             seconds = round(time.perf_counter() - began, 2)
-            dearest = Answered(prompt, heard.text + SUSPECT, heard.logprobs)
+            dearest = AnsweredPrompt(prompt, heard.text + SUSPECT, heard.logprobs)
             row: dict[str, Any] = {
                 "words": len(heard.text.split()),
                 "seconds": seconds,
-                "analysis": await _analysis(analyst, model, Answered(prompt, heard.text, heard.logprobs)),
+                "analysis": await _analysis(
+                    analyst, model, AnsweredPrompt(prompt, heard.text, heard.logprobs)
+                ),
                 "dearest_analysis": await _analysis(analyst, model, dearest),
             }
             rows.append(row)
@@ -63,7 +65,7 @@ async def measured(answers: int) -> dict[str, Any]:
     }
 
 
-async def _analysis(analyst: Analyst, model: Model, answered: Answered) -> dict[str, Any]:
+async def _analysis(analyst: Analyst, model: Model, answered: AnsweredPrompt) -> dict[str, Any]:
     began = time.perf_counter()
     made = await analyst.analyse(model, answered)
     return {

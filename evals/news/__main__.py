@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.confidence.__main__ import auroc
-from mavera.analysis.news import news_relevance
+from mavera.analysis.news import score_news
 
 MIDDLE = 5.5
 
@@ -24,9 +24,7 @@ def figures() -> dict[str, Any]:
     rows = [[cell.strip() for cell in line.split("|", 2)] for line in lines if not line.startswith("#")]
     found = {}
     for part in ("tune", "test"):
-        scored = [
-            (news_relevance("", text).score, label == "1") for split, label, text in rows if split == part
-        ]
+        scored = [(score_news("", text).score, label == "1") for split, label, text in rows if split == part]
         right = sum((score > MIDDLE) == label for score, label in scored)
         found[part] = {
             "answers": len(scored),

@@ -1,7 +1,7 @@
 """
-How this server starts a child process of its own: the command, and the environment it gets.
+Build the command and the environment of every child process that this server starts.
 
-    python_command("mavera.server.worker") → python -P -m mavera.server.worker
+    build_python_command("mavera.server.worker") → python -P -m mavera.server.worker
 
 `-P` keeps the working directory off the child's import path. Without it, a `queue.py` in the folder
 where an operator starts the server would take the place of the standard library's.
@@ -20,22 +20,22 @@ _SECRET = re.compile(
 )
 
 
-def python_command(module: str, *arguments: str) -> tuple[str, ...]:
+def build_python_command(module: str, *arguments: str) -> tuple[str, ...]:
     """Return the command that runs `module` in this interpreter, with the working directory off its path."""
     return (sys.executable, "-P", "-m", module, *arguments)
 
 
-def pip_command(*arguments: str) -> tuple[str, ...]:
-    """Return the pip command for the environment of this interpreter, to show to an operator."""
+def build_pip_command(*arguments: str) -> tuple[str, ...]:
+    """Return the pip command for this interpreter's environment, to be shown to an operator."""
     return (sys.executable, "-m", "pip", *arguments)
 
 
-def scrubbed_environment() -> dict[str, str]:
+def build_child_environment() -> dict[str, str]:
     """
     Return this process's environment without its settings and secrets.
 
-    For children that read bytes of strangers or run native code: whatever takes one over finds no key
-    in its environment.
+    Children that read untrusted bytes or run native code get this environment. Code that takes such a
+    child over finds no key in it.
     """
     return {
         name: value

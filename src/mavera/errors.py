@@ -1,5 +1,5 @@
 """
-Every error a client can see.
+Every error that a client can see.
 
     APIError                       500  internal_error            server_error
     ├── InvalidRequest             400  invalid_request           invalid_request_error
@@ -23,9 +23,9 @@ Every error a client can see.
     ├── HeadTooLarge               431  invalid_request           invalid_request_error
     └── ServiceUnavailable         503  service_unavailable       server_error
 
-Raise them; only `api/http/errors.py` makes one a response. Before the first byte of a
-stream an error is a status, after it an event with the same
-`message` and, but for /responses, whose own list of codes is closed, the same `code`.
+Raise them; only `api/http/errors.py` turns one into a response. Before the first byte of a stream, an
+error is a status. After it, the error is an event with the same `message` and the same `code`, except on
+/responses, whose list of codes is closed.
 """
 
 from typing import ClassVar
@@ -33,11 +33,11 @@ from typing import ClassVar
 
 class APIError(Exception):
     """
-    Something went wrong that the client is told about.
+    A failure that the client is informed of.
 
-    `message` says what and, where there is one, what to do next. `param` names the
-    field of the request at fault, as in `messages[3].role`. `retry_after` is in whole
-    seconds and becomes the `Retry-After` header.
+    `message` says what went wrong and, if the client can do something, what to do next. `param` names
+    the field of the request at fault, as in `messages[3].role`. `retry_after` is in whole seconds and
+    becomes the `Retry-After` header.
     """
 
     status: ClassVar[int] = 500
@@ -62,19 +62,19 @@ class ConversationTooLong(InvalidRequest):
 
 
 class PreviousResponseNotFound(InvalidRequest):
-    """Over a WebSocket only: nothing is stored, but a connection remembers its latest responses."""
+    """The connection does not remember that response. Only WebSocket connections remember any."""
 
     code = "previous_response_not_found"
 
 
 class ConnectionLimitReached(InvalidRequest):
-    """A WebSocket has been open for as long as one may be."""
+    """The WebSocket has been open for the longest time that is allowed."""
 
     code = "websocket_connection_limit_reached"
 
 
 class StreamLimitReached(InvalidRequest):
-    """As many streams are answered on a WebSocket as may be at once."""
+    """The WebSocket has as many streams in progress as are allowed at a time."""
 
     code = "websocket_stream_limit_reached"
 
@@ -128,7 +128,7 @@ class RequestTooSlow(APIError):
 
 
 class StillRunning(APIError):
-    """The first request with this Idempotency-Key has no answer yet."""
+    """The first request with this Idempotency-Key is still in progress."""
 
     status = 409
     type = "invalid_request_error"
@@ -162,7 +162,7 @@ class RateLimitExceeded(APIError):
 
 
 class HeadTooLarge(APIError):
-    """The first line and the header fields of a request are too many or too long."""
+    """The request line and the header fields are too many or too long."""
 
     status = 431
     type = "invalid_request_error"
@@ -176,4 +176,4 @@ class ServiceUnavailable(APIError):
 
 
 class ConfigurationError(Exception):
-    """The operator's settings do not fit; shown on the terminal, never to a client."""
+    """The operator's settings are wrong. The message appears on the terminal and never reaches a client."""

@@ -1,13 +1,13 @@
 """
-Structured logs: one event a line, as text on a terminal and as JSON elsewhere.
+Write structured logs: one event per line, as text on a terminal and as JSON elsewhere.
 
-Keys never reach a log: whatever looks like one is cut to its prefix, wherever it stands, and
-the secrets of the settings are cut out whatever they look like.
+Keys never reach a log. Anything that looks like a key is cut to its prefix, and the secrets of the
+settings are cut out.
 
-What people ask and models answer never does either. Our own lines name no content, at any level. The
-debug and info lines of libraries do: aiosqlite logs each statement with its values, HTTP clients log
-URLs and bodies. So MAVERA_LOG_LEVEL is for our own lines. Of libraries only warnings and errors are
-shown, whatever level they set for themselves.
+Questions and answers never reach a log either. Our own lines contain no content, at any level. The
+debug and info lines of libraries do: aiosqlite logs each statement with its values, and HTTP clients log
+URLs and bodies. Therefore MAVERA_LOG_LEVEL applies to our own lines only. Libraries log warnings and
+errors only, whatever level they set for themselves.
 """
 
 import json
@@ -29,7 +29,7 @@ _SECRET = re.compile(r"(mvra_(?:live|test)_|Bearer\s+|sk-)[A-Za-z0-9._~+/=-]+")
 
 
 def configure_logs(settings: Settings) -> None:
-    """Send mavera's and its libraries' logs to standard error, in one form."""
+    """Send the logs of mavera and of its libraries to standard error, in one format."""
     as_text = sys.stderr.isatty() if settings.log_format == "auto" else settings.log_format == "text"
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -37,7 +37,7 @@ def configure_logs(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         hide_secrets,
-        _Without(settings.secrets),
+        _SecretFilter(settings.secrets),
     ]
     renderer: Processor = (
         structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer(_as_json)
@@ -60,14 +60,14 @@ def configure_logs(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(level, LIBRARY_LEVEL))
-    # Its warnings are about slow callbacks, with their arguments.
+    # The warnings of asyncio report slow callbacks with their arguments, which can be content.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 def hide_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:
     """Cut keys out of every text of a log event."""
     for name, value in event.items():
-        # What begins none is not searched: there are few keys, and many lines.
+        # Most lines contain no key, and this check is cheaper than the regular expression.
         if isinstance(value, str) and ("mvra_" in value or "Bearer" in value or "sk-" in value):
             event[name] = _SECRET.sub(r"\1…", value)
     return event
@@ -76,11 +76,11 @@ def hide_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:
 def _as_json(event: EventDict, **_: Any) -> str:
     try:
         return msgspec.json.encode(event, enc_hook=repr).decode()
-    except (TypeError, ValueError, RecursionError):  # half a character, or keys that are no text
+    except (TypeError, ValueError, RecursionError):  # a lone surrogate, or keys that are not strings
         return json.dumps(event, default=repr, skipkeys=True)
 
 
-class _Without:
+class _SecretFilter:
     """Cut `secrets` out of every text of a log event."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -95,12 +95,12 @@ class _Without:
         return event
 
 
-def logs_to_stderr() -> None:
-    """Send what commands log to standard error: what they print is for other programs to read."""
+def send_logs_to_stderr() -> None:
+    """Send the logs of commands to standard error, because other programs read their standard output."""
     structlog.configure(
         processors=[
             structlog.stdlib.add_log_level,
-            structlog.processors.format_exc_info,  # the renderer's own would show every local variable
+            structlog.processors.format_exc_info,  # the renderer's own format shows every local variable
             hide_secrets,
             structlog.dev.ConsoleRenderer(),
         ],

@@ -1,12 +1,12 @@
 """
-What is counted while the server runs, for Prometheus.
+Count requests, runs, tokens and connections while the server runs, for Prometheus.
 
-    Metrics   one process's numbers: plain ones, since all of them move with every request
-    Counted   the same at one moment, as workers send it to their parent
-    Shared    the parent's: what the living workers have last sent, and what the dead ones had
+    Metrics       the numbers of one process, as plain attributes, because every request changes them
+    Counted       a snapshot of these numbers, which workers send to their parent
+    WorkerTotals  the parent's sum: the latest snapshots of living workers, and the last ones of dead workers
 
-prometheus_client writes them out; its own counters, with their locks and look-ups, took a
-tenth of a request.
+prometheus_client only writes the text format. Its own counters, with their locks and look-ups, took a
+tenth of the time of a request.
 """
 
 from bisect import bisect_left
@@ -23,7 +23,7 @@ from prometheus_client.utils import floatToGoString
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-# How old the numbers of another worker may be.
+# The numbers of another worker may be this old.
 SEND_SECONDS = 0.1
 
 _REQUESTS, _RUNS, _TOKENS = "mavera_requests", "mavera_runs", "mavera_tokens"
@@ -34,7 +34,7 @@ _DESCRIPTORS_LOW = "mavera_descriptors_low"
 _REFUSED, _TIMED_OUT = "mavera_connections_refused", "mavera_connections_timed_out"
 _OWNERLESS = "mavera_reservations_without_owner"
 _OLDEST = "mavera_reservation_oldest_seconds"
-# What each process says of the whole database is not added up: the largest counts.
+# Each process reports these for the whole database, so the largest value counts, not the sum.
 _EXPIRED = "expired"
 _LARGEST = frozenset({_OLDEST, _EXPIRED})
 
@@ -44,8 +44,8 @@ _COUNTERS = {
     _TOKENS: ("Tokens of runs.", ("kind",)),
     _CREDITS: ("Credits charged.", ()),
     _REFUSED: ("Connections refused at a cap.", ("cap",)),
-    _TIMED_OUT: ("Connections closed since the client was too slow.", ("phase",)),
-    _LOCAL: ("Requests that one process counted for itself, since the limits' store was away.", ()),
+    _TIMED_OUT: ("Connections closed because the client was too slow.", ("phase",)),
+    _LOCAL: ("Requests counted by one process alone because the store of rate limits was down.", ()),
 }
 _GAUGES = {
     _IN_PROGRESS: "Runs admitted and not ended.",
@@ -61,9 +61,9 @@ _GAUGES = {
 @dataclass(frozen=True, slots=True)
 class ModelState:
     """
-    How the parts are that are looked at when the metrics are read.
+    The state of the parts that are checked when the metrics are read.
 
-    `restarts` counts how often the embedded engine has been started again.
+    `restarts` is the number of times that the embedded engine has been restarted.
     """
 
     ready: bool
@@ -74,25 +74,26 @@ class ModelState:
 
 class Counted(msgspec.Struct):
     """
-    Numbers of one process, or of several added up.
+    The numbers of one process, or the sum of several processes.
 
-    `counters` have the name and the labels' values, with line ends between them, as their key.
-    `seconds` has for each path how many requests fell between two of `SECONDS`, and last the sum of all.
-    `gauges` are what goes on now.
+    A key of `counters` is the metric's name and the values of its labels, joined by line ends. `seconds`
+    holds one row per path: the number of requests in each bucket of `SECONDS`, then the sum of all
+    seconds. `gauges` describe the present moment.
     """
 
     counters: dict[str, float] = {}
     seconds: dict[str, list[float]] = {}
     gauges: dict[str, float] = {}
 
-    def added(self, other: "Counted") -> "Counted":
+    def add(self, other: "Counted") -> "Counted":
+        """Return the sum of both."""
         return Counted(
-            _added(self.counters, other.counters),
+            _add(self.counters, other.counters),
             {
                 path: [a + b for a, b in zip(_row(self, path), _row(other, path), strict=True)]
                 for path in {**self.seconds, **other.seconds}
             },
-            {**_added(self.gauges, other.gauges), **_larger(self.gauges, other.gauges)},
+            {**_add(self.gauges, other.gauges), **_take_larger(self.gauges, other.gauges)},
         )
 
 
@@ -115,7 +116,7 @@ class Number:
 
 
 class Metrics:
-    """One set for one server; `docs/operations.md` says what each means."""
+    """The metrics of one process. `docs/operations.md` says what each of them means."""
 
     def __init__(self) -> None:
         self._requests: defaultdict[tuple[str, str, int], int] = defaultdict(int)
@@ -128,24 +129,23 @@ class Metrics:
         self.connections_timed_out: defaultdict[str, int] = defaultdict(int)
         self._held: dict[str, float] = {}
 
-    def note_held(self, *, ownerless: int, expired: int, oldest_seconds: int) -> None:
-        """`ownerless` counts this process's own reservations; the others are the whole database's."""
+    def note_holds(self, *, ownerless: int, expired: int, oldest_seconds: int) -> None:
+        """Set the gauges of reservations: `ownerless` of this process, the others of the whole database."""
         self._held = {_OWNERLESS: ownerless, _EXPIRED: expired, _OLDEST: oldest_seconds}
 
-    def request_ended(self, method: str, path: str, status: int, seconds: float) -> None:
+    def note_request(self, method: str, path: str, status: int, seconds: float) -> None:
         self._requests[method, path, status] += 1
         row = self._seconds[path]
         row[bisect_left(SECONDS, seconds)] += 1
         row[-1] += seconds
 
-    def run_ended(self, status: str, *, input_tokens: int, output_tokens: int, credits: int) -> None:
+    def note_run(self, status: str, *, input_tokens: int, output_tokens: int, credits: int) -> None:
         self._runs[status] += 1
         self._input += input_tokens
         self._output += output_tokens
         self._credits += credits
 
-    def counted(self) -> Counted:
-        """Return the numbers as they are now."""
+    def take_snapshot(self) -> Counted:
         counters: dict[str, float] = {
             _key(_TOKENS, "input"): self._input,
             _key(_TOKENS, "output"): self._output,
@@ -171,30 +171,30 @@ class Metrics:
         return Counted(counters, {path: [*row] for path, row in self._seconds.items()}, gauges)
 
 
-class Shared:
-    """What several workers have counted, by the numbers that their parent gives them."""
+class WorkerTotals:
+    """The sums of all workers' numbers. The parent identifies each worker by a number."""
 
     def __init__(self) -> None:
         self._living: dict[int, Counted] = {}
         self._gone = Counted()
 
     def note(self, worker: int, counted: Counted) -> Counted:
-        """Take the newest numbers of a worker, and return those of all."""
+        """Store the latest numbers of a worker, and return the sum over all workers."""
         self._living[worker] = counted
         total = self._gone
         for each in self._living.values():
-            total = total.added(each)
+            total = total.add(each)
         return total
 
     def end(self, worker: int) -> None:
-        """What a worker counted stays; what it had going on ended with it."""
+        """Keep the counters of a worker that has ended, and drop its gauges."""
         counted = self._living.pop(worker, None)
         if counted is not None:
-            self._gone = self._gone.added(Counted(counted.counters, counted.seconds))
+            self._gone = self._gone.add(Counted(counted.counters, counted.seconds))
 
 
-def exposition(counted: Counted, model: ModelState) -> bytes:
-    """Return all of it in Prometheus's text format."""
+def format_metrics(counted: Counted, model: ModelState) -> bytes:
+    """Return all metrics in Prometheus's text format."""
     registry = CollectorRegistry()
     registry.register(_Families(counted, model))
     return generate_latest(registry)
@@ -256,9 +256,9 @@ def _row(counted: Counted, path: str) -> list[float]:
     return counted.seconds.get(path) or _no_seconds()
 
 
-def _added(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+def _add(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
     return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
 
 
-def _larger(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+def _take_larger(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
     return {key: max(one.get(key, 0), other.get(key, 0)) for key in _LARGEST & {*one, *other}}

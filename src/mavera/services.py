@@ -30,7 +30,7 @@ from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
-from mavera.personas.prompt import persona_items
+from mavera.personas.prompt import build_library_prefix
 from mavera.runs.admission import Admission
 from mavera.runs.charged import ChargedRuns
 from mavera.runs.gate import Gate
@@ -101,7 +101,7 @@ class Components:
         return cls(
             model=model or choose_model(settings),
             vision=choose_vision_model(settings),
-            fetch=GuardedFetch(FetchPolicy.of(settings)),
+            fetch=GuardedFetch(FetchPolicy.from_settings(settings)),
             files=media_files(settings),
             running=running or RunningHere(),
             limiter=limiter,
@@ -198,7 +198,7 @@ async def started(model: Model, people: Personas | None = None) -> AsyncIterator
     """Start `model`, which may keep the prefixes of `people` ready, and close it at the end of the block."""
     keep_prefixes = model.profile.keep_prefixes
     if people is not None and keep_prefixes is not None:
-        keep_prefixes([persona_items(persona) for persona in people.library])
+        keep_prefixes([build_library_prefix(persona) for persona in people.library])
     try:
         await model.start()
         yield model
@@ -209,7 +209,7 @@ async def started(model: Model, people: Personas | None = None) -> AsyncIterator
 @asynccontextmanager
 async def _open_credits(database: Database, settings: Settings, metrics: Metrics) -> AsyncIterator[Credits]:
     def note(held: Holdings) -> None:
-        metrics.note_held(ownerless=held.ownerless, expired=held.expired, oldest_seconds=held.oldest_seconds)
+        metrics.note_holds(ownerless=held.ownerless, expired=held.expired, oldest_seconds=held.oldest_seconds)
 
     async with Credits(database, lease_seconds=settings.lease_seconds, on_look=note) as credits:
         yield credits

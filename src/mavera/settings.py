@@ -1,10 +1,10 @@
 """
-What an operator can set: `MAVERA_*` variables over one `mavera.toml` over the defaults.
+Read the operator's settings: `MAVERA_*` variables over one `mavera.toml` over the defaults.
 
     MAVERA_PORT=9000   >   port = 9000 in mavera.toml   >   8000
 
-`mavera.toml` is read from the data directory, or from where `MAVERA_CONFIG` points.
-An unknown name is refused with the nearest known one, so a typo never passes silently.
+`mavera.toml` is read from the data directory, or from the path in `MAVERA_CONFIG`.
+An unknown name is rejected with a hint at the nearest known one, so a typo never passes silently.
 """
 
 import difflib
@@ -21,17 +21,17 @@ from msgspec import Meta
 from mavera.errors import ConfigurationError
 
 PREFIX = "MAVERA_"
-# What client programs read (an API key to send, a server to ask); no setting of the server's.
+# Client programs read these (the API key to send, the server to call). They are no settings of the server.
 CLIENT_NAMES = frozenset({"api_key", "base_url"})
 _SECRET_NAMES = ("_api_key", "_pepper", "_pepper_previous", "_secret_access_key", "_token")
-# Every number has bounds, so that none is infinite, not a number, or absurd.
+# Every number has bounds, so that no setting is infinite, NaN or absurd.
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 _MOST = 1_000_000_000
 _MEBIBYTE = 1024 * 1024
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One value per setting; `docs/settings.md` explains each (a test keeps the two together)."""
+    """One field per setting. `docs/settings.md` explains each of them; a test keeps the two in step."""
 
     data_dir: Path = Path("~/.local/share/mavera")
     host: str = "127.0.0.1"
@@ -145,7 +145,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def backend(self) -> Literal["embedded", "upstream", "scripted"]:
-        """Which model answers: an upstream where one is named, else the embedded one."""
+        """The model that answers. "auto" means the upstream if one is configured, else the embedded model."""
         if self.model_backend != "auto":
             return self.model_backend
         return "upstream" if self.upstream_base_url else "embedded"
@@ -168,7 +168,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def secrets(self) -> frozenset[str]:
-        """What no log may show: keys, peppers, and passwords in URLs. Too short ones would be all over it."""
+        """
+        The texts that no log may show: keys, peppers, and passwords in URLs.
+
+        Secrets of fewer than 6 characters are left out, because they would match ordinary words.
+        """
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         secrets = {value for name, value in values.items() if name.endswith(_SECRET_NAMES)}
         passwords = {_password(value) for name, value in values.items() if name.endswith("_url")}
@@ -179,19 +183,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def running_at_once(self) -> int:
-        """How many runs the live model is given at a time: as many as the embedded one has slots for."""
+        """The number of runs that the model gets at a time, by default one per slot of the engine."""
         if self.max_running:
             return self.max_running
         return self.embedded_slots if self.backend == "embedded" else 1024
 
     @property
     def search_index_path(self) -> Path:
-        """Where documents added with `mavera tools index add` are."""
+        """The index of the documents that `mavera tools index add` has added."""
         return self.data_dir.expanduser() / "search.db"
 
     @property
     def resolved_media_dir(self) -> Path:
-        """Where images and videos that tools made are kept."""
+        """The folder of the images and videos that tools generate."""
         return (self.media_dir or self.data_dir / "media").expanduser().absolute()
 
     @property
@@ -200,12 +204,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def states_dir(self) -> Path:
-        """Where prompts lie as the embedded model has read them."""
+        """The folder in which the embedded model saves the states of prompts that it has read."""
         return self.data_dir.expanduser().absolute() / "states"
 
     @property
     def resolved_models_dir(self) -> Path:
-        """Where pulled models lie: the user's cache, so that several data directories share one copy."""
+        """The folder of pulled models, by default in the user's cache: several data directories share it."""
         if self.models_dir is not None:
             return self.models_dir.expanduser().absolute()
         cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -216,8 +220,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     """
     Return the settings in force.
 
-    `overrides` are the command line's: those that are not None win over everything.
-    Raises ConfigurationError, naming the variable or the line at fault.
+    `overrides` come from the command line. Those that are not None win over everything else.
+    Raises ConfigurationError, which names the variable or the option at fault.
     """
     environ = os.environ if environ is None else environ
     named = {
@@ -234,7 +238,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
 
 
 def to_values(settings: Settings) -> dict[str, Any]:
-    """Return what `from_values` makes the same settings of, in another process; secrets are in it."""
+    """Return values from which `from_values` makes the same settings in another process, secrets included."""
     values = {name: getattr(settings, name) for name in settings.__struct_fields__}
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
@@ -250,7 +254,7 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
         if required:
             raise ConfigurationError(f"MAVERA_CONFIG points at {path}, which does not exist.") from None
         return {}
-    # A number of 5,000 digits is a ValueError, brackets without end are a RecursionError.
+    # A number of 5,000 digits raises ValueError, and deeply nested brackets raise RecursionError.
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
 
@@ -258,7 +262,7 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
 def _convert(
     values: dict[str, Any], *, environ_names: frozenset[str], option_names: frozenset[str], path: Path
 ) -> Settings:
-    def shown(name: str) -> str:
+    def name_source(name: str) -> str:
         if name in environ_names:
             return f"{PREFIX}{name.upper()}"
         return f"--{name.replace('_', '-')}" if name in option_names else f"'{name}' in {path}"
@@ -268,14 +272,14 @@ def _convert(
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {PREFIX}{near[0].upper()}?" if near else ""
-            raise ConfigurationError(f"{shown(name)} is not a setting.{hint}")
-    # One by one, so that the message can name the variable the operator typed.
+            raise ConfigurationError(f"{name_source(name)} is not a setting.{hint}")
+    # Values are converted one by one, so that the message can name the variable that the operator typed.
     for name, value in values.items():
         try:
             msgspec.convert({name: value}, Settings, strict=False, dec_hook=_decode_path)
         except msgspec.ValidationError as error:
             reason = str(error).split(" - at ")[0]
-            raise ConfigurationError(f"{shown(name)} does not fit: {reason}.") from error
+            raise ConfigurationError(f"{name_source(name)} does not fit: {reason}.") from error
     return msgspec.convert(values, Settings, strict=False, dec_hook=_decode_path)
 
 
@@ -287,7 +291,7 @@ def _password(url: str) -> str | None:
 
 
 def _decode_path(kind: type, value: Any) -> Any:
-    """Make a Path of a string, which msgspec leaves to its caller."""
+    """Convert a string to a Path, which msgspec leaves to its caller."""
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
     raise ValueError(f"Expected a path, got `{value}`")

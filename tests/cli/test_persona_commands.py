@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.custom import Sheet
-from mavera.personas.files import from_csv, from_toml, sheet_of, to_toml
+from mavera.personas.files import from_csv, from_toml, to_sheet, to_toml
 from tests.support.command import Mavera
 
 CSV = """\
@@ -82,11 +82,11 @@ def test_a_persona_is_made_and_edited_from_the_command_line(
         ("a.csv", "name,,description\nDivers,what,x\n", "no column: 'what'"),
         ("a.csv", "name,description\nDivers,x,y\n", "no column: 'y'"),
         ("a.csv", "name,description,is_localized\nDivers,x,maybe\n", "yes or no"),
-        ("a.csv", "name,description\n", "no persona"),
+        ("a.csv", "name,description\n", "no rows"),
         ("a.toml", "name = ", "TOML"),
         ("a.toml", "age = " + "9" * 5000, "TOML"),
         ("a.toml", "age = " + "[" * 5000, "TOML"),
-        ("a.toml", 'name = "Divers"\nvalues = ["one"]\n', "does not fit"),
+        ("a.toml", 'name = "Divers"\nvalues = ["one"]\n', "is not valid"),
         ("a.txt", "Divers", "neither"),
     ],
 )
@@ -103,13 +103,13 @@ def test_a_file_that_does_not_fit_is_refused_with_its_place(
 
 @pytest.mark.parametrize("persona", PersonaLibrary.load().list()[::9], ids=lambda persona: persona.name)
 def test_a_persona_of_the_library_survives_its_file(persona: object) -> None:
-    sheet = sheet_of(persona)  # type: ignore[arg-type]
+    sheet = to_sheet(persona)  # type: ignore[arg-type]
     assert from_toml(to_toml(sheet).encode(), "a.toml") == sheet
 
 
 @given(st.text(min_size=1, max_size=200), st.lists(st.text(min_size=1, max_size=50), max_size=5))
 def test_any_text_survives_its_file(description: str, goals: list[str]) -> None:
-    sheet = Sheet.of(
+    sheet = Sheet.from_members(
         pipeline_type="advanced",
         name="Anyone",
         category="Lifestyle",
@@ -138,7 +138,7 @@ def test_too_many_personas_are_refused_before_one_is_stored(
     file = tmp_path / "many.csv"
     file.write_text("name,description\n" + "".join(f"People {n},x\n" for n in range(10_000)), "utf-8")
 
-    assert "10,000 more" in mavera("personas", "import", str(file), code=1).stderr
+    assert "10,000 new" in mavera("personas", "import", str(file), code=1).stderr
     assert json.loads(mavera("personas", "list", "--custom", "--json").stdout) == []
 
 

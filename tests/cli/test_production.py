@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mavera.cli.doctor import app
-from mavera.cli.production import Finding, production_findings
+from mavera.cli.production import Finding, check_production
 from mavera.settings import Settings
 from tests.support.requirements import require_module
 from tests.support.servers import free_port
@@ -36,7 +36,7 @@ READY: dict[str, Any] = {
 
 
 def found(settings: Settings) -> dict[str, Finding]:
-    return {finding.what: finding for finding in production_findings(settings)}
+    return {finding.what: finding for finding in check_production(settings)}
 
 
 def test_each_check_is_made_and_each_failure_says_what_to_type(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ def test_a_name_that_no_tool_has_is_refused_and_changes_nothing(
         "tavily_serch": "Did you mean tavily_search?",
         "shpo__find_price": "no tool 'shpo__find_price'",
         "shop__": "no tool",
-        "all": "'all' stands alone",
-        "none": "'none' stands alone",
+        "all": "'all' must stand alone",
+        "none": "'none' must stand alone",
     }
     for name, message in refused.items():
         with pytest.raises(ConfigurationError, match=re.escape(message)):

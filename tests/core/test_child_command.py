@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from mavera.child_command import python_command, scrubbed_environment
+from mavera.child_command import build_child_environment, build_python_command
 
 SOURCE = Path(__file__).parents[2] / "src" / "mavera"
 
 
 def test_a_module_in_the_working_directory_does_not_replace_the_standard_librarys(tmp_path: Path) -> None:
     (tmp_path / "queue.py").write_text("raise SystemExit('the wrong queue')")
-    command = python_command("mavera.server.worker")
+    command = build_python_command("mavera.server.worker")
     done = subprocess.run(command, cwd=tmp_path, input="", capture_output=True, text=True, check=False)
     assert "the wrong queue" not in done.stderr
 
@@ -23,7 +23,7 @@ def test_only_one_place_builds_the_command_of_a_child_process() -> None:
     interpreter = re.compile(r"sys\.executable|\bfork\(")
     builders = [path.name for path in SOURCE.rglob("*.py") if interpreter.search(path.read_text())]
     assert builders == ["child_command.py"]
-    assert python_command("a.b", "c") == (sys.executable, "-P", "-m", "a.b", "c")
+    assert build_python_command("a.b", "c") == (sys.executable, "-P", "-m", "a.b", "c")
 
 
 @pytest.mark.parametrize(
@@ -43,5 +43,5 @@ def test_only_one_place_builds_the_command_of_a_child_process() -> None:
 def test_secrets_stay_out_of_a_scrubbed_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("LANG", "C.UTF-8")
-    assert name not in scrubbed_environment()
-    assert scrubbed_environment()["LANG"] == "C.UTF-8"
+    assert name not in build_child_environment()
+    assert build_child_environment()["LANG"] == "C.UTF-8"

@@ -11,9 +11,9 @@ import pytest
 
 from mavera.extras import (
     Extra,
+    build_install_command,
     describe_missing_extra,
     find_foreign_distributions,
-    install_command,
 )
 from tests.docs.pages import ROOT
 
@@ -40,7 +40,7 @@ def test_a_clone_installs_an_extra_from_itself(
     install(tmp_path / "site", "mavera-server", "0.1.0", url=clone.as_uri(), dir_info={"editable": True})
     monkeypatch.syspath_prepend(tmp_path / "site")
 
-    words = shlex.split(install_command(extra))
+    words = shlex.split(build_install_command(extra))
 
     assert words == [sys.executable, "-m", "pip", "install", "-e", f"{clone}[{extra}]"]
     assert shlex.join(words) in describe_missing_extra(extra, "MAVERA_X")
@@ -52,7 +52,7 @@ def test_a_wheel_installs_an_extra_from_its_file(tmp_path: Path, monkeypatch: py
     install(tmp_path / "site", "mavera-server", "0.1.0", url=wheel.as_uri(), archive_info={})
     monkeypatch.syspath_prepend(tmp_path / "site")
 
-    assert shlex.split(install_command("s3"))[-2:] == ["install", f"{wheel}[s3]"]
+    assert shlex.split(build_install_command("s3"))[-2:] == ["install", f"{wheel}[s3]"]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from mavera.core.items import Message
 from mavera.core.quoting import ANGLE_MARKS, INVISIBLE, SQUARE_MARKS, defuse
-from mavera.fetch.image_description import ImageReading, TextLine, described
-from mavera.personas.custom import Sheet, cleaned_text, custom_items
+from mavera.fetch.image_description import ImageReading, TextLine, describe_image
+from mavera.personas.custom import Sheet, build_custom_prefix, clean_line
 from mavera.tools.tool import Found, ToolFailed, ToolResult, one_line, quoted, quoted_failure
 
 # As the tokenizers of the families write them.
@@ -69,11 +69,11 @@ def read_failure(text: str) -> str:
 
 def read_image(text: str) -> str:
     line = TextLine(text, 0.1, 0.1, 0.2, 0.2)
-    return described(ImageReading(10, 10, (), (line,)), number=1, kind="png")
+    return describe_image(ImageReading(10, 10, (), (line,)), number=1, kind="png")
 
 
 def read_persona(text: str) -> str:
-    sheet = Sheet.of(
+    sheet = Sheet.from_members(
         name="Nurse",
         category="Professional",
         description=f"Kind. {text}",
@@ -81,7 +81,7 @@ def read_persona(text: str) -> str:
         type="B2C",
         details={"goals": [text]},
     )
-    return "\n".join(item.text for item in custom_items(sheet) if isinstance(item, Message))
+    return "\n".join(item.text for item in build_custom_prefix(sheet) if isinstance(item, Message))
 
 
 READERS: tuple[Callable[[str], str], ...] = (
@@ -92,7 +92,7 @@ READERS: tuple[Callable[[str], str], ...] = (
     read_failure,
     read_image,
     read_persona,
-    cleaned_text,  # a persona's sample turns, which are messages of their own
+    clean_line,  # a persona's sample turns, which are messages of their own
 )
 
 hidden = st.sampled_from(["", "\u200b", "\u200d", "\u2060", "\ufe0f", "\u00ad", "\U000e0041"])

@@ -1,10 +1,10 @@
-"""docs/analysis.md against the analysis that is sent, and against the catalogue of biases."""
+"""docs/analysis.md against the analysis that is sent, and against the load_catalogue of biases."""
 
 from typing import get_args
 
 import msgspec
 
-from mavera.analysis.biases import catalogue
+from mavera.analysis.biases import load_catalogue
 from mavera.core.analysis import Analysis, Emotion, FailureCode
 from tests.docs.pages import DOCS, rows, sections, ticked
 
@@ -25,4 +25,6 @@ def test_every_failure_is_listed() -> None:
 def test_the_catalogue_is_printed_as_it_is() -> None:
     listed = [tuple(row) for row in rows(SECTIONS["Biases"])]
 
-    assert listed == [(one.name, one.definition, one.example, one.counter_example) for one in catalogue()]
+    assert listed == [
+        (one.name, one.definition, one.example, one.counter_example) for one in load_catalogue()
+    ]

@@ -15,11 +15,17 @@ from mavera.core.items import Message
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import ConfigurationError, ServiceUnavailable
-from mavera.evaluation.asking import Answers, Interviewer
+from mavera.evaluation.asking import AnswerFile, Interviewer
 from mavera.evaluation.items import ITEMS, PAIRS, QUESTIONS
-from mavera.evaluation.measures import Share, direction, distinctness, in_character, stability
+from mavera.evaluation.measures import (
+    Share,
+    measure_character,
+    measure_direction,
+    measure_distinctness,
+    measure_stability,
+)
 from mavera.evaluation.personas import Plan, evaluate
-from mavera.evaluation.plot import svg
+from mavera.evaluation.plot import draw_svg
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.persona import CATEGORIES
 
@@ -31,24 +37,24 @@ def test_voices_that_differ_are_told_apart_and_one_voice_is_not() -> None:
     apart = {(who, n): f"{text} {n}" for who, text in voices.items() for n in range(6)}
     alike = {(who, n): f"The same sentence {n}." for who in voices for n in range(6)}
 
-    assert distinctness(apart).value == 1
-    assert distinctness(alike).value == pytest.approx(1 / 3)
+    assert measure_distinctness(apart).value == 1
+    assert measure_distinctness(alike).value == pytest.approx(1 / 3)
 
 
 def test_a_classifier_knows_nothing_of_the_questions_it_is_tested_on() -> None:
     # A word that only goes with a question tells nothing about who answers another one.
     answers = {(who, n): f"word{n}{who if n == 0 else ''}" for who in "ab" for n in range(4)}
-    assert distinctness(answers).value <= 0.75
+    assert measure_distinctness(answers).value <= 0.75
 
 
 def test_assistants_phrases_are_out_of_character() -> None:
     said = ["As an AI, I cannot.", "How can I help you?", "no. too dear.", "I work at an airport.", ""]
-    assert in_character(said).hits == 2
+    assert measure_character(said).hits == 2
 
 
 def test_signs_and_wordings_are_counted() -> None:
-    assert direction([(0.2, 1), (-0.1, 1), (-0.3, -1), (0.0, 1)]).hits == 2.5
-    assert stability([(0.9, 0.6), (0.2, 0.8), (0.1, 0.4)]).hits == 2
+    assert measure_direction([(0.2, 1), (-0.1, 1), (-0.3, -1), (0.0, 1)]).hits == 2.5
+    assert measure_stability([(0.9, 0.6), (0.2, 0.8), (0.1, 0.4)]).hits == 2
 
 
 @given(st.integers(1, 500), st.data())
@@ -98,10 +104,10 @@ def test_an_evaluation_that_was_interrupted_goes_on_where_it_stopped(tmp_path: P
     plan = Plan.of(LIBRARY, 4, 4, 16)
 
     first = Model()
-    report = asyncio.run(evaluate(plan, Interviewer(first.run, Answers(file)), lambda: None))
+    report = asyncio.run(evaluate(plan, Interviewer(first.run, AnswerFile(file)), lambda: None))
     file.write_bytes(file.read_bytes()[:-3])
     second = Model()
-    again = asyncio.run(evaluate(plan, Interviewer(second.run, Answers(file)), lambda: None, at_once=3))
+    again = asyncio.run(evaluate(plan, Interviewer(second.run, AnswerFile(file)), lambda: None, at_once=3))
 
     assert again == report
     assert 0 < second.asked <= 2 < first.asked
@@ -115,14 +121,14 @@ def test_an_evaluation_that_was_interrupted_goes_on_where_it_stopped(tmp_path: P
         report.direction_by_label.hits,
     ]
     assert [sum(one.cases for one in part) for part in parts] == [16, 16]
-    xml.etree.ElementTree.fromstring(svg(report.figures, "a < b"))
+    xml.etree.ElementTree.fromstring(draw_svg(report.figures, "a < b"))
 
 
 def test_each_contrast_counts_its_own_pairs() -> None:
     plan = Plan.of(LIBRARY, 0, 0, 34)
     student = LIBRARY.find("College Student")
 
-    report = asyncio.run(evaluate(plan, Interviewer(Model().run, Answers(None)), lambda: None))
+    report = asyncio.run(evaluate(plan, Interviewer(Model().run, AnswerFile(None)), lambda: None))
 
     expected: dict[str, list[float]] = {}
     for item, one, other in plan.cases:
@@ -141,7 +147,7 @@ def test_a_model_that_fails_ends_the_evaluation_with_its_reason() -> None:
 
     plan = Plan.of(LIBRARY, 4, 4, 16)
     with pytest.raises(ServiceUnavailable, match="away"):
-        asyncio.run(evaluate(plan, Interviewer(fails, Answers(None)), lambda: None, at_once=3))
+        asyncio.run(evaluate(plan, Interviewer(fails, AnswerFile(None)), lambda: None, at_once=3))
 
 
 def test_a_server_without_log_probabilities_is_told_from_one_that_is_undecided() -> None:
@@ -150,7 +156,7 @@ def test_a_server_without_log_probabilities_is_told_from_one_that_is_undecided()
         yield RunCompleted("stop", Usage())
 
     with pytest.raises(ConfigurationError, match="--pairs 0"):
-        asyncio.run(Interviewer(plain, Answers(None)).yes(None, "Do you smoke?"))
+        asyncio.run(Interviewer(plain, AnswerFile(None)).ask_yes(None, "Do you smoke?"))
 
 
 @given(st.floats(0.01, 0.99), st.floats(-8, 8))
@@ -164,11 +170,11 @@ def test_a_liking_for_a_letter_changes_no_answer(yes: float, liking: float) -> N
         yield TextDelta("A", (TokenLogprob("A", top[0].logprob, top=top),))
         yield RunCompleted("length", Usage())
 
-    found = asyncio.run(Interviewer(biased, Answers(None)).yes(None, "Do you smoke?"))
+    found = asyncio.run(Interviewer(biased, AnswerFile(None)).ask_yes(None, "Do you smoke?"))
     assert found == pytest.approx(yes, abs=1e-3)
 
 
 def test_another_file_is_no_file_of_answers(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("hello\n")
-    with pytest.raises(ConfigurationError, match="no file of answers"):
-        Answers(tmp_path / "a")
+    with pytest.raises(ConfigurationError, match="not a file of answers"):
+        AnswerFile(tmp_path / "a")

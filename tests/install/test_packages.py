@@ -133,7 +133,7 @@ def test_a_wheel_in_an_empty_environment_starts_a_server(wheel: Path, tmp_path: 
     )
     assert "This is a scripted answer" in answer
     assert str(wheel) in run(
-        python, "-c", "from mavera.extras import *; print(install_command('s3'))", cwd=tmp_path
+        python, "-c", "from mavera.extras import *; print(build_install_command('s3'))", cwd=tmp_path
     )
     check = "import mavera, mavera.app, mavera.analysis, sys; print(mavera.__file__)"
     assert str(tmp_path / "env") in run(python, "-c", check, cwd=tmp_path)

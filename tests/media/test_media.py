@@ -172,7 +172,7 @@ def test_a_bucket_that_takes_nothing_is_an_error_the_model_sees_without_its_keys
     response = ask(served)
 
     [call] = ran(response)
-    assert (call["status"], "cannot be kept" in call["result"]) == ("failed", True)
+    assert (call["status"], "cannot be stored" in call["result"]) == ("failed", True)
     told = json.dumps(upstream.asked) + json.dumps(response.to_dict()) + "".join(capfd.readouterr())
     assert settings["s3_secret_access_key"] not in told
     assert settings["s3_access_key_id"] not in told

@@ -25,7 +25,7 @@ from mavera.core.items import Message
 from mavera.errors import ConfigurationError, InvalidRequest, PersonaNotFound
 from mavera.personas.builtin import PersonaLibrary, decode_persona
 from mavera.personas.persona import CATEGORIES, Persona
-from mavera.personas.prompt import persona_items
+from mavera.personas.prompt import build_library_prefix
 
 LIBRARY = PersonaLibrary.load()
 PERSONAS = LIBRARY.list()
@@ -41,7 +41,7 @@ each_persona = pytest.mark.parametrize("persona", PERSONAS, ids=lambda persona: 
 
 
 def prompt_messages(persona: Persona) -> list[tuple[str, str]]:
-    items = persona_items(persona)
+    items = build_library_prefix(persona)
     return [(item.role, item.text) for item in items if isinstance(item, Message)]
 
 
@@ -270,8 +270,8 @@ def test_the_beginning_of_a_name_wins_over_a_part_of_another() -> None:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("gen", "fits several personas: Gen X, Gen Z Consumer"),
-        ("gen z", "fits several personas: Gen Z Consumer, Gen Z Professional"),
+        ("gen", "matches several personas: Gen X, Gen Z Consumer"),
+        ("gen z", "matches several personas: Gen Z Consumer, Gen Z Professional"),
         ("genz consumer", "Did you mean Gen Z Consumer"),
         ("zzzzzz", "List them with"),
         ("", "List them with"),

@@ -24,7 +24,7 @@ def renamed(name: str) -> Sheet:
         "description": "Buys honey",
         "details": {},
     }
-    return Sheet.of(name=name, **members)
+    return Sheet.from_members(name=name, **members)
 
 
 SHEET = renamed("Ünïcode 🐝 buyer")

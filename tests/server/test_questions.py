@@ -14,7 +14,7 @@ from mavera.accounts.limits.windows import MemoryLimiter
 from mavera.accounts.plans import PLANS
 from mavera.errors import ServiceUnavailable
 from mavera.link import Link, answer_all
-from mavera.metrics import Counted, Shared
+from mavera.metrics import Counted, WorkerTotals
 from mavera.models.embedded.process import EngineAddress
 from mavera.models.model import ModelStatus
 from mavera.server.linked import LinkedEngine, LinkedLimiter, LinkedRunning, exchange_counts
@@ -58,7 +58,7 @@ class NotedLink(Link):
 
 def linked(use: Any, engine: Engine | None = None) -> SharedParts:
     """Run `use` with a worker's end of a link, and return what its parent has at the end."""
-    shared = SharedParts({"port": 1}, MemoryLimiter(), RunningHere(), Shared(), engine)
+    shared = SharedParts({"port": 1}, MemoryLimiter(), RunningHere(), WorkerTotals(), engine)
 
     async def run() -> None:
         ours, theirs = socket.socketpair()

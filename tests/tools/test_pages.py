@@ -12,7 +12,7 @@ from mavera.app import OPERATIONS
 from mavera.models.model import ModelStatus
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.builtin import PersonaLibrary
-from mavera.personas.prompt import system_text
+from mavera.personas.prompt import build_system_text
 from tests.conftest import Serve, Served, revoke
 
 PUBLIC = {"id", "object", "name", "category", "description", "is_custom", "is_expert", "created_at"}
@@ -69,7 +69,7 @@ def test_personas_come_page_by_page_with_their_public_side_only(serve: Serve) ->
 
     assert [persona["id"] for persona in seen] == [persona.id for persona in library.list()]
     assert all(set(persona) == PUBLIC for persona in seen)
-    prompts = [system_text(persona)[:60] for persona in library.list()]
+    prompts = [build_system_text(persona)[:60] for persona in library.list()]
     assert not any(prompt in json.dumps(seen) for prompt in prompts)
 
 

@@ -1,1 +1,1 @@
-"""Emotion, biases, confidence, key insights and news relevance of one answer."""
+"""Analyse one answer: its emotion, biases, confidence, key insights and news relevance."""

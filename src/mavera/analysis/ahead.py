@@ -1,25 +1,29 @@
 """
-Rate the sentences of an answer while it is still being said, so that little is left when it ends.
+Rate the sentences of an answer while it is still being generated, so that little is left when it ends.
 
-    a piece that ends a sentence → the sentences whole by now → rated in a thread, and remembered
+    a piece that ends a sentence → the complete sentences so far → rated in a thread, and cached
 
-The emotion model remembers what it rated; nothing is handed over, and an answer that was not
-read ahead, or only in part, gets the same analysis.
+The emotion model caches its ratings, so nothing is handed over. An answer that was not read ahead, or
+only in part, gets the same analysis.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 
 from mavera.analysis.emotion import MAX_SENTENCES
-from mavera.analysis.sentences import Sentence, split
+from mavera.analysis.sentences import Sentence, split_sentences
 
-# Finding the sentences of a long answer again and again would cost more than it spares.
+# Splitting a long answer again and again would cost more than reading ahead saves.
 MAX_CHARACTERS = 12_000
 _ENDS = frozenset(".!?\n…。！？")
 
 
 class ReadAhead:
-    """One answer's; `read` runs in a thread, one call at a time. Belongs to one event loop."""
+    """
+    The reader of one answer, on one event loop.
+
+    `read` gets complete sentences. It runs in a thread, one call at a time.
+    """
 
     def __init__(self, read: Callable[[Sequence[Sentence]], object]) -> None:
         self._read = read
@@ -27,15 +31,15 @@ class ReadAhead:
         self._known = 0
         self._reading: asyncio.Future[object] | None = None
 
-    def heard(self, piece: str) -> None:
-        """Take the next piece of the answer; returns at once."""
+    def feed(self, piece: str) -> None:
+        """Take the next piece of the answer. Returns at once."""
         if self._known >= MAX_SENTENCES or len(self._text) > MAX_CHARACTERS:
             return
         self._text += piece
         if _ENDS.isdisjoint(piece) or (self._reading is not None and not self._reading.done()):
             return
-        # The last one may go on.
-        whole = split(self._text)[self._known : -1]
+        # The last sentence may continue.
+        whole = split_sentences(self._text)[self._known : -1]
         if whole:
             self._known += len(whole)
             self._reading = asyncio.get_running_loop().run_in_executor(None, self._read, whole)
@@ -43,6 +47,6 @@ class ReadAhead:
 
 
 def _forget(reading: asyncio.Future[object]) -> None:
-    """What failed here fails again in the analysis, which says so."""
+    """Ignore an error of reading ahead. The analysis meets the same error and reports it."""
     if not reading.cancelled():
         reading.exception()

@@ -1,11 +1,11 @@
 """
-Make the analysis of one answer: everything that needs no model, then the probes, all bounded.
+Analyse one answer: first everything that needs no language model, then the probes, within a time limit.
 
     answer → sentences → emotion (in a thread) · insights · news · suspects
            → probes of the suspects (and short samples at high effort) → Analysis
 
-It never fails the answer: whatever goes wrong becomes the analysis' own `error`. Nothing is
-drawn at random but the short samples, whose seeds follow from the answer.
+An analysis never fails the answer: any error becomes the analysis' own `error`. Only the short samples
+are random, and their seeds follow from the answer.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from msgspec.structs import replace
 from mavera.accounts.credits.pricing import HARD_EFFORTS
 from mavera.analysis import biases, confidence, insights, news, probes
 from mavera.analysis.ahead import ReadAhead
-from mavera.analysis.emotion import MAX_SENTENCES, VERSION, EmotionModel, emotion_of
-from mavera.analysis.sentences import Sentence, split
+from mavera.analysis.emotion import MAX_SENTENCES, VERSION, EmotionModel, read_emotion
+from mavera.analysis.sentences import Sentence, split_sentences
 from mavera.core.analysis import (
     Analysis,
     AnalysisFailure,
@@ -46,13 +46,13 @@ METHOD_VERSION = "2"
 SECONDS = 60.0
 SAMPLES = 2
 SAMPLE_TOKENS = 48
-# A probe repeats the answer where the cache does not have it; a longer one would cost more than it.
+# A probe repeats the answer if the cache does not have it. For a longer answer the probe would cost too much.
 MAX_PROBED_CHARACTERS = 12_000
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """A prompt and the answer to it; `logprobs` is empty if the model told none."""
+class AnsweredPrompt:
+    """A prompt and the answer to it. `logprobs` is empty if the model sent none."""
 
     prompt: Prompt
     text: str
@@ -60,76 +60,78 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Analysed:
-    """`usage` is what the model spent on it, beside the answer."""
+class AnalysisResult:
+    """An analysis. `usage` is the model's usage for the analysis, without the answer."""
 
     analysis: Analysis
     usage: Usage = field(default_factory=Usage)
 
 
 class Analyst:
-    """Keeps the emotion model, read when first needed."""
+    """Analyses answers with one emotion model, which it loads when it is first needed."""
 
     def __init__(self) -> None:
         self._emotion: EmotionModel | None = None
         self._loading = threading.Lock()
 
-    def ahead(self) -> ReadAhead:
-        """Return what is to hear an answer, piece by piece, that will be analysed when it has ended."""
+    def start_reading(self) -> ReadAhead:
+        """Return a reader to feed with the pieces of an answer that will be analysed at its end."""
         return ReadAhead(lambda sentences: self._emotions().rate([one.text for one in sentences]))
 
-    async def analyse(self, model: Model, answered: Answered) -> Analysed:
-        """Return the analysis, with `error` set where there is none."""
-        sentences = split(answered.text)
+    async def analyse(self, model: Model, answered: AnsweredPrompt) -> AnalysisResult:
+        """Return the analysis, or one with `error` set if it failed."""
+        sentences = split_sentences(answered.text)
         if not sentences:
-            return _failed("nothing_to_analyse", "The answer has no sentence to analyse.")
+            return _report_failure("nothing_to_analyse", "The answer has no sentence to analyse.")
         try:
             async with asyncio.timeout(SECONDS):
                 return await self._analyse(model, answered, sentences)
         except TimeoutError:
-            return _failed("analysis_failed", f"The analysis took longer than {SECONDS:.0f} seconds.")
+            return _report_failure("analysis_failed", f"The analysis took longer than {SECONDS:.0f} seconds.")
         except APIError as error:
-            return _failed("analysis_failed", error.message)
+            return _report_failure("analysis_failed", error.message)
         except Exception as error:
-            # One failure of several probes at once arrives as a group; either way the answer stands.
+            # An error of concurrent probes arrives as a group. Either way the answer stands.
             log.exception("analysis failed", error=type(error).__name__)
-            return _failed("analysis_failed", "Something went wrong while analysing.")
+            return _report_failure("analysis_failed", "Something went wrong while analysing.")
 
-    async def _analyse(self, model: Model, answered: Answered, sentences: list[Sentence]) -> Analysed:
+    async def _analyse(
+        self, model: Model, answered: AnsweredPrompt, sentences: list[Sentence]
+    ) -> AnalysisResult:
         asked = _question(answered.prompt)
-        emotion, found, told = await asyncio.to_thread(self._read, sentences, asked)
-        relevance = news.news_relevance(asked, answered.text)
-        suspected = biases.suspects(sentences)[: biases.MAX_SUSPECTS]
+        emotion, found, version = await asyncio.to_thread(self._read, sentences, asked)
+        relevance = news.score_news(asked, answered.text)
+        suspected = biases.find_suspects(sentences)[: biases.MAX_SUSPECTS]
         replies: list[probes.Reply] = []
         if suspected and len(answered.text) <= MAX_PROBED_CHARACTERS:
-            questions = [biases.question(one, sentences) for one in suspected[: biases.MAX_PROBES]]
-            replies = await probes.ask(model, answered.prompt, answered.text, questions)
+            questions = [biases.build_question(one, sentences) for one in suspected[: biases.MAX_PROBES]]
+            replies = await probes.ask_probes(model, answered.prompt, answered.text, questions)
         logits = [reply.logit for reply in replies] + [None] * (len(suspected) - len(replies))
-        agreement, sampled = await _agreement(model, answered)
+        agreement, sampled = await _measure_agreement(model, answered)
         usage = sum((reply.usage for reply in replies), sampled)
         made = Analysis(
-            confidence=confidence.confidence_of(answered.logprobs, agreement),
+            confidence=confidence.estimate_confidence(answered.logprobs, agreement),
             emotion=emotion,
-            biases=biases.report(zip(suspected, logits, strict=True), sentences),
+            biases=biases.report_biases(zip(suspected, logits, strict=True), sentences),
             key_insights=[text for text, _ in found],
             insight_sources=[InsightSource(sentences=numbers) for _, numbers in found],
             news_relevance=relevance,
             method=Method(
                 version=METHOD_VERSION,
-                emotion=told,
+                emotion=version,
                 confidence=_evidence(answered.logprobs, agreement),
                 biases="cues+probes" if any(logit is not None for logit in logits) else "cues",
                 sentences=min(len(sentences), MAX_SENTENCES),
                 added_tokens=usage.total_tokens,
             ),
         )
-        return Analysed(made, usage)
+        return AnalysisResult(made, usage)
 
     def _read(
         self, sentences: list[Sentence], question: str
     ) -> tuple[Emotion, list[tuple[str, list[int]]], str]:
-        """What takes processor time and no model of language: off the event loop."""
-        return emotion_of(self._emotions(), sentences), insights.insights(sentences, question), VERSION
+        """Do the part that takes processor time and no language model. It runs in a thread."""
+        return read_emotion(self._emotions(), sentences), insights.pick_insights(sentences, question), VERSION
 
     def _emotions(self) -> EmotionModel:
         with self._loading:
@@ -144,8 +146,8 @@ def _evidence(logprobs: Sequence[float], agreement: float | None) -> Evidence:
     return "logprobs" if agreement is None else "logprobs+agreement"
 
 
-def _failed(code: FailureCode, message: str) -> Analysed:
-    return Analysed(Analysis(error=AnalysisFailure(code=code, message=message)))
+def _report_failure(code: FailureCode, message: str) -> AnalysisResult:
+    return AnalysisResult(Analysis(error=AnalysisFailure(code=code, message=message)))
 
 
 def _question(prompt: Prompt) -> str:
@@ -153,8 +155,8 @@ def _question(prompt: Prompt) -> str:
     return asked[-1] if asked else ""
 
 
-async def _agreement(model: Model, answered: Answered) -> tuple[float | None, Usage]:
-    """At high effort only: the share of the answer's rare words that short samples say too, 0–1."""
+async def _measure_agreement(model: Model, answered: AnsweredPrompt) -> tuple[float | None, Usage]:
+    """Return the share (0–1) of the answer's rare words that short samples repeat. None below high effort."""
     if answered.prompt.reasoning_effort not in HARD_EFFORTS or not answered.logprobs:
         return None, Usage()
     seed = zlib.crc32(answered.text.encode())
@@ -168,26 +170,26 @@ async def _agreement(model: Model, answered: Answered) -> tuple[float | None, Us
             tool_choice=ToolChoice(),
             top_logprobs=None,
         )
-        said, spent = await _say(model, sample)
+        text, spent = await _draw_sample(model, sample)
         usage += spent
-        shares.append(_shared(said, answered.text))
+        shares.append(_measure_overlap(text, answered.text))
     return math.fsum(shares) / len(shares), usage
 
 
-async def _say(model: Model, prompt: Prompt) -> tuple[str, Usage]:
-    said, usage = [], Usage()
+async def _draw_sample(model: Model, prompt: Prompt) -> tuple[str, Usage]:
+    pieces, usage = [], Usage()
     async with aclosing(model.stream(prompt)) as events:
         async for event in events:
             match event:
                 case TextDelta(text):
-                    said.append(text)
+                    pieces.append(text)
                 case RunCompleted(_, spent):
                     usage = spent
                 case _:
                     pass
-    return "".join(said), usage
+    return "".join(pieces), usage
 
 
-def _shared(sample: str, answer: str) -> float:
-    words = insights.words(sample)
-    return len(words & insights.words(answer)) / len(words) if words else 0.0
+def _measure_overlap(sample: str, answer: str) -> float:
+    words = insights.find_words(sample)
+    return len(words & insights.find_words(answer)) / len(words) if words else 0.0

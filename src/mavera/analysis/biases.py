@@ -1,11 +1,11 @@
 """
-Which cognitive biases an answer shows, and where.
+Find the cognitive biases that an answer shows, and the sentences that show them.
 
     sentences → cues of the catalogue → suspects (bias, sentence), the strongest few
         → one yes-or-no probe each → score → threshold → biases with verbatim evidence
 
-The cues say where to look, the model says whether it is so, and what it says is weighed
-with how much the cues say: `docs/analysis.md` has the figures of both and of the sum.
+The cues point at sentences, and the model confirms or denies the bias. The score weighs the two together.
+`docs/analysis.md` has the figures of each and of the sum.
 """
 
 import math
@@ -19,7 +19,7 @@ from importlib import resources
 from mavera.analysis.sentences import Sentence
 from mavera.core.analysis import Bias
 
-# Each is some 70 tokens to read, after the answer; of the other suspects cues and doubts decide.
+# Each probe is about 70 tokens after the answer. For the other suspects, cues and doubts alone decide.
 MAX_PROBES = 2
 MAX_SUSPECTS = 4
 MAX_SENTENCES = 400
@@ -39,10 +39,10 @@ class CatalogueBias:
 @dataclass(frozen=True, slots=True)
 class Suspect:
     """
-    A bias, and the sentences in which it may be, by number, the likeliest first.
+    A bias, and the numbers of the sentences that may show it, the likeliest first.
 
-    `cues` is how much points at it there; `doubts` how much speaks against: a contrast,
-    a comparison, a check.
+    `cues` counts the signs of the bias in these sentences. `doubts` counts the signs against it: a
+    contrast, a comparison, a check.
     """
 
     bias: CatalogueBias
@@ -54,9 +54,9 @@ class Suspect:
 @dataclass(frozen=True, slots=True)
 class Weights:
     """
-    A logistic score from what was found, and the score from which on a bias is reported.
+    The weights of the logistic score, and the least score of a bias that is reported.
 
-    Fitted by `evals.biases` on its tune split alone.
+    `evals.biases` fits them on its tune split alone.
     """
 
     constant: float
@@ -67,9 +67,9 @@ class Weights:
 
 WEIGHTS = Weights(-1.31, 1.91, -1.58, 0.1)
 
-# What a model's answer adds, by the least ln(P(yes)/P(no)) it has: only one that is sure of itself, 19 to 1,
-# counts. A small model says a faint yes to whatever it is asked, and faint answers differ with what the
-# engine has cached and computes beside: they would give the same answer another analysis.
+# The weight of a model's reply, by the least ln(P(yes)/P(no)) that it has. Only a confident reply counts, at
+# 19 to 1. A small model gives a faint yes to any question. Faint replies also vary with the engine's cache
+# and with its other work, so the same answer would get different analyses.
 _SURE = 3.0
 _GRADES = ((_SURE, 3.0), (-_SURE, 0.0), (-math.inf, -8.0))
 
@@ -82,7 +82,7 @@ _DOUBT = re.compile(
 
 
 @cache
-def catalogue() -> tuple[CatalogueBias, ...]:
+def load_catalogue() -> tuple[CatalogueBias, ...]:
     text = resources.files("mavera.analysis").joinpath("biases.toml").read_text(encoding="utf-8")
     return tuple(
         CatalogueBias(
@@ -96,11 +96,11 @@ def catalogue() -> tuple[CatalogueBias, ...]:
     )
 
 
-def suspects(sentences: Sequence[Sentence]) -> list[Suspect]:
-    """Return every bias that has a cue somewhere, the most pointed at first."""
+def find_suspects(sentences: Sequence[Sentence]) -> list[Suspect]:
+    """Return every bias that has a cue in a sentence, the one with the most cues first."""
     texts = [one.text for one in sentences[:MAX_SENTENCES]]
     found = []
-    for bias in catalogue():
+    for bias in load_catalogue():
         by_sentence = [sum(cue.search(text) is not None for cue in bias.cues) for text in texts]
         most = sorted((n for n, count in enumerate(by_sentence) if count), key=lambda n: (-by_sentence[n], n))
         if most:
@@ -109,11 +109,11 @@ def suspects(sentences: Sequence[Sentence]) -> list[Suspect]:
     return sorted(found, key=lambda one: one.doubts - one.cues)
 
 
-def question(suspect: Suspect, sentences: Sequence[Sentence]) -> str:
+def build_question(suspect: Suspect, sentences: Sequence[Sentence]) -> str:
     """
-    Return the probe about the sentence most suspected: some 60 tokens, which are what it costs.
+    Return the probe for the most suspicious sentence. It has about 60 tokens, which are its whole cost.
 
-    The sentence is quoted, so that what it says is not said to the model.
+    The sentence is quoted, so that the model does not take it as addressed to itself.
     """
     quoted = sentences[suspect.sentences[0]].text[:MAX_QUOTED].replace('"', "'")
     bias = suspect.bias
@@ -122,29 +122,29 @@ def question(suspect: Suspect, sentences: Sequence[Sentence]) -> str:
     )
 
 
-def score(suspect: Suspect, logit: float | None, weights: Weights = WEIGHTS) -> float:
-    """Return how likely the bias is there, 0–1; `logit` is None where nobody was asked."""
+def score_suspect(suspect: Suspect, logit: float | None, weights: Weights = WEIGHTS) -> float:
+    """Return the probability of the bias, 0–1. `logit` is None if the model was not asked."""
     found = weights.cue * min(suspect.cues, 3) + weights.doubt * min(suspect.doubts, 2)
     said = 0.0 if logit is None else grade(logit)
     return 1 / (1 + math.exp(-(weights.constant + found + said)))
 
 
 def grade(logit: float) -> float:
-    """Return what `logit` adds: surely yes, unsure, surely no."""
+    """Return the weight of a reply with this `logit`: surely yes, unsure, or surely no."""
     return next(value for least, value in _GRADES if logit >= least)
 
 
-def report(
+def report_biases(
     judged: Iterable[tuple[Suspect, float | None]],
     sentences: Sequence[Sentence],
     weights: Weights = WEIGHTS,
 ) -> list[Bias]:
     """
-    Return the biases to tell of, the likeliest first: `judged` has the logit of each suspect.
+    Return the biases to report, the likeliest first. `judged` has the logit of each suspect.
 
-    A sentence is evidence of the bias that explains it best, and of no other.
+    A sentence is evidence of only one bias, the one that explains it best.
     """
-    scored = [(score(suspect, logit, weights), suspect) for suspect, logit in judged]
+    scored = [(score_suspect(suspect, logit, weights), suspect) for suspect, logit in judged]
     scored.sort(key=lambda one: (-one[0], one[1].bias.name))
     taken: set[int] = set()
     found = []

@@ -1,11 +1,11 @@
 """
-Valence, arousal and dominance of an answer, from an encoder trained on human ratings.
+Rate the valence, arousal and dominance of an answer with an encoder trained on human ratings.
 
     sentences → WordPiece → MiniLM (int8, onnxruntime) → V, A, D per sentence on 1–5
         → mean, weighted by length → 1 + 9 (x − 1) / 4, the scales of 1–10
-        → the nearest of eight named emotions, or none near
+        → the nearest of eight named emotions, or `neutral` if none is near
 
-Trained by `evals.emotion.train` on EmoBank (Buechel and Hahn, 2017). The named emotions are
+`evals.emotion.train` trains the encoder on EmoBank (Buechel and Hahn, 2017). The named emotions are
 the points that Russell and Mehrabian (1977) measured on the same three dimensions.
 """
 
@@ -23,15 +23,15 @@ from mavera.core.analysis import Emotion, EmotionName
 VERSION = "emobank-minilm-1"
 WEIGHTS = Path(__file__).parent / "weights"
 MAX_TOKENS = 128
-# Of a longer answer this many sentences are read, spread evenly over it.
+# The encoder reads this many sentences of a longer answer, spread evenly over it.
 MAX_SENTENCES = 64
-# So many sentences are not rated twice: what was read ahead, and what is said again.
+# The ratings of this many sentences are cached: those read ahead, and those that occur again.
 _REMEMBERED = 512
 
-# Mean and standard deviation of the ratings in EmoBank's train split: what is ordinary.
+# Mean and standard deviation of the ratings in EmoBank's train split. They define the ordinary rating.
 _CENTRE = (2.978, 3.044, 3.063)
 _SPREAD = (0.350, 0.262, 0.211)
-# Russell and Mehrabian 1977, each dimension from -1 to 1.
+# From Russell and Mehrabian 1977. Each dimension runs from -1 to 1.
 _POINTS: dict[EmotionName, tuple[float, float, float]] = {
     "joy": (0.76, 0.48, 0.35),
     "surprise": (0.40, 0.67, -0.13),
@@ -42,12 +42,12 @@ _POINTS: dict[EmotionName, tuple[float, float, float]] = {
     "calm": (0.68, -0.46, 0.20),
     "boredom": (-0.65, -0.62, -0.33),
 }
-# Standard deviations that make up one unit of those dimensions, and how far from ordinary an emotion begins.
+# One unit of those dimensions in standard deviations, and the distance from the ordinary of any emotion.
 _UNIT, _NEUTRAL = 2.5, 0.9
 
 
 class Rating(NamedTuple):
-    """Valence, arousal and dominance, each 1–5 as EmoBank's raters gave them."""
+    """Valence, arousal and dominance, each from 1 to 5 as EmoBank's raters gave them."""
 
     valence: float
     arousal: float
@@ -55,7 +55,7 @@ class Rating(NamedTuple):
 
 
 class EmotionModel:
-    """The encoder in memory, some 40 MB; calls may come from several threads."""
+    """The encoder, which takes about 40 MB of memory. It can be called from several threads."""
 
     def __init__(self, session: Any, words: WordPiece) -> None:
         self._session = session
@@ -64,18 +64,18 @@ class EmotionModel:
 
     @classmethod
     def load(cls, folder: Path = WEIGHTS) -> "EmotionModel":
-        """Read the weights. Raises ImportError where onnxruntime is missing, OSError where a file is."""
+        """Load the weights. Raises ImportError if onnxruntime is missing, and OSError if a file is."""
         runtime = importlib.import_module("onnxruntime")
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = 1  # an answer is short; the cores are the language model's
+        options.intra_op_num_threads = 1  # an answer is short, and the language model needs the cores
         options.log_severity_level = 3
         path = folder / "emotion.onnx"
         session = runtime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
         return cls(session, WordPiece.load(folder / "vocab.txt"))
 
     def rate(self, texts: Sequence[str]) -> list[Rating]:
-        """Return the rating of each text, whatever else is rated with it."""
-        # One by one: with int8 a batch would give each text numbers that depend on its neighbours.
+        """Return the rating of each text. It does not depend on the other texts."""
+        # The texts are rated one by one. In an int8 batch, a text's numbers depend on its neighbours.
         return [self._rated(text) for text in texts]
 
     def _rate(self, text: str) -> Rating:
@@ -94,21 +94,23 @@ def _array(rows: list[list[int]]) -> Any:
     return numpy.array(rows, dtype=numpy.int64)
 
 
-def emotion_of(model: EmotionModel, sentences: Sequence[Sentence]) -> Emotion:
-    """Return the emotion of an answer that has at least one sentence."""
-    chosen = spread(sentences, MAX_SENTENCES)
-    return to_emotion(combined(model.rate([one.text for one in chosen]), [len(one.text) for one in chosen]))
+def read_emotion(model: EmotionModel, sentences: Sequence[Sentence]) -> Emotion:
+    """Return the emotion of an answer. Needs at least one sentence."""
+    chosen = pick_spread(sentences, MAX_SENTENCES)
+    return to_emotion(
+        combine_ratings(model.rate([one.text for one in chosen]), [len(one.text) for one in chosen])
+    )
 
 
-def spread(sentences: Sequence[Sentence], most: int) -> list[Sentence]:
-    """Return at most `most` of the sentences, evenly spread, the first and the last among them."""
+def pick_spread(sentences: Sequence[Sentence], most: int) -> list[Sentence]:
+    """Return at most `most` of the sentences, evenly spread, with the first and the last among them."""
     if len(sentences) <= most:
         return list(sentences)
     return [sentences[round(n * (len(sentences) - 1) / (most - 1))] for n in range(most)]
 
 
-def combined(ratings: Sequence[Rating], lengths: Sequence[int]) -> Rating:
-    """Return the mean of `ratings`, each weighted by the length of what it rates."""
+def combine_ratings(ratings: Sequence[Rating], lengths: Sequence[int]) -> Rating:
+    """Return the mean of `ratings`, weighted by the lengths of their texts."""
     total = sum(lengths)
     return Rating(
         *(sum(r[n] * length for r, length in zip(ratings, lengths, strict=True)) / total for n in range(3))
@@ -120,7 +122,7 @@ def to_emotion(rating: Rating) -> Emotion:
         emotional_valence=to_scale(rating.valence),
         arousal=to_scale(rating.arousal),
         dominance=to_scale(rating.dominance),
-        primary_emotion=named(rating),
+        primary_emotion=name_emotion(rating),
     )
 
 
@@ -129,8 +131,8 @@ def to_scale(value: float) -> float:
     return round(1 + 9 * (value - 1) / 4, 2)
 
 
-def named(rating: Rating) -> EmotionName:
-    """Return the emotion whose point lies nearest to `rating`; `neutral` where that is near the ordinary."""
+def name_emotion(rating: Rating) -> EmotionName:
+    """Return the emotion that is nearest to `rating`, or `neutral` if `rating` is near the ordinary."""
     off = [(value - mean) / sd for value, mean, sd in zip(rating, _CENTRE, _SPREAD, strict=True)]
     if math.hypot(*off) < _NEUTRAL:
         return "neutral"

@@ -1,9 +1,9 @@
 """
-The one to five sentences that an answer comes down to, in its own words.
+Pick the one to five sentences that sum up an answer, in its own words.
 
-Each sentence is scored by how much of the rest it shares, whether it takes up the question,
-and whether it claims something; then the best are taken one after the other, none that
-says again what another said. No model is asked: an insight cannot say what the answer does not.
+A sentence scores by the words that it shares with the rest, by its relation to the question, and by
+whether it makes a claim. The best sentences are taken one after the other, without repetitions. No model
+is involved, so an insight cannot say anything that the answer does not say.
 """
 
 import math
@@ -42,10 +42,10 @@ _CLAIM = re.compile(
 )
 
 
-def insights(sentences: Sequence[Sentence], question: str = "") -> list[tuple[str, list[int]]]:
-    """Return the insights, in the order of the answer, each with the numbers of its sentences."""
-    found = [words(one.text) for one in sentences[:MAX_SENTENCES]]
-    asked = words(question)
+def pick_insights(sentences: Sequence[Sentence], question: str = "") -> list[tuple[str, list[int]]]:
+    """Return the insights in the order of the answer, each with the numbers of its sentences."""
+    found = [find_words(one.text) for one in sentences[:MAX_SENTENCES]]
+    asked = find_words(question)
     seen_in = Counter(word for one in found for word in one)
     scores = [_score(n, sentences[n].text, one, asked, seen_in) for n, one in enumerate(found)]
     wanted = min(MAX_INSIGHTS, max(1, round(len(found) / _SENTENCES_PER_INSIGHT)))
@@ -73,8 +73,8 @@ def _score(
     return score
 
 
-def words(text: str) -> frozenset[str]:
-    """Return the words of `text` that carry its meaning, in lower case."""
+def find_words(text: str) -> frozenset[str]:
+    """Return the words that carry the meaning of `text`, in lower case."""
     return frozenset(word.lower() for word in _WORD.findall(text)) - _COMMON
 
 

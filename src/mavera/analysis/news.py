@@ -1,10 +1,10 @@
 """
-How much a question and its answer touch the news: topics, dates and names.
+Score how much a question and its answer touch the news, by topics, dates and names.
 
     words of a topic · dates and words of urgency · names of people, places and bodies
         → weighted sum → logistic → 1–10
 
-Fitted by `evals.news` on a small labelled set. No model is asked.
+`evals.news` fits the weights on a small labelled set. No model is involved.
 """
 
 import math
@@ -32,7 +32,7 @@ _DATE = re.compile(
     r"\b20[2-4]\d\b|\b(?:January|February|March|April|June|July|August|September|October|November|December)\b"
     r"|\bMay \d{1,2}\b|\bQ[1-4]\b"
 )
-# Capitalised words that do not begin a sentence, and abbreviations.
+# Names: capitalised words that do not begin a sentence, and abbreviations.
 _NAME = re.compile(r"(?<=[\w,;:] )(?!I\b|I')[A-Z][\w&.-]+(?: [A-Z][\w&.-]+)*|\b[A-Z]{2,6}\b")
 
 
@@ -59,7 +59,7 @@ def _topics() -> dict[str, re.Pattern[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What points at the news; each count but `topics` stops at 4."""
+    """The counts of the signs of news. Each count except `topics` stops at 4."""
 
     topics: tuple[str, ...]
     topic_words: int
@@ -68,7 +68,7 @@ class Signals:
     names: int
 
 
-def signals(question: str, answer: str) -> Signals:
+def count_signals(question: str, answer: str) -> Signals:
     text = f"{question[:MAX_CHARACTERS]}\n{answer[:MAX_CHARACTERS]}"
     counts = {topic: len({m.lower() for m in pattern.findall(text)}) for topic, pattern in _topics().items()}
     ordered = sorted((topic for topic, count in counts.items() if count), key=lambda t: (-counts[t], t))
@@ -81,8 +81,8 @@ def signals(question: str, answer: str) -> Signals:
     )
 
 
-def news_relevance(question: str, answer: str, weights: NewsWeights = WEIGHTS) -> NewsRelevance:
-    found = signals(question, answer)
+def score_news(question: str, answer: str, weights: NewsWeights = WEIGHTS) -> NewsRelevance:
+    found = count_signals(question, answer)
     z = (
         weights.constant
         + weights.topic * found.topic_words

@@ -1,10 +1,10 @@
 """
-Ask the model yes-or-no questions about its answer, and read the probability instead of the words.
+Ask the model yes-or-no questions about its answer, and read probabilities instead of words.
 
-    the conversation, as the model has it cached · its answer · one question → P(yes)
+    the conversation, as the model has cached it · its answer · one question → P(yes)
 
-One token is drawn, at temperature 0, and what counts is how likely yes and no were. A text
-that tells its readers what to report therefore has nothing to write into.
+The model draws one token at temperature 0, and only the probabilities of yes and no count. Therefore a
+text that tries to dictate a report has no words to dictate.
 """
 
 import asyncio
@@ -22,23 +22,23 @@ from mavera.core.usage import Usage
 from mavera.models.model import Model
 
 _TOP = 20
-# What a word that is not among the likeliest has at most.
+# The probability of a word that is not among the likeliest, at most.
 _FLOOR = -12.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`logit` is ln(P(yes) / P(no)), None where the model tells no probabilities."""
+    """The reply to a probe. `logit` is ln(P(yes) / P(no)), None if the model sends no probabilities."""
 
     logit: float | None
     usage: Usage
 
 
-async def ask(model: Model, prompt: Prompt, answer: str, questions: Sequence[str]) -> list[Reply]:
+async def ask_probes(model: Model, prompt: Prompt, answer: str, questions: Sequence[str]) -> list[Reply]:
     """
     Return the reply to each of `questions` about `answer`, which `model` gave to `prompt`.
 
-    The first goes alone, so that the others find the conversation in the cache. Raises APIError.
+    The first question goes alone, so that the others find the conversation in the cache. Raises APIError.
     """
     asked = [_probe(prompt, answer, question) for question in questions]
     if model.profile.shares_one_cache:
@@ -84,6 +84,6 @@ def _logit(token: TokenLogprob) -> float | None:
 
 
 def _total(tokens: Sequence[TokenLogprob], word: str) -> float:
-    """Return the log of the probability of `word`, however it is capitalised or spaced."""
+    """Return the log of the probability of `word`, over all its spellings with capitals and spaces."""
     found = sum(math.exp(one.logprob) for one in tokens if one.token.strip().lower() == word)
     return max(_FLOOR, math.log(found)) if found > 0 else _FLOOR

@@ -1,15 +1,15 @@
 """
-Cut an answer into sentences that are exact pieces of it.
+Split an answer into sentences that are exact pieces of it.
 
-Pure and linear in the length of the text. Code blocks, list marks and headings are left
-out: what is left is prose that somebody could have said.
+The module is pure, and its time is linear in the length of the text. It leaves out code blocks, list
+marks and headings, so that only prose remains.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# A sentence longer than this is cut at a space: no reader is helped by a span that long.
+# A longer sentence is cut at a space, because such a long span helps no reader.
 MAX_CHARACTERS = 600
 
 _FENCE = re.compile(r"^[ \t]{0,8}(```|~~~)")
@@ -23,15 +23,15 @@ _WORD = re.compile(r"\w")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """`text` is `answer[start:end]`."""
+    """A sentence of an answer. `text` is `answer[start:end]`."""
 
     text: str
     start: int
     end: int
 
 
-def split(answer: str) -> list[Sentence]:
-    """Return the sentences of `answer`, in order; none where it has no prose."""
+def split_sentences(answer: str) -> list[Sentence]:
+    """Return the sentences of `answer` in order. The list is empty if it has no prose."""
     found: list[Sentence] = []
     at, fenced = 0, False
     for line in answer.splitlines(keepends=True):

@@ -1,9 +1,9 @@
 """
-BERT's uncased WordPiece: words to the numbers that the emotion encoder reads.
+Convert text to the token numbers that the emotion encoder reads, with BERT's uncased WordPiece.
 
     lower case, no accents → words and punctuation → longest known pieces
 
-Devlin et al. 2019, the tokenizer of bert-base-uncased; the tests hold it to the reference.
+This is the tokenizer of bert-base-uncased (Devlin et al. 2019). The tests compare it with the reference.
 """
 
 import unicodedata
@@ -13,7 +13,7 @@ from pathlib import Path
 
 UNKNOWN, START, END = "[UNK]", "[CLS]", "[SEP]"
 _MAX_WORD = 100
-# The blocks that BERT takes to be Chinese characters, each a word of its own.
+# BERT treats each character of these blocks as Chinese, so each is a word of its own.
 _IDEOGRAPHS = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
@@ -36,7 +36,7 @@ class WordPiece:
         return cls(path.read_text(encoding="utf-8").splitlines())
 
     def encode(self, text: str, limit: int) -> list[int]:
-        """Return at most `limit` numbers, the start and end marks among them."""
+        """Return at most `limit` numbers, including the start and end marks."""
         found = [self._ids[START]]
         for word in _words(text):
             found += self._pieces(word)
@@ -62,7 +62,7 @@ class WordPiece:
 
 
 def _words(text: str) -> Iterator[str]:
-    for chunk in _spaced(text).split():
+    for chunk in _separate_ideographs(text).split():
         plain = "".join(
             c for c in unicodedata.normalize("NFD", chunk) if unicodedata.category(c) != "Mn"
         ).lower()
@@ -79,8 +79,8 @@ def _words(text: str) -> Iterator[str]:
             yield word
 
 
-def _spaced(text: str) -> str:
-    """Drop control characters, and set ideographs apart."""
+def _separate_ideographs(text: str) -> str:
+    """Put spaces around ideographs, and drop control characters."""
     made = []
     for character in text:
         code = ord(character)

@@ -1,1 +1,1 @@
-"""Thin commands over the same rooms as the server's."""
+"""The commands, thin layers over the same rooms that the server uses."""

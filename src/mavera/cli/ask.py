@@ -1,8 +1,8 @@
 """
-`mavera ask`: ask a persona and read its answer here, as it is being said.
+Run `mavera ask`: ask a persona, and print its answer while the model generates it.
 
-    without --url    the model runs here, for this question
-    with --url       a running server is asked, with a key
+    without --url    the model runs in this process, for this question
+    with --url       a running server answers; it needs a key
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from mavera.accounts.principal import Principal
-from mavera.cli.drawing import drawn
+from mavera.cli.drawing import draw_analysis
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.progress import wait_until_ready
-from mavera.cli.store import InWorkspace, local_roll
+from mavera.cli.store import InWorkspace, load_personas
 from mavera.core.events import (
     RunCompleted,
     RunFailed,
@@ -55,7 +55,7 @@ app = typer.Typer(add_completion=False)
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A running server to ask, and the key to ask it with."""
+    """The URL of a running server, and an API key for it."""
 
     url: str
     key: str
@@ -63,33 +63,33 @@ class Remote:
 
 @app.command()
 def ask(
-    question: Annotated[str, typer.Argument(help="What to ask; '-' reads it from standard input.")],
+    question: Annotated[str, typer.Argument(help="The question. '-' reads it from standard input.")],
     persona: Annotated[
         str | None,
         typer.Option(
-            "--persona", "-p", help="Who answers: a name or an id. Nobody in particular unless given."
+            "--persona",
+            "-p",
+            help="The persona that answers: a name or an id. Without it, the answer is generic.",
         ),
     ] = None,
     instructions: Annotated[
-        str | None, typer.Option(help="What the persona is told before the question.")
+        str | None, typer.Option(help="Instructions for the persona, given before the question.")
     ] = None,
-    verbosity: Annotated[Verbosity, typer.Option(help="How much is said.")] = "medium",
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="The most tokens of the answer.")] = None,
+    verbosity: Annotated[Verbosity, typer.Option(help="The length of the answer.")] = "medium",
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The limit of the answer in tokens.")] = None,
     temperature: Annotated[
-        float | None, typer.Option(min=0, max=2, help="0 for the likeliest words, up to 2.")
+        float | None, typer.Option(min=0, max=2, help="From 0, for the likeliest words, to 2.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
     tools: Annotated[
-        bool, typer.Option("--tools", help="Let it search and read web pages, as far as that is set up.")
+        bool, typer.Option("--tools", help="Let the model search and read web pages, if that is set up.")
     ] = False,
     analysis: Annotated[
-        bool, typer.Option("--analysis", help="Analyse the answer, and draw what was found.")
+        bool, typer.Option("--analysis", help="Analyse the answer, and draw the result.")
     ] = False,
     url: Annotated[
         str | None,
-        typer.Option(
-            envvar="MAVERA_BASE_URL", help="Ask this server instead, as in http://127.0.0.1:8000/api/v1."
-        ),
+        typer.Option(envvar="MAVERA_BASE_URL", help="Ask this server, as in http://127.0.0.1:8000/api/v1."),
     ] = None,
     key: Annotated[
         str, typer.Option(envvar="MAVERA_API_KEY", help="The API key for --url.", show_default=False)
@@ -98,15 +98,15 @@ def ask(
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Ask a persona, and read its answer here."""
+    """Ask a persona, and print its answer."""
     text = sys.stdin.read() if question == "-" else question
     if not text.strip():
-        raise ConfigurationError('There is no question. Type one: mavera ask "…" --persona "Gen Z Consumer"')
-    found = meant_by(persona, remote=url is not None, data_dir=data_dir, workspace=workspace)
+        raise ConfigurationError('The question is empty. Type one: mavera ask "…" --persona "Gen Z Consumer"')
+    found = find_persona(persona, remote=url is not None, data_dir=data_dir, workspace=workspace)
     turn = Turn(
         model="mavera-1",
         items=(said("user", text),),
-        persona_id=id_of(found),
+        persona_id=get_id(found),
         instructions=instructions,
         max_output_tokens=max_tokens,
         sampling=Sampling(temperature=temperature, seed=seed),
@@ -115,32 +115,36 @@ def ask(
         analysis_mode=analysis,
     )
     remote = Remote(url.rstrip("/"), key) if url else None
-    people = personas_with([found])
+    people = gather_personas([found])
     asyncio.run(_ask(turn, load_settings(data_dir=data_dir), people, remote, as_json=as_json))
 
 
-def meant_by(
+def find_persona(
     persona: str | None, *, remote: bool, data_dir: Path | None, workspace: str | None
 ) -> Persona | CustomPersona | str | None:
-    """Return who is meant by a name or an id: by an id alone where only the server asked knows it."""
+    """
+    Return the persona with this name or id. Raises PersonaNotFound.
+
+    With `remote`, the id of a custom persona is returned as it is, because only that server knows it.
+    """
     if persona is None:
         return None
     if not remote:
-        return local_roll(data_dir, workspace).find(persona)
+        return load_personas(data_dir, workspace).find(persona)
     try:
         return PersonaLibrary.load().find(persona)
     except PersonaNotFound:
-        if is_cuid(persona):  # a custom persona of that server's
+        if is_cuid(persona):  # a custom persona of that server
             return persona
         raise
 
 
-def personas_with(found: Iterable[Persona | CustomPersona | str | None]) -> Personas:
-    """Return the library, and who was found in the store beside it."""
+def gather_personas(found: Iterable[Persona | CustomPersona | str | None]) -> Personas:
+    """Return the library together with the custom personas in `found`."""
     return Personas(PersonaLibrary.load(), more=[one for one in found if isinstance(one, CustomPersona)])
 
 
-def id_of(found: Persona | CustomPersona | str | None) -> str | None:
+def get_id(found: Persona | CustomPersona | str | None) -> str | None:
     return found if found is None or isinstance(found, str) else found.id
 
 
@@ -150,37 +154,37 @@ async def _ask(
     console = Console(stderr=True, highlight=False)
     async with AsyncExitStack() as stack:
         if remote is not None:
-            model: Model = await stack.enter_async_context(started(remote_model(turn, remote)))
-            # The server composes the prompt: the persona and the guidance must not be said twice.
+            model: Model = await stack.enter_async_context(started(build_remote_model(turn, remote)))
+            # The server composes the prompt. The persona and the guidance must not be in it twice.
             turn = replace(turn, persona_id=None, verbosity="medium", analysis_mode=False)
         else:
             model = await stack.enter_async_context(open_model(settings, people))
-        await wait_until_ready(model, console, load_progress=load_progress(model))
+        await wait_until_ready(model, console, load_progress=get_load_progress(model))
         used = turn.tool_choice.mode != "none" and remote is None
         toolbox = await _toolbox(settings, stack, console) if used else Toolbox()
         if isinstance(model, EmbeddedModel):
-            turn = replace(turn, tool_choice=_choice_for(toolbox, turn))
+            turn = replace(turn, tool_choice=_choose_tool(toolbox, turn))
         runner = Runner(people, {"live": model}, tools={"live": toolbox}, require_persona=False)
         await _print_answer(runner, turn, console, as_json=as_json)
 
 
 async def _toolbox(settings: Settings, stack: AsyncExitStack, console: Console) -> Toolbox:
-    """Return search and extract, whatever the settings offer unasked: `--tools` asks for them."""
-    tools = lookup_tools(settings, GuardedFetch(FetchPolicy.of(settings)))
+    """Return search and extract even if the settings do not offer them, because `--tools` asks for them."""
+    tools = lookup_tools(settings, GuardedFetch(FetchPolicy.from_settings(settings)))
     toolbox = Toolbox(tools, policy=ToolPolicy(frozenset(tool.name for tool in tools)))
     stack.push_async_callback(toolbox.close)
     await toolbox.start()
     for tool in tools:
         if not tool.provider:
-            console.print(f"{tool.name} is not set up: {tool.setting}.", style="dim", markup=False)
+            console.print(f"{tool.name} is not set up. Set {tool.setting}.", style="dim", markup=False)
     return toolbox
 
 
-def _choice_for(toolbox: Toolbox, turn: Turn) -> ToolChoice:
+def _choose_tool(toolbox: Toolbox, turn: Turn) -> ToolChoice:
     """
-    Return which tool a small model has to begin with: the reading of pages where a URL is in the question.
+    Return the tool that a small model must call first: extract if the question has a URL, else search.
 
-    Left to itself it seldom looks up what it believes to know, and invents URLs to read.
+    Without this, a small model seldom looks up facts that it believes to know, and it invents URLs.
     """
     asked = "".join(item.text for item in turn.items if isinstance(item, Message))
     wanted = "tavily_extract" if "://" in asked else "tavily_search"
@@ -189,11 +193,11 @@ def _choice_for(toolbox: Toolbox, turn: Turn) -> ToolChoice:
     return turn.tool_choice
 
 
-def load_progress(model: Model) -> Callable[[], float | None]:
+def get_load_progress(model: Model) -> Callable[[], float | None]:
     return model.engine.load_progress if isinstance(model, EmbeddedModel) else lambda: None
 
 
-def remote_model(turn: Turn, remote: Remote) -> UpstreamModel:
+def build_remote_model(turn: Turn, remote: Remote) -> UpstreamModel:
     async def endpoint() -> Endpoint:
         return Endpoint(remote.url, remote.key)
 
@@ -211,13 +215,13 @@ def remote_model(turn: Turn, remote: Remote) -> UpstreamModel:
 
 
 async def _print_answer(runner: Runner, turn: Turn, console: Console, *, as_json: bool) -> None:
-    answer = _Answer(console, as_json=as_json)
+    answer = _AnswerPrinter(console, as_json=as_json)
     with answer.waiting:
         async with aclosing(runner.run(turn, Principal.local())) as events:
             async for event in events:
                 match event:
                     case TextDelta(text):
-                        answer.say(text)
+                        answer.print_text(text)
                     case ServerCallStarted(call):
                         answer.note_call(call)
                     case ServerCallEnded(outcome):
@@ -229,8 +233,8 @@ async def _print_answer(runner: Runner, turn: Turn, console: Console, *, as_json
                         answer.finish(event, turn.persona_id)
 
 
-class _Answer:
-    """What has been said so far, and how it is shown: at once, or as one JSON value at the end."""
+class _AnswerPrinter:
+    """Collects an answer, and prints it at once or as one JSON value at the end."""
 
     def __init__(self, console: Console, *, as_json: bool) -> None:
         self.waiting = console.status("Reading the question …")
@@ -241,7 +245,7 @@ class _Answer:
         self._started = time.perf_counter()
         self._first = 0.0
 
-    def say(self, text: str) -> None:
+    def print_text(self, text: str) -> None:
         if not self._pieces:
             self._first = time.perf_counter() - self._started
             self.waiting.stop()
@@ -296,7 +300,7 @@ class _Answer:
             return
         if done.analysis is not None:
             shown = Console(highlight=False)
-            for part in drawn(done.analysis, "".join(self._pieces)):
+            for part in draw_analysis(done.analysis, "".join(self._pieces)):
                 shown.print(part)
         if self._console.is_terminal:
             cut = " · cut by the token limit" if done.reason == "length" else ""

@@ -1,4 +1,4 @@
-"""`mavera credits`: give a workspace credits, and read its ledger."""
+"""Run `mavera credits`: give a workspace credits, and show its ledger."""
 
 import time
 from typing import Annotated
@@ -8,29 +8,29 @@ from rich.console import Console
 from rich.table import Table
 
 from mavera.accounts import workspaces
-from mavera.cli.options import AsJSON, DataDir, print_json, when
-from mavera.cli.store import InWorkspace, with_database, workspace_or_first
-from mavera.cli.workspaces import public
+from mavera.cli.options import AsJSON, DataDir, format_time, print_json
+from mavera.cli.store import InWorkspace, choose_workspace, with_database
+from mavera.cli.workspaces import describe_workspace
 from mavera.settings import Settings
 from mavera.storage.database import Database, Row
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Give a workspace credits, and read its ledger."
+    add_completion=False, no_args_is_help=True, help="Give a workspace credits, and show its ledger."
 )
 
 
 @app.command()
 def grant(
-    credits: Annotated[int, typer.Argument(help="How many.")],
+    credits: Annotated[int, typer.Argument(help="The number of credits.")],
     workspace: InWorkspace = None,
-    note: Annotated[str | None, typer.Option(help="Why, as the ledger shows it.")] = None,
+    note: Annotated[str | None, typer.Option(help="The reason, for the ledger.")] = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Add credits to a workspace and print its new balance."""
+    """Add credits to a workspace, and print its new balance."""
 
     async def add(database: Database, _: Settings) -> tuple[str, int]:
-        found, now = await workspace_or_first(database, workspace), int(time.time())
+        found, now = await choose_workspace(database, workspace), int(time.time())
         await workspaces.grant_due(database, found, now=now)
         return found, await workspaces.top_up(database, found, credits, note=note, now=now)
 
@@ -43,12 +43,12 @@ def grant(
 
 @app.command()
 def balance(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: DataDir = None) -> None:
-    """Show what a workspace has left, and the newest entries of its ledger."""
+    """Show the balance of a workspace, and the newest entries of its ledger."""
 
     async def find(database: Database, _: Settings) -> tuple[dict[str, object], list[Row]]:
-        found, now = await workspace_or_first(database, workspace), int(time.time())
+        found, now = await choose_workspace(database, workspace), int(time.time())
         await workspaces.grant_due(database, found, now=now)
-        shown = public(await workspaces.get(database, found, now=now))
+        shown = describe_workspace(await workspaces.get(database, found, now=now))
         return shown, await workspaces.ledger(database, found, limit=20)
 
     shown, entries = with_database(data_dir, find)
@@ -62,6 +62,6 @@ def balance(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: Da
     for entry in entries:
         amount = f"{entry['credits']:+,}"
         table.add_row(
-            when(entry["created_at"]), entry["kind"], amount, entry["reference"], entry["note"] or ""
+            format_time(entry["created_at"]), entry["kind"], amount, entry["reference"], entry["note"] or ""
         )
     console.print(table)

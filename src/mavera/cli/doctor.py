@@ -1,4 +1,4 @@
-"""`mavera doctor`: say in plain words what is set up, what is missing and what to type."""
+"""Run `mavera doctor`: check the installation, and print a command or a setting for each fault."""
 
 import asyncio
 import os
@@ -20,11 +20,11 @@ from mavera.accounts.keys import repository
 from mavera.accounts.keys.keyring import Keyring
 from mavera.accounts.limits.windows import open_limiter
 from mavera.accounts.plans import Limits
-from mavera.child_command import pip_command
+from mavera.child_command import build_pip_command
 from mavera.cli.options import AsJSON, DataDir, print_json
-from mavera.cli.production import Finding, production_findings
+from mavera.cli.production import Finding, check_production
 from mavera.errors import APIError, ConfigurationError
-from mavera.extras import find_foreign_distributions, install_command
+from mavera.extras import build_install_command, find_foreign_distributions
 from mavera.models.embedded.catalogue import find_model
 from mavera.models.embedded.pull import resolve_model
 from mavera.personas.builtin import PersonaLibrary
@@ -36,7 +36,7 @@ from mavera.tools.choice import media_files
 from mavera.tools.search.searxng import SearXNG
 from mavera.tools.tool import ToolFailed
 
-# The engine keeps the file mapped, a repacked copy of it, and the prompts it has read.
+# The engine needs memory for the mapped file, for a repacked copy of it, and for the prompts it has read.
 _MEMORY_MARGIN = 2.5
 _PROMPT_CACHE_BYTES = 1_000_000_000
 _PATIENCE = aiohttp.ClientTimeout(total=10, sock_connect=5)
@@ -47,16 +47,16 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def doctor(
     production: Annotated[
-        bool, typer.Option("--production", help="Also check what a server that others use needs.")
+        bool, typer.Option("--production", help="Also check the needs of a server that others use.")
     ] = False,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Say what is set up, what is missing and what to type. Exit code 1 where something is missing."""
+    """Check the installation, and say how to fix each fault. The exit code is 1 if there is a fault."""
     settings = load_settings(data_dir=data_dir)
     findings = list(_findings(settings))
     if production:
-        findings += production_findings(settings)
+        findings += check_production(settings)
     if as_json:
         print_json(findings)
     else:
@@ -77,7 +77,7 @@ def _print(findings: list[Finding]) -> None:
 def _findings(settings: Settings) -> Iterator[Finding]:
     python = f"Python {platform.python_version()} on {platform.machine()}"
     yield Finding("mavera", True, f"{__version__}, {python}, {sys.prefix}")
-    yield from _foreign_packages()
+    yield from _check_packages()
     yield _data_dir(settings.data_dir)
     yield from asyncio.run(_store(settings))
     yield _kept_answers(settings)
@@ -88,7 +88,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield Finding("personas", True, f"{len(PersonaLibrary.load().list())} in the library")
     match settings.backend:
         case "embedded":
-            yield from _embedded(settings)
+            yield from _check_embedded(settings)
         case "upstream":
             yield asyncio.run(_upstream(settings))
         case "scripted":
@@ -99,14 +99,14 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         yield asyncio.run(_searxng(settings))
 
 
-def _foreign_packages() -> Iterator[Finding]:
+def _check_packages() -> Iterator[Finding]:
     for name in find_foreign_distributions():
         yield Finding(
             "package",
             False,
-            f"the distribution '{name}' also installs a package 'mavera'; it is not this project's, "
-            "or has its former name",
-            f"{shlex.join(pip_command('uninstall', '-y', name))}; then {install_command()}",
+            f"the distribution '{name}' also installs a package 'mavera'; it belongs to another project, "
+            "or to this one under its former name",
+            f"{shlex.join(build_pip_command('uninstall', '-y', name))}; then {build_install_command()}",
         )
 
 
@@ -114,7 +114,7 @@ def _data_dir(path: Path) -> Finding:
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     if os.access(existing, os.W_OK):
         return Finding(
-            "data directory", True, f"{path}{'' if path.exists() else ' (made at the first start)'}"
+            "data directory", True, f"{path}{'' if path.exists() else ' (the first start makes it)'}"
         )
     return Finding(
         "data directory", False, f"{existing} cannot be written", "MAVERA_DATA_DIR=/another/folder"
@@ -160,7 +160,7 @@ def _kept_answers(settings: Settings) -> Finding:
 
 
 async def _rate_limits(settings: Settings) -> Finding:
-    """Count one request of no key, as the server will."""
+    """Count one request that belongs to no key, in the same way as the server."""
     counted_here: list[None] = []
     advice = "check MAVERA_RATE_LIMIT_URL"
     try:
@@ -172,12 +172,12 @@ async def _rate_limits(settings: Settings) -> Finding:
     finally:
         await limiter.close()
     if counted_here:
-        return Finding("rate limits", False, "the Redis or Valkey does not answer", advice)
+        return Finding("rate limits", False, "the Redis or Valkey server does not answer", advice)
     return Finding("rate limits", True, "counted in Redis or Valkey")
 
 
 async def _bucket(settings: Settings) -> Finding:
-    """Write a file, read it and remove it, as the server will."""
+    """Write a file, read it and remove it, in the same way as the server."""
     name, written = "mavera-doctor", b"written by mavera doctor"
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -194,9 +194,9 @@ async def _bucket(settings: Settings) -> Finding:
     return Finding("media", read == written, f"bucket {settings.s3_bucket}: written, read and removed")
 
 
-def _embedded(settings: Settings) -> Iterator[Finding]:
+def _check_embedded(settings: Settings) -> Iterator[Finding]:
     if find_spec("xllamacpp") is None:
-        yield Finding("engine", False, "xllamacpp is not installed", install_command())
+        yield Finding("engine", False, "xllamacpp is not installed", build_install_command())
     else:
         yield Finding("engine", True, "llama.cpp, from xllamacpp")
     try:
@@ -207,7 +207,7 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
     if path is None:
         model = find_model(settings.model)
         size = f"{model.size_bytes / 1e9:.2f} GB"
-        yield Finding("model", False, f"{model.name} ({size}) is not here", "mavera models pull")
+        yield Finding("model", False, f"{model.name} ({size}) is not on this machine", "mavera models pull")
         return
     yield Finding("model", True, f"{path.name} in {path.parent}")
     yield _memory(path.stat().st_size)
@@ -246,7 +246,7 @@ async def _vision(settings: Settings) -> Finding:
 
 
 async def _openai_server(what: str, prefix: str, base_url: str, key: str, model: str) -> Finding:
-    """List the models of a server that the settings MAVERA_`prefix`_* describe."""
+    """List the models of the server in the settings MAVERA_`prefix`_*."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         async with (
@@ -266,7 +266,7 @@ async def _openai_server(what: str, prefix: str, base_url: str, key: str, model:
 
 
 async def _searxng(settings: Settings) -> Finding:
-    """Search once, as the server will."""
+    """Search once, in the same way as the server."""
     server = SearXNG(settings.searxng_url)
     try:
         await server.search("mavera", most=1)

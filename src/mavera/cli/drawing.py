@@ -1,7 +1,7 @@
 """
-Draw analyses: bars and highlighted pieces for a terminal, a chart of several as SVG.
+Draw analyses: bars and highlighted pieces for a terminal, and a chart of several as SVG.
 
-Pure: analyses in, text out. The chart's colours keep apart for the colour-blind.
+The module is pure. Colour-blind readers can tell the colours of the chart apart.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,16 +19,16 @@ SCALES = (("valence", "emotional_valence"), ("arousal", "arousal"), ("dominance"
 _ROW, _LEFT, _TOP = 26, 190, 64
 
 
-def drawn(analysis: Analysis, text: str) -> Iterator[RenderableType]:
-    """Yield what to print of `analysis`: the answer with what is suspect in it marked, then the numbers."""
+def draw_analysis(analysis: Analysis, text: str) -> Iterator[RenderableType]:
+    """Yield the lines to print: the answer with the evidence of biases highlighted, then the numbers."""
     if analysis.error is not None:
         yield Text(f"No analysis: {analysis.error.message}", style="yellow")
         return
     if analysis.biases:
-        yield highlighted(analysis, text)
+        yield highlight_evidence(analysis, text)
     table = Table.grid(padding=(0, 2))
-    for name, value in scales(analysis):
-        table.add_row(name, bar(value), "–" if value is None else f"{value:.1f}")
+    for name, value in list_scales(analysis):
+        table.add_row(name, draw_bar(value), "–" if value is None else f"{value:.1f}")
     yield table
     if analysis.emotion is not None:
         yield Text(f"Emotion: {analysis.emotion.primary_emotion}")
@@ -38,8 +38,8 @@ def drawn(analysis: Analysis, text: str) -> Iterator[RenderableType]:
         yield Text(f"• {insight}")
 
 
-def scales(analysis: Analysis) -> list[tuple[str, float | None]]:
-    """Return every number from 1 to 10 with its name."""
+def list_scales(analysis: Analysis) -> list[tuple[str, float | None]]:
+    """Return the names and values of all scales from 1 to 10."""
     emotion, news = analysis.emotion, analysis.news_relevance
     return [
         ("confidence", analysis.confidence),
@@ -48,13 +48,13 @@ def scales(analysis: Analysis) -> list[tuple[str, float | None]]:
     ]
 
 
-def bar(value: float | None) -> str:
-    """Return a bar for 1–10, empty where there is no value."""
+def draw_bar(value: float | None) -> str:
+    """Return a bar for 1–10. It is empty if there is no value."""
     filled = 0 if value is None else round((value - 1) / 9 * WIDTH)
     return "█" * filled + "░" * (WIDTH - filled)
 
 
-def highlighted(analysis: Analysis, text: str) -> Text:
+def highlight_evidence(analysis: Analysis, text: str) -> Text:
     shown = Text(text)
     for bias in analysis.biases:
         for piece in bias.evidence:
@@ -64,8 +64,8 @@ def highlighted(analysis: Analysis, text: str) -> Text:
     return shown
 
 
-def chart(question: str, answers: Sequence[tuple[str, Analysis]]) -> str:
-    """Return an SVG: valence, arousal and dominance of each answer on one scale of 1–10."""
+def draw_chart(question: str, answers: Sequence[tuple[str, Analysis]]) -> str:
+    """Return an SVG with the valence, arousal and dominance of each answer on a scale of 1–10."""
     groups = [_group(number, answers) for number in range(len(SCALES))]
     below = _TOP + len(SCALES) * (len(answers) * _ROW + 40)
     ticks = "".join(

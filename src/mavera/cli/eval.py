@@ -1,4 +1,4 @@
-"""`mavera eval`: measure whether answers are what they claim to be."""
+"""Run `mavera eval`: measure whether personas differ as people do."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -16,10 +16,10 @@ from mavera.cli.progress import wait_until_ready
 from mavera.core.events import Event
 from mavera.core.turn import Turn
 from mavera.errors import ConfigurationError
-from mavera.evaluation.asking import Answers, Interviewer
+from mavera.evaluation.asking import AnswerFile, Interviewer
 from mavera.evaluation.items import ITEMS, QUESTIONS
 from mavera.evaluation.personas import Plan, Report, evaluate
-from mavera.evaluation.plot import svg
+from mavera.evaluation.plot import draw_svg
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
 from mavera.runs.loop import Runner
@@ -32,7 +32,7 @@ app = typer.Typer(
 MOST_PAIRS = 3 * len(ITEMS)
 
 
-# With a callback `personas` stays a command of its own: Typer folds a single one into its group.
+# The callback keeps `personas` a command of its own, because Typer folds a single command into its group.
 @app.callback()
 def group() -> None:
     """Measure whether personas differ as people do."""
@@ -40,27 +40,29 @@ def group() -> None:
 
 @app.command()
 def personas(
-    personas: Annotated[int, typer.Option(min=0, help="How many personas answer in words.")] = 60,
-    questions: Annotated[int, typer.Option(min=0, max=len(QUESTIONS), help="How many open questions.")] = 30,
+    personas: Annotated[int, typer.Option(min=0, help="The number of personas that answer in words.")] = 60,
+    questions: Annotated[
+        int, typer.Option(min=0, max=len(QUESTIONS), help="The number of open questions.")
+    ] = 30,
     pairs: Annotated[
-        int, typer.Option(min=0, max=MOST_PAIRS, help="How many pairs for direction.")
+        int, typer.Option(min=0, max=MOST_PAIRS, help="The number of pairs for direction.")
     ] = MOST_PAIRS,
     answers: Annotated[
-        Path | None, typer.Option(help="Keep the answers in this file, and go on from what it has.")
+        Path | None, typer.Option(help="Save the answers in this file, and continue from it.")
     ] = None,
     at_once: Annotated[
-        int, typer.Option(min=1, max=64, help="How many people are asked at a time; more for a large server.")
+        int, typer.Option(min=1, max=64, help="The personas to ask at a time. A large server can take more.")
     ] = 4,
     plot: Annotated[Path | None, typer.Option(help="Draw the figures into this SVG file.")] = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Measure whether personas differ, and in the right direction, with the model of the settings."""
+    """Measure whether personas differ, and in the right direction, with the model in the settings."""
     plan = Plan.of(PersonaLibrary.load(), personas, questions, pairs)
     report = asyncio.run(_run(plan, load_settings(data_dir=data_dir), answers, at_once))
     if plot is not None:
         try:
-            plot.write_text(svg(report.figures, "Personas, with 95 % intervals"), encoding="utf-8")
+            plot.write_text(draw_svg(report.figures, "Personas, with 95 % intervals"), encoding="utf-8")
         except OSError as error:
             raise ConfigurationError(f"{plot} cannot be written: {error.strerror}.") from error
     if as_json:
@@ -82,7 +84,7 @@ async def _run(plan: Plan, settings: Settings, answers: Path | None, at_once: in
 
         with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("", total=plan.steps)
-            interviewer = Interviewer(ask, Answers(answers))
+            interviewer = Interviewer(ask, AnswerFile(answers))
             return await evaluate(plan, interviewer, lambda: bar.advance(task), at_once)
 
 

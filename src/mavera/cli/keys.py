@@ -1,4 +1,4 @@
-"""`mavera keys`: create, list and revoke API keys, straight in the store; the server may be running."""
+"""Run `mavera keys`: create, list and revoke API keys in the store, even while the server runs."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -14,8 +14,8 @@ from mavera.accounts.keys.keyring import Keyring
 from mavera.accounts.keys.repository import ApiKey
 from mavera.accounts.keys.text import peppers_of
 from mavera.accounts.plans import DEFAULT_SCOPES
-from mavera.cli.options import AsJSON, DataDir, print_json, when
-from mavera.cli.store import InWorkspace, with_database, workspace_or_first
+from mavera.cli.options import AsJSON, DataDir, format_time, print_json
+from mavera.cli.store import InWorkspace, choose_workspace, with_database
 from mavera.settings import Settings
 from mavera.storage.database import Database
 
@@ -26,21 +26,24 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Create, list
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Option(help="What the key is for, as the list shows it.")] = "",
+    name: Annotated[str, typer.Option(help="The purpose of the key, for the list.")] = "",
     workspace: InWorkspace = None,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="What it may do; may be given again. Everything but admin, unless given."),
+        typer.Option(help="A permission of the key. Repeat it for more. The default is all but admin."),
     ] = None,
-    budget: Annotated[int | None, typer.Option(help="Credits it may spend in a month.")] = None,
-    test: Annotated[bool, typer.Option("--test", help="A test key: free, deterministic answers.")] = False,
+    budget: Annotated[int | None, typer.Option(help="The most credits per month.")] = None,
+    test: Annotated[
+        bool, typer.Option("--test", help="Make a test key, with free and deterministic answers.")
+    ] = False,
     expires_days: Annotated[
-        int | None, typer.Option(min=1, help="Days until the key stops working; never unless given.")
+        int | None,
+        typer.Option(min=1, help="The days until the key expires. Without it, the key never expires."),
     ] = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a key and print it; it is not shown again."""
+    """Make a key, and print it. It is not shown again."""
     expires_at = int(time.time()) + expires_days * _DAY_SECONDS if expires_days else None
 
     scopes = tuple(scope) if scope else DEFAULT_SCOPES
@@ -52,14 +55,14 @@ def create(
             print_json({"key": new.text, **_public(new.key)})
         else:
             typer.echo(new.text)
-            typer.secho("Keep it: it is not shown again.", err=True, dim=True)
+            typer.secho("Save the key now. It is not shown again.", err=True, dim=True)
 
     _with_keyring(data_dir, workspace, make)
 
 
 @app.command("list")
 def list_keys(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: DataDir = None) -> None:
-    """List the keys, newest first; of each key only the last four characters."""
+    """List the keys, newest first. Only the last four characters of each key are shown."""
 
     async def show(keyring: Keyring, workspace_id: str) -> None:
         keys = await keyring.list(workspace_id)
@@ -71,7 +74,14 @@ def list_keys(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: 
         )
         for key in keys:
             shown = f"mvra_{key.mode}_…{key.last_four}"
-            table.add_row(key.id, key.name, shown, when(key.created_at), when(key.last_used_at), _state(key))
+            table.add_row(
+                key.id,
+                key.name,
+                shown,
+                format_time(key.created_at),
+                format_time(key.last_used_at),
+                _state(key),
+            )
         Console().print(table)
 
     _with_keyring(data_dir, workspace, show)
@@ -81,13 +91,13 @@ def list_keys(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: 
 def revoke(
     key: Annotated[str, typer.Argument(help="The key's id, its last four characters, or the key itself.")],
     with_children: Annotated[
-        bool, typer.Option("--with-children", help="Also the keys that it made, and those that they made.")
+        bool, typer.Option("--with-children", help="Also revoke the keys that it made, and their keys.")
     ] = False,
     workspace: InWorkspace = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a key stop working, within a second, for good."""
+    """Revoke a key for good. It stops working within a second."""
 
     async def stop(keyring: Keyring, workspace_id: str) -> None:
         revoked = await keyring.revoke(workspace_id, key, with_children=with_children)
@@ -102,10 +112,10 @@ def revoke(
 def _with_keyring(
     data_dir: Path | None, workspace: str | None, use: Callable[[Keyring, str], Awaitable[None]]
 ) -> None:
-    """Run `use` with the keyring and the workspace meant."""
+    """Run `use` with the keyring and the chosen workspace."""
 
     async def run(database: Database, settings: Settings) -> None:
-        workspace_id = await workspace_or_first(database, workspace)
+        workspace_id = await choose_workspace(database, workspace)
         async with Keyring(database, peppers=peppers_of(settings)) as keyring:
             await use(keyring, workspace_id)
 

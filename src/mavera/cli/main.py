@@ -1,7 +1,7 @@
 """
-`mavera`: the commands, each imported only when it is run.
+Run the command `mavera`. Each subcommand is imported only when it runs.
 
-Importing all of them costs seconds of a slow laptop's time; `mavera --help` needs none.
+On a slow laptop, importing all of them takes seconds. `mavera --help` imports none.
 """
 
 import importlib
@@ -13,25 +13,25 @@ from typer.core import TyperCommand, TyperGroup
 from mavera import __version__
 from mavera.server.endings import one_line_endings
 
-# name: (the module that holds it as `app`, its line in `mavera --help`)
+# name: (the module that has it as `app`, its line in `mavera --help`)
 COMMANDS = {
     "serve": ("mavera.cli.serve", "Start the server."),
-    "ask": ("mavera.cli.ask", "Ask a persona, and read its answer here."),
-    "compare": ("mavera.cli.compare", "Ask several personas the same, and compare the analyses."),
-    "personas": ("mavera.cli.personas", "See who can answer, and make personas of your own."),
+    "ask": ("mavera.cli.ask", "Ask a persona, and print its answer."),
+    "compare": ("mavera.cli.compare", "Ask several personas, and compare the analyses."),
+    "personas": ("mavera.cli.personas", "List personas, and make your own."),
     "keys": ("mavera.cli.keys", "Create, list and revoke API keys."),
-    "workspaces": ("mavera.cli.workspaces", "Make, see and change workspaces."),
-    "credits": ("mavera.cli.credits", "Give a workspace credits, and read its ledger."),
-    "usage": ("mavera.cli.usage", "Show what a workspace used this month."),
-    "models": ("mavera.cli.models", "See and fetch the embedded language models."),
-    "tools": ("mavera.cli.tools", "See the server's own tools, and say who may use them."),
+    "workspaces": ("mavera.cli.workspaces", "Make, list and change workspaces."),
+    "credits": ("mavera.cli.credits", "Give a workspace credits, and show its ledger."),
+    "usage": ("mavera.cli.usage", "Show the usage of a workspace this month."),
+    "models": ("mavera.cli.models", "List and fetch the embedded language models."),
+    "tools": ("mavera.cli.tools", "List the server tools, and allow them to workspaces."),
     "eval": ("mavera.cli.eval", "Measure whether personas differ as people do."),
-    "doctor": ("mavera.cli.doctor", "Say what is set up, what is missing and what to type."),
+    "doctor": ("mavera.cli.doctor", "Check the installation, and say how to fix each fault."),
 }
 
 
 class LazyGroup(TyperGroup):
-    """A group that knows its commands' names and lines, and imports the one that is run."""
+    """A group that knows the names and help lines of its commands, and imports only the one that runs."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -47,15 +47,15 @@ class LazyGroup(TyperGroup):
         module = importlib.import_module(COMMANDS[name][0])
         command = typer.main.get_command(module.app)
         command.name = name
-        # Imported as late as the commands, for the same reason.
-        importlib.import_module("mavera.logs").logs_to_stderr()
+        # Imported late, because it takes time and most calls do not need it.
+        importlib.import_module("mavera.logs").send_logs_to_stderr()
         return name, command, args[1:]
 
 
 app = typer.Typer(
     cls=LazyGroup,
     no_args_is_help=True,
-    rich_markup_mode=None,  # drawing this one page with rich takes as long as all else together
+    rich_markup_mode=None,  # rich would double the time of this one page
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
@@ -77,7 +77,7 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; a foreseen failure is one line on standard error and exit code 1."""
+    """Run the command line. An expected failure prints one line on standard error and exits with 1."""
     with one_line_endings():
         app(prog_name="mavera")
 

@@ -1,4 +1,4 @@
-"""`mavera models`: see and fetch the embedded language models."""
+"""Run `mavera models`: list and fetch the embedded language models."""
 
 from typing import Annotated
 
@@ -7,19 +7,19 @@ from rich.console import Console
 from rich.table import Table
 
 from mavera.cli.options import AsJSON, print_json
-from mavera.cli.progress import download_bar
+from mavera.cli.progress import build_download_bar
 from mavera.models.embedded.catalogue import CATALOGUE, find_model
 from mavera.models.embedded.pull import pull as pull_model
 from mavera.settings import load_settings
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="See and fetch the embedded language models."
+    no_args_is_help=True, add_completion=False, help="List and fetch the embedded language models."
 )
 
 
 @app.command("list")
 def list_models(as_json: AsJSON = False) -> None:
-    """List the models that can be fetched by name, and which are here."""
+    """List the models that can be fetched by name, and say which are on this machine."""
     settings = load_settings()
     folder = settings.resolved_models_dir
     rows = [
@@ -36,7 +36,7 @@ def list_models(as_json: AsJSON = False) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("name", "what it is", "size", "licence", "here")
+    table = Table("name", "description", "size", "licence", "here")
     for model, row in zip(CATALOGUE, rows, strict=True):
         size = f"{model.size_bytes / 1e9:.2f} GB"
         table.add_row(model.name, model.summary, size, model.licence, "yes" if row["path"] else "no")
@@ -46,17 +46,17 @@ def list_models(as_json: AsJSON = False) -> None:
 @app.command()
 def pull(
     name: Annotated[
-        str | None, typer.Argument(help="Which model; the one in the settings unless given.")
+        str | None, typer.Argument(help="The model's name. The default is the model in the settings.")
     ] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Fetch a model: once, checked byte for byte, resumed where it broke off."""
+    """Fetch a model once, check every byte, and resume an interrupted download."""
     settings = load_settings()
     if name is None and settings.model_path is not None:
-        typer.echo(f"MAVERA_MODEL_PATH names {settings.model_path}; nothing to fetch.", err=True)
+        typer.echo(f"MAVERA_MODEL_PATH is {settings.model_path}, so nothing is fetched.", err=True)
         return
     model = find_model(name or settings.model)
-    with download_bar(Console(stderr=True)) as bar:
+    with build_download_bar(Console(stderr=True)) as bar:
         task = bar.add_task(f"Fetching {model.name}", total=model.size_bytes)
 
         def show(done: int, total: int, phase: str) -> None:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how they print."""
+"""Share options and output formats among the commands."""
 
 import datetime
 from pathlib import Path
@@ -9,9 +9,11 @@ import typer
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", envvar="MAVERA_DATA_DIR", help="Where everything lives."),
+    typer.Option(
+        "--data-dir", envvar="MAVERA_DATA_DIR", help="The folder of the database, files and settings."
+    ),
 ]
-AsJSON = Annotated[bool, typer.Option("--json", help="Print one JSON value, for scripts.")]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print one JSON value for scripts.")]
 
 
 def print_json(value: Any) -> None:
@@ -19,8 +21,8 @@ def print_json(value: Any) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
-def when(seconds: int | None) -> str:
-    """Return a time of the store's as people read it, in local time."""
+def format_time(seconds: int | None) -> str:
+    """Format Unix seconds as local time. None is "never"."""
     if seconds is None:
         return "never"
     return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")

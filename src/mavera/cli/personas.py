@@ -1,8 +1,8 @@
 """
-`mavera personas`: see who can answer, and make personas of a workspace's own.
+Run `mavera personas`: list the personas, and make personas of a workspace.
 
-The commands work on the store itself, as its operator, so what they make costs no credits.
-Where there is no store yet, `list`, `show` and `export` know the library.
+The commands work directly on the store, as its operator, so their personas cost no credits. If there is
+no store yet, `list`, `show` and `export` use the library.
 """
 
 import os
@@ -21,15 +21,15 @@ from rich.table import Column, Table
 from mavera.accounts.principal import Principal
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.progress import wait_until_ready
-from mavera.cli.store import InWorkspace, local_roll, with_database, workspace_or_first
+from mavera.cli.store import InWorkspace, choose_workspace, load_personas, with_database
 from mavera.core.items import Message
 from mavera.errors import ConfigurationError
 from mavera.personas.builtin import Listed, PersonaLibrary
-from mavera.personas.catalogue import AnyPersona, Personas, prompt_items
+from mavera.personas.catalogue import AnyPersona, Personas, build_prefix
 from mavera.personas.custom import CustomPersona, PersonaType, Sheet
-from mavera.personas.files import from_csv, from_toml, sheet_of, to_toml
+from mavera.personas.files import from_csv, from_toml, to_sheet, to_toml
 from mavera.personas.persona import Category
-from mavera.personas.typos import plain
+from mavera.personas.typos import fold
 from mavera.runs.persona_draft import draft
 from mavera.services import open_model
 from mavera.settings import Settings
@@ -37,27 +37,27 @@ from mavera.storage.database import Database
 
 T = TypeVar("T")
 OnDuplicate = Literal["skip", "replace", "add"]
-PersonaArgument = Annotated[str, typer.Argument(help="Name or id, as the list shows it.")]
+PersonaArgument = Annotated[str, typer.Argument(help="The persona's name or id.")]
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="See who can answer, and make personas of your own."
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="List personas, and make your own.")
 
 
 @app.command("list")
 def list_personas(
-    category: Annotated[str | None, typer.Option(help="Only this category.")] = None,
-    search: Annotated[str | None, typer.Option(help="Only with this in name or description.")] = None,
+    category: Annotated[str | None, typer.Option(help="List only this category.")] = None,
+    search: Annotated[
+        str | None, typer.Option(help="List only personas with this in the name or description.")
+    ] = None,
     custom: Annotated[
         bool | None,
-        typer.Option("--custom/--library", help="Only the workspace's own, or the library's."),
+        typer.Option("--custom/--library", help="List only the workspace's personas, or only the library's."),
     ] = None,
     workspace: InWorkspace = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
-    """List the library's personas and the workspace's own."""
-    personas = local_roll(data_dir, workspace).list(category=category, search=search, custom=custom)
+    """List the personas of the library and of the workspace."""
+    personas = load_personas(data_dir, workspace).list(category=category, search=search, custom=custom)
     if as_json:
         print_json([_public(persona) for persona in personas])
         return
@@ -71,8 +71,8 @@ def list_personas(
 def show(
     persona: PersonaArgument, workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: DataDir = None
 ) -> None:
-    """Show one persona: who speaks, and how it answers."""
-    found = local_roll(data_dir, workspace).find(persona)
+    """Show one persona: the person, and sample answers."""
+    found = load_personas(data_dir, workspace).find(persona)
     if as_json:
         print_json(_public(found))
         return
@@ -81,7 +81,7 @@ def show(
     console.print(
         f"[bold]{found.name}[/]  {found.category}  [dim]{found.id}{version}[/]\n{found.description}\n"
     )
-    for item in prompt_items(found):
+    for item in build_prefix(found):
         if isinstance(item, Message) and item.role != "system":
             console.print(("[dim]? [/]" if item.role == "user" else "  ") + item.text)
 
@@ -89,9 +89,11 @@ def show(
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="The audience's name.")],
-    description: Annotated[str, typer.Option(help="Who they are, in a sentence or two.")],
-    kind: Annotated[PersonaType | None, typer.Option("--type", help="Buys for a firm, or at home.")] = None,
-    category: Annotated[Category, typer.Option(help="Where the list shows it.")] = "Lifestyle",
+    description: Annotated[str, typer.Option(help="The audience, in a sentence or two.")],
+    kind: Annotated[
+        PersonaType | None, typer.Option("--type", help="B2B buys for a firm, B2C at home.")
+    ] = None,
+    category: Annotated[Category, typer.Option(help="The category in lists.")] = "Lifestyle",
     drafted: Annotated[
         bool, typer.Option("--draft/--no-draft", help="Let the model invent a whole person.")
     ] = True,
@@ -99,8 +101,8 @@ def create(
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a persona from a name and a description; the model drafts the rest."""
-    sheet = Sheet.of(
+    """Make a persona from a name and a description. The model drafts the rest."""
+    sheet = Sheet.from_members(
         pipeline_type="north_star" if drafted else "advanced",
         name=name,
         description=description,
@@ -110,7 +112,7 @@ def create(
     )
 
     async def make(personas: Personas, operator: Principal, settings: Settings) -> CustomPersona:
-        [ready] = await _drafted([sheet], settings) if drafted else [sheet]
+        [ready] = await _draft_profiles([sheet], settings) if drafted else [sheet]
         return await personas.create(operator, ready)
 
     _print_stored(_with_personas(data_dir, workspace, make), "made", as_json=as_json)
@@ -120,19 +122,19 @@ def create(
 def edit(
     persona: PersonaArgument,
     file: Annotated[
-        Path | None, typer.Option("--file", help="Take this TOML file instead of opening an editor.")
+        Path | None, typer.Option("--file", help="Use this TOML file, without an editor.")
     ] = None,
     workspace: InWorkspace = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Edit a persona of the workspace's own as TOML, in $EDITOR; saving makes a new version."""
-    found = local_roll(data_dir, workspace).find(persona)
+    """Edit a persona of the workspace as TOML in $EDITOR. Each save makes a new version."""
+    found = load_personas(data_dir, workspace).find(persona)
     if file is not None:
         sheet = from_toml(_read(file), file.name)
     else:
         before = _toml_of(found)
-        text = _edited(before)
+        text = _edit_text(before)
         if text == before:
             typer.echo("Nothing was changed.")
             return
@@ -148,13 +150,13 @@ def edit(
 def export(
     persona: PersonaArgument,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write here, not to the terminal.")
+        Path | None, typer.Option("--output", "-o", help="Write to this file, not to the terminal.")
     ] = None,
     workspace: InWorkspace = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Write a persona as TOML, one of the library's too: a form to begin from."""
-    text = _toml_of(local_roll(data_dir, workspace).find(persona))
+    """Write a persona as TOML. A persona of the library is a good form to start from."""
+    text = _toml_of(load_personas(data_dir, workspace).find(persona))
     if output is None:
         typer.echo(text, nl=False)
         return
@@ -166,25 +168,25 @@ def export(
 
 @app.command("import")
 def import_personas(
-    files: Annotated[list[Path], typer.Argument(help="TOML files, or CSV files with one persona a row.")],
+    files: Annotated[list[Path], typer.Argument(help="TOML files, or CSV files with one persona per row.")],
     on_duplicate: Annotated[
-        OnDuplicate, typer.Option(help="What to do where the workspace has a persona of that name.")
+        OnDuplicate, typer.Option(help="The action if the workspace has a persona of that name.")
     ] = "skip",
     drafted: Annotated[
-        bool, typer.Option("--draft/--no-draft", help="Let the model invent a person where a file has none.")
+        bool, typer.Option("--draft/--no-draft", help="Let the model invent a person if a file has none.")
     ] = False,
     workspace: InWorkspace = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Import personas from TOML or CSV. Nothing is stored unless every file fits."""
+    """Import personas from TOML or CSV. Nothing is stored unless every file is valid."""
     sheets = [sheet for file in files for sheet in _sheets(file)]
 
     async def store(personas: Personas, operator: Principal, settings: Settings) -> list[dict[str, object]]:
         held = (await personas.roll(operator)).list(custom=True)
-        mine: dict[str, Listed] = {plain(one.name): one for one in reversed(held)}
+        mine: dict[str, Listed] = {fold(one.name): one for one in reversed(held)}
         _refuse_too_many(sheets, len(held), mine, on_duplicate, personas.limits.personas)
-        ready = await _drafted(sheets, settings) if drafted else sheets
+        ready = await _draft_profiles(sheets, settings) if drafted else sheets
         return [await _store(personas, operator, sheet, on_duplicate, mine) for sheet in ready]
 
     stored = _with_personas(data_dir, workspace, store)
@@ -198,31 +200,31 @@ def import_personas(
 def _refuse_too_many(
     sheets: Sequence[Sheet], held: int, mine: dict[str, Listed], on_duplicate: OnDuplicate, most: int
 ) -> None:
-    names = [plain(sheet.name) for sheet in sheets]
+    names = [fold(sheet.name) for sheet in sheets]
     new = len(names) if on_duplicate == "add" else len(set(names) - mine.keys())
     if held + new > most:
         raise ConfigurationError(
-            f"These are {new:,} more; a workspace may have {most:,} personas, and this one has {held:,}."
+            f"The files have {new:,} new personas. A workspace can have {most:,}, and this one has {held:,}."
         )
 
 
 async def _store(
     personas: Personas, operator: Principal, sheet: Sheet, on_duplicate: OnDuplicate, mine: dict[str, Listed]
 ) -> dict[str, object]:
-    """Store a sheet, and note it in `mine`, the workspace's personas by name."""
-    same = mine.get(plain(sheet.name))
+    """Store a sheet, and add it to `mine`, the workspace's personas by name."""
+    same = mine.get(fold(sheet.name))
     if same is not None and on_duplicate == "skip":
         return {"done": "skipped", "id": same.id, "name": same.name}
     if same is not None and on_duplicate == "replace":
         replaced = await personas.update(operator, same.id, lambda _: sheet)
         return {"done": "replaced", "id": replaced.id, "name": replaced.name}
     made = await personas.create(operator, sheet)
-    mine.setdefault(plain(made.name), made)
+    mine.setdefault(fold(made.name), made)
     return {"done": "made", "id": made.id, "name": made.name}
 
 
-def _edited(text: str) -> str:
-    """Return what the user makes of `text` in $VISUAL or $EDITOR."""
+def _edit_text(text: str) -> str:
+    """Let the user edit `text` in $VISUAL or $EDITOR, and return the result."""
     editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "persona.toml"
@@ -230,9 +232,11 @@ def _edited(text: str) -> str:
         try:
             done = subprocess.run([*editor, str(file)], check=False)
         except OSError as error:
-            raise ConfigurationError(f"No editor: set EDITOR, or give --file ({error.strerror}).") from error
+            raise ConfigurationError(
+                f"The editor cannot be started ({error.strerror}). Set EDITOR, or use --file."
+            ) from error
         if done.returncode != 0:
-            raise ConfigurationError("The editor was left with an error; nothing was changed.")
+            raise ConfigurationError("The editor ended with an error. Nothing was changed.")
         return file.read_text(encoding="utf-8")
 
 
@@ -252,8 +256,8 @@ def _read(file: Path) -> bytes:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from error
 
 
-async def _drafted(sheets: list[Sheet], settings: Settings) -> list[Sheet]:
-    """Let the model of the settings, here and now, invent a person for each sheet without one."""
+async def _draft_profiles(sheets: list[Sheet], settings: Settings) -> list[Sheet]:
+    """Let the model in the settings invent a person for each sheet without one."""
     console = Console(stderr=True, highlight=False)
     ready: list[Sheet] = []
     async with open_model(settings) as model:
@@ -273,14 +277,14 @@ def _with_personas(
     use: Callable[[Personas, Principal, Settings], Awaitable[T]],
 ) -> T:
     async def run(database: Database, settings: Settings) -> T:
-        operator = Principal.local(await workspace_or_first(database, workspace))
+        operator = Principal.local(await choose_workspace(database, workspace))
         return await use(Personas(PersonaLibrary.load(), database), operator, settings)
 
     return with_database(data_dir, run)
 
 
 def _toml_of(persona: AnyPersona) -> str:
-    return to_toml(persona if isinstance(persona, CustomPersona) else sheet_of(persona))
+    return to_toml(persona if isinstance(persona, CustomPersona) else to_sheet(persona))
 
 
 def _print_stored(persona: CustomPersona, done: str, *, as_json: bool) -> None:

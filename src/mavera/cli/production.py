@@ -1,7 +1,8 @@
 """
-What an operator forgets before others use a server: `mavera doctor --production`.
+Check a server before others use it, for `mavera doctor --production`.
 
-Each check reads the settings and this machine, changes nothing, and says what to type.
+Each check reads the settings and this machine. It changes nothing, and it names the command or the setting
+that mends a fault.
 """
 
 import os
@@ -27,7 +28,7 @@ _DAY_SECONDS = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`advice` is what to type where `ok` is false."""
+    """The result of a check. If `ok` is false, `advice` is the command or the setting that mends it."""
 
     what: str
     ok: bool
@@ -35,8 +36,8 @@ class Finding:
     advice: str = ""
 
 
-def production_findings(settings: Settings) -> Iterator[Finding]:
-    """Yield what a server that others use needs, each with what to type if it is missing."""
+def check_production(settings: Settings) -> Iterator[Finding]:
+    """Yield a finding for each need of a server that others use."""
     yield _pepper(settings)
     yield _tls(settings)
     yield _hosts(settings)
@@ -44,7 +45,7 @@ def production_findings(settings: Settings) -> Iterator[Finding]:
     yield _log_level(settings)
     yield _descriptors()
     yield _disk(settings)
-    yield _closed(settings)
+    yield _permissions(settings)
     yield _backups(settings)
     yield _clock()
 
@@ -53,7 +54,7 @@ def _pepper(settings: Settings) -> Finding:
     advice = "MAVERA_KEY_PEPPER=$(openssl rand -hex 32), kept where the database's backups are not"
     if not settings.key_pepper:
         return Finding(
-            "key pepper", False, "not set: a copy of the database is enough to try keys on", advice
+            "key pepper", False, "not set; a stolen database is enough to test guesses of keys", advice
         )
     if len(settings.key_pepper) < LEAST_PEPPER:
         return Finding("key pepper", False, f"shorter than {LEAST_PEPPER} characters", advice)
@@ -69,19 +70,21 @@ def _tls(settings: Settings) -> Finding:
     if not settings.public_url.startswith("https://"):
         return Finding("TLS", False, "MAVERA_PUBLIC_URL does not begin with https://", advice)
     if not is_loopback(settings.host):
-        detail = f"clients are sent to TLS; the port on {settings.host} has none and has to be closed to them"
+        detail = f"clients get an https URL; close the port on {settings.host} to them, it has no TLS"
         return Finding("TLS", True, detail)
-    return Finding("TLS", True, f"clients are sent to {settings.public_url}")
+    return Finding("TLS", True, f"clients use {settings.public_url}")
 
 
 def _hosts(settings: Settings) -> Finding:
     if "*" in [name.strip() for name in settings.allowed_hosts.split(",")]:
-        return Finding("hosts", False, "any host is answered", "MAVERA_ALLOWED_HOSTS=api.example.com")
+        return Finding(
+            "hosts", False, "the server answers to any host", "MAVERA_ALLOWED_HOSTS=api.example.com"
+        )
     if settings.allowed_hosts:
         return Finding("hosts", True, settings.allowed_hosts)
     if is_loopback(settings.host) and settings.public_url:
         return Finding("hosts", True, "the host of MAVERA_PUBLIC_URL and this machine's own")
-    detail = "only this machine's own" if is_loopback(settings.host) else "any host is answered"
+    detail = "only this machine's own" if is_loopback(settings.host) else "the server answers to any host"
     return Finding("hosts", False, detail, "MAVERA_ALLOWED_HOSTS=api.example.com")
 
 
@@ -90,7 +93,7 @@ def _metrics(settings: Settings) -> Finding:
         return Finding(
             "metrics",
             False,
-            "/metrics is open to everybody",
+            "/metrics is open to everyone",
             "MAVERA_METRICS=token with MAVERA_METRICS_TOKEN",
         )
     if settings.metrics == "off" or not settings.metrics_token:
@@ -107,7 +110,7 @@ def _log_level(settings: Settings) -> Finding:
 
 
 def _descriptors() -> Finding:
-    """Each connection takes one, and so does each file and each connection to a model."""
+    """Check the limit of descriptors. Each connection, each file and each model connection takes one."""
     if sys.platform == "win32":
         return Finding("descriptors", True, "not limited on Windows")
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -126,7 +129,7 @@ def _disk(settings: Settings) -> Finding:
     return Finding("disk", True, detail)
 
 
-def _closed(settings: Settings) -> Finding:
+def _permissions(settings: Settings) -> Finding:
     path = settings.data_dir
     if path.exists() and path.stat().st_mode & 0o077:
         return Finding("data directory", False, "open to other users of this machine", f"chmod 700 {path}")
@@ -134,9 +137,9 @@ def _closed(settings: Settings) -> Finding:
 
 
 def _backups(settings: Settings) -> Finding:
-    """Look for copies beside the database; those elsewhere are the operator's to know."""
+    """Look for copies beside the database. Only the operator knows about copies elsewhere."""
     if settings.database_url.startswith("postgres"):
-        return Finding("backups", True, "of Postgres: see that a copy was restored once")
+        return Finding("backups", True, "not checked for Postgres; make sure that you have restored one")
     folder = settings.data_dir / "backups"
     newest = max((path.stat().st_mtime for path in folder.glob("*")), default=0.0) if folder.is_dir() else 0.0
     database = settings.data_dir / "mavera.db"
@@ -145,17 +148,17 @@ def _backups(settings: Settings) -> Finding:
         target = folder / "mavera-$(date +%F).db"
         advice = f"mkdir -p {folder}; sqlite3 {database} \".backup '{target}'\" (each night)"
         return Finding("backups", False, f"none of the last {BACKUP_DAYS} days in {folder}", advice)
-    return Finding("backups", True, f"in {folder}" if newest else "nothing to keep yet")
+    return Finding("backups", True, f"in {folder}" if newest else "nothing to back up yet")
 
 
 def _clock() -> Finding:
-    """Leases, expiries and limits go by the clock; servers of one store have to agree."""
+    """Check the clock. Leases, expiries and limits need it, and all servers of a store must agree on it."""
     advice = "timedatectl set-ntp true"
     if Path("/run/systemd/timesync/synchronized").exists():
         return Finding("clock", True, "synchronised")
     command = shutil.which("timedatectl")
     if command is None:
-        return Finding("clock", True, "unknown here: see that the machine runs an NTP client")
+        return Finding("clock", True, "unknown; make sure that the machine runs an NTP client")
     try:
         shown = subprocess.run(
             [command, "show", "--property=NTPSynchronized", "--value"],
@@ -169,4 +172,4 @@ def _clock() -> Finding:
         shown = ""
     if shown == "no":
         return Finding("clock", False, "not synchronised", advice)
-    return Finding("clock", True, "synchronised" if shown == "yes" else "unknown here: see that NTP runs")
+    return Finding("clock", True, "synchronised" if shown == "yes" else "unknown; make sure that NTP runs")

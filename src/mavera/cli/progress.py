@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar where the size is known, a spinner where it is not."""
+"""Show progress on standard error: a bar if the size is known, else a spinner."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from rich.progress import (
 from mavera.models.model import Model
 
 
-def download_bar(console: Console) -> Progress:
-    """Return a bar for bytes, with speed and time left; it stays silent where nobody watches."""
+def build_download_bar(console: Console) -> Progress:
+    """Return a bar for bytes, with speed and time left. It is silent unless the output is a terminal."""
     return Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -32,7 +32,7 @@ def download_bar(console: Console) -> Progress:
 async def wait_until_ready(
     model: Model, console: Console, *, load_progress: Callable[[], float | None] = lambda: None
 ) -> None:
-    """Show a bar while the model starts; return when it has, or has failed to."""
+    """Show a bar while the model starts. Returns when it has started or failed."""
     progress = Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""What the commands on the store share: open it, find the workspace meant."""
+"""Open the store for a command, and find the workspace that the user chose."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,12 +19,12 @@ from mavera.storage.database import Database
 T = TypeVar("T")
 
 InWorkspace = Annotated[
-    str | None, typer.Option("--workspace", help="The workspace's id; the first one unless given.")
+    str | None, typer.Option("--workspace", help="The workspace's id. The default is the first workspace.")
 ]
 
 
 def with_database(data_dir: Path | None, use: Callable[[Database, Settings], Awaitable[T]]) -> T:
-    """Run `use` with the store that the settings name, brought up to date."""
+    """Run `use` with the store in the settings, after migrating it."""
 
     async def run() -> T:
         settings = load_settings(data_dir=data_dir)
@@ -34,8 +34,8 @@ def with_database(data_dir: Path | None, use: Callable[[Database, Settings], Awa
     return asyncio.run(run())
 
 
-def local_roll(data_dir: Path | None, workspace_id: str | None) -> Roll[AnyPersona]:
-    """Return the library's personas and the workspace's own; the library's where there is no store yet."""
+def load_personas(data_dir: Path | None, workspace_id: str | None) -> Roll[AnyPersona]:
+    """Return the personas of the library and of the workspace. Without a store, only the library's."""
     settings = load_settings(data_dir=data_dir)
     if not settings.database_url and not (settings.data_dir / "mavera.db").exists():
         return asyncio.run(Personas(PersonaLibrary.load()).roll(Principal.local()))
@@ -47,8 +47,8 @@ def local_roll(data_dir: Path | None, workspace_id: str | None) -> Roll[AnyPerso
     return with_database(data_dir, roll)
 
 
-async def workspace_or_first(database: Database, workspace_id: str | None) -> str:
-    """Return the id given, or the first workspace's. Raises ConfigurationError where there is none."""
+async def choose_workspace(database: Database, workspace_id: str | None) -> str:
+    """Return `workspace_id`, or the first workspace's id. Raises ConfigurationError if there is none."""
     found = workspace_id or await first_workspace_id(database)
     if found is None:
         raise ConfigurationError("There is no workspace yet. Start the server once: mavera serve")

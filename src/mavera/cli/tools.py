@@ -1,4 +1,4 @@
-"""`mavera tools`: what the server's own tools are set up with, who may use them, what was called."""
+"""Run `mavera tools`: show the setup of the server tools, allow them to workspaces, and list calls."""
 
 import asyncio
 import difflib
@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from mavera.accounts.keys.repository import first_workspace_id
-from mavera.cli.options import AsJSON, DataDir, print_json, when
-from mavera.cli.store import InWorkspace, with_database, workspace_or_first
+from mavera.cli.options import AsJSON, DataDir, format_time, print_json
+from mavera.cli.store import InWorkspace, choose_workspace, with_database
 from mavera.errors import APIError, ConfigurationError
 from mavera.extras import describe_missing_extra
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
@@ -34,7 +34,7 @@ SUFFIXES = frozenset({".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".csv
 MOST_FILE_BYTES = 10 * 1024 * 1024
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="See the server's own tools, and say who may use them."
+    add_completion=False, no_args_is_help=True, help="List the server tools, and allow them to workspaces."
 )
 index = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The documents that tavily_search finds without a key."
@@ -44,20 +44,20 @@ app.add_typer(index, name="index")
 
 @app.command("list")
 def list_tools(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: DataDir = None) -> None:
-    """List the tools, those of MCP servers too, who does their work, and whether a workspace may use them."""
+    """List the tools (also those of MCP servers), their providers, and whether a workspace may use them."""
 
     async def find(database: Database, settings: Settings) -> list[dict[str, object]]:
         workspace_id = workspace or await first_workspace_id(database)
         allowed = await allowed_tools(database, workspace_id) if workspace_id else None
         media = MediaStore(database, settings, media_files(settings))
-        tools = choose_tools(settings, Parts(GuardedFetch(FetchPolicy.of(settings)), media))
+        tools = choose_tools(settings, Parts(GuardedFetch(FetchPolicy.from_settings(settings)), media))
         toolbox = Toolbox(tools, sources=tool_sources(settings))
         try:
             await toolbox.start_sources()
             return [
-                *(_listed(tool, allowed) for tool in toolbox.tools),
-                *(_away(source, allowed) for source in toolbox.away),
-                *(row for source in toolbox.sources for row in _left_out(source)),
+                *(_describe_tool(tool, allowed) for tool in toolbox.tools),
+                *(_describe_absence(source, allowed) for source in toolbox.away),
+                *(row for source in toolbox.sources for row in _describe_omissions(source)),
             ]
         finally:
             for tool in tools:
@@ -75,7 +75,7 @@ def list_tools(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir:
     Console().print(table)
 
 
-def _listed(tool: Tool, allowed: frozenset[str] | None) -> dict[str, object]:
+def _describe_tool(tool: Tool, allowed: frozenset[str] | None) -> dict[str, object]:
     return {
         "name": tool.name,
         "provider": tool.provider or None,
@@ -84,8 +84,8 @@ def _listed(tool: Tool, allowed: frozenset[str] | None) -> dict[str, object]:
     }
 
 
-def _away(source: ToolSource, allowed: frozenset[str] | None) -> dict[str, object]:
-    """Say that an MCP server has no tools now."""
+def _describe_absence(source: ToolSource, allowed: frozenset[str] | None) -> dict[str, object]:
+    """Return the row of an MCP server that has no tools at the moment."""
     return {
         "name": f"{source.label}__*",
         "provider": None,
@@ -94,8 +94,8 @@ def _away(source: ToolSource, allowed: frozenset[str] | None) -> dict[str, objec
     }
 
 
-def _left_out(source: ToolSource) -> Iterator[dict[str, object]]:
-    """Say which tools of an MCP server cannot be offered, and why."""
+def _describe_omissions(source: ToolSource) -> Iterator[dict[str, object]]:
+    """Yield the rows of an MCP server's tools that cannot be offered, with the reasons."""
     for name, reason in source.left_out.items():
         yield {
             "name": f"{source.label}: {one_line(name, 64)}",
@@ -109,17 +109,17 @@ def _left_out(source: ToolSource) -> Iterator[dict[str, object]]:
 def allow(
     names: Annotated[
         list[str],
-        typer.Argument(help="Tools as listed; 'all', 'none', or shop__* for an MCP server."),
+        typer.Argument(help="The tools' names, 'all', 'none', or shop__* for an MCP server."),
     ],
     workspace: InWorkspace = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Say which tools a workspace may use; a running server knows within a second."""
+    """Set the tools that a workspace may use. A running server follows within a second."""
     chosen = None if names == ["all"] else () if names == ["none"] else tuple(names)
 
     async def change(database: Database, settings: Settings) -> str:
         _check_names(settings, chosen or ())
-        workspace_id = await workspace_or_first(database, workspace)
+        workspace_id = await choose_workspace(database, workspace)
         await allow_tools(database, workspace_id, chosen)
         return workspace_id
 
@@ -129,9 +129,9 @@ def allow(
 
 def _check_names(settings: Settings, names: tuple[str, ...]) -> None:
     """
-    Raise ConfigurationError for a name that no tool can have: allowing it would turn every other one off.
+    Raise ConfigurationError for an unknown name, because allowing it alone would turn all other tools off.
 
-    An MCP server does not have to answer for that, so a name of one is checked up to its label.
+    MCP servers may be down, so the names of their tools are checked up to the label only.
     """
     configs = load_mcp_config(settings.resolved_mcp_config, required=settings.mcp_config is not None)
     labels = set(configs)
@@ -141,7 +141,7 @@ def _check_names(settings: Settings, names: tuple[str, ...]) -> None:
         if name in OWN_TOOLS or (separator and tool and label in labels):
             continue
         if name in ("all", "none"):
-            raise ConfigurationError(f"'{name}' stands alone: mavera tools allow {name}")
+            raise ConfigurationError(f"'{name}' must stand alone: mavera tools allow {name}")
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {near[0]}?" if near else f" There are {', '.join(known)}."
         raise ConfigurationError(f"There is no tool '{name[:80]}'.{hint} Nothing was changed.")
@@ -150,14 +150,14 @@ def _check_names(settings: Settings, names: tuple[str, ...]) -> None:
 @app.command()
 def calls(
     workspace: InWorkspace = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="The most that are shown.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The number of calls to show.")] = 20,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
     """Show the newest tool calls of a workspace."""
 
     async def find(database: Database, _: Settings) -> list[dict[str, object]]:
-        workspace_id = await workspace_or_first(database, workspace)
+        workspace_id = await choose_workspace(database, workspace)
         return [dict(row) for row in await audit.recent(database, workspace_id, limit=limit)]
 
     found = with_database(data_dir, find)
@@ -167,43 +167,49 @@ def calls(
     table = Table("when", "tool", "provider", "status", "ms", "characters", "run")
     for row in found:
         shown = [str(row[n]) for n in ("tool", "provider", "status", "milliseconds", "characters", "run_id")]
-        table.add_row(when(int(str(row["created_at"]))), *shown)
+        table.add_row(format_time(int(str(row["created_at"]))), *shown)
     Console().print(table)
 
 
 @index.command("add")
 def add(
-    source: Annotated[str, typer.Argument(help="A folder, a file, or the http(s) address of a page.")],
+    source: Annotated[str, typer.Argument(help="A folder, a file, or the http(s) URL of a page.")],
     data_dir: DataDir = None,
 ) -> None:
-    """Add documents to the index, or bring them up to date."""
+    """Add documents to the index, or update them."""
     settings = load_settings(data_dir=data_dir)
     asyncio.run(_add(settings, source))
 
 
 @index.command("list")
 def list_documents(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
-    """List what is indexed."""
+    """List the documents in the index."""
     found = SearchIndex(load_settings(data_dir=data_dir).search_index_path).documents()
     if as_json:
         print_json(found)
         return
     table = Table(Column("address", overflow="fold"), "title", "characters", "added")
     for document in found:
-        table.add_row(document.url, document.title, f"{document.characters:,}", when(document.added_at))
+        table.add_row(
+            document.url, document.title, f"{document.characters:,}", format_time(document.added_at)
+        )
     Console().print(table)
 
 
 @index.command("remove")
 def remove(
-    address: Annotated[str, typer.Argument(help="As the list shows it; a folder removes all below it.")],
+    address: Annotated[
+        str, typer.Argument(help="The document's address in the list. A folder removes all below it.")
+    ],
     data_dir: DataDir = None,
 ) -> None:
     """Remove documents from the index."""
     removed = SearchIndex(load_settings(data_dir=data_dir).search_index_path).remove(address)
     if not removed:
-        raise ConfigurationError(f"Nothing is indexed as {address}. 'mavera tools index list' shows what is.")
-    typer.echo(f"{removed} removed.")
+        raise ConfigurationError(
+            f"The index has no document {address}. List all with 'mavera tools index list'."
+        )
+    typer.echo(f"Removed {removed} documents.")
 
 
 async def _add(settings: Settings, source: str) -> None:
@@ -239,7 +245,9 @@ async def _documents(settings: Settings, source: str, reader: PageReader) -> Asy
 
 
 async def _page(settings: Settings, url: str, reader: PageReader) -> Document:
-    pages = FetchedPages(GuardedFetch(FetchPolicy.of(settings)), reader, enabled=settings.fetch_enabled)
+    pages = FetchedPages(
+        GuardedFetch(FetchPolicy.from_settings(settings)), reader, enabled=settings.fetch_enabled
+    )
     try:
         page = await pages.page(url)
     except ToolFailed as error:
@@ -248,7 +256,7 @@ async def _page(settings: Settings, url: str, reader: PageReader) -> Document:
 
 
 def _files(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the documents at `root`, each with its address in the index."""
+    """Yield the files at `root`, each with its address in the index."""
     if root.is_file():
         yield root, f"index:{root.name}"
         return

@@ -1,4 +1,4 @@
-"""`mavera usage`: what a workspace used this month, as a table and a bar chart, or for other programs."""
+"""Run `mavera usage`: show a workspace's usage this month as a table and a bar chart, as CSV or as JSON."""
 
 import csv
 import datetime
@@ -15,7 +15,7 @@ from mavera.accounts.credits import usage
 from mavera.accounts.credits.usage import Span, Sums
 from mavera.accounts.plans import month_bounds, month_of
 from mavera.cli.options import AsJSON, DataDir, print_json
-from mavera.cli.store import InWorkspace, with_database, workspace_or_first
+from mavera.cli.store import InWorkspace, choose_workspace, with_database
 from mavera.settings import Settings
 from mavera.storage.database import Database
 
@@ -35,14 +35,14 @@ class _Used:
 @app.command()
 def show_usage(
     workspace: InWorkspace = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print a line per day, for spreadsheets.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a line per day for spreadsheets.")] = False,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Show what a workspace used this month."""
+    """Show the usage of a workspace this month."""
 
     async def add_up(database: Database, _: Settings) -> _Used:
-        workspace_id = await workspace_or_first(database, workspace)
+        workspace_id = await choose_workspace(database, workspace)
         span = Span(workspace_id, *month_bounds(month_of(time.time())))
         return _Used(
             await usage.in_all(database, span),

@@ -1,4 +1,4 @@
-"""`mavera workspaces`: make, see and change workspaces, straight in the store; the server may be running."""
+"""Run `mavera workspaces`: make, list and change workspaces in the store, even while the server runs."""
 
 import time
 from dataclasses import asdict, replace
@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from mavera.accounts import workspaces
 from mavera.accounts.plans import Overrides
 from mavera.accounts.workspaces import NewWorkspace, Workspace
-from mavera.cli.options import AsJSON, DataDir, print_json, when
+from mavera.cli.options import AsJSON, DataDir, format_time, print_json
 from mavera.cli.store import with_database
 from mavera.settings import Settings
 from mavera.storage.database import Database
@@ -19,27 +19,27 @@ from mavera.storage.database import Database
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Make, see and change workspaces: who pays, and how much they may use.",
+    help="Make, list and change workspaces: their plans, limits and budgets.",
 )
 
-WorkspaceId = Annotated[str, typer.Argument(help="The workspace's id, as the list shows it.")]
+WorkspaceId = Annotated[str, typer.Argument(help="The workspace's id.")]
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What the list shows.")],
+    name: Annotated[str, typer.Argument(help="The name in lists.")],
     plan: Annotated[str, typer.Option(help="free, pro, business or enterprise.")] = "free",
     requests_per_minute: Annotated[int | None, typer.Option(help="Enterprise only: per key.")] = None,
     requests_per_day: Annotated[int | None, typer.Option(help="Enterprise only: per key.")] = None,
     concurrent_runs: Annotated[int | None, typer.Option(help="Enterprise only: at once.")] = None,
     monthly_credits: Annotated[
-        int | None, typer.Option(help="Enterprise only: granted each month; without limit unless given.")
+        int | None, typer.Option(help="Enterprise only: granted each month. Without it, credit is unlimited.")
     ] = None,
-    budget: Annotated[int | None, typer.Option(help="Credits that may be spent in a month.")] = None,
+    budget: Annotated[int | None, typer.Option(help="The most credits per month.")] = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a workspace and print its id."""
+    """Make a workspace, and print its id."""
     overrides = Overrides(requests_per_minute, requests_per_day, concurrent_runs, monthly_credits)
     new = NewWorkspace(name, plan, overrides, budget)
 
@@ -51,7 +51,7 @@ def create(
 
     made = with_database(data_dir, make)
     if as_json:
-        print_json(public(made))
+        print_json(describe_workspace(made))
     else:
         typer.echo(made.id)
 
@@ -67,14 +67,16 @@ def list_workspaces(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
 
     found = with_database(data_dir, find)
     if as_json:
-        print_json([public(workspace) for workspace in found])
+        print_json([describe_workspace(workspace) for workspace in found])
         return
     table = Table(Column("id", no_wrap=True), "name", "plan", "balance", "spent this month", "created")
     for workspace in found:
-        shown = public(workspace)
+        shown = describe_workspace(workspace)
         balance = "unlimited" if workspace.unlimited else f"{workspace.balance:,}"
         spent = f"{workspace.spent:,}" + (f" of {workspace.budget:,}" if workspace.budget is not None else "")
-        table.add_row(shown["id"], shown["name"], shown["plan"], balance, spent, when(workspace.created_at))
+        table.add_row(
+            shown["id"], shown["name"], shown["plan"], balance, spent, format_time(workspace.created_at)
+        )
     Console().print(table)
 
 
@@ -87,7 +89,7 @@ def show(workspace: WorkspaceId, as_json: AsJSON = False, data_dir: DataDir = No
         await workspaces.grant_due(database, workspace, now=now)
         return await workspaces.get(database, workspace, now=now)
 
-    found = public(with_database(data_dir, find))
+    found = describe_workspace(with_database(data_dir, find))
     if as_json:
         print_json(found)
     else:
@@ -97,18 +99,18 @@ def show(workspace: WorkspaceId, as_json: AsJSON = False, data_dir: DataDir = No
 @app.command()
 def update(
     workspace: WorkspaceId,
-    name: Annotated[str | None, typer.Option(help="What the list shows.")] = None,
+    name: Annotated[str | None, typer.Option(help="The name in lists.")] = None,
     plan: Annotated[str | None, typer.Option(help="free, pro, business or enterprise.")] = None,
     requests_per_minute: Annotated[int | None, typer.Option(help="Enterprise only: per key.")] = None,
     requests_per_day: Annotated[int | None, typer.Option(help="Enterprise only: per key.")] = None,
     concurrent_runs: Annotated[int | None, typer.Option(help="Enterprise only: at once.")] = None,
     monthly_credits: Annotated[int | None, typer.Option(help="Enterprise only: granted each month.")] = None,
-    budget: Annotated[int | None, typer.Option(help="Credits that may be spent in a month.")] = None,
-    no_budget: Annotated[bool, typer.Option("--no-budget", help="Take the budget away.")] = False,
+    budget: Annotated[int | None, typer.Option(help="The most credits per month.")] = None,
+    no_budget: Annotated[bool, typer.Option("--no-budget", help="Remove the budget.")] = False,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Change a workspace; what is not given stays. Running servers follow within a second."""
+    """Change the given settings of a workspace. Running servers follow within a second."""
     given = Overrides(requests_per_minute, requests_per_day, concurrent_runs, monthly_credits)
 
     async def change(database: Database, _: Settings) -> Workspace:
@@ -116,7 +118,7 @@ def update(
         before = await workspaces.get(database, workspace, now=now)
         if plan is not None or given != workspaces.NO_OVERRIDES:
             wanted = plan or before.plan
-            overrides = given if wanted != before.plan else _merged(before.overrides, given)
+            overrides = given if wanted != before.plan else _merge(before.overrides, given)
             await workspaces.change_plan(database, workspace, wanted, overrides, now=now)
         if name is not None:
             await workspaces.rename(database, workspace, name)
@@ -124,14 +126,14 @@ def update(
             await workspaces.set_budget(database, workspace, budget)
         return await workspaces.get(database, workspace, now=now)
 
-    changed = public(with_database(data_dir, change))
+    changed = describe_workspace(with_database(data_dir, change))
     if as_json:
         print_json(changed)
     else:
         _print_one(changed)
 
 
-def _merged(before: Overrides, given: Overrides) -> Overrides:
+def _merge(before: Overrides, given: Overrides) -> Overrides:
     new = {name: value for name, value in asdict(given).items() if value is not None}
     return replace(before, **new)
 
@@ -143,8 +145,8 @@ def _print_one(shown: dict[str, Any]) -> None:
     Console(highlight=False).print(table)
 
 
-def public(workspace: Workspace) -> dict[str, Any]:
-    """What may be shown; `balance` is None where credit has no limit."""
+def describe_workspace(workspace: Workspace) -> dict[str, Any]:
+    """Return the members to show. `balance` is None if credit is unlimited."""
     return {
         "id": workspace.id,
         "name": workspace.name,

@@ -1,8 +1,8 @@
 """
-Whether personas differ as people do: questions asked, answers measured, figures with intervals.
+Measure whether personas differ as people do: ask questions, measure answers, report intervals.
 
-    items.py      what is asked, and what surveys found
-    asking.py     ask the model, and keep each answer in a file
-    measures.py   pure: answers in, shares with intervals out
-    plot.py       pure: figures in, SVG out
+    items.py      the questions, and the findings of surveys
+    asking.py     ask the model, and save each answer in a file
+    measures.py   turn answers into shares with intervals; pure
+    plot.py       turn figures into SVG; pure
 """

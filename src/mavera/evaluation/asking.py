@@ -1,11 +1,12 @@
 """
-Ask the model, one question after the other, and keep each answer.
+Ask the model one question after the other, and save each answer.
 
-Every answer is a line of a JSON-lines file as soon as it is there, so a run that was
-interrupted goes on where it stopped; each model wants a file of its own. A yes or no is read
-from the log-probabilities of the letters A and B, with yes as A and as B. What is averaged is
-the logarithm of the odds: a small model likes one letter whatever it stands for, by a factor
-that then cancels. Averaged as probabilities, near 0 and 1, it would drown the difference.
+Each answer is written to a JSON-lines file at once, so an interrupted evaluation continues at the point
+at which it stopped. Each model needs a file of its own.
+
+A yes or no is read from the log-probabilities of the letters A and B, once with A for yes and once with
+B for yes. The logarithms of the two odds are averaged. A small model prefers one letter by a constant
+factor, which then cancels. In an average of probabilities near 0 and 1, it would drown the difference.
 """
 
 import math
@@ -22,17 +23,17 @@ from mavera.core.prompt import Sampling
 from mavera.core.turn import Turn
 from mavera.errors import ConfigurationError
 
-Ask = Callable[[Turn], AsyncGenerator[Event, None]]
+StreamTurn = Callable[[Turn], AsyncGenerator[Event, None]]
 
 ANSWER_TOKENS = 80
 LIKELIEST = 20
 LETTERS = ("A", "B")
-# A logarithm: some engines say -9999 for what they rule out.
+# A logarithm. Some engines report -9999 for a token that they exclude.
 MOST_ODDS = 30.0
 
 
-class Answers:
-    """The file of answers; `path` is None where nothing is kept."""
+class AnswerFile:
+    """The file of answers. If `path` is None, the answers are in memory only."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -56,33 +57,33 @@ class Answers:
 def _lines(path: Path) -> list[tuple[str, Any]]:
     lines = path.read_bytes().split(b"\n")
     try:
-        # What was being written when the run was killed has no end of line.
+        # The last line has no end if the process was killed while it wrote.
         return [msgspec.json.decode(line, type=tuple[str, Any]) for line in lines[:-1] if line]
     except msgspec.DecodeError as error:
-        raise ConfigurationError(f"{path} is no file of answers: {error}") from error
+        raise ConfigurationError(f"{path} is not a file of answers: {error}") from error
 
 
 class Interviewer:
-    """`ask` runs a turn."""
+    """Asks questions with `stream`, which runs a turn, and reads `answers` first."""
 
-    def __init__(self, ask: Ask, answers: Answers) -> None:
-        self._ask = ask
+    def __init__(self, stream: StreamTurn, answers: AnswerFile) -> None:
+        self._stream = stream
         self._answers = answers
 
-    async def words(self, persona_id: str | None, question: str) -> str:
+    async def ask_open(self, persona_id: str | None, question: str) -> str:
         """Return an answer in words, drawn with a fixed seed. Raises APIError."""
         key = f"words|{persona_id}|{question}"
         if self._answers.get(key) is None:
             turn = _turn(persona_id, question, ANSWER_TOKENS)
-            text, _ = await self._said(turn)
+            text, _ = await self._ask(turn)
             self._answers.keep(key, text)
         return str(self._answers.get(key))
 
-    async def yes(self, persona_id: str | None, question: str) -> float:
+    async def ask_yes(self, persona_id: str | None, question: str) -> float:
         """
-        Return the probability of a yes, of yes and no together.
+        Return the probability of yes, as a share of yes and no together.
 
-        Raises APIError, and ConfigurationError where the model gives no log-probabilities.
+        Raises APIError, and ConfigurationError if the model sends no log-probabilities.
         """
         key = f"odds|{persona_id}|{question}"
         if self._answers.get(key) is None:
@@ -91,14 +92,16 @@ class Interviewer:
         return 1 / (1 + math.exp(-sum(odds) / len(odds)))
 
     async def _log_odds(self, persona_id: str | None, question: str, yes: str) -> float:
-        """Return the logarithm of the odds of a yes, where the letter `yes` stands for it."""
+        """Return the logarithm of the odds of yes. The letter `yes` stands for it."""
         first, second = ("Yes", "No") if yes == LETTERS[0] else ("No", "Yes")
         asked = f"{question}\nA) {first}\nB) {second}\nAnswer with the letter alone."
-        text, tokens = await self._said(_turn(persona_id, asked, 1))
+        text, tokens = await self._ask(_turn(persona_id, asked, 1))
         if text and not tokens:
-            raise ConfigurationError("The model's server sends no log-probabilities; --pairs 0 does without.")
+            raise ConfigurationError(
+                "The model's server sends no log-probabilities. Use --pairs 0 to evaluate without them."
+            )
         top = tokens[0].top if tokens else ()
-        # What is not among the likeliest is at most as likely as the last of these.
+        # A letter that is not among the likeliest is at most as likely as the last of them.
         logs = dict.fromkeys(LETTERS, min((token.logprob for token in top), default=0.0))
         for token in top:
             letter = token.token.strip().strip(")").upper()
@@ -107,10 +110,10 @@ class Interviewer:
         odds = 2 * logs[yes] - sum(logs.values())
         return max(-MOST_ODDS, min(MOST_ODDS, odds))
 
-    async def _said(self, turn: Turn) -> tuple[str, list[TokenLogprob]]:
+    async def _ask(self, turn: Turn) -> tuple[str, list[TokenLogprob]]:
         pieces: list[str] = []
         tokens: list[TokenLogprob] = []
-        async with aclosing(self._ask(turn)) as events:
+        async with aclosing(self._stream(turn)) as events:
             async for event in events:
                 match event:
                     case TextDelta(text, logprobs):

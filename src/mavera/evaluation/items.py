@@ -1,13 +1,14 @@
 """
-What is asked.
+List the questions of the evaluation.
 
-`QUESTIONS` are answered in words, by every persona. `ITEMS` are answered yes or no; each says
-which of two groups says yes more often, and which survey found it. The signs are the
-surveys' long-standing findings for adults in the United States, not figures of one year;
-where shares are given, they are the first group's and the second's. Those of ANES 1996 are
-counted from the 944 answers in the package statsmodels (`anes96`, public domain): age under
-30 and from 65, a college degree and no more than high school, places of up to 10,000 people
-and from 250,000; each differs by more than three standard errors.
+Every persona answers `QUESTIONS` in words. `ITEMS` are answered yes or no. Each item names the group of
+two that says yes more often, and the survey that found it. The signs are the surveys' long-standing
+findings for adults in the United States, not figures of one year. If an item gives two shares, they
+belong to the first group and to the second.
+
+The shares of ANES 1996 are counted from the 944 answers in the package statsmodels (`anes96`, public
+domain). The groups are: age under 30 and from 65, a college degree and at most high school, and places of
+up to 10,000 people and from 250,000. Each pair differs by more than three standard errors.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ Contrast = Literal["age", "means", "education", "place", "gender"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """`sign` is 1 where the first group of the contrast says yes more often, -1 where the second does."""
+    """A yes-or-no question. `sign` is 1 if the first group says yes more often, -1 if the second does."""
 
     contrast: Contrast
     sign: Literal[1, -1]
@@ -27,8 +28,8 @@ class Item:
     source: str
 
 
-# Per contrast, personas of the library: young and old; well off and not; with a degree and
-# without; in the country and in a city; women and men.
+# The pairs of personas for each contrast: young and old, well off and not, with a degree and without, in the
+# country and in a city, women and men.
 PAIRS: dict[Contrast, tuple[tuple[str, str], ...]] = {
     "age": (
         ("College Student", "Silent Generation"),

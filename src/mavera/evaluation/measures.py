@@ -1,9 +1,9 @@
 """
-Answers in, shares with intervals out; pure, and without a numeric library.
+Turn answers into shares with intervals. The module is pure and needs no numeric library.
 
-Intervals are Wilson's for shares (E. B. Wilson, 1927) at 95 %. The classifier is a nearest
-centroid by cosine over TF-IDF weights, trained on the answers to half of the questions
-and tested on the other half: it has never seen an answer to a question it is tested on.
+The intervals are Wilson's for shares (E. B. Wilson, 1927) at 95 %. The classifier is a nearest centroid
+by cosine over TF-IDF weights. It is trained on the answers to half of the questions and tested on the
+other half, so it has never seen an answer to a question of its test.
 """
 
 import math
@@ -27,7 +27,7 @@ Vector = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`hits` of `cases`, with a 95 % interval; all three shares are NaN without cases."""
+    """The share of `hits` in `cases`, with a 95 % interval. Without cases, all three numbers are NaN."""
 
     hits: float
     cases: int
@@ -43,12 +43,12 @@ class Share:
         n, p = self.cases, self.value
         middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
         half = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
-        # At 0 and 1 the bound is the share itself, but for rounding.
+        # At 0 and 1 the bound equals the share, except for rounding.
         return min(p, max(0.0, middle - half)), max(p, min(1.0, middle + half))
 
 
-def distinctness(answers: Mapping[tuple[str, int], str]) -> Share:
-    """Return how often the classifier names who wrote an answer; keys are (persona, question number)."""
+def measure_distinctness(answers: Mapping[tuple[str, int], str]) -> Share:
+    """Return how often the classifier recognises a persona. Keys are (persona, question number)."""
     hits = cases = 0
     for fold in (0, 1):
         train = {key: text for key, text in answers.items() if key[1] % 2 != fold}
@@ -68,36 +68,36 @@ def distinctness(answers: Mapping[tuple[str, int], str]) -> Share:
     return Share(hits, cases)
 
 
-def in_character(answers: Iterable[str]) -> Share:
+def measure_character(answers: Iterable[str]) -> Share:
     texts = list(answers)
     return Share(sum(not _OUT_OF_CHARACTER.search(text) and bool(text.strip()) for text in texts), len(texts))
 
 
-def direction(differences: Sequence[tuple[float, int]]) -> Share:
-    """Return how many differences have the sign they should; one that is nothing counts half."""
+def measure_direction(differences: Sequence[tuple[float, int]]) -> Share:
+    """Return how many differences have the expected sign. A difference of zero counts half."""
     hits = [0.5 if not value else float((value > 0) == (sign > 0)) for value, sign in differences]
     return Share(sum(hits), len(hits))
 
 
-def stability(pairs: Sequence[tuple[float, float]]) -> Share:
-    """Return how often two wordings lean the same way; each value is the probability of a yes."""
+def measure_stability(pairs: Sequence[tuple[float, float]]) -> Share:
+    """Return how often two wordings lean the same way. Each value is the probability of yes."""
     return Share(sum((a > 0.5) == (b > 0.5) for a, b in pairs), len(pairs))
 
 
-def words(text: str) -> list[str]:
-    """Return words, marks and pairs of words: what is said and how."""
+def find_features(text: str) -> list[str]:
+    """Return words, punctuation marks and pairs of words."""
     single = _WORD.findall(text.lower())
     return [*single, *(f"{a} {b}" for a, b in pairwise(single))]
 
 
 def _inverse_frequencies(texts: Iterable[str]) -> dict[str, float]:
-    bags = [set(words(text)) for text in texts]
+    bags = [set(find_features(text)) for text in texts]
     counts = Counter(word for bag in bags for word in bag)
     return {word: math.log((1 + len(bags)) / (1 + count)) + 1 for word, count in counts.items()}
 
 
 def _vector(text: str, weights: Mapping[str, float]) -> Vector:
-    counts = Counter(word for word in words(text) if word in weights)
+    counts = Counter(word for word in find_features(text) if word in weights)
     return _unit({word: (1 + math.log(count)) * weights[word] for word, count in counts.items()})
 
 

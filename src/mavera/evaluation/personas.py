@@ -1,5 +1,5 @@
 """
-The evaluation: which questions go to whom, and what the answers come to.
+Evaluate the personas: ask each of them its questions, and measure the answers.
 
     words   every persona × QUESTIONS          → distinctness, in character
     yes/no  every pair × ITEMS                 → direction, with a persona and with a label alone
@@ -14,7 +14,13 @@ from typing import Any
 
 from mavera.evaluation.asking import Interviewer
 from mavera.evaluation.items import ITEMS, PAIRS, QUESTIONS, Item
-from mavera.evaluation.measures import Share, direction, distinctness, in_character, stability
+from mavera.evaluation.measures import (
+    Share,
+    measure_character,
+    measure_direction,
+    measure_distinctness,
+    measure_stability,
+)
 from mavera.evaluation.plot import Figure
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.persona import Persona
@@ -24,7 +30,7 @@ Progress = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is asked: so many personas, open questions and yes-or-no items."""
+    """The personas, open questions and yes-or-no items of an evaluation."""
 
     personas: Sequence[Persona]
     questions: Sequence[str]
@@ -32,7 +38,7 @@ class Plan:
 
     @classmethod
     def of(cls, library: PersonaLibrary, personas: int, questions: int, pairs: int) -> "Plan":
-        """Take the first of each; personas are spread over the categories."""
+        """Take the first questions and pairs. The personas are spread over the categories."""
         everyone = library.list()
         count = min(personas, len(everyone))
         cases = [
@@ -57,7 +63,7 @@ class Report:
     direction_by_label: Share
     stability: Share
     personas: int
-    # Of each contrast: the direction, and that of the label alone.
+    # Per contrast: the direction with the persona, and the direction with the label alone.
     contrasts: Mapping[str, tuple[Share, Share]]
 
     @property
@@ -73,7 +79,7 @@ class Report:
 
     @property
     def by_contrast(self) -> list[Figure]:
-        """The parts of the two figures of direction."""
+        """Return the figures of direction for each contrast."""
         return [
             Figure(f"{name}: {contrast}", share, 0.5)
             for contrast, shares in self.contrasts.items()
@@ -82,25 +88,25 @@ class Report:
 
 
 async def evaluate(plan: Plan, interviewer: Interviewer, progress: Progress, at_once: int = 1) -> Report:
-    """Ask everything in `plan` that has no answer yet, `at_once` people at a time. Raises APIError."""
+    """Ask the questions of `plan` that have no answer yet, `at_once` personas at a time. Raises APIError."""
     sides = [(item, persona) for item, *pair in plan.cases for persona in pair]
-    # One person after the other, so that a model's prefix cache is used; the rewordings last.
+    # One persona after the other, so that the model's prefix cache is used. The rewordings come last.
     asked = [
         *(
-            _one_by_one(partial(interviewer.words, persona.id), plan.questions, progress)
+            _one_by_one(partial(interviewer.ask_open, persona.id), plan.questions, progress)
             for persona in plan.personas
         ),
         *(
-            _one_by_one(partial(interviewer.yes, who.id), [item.ask for item in items], progress)
+            _one_by_one(partial(interviewer.ask_yes, who.id), [item.ask for item in items], progress)
             for who, items in _by_person(sides)
         ),
         _one_by_one(
-            partial(interviewer.yes, None),
-            [labelled_question(persona, item) for item, persona in sides],
+            partial(interviewer.ask_yes, None),
+            [label_question(persona, item) for item, persona in sides],
             progress,
         ),
         *(
-            _one_by_one(partial(interviewer.yes, who.id), [item.reworded for item in items], progress)
+            _one_by_one(partial(interviewer.ask_yes, who.id), [item.reworded for item in items], progress)
             for who, items in _by_person(sides)
         ),
     ]
@@ -109,28 +115,31 @@ async def evaluate(plan: Plan, interviewer: Interviewer, progress: Progress, at_
     labelled: list[tuple[float, int]] = []
     wordings: list[tuple[float, float]] = []
     for item, *pair in plan.cases:
-        plain = [await interviewer.yes(persona.id, item.ask) for persona in pair]
-        label = [await interviewer.yes(None, labelled_question(persona, item)) for persona in pair]
+        plain = [await interviewer.ask_yes(persona.id, item.ask) for persona in pair]
+        label = [await interviewer.ask_yes(None, label_question(persona, item)) for persona in pair]
         wordings += [
-            (value, await interviewer.yes(persona.id, item.reworded))
+            (value, await interviewer.ask_yes(persona.id, item.reworded))
             for value, persona in zip(plain, pair, strict=True)
         ]
         led.append((plain[0] - plain[1], item.sign))
         labelled.append((label[0] - label[1], item.sign))
     contrasts = dict.fromkeys(item.contrast for item, *_ in plan.cases)
     answers = {
-        (persona.id, number): await interviewer.words(persona.id, question)
+        (persona.id, number): await interviewer.ask_open(persona.id, question)
         for persona in plan.personas
         for number, question in enumerate(plan.questions)
     }
     return Report(
-        distinctness(answers),
-        in_character(answers.values()),
-        direction(led),
-        direction(labelled),
-        stability(wordings),
+        measure_distinctness(answers),
+        measure_character(answers.values()),
+        measure_direction(led),
+        measure_direction(labelled),
+        measure_stability(wordings),
         len(plan.personas),
-        {name: (direction(_of(plan, name, led)), direction(_of(plan, name, labelled))) for name in contrasts},
+        {
+            name: (measure_direction(_of(plan, name, led)), measure_direction(_of(plan, name, labelled)))
+            for name in contrasts
+        },
     )
 
 
@@ -139,7 +148,7 @@ def _of(plan: Plan, contrast: str, differences: Sequence[tuple[float, int]]) -> 
 
 
 async def _all(jobs: Iterable[Coroutine[Any, Any, None]], at_once: int) -> None:
-    """Do every job, `at_once` at a time; the first failure ends the others."""
+    """Do every job, `at_once` at a time. The first failure ends the others."""
     waiting = iter(list(jobs))
 
     async def work() -> None:
@@ -172,6 +181,6 @@ def _by_person(sides: Sequence[tuple[Item, Persona]]) -> list[tuple[Persona, lis
     return list(items.values())
 
 
-def labelled_question(persona: Persona, item: Item) -> str:
-    """Say in a line who is asked, which is all that a prompt without a persona would have."""
+def label_question(persona: Persona, item: Item) -> str:
+    """Return the question after one line that names the persona, as a prompt without a persona would."""
     return f"You are {persona.demographics.identity}. {item.ask}"

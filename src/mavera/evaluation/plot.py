@@ -1,4 +1,4 @@
-"""Figures with intervals as one SVG: a dot, a line for the interval, a tick for what chance would give."""
+"""Plot figures with intervals as one SVG: a dot, a line for the interval, a tick for the chance level."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ WIDTH, LEFT, RIGHT, ROW = 640, 190, 60, 34
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """`chance` is what would come of answers that do not differ, None where there is no such number."""
+    """A named share. `chance` is the share if no answers differed, None if there is no such number."""
 
     name: str
     share: Share
     chance: float | None = None
 
 
-def svg(figures: Sequence[Figure], title: str) -> str:
+def draw_svg(figures: Sequence[Figure], title: str) -> str:
     height = 60 + ROW * len(figures)
     span = WIDTH - LEFT - RIGHT
     head = f'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-size="13" role="img"'

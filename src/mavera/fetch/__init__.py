@@ -1,1 +1,1 @@
-"""The guarded fetch of URLs that callers choose, and child processes that read hostile bytes."""
+"""Fetch URLs that callers choose, behind a guard, and read hostile bytes in child processes."""

@@ -1,8 +1,8 @@
 """
-A body of an HTTP client that ends with an error past a size.
+Cap the size of a body that an HTTP client receives.
 
-To be mixed into the stream class of `httpx` or of `httpx2`, which are not each other's: the SDKs of
-providers bring the one, the MCP client the other.
+Mix the class into the stream class of `httpx` or of `httpx2`. The two have no common base: the SDKs of
+providers use `httpx`, and the MCP client uses `httpx2`.
 """
 
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class CappedStream:
-    """`too_large` is raised in place of the piece that goes past `most_bytes`."""
+    """A stream that raises `too_large` instead of the piece that would exceed `most_bytes`."""
 
     def __init__(self, stream: Any, most_bytes: int, too_large: Exception) -> None:
         self._stream = stream

@@ -1,15 +1,15 @@
 """
-Child processes that read hostile bytes, and are there only while some come.
+Read hostile bytes in child processes, which run only while there is something to read.
 
     first frame → spawn → ready → frame → answer → … → a minute without one → end
 
 Each child takes one frame at a time. Callers share the children fairly, so one caller's slow input does
-not hold up the others. A child that fails, or takes too long, is killed; the next frame starts another.
-It gets nothing of this server's settings or secrets, and a budget of processor time and memory.
+not delay the others. A child that fails or takes too long is killed, and the next frame starts another.
+A child gets none of this server's settings or secrets, and it has a budget of processor time and memory.
 
-    the child used its budget up, or crashed    TooHeavy: the input's fault, and it would happen again
+    the child exceeded its budget or crashed    TooHeavy: the input is at fault, a retry would fail again
     the child was killed                        another child tries; TooHeavy if that is killed too
-    the child is late                           ServiceUnavailable the first time, then TooHeavy
+    the child took too long                     ServiceUnavailable the first time, then TooHeavy
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from mavera.child_command import python_command, scrubbed_environment
+from mavera.child_command import build_child_environment, build_python_command
 from mavera.errors import ServiceUnavailable
 from mavera.fetch.fair_places import FairPlaces
 
@@ -32,14 +32,14 @@ START_SECONDS = 60.0
 _MOST_ANSWER_BYTES = 64 * 1024 * 1024
 _REMEMBERED_INPUTS = 256
 _ENDING_SECONDS = 5.0
-# These would each reserve address space by the number of cores, and use none of it.
+# Without these, each library reserves address space per core and uses none of it.
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-# Endings that come from outside: the kernel when memory runs out, or an operator.
+# Signals from outside: the kernel sends one when memory runs out, and an operator may.
 _KILLED = frozenset({-signal.SIGTERM} if sys.platform == "win32" else {-signal.SIGKILL, -signal.SIGTERM})
 
 
 class TooHeavy(Exception):
-    """This input takes more time or memory than one input gets, or crashes its reader."""
+    """The input takes more time or memory than one input may, or it crashes its reader."""
 
 
 class _Killed(Exception):
@@ -48,7 +48,7 @@ class _Killed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one input may take: processor seconds, seconds by the clock, and the child's address space."""
+    """The limits for one input: processor seconds, wall-clock seconds, and the child's address space."""
 
     cpu_seconds: float
     clock_seconds: float
@@ -57,9 +57,10 @@ class Budget:
 
 class ReaderPool:
     """
-    `module` is run with the budget's memory and processor seconds, then `arguments`.
+    A pool of child processes that run `module`.
 
-    `children` processes at most, shared by callers; one caller uses half of them, rounded up.
+    The command line has the budget's memory and processor seconds, then `arguments`. All callers share
+    at most `children` processes. One caller uses at most half of them, rounded up.
     """
 
     def __init__(
@@ -73,31 +74,31 @@ class ReaderPool:
         patience_seconds: float | None = None,
     ) -> None:
         limits = (str(budget.memory_bytes), str(budget.cpu_seconds))
-        command = python_command(module, *limits, *arguments)
+        command = build_python_command(module, *limits, *arguments)
         self._children = [_Child(command, module, budget, idle_seconds) for _ in range(children)]
         self._places = FairPlaces(
             children,
             each=(children + 1) // 2,
             patience_seconds=patience_seconds or 2 * budget.clock_seconds,
-            busy="Too much is waiting to be read just now.",
+            busy="Too many images or pages are waiting to be read.",
         )
         self._late: OrderedDict[bytes, None] = OrderedDict()
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Those of the children that there are now."""
+        """The process ids of the running children."""
         return tuple(child.pid for child in self._children if child.pid is not None)
 
     async def read(self, data: bytes, *, caller: str) -> bytes:
-        """Return a child's answer to `data`. Raises TooHeavy, and ServiceUnavailable if there is none."""
+        """Return a child's reply to `data`. Raises TooHeavy, and ServiceUnavailable if no reply came."""
         async with self._places.take(caller):
-            # All may be locked for a moment while one of them ends for lack of work.
+            # All children may be locked for a moment while an idle one ends.
             child = next((one for one in self._children if not one.turn.locked()), self._children[0])
             async with child.turn:
                 try:
-                    return await child.ask(data)
+                    return await child.read(data)
                 except _Killed:
-                    return await child.ask_again(data)
+                    return await child.retry(data)
                 except ServiceUnavailable:
                     if await asyncio.to_thread(self._was_late, data):
                         raise TooHeavy from None
@@ -108,7 +109,7 @@ class ReaderPool:
             await child.close()
 
     def _was_late(self, data: bytes) -> bool:
-        """Whether `data` has failed before; remembers it."""
+        """Say whether `data` has failed before, and remember it."""
         digest = hashlib.sha256(data).digest()
         before = digest in self._late
         self._late[digest] = None
@@ -131,21 +132,21 @@ class _Child:
     def pid(self) -> int | None:
         return self._process.pid if self._process is not None else None
 
-    async def ask(self, data: bytes) -> bytes:
-        """Return the answer; the caller holds `turn`. Raises TooHeavy, _Killed or ServiceUnavailable."""
+    async def read(self, data: bytes) -> bytes:
+        """Return the reply. The caller must hold `turn`. Raises TooHeavy, _Killed or ServiceUnavailable."""
         self._postpone_end(None)
         try:
             return await self._exchange(data)
-        except BaseException:  # also when the client has gone: nobody waits for the answer still to come
+        except BaseException:  # even if the client disconnected: the reply that is to come has no reader
             await self._end()
             raise
         finally:
             self._postpone_end(self._idle_seconds)
 
-    async def ask_again(self, data: bytes) -> bytes:
-        """Ask another process, after the first was killed. Raises TooHeavy if that one is killed too."""
+    async def retry(self, data: bytes) -> bytes:
+        """Read in a new process after the first was killed. Raises TooHeavy if that one is killed too."""
         try:
-            return await self.ask(data)
+            return await self.read(data)
         except _Killed as error:
             raise TooHeavy from error
 
@@ -157,13 +158,13 @@ class _Child:
     async def _exchange(self, data: bytes) -> bytes:
         try:
             process = self._process or await self._start()
-        except (OSError, EOFError) as error:  # OSError: TimeoutError too
-            raise self._failure("it did not start") from error
+        except (OSError, EOFError) as error:  # TimeoutError is an OSError
+            raise self._fail("it did not start") from error
         try:
             async with asyncio.timeout(self._budget.clock_seconds):
                 return await _exchange(process, data)
         except TimeoutError as error:
-            raise self._failure("it took too long") from error
+            raise self._fail("it took too long") from error
         except (OSError, EOFError) as error:
             status = await _exit_status(process)
             if status in _KILLED:
@@ -172,14 +173,16 @@ class _Child:
             log.warning("an input was too heavy for its reader", reader=self._module, status=status)
             raise TooHeavy from error
 
-    def _failure(self, reason: str) -> ServiceUnavailable:
+    def _fail(self, reason: str) -> ServiceUnavailable:
         log.error("a reader failed", reader=self._module, reason=reason)
-        return ServiceUnavailable("It could not be read just now.", retry_after=5)
+        return ServiceUnavailable(
+            "An image or page could not be read. Retry in a few seconds.", retry_after=5
+        )
 
     async def _start(self) -> asyncio.subprocess.Process:
-        """Start the child. Its stderr is this process's own, so what stops it is in the log."""
+        """Start the child. It writes to this process's stderr, so the log shows its last words."""
         pipe = asyncio.subprocess.PIPE
-        environment = {**scrubbed_environment(), **_ENVIRONMENT}
+        environment = {**build_child_environment(), **_ENVIRONMENT}
         self._process = await asyncio.create_subprocess_exec(
             *self._command, stdin=pipe, stdout=pipe, start_new_session=True, env=environment
         )
@@ -200,7 +203,7 @@ class _Child:
                 await process.stdin.wait_closed()
 
     def _postpone_end(self, seconds: float | None) -> None:
-        """End the child after `seconds` without another frame; None: not at all."""
+        """End the child after `seconds` without another frame. With None, it does not end."""
         if self._idle is not None:
             self._idle.cancel()
         self._idle = asyncio.create_task(self._end_when_idle(seconds)) if seconds is not None else None
@@ -222,13 +225,13 @@ async def _exchange(process: asyncio.subprocess.Process, data: bytes) -> bytes:
 async def _next_frame(process: asyncio.subprocess.Process) -> bytes:
     assert process.stdout is not None  # noqa: S101 - it was asked for as a pipe
     size = int.from_bytes(await process.stdout.readexactly(4), "big")
-    if size > _MOST_ANSWER_BYTES:  # whoever took the child over may say anything
+    if size > _MOST_ANSWER_BYTES:  # code that took the child over may send anything
         raise EOFError("too large for an answer")
     return await process.stdout.readexactly(size)
 
 
 async def _exit_status(process: asyncio.subprocess.Process) -> int | None:
-    """Return how a child ended that has closed its output, None if it did not end after all."""
+    """Return the exit status of a child that has closed its output, None if it is still running."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_ENDING_SECONDS):
             return await process.wait()

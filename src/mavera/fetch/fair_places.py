@@ -1,9 +1,9 @@
 """
-A number of places shared by callers, so that none of them can take all.
+Share a number of places among callers, so that no caller can take all of them.
 
-    take("ws_a") → a place is free and ws_a has less than its share → in
-                 → else wait; a place that comes free goes to the waiting caller that holds the fewest
-                 → patience is over: 503 with Retry-After
+    take("ws_a") → a place is free, and ws_a has less than its share → it enters
+                 → else it waits; a free place goes to the waiting caller that holds the fewest
+                 → its patience is over: 503 with Retry-After
 
 A caller is a workspace. Everything happens on one event loop, so no lock is needed.
 """
@@ -20,9 +20,9 @@ _Waiting = tuple[str, "asyncio.Future[None]"]
 
 class FairPlaces:
     """
-    `places` in all, of which one caller holds at most `each`; a caller waits `patience_seconds` at most.
+    A pool of `places`, of which one caller holds at most `each`.
 
-    `busy` is the message of the 503 for a caller whose patience is over.
+    A caller waits at most `patience_seconds`. Then it gets a 503 with the message `busy`.
     """
 
     def __init__(self, places: int, *, each: int, patience_seconds: float, busy: str) -> None:
@@ -35,7 +35,7 @@ class FairPlaces:
 
     @asynccontextmanager
     async def take(self, caller: str) -> AsyncIterator[None]:
-        """Hold a place for the length of the block. Raises ServiceUnavailable if none comes free in time."""
+        """Hold a place during the block. Raises ServiceUnavailable if no place becomes free in time."""
         await self._enter(caller)
         try:
             yield
@@ -43,7 +43,7 @@ class FairPlaces:
             self._leave(caller)
 
     async def _enter(self, caller: str) -> None:
-        # A caller that waits has its whole share or found no place, so this one overtakes nobody.
+        # Each waiting caller has its whole share or found no free place, so this one overtakes nobody.
         if self._free and self._held[caller] < self._each:
             self._give(caller)
             return
@@ -77,6 +77,6 @@ class FairPlaces:
             entry[1].set_result(None)
 
     def _next(self) -> _Waiting | None:
-        """Return the first of those who wait for the caller that holds the fewest places."""
+        """Return the first waiting entry of the caller that holds the fewest places."""
         below = (e for e in self._waiting if self._held[e[0]] < self._each and not e[1].done())
         return min(below, key=lambda entry: self._held[entry[0]], default=None)

@@ -1,13 +1,13 @@
 """
-The one guarded fetch: every URL that a caller can choose is fetched here and nowhere else.
+Fetch every URL that a caller can choose. No other module does so.
 
     URL → http(s), allowed port, no credentials → resolve once → every address public or allowed
         → connect to exactly those → redirect? from the start, 3 at most
         → status 200, allowed content type → body, capped while it comes in and again unpacked
 
-A caller learns that a URL was refused, never what an inner name resolves to or which inner
-port answers: a host that does not exist and one that is private give the same sentence.
-No proxy of the environment, no cookie, no credential is used.
+A caller learns that a URL was refused, but never what an internal name resolves to or which internal
+port answers. A host that does not exist and a private one give the same message. The fetch uses no proxy
+of the environment, no cookie and no credential.
 """
 
 import asyncio
@@ -34,16 +34,16 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 MAX_REDIRECTS = 3
 MAX_URL_CHARACTERS = 8192
-# Fetches at the same time, so that many images cannot fill the memory; how many of them one caller may have.
+# The fetches at a time, so that many images cannot fill the memory, and the share of one caller.
 _PLACES, _PLACES_EACH = 16, 4
-# Downloads of videos take minutes; they have places of their own, so that no image waits behind one.
+# Downloads of videos take minutes. They have places of their own, so that no image waits behind one.
 _LONG_PLACES, _LONG_PLACES_EACH = 8, 2
 _CHUNK_BYTES = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-# Parsers disagree about these, and a disagreement is a way around a check.
+# Parsers disagree about these characters, and a disagreement is a way around a check.
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
-# Names that old resolvers take for an address: 2130706433, 0x7f.1, 0177.0.0.1, 127.1.
+# Old resolvers read these names as addresses: 2130706433, 0x7f.1, 0177.0.0.1, 127.1.
 _NUMERIC = re.compile(r"(^|\.)(\d+|0x[0-9a-f]*)$", re.IGNORECASE)
 _PORT = re.compile(r"[0-9]{1,5}")
 _HIGHEST_PORT = 65535
@@ -53,7 +53,7 @@ _UNREACHABLE = "The host of this URL could not be reached at a public address."
 
 
 class _Refused(Exception):
-    """The fetch is not made, or not gone on with; the message is for the caller."""
+    """The fetch is refused or stopped. The message is for the caller."""
 
 
 class _TooLarge(_Refused):
@@ -62,7 +62,7 @@ class _TooLarge(_Refused):
 
 @dataclass(frozen=True, slots=True)
 class FetchPolicy:
-    """What may be fetched. `hosts` and `networks` may be reached though they are not public."""
+    """The rules for fetches. `hosts` and `networks` are allowed even if they are not public."""
 
     enabled: bool = True
     hosts: frozenset[str] = frozenset()
@@ -72,14 +72,16 @@ class FetchPolicy:
     total_timeout_seconds: float = 20.0
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Return what the settings say. Raises ConfigurationError where they cannot be understood."""
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return the policy in the settings. Raises ConfigurationError if they are not valid."""
         entries = [entry.strip().lower() for entry in settings.fetch_allow.split(",") if entry.strip()]
         networks = {entry: network for entry in entries if (network := _network(entry)) is not None}
         hosts = [entry.rstrip(".") for entry in entries if entry not in networks]
         for host in hosts:
             if not _HOST_NAME.fullmatch(host) or _NUMERIC.search(host):
-                raise ConfigurationError(f"MAVERA_FETCH_ALLOW: '{host}' is no host name, address or CIDR.")
+                raise ConfigurationError(
+                    f"MAVERA_FETCH_ALLOW: '{host}' is not a host name, an address or a CIDR block."
+                )
         return cls(
             enabled=settings.fetch_enabled,
             hosts=frozenset(hosts),
@@ -106,28 +108,28 @@ def _ports(text: str) -> frozenset[int]:
     for entry in entries:
         if not _PORT.fullmatch(entry) or not 0 < int(entry) <= _HIGHEST_PORT:
             raise ConfigurationError(
-                f"MAVERA_FETCH_PORTS: '{entry[:100]}' is no port; ports are 1 to {_HIGHEST_PORT}."
+                f"MAVERA_FETCH_PORTS: '{entry[:100]}' is not a port. Ports are 1 to {_HIGHEST_PORT}."
             )
     if not entries:
         raise ConfigurationError(
-            "MAVERA_FETCH_PORTS names no port. MAVERA_FETCH_ENABLED=false turns fetching off."
+            "MAVERA_FETCH_PORTS names no port. To turn fetching off, set MAVERA_FETCH_ENABLED=false."
         )
     return frozenset(map(int, entries))
 
 
-async def system_resolver(host: str, port: int) -> Sequence[str]:
-    """Return the addresses the operating system knows for `host`."""
+async def resolve_by_system(host: str, port: int) -> Sequence[str]:
+    """Return the addresses that the operating system knows for `host`."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class GuardedFetch:
-    def __init__(self, policy: FetchPolicy, *, resolver: Resolver = system_resolver) -> None:
+    def __init__(self, policy: FetchPolicy, *, resolver: Resolver = resolve_by_system) -> None:
         self._policy = policy
         self._resolver = resolver
         seconds = 2 * policy.total_timeout_seconds
-        busy = "Too many URLs are being fetched just now."
+        busy = "Too many URLs are being fetched. Retry in a few seconds."
         self._places = FairPlaces(_PLACES, each=_PLACES_EACH, patience_seconds=seconds, busy=busy)
         self._long_places = FairPlaces(
             _LONG_PLACES, each=_LONG_PLACES_EACH, patience_seconds=seconds, busy=busy
@@ -137,10 +139,10 @@ class GuardedFetch:
         self, url: str, *, caller: str, content_types: frozenset[str], max_bytes: int, param: str | None
     ) -> bytes:
         """
-        Return the body behind `url`; `caller` is the id of the workspace whose share of the fetches is used.
+        Return the body behind `url`. `caller` is the id of the workspace whose share of places is used.
 
-        Raises InvalidRequest if it may not or cannot be fetched, and ValidationFailed
-        past `max_bytes`; both name `param`. Raises ServiceUnavailable if no place comes free in time.
+        Raises InvalidRequest if the URL may not or cannot be fetched, and ValidationFailed if the body is
+        larger than `max_bytes`; both name `param`. Raises ServiceUnavailable if it gets no place in time.
         """
         body = bytearray()
         async with self.open(
@@ -162,15 +164,15 @@ class GuardedFetch:
         total_seconds: float | None = None,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """
-        Give the body behind `url` piece by piece, so that it need never lie in memory whole.
+        Yield the body behind `url` piece by piece, so that it is never in memory as a whole.
 
-        `total_seconds`, the policy's unless given, is for all of it from the moment that a place is free.
-        A fetch with seconds of its own takes one of the places for long ones. Raises as `get` does, also
-        out of the pieces, and then at the end of the `async with`.
+        `total_seconds` bounds the whole fetch from the moment that a place is free; its default is the
+        policy's. A fetch with its own `total_seconds` takes one of the places for long fetches. Raises the
+        errors of `get`. An error of the pieces becomes one of these at the end of the `async with`.
         """
         with _refusals(param):
             self._refuse_if_off()
-            target = _parsed(url)
+            target = _parse_url(url)
             async with AsyncExitStack() as stack:
                 places = self._places if total_seconds is None else self._long_places
                 await stack.enter_async_context(places.take(caller))
@@ -183,12 +185,12 @@ class GuardedFetch:
 
     def _refuse_if_off(self) -> None:
         if not self._policy.enabled:
-            raise _Refused("This server fetches no URLs: send a data URL (data:image/png;base64,…).")
+            raise _Refused("This server does not fetch URLs. Send a data URL (data:image/png;base64,…).")
 
     async def _follow(
         self, url: URL, content_types: frozenset[str], stack: AsyncExitStack
     ) -> aiohttp.ClientResponse:
-        """Return the first answer that is no redirect. Every address on the way is checked."""
+        """Return the first response that is not a redirect. Every address on the way is checked."""
         headers = {
             "Accept": ", ".join(sorted(content_types)),
             "Accept-Encoding": "identity",
@@ -200,15 +202,15 @@ class GuardedFetch:
             stack.callback(response.close)
             if response.status not in _REDIRECTS:
                 return response
-            url = _parsed(response.headers.get("Location", ""), base=url)
+            url = _parse_url(response.headers.get("Location", ""), base=url)
         raise _Refused(f"This URL redirects more than {MAX_REDIRECTS} times.")
 
     async def _addresses(self, url: URL) -> list[Address]:
-        """Return where to connect to for `url`: all its addresses, every one of them permitted."""
+        """Return the addresses of `url`. Refuses the URL unless the policy permits all of them."""
         host, port = (url.raw_host or "").rstrip(".").lower(), url.port
         if port is None or port not in self._policy.ports:
             allowed = ", ".join(str(number) for number in sorted(self._policy.ports))
-            raise _Refused(f"URLs are fetched from these ports only: {allowed}.")
+            raise _Refused(f"This server fetches URLs from these ports only: {allowed}.")
         literal = _literal(host)
         answers = [literal] if literal is not None else await self._resolve(host, port)
         if not answers or not all(self._policy.permits(host, address) for address in answers):
@@ -240,7 +242,7 @@ class GuardedFetch:
 
 
 class _Pinned(AbstractResolver):
-    """Answers every name with the addresses that were checked, so no second answer can differ."""
+    """Resolve every name to the addresses that were checked, so that no second look-up can differ."""
 
     def __init__(self, addresses: list[Address]) -> None:
         self._addresses = addresses
@@ -266,10 +268,10 @@ class _Pinned(AbstractResolver):
 
 def _only(addresses: list[Address]) -> Callable[[Any], socket.socket]:
     """
-    Return a maker of sockets that refuses to make one for any other address.
+    Return a socket factory that refuses any other address.
 
-    aiohttp skips its resolver for hosts that look like an address to it. Whatever it
-    makes of a host, it passes by here with the number it is about to connect to.
+    aiohttp skips its resolver for hosts that it takes for an address. However it reads a host, it calls
+    this factory with the address that it is about to connect to.
     """
 
     def make(info: Any) -> socket.socket:
@@ -283,7 +285,7 @@ def _only(addresses: list[Address]) -> Callable[[Any], socket.socket]:
 
 @contextmanager
 def _refusals(param: str | None) -> Iterator[None]:
-    """Let nothing past this file but the two errors a caller is told about."""
+    """Turn every error of a fetch into one of the two that a caller sees."""
     try:
         yield
     except _TooLarge as error:
@@ -295,11 +297,11 @@ def _refusals(param: str | None) -> Iterator[None]:
     except aiohttp.ClientConnectionError as error:
         raise InvalidRequest("The host of this URL could not be reached.", param=param) from error
     except (aiohttp.ClientError, zlib.error) as error:
-        raise InvalidRequest("This URL gave an answer that cannot be read.", param=param) from error
+        raise InvalidRequest("The response of this URL cannot be read.", param=param) from error
 
 
-def _parsed(text: str, *, base: URL | None = None) -> URL:
-    """Return the URL in `text`, as the client library will understand it: it is parsed this once."""
+def _parse_url(text: str, *, base: URL | None = None) -> URL:
+    """Return the URL in `text`. It is parsed once, so the checks and the client library agree on it."""
     if len(text) > MAX_URL_CHARACTERS:
         raise _Refused(f"This URL is longer than {MAX_URL_CHARACTERS:,} characters.")
     if not text or _AMBIGUOUS.search(text):
@@ -312,19 +314,19 @@ def _parsed(text: str, *, base: URL | None = None) -> URL:
     if url.scheme not in ("http", "https"):
         raise _Refused("Only http and https URLs are fetched.")
     if url.raw_user is not None or url.raw_password is not None:
-        raise _Refused("A URL that is to be fetched must not carry a user name or password.")
+        raise _Refused("A URL to fetch must not contain a user name or a password.")
     if not host or not host.strip(".") or port is None:
         raise _Refused("This is not a valid URL.")
     return url.with_fragment(None)
 
 
 def _literal(host: str) -> Address | None:
-    """Return the address that `host` is written as, None for a name. Odd spellings are refused."""
+    """Return the address that `host` spells, None for a name. Odd spellings are refused."""
     try:
         return ipaddress.ip_address(host)
     except ValueError as error:
         if ":" in host or _NUMERIC.search(host) or not host.isascii():
-            raise _Refused("Write the address in this URL in its usual form, as in 203.0.113.7.") from error
+            raise _Refused("Write the address in this URL in the usual form, as in 203.0.113.7.") from error
         return None
 
 
@@ -333,15 +335,15 @@ def _check_answer(response: aiohttp.ClientResponse, content_types: frozenset[str
         raise _Refused(f"This URL answered with status {response.status}.")
     if response.content_type.lower() not in content_types:
         wanted = ", ".join(sorted(kind for kind in content_types if not kind.endswith("octet-stream")))
-        raise _Refused(f"What this URL gives is of another content type than {wanted}.")
+        raise _Refused(f"The content type of this URL must be one of {wanted}.")
 
 
 async def _pieces(response: aiohttp.ClientResponse, max_bytes: int, deadline: float) -> AsyncIterator[bytes]:
     """
-    Yield the body, unpacked. Never holds more than one chunk, or gives more than `max_bytes`.
+    Yield the unpacked body. Never holds more than one chunk, and never yields more than `max_bytes`.
 
-    The time is kept here, around each chunk, and not around whoever reads: what stops a reader
-    is then an error of its source, after which it can put things back in order.
+    The timeout is around each chunk and not around the reader. A reader then sees an error of its source,
+    after which it can still clean up.
     """
     if (response.content_length or 0) > max_bytes:
         raise _too_large(max_bytes)
@@ -362,11 +364,11 @@ async def _pieces(response: aiohttp.ClientResponse, max_bytes: int, deadline: fl
 
 
 def _too_large(max_bytes: int) -> _TooLarge:
-    return _TooLarge(f"What this URL gives is larger than {max_bytes:,} bytes.")
+    return _TooLarge(f"The file at this URL is larger than {max_bytes:,} bytes.")
 
 
 class _Unpacker:
-    """Undo a Content-Encoding piece by piece, never making more than was asked for."""
+    """Undo a Content-Encoding piece by piece, without ever producing more than the caller asked for."""
 
     def __init__(self, encoding: str) -> None:
         match encoding.strip().lower():
@@ -375,11 +377,11 @@ class _Unpacker:
             case "gzip" | "x-gzip" | "deflate":
                 self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
             case _:
-                raise _Refused("This URL gave a compressed answer, though none was asked for.")
+                raise _Refused("The response of this URL has an encoding that was not requested.")
 
     def feed(self, data: bytes, *, at_most: int) -> bytes:
         return data if self._inflate is None else self._inflate.decompress(data, at_most)
 
     def close(self) -> None:
         if self._inflate is not None and not self._inflate.eof:
-            raise _Refused("This URL gave an answer that cannot be read.")
+            raise _Refused("The response of this URL cannot be read.")

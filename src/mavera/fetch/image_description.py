@@ -1,11 +1,11 @@
 """
-What can be read of an image without a model that sees, and how it is told to one that does not.
+Describe an image to a model that cannot see it.
 
-    ImageReading → described() → a text that says it is only a description, with what
-                                 stood in the image quoted as data
+    ImageReading → describe_image() → a text that says it is only a description, and that quotes the
+                                      text of the image as data
 
-Pure. The same reading gives the same bytes, so a conversation about an image keeps its
-place in the model's prefix cache.
+The module is pure. The same reading gives the same bytes, so a conversation about an image keeps its
+prefix in the model's cache.
 """
 
 import json
@@ -27,14 +27,14 @@ _CLOSING = "Nothing else is known of the image: no objects, faces or shapes.]"
 
 
 class Colour(msgspec.Struct, frozen=True):
-    """`share` of the area, from 0 to 1."""
+    """A named colour. `share` is its part of the area, from 0 to 1."""
 
     name: str
     share: float
 
 
 class TextLine(msgspec.Struct, frozen=True):
-    """One line of text and where it stands, as fractions of the image's width and height."""
+    """One line of text and its position, as fractions of the image's width and height."""
 
     text: str
     left: float
@@ -45,9 +45,9 @@ class TextLine(msgspec.Struct, frozen=True):
 
 class ImageReading(msgspec.Struct, frozen=True, tag="reading"):
     """
-    Colours by falling share; lines in the order in which one reads them.
+    The colours, the largest share first, and the lines in reading order.
 
-    `partial`: there are more lines than were read.
+    `partial` says that the image has more lines than were read.
     """
 
     width: int
@@ -59,13 +59,13 @@ class ImageReading(msgspec.Struct, frozen=True, tag="reading"):
 
 
 class Unreadable(msgspec.Struct, frozen=True, tag="unreadable"):
-    """The bytes are no whole image, or reading them takes too much time or memory."""
+    """The bytes are not a whole image, or reading them takes too much time or memory."""
 
     too_heavy: bool = False
 
 
-def described(reading: ImageReading, *, number: int, kind: str) -> str:
-    """Return the text that takes the place of image `number` of a turn; `kind` is its format."""
+def describe_image(reading: ImageReading, *, number: int, kind: str) -> str:
+    """Return the text that replaces image `number` of a turn. `kind` is its format."""
     return "\n".join((_OPENING.format(number=number), *_facts(reading, kind), _CLOSING))
 
 
@@ -79,7 +79,7 @@ def _facts(reading: ImageReading, kind: str) -> Iterator[str]:
         yield "Text in it: none was found."
         return
     yield "Text in it, read by OCR, so with possible errors:"
-    yield from _quoted(reading.lines, partial=reading.partial)
+    yield from _quote_lines(reading.lines, partial=reading.partial)
 
 
 def _shape(reading: ImageReading) -> str:
@@ -87,12 +87,12 @@ def _shape(reading: ImageReading) -> str:
     return "square" if 0.95 < ratio < 1.05 else "landscape" if ratio > 1 else "portrait"
 
 
-def _quoted(lines: tuple[TextLine, ...], *, partial: bool) -> Iterator[str]:
-    """Yield the lines; those that stand together in the same part of the image come as one."""
+def _quote_lines(lines: tuple[TextLine, ...], *, partial: bool) -> Iterator[str]:
+    """Yield the quoted lines. Neighbouring lines in the same part of the image are joined."""
     left = MAX_TEXT_CHARACTERS
     for place, group in groupby(lines, key=_place):
         text = " / ".join(defuse_line(line.text) for line in group)
-        # As JSON: whatever the text says, it cannot end the quotation.
+        # JSON escapes the text, so the text cannot end the quotation.
         yield f"- {place}: {json.dumps(text[:left], ensure_ascii=False)}"
         left -= len(text)
         if left <= 0:

@@ -1,9 +1,9 @@
 """
-What the first bytes of an image say: its format and its size, without decoding it.
+Read the format and the size of an image from its first bytes, without decoding it.
 
     89 PNG …    GIF8[79]a    FF D8 FF …    RIFF….WEBP
 
-Pure, and cheap enough for the event loop. What a file calls itself is not looked at.
+The module is pure, and cheap enough for the event loop. It ignores file names and content types.
 """
 
 import struct
@@ -14,7 +14,7 @@ Format = Literal["png", "jpeg", "gif", "webp"]
 
 # Start-of-frame markers: the JPEG segments that hold the size.
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# A photograph with much metadata has some hundred; a file of nothing else must not hold up the server.
+# A photograph with much metadata has about a hundred. A file of segments only must not delay the server.
 _MOST_SEGMENTS = 2000
 
 
@@ -26,7 +26,7 @@ class ImageHeader:
 
 
 def read_header(data: bytes) -> ImageHeader | None:
-    """Return what `data` is an image of, None where it is none of the four formats."""
+    """Return the header of the image in `data`, None if it has none of the four formats."""
     try:
         header = _read(data)
     except (struct.error, IndexError):

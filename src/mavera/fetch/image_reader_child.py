@@ -1,17 +1,17 @@
 """
-The reader's process: decodes images and reads the text in them, one after the other.
+Decode images and read the text in them, in a process of its own, one image after the other.
 
-    stdin    frames: an image each
+    stdin    frames, each of them an image
     stdout   one report, then frames: an ImageReading or Unreadable, as MessagePack
 
-Started by `image_reader.py` when the first image comes, as
+`image_reader.py` starts the process when the first image comes, as
 `python -m mavera.fetch.image_reader_child MEMORY CPU_SECONDS THREADS MAX_PIXELS`.
-This module alone imports Pillow, OpenCV and the OCR: some 300 MB that a server does not carry, and
-decoders for hostile bytes that had better crash here. It ends when its stdin does.
+Only this module imports Pillow, OpenCV and the OCR. They take about 300 MB, which the server saves, and
+their decoders may crash on hostile bytes without harm to it. The process ends when its stdin ends.
 
-The work for one image has bounds, whatever its shape. Text is looked for in a canvas of at most 2 million
-pixels whose longer side is at most three times the shorter. Lines are read until their text fills the
-description or half of the processor time is used up; the rest is left out, and the reading says so.
+The work for one image is bounded, whatever its shape. The detector searches a canvas of at most 2 million
+pixels, whose longer side is at most three times the shorter. Lines are read until their text fills the
+description or half of the processor time is used. The rest is left out, and the reading says so.
 """
 
 import io
@@ -31,14 +31,14 @@ from rapidocr import RapidOCR
 from mavera.fetch.image_description import MAX_TEXT_CHARACTERS, Colour, ImageReading, TextLine, Unreadable
 from mavera.fetch.reader_child import answer_frames, limit_memory, take_stdout
 
-# Larger images are read in this size: it keeps small print legible, and the wait and the memory bearable.
+# Larger images are reduced to this size. Small print stays legible, and time and memory stay bearable.
 MAX_SIDE = 2000
 MAX_AREA = 2_000_000
-# The canvas in which text is looked for: how thin it may be, how large, and how far it is enlarged.
+# The canvas in which the detector searches: its thinnest shape, its size, and its largest enlargement.
 MOST_RATIO = 3
 DETECTED_SIDE = 736
 MOST_ENLARGED = 4.0
-# Nothing thinner holds letters that could be read, in pixels.
+# In pixels. Nothing thinner has legible letters.
 LEAST_SIDE = 8
 LEAST_LETTER = 4
 MOST_LINE_RATIO = 32
@@ -90,7 +90,7 @@ def _engine(threads: int) -> Any:
             "Global.log_level": "critical",
             f"{engine}.intra_op_num_threads": threads,
             f"{engine}.inter_op_num_threads": 1,
-            # The images it is given have their size: by default it enlarges what is small, or thin.
+            # By default the engine enlarges small or thin images, but these already have their size.
             "Det.limit_type": "max",
             "Det.limit_side_len": MAX_SIDE * 2,
         }
@@ -107,21 +107,21 @@ def _reading(data: bytes, ocr: Any, reading_seconds: float) -> ImageReading | Un
         image, size, animated = _decode(data)
     except MemoryError:
         return Unreadable(too_heavy=True)
-    except Exception:  # Pillow's decoders raise many kinds, and none of them says more than this
+    except Exception:  # Pillow's decoders raise many types, and none of them says more than this
         return Unreadable()
     try:
         lines, complete = _read_lines(image, ocr, ends)
-    except Exception:  # for the lack of memory each library has its own
+    except Exception:  # each library has its own error for a lack of memory
         return Unreadable(too_heavy=True)
     return ImageReading(*size, _colours(image), tuple(lines), animated, not complete)
 
 
 def _decode(data: bytes) -> tuple[Image.Image, tuple[int, int], bool]:
-    """Return the image, upright, opaque and small enough; its true size; whether it moves."""
+    """Return the image (upright, opaque and small enough), its true size, and whether it is animated."""
     with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
         width, height = opened.size
         animated = bool(getattr(opened, "is_animated", False))
-        most = _fitting_size(width, height)
+        most = _fit_size(width, height)
         opened.draft("RGB", most)  # a JPEG is decoded small at once
         opened.thumbnail(most) if opened.width > most[0] or opened.height > most[1] else opened.load()
         upright = ImageOps.exif_transpose(opened).convert("RGBA")
@@ -131,19 +131,19 @@ def _decode(data: bytes) -> tuple[Image.Image, tuple[int, int], bool]:
     return paper.convert("RGB"), (height, width) if turned else (width, height), animated
 
 
-def _fitting_size(width: int, height: int) -> tuple[int, int]:
-    """Return the size in which an image is read, of the same shape."""
+def _fit_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size in which an image is read. The shape stays the same."""
     scale = min(1.0, MAX_SIDE / max(width, height), math.sqrt(MAX_AREA / (width * height)))
     return max(1, int(width * scale)), max(1, int(height * scale))
 
 
 def _colours(image: Image.Image) -> tuple[Colour, ...]:
-    """Return the colours that fill the image, most first."""
+    """Return the colours that fill the image, the largest share first."""
     counts: dict[str, int] = {}
     small = image.resize((64, 64), Image.Resampling.NEAREST).quantize(8)
     palette = small.getpalette() or []
     for count, pixel in small.getcolors() or []:
-        index = int(cast("int", pixel))  # of a palette, an image's pixels are numbers
+        index = int(cast("int", pixel))  # the pixels of an image with a palette are numbers
         name = _name(palette[3 * index], palette[3 * index + 1], palette[3 * index + 2])
         counts[name] = counts.get(name, 0) + count
     total = sum(counts.values())
@@ -153,7 +153,7 @@ def _colours(image: Image.Image) -> tuple[Colour, ...]:
 
 
 def _name(red: int, green: int, blue: int) -> str:
-    """Return the nearest name, by a distance that is closer to the eye's than plain RGB."""
+    """Return the nearest colour name, by a distance that follows the eye better than plain RGB does."""
 
     def distance(name: str) -> float:
         r, g, b = _NAMES[name]
@@ -168,7 +168,7 @@ def _name(red: int, green: int, blue: int) -> str:
 
 
 def _read_lines(image: Image.Image, ocr: Any, ends: float) -> tuple[list[TextLine], bool]:
-    """Return the lines of text, and whether these are all; `ends` is a time of this process's clock."""
+    """Return the lines of text, and whether these are all. `ends` is in this process's processor time."""
     lines: list[TextLine] = []
     characters = 0
     for box in _find_boxes(image, ocr):
@@ -186,7 +186,7 @@ def _find_boxes(image: Image.Image, ocr: Any) -> list[Any]:
     if min(image.size) < LEAST_SIDE:
         return []
     canvas = _canvas(image)
-    # A detector needs letters of some size; a small image is enlarged, and a thin one only as far as it fits.
+    # The detector needs letters of some size, so a small image is enlarged as far as it fits.
     enlarged = min(MOST_ENLARGED, DETECTED_SIDE / min(canvas.size), math.sqrt(MAX_AREA / _area(canvas)))
     factor = max(1.0, enlarged)
     if factor > 1.0:
@@ -196,7 +196,7 @@ def _find_boxes(image: Image.Image, ocr: Any) -> list[Any]:
 
 
 def _canvas(image: Image.Image) -> Image.Image:
-    """Return a thin image on white, at its upper left; its detector would enlarge a strip without bound."""
+    """Return a thin image on a white canvas. The detector would enlarge a strip without bound."""
     shorter = math.ceil(max(image.size) / MOST_RATIO)
     size = max(image.width, shorter), max(image.height, shorter)
     if size == image.size:
@@ -211,7 +211,7 @@ def _area(image: Image.Image) -> int:
 
 
 def _cut_out(image: Image.Image, box: Any) -> Image.Image:
-    """Return one line of text, level; a line that runs downwards is turned."""
+    """Return one line of text, level. A line that runs downwards is turned."""
     upper_left, upper_right, lower_right, lower_left = (tuple(map(float, corner)) for corner in box)
     width = int(max(math.dist(upper_left, upper_right), math.dist(lower_left, lower_right)))
     height = int(max(math.dist(upper_left, lower_left), math.dist(upper_right, lower_right)))
@@ -223,7 +223,7 @@ def _cut_out(image: Image.Image, box: Any) -> Image.Image:
 
 
 def _pieces(line: Image.Image) -> Iterator[Image.Image]:
-    """Yield a line in pieces that are not too long: its reader enlarges each to a height of its own."""
+    """Yield a line in pieces that are not too long, because the OCR enlarges each to a height of its own."""
     if line.height < LEAST_LETTER:
         return
     longest = MOST_LINE_RATIO * line.height
@@ -238,7 +238,7 @@ def _read_text(line: Image.Image, ocr: Any) -> str:
 
 
 def _pixels(image: Image.Image) -> Any:
-    return np.asarray(image)[:, :, ::-1]  # it wants blue first
+    return np.asarray(image)[:, :, ::-1]  # the OCR expects blue first
 
 
 def _line(text: str, box: Any, image: Image.Image) -> TextLine:

@@ -1,8 +1,8 @@
 """
 Read web pages and documents: HTML in, Markdown with title, date and links out.
 
-Child processes do the parsing (`child_reader.py`), because it is slow, takes much memory and
-works on bytes of strangers.
+Child processes do the parsing (`child_reader.py`), because it is slow, takes much memory and works on
+untrusted bytes.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ PAGE_BUDGET = Budget(cpu_seconds=20, clock_seconds=40, memory_bytes=1024 * 1024 
 CHILDREN = 2
 IDLE_SECONDS = 60.0
 
-# The content types of what can be read, and of which kind each is.
+# The content types that can be read, and the kind of each.
 KINDS: dict[str, Literal["html", "text"]] = {
     "text/html": "html",
     "application/xhtml+xml": "html",
@@ -44,7 +44,7 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True, tag="page"):
-    """`text` is Markdown; `date` is as in 2026-11-21, or empty."""
+    """A page that was read. `text` is Markdown. `date` has the form 2026-11-21, or is empty."""
 
     title: str
     date: str
@@ -53,7 +53,7 @@ class Page(msgspec.Struct, frozen=True, tag="page"):
 
 
 class UnreadablePage(msgspec.Struct, frozen=True, tag="unreadable"):
-    """There is no text in it that could be found, or it takes too much to look for it."""
+    """No text was found in the page, or reading it exceeds the budget."""
 
     too_heavy: bool = False
 
@@ -69,14 +69,14 @@ class PageReader:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Those of the child processes that there are now."""
+        """The process ids of the running children."""
         return self._pool.pids
 
     async def read(self, body: bytes, *, url: str = "", caller: str = "") -> Page | None:
         """
-        Return what an HTML page says, None if nothing can be read; `caller` is a workspace's id.
+        Return the text of an HTML page, None if there is nothing to read. `caller` is a workspace's id.
 
-        Raises ValidationFailed for a page beyond the budget, and ServiceUnavailable.
+        Raises ValidationFailed if the page exceeds the budget, and ServiceUnavailable.
         """
         try:
             answer = await self._pool.read(msgspec.msgpack.encode(PageRequest(body, url)), caller=caller)
@@ -84,7 +84,9 @@ class PageReader:
         except TooHeavy as error:
             raise _too_heavy() from error
         except msgspec.DecodeError as error:
-            raise ServiceUnavailable("The page could not be read just now.", retry_after=5) from error
+            raise ServiceUnavailable(
+                "The page could not be read. Retry in a few seconds.", retry_after=5
+            ) from error
         if isinstance(page, UnreadablePage) and page.too_heavy:
             raise _too_heavy()
         return page if isinstance(page, Page) else None
@@ -102,7 +104,7 @@ def _decode(answer: bytes) -> Page | UnreadablePage:
 
 
 def plain_page(body: bytes, *, title: str) -> Page | None:
-    """Return a document that is text already; its title is its first heading, where it has one."""
+    """Return a page for a text document. Its title is its first heading, or else `title`."""
     text = body.decode("utf-8", errors="replace").strip()
     if not text or "\x00" in text:
         return None

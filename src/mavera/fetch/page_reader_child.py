@@ -1,12 +1,12 @@
 """
-The reader's process: finds the text in HTML pages, one after the other.
+Extract the text of HTML pages, in a process of its own, one page after the other.
 
-    stdin    frames: a PageRequest each
+    stdin    frames, each of them a PageRequest
     stdout   one report, then frames: a Page or an UnreadablePage, as MessagePack
 
-Started by `page_reader.py` as `python -m mavera.fetch.page_reader_child MEMORY CPU_SECONDS`. This module
-alone imports trafilatura and lxml: some 60 MB that a server does not carry, and parsers for
-hostile bytes that had better crash here. It ends when its stdin does. It opens no connection.
+`page_reader.py` starts the process as `python -m mavera.fetch.page_reader_child MEMORY CPU_SECONDS`. Only
+this module imports trafilatura and lxml. They take about 60 MB, which the server saves, and their parsers
+may crash on hostile bytes without harm to it. The process ends when its stdin ends. It opens no connection.
 """
 
 import sys
@@ -26,19 +26,19 @@ MOST_LINKS = 50
 def main() -> None:
     memory_bytes, cpu_seconds = (int(float(argument)) for argument in sys.argv[1:3])
     limit_memory(memory_bytes)
-    answer_frames(_encoded_answer, cpu_seconds=cpu_seconds, answers=take_stdout())
+    answer_frames(_read_frame, cpu_seconds=cpu_seconds, answers=take_stdout())
 
 
-def _encoded_answer(frame: bytes) -> bytes:
-    return msgspec.msgpack.encode(_answer(frame))
+def _read_frame(frame: bytes) -> bytes:
+    return msgspec.msgpack.encode(_read_page(frame))
 
 
-def _answer(frame: bytes) -> Page | UnreadablePage:
+def _read_page(frame: bytes) -> Page | UnreadablePage:
     try:
         return _page(msgspec.msgpack.decode(frame, type=PageRequest)) or UnreadablePage()
     except MemoryError:
         return UnreadablePage(too_heavy=True)
-    except Exception:  # parsers raise many kinds on hostile pages, and none of them says more than this
+    except Exception:  # parsers raise many types on hostile pages, and none of them says more than this
         return UnreadablePage()
 
 
@@ -48,17 +48,17 @@ def _page(request: PageRequest) -> Page | None:
         return None
     url = request.url or None
     text = trafilatura.extract(request.body, url=url, include_comments=False, output_format="markdown")
-    told = trafilatura.extract_metadata(request.body, default_url=url)
+    metadata = trafilatura.extract_metadata(request.body, default_url=url)
     links = _links(tree, request.url)
     text = text or _all_text(tree)
     if not text:
         return None
-    title = (told.title or _title(tree)).strip()
-    return Page(title[:300], told.date or "", text[:MOST_TEXT_CHARACTERS], links)
+    title = (metadata.title or _title(tree)).strip()
+    return Page(title[:300], metadata.date or "", text[:MOST_TEXT_CHARACTERS], links)
 
 
 def _all_text(tree: Any) -> str:
-    """Return all words of a page of which no part stands out as its text."""
+    """Return all words of a page. This is for pages of which no part stands out as the text."""
     etree.strip_elements(tree, "script", "style", "noscript", "template", with_tail=False)
     return "\n".join(" ".join(line.split()) for line in tree.text_content().splitlines() if line.strip())
 

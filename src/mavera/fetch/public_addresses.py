@@ -1,12 +1,12 @@
 """
-Which network addresses are public: the ones a stranger may have this server connect to.
+Tell public network addresses, which a stranger may have this server connect to, from all others.
 
     8.8.8.8  2606:4700::1111            public
     ::ffff:8.8.8.8  64:ff9b::808:808    as public as the IPv4 address inside
     everything else                     not: private, loopback, link-local, carrier NAT, multicast,
                                         documentation, 6to4, Teredo, reserved, cloud metadata
 
-Stricter than `ipaddress.is_global` alone, which differs between Python versions and calls
+The test is stricter than `ipaddress.is_global`, which differs between Python versions and calls
 multicast and some metadata services global.
 """
 
@@ -31,7 +31,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def is_public(address: Address) -> bool:
-    """Whether `address` is one that the whole internet reaches by this number."""
+    """Say whether the whole internet can reach `address`."""
     plain = unwrap(address)
     if isinstance(plain, IPv4Address):
         special = plain.is_multicast or plain.is_reserved or any(plain in net for net in _REFUSED_IPV4)
@@ -42,7 +42,7 @@ def is_public(address: Address) -> bool:
 
 
 def unwrap(address: Address) -> Address:
-    """Return the IPv4 address that a connection to `address` ends at, where there is one inside."""
+    """Return the IPv4 address inside `address`, to which a connection leads, or else `address` itself."""
     if isinstance(address, IPv4Address) or address.scope_id is not None:
         return address
     if address.ipv4_mapped is not None:

@@ -1,11 +1,12 @@
 """
-What the readers' child processes share: frames on stdin and stdout, and a budget for each frame.
+Exchange frames on stdin and stdout in the readers' child processes, within a budget for each frame.
 
     stdin    frames                               4 bytes of length, then that many bytes
     stdout   one frame: ready; then one answer for each frame
 
-The kernel keeps the budget. An allocation beyond the memory fails, which a reader reports as input that is
-too heavy. A frame that takes more processor time ends the process with SIGXCPU, and the parent knows why.
+The kernel enforces the budget. An allocation beyond the memory limit fails, and the reader reports that
+the input is too heavy. A frame that exceeds the processor time ends the process with SIGXCPU, which tells
+the parent why.
 """
 
 import math
@@ -22,7 +23,7 @@ except ImportError:  # not on Windows, where only the parent's clock bounds a fr
 
 
 def limit_memory(most_bytes: int) -> None:
-    """Bound this process's address space, and let no crash write a core file."""
+    """Bound this process's address space, and disable core files."""
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -37,7 +38,7 @@ def answer_frames(answer: Callable[[bytes], bytes], *, cpu_seconds: float, answe
 
 
 def take_stdout() -> BinaryIO:
-    """Return a private copy of stdout, and send what a library prints to stderr."""
+    """Return a private copy of stdout, and redirect everything that libraries print to stderr."""
     private = os.dup(1)
     os.dup2(2, 1)
     return os.fdopen(private, "wb")
@@ -50,7 +51,7 @@ def _limit_cpu(seconds: float) -> None:
 
 
 def _read(stream: BinaryIO) -> bytes | None:
-    """Return the next frame, None at the end."""
+    """Return the next frame, None at the end of the stream."""
     head = stream.read(4)
     return stream.read(int.from_bytes(head, "big")) if len(head) == 4 else None
 

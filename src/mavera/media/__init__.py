@@ -1,1 +1,1 @@
-"""Generated images and videos: where their bytes and rows are kept."""
+"""Keep the bytes and the rows of generated images and videos."""

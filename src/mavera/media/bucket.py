@@ -1,10 +1,10 @@
 """
-Images and videos in a bucket of any server that speaks S3: AWS, MinIO, Garage, Ceph, R2 …
+Keep images and videos in a bucket of any server that speaks S3: AWS, MinIO, Garage, Ceph, R2 …
 
-    keep     up to 5 MiB in one request, more in parts of that size; nothing is there before the last
+    keep     up to 5 MiB in one request, more in parts of that size; the file appears with the last part
     pieces   one request for each 4 MiB, so that a slow reader holds no connection open
 
-Imported only where MAVERA_S3_BUCKET is set: it needs the extra `s3`.
+The module is imported only if MAVERA_S3_BUCKET is set, because it needs the extra `s3`.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ from yarl import URL
 
 from mavera.core.finish import finish
 from mavera.errors import ConfigurationError, NotFound, ServiceUnavailable
-from mavera.media.files import out_of_reach
+from mavera.media.files import build_unavailable
 from mavera.settings import Settings
 
 log = structlog.get_logger()
 
 _PIECE_BYTES = 4 * 1024 * 1024
 _CONNECT = timedelta(seconds=5)
-# For one request, which carries a part at the most.
+# For one request, which carries at most one part.
 _REQUEST = timedelta(seconds=60)
 _RETRYING = timedelta(seconds=60)
 _PARTS_AT_ONCE = 4
@@ -97,7 +97,7 @@ async def _first(reading: Coroutine[Any, Any, bytes | None], leaving: "asyncio.T
 
 class S3Files:
     def __init__(self, settings: Settings) -> None:
-        """Opens no connection. Raises ConfigurationError where the settings do not fit together."""
+        """Open no connection yet. Raises ConfigurationError if the settings do not fit together."""
         self._secret = settings.s3_secret_access_key or settings.key_pepper
         try:
             self._store = S3Store(
@@ -116,7 +116,7 @@ class S3Files:
 
     @property
     def link_secret(self) -> bytes | None:
-        """The same on all servers of the bucket, and another than the key itself."""
+        """A secret that all servers of the bucket derive from the same key. It does not reveal the key."""
         if not self._secret:
             return None
         return hmac.digest(self._secret.encode(), b"links to media", hashlib.sha256)
@@ -132,7 +132,7 @@ class S3Files:
             await finish(self._take_back(name, uploading))
             raise
         except (ServiceUnavailable, NotFound) as error:
-            raise (source.failure or out_of_reach()) from error
+            raise (source.failure or build_unavailable()) from error
         return source.size
 
     async def _upload(self, name: str, source: "_Source") -> None:
@@ -167,12 +167,12 @@ class S3Files:
             return
 
     async def close(self) -> None:
-        """Let the client's threads put down what they hold: one caught by Python's end aborts the process."""
+        """Wait for the client's threads. If Python ends while one of them works, the process aborts."""
         await asyncio.sleep(_SETTLE_SECONDS)
 
 
 def _config(settings: Settings) -> Any:
-    """Return the client's own names for the settings; what is left out it takes from AWS's variables."""
+    """Return the settings under the client's names. It takes missing ones from AWS's variables."""
     given = {
         "region": settings.s3_region,
         "endpoint": _endpoint(settings),
@@ -181,14 +181,14 @@ def _config(settings: Settings) -> Any:
     }
     flags = {
         "virtual_hosted_style_request": not settings.s3_path_style,
-        # Not every server has the request that removes many at once.
+        # Some servers lack the request that removes many objects at once.
         "disable_bulk_delete": True,
     }
     return {name: value for name, value in given.items() if value} | flags
 
 
 def _endpoint(settings: Settings) -> str:
-    """Return the endpoint as the client wants it: with the bucket's name where that is part of the host."""
+    """Return the endpoint for the client. It includes the bucket's name if the host does."""
     endpoint = settings.s3_endpoint_url.rstrip("/")
     if not endpoint or settings.s3_path_style:
         return endpoint
@@ -198,12 +198,12 @@ def _endpoint(settings: Settings) -> str:
 
 @contextmanager
 def _s3_errors() -> Iterator[None]:
-    """Let nothing of the client's own errors past this file; of their texts only a code is logged."""
+    """Turn the client's errors into ours. The log gets only the code of their texts."""
     try:
         yield
     except (BaseError, OSError) as error:
         code = _CODE.search(str(error))
         log.warning("media bucket failed", error=type(error).__name__, code=code[1] if code else None)
         if isinstance(error, FileNotFoundError) and code is not None and code[1] == "NoSuchKey":
-            raise NotFound("There is no such file any more.") from None
-        raise out_of_reach() from None
+            raise NotFound("This file no longer exists.") from None
+        raise build_unavailable() from None

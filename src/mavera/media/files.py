@@ -1,11 +1,11 @@
 """
-Where the bytes of images and videos lie: a folder, unless the settings name an S3 bucket (`s3_files.py`).
+Keep the bytes of images and videos in a folder. If the settings name an S3 bucket, `bucket.py` does it.
 
-    keep(name, pieces)            all of them or nothing: a reader never sees half a file
-    pieces(name, start, length)   a part of one, a piece at a time
+    keep(name, pieces)            write a whole file or nothing: a reader never sees half a file
+    pieces(name, start, length)   yield a part of a file, a piece at a time
     remove(name)
 
-Names are ids of ours. Neither way holds a whole video in memory.
+Names are ids that this server made. No operation holds a whole video in memory.
 """
 
 import asyncio
@@ -21,30 +21,30 @@ PIECE_BYTES = 1024 * 1024
 
 
 class MediaFiles(Protocol):
-    """All raise ServiceUnavailable where the files cannot be reached."""
+    """A store of files. All methods raise ServiceUnavailable if the files cannot be reached."""
 
     @property
     def link_secret(self) -> bytes | None:
-        """What signs links, where all servers of these files know the same secret; None: make one up."""
+        """The secret that signs links. None if the servers of these files share none, so one must be made."""
         ...
 
     async def keep(self, name: str, pieces: AsyncIterable[bytes]) -> int:
-        """Write a file, and return its size in bytes. What `pieces` raises goes through."""
+        """Write a file, and return its size in bytes. Errors of `pieces` pass through."""
         ...
 
     def pieces(self, name: str, start: int, length: int) -> AsyncIterator[bytes]:
-        """Yield `length` bytes from `start`. Raises NotFound before the first of them."""
+        """Yield `length` bytes from `start`. Raises NotFound before the first byte."""
         ...
 
     async def remove(self, name: str) -> None:
-        """Remove a file; one that is not there is no error."""
+        """Remove a file. A missing file is not an error."""
         ...
 
     async def close(self) -> None: ...
 
 
 class FolderFiles:
-    """`folder` is made with the first file, closed to other users."""
+    """Files in `folder`, which is made with the first file and closed to other users."""
 
     link_secret: bytes | None = None
 
@@ -58,7 +58,7 @@ class FolderFiles:
             await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
         try:
             with _folder_errors():
-                file = _create(partial)  # at once: a thread would go on opening it after a cancellation
+                file = _create(partial)  # not in a thread, which would still open it after a cancellation
             with file:
                 async for piece in pieces:
                     with _folder_errors():
@@ -66,7 +66,7 @@ class FolderFiles:
             with _folder_errors():
                 await asyncio.to_thread(partial.rename, self._folder / name)
         except BaseException:
-            partial.unlink(missing_ok=True)  # at once, because a second cancellation would prevent it
+            partial.unlink(missing_ok=True)  # without an await, so that no second cancellation prevents it
             raise
         return size
 
@@ -92,7 +92,7 @@ class FolderFiles:
 
 
 def _create(path: Path) -> BinaryIO:
-    """Make a file that other users cannot read, whatever the folder and the umask allow."""
+    """Make a file that other users cannot read, whatever the folder and the umask are."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     os.fchmod(descriptor, 0o600)
     return os.fdopen(descriptor, "wb")
@@ -103,10 +103,10 @@ def _folder_errors() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise NotFound("There is no such file any more.") from error
+        raise NotFound("This file no longer exists.") from error
     except OSError as error:
-        raise out_of_reach() from error
+        raise build_unavailable() from error
 
 
-def out_of_reach() -> ServiceUnavailable:
-    return ServiceUnavailable("Images and videos cannot be kept or read just now.", retry_after=30)
+def build_unavailable() -> ServiceUnavailable:
+    return ServiceUnavailable("Images and videos cannot be stored or read at the moment.", retry_after=30)

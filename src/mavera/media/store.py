@@ -1,12 +1,12 @@
 """
-What tools made, and the jobs that make it: images and videos as files, told of in the store.
+Keep generated images and videos as files, and their rows and jobs in the database.
 
-    save(bytes)   a file and its row, completed
-    begin(job)    a row that a job fills in: queued → in_progress → completed | failed
-    url_of(id)    …/media/{id}/content?expires=…&signature=…, good for a while and without a key
+    save(bytes)    write a file and its row, completed
+    begin(job)     write a row that a job updates: queued → in_progress → completed | failed
+    sign_link(id)  …/media/{id}/content?expires=…&signature=…, which works for a while and without a key
 
-The signature is an HMAC over id and time; its secret lies in the folder of the files, closed to
-others, or comes of what opens the bucket. While the store is open it removes what has grown old.
+The signature is an HMAC over the id and the time. Its secret is in the folder of the files, closed to
+other users, or is derived from the key of the bucket. An open store removes old files.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ CONTENT_TYPES = {
 }
 _PATH = "/api/v1/media"
 _HOUSEKEEPING_SECONDS = 600.0
-# A job that has not ended this long after its time was up is followed by nobody any more.
+# No process follows a job that has not ended this long after its deadline.
 _FORSAKEN_SECONDS = 3600
 _REMOVED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """`progress` is 0 to 100. `error` says why it failed, in words for the caller."""
+    """An image or a video. `progress` is 0 to 100. `error` tells the caller why the job failed."""
 
     id: str
     workspace_id: str
@@ -72,7 +72,7 @@ _COLUMNS = ", ".join(Media.__slots__)
 
 
 def content_type_of(data: bytes) -> str | None:
-    """Return what the first bytes say this is, None for anything but an image or a video."""
+    """Return the content type that the first bytes show, None if it is not an image or a video."""
     for begun, content_type in CONTENT_TYPES.items():
         if data.startswith(begun):
             return content_type
@@ -84,7 +84,7 @@ def content_type_of(data: bytes) -> str | None:
 
 
 class MediaStore:
-    """`async with` it to have what is old removed, every ten minutes."""
+    """The generated files of all workspaces. Inside `async with`, it removes old ones every ten minutes."""
 
     def __init__(
         self,
@@ -118,13 +118,13 @@ class MediaStore:
         await self._files.close()
 
     async def save(self, workspace_id: str, tool: str, data: bytes, content_type: str) -> Media:
-        """Keep what was made at once. Raises ServiceUnavailable. If it is cancelled, the row says failed."""
+        """Store a finished file. Raises ServiceUnavailable. After a cancellation the row says failed."""
         media_id = new_cuid()
         try:
             await self._insert(media_id, workspace_id, tool, provider_id=None)
             await self.complete(media_id, _all_at_once(data), content_type)
         except BaseException as error:
-            reason = error.message if isinstance(error, APIError) else "It could not be kept."
+            reason = error.message if isinstance(error, APIError) else "The file could not be stored."
             await finish(self._fail_quietly(media_id, reason))
             raise
         return await self.get(media_id, workspace_id)
@@ -152,10 +152,10 @@ class MediaStore:
         try:
             await self.fail(media_id, reason)
         except APIError as error:
-            log.warning("media not ended", media=media_id, reason=error.message)
+            log.warning("media job not marked as failed", media=media_id, reason=error.message)
 
     async def get(self, media_id: str, workspace_id: str) -> Media:
-        """Return what `workspace_id` made. Raises NotFound, also for another workspace's."""
+        """Return a file of `workspace_id`. Raises NotFound, even if another workspace has that file."""
         row = await self._database.fetch_one(
             f"SELECT {_COLUMNS} FROM media WHERE id = :id AND workspace_id = :workspace_id",  # noqa: S608
             id=media_id,
@@ -177,7 +177,7 @@ class MediaStore:
         )
 
     async def complete(self, media_id: str, pieces: AsyncIterable[bytes], content_type: str) -> None:
-        """Keep the file, and say that it is there. What `pieces` raises goes through."""
+        """Store the file, and mark its row as completed. Errors of `pieces` pass through."""
         size = await self._files.keep(media_id, pieces)
         await self._database.execute(
             f"""
@@ -204,7 +204,7 @@ class MediaStore:
         )
 
     async def claim_unfinished(self, *, idle_seconds: int) -> list[Media]:
-        """Return jobs that nobody has touched for `idle_seconds`; they are this process's from now on."""
+        """Take over the jobs that no process has touched for `idle_seconds`, and return them."""
         rows = await self._database.fetch_all(
             f"""
             UPDATE media SET updated_at = {self._moment.sql}
@@ -218,7 +218,7 @@ class MediaStore:
         return [Media.from_row(row) for row in rows]
 
     async def remove_old(self) -> int:
-        """Remove what is older than it is kept: first the file, then the row. Returns how many."""
+        """Remove files older than MAVERA_MEDIA_DAYS, first the file, then its row. Returns their number."""
         before = int(self._clock()) - self._keep_seconds
         removed = 0
         while True:
@@ -235,14 +235,14 @@ class MediaStore:
                 return removed
 
     async def end_forsaken(self) -> int:
-        """Fail the jobs that should have ended long ago. Returns how many."""
+        """Fail the jobs that should have ended long ago. Returns their number."""
         return await self._database.execute(
             f"""
             UPDATE media SET status = 'failed', error = :reason, updated_at = {self._moment.sql},
                    completed_at = {self._moment.sql}
              WHERE status IN ('queued', 'in_progress') AND created_at < {self._moment.sql} - :seconds
             """,  # noqa: S608
-            reason="It was not made in time.",
+            reason="The file was not generated in time.",
             now=self._moment.now,
             seconds=int(self._job_seconds) + _FORSAKEN_SECONDS,
         )
@@ -261,26 +261,26 @@ class MediaStore:
     def expires_at(self, media: Media) -> int:
         return media.created_at + self._keep_seconds
 
-    async def url_of(self, media_id: str) -> str:
-        """Return where the file can be fetched without a key, for a while."""
+    async def sign_link(self, media_id: str) -> str:
+        """Return a URL from which the file can be fetched for a while without a key."""
         expires = int(self._clock()) + self._url_seconds
         signature = await asyncio.to_thread(self._sign, media_id, expires)
         return f"{self._public_url}{_PATH}/{media_id}/content?expires={expires}&signature={signature}"
 
-    async def signed(self, media_id: str, expires: str, signature: str) -> Media:
-        """Return what a link is for. Raises Forbidden for a bad or old signature, NotFound."""
+    async def open_link(self, media_id: str, expires: str, signature: str) -> Media:
+        """Return the media of a link. Raises Forbidden if the signature is wrong or old, and NotFound."""
         good = is_cuid(media_id) and expires.isascii() and expires.isdecimal() and len(expires) < 16
         expected = await asyncio.to_thread(self._sign, media_id, int(expires)) if good else ""
         if not hmac.compare_digest(expected.encode(), signature.encode()) or not good:
             raise Forbidden("This link is not valid.")
         if int(expires) < self._clock():
-            raise Forbidden("This link has expired. GET /api/v1/media/{id} gives a new one.")
+            raise Forbidden("This link has expired. Get a new one with GET /api/v1/media/{id}.")
         row = await self._database.fetch_one(
             f"SELECT {_COLUMNS} FROM media WHERE id = :id AND status = 'completed'",  # noqa: S608
             id=media_id,
         )
         if row is None:
-            raise NotFound("There is no such file any more.")
+            raise NotFound("This file no longer exists.")
         return Media.from_row(row)
 
     def pieces(self, media: Media, start: int, length: int) -> AsyncIterator[bytes]:
@@ -288,10 +288,10 @@ class MediaStore:
         return self._files.pieces(media.id, start, length)
 
     async def read(self, media_id: str, workspace_id: str) -> bytes:
-        """Return the bytes of what `workspace_id` made. Raises NotFound."""
+        """Return the bytes of a file of `workspace_id`. Raises NotFound."""
         media = await self.get(media_id, workspace_id)
         if media.status != "completed":
-            raise NotFound(f"The media {media_id[:60]} is not made yet.")
+            raise NotFound(f"The media {media_id[:60]} is not ready yet.")
         return b"".join([piece async for piece in self.pieces(media, 0, media.bytes or 0)])
 
     def _sign(self, media_id: str, expires: int) -> str:

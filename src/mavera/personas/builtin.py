@@ -1,12 +1,12 @@
 """
-The personas that ship: read once, looked up by id, found by name, listed in pages.
+Load the personas that ship once, and find them by id, by name or page by page.
 
     library/*.toml  →  PersonaLibrary.load()  →  get(id)            the API
                                                  find("gen x")      the command line
                                                  page(limit, …)     GET /personas
 
-The order is by category, then by name, and does not change while the server runs, so
-a cursor (the id of the last persona of a page) always points at the same place.
+The order is by category, then by name. It does not change while the server runs, so a cursor (the id of
+the last persona of a page) always points at the same place.
 """
 
 import difflib
@@ -22,14 +22,14 @@ import msgspec
 
 from mavera.errors import ConfigurationError, InvalidRequest, PersonaNotFound
 from mavera.personas.persona import CATEGORIES, Category, Persona
-from mavera.personas.typos import MOST_KNOWN, meant, plain, words_of
+from mavera.personas.typos import MOST_KNOWN, find_words, fold, match_words
 
-# Of a description, which the library's stay below.
+# Typing errors are forgiven in this many characters of a description. The library's descriptions are shorter.
 _FORGIVEN_CHARACTERS = 300
 
 
 class Listed(Protocol):
-    """What a list shows of a persona."""
+    """The members of a persona that lists show."""
 
     @property
     def id(self) -> str: ...
@@ -52,7 +52,7 @@ P = TypeVar("P", bound=Listed)
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A persona that was deleted: its place in the order, for cursors that name it."""
+    """A deleted persona. It keeps its place in the order, for cursors that name it."""
 
     id: str
     name: str
@@ -61,9 +61,9 @@ class Gone:
 
 class Roll(Generic[P]):
     """
-    Personas in a stable order; immutable, so every task may share one.
+    Personas in a stable order. A roll is immutable, so all tasks can share one.
 
-    `pages` is for whoever shows them: what was made of this roll, by what was asked for.
+    `pages` is a cache for callers: the response that they built from this roll, by request.
     """
 
     def __init__(self, personas: Iterable[P], gone: Iterable[Gone] = ()) -> None:
@@ -91,15 +91,15 @@ class Roll(Generic[P]):
 
     def find(self, name_or_id: str) -> P:
         """
-        Return the persona a person at a terminal means: `gen x`, `SMB owner`, `market_analyst`.
+        Return the persona that a person types at a terminal: `gen x`, `SMB owner`, `market_analyst`.
 
-        An id or a whole name wins, then the only name that begins so, then the only
-        one that contains it; case, hyphens and underscores do not matter.
+        An id or a whole name wins, then the only name that begins with the text, then the only name that
+        contains it. Case, hyphens and underscores do not matter. Raises PersonaNotFound.
         """
         if name_or_id in self._by_id:
             return self._by_id[name_or_id]
         wanted = _plain(name_or_id)
-        fits = self._fits(wanted) if wanted else ()
+        fits = self._match(wanted) if wanted else ()
         if len(fits) != 1:
             raise PersonaNotFound(self._advice(name_or_id, fits), param="persona_id")
         return fits[0]
@@ -112,10 +112,10 @@ class Roll(Generic[P]):
         expert: bool | None = None,
     ) -> tuple[P, ...]:
         """
-        Return those that fit, in order; None does not filter.
+        Return the personas that match, in order. A filter of None matches all.
 
-        `search` looks in name and description; where nothing has it letter by letter, the
-        personas are returned that have all its words but for typing errors.
+        `search` looks in names and descriptions. If none contains it letter by letter, the result is the
+        personas that contain all its words, apart from typing errors.
         """
         fits = [
             persona
@@ -126,20 +126,20 @@ class Roll(Generic[P]):
         ]
         if not search or not search.strip():
             return tuple(fits)
-        sought = plain(search.strip())
-        exact = [p for p in fits if sought in plain(p.name) or sought in plain(p.description)]
+        sought = fold(search.strip())
+        exact = [p for p in fits if sought in fold(p.name) or sought in fold(p.description)]
         return tuple(exact or self._nearly(search, fits))
 
     def _nearly(self, search: str, among: Sequence[P]) -> Iterator[P]:
         if not self._words:
             self._read_words()
-        wanted = meant(search, self._vocabulary)
+        wanted = match_words(search, self._vocabulary)
         return (p for p in among if wanted and all(words & self._words[p.id] for words in wanted))
 
     def _read_words(self) -> None:
-        """Note everyone's words; where they are very many, names are forgiven errors first."""
-        names = [words_of(p.name) for p in self._ordered]
-        described = [words_of(p.description[:_FORGIVEN_CHARACTERS]) for p in self._ordered]
+        """Collect the words of all personas. If they are too many, names come before descriptions."""
+        names = [find_words(p.name) for p in self._ordered]
+        described = [find_words(p.description[:_FORGIVEN_CHARACTERS]) for p in self._ordered]
         self._words = {p.id: a | b for p, a, b in zip(self._ordered, names, described, strict=True)}
         every = dict.fromkeys(chain.from_iterable(sorted(words) for words in (*names, *described)))
         self._vocabulary = tuple(islice(every, MOST_KNOWN))
@@ -154,10 +154,10 @@ class Roll(Generic[P]):
         expert: bool | None = None,
     ) -> tuple[tuple[P, ...], str | None]:
         """
-        Return the next `limit` (at least 1) personas that fit, and the cursor of the page after.
+        Return the next `limit` (at least 1) personas that match, and the cursor of the next page.
 
-        The cursor is None on the last page. It may name a persona that the filters leave
-        out: the page then begins behind its place.
+        The cursor is None on the last page. It may name a persona that the filters exclude. The page then
+        begins after that persona's place.
         """
         start = self._after(cursor)
         rest = [p for p in self.list(category, search, custom, expert) if self._position[p.id] >= start]
@@ -168,12 +168,12 @@ class Roll(Generic[P]):
         if cursor is None:
             return 0
         if cursor not in self._position:
-            message = f"The cursor {reprlib.repr(cursor)} is unknown. Use next_cursor of the page before."
+            message = f"The cursor {reprlib.repr(cursor)} is unknown. Use next_cursor of the previous page."
             raise InvalidRequest(message, param="cursor")
         return self._position[cursor] + 1
 
-    def _fits(self, wanted: str) -> tuple[P, ...]:
-        """Those of the strictest reading that fits any: the whole name, its beginning, a part."""
+    def _match(self, wanted: str) -> tuple[P, ...]:
+        """Return the strictest matches that exist: by the whole name, by its beginning, or by a part."""
         names = [(_plain(persona.name), persona) for persona in self._ordered]
         whole = tuple(persona for name, persona in names if name == wanted)
         beginning = tuple(persona for name, persona in names if name.startswith(wanted))
@@ -184,7 +184,7 @@ class Roll(Generic[P]):
         shown = reprlib.repr(name_or_id)
         if fits:
             names = ", ".join(persona.name for persona in fits)
-            return f"{shown} fits several personas: {names}. Say which."
+            return f"{shown} matches several personas: {names}. Name one of them."
         known = {_plain(persona.name): persona.name for persona in self._ordered}
         near = difflib.get_close_matches(_plain(name_or_id), known, n=1)
         hint = f"Did you mean {known[near[0]]}?" if near else "List them with 'mavera personas list'."
@@ -192,11 +192,11 @@ class Roll(Generic[P]):
 
 
 class PersonaLibrary(Roll[Persona]):
-    """The personas that ship."""
+    """The personas that ship with mavera."""
 
     @classmethod
     def load(cls) -> Self:
-        """Read the files that ship; raises ConfigurationError, naming the file that does not fit."""
+        """Read the files that ship. Raises ConfigurationError, which names the file that is not valid."""
         folder = resources.files("mavera.personas") / "library"
         files = (entry for entry in folder.iterdir() if entry.name.endswith(".toml"))
         return cls(decode_persona(file.read_bytes(), file.name) for file in files)
@@ -207,7 +207,7 @@ def decode_persona(data: bytes, name: str) -> Persona:
     try:
         return msgspec.toml.decode(data, type=Persona)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"The persona file {name} does not fit: {error}") from error
+        raise ConfigurationError(f"The persona file {name} is not valid: {error}") from error
 
 
 def _place(persona: Listed | Gone) -> tuple[int, str, str]:
@@ -215,6 +215,6 @@ def _place(persona: Listed | Gone) -> tuple[int, str, str]:
 
 
 def _plain(name: str) -> str:
-    """Return `name` without case, accents and the marks people type between words."""
+    """Return `name` without case, accents, hyphens and underscores."""
     letters = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
     return " ".join(letters.casefold().replace("-", " ").replace("_", " ").split())

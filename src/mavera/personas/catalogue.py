@@ -1,8 +1,8 @@
 """
-Everyone who can answer a workspace: the library, and the personas of its own.
+Look up all personas that a workspace can name: the library's and its own.
 
-    get(id, principal)   one, from the library or the database
-    roll(principal)      all, in order; known for a second and asked for once at a time, for fast lists
+    get(id, principal)   one persona, from the library or the database
+    roll(principal)      all personas in order, cached for a second and read by one task at a time
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from mavera.core.items import Item
 from mavera.errors import Forbidden
 from mavera.personas import repository
 from mavera.personas.builtin import PersonaLibrary, Roll
-from mavera.personas.custom import CustomPersona, Sheet, custom_items
+from mavera.personas.custom import CustomPersona, Sheet, build_custom_prefix
 from mavera.personas.persona import Persona
-from mavera.personas.prompt import persona_items
+from mavera.personas.prompt import build_library_prefix
 from mavera.personas.repository import PersonaLimits
 from mavera.storage.database import Database
 
@@ -28,13 +28,13 @@ ROLL_SECONDS = 1.0
 MOST_KNOWN = 1000
 
 AnyPersona = Persona | CustomPersona
-# A workspace's personas for one kind of key: whoever asks with another key of that kind sees the same.
+# The personas of a workspace for one mode of key. All keys of that mode see the same ones.
 _Shelf = tuple[str, Mode]
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a workspace had at a time of the monotonic clock."""
+    """The personas of a workspace at a time of the monotonic clock."""
 
     at: float
     marks: frozenset[tuple[str, int]]
@@ -43,8 +43,10 @@ class _Known:
 
 class Personas:
     """
-    `database` is None if there are no personas except the library's and `more`, which everyone may
-    name. `limits` bound what one workspace may store. `clock` returns Unix seconds.
+    The personas of all workspaces.
+
+    If `database` is None, there are only those of the library and `more`, which every workspace can name.
+    `limits` bound the custom personas of a workspace. `clock` returns Unix seconds.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Personas:
         self._questions: dict[_Shelf, asyncio.Task[_Known]] = {}
 
     async def get(self, persona_id: str, principal: Principal) -> AnyPersona:
-        """Raises PersonaNotFound, also for a persona of another workspace."""
+        """Return a persona. Raises PersonaNotFound, even if another workspace has a persona of this id."""
         base = self._base.has(persona_id) or not is_cuid(persona_id)
         if self._database is not None and not base:
             found = await repository.find(self._database, principal, persona_id)
@@ -74,7 +76,7 @@ class Personas:
         return self._base.get(persona_id)
 
     async def roll(self, principal: Principal) -> Roll[AnyPersona]:
-        """Return everyone, as of at most a second ago; a change made in this process is seen at once."""
+        """Return all personas as of at most a second ago. Changes made in this process show at once."""
         if self._database is None:
             return self._base
         shelf = _shelf_of(principal)
@@ -83,17 +85,17 @@ class Personas:
             return known.roll
         question = self._questions.get(shelf)
         if question is None:
-            question = asyncio.create_task(self._ask(self._database, principal, known))
+            question = asyncio.create_task(self._read(self._database, principal, known))
             self._questions[shelf] = question
-        # A client that leaves takes the answer from nobody else.
+        # If a client disconnects, the other waiting tasks still get the result.
         return (await asyncio.shield(question)).roll
 
-    async def _ask(self, database: Database, principal: Principal, known: _Known | None) -> _Known:
-        """Return what the store has, and keep it unless it was changed meanwhile."""
+    async def _read(self, database: Database, principal: Principal, known: _Known | None) -> _Known:
+        """Read the personas from the database, and cache them unless they were changed meanwhile."""
         shelf = _shelf_of(principal)
         try:
             now = time.monotonic()
-            marks = await repository.marks(database, principal)
+            marks = await repository.list_versions(database, principal)
             if not marks:
                 roll = self._base
             elif known is not None and known.marks == marks:
@@ -112,7 +114,7 @@ class Personas:
                 del self._questions[shelf]
 
     def _forget(self, principal: Principal) -> None:
-        """Let the next list ask anew: what is being asked now may not have the change."""
+        """Make the next list read again. A read that is in progress may lack the change."""
         shelf = _shelf_of(principal)
         self._known.pop(shelf, None)
         self._questions.pop(shelf, None)
@@ -132,7 +134,7 @@ class Personas:
     async def update(
         self, principal: Principal, persona_id: str, change: Callable[[Sheet], Sheet]
     ) -> CustomPersona:
-        """Make a new version, and return it. Raises PersonaNotFound, Forbidden for one of the library."""
+        """Store a new version, and return it. Raises PersonaNotFound, and Forbidden for the library's."""
         self._refuse_base(persona_id)
         updated = await repository.update(
             self._opened, principal, persona_id, change, limits=self.limits, now=int(self._clock())
@@ -141,7 +143,7 @@ class Personas:
         return updated if updated is not None else self._missing(persona_id)
 
     async def delete(self, principal: Principal, persona_id: str) -> None:
-        """Raises PersonaNotFound, Forbidden for one of the library."""
+        """Delete a persona. Raises PersonaNotFound, and Forbidden for one of the library."""
         self._refuse_base(persona_id)
         deleted = await repository.delete(self._opened, principal, persona_id, now=int(self._clock()))
         self._forget(principal)
@@ -157,7 +159,7 @@ class Personas:
     def _refuse_base(self, persona_id: str) -> None:
         if self.library.has(persona_id):
             raise Forbidden(
-                "This persona belongs to the library and cannot be changed. Make one of your own with"
+                "This persona belongs to the library and cannot be changed. Create your own persona with"
                 " POST /api/v1/personas.",
                 param="persona_id",
             )
@@ -171,6 +173,8 @@ def _shelf_of(principal: Principal) -> _Shelf:
     return principal.workspace_id, principal.mode
 
 
-def prompt_items(persona: AnyPersona) -> tuple[Item, ...]:
-    """Return what goes before the conversation."""
-    return custom_items(persona) if isinstance(persona, CustomPersona) else persona_items(persona)
+def build_prefix(persona: AnyPersona) -> tuple[Item, ...]:
+    """Return the persona's prefix: the items before the conversation."""
+    if isinstance(persona, CustomPersona):
+        return build_custom_prefix(persona)
+    return build_library_prefix(persona)

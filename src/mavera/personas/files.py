@@ -1,9 +1,9 @@
 """
-Personas in files: TOML in the form of the library's, and CSV of segment descriptions.
+Read and write personas as files: TOML in the form of the library, and CSV of segment descriptions.
 
     to_toml(sheet)     name, category, description, expert · the profile's fields · [details]
-    from_toml(data)    the same, or a file of the library: its id and time are left aside
-    from_csv(data)     one persona a row: name, and any of description, category, type, details
+    from_toml(data)    the same, or a file of the library, whose id and time are ignored
+    from_csv(data)     one persona per row: name, and any of description, category, type, details
 """
 
 import codecs
@@ -28,12 +28,12 @@ _PROFILE = Profile.__struct_fields__
 _LISTS = frozenset(field.name for field in msgspec.structs.fields(Details) if Words in get_args(field.type))
 _COLUMNS = ("name", "description", "category", "type", *Details.__struct_fields__)
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-# In a cell of a CSV file, between the texts of a list.
+# Separates the texts of a list in a cell of a CSV file.
 SEPARATOR = ";"
 
 
-def sheet_of(persona: Persona) -> Sheet:
-    """Return a persona of the library as a sheet, for a file."""
+def to_sheet(persona: Persona) -> Sheet:
+    """Convert a persona of the library to a sheet, for a file."""
     profile = Profile(**{name: getattr(persona, name) for name in _PROFILE})
     return Sheet(
         name=persona.name,
@@ -64,10 +64,10 @@ def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_toml(data: bytes, name: str) -> Sheet:
-    """Return the sheet in the file `name`. Raises ConfigurationError, saying what does not fit."""
+    """Return the sheet in the file `name`. Raises ConfigurationError, which says what is wrong."""
     try:
         members = tomllib.loads(data.decode("utf-8-sig"))
-    # A number of 5,000 digits is a ValueError, brackets without end are a RecursionError.
+    # A number of 5,000 digits raises ValueError, and deeply nested brackets raise RecursionError.
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{name} cannot be read as TOML: {error}") from error
     known = (*_OWN, *_PROFILE, *_ASIDE, "details")
@@ -88,7 +88,7 @@ def from_toml(data: bytes, name: str) -> Sheet:
 
 
 def from_csv(data: bytes, name: str) -> list[Sheet]:
-    """Return a sheet for each row. Raises ConfigurationError, naming the line that does not fit."""
+    """Return a sheet for each row. Raises ConfigurationError, which names the line that is wrong."""
     text = _csv_text(data, name)
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
@@ -102,17 +102,17 @@ def from_csv(data: bytes, name: str) -> list[Sheet]:
     except csv.Error as error:
         raise ConfigurationError(f"{name}, line {reader.line_num}: {error}") from error
     if not sheets:
-        raise ConfigurationError(f"{name} has no persona below its first line.")
+        raise ConfigurationError(f"{name} has no rows below its first line.")
     return sheets
 
 
 def _csv_text(data: bytes, name: str) -> str:
-    """Return the text with plain line ends: of UTF-8, or of a spreadsheet's UTF-16, which says that it is."""
+    """Decode UTF-8, or a spreadsheet's UTF-16 with a byte order mark, and normalise the line ends."""
     is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = data.decode("utf-16" if is_wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{name} is not UTF-8: save it as CSV UTF-8.") from error
+        raise ConfigurationError(f"{name} is not UTF-8. Save it as CSV UTF-8.") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -161,20 +161,20 @@ def _cell(column: str, cell: str, place: str) -> Any:
             pairs = [pair.split("=") for pair in cell.split(SEPARATOR)]
             return {key.strip(): int(weight) for key, weight in pairs}
         except ValueError as error:
-            raise ConfigurationError(f"{place}: 'mcda_weights' reads as in price=3;risk=5.") from error
+            raise ConfigurationError(f"{place}: write 'mcda_weights' as in price=3;risk=5.") from error
     if column == "is_localized":
         if cell.lower() not in _FLAGS:
-            raise ConfigurationError(f"{place}: 'is_localized' reads yes or no.")
+            raise ConfigurationError(f"{place}: 'is_localized' must be yes or no.")
         return _FLAGS[cell.lower()]
     return [part.strip() for part in cell.split(SEPARATOR)] if column in _LISTS else cell
 
 
 def _sheet(members: dict[str, Any], place: str) -> Sheet:
     try:
-        return Sheet.of(**members)
+        return Sheet.from_members(**members)
     except APIError as error:
         at = f" ({error.param})" if error.param else ""
-        raise ConfigurationError(f"{place} does not fit{at}: {error.message}") from error
+        raise ConfigurationError(f"{place} is not valid{at}: {error.message}") from error
 
 
 def _refuse_unknown(members: Mapping[str, Any], known: tuple[str, ...], name: str) -> None:
@@ -182,4 +182,4 @@ def _refuse_unknown(members: Mapping[str, Any], known: tuple[str, ...], name: st
         if member not in known:
             near = difflib.get_close_matches(member, known, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise ConfigurationError(f"{name} has '{member}', which no persona has.{hint}")
+            raise ConfigurationError(f"{name} has '{member}', which is not a field of personas.{hint}")

@@ -1,18 +1,17 @@
 """
-A persona: one plausible person of a segment, as one TOML file describes them.
+Define a persona: one plausible person of a segment, as a TOML file describes them.
 
     Persona                  id, name, category, description, expert, created_at: shown to everyone
-    └── Profile              values, goals, pains, what they do not know
-        ├── Demographics     who speaks, and the facts of their life
-        ├── Buying           what makes them buy, what stops them, where they hear of things
+    └── Profile              values, goals, pains, and subjects that they do not know
+        ├── Demographics     their name, and the facts of their life
+        ├── Buying           triggers, objections, and the channels that they use
         ├── Voice            how they talk
         ├── BigFive          temperament, five numbers from 0 to 100
         └── SampleTurn × 4–8 a question and the answer in their voice
 
-Everything but the first line is for the prompt (`prompt.py`) and never leaves the
-server. Custom personas (`custom.py`) may have a profile too. Texts address the persona as
-"you", without a closing full stop, because the prompt sets them into its own sentences.
-`docs/personas.md` explains each field.
+Everything except the first line is for the prompt (`prompt.py`) and never leaves the server. Custom
+personas (`custom.py`) can have a profile too. Texts address the persona as "you" and have no final full
+stop, because the prompt puts them into its own sentences. `docs/personas.md` explains each field.
 """
 
 from typing import Annotated, Literal, get_args
@@ -25,7 +24,7 @@ Category = Literal[
 ]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 
-# "shrug" is what personas stored by earlier versions have for "undecided".
+# Personas stored by earlier versions have "shrug" for "undecided".
 Stance = Literal["yes", "no", "undecided", "shrug"]
 
 Cuid = Annotated[str, Meta(pattern="^c[0-9a-z]{24}$", max_length=25)]
@@ -39,9 +38,10 @@ Percent = Annotated[int, Meta(ge=0, le=100)]
 
 class Demographics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    `speaker` is the person's full name and `identity` completes "You are <speaker>, …".
+    The facts of a person's life.
 
-    `age_band` is the segment's, as in "25-38"; the speaker's own age is in `identity`.
+    `speaker` is the person's full name, and `identity` completes "You are <speaker>, …". `age_band` is
+    the segment's, as in "25-38". The speaker's own age is in `identity`.
     """
 
     speaker: Short
@@ -54,7 +54,7 @@ class Demographics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Buying(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Two to four of each, at most 60 characters."""
+    """The buying habits: two to four texts of each kind, of at most 60 characters."""
 
     triggers: Facts
     objections: Facts
@@ -63,10 +63,10 @@ class Buying(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class Voice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    `register` completes "You talk …"; `phrases` are typical.
+    The way of talking. `register` completes "You talk …", and `phrases` are typical.
 
-    `taboo` phrases are never said. The prompt leaves them out, because a small model repeats
-    a word that it is told to avoid; the tests hold the sample turns to them.
+    The persona never says the `taboo` phrases. The prompt leaves them out, because a small model repeats
+    a word that it is told to avoid. The tests check that the sample turns contain none of them.
     """
 
     reading_level: Short
@@ -76,7 +76,7 @@ class Voice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class BigFive(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Percentiles: 50 is like most people. Only 30 and below or 70 and above reach the prompt."""
+    """Percentiles. 50 is like most people. Only values up to 30 or from 70 reach the prompt."""
 
     openness: Percent
     conscientiousness: Percent
@@ -89,8 +89,8 @@ class SampleTurn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """
     One exchange. The library's answers have 30 to 60 words: an opinion, its reason, one detail.
 
-    `stance` says how the answer leans. It is for the tests and not in the prompt. "shrug" is
-    read as "undecided".
+    `stance` says how the answer leans. It is for the tests and not in the prompt. "shrug" is read as
+    "undecided".
     """
 
     ask: Annotated[str, Meta(min_length=8, max_length=90)]
@@ -104,9 +104,9 @@ class SampleTurn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 class Profile(msgspec.Struct, frozen=True, cache_hash=True, kw_only=True, forbid_unknown_fields=True):
     """
-    Who a persona is, for the prompt.
+    The part of a persona that the prompt describes.
 
-    `decision_style` completes "You decide …"; `money` and `technology` each follow a colon.
+    `decision_style` completes "You decide …". `money` and `technology` each follow a colon.
     """
 
     demographics: Demographics
@@ -124,7 +124,7 @@ class Profile(msgspec.Struct, frozen=True, cache_hash=True, kw_only=True, forbid
 
 
 class Persona(Profile, frozen=True, cache_hash=True, kw_only=True, forbid_unknown_fields=True):
-    """One persona of the library, as its file has it. `created_at` is in Unix seconds."""
+    """One persona of the library, as in its file. `created_at` is in Unix seconds."""
 
     id: Cuid
     name: Name
@@ -139,5 +139,5 @@ class Persona(Profile, frozen=True, cache_hash=True, kw_only=True, forbid_unknow
 
     @property
     def is_custom(self) -> bool:
-        """False: whatever has a file here belongs to everyone."""
+        """False, because every workspace can name a persona of the library."""
         return False

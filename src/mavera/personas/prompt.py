@@ -1,19 +1,18 @@
 """
-Make the prompt of a persona.
+Build the prefix of a persona: the items that go before the conversation.
 
     system       You are …: a life in facts, a way of talking, and how to stay in character
     user         a sample question    ┐
     assistant    a sample answer      ┘ four or five times
 
-The sample turns matter more than the description: a small model copies the mood, the
-length and the kind of detail of what it seems to have said before, and without them it
-agrees politely with everything.
+The sample turns matter more than the description. A small model copies the mood, the length and the kind
+of detail of its earlier answers. Without sample turns it agrees politely with everything.
 
-A small model also repeats striking nouns of its instructions. So the rules are in plain
-verbs, and the phrases that a persona never says are not in the prompt.
+A small model also repeats striking nouns of its instructions. Therefore the rules use plain verbs, and the
+prompt does not contain the phrases that a persona never says.
 
-The prompt of a persona is the same bytes every time (no clock, no ids), so that a
-model's prefix cache holds it. It is never shown to a client.
+The prefix of a persona has the same bytes every time (no clock, no ids), so that a model's prefix cache
+keeps it. No client ever sees it.
 """
 
 from collections.abc import Iterable
@@ -24,7 +23,7 @@ from mavera.personas.persona import BigFive, Persona, Profile
 
 LOW, HIGH = 30, 70
 
-# For each trait, the words for a low and for a high value.
+# The words for a low and for a high value of each trait.
 TEMPER = {
     "openness": ("wary of the new", "curious"),
     "conscientiousness": ("careless of plans", "orderly"),
@@ -52,25 +51,25 @@ on. Never introduce yourself, never advertise, never say you are an AI. Your ear
 talk; do not repeat them."""
 
 
-# Bounded, for the day when there are more personas than the library's.
+# The cache is bounded, because tests and callers may load other libraries.
 @lru_cache(maxsize=512)
-def persona_items(persona: Persona) -> tuple[Item, ...]:
-    """Return what goes before the conversation: one system message, then the sample turns."""
-    return (said("system", system_text(persona)), *sample_turns(persona))
+def build_library_prefix(persona: Persona) -> tuple[Item, ...]:
+    """Return the prefix of a persona of the library: one system message, then the sample turns."""
+    return (said("system", build_system_text(persona)), *build_sample_turns(persona))
 
 
-def system_text(persona: Profile) -> str:
-    """Return the words of the system message."""
-    return f"{facts_text(persona)}\n\n{rules_text(persona.demographics.speaker.split()[0])}"
+def build_system_text(persona: Profile) -> str:
+    """Return the text of the system message."""
+    return f"{build_facts(persona)}\n\n{build_rules(persona.demographics.speaker.split()[0])}"
 
 
-def rules_text(name: str) -> str:
-    """Say how to stay in character; the same for everyone but the name."""
+def build_rules(name: str) -> str:
+    """Return the rules for staying in character. They are the same for all personas except for the name."""
     return RULES.format(name=name)
 
 
-def facts_text(persona: Profile) -> str:
-    """Say who speaks."""
+def build_facts(persona: Profile) -> str:
+    """Return the facts about the person."""
     who, buying, voice = persona.demographics, persona.buying, persona.voice
     return FACTS.format(
         speaker=who.speaker,
@@ -92,12 +91,12 @@ def facts_text(persona: Profile) -> str:
         temper=_temper(persona.big_five),
         register=voice.register,
         reading_level=voice.reading_level,
-        phrases=_quoted(voice.phrases),
+        phrases=_quote(voice.phrases),
     )
 
 
 def _temper(big_five: BigFive) -> str:
-    """Name the traits that stand out; a person in the middle of all five is even-tempered."""
+    """Name the traits that stand out. A person in the middle of all five is even-tempered."""
     words = []
     for trait, (low, high) in TEMPER.items():
         score = getattr(big_five, trait)
@@ -108,11 +107,11 @@ def _temper(big_five: BigFive) -> str:
     return ", ".join(words) or "even-tempered"
 
 
-def _quoted(phrases: Iterable[str]) -> str:
+def _quote(phrases: Iterable[str]) -> str:
     return ", ".join(f'"{phrase}"' for phrase in phrases)
 
 
-def sample_turns(persona: Profile) -> Iterable[Message]:
+def build_sample_turns(persona: Profile) -> Iterable[Message]:
     for turn in persona.turns:
         yield said("user", turn.ask)
         yield said("assistant", turn.answer)

@@ -1,8 +1,8 @@
 """
-SQL for custom personas: a row each in `personas`, a row for each version in `persona_versions`.
+Run the SQL for custom personas: one row each in `personas`, one row per version in `persona_versions`.
 
-Every statement names the workspace and the kind of key, so that no id of another workspace ever finds
-anything, and test keys see what test keys made.
+Every statement names the workspace and the mode of the key. Therefore an id of another workspace finds
+nothing, and test keys see only the personas that test keys made.
 """
 
 from collections.abc import Callable
@@ -27,14 +27,14 @@ _SELECT = """
 
 
 class PersonaLimits(msgspec.Struct, frozen=True):
-    """How many personas a workspace may have for each kind of key, and how many versions each of them."""
+    """The most personas of a workspace for each mode of key, and the most versions of a persona."""
 
     personas: int = 1000
     versions: int = 1000
 
 
 def _place(principal: Principal) -> dict[str, str]:
-    """Return the columns that say whose personas are meant."""
+    """Return the columns that identify the owner."""
     return {"workspace_id": principal.workspace_id, "mode": principal.mode}
 
 
@@ -47,12 +47,12 @@ async def insert(
     now: int,
     credits: int = 0,
 ) -> CustomPersona:
-    """Store a new persona. Raises InvalidRequest if there are as many as `limits` allow."""
+    """Store a new persona. Raises InvalidRequest if the workspace has as many as `limits` allow."""
     persona = _persona(
         sheet, id=new_cuid(), version=1, created_at=now, updated_at=now, credits_charged=credits
     )
     async with database.transaction() as transaction:
-        # One process after the other, so that two cannot both take the last place.
+        # This locks the workspace, so that two processes cannot both take the last place.
         await transaction.execute(
             "UPDATE workspaces SET name = name WHERE id = :id", id=principal.workspace_id
         )
@@ -75,7 +75,7 @@ async def insert(
 
 
 async def check_room(db: Queries, principal: Principal, limits: PersonaLimits) -> None:
-    """Raise InvalidRequest if there are as many personas as `limits` allow."""
+    """Raise InvalidRequest if the workspace has as many personas as `limits` allow."""
     row = await db.fetch_one(
         """
         SELECT COUNT(*) AS number FROM personas
@@ -84,7 +84,7 @@ async def check_room(db: Queries, principal: Principal, limits: PersonaLimits) -
         **_place(principal),
     )
     if row is not None and int(row["number"]) >= limits.personas:
-        raise InvalidRequest(f"This workspace has {limits.personas:,} custom personas, the most it may have.")
+        raise InvalidRequest(f"This workspace has {limits.personas:,} custom personas, which is the limit.")
 
 
 async def find(db: Queries, principal: Principal, persona_id: str) -> CustomPersona | None:
@@ -92,8 +92,8 @@ async def find(db: Queries, principal: Principal, persona_id: str) -> CustomPers
     return _from_row(row) if row else None
 
 
-async def marks(db: Queries, principal: Principal) -> frozenset[tuple[str, int]]:
-    """Return the id and version of each persona, version 0 for one deleted a short while ago."""
+async def list_versions(db: Queries, principal: Principal) -> frozenset[tuple[str, int]]:
+    """Return the id and version of each persona. A recently deleted persona has version 0."""
     rows = await db.fetch_all(
         """
         SELECT id, CASE WHEN deleted_at IS NULL THEN version ELSE 0 END AS version
@@ -106,7 +106,7 @@ async def marks(db: Queries, principal: Principal) -> frozenset[tuple[str, int]]
 
 
 async def list_all(db: Queries, principal: Principal) -> tuple[list[CustomPersona], list[Gone]]:
-    """Return the workspace's personas, and those that were deleted a short while ago."""
+    """Return the workspace's personas, and those that were deleted recently."""
     rows = await db.fetch_all(_SELECT, **_place(principal))
     gone = await db.fetch_all(
         """
@@ -128,13 +128,13 @@ async def update(
     now: int,
 ) -> CustomPersona | None:
     """
-    Store what `change` makes of the persona as its next version; None if there is no such persona.
+    Apply `change` to the persona, and store the result as its next version. None if there is no such persona.
 
-    A change that changes nothing makes no version. Two that come together are done one after the other.
-    Raises InvalidRequest if the persona has as many versions as `limits` allow.
+    A change without effect makes no version. Concurrent changes are applied one after the other. Raises
+    InvalidRequest if the persona has as many versions as `limits` allow.
     """
     async with database.transaction() as transaction:
-        # A write first: on Postgres it takes the row's lock.
+        # The write comes first, because on Postgres it locks the row.
         await transaction.execute(
             """
             UPDATE personas SET updated_at = updated_at
@@ -152,7 +152,7 @@ async def update(
             return found
         if found.version >= limits.versions:
             raise InvalidRequest(
-                f"This persona has {limits.versions:,} versions, the most it may have. Make a new one of it."
+                f"This persona has {limits.versions:,} versions, which is the limit. Create a new persona."
             )
         persona = _persona(
             sheet,
@@ -178,7 +178,7 @@ async def update(
 
 
 async def delete(database: Database, principal: Principal, persona_id: str, *, now: int) -> bool:
-    """Delete a persona and every version of it. Returns whether there was one."""
+    """Delete a persona and all its versions. Returns False if there was none."""
     async with database.transaction() as transaction:
         deleted = await transaction.execute(
             """

@@ -1,9 +1,9 @@
 """
-Words that were meant, though typed wrongly: `budgte` finds Budget, `milenial` Millennial.
+Find words in spite of typing errors: `budgte` finds Budget, `milenial` finds Millennial.
 
-A word of up to three letters has to be right, up to seven one slip is forgiven, from
-eight on two. A slip is a letter too many, too few, another one, or two swapped (optimal
-string alignment distance). A word may also be the beginning of the one it is held against.
+A word of up to three letters must be correct. One slip is allowed in four to seven letters, and two in
+longer words. A slip is an extra letter, a missing one, a wrong one, or two swapped ones (optimal string
+alignment count_slips). A typed word also matches longer words that begin with it.
 """
 
 import re
@@ -12,32 +12,32 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _WORD = re.compile(r"\w+")
-# Of what is typed, and of what it is held against: together they bound what a search may take, some 0.1 s.
+# The most words of a search and of the vocabulary. Together they bound the time of a search to about 0.1 s.
 MOST_WORDS = 6
 MOST_KNOWN = 3000
 
 
 @lru_cache(maxsize=2048)
-def plain(text: str) -> str:
+def fold(text: str) -> str:
     """Return `text` without case and accents."""
     if text.isascii():
         return text.casefold()
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).casefold()
 
 
-def words_of(text: str) -> frozenset[str]:
-    return frozenset(_WORD.findall(plain(text)))
+def find_words(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(fold(text)))
 
 
-def meant(typed: str, vocabulary: Iterable[str]) -> list[frozenset[str]]:
+def match_words(typed: str, vocabulary: Iterable[str]) -> list[frozenset[str]]:
     """
-    Return, for each word of `typed`, the words of `vocabulary` that may be meant.
+    Return the matching words of `vocabulary` for each word of `typed`.
 
-    Where one has none, nothing: there is no text that has them all.
+    The list is empty if one word matches nothing, because then no text can contain them all.
     """
     known = list(vocabulary)
     found: list[frozenset[str]] = []
-    for one in _WORD.findall(plain(typed))[:MOST_WORDS]:
+    for one in _WORD.findall(fold(typed))[:MOST_WORDS]:
         near = frozenset(word for word in known if _is_near(one, word))
         if not near:
             return []
@@ -53,13 +53,13 @@ def _is_near(typed: str, word: str) -> bool:
         return False
     if len(set(typed) ^ set(word[: len(typed) + slips])) > 2 * slips + 1:
         return False
-    if abs(len(word) - len(typed)) <= slips and distance(typed, word) <= slips:
+    if abs(len(word) - len(typed)) <= slips and count_slips(typed, word) <= slips:
         return True
-    return len(word) > len(typed) >= 5 and distance(typed, word[: len(typed)]) <= 1
+    return len(word) > len(typed) >= 5 and count_slips(typed, word[: len(typed)]) <= 1
 
 
-def distance(a: str, b: str) -> int:
-    """Return how many slips lie between two words."""
+def count_slips(a: str, b: str) -> int:
+    """Return the number of slips between two words."""
     before: list[int] = []
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):

@@ -129,7 +129,7 @@ class Admission:
             status = step.status
         finally:
             tokens = {"input_tokens": step.input_tokens, "output_tokens": step.output_tokens}
-            self._metrics.run_ended(status, credits=charged, **tokens)
+            self._metrics.note_run(status, credits=charged, **tokens)
         return charged
 
 

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from msgspec.structs import replace
 
 from mavera.analysis.ahead import ReadAhead
-from mavera.analysis.analyst import Analyst, Answered
+from mavera.analysis.analyst import Analyst, AnsweredPrompt
 from mavera.core.events import AnswerEvent, RunCompleted, RunStarted, TextDelta
 from mavera.core.prompt import Prompt
 from mavera.errors import ConversationTooLong, InvalidRequest
@@ -39,7 +39,7 @@ class AnalyseAnswer:
     async def open(self, prompt: Prompt, open_next: Open) -> Events:
         self._prompt = prompt
         self._pieces, self._logprobs = [], []
-        self._ahead = self._analyst.ahead()
+        self._ahead = self._analyst.start_reading()
         are_shown = prompt.top_logprobs is not None
         prompts = (prompt,) if are_shown else (replace(prompt, top_logprobs=1), prompt)
         events = await open_first_taken(prompts, open_next, is_refusal=_may_refuse_logprobs)
@@ -49,7 +49,7 @@ class AnalyseAnswer:
         """Make the analysis, and return `event` with it and with the tokens it took."""
         if self._prompt is None:
             return event
-        answered = Answered(self._prompt, "".join(self._pieces), tuple(self._logprobs))
+        answered = AnsweredPrompt(self._prompt, "".join(self._pieces), tuple(self._logprobs))
         analysed = await self._analyst.analyse(self._model, answered)
         return replace(event, usage=event.usage + analysed.usage, analysis=analysed.analysis)
 
@@ -64,7 +64,7 @@ class AnalyseAnswer:
             return event
         self._pieces.append(event.text)
         if self._ahead is not None:
-            self._ahead.heard(event.text)
+            self._ahead.feed(event.text)
         self._logprobs += [token.logprob for token in event.logprobs]
         return event if shows_logprobs or not event.logprobs else TextDelta(event.text)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from mavera.core.items import said
 from mavera.core.prompt import Prompt
 from mavera.core.turn import Turn, Verbosity
-from mavera.personas.catalogue import AnyPersona, prompt_items
+from mavera.personas.catalogue import AnyPersona, build_prefix
 
 # Medium is how the persona talks anyway. Measured: docs/decisions/0012-guidance.md
 LENGTH: dict[Verbosity, str] = {
@@ -50,7 +50,7 @@ def compose(turn: Turn, persona: AnyPersona | None, *, limits_length: bool = Tru
     `limits_length` lets the verbosity set a token limit. That is wrong for a model that reasons on its
     own, because its reasoning counts as well.
     """
-    prefix = prompt_items(persona) if persona is not None else ()
+    prefix = build_prefix(persona) if persona is not None else ()
     instructions = (said("system", turn.instructions),) if turn.instructions else ()
     notes = "\n\n".join(_guidance(turn, LENGTH if persona is None else LENGTH_IN_PERSONA))
     guidance = (said("system", notes),) if notes else ()

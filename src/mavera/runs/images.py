@@ -22,7 +22,7 @@ from mavera.core.items import FunctionOutput, Image, Item, Message, Part, Text
 from mavera.core.turn import Turn
 from mavera.errors import APIError, InvalidRequest, ValidationFailed
 from mavera.fetch.guarded_fetch import GuardedFetch
-from mavera.fetch.image_description import Unreadable, described
+from mavera.fetch.image_description import Unreadable, describe_image
 from mavera.fetch.image_header import ImageHeader, read_header
 from mavera.fetch.image_reader import ImageReader
 from mavera.settings import Settings
@@ -154,7 +154,7 @@ class ImageStep:
                 else "This image is broken: it cannot be decoded.",
                 param=file.image.param,
             )
-        return Text(f"\n\n{described(reading, number=number, kind=file.header.format)}\n\n")
+        return Text(f"\n\n{describe_image(reading, number=number, kind=file.header.format)}\n\n")
 
 
 def images_of(turn: Turn) -> list[Image]:

@@ -20,7 +20,7 @@ from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
 from mavera.models.model import Model
 from mavera.personas.builtin import PersonaLibrary
-from mavera.personas.custom import PersonaType, cleaned_value
+from mavera.personas.custom import PersonaType, clean_value
 from mavera.personas.persona import BigFive, Facts, Line, Persona, Profile, SampleTurn, Short
 from mavera.runs.stage import join_stages
 from mavera.runs.structured_output import HoldToFormat
@@ -93,7 +93,7 @@ async def draft(model: Model, name: str, description: str, kind: PersonaType | N
     if completed is None or completed.parsed is None:
         raise _unusable()
     try:
-        return to_profile(cleaned_value(completed.parsed.value)), completed.usage
+        return to_profile(clean_value(completed.parsed.value)), completed.usage
     except msgspec.ValidationError as error:
         raise _unusable() from error
 

@@ -19,14 +19,14 @@ import structlog
 
 from mavera.accounts.limits.concurrency import RunningHere
 from mavera.accounts.limits.windows import MemoryLimiter
-from mavera.child_command import python_command
+from mavera.child_command import build_python_command
 from mavera.link import answer_all
-from mavera.metrics import Shared
+from mavera.metrics import WorkerTotals
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.server.questions import Question, SharedParts, WorkerAnswers
 from mavera.settings import Settings, to_values
 
-COMMAND = python_command("mavera.server.worker")
+COMMAND = build_python_command("mavera.server.worker")
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, SETTLED_SECONDS = 0.1, 5.0, 30.0
 # Beyond the grace that a worker gives its own answers.
 KILL_AFTER_SECONDS = 5.0
@@ -80,7 +80,7 @@ class Parent:
             stack.push_async_callback(engine.close)
             await engine.start()
         # Workers that count at a store of rate limits do not ask this limiter.
-        return SharedParts(to_values(self._settings), MemoryLimiter(), RunningHere(), Shared(), engine)
+        return SharedParts(to_values(self._settings), MemoryLimiter(), RunningHere(), WorkerTotals(), engine)
 
     async def _keep(self, number: int, shared: SharedParts) -> None:
         """Give one worker a life after the other, until all are to stop."""

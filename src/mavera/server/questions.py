@@ -15,7 +15,7 @@ import msgspec
 from mavera.accounts.limits.concurrency import RunningHere, RunsOfWorker
 from mavera.accounts.limits.windows import Limiter, Verdict
 from mavera.accounts.plans import Limits
-from mavera.metrics import Counted, Shared
+from mavera.metrics import Counted, WorkerTotals
 from mavera.models.embedded.engine import Engine
 from mavera.models.embedded.process import EngineAddress
 from mavera.models.model import ModelStatus
@@ -75,7 +75,7 @@ class SharedParts:
     settings: dict[str, Any]
     limiter: Limiter
     running: RunningHere
-    counts: Shared
+    counts: WorkerTotals
     engine: Engine | None
 
 

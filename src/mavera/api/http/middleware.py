@@ -98,7 +98,7 @@ class RequestLog:
             found: Any = handler or scope.get("endpoint")
             path = self._paths.get(found, OTHER_PATH)
             method = scope["method"] if path != OTHER_PATH else "any"
-            self._metrics.request_ended(method, path, status, seconds)
+            self._metrics.note_request(method, path, status, seconds)
             log.info(
                 "request",
                 method=scope["method"],

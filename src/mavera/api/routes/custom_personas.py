@@ -153,7 +153,7 @@ async def create_persona(request: Request) -> Response:
     _refuse_other_workspace(principal, body.workspace_id)
     members = _members(body, body.__struct_fields__)
     category = members.pop("category", None) or ("Professional" if body.type == "B2B" else "Lifestyle")
-    sheet = Sheet.of(
+    sheet = Sheet.from_members(
         pipeline_type=body.pipeline_type,
         details=_details(body, body.__struct_fields__),
         **{"description": "", "category": category, **members},
@@ -182,7 +182,7 @@ async def update_persona(request: Request) -> Response:
         emptied = "details" in sent and body.details is None
         merged = {**({} if emptied else msgspec.to_builtins(before.details)), **details}
         kept = {name: value for name, value in merged.items() if value is not None}
-        return Sheet.of(**{**old, **members, "details": kept})
+        return Sheet.from_members(**{**old, **members, "details": kept})
 
     updated = await services.personas.update(principal, request.path_params["persona_id"], change)
     return json_response(to_custom_object(updated))

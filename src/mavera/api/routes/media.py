@@ -52,7 +52,7 @@ async def get_media(request: Request) -> Response:
             progress=media.progress,
             content_type=media.content_type,
             bytes=media.bytes,
-            url=await store.url_of(media.id) if done else None,
+            url=await store.sign_link(media.id) if done else None,
             error=MediaError(message=media.error) if media.error is not None else None,
             created_at=media.created_at,
             completed_at=media.completed_at,
@@ -65,7 +65,7 @@ async def get_content(request: Request) -> Response:
     """Return the file itself, or the part that is asked for, to whoever has the link."""
     query = request.query_params
     store = services_of(request).media
-    media = await store.signed(
+    media = await store.open_link(
         request.path_params["media_id"], query.get("expires", ""), query.get("signature", "")
     )
     size, etag = media.bytes or 0, f'"{media.id}"'

@@ -23,7 +23,7 @@ from mavera.api.http.auth import services_of
 from mavera.api.http.headers import header
 from mavera.api.routes.health import rate_limit_state
 from mavera.errors import APIError, NotFound, Unauthorized
-from mavera.metrics import CONTENT_TYPE, SEND_SECONDS, Exchange, Metrics, ModelState, exposition
+from mavera.metrics import CONTENT_TYPE, SEND_SECONDS, Exchange, Metrics, ModelState, format_metrics
 from mavera.settings import Settings
 
 PATH = "/metrics"
@@ -48,11 +48,11 @@ def route(metrics: Metrics, exchange: Exchange | None = None) -> Route:
         with suppress(APIError):  # a database that is away leaves the numbers of the last look
             await services.admission.look()
         if exchange is None:
-            counted = metrics.counted()
+            counted = metrics.take_snapshot()
         else:
             await asyncio.sleep(2 * SEND_SECONDS)  # until the others have sent what is done by now
-            counted = await exchange(metrics.counted())
-        return Response(exposition(counted, state), headers={"content-type": CONTENT_TYPE})
+            counted = await exchange(metrics.take_snapshot())
+        return Response(format_metrics(counted, state), headers={"content-type": CONTENT_TYPE})
 
     return Route(PATH, read, methods=["GET"])
 
@@ -63,7 +63,7 @@ async def send_counts(metrics: Metrics, exchange: Exchange) -> None:
     try:
         while True:
             await asyncio.sleep(SEND_SECONDS)
-            counted = metrics.counted()
+            counted = metrics.take_snapshot()
             if counted == sent:
                 continue
             try:
@@ -75,7 +75,7 @@ async def send_counts(metrics: Metrics, exchange: Exchange) -> None:
                 # Without the next exchange, the metrics would miss all that this worker counts from now on.
                 log.exception("counts_not_sent", error=type(error).__name__)
     finally:
-        await exchange(metrics.counted())
+        await exchange(metrics.take_snapshot())
 
 
 def _check_reader(request: Request, settings: Settings) -> None:

