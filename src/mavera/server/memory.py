@@ -10,8 +10,8 @@ def return_freed_memory() -> None:
     """
     Give freed pages back to the system, wherever they lie in the heap. Does nothing without glibc.
 
-    By itself glibc returns the heap's end only. Bodies with images leave holes between small blocks, which
-    let the memory of a busy server grow for hours. Takes 1 ms for each 10 MB that go back.
+    By itself glibc returns the heap's end only, and large bodies leave holes between small blocks. Takes
+    1 ms for each 10 MB that go back.
     """
     _trim()(0)
 
