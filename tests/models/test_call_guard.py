@@ -67,6 +67,22 @@ def test_a_call_is_caught_and_nothing_of_it_is_said(before: str, text: str) -> N
         assert before.startswith(out.rstrip())
 
 
+@pytest.mark.parametrize("cut", range(30))
+def test_a_call_inside_what_looked_like_another_is_caught_wherever_the_text_is_cut(cut: int) -> None:
+    out, caught = said('{"shop": {\n "search": {"query": "shoes"}}}', [cut])
+
+    assert caught == "search"
+    assert '"search"' not in out
+
+
+def test_without_names_an_answer_in_json_goes_on_unchanged() -> None:
+    guard = CallGuard(())
+    deltas = [*guard.feed(TextDelta('{"search": {"name": "search"}}')), *guard.flush()]
+
+    assert "".join(delta.text for delta in deltas) == '{"search": {"name": "search"}}'
+    assert guard.caught is None
+
+
 @pytest.mark.parametrize("text", PLAIN)
 def test_other_text_goes_on_unchanged(text: str) -> None:
     assert said(text, []) == (text, None)

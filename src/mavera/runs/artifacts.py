@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import regex
 from msgspec.structs import replace
 
 from mavera.core.artifacts import Artifact
@@ -38,18 +39,13 @@ CLOSING_TAG = "</artifact>"
 # How much of a block's first line is looked at to tell what it is.
 _LOOK_AHEAD = 40
 
-_FLAGS = re.IGNORECASE | re.ASCII
-_FENCE = re.compile(r"(?P<indent>[ \t]{0,8})(?P<mark>`{3,40}|~{3,40})(?P<info>[^`\n]{0,200})\n")
-_MAYBE_FENCE = re.compile(r"[ \t]{0,8}(`{0,2}|~{0,2}|(`{3,40}|~{3,40})[^`\n]{0,200})")
-_TAG = re.compile(r"[ \t]{0,8}<artifact(?P<attributes>\s[^<>]{0,600})(?<!/)>", _FLAGS)
-_BEGUN = "(?:a(?:r(?:t(?:i(?:f(?:a(?:c(?:t)?)?)?)?)?)?)?)?"
-_MAYBE_TAG = re.compile(rf"[ \t]{{0,8}}<(?:{_BEGUN}|artifact\s[^<>]{{0,600}})", _FLAGS)
-_LOOSE_TAG = re.compile(r"</?artifact", _FLAGS)
-_MAYBE_LOOSE_TAG = re.compile(rf"</?{_BEGUN}", _FLAGS)
-_END_TAG = re.compile(r"</artifact\s{0,8}>", _FLAGS)
-_MAYBE_END_TAG = re.compile(rf"</?{_BEGUN}\s{{0,8}}", _FLAGS)
-_LATE_END_TAG = re.compile(r"\s{0,20}</artifact\s{0,8}>", _FLAGS)
-_MAYBE_LATE_END_TAG = re.compile(rf"\s{{0,20}}(?:</?{_BEGUN}\s{{0,8}})?", _FLAGS)
+# Every pattern is bounded, so no more than a line or two of text is ever held back.
+_FLAGS = regex.IGNORECASE | regex.ASCII
+_FENCE = regex.compile(r"(?P<indent>[ \t]{0,8})(?P<mark>`{3,40}|~{3,40})(?P<info>[^`\n]{0,200})\n")
+_TAG = regex.compile(r"[ \t]{0,8}<artifact(?P<attributes>\s[^<>]{0,600})(?<!/)>", _FLAGS)
+_LOOSE_TAG = regex.compile(r"</?artifact", _FLAGS)
+_END_TAG = regex.compile(r"</artifact\s{0,8}>", _FLAGS)
+_LATE_END_TAG = regex.compile(r"\s{0,20}</artifact\s{0,8}>", _FLAGS)
 _REST_OF_LINE = re.compile(r"[ \t]{0,8}\n")
 _PLAIN = re.compile(r"[^<\n]+\n?|\n|<")
 
@@ -65,13 +61,15 @@ class _Block:
     depth: int = 0
     content: list[str] = field(default_factory=list)
 
-    def fence(self) -> re.Pattern[str]:
-        """A line that closes this block, or, with an info string, opens another inside a document."""
-        marks = f"{re.escape(self.mark[0])}{{{len(self.mark)},40}}"
-        return re.compile(rf"[ \t]{{0,40}}{marks}[ \t]{{0,40}}\r?(?:(?P<end>\n|\Z)|(?P<info>\w))")
+    def fence(self, *, at_end: bool) -> regex.Pattern[str]:
+        """
+        Return the pattern of a line that closes this block, or opens another one inside a document.
 
-    def maybe_fence(self) -> re.Pattern[str]:
-        return re.compile(rf"[ \t]{{0,40}}{re.escape(self.mark[0])}{{0,40}}[ \t]{{0,40}}\r?")
+        A line that opens has an info string. `at_end`: the text is over, so its end closes the block as well.
+        """
+        marks = f"{regex.escape(self.mark[0])}{{{len(self.mark)},40}}"
+        end = r"\n|\Z" if at_end else r"\n"
+        return regex.compile(rf"[ \t]{{0,40}}{marks}[ \t]{{0,40}}\r?(?:(?P<end>{end})|(?P<info>\w))")
 
 
 class ArtifactWriter:
@@ -120,7 +118,7 @@ class ArtifactWriter:
                 return self._open(fence.end(), from_info(fence["info"]), fence=fence)
             if tag := _TAG.match(self._held):
                 return self._open_tagged(tag)
-            if self._may_become(_MAYBE_FENCE) or self._may_become(_MAYBE_TAG):
+            if self._may_become(_FENCE) or self._may_become(_TAG):
                 return None
         piece = self._piece()
         if piece is None:
@@ -135,11 +133,11 @@ class ArtifactWriter:
                 self._heading = heading_of(self._line.rstrip())
             self._line = ""
 
-    def _open_tagged(self, tag: re.Match[str]) -> str | None:
+    def _open_tagged(self, tag: regex.Match[str]) -> str | None:
         """Open what a tag of the model's own begins; a fence right behind it belongs to it."""
         line_end = _REST_OF_LINE.match(self._held, tag.end())
         start = line_end.end() if line_end else tag.end()
-        if not self._ended and _MAYBE_FENCE.fullmatch(self._held, start):
+        if self._may_become(_FENCE, start):
             return None
         label = from_attributes(tag["attributes"])
         fence = _FENCE.match(self._held, start)
@@ -149,7 +147,7 @@ class ArtifactWriter:
         return self._open(fence.end(), replace(label, language=language), fence=fence, tagged=True)
 
     def _open(
-        self, start: int, label: Label, *, fence: re.Match[str] | None = None, tagged: bool = False
+        self, start: int, label: Label, *, fence: regex.Match[str] | None = None, tagged: bool = False
     ) -> str | None:
         """Open a block whose content begins at `start`, once enough of it has come to see what it is."""
         ahead = self._held[start : start + _LOOK_AHEAD]
@@ -167,14 +165,15 @@ class ArtifactWriter:
     def _fenced(self, block: _Block) -> str | None:
         if not self._at_line_start:
             return self._content(block)
-        if self._may_become(block.maybe_fence()):
+        pattern = block.fence(at_end=self._ended)
+        if self._may_become(pattern):
             return None
-        fence = block.fence().match(self._held)
+        fence = pattern.match(self._held)
         if fence is not None and fence["end"] is not None:
             if not block.depth:
                 self._take(fence.end())
                 self._owes_end_tag = block.tagged
-                return self._close(block) + fence["end"]
+                return f"{self._close(block)}{fence['end']}"
             block.depth -= 1
         elif fence is not None and block.artifact.type == "document":
             block.depth += 1
@@ -186,13 +185,13 @@ class ArtifactWriter:
         if end := _END_TAG.match(self._held):
             self._take(end.end())
             return self._close(block)
-        return None if self._may_become(_MAYBE_END_TAG) else self._content(block)
+        return None if self._may_become(_END_TAG) else self._content(block)
 
     def _late_end_tag(self) -> str | None:
         """Drop the end tag of a block that its fence has closed already."""
         if late := _LATE_END_TAG.match(self._held):
             self._take(late.end())
-        elif self._may_become(_MAYBE_LATE_END_TAG):
+        elif self._may_become(_LATE_END_TAG):
             return None
         self._owes_end_tag = False
         return ""
@@ -215,13 +214,17 @@ class ArtifactWriter:
         """Take the next piece of plain text, or the beginning of what looks like a tag."""
         if loose := _LOOSE_TAG.match(self._held):
             return self._take(loose.end())
-        if self._may_become(_MAYBE_LOOSE_TAG):
+        if self._may_become(_LOOSE_TAG):
             return None
         plain = _PLAIN.match(self._held)
         return self._take(plain.end() if plain else len(self._held))
 
-    def _may_become(self, pattern: re.Pattern[str]) -> bool:
-        return not self._ended and pattern.fullmatch(self._held) is not None
+    def _may_become(self, pattern: regex.Pattern[str], start: int = 0) -> bool:
+        """Whether the held text from `start` on is the beginning of a match, and not yet a whole one."""
+        if self._ended:
+            return False
+        match = pattern.fullmatch(self._held, start, partial=True)
+        return match is not None and match.partial
 
     def _take(self, length: int) -> str:
         taken, self._held = self._held[:length], self._held[length:]

@@ -9,72 +9,41 @@ as it came. What stands before a call is said; the call is `caught`.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+from functools import lru_cache
+
+import regex
 
 from mavera.core.events import TextDelta
 
-_KEYS = ("name", "function", "function_name", "tool", "tool_name", "recipient_name", "action")
-
-
-class _Piece(NamedTuple):
-    """A piece of a pattern: what matches it whole, and what matches a beginning of it."""
-
-    whole: str
-    begun: str
-
-
-def _free(pattern: str) -> _Piece:
-    """Return a piece all of whose beginnings match it too."""
-    return _Piece(pattern, pattern)
-
-
-def _words(*words: str) -> _Piece:
-    beginnings = {word[:end] for word in words for end in range(len(word) + 1)}
-    return _Piece(_any(words), _any(beginnings))
-
-
-def _any(words: Iterable[str]) -> str:
-    return f"(?:{'|'.join(map(re.escape, sorted(words, key=len, reverse=True)))})"
-
-
 # Bounded, like all that may repeat here, so that no more than a line or two is ever held.
-_SPACE = _free(r"\s{0,20}")
-_QUOTE = _words('"')
-_COLON = (_SPACE, _words(":"), _SPACE)
-_FENCE = _free(r"(?:`{1,3}\w{0,20}\s{0,20})?\[?\s{0,20}")
-_OPENED = (_FENCE, _free(r"\{[{\s]{0,20}"), _QUOTE)
-_KEY = (_words(*_KEYS), _QUOTE, *_COLON, _QUOTE)
-_INSIDE = (_words("function"), _QUOTE, *_COLON, _words("{"), _SPACE, _QUOTE)
-# Any name at first; only a whole call is compared with the names that there are.
-_NAME = _Piece(r"(?P<name>[\w-]{1,64})", r"[\w-]{0,64}")
-_PATTERNS: tuple[tuple[_Piece, ...], ...] = (
-    (*_OPENED, *_KEY, _NAME, _QUOTE),
-    (*_OPENED, *_INSIDE, *_KEY, _NAME, _QUOTE),
-    (*_OPENED, _NAME, _QUOTE, *_COLON, _words("{")),
-    (_free(r"(?<=\n)[ \t`*]{0,20}"), _NAME, _words("(")),
-    (*_OPENED, _words("type"), _QUOTE, *_COLON, _QUOTE, _words("function"), _QUOTE),
-    (_words("<tool_call>"),),
-)
-_WHOLE = [re.compile("".join(piece.whole for piece in pattern)) for pattern in _PATTERNS]
-_BEGUN = re.compile(
-    "(?:{})\\Z".format(
-        "|".join(
-            "".join(piece.whole for piece in pattern[:end]).replace("?P<name>", "?:") + pattern[end].begun
-            for pattern in _PATTERNS
-            for end in range(len(pattern))
-        )
-    )
+_SPACE = r"\s{0,20}"
+_COLON = rf"{_SPACE}:{_SPACE}"
+_OPENED = rf'(?:`{{1,3}}\w{{0,20}}\s{{0,20}})?\[?{_SPACE}\{{[{{\s]{{0,20}}"'
+_KEY = rf'(?:name|function|function_name|tool|tool_name|recipient_name|action)"{_COLON}"'
+_CALLS = (
+    rf'{_OPENED}{_KEY}NAME"',
+    rf'{_OPENED}function"{_COLON}\{{{_SPACE}"{_KEY}NAME"',
+    rf'{_OPENED}NAME"{_COLON}\{{',
+    r"(?<=\n)[ \t`*]{0,20}NAME\(",
+    rf'{_OPENED}type"{_COLON}"function"',
+    r"<tool_call>",
 )
 # Most of what is said, in the middle of a line: let through without a closer look.
 _HARMLESS = re.compile(r"[^\n`\[{<]*[^\s`\[{<]")
+
+
+@lru_cache(maxsize=256)
+def _pattern_of(names: tuple[str, ...]) -> regex.Pattern[str]:
+    """Return the pattern of a call of one of `names`; its group `name` is empty if the call has none yet."""
+    return regex.compile("|".join(_CALLS).replace("NAME", r"(?P<name>\L<names>)"), names=names)
 
 
 class CallGuard:
     """`names` are the functions whose calls are looked for."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        self._names = frozenset(names)
+        self._pattern = _pattern_of(names)
         self._held: list[TextDelta] = []
         self._before = "\n"
         self.caught: str | None = None
@@ -87,31 +56,21 @@ class CallGuard:
             return
         self._held.append(delta)
         text = self._before + "".join(held.text for held in self._held)
-        if (call := self._call(text)) is not None:
-            start, self.caught = call
-            yield from _clipped(self._held, start - 1)
-            self._held = []
+        # The first whole call, or else the first place from which the text may still become one.
+        match = self._pattern.search(text, partial=True)
+        if match is None or match.partial:
+            yield from self._release(len(text) if match is None else match.start())
         else:
-            begun = _BEGUN.search(text)
-            yield from self._released(len(text) if begun is None else begun.start())
-
-    def _call(self, text: str) -> tuple[int, str] | None:
-        """Return where the first call begins, and of which function."""
-        found = [match for pattern in _WHOLE for match in pattern.finditer(text) if self._is_known(match)]
-        if not found:
-            return None
-        first = min(found, key=re.Match.start)
-        return first.start(), first.groupdict().get("name", "")
-
-    def _is_known(self, match: re.Match[str]) -> bool:
-        return match.groupdict().get("name") in (None, *self._names)
+            self.caught = match["name"] or ""
+            yield from _clip(self._held, match.start() - 1)
+            self._held = []
 
     def flush(self) -> Iterator[TextDelta]:
         """Yield what was held back: it was no call."""
         held, self._held = self._held, []
         yield from held
 
-    def _released(self, end: int) -> Iterator[TextDelta]:
+    def _release(self, end: int) -> Iterator[TextDelta]:
         """Yield the deltas that end before `end`, a place in the held text after `_before`."""
         end -= 1
         while self._held and len(self._held[0].text) <= end:
@@ -121,7 +80,7 @@ class CallGuard:
             yield delta
 
 
-def _clipped(deltas: list[TextDelta], length: int) -> Iterator[TextDelta]:
+def _clip(deltas: list[TextDelta], length: int) -> Iterator[TextDelta]:
     """Yield the first `length` characters; a delta cut in two loses its log-probabilities."""
     for delta in deltas:
         if length <= 0:
