@@ -84,11 +84,11 @@ class ArtifactWriter:
 
     def feed(self, text: str) -> str:
         self._held += text
-        return "".join(self._settled())
+        return "".join(self._settle_pieces())
 
     def end(self) -> str:
         self._ended = True
-        said = "".join(self._settled())
+        said = "".join(self._settle_pieces())
         if self._block is not None:
             said += self._close(self._block, complete=False)
         self._begin()
@@ -102,29 +102,29 @@ class ArtifactWriter:
         self._block: _Block | None = None
         self._owes_end_tag = False
 
-    def _settled(self) -> Iterator[str]:
+    def _settle_pieces(self) -> Iterator[str]:
         while self._held and (said := self._step()) is not None:
             yield said
 
     def _step(self) -> str | None:
         """Return what the next piece of the text becomes; None where more of it is needed to tell."""
         if self._block is None:
-            return self._late_end_tag() if self._owes_end_tag else self._prose()
-        return self._fenced(self._block) if self._block.mark else self._tagged(self._block)
+            return self._drop_late_end_tag() if self._owes_end_tag else self._feed_prose()
+        return self._feed_fenced(self._block) if self._block.mark else self._feed_tagged(self._block)
 
-    def _prose(self) -> str | None:
+    def _feed_prose(self) -> str | None:
         if self._at_line_start:
             if fence := _FENCE.match(self._held):
                 return self._open(fence.end(), from_info(fence["info"]), fence=fence)
             if tag := _TAG.match(self._held):
                 return self._open_tagged(tag)
-            if self._may_become(_FENCE) or self._may_become(_TAG):
+            if self._may_open_block():
                 return None
         piece = self._piece()
         if piece is None:
             return None
         self._note_heading(piece)
-        return _harmless(piece)
+        return _escape_tag(piece)
 
     def _note_heading(self, piece: str) -> None:
         self._line += piece
@@ -162,9 +162,9 @@ class ArtifactWriter:
         self._at_line_start = True
         return artifact.opening_tag + "\n"
 
-    def _fenced(self, block: _Block) -> str | None:
+    def _feed_fenced(self, block: _Block) -> str | None:
         if not self._at_line_start:
-            return self._content(block)
+            return self._feed_content(block)
         pattern = block.fence(at_end=self._ended)
         if self._may_become(pattern):
             return None
@@ -177,17 +177,17 @@ class ArtifactWriter:
             block.depth -= 1
         elif fence is not None and block.artifact.type == "document":
             block.depth += 1
-        self._take(len(self._held) - len(_without_indent(self._held, block.indent)))
+        self._take(len(self._held) - len(_strip_indent(self._held, block.indent)))
         self._at_line_start = False
         return ""
 
-    def _tagged(self, block: _Block) -> str | None:
+    def _feed_tagged(self, block: _Block) -> str | None:
         if end := _END_TAG.match(self._held):
             self._take(end.end())
             return self._close(block)
-        return None if self._may_become(_END_TAG) else self._content(block)
+        return None if self._may_become(_END_TAG) else self._feed_content(block)
 
-    def _late_end_tag(self) -> str | None:
+    def _drop_late_end_tag(self) -> str | None:
         """Drop the end tag of a block that its fence has closed already."""
         if late := _LATE_END_TAG.match(self._held):
             self._take(late.end())
@@ -196,12 +196,12 @@ class ArtifactWriter:
         self._owes_end_tag = False
         return ""
 
-    def _content(self, block: _Block) -> str | None:
+    def _feed_content(self, block: _Block) -> str | None:
         piece = self._piece()
         if piece is None:
             return None
         block.content.append(piece)
-        return _harmless(piece)
+        return _escape_tag(piece)
 
     def _close(self, block: _Block, *, complete: bool = True) -> str:
         content = "".join(block.content)
@@ -212,12 +212,18 @@ class ArtifactWriter:
 
     def _piece(self) -> str | None:
         """Take the next piece of plain text, or the beginning of what looks like a tag."""
-        if loose := _LOOSE_TAG.match(self._held):
-            return self._take(loose.end())
-        if self._may_become(_LOOSE_TAG):
-            return None
+        if self._held.startswith("<"):
+            if loose := _LOOSE_TAG.match(self._held):
+                return self._take(loose.end())
+            if self._may_become(_LOOSE_TAG):
+                return None
         plain = _PLAIN.match(self._held)
         return self._take(plain.end() if plain else len(self._held))
+
+    def _may_open_block(self) -> bool:
+        # Most lines begin with a letter, and need no closer look.
+        could = self._held.lstrip(" \t")[:1] in ("", "`", "~", "<")
+        return could and (self._may_become(_FENCE) or self._may_become(_TAG))
 
     def _may_become(self, pattern: regex.Pattern[str], start: int = 0) -> bool:
         """Whether the held text from `start` on is the beginning of a match, and not yet a whole one."""
@@ -232,11 +238,11 @@ class ArtifactWriter:
         return taken
 
 
-def _harmless(piece: str) -> str:
+def _escape_tag(piece: str) -> str:
     return "&lt;" + piece[1:] if _LOOSE_TAG.match(piece) else piece
 
 
-def _without_indent(text: str, indent: int) -> str:
+def _strip_indent(text: str, indent: int) -> str:
     return text[:indent].lstrip(" \t") + text[indent:]
 
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from functools import partial
 from typing import Protocol
 
-from mavera.core.events import AnswerEvent
+from mavera.core.events import AnswerEvent, RunStarted
 from mavera.core.prompt import Prompt
 from mavera.errors import ConversationTooLong, InvalidRequest, ServiceUnavailable
 from mavera.models.model import Model
@@ -48,10 +48,12 @@ async def open_model(model: Model, prompt: Prompt) -> Events:
 
 async def begin(events: Events) -> Events:
     """Wait for the first event, `RunStarted`, and return the events that follow. Raises what they raise."""
-    try:
-        await anext(events)
-    except StopAsyncIteration:
-        raise unfinished() from None
+    first = await anext(events, None)
+    if first is None:
+        raise unfinished()
+    if not isinstance(first, RunStarted):
+        await events.aclose()
+        raise TypeError(f"the first event is {type(first).__name__}, not RunStarted")
     return events
 
 

@@ -214,11 +214,11 @@ class _Answer:
             case RunCompleted(reason, usage):
                 self.usage += usage
                 # Cut off, a call or a refusal: nothing that could be JSON.
-                parsed = self._parsed() if reason == "stop" and not self._other else None
+                parsed = self._parse() if reason == "stop" and not self._other else None
                 return RunCompleted(reason, self.usage, parsed)
         return event
 
-    def _parsed(self) -> Parsed:
+    def _parse(self) -> Parsed:
         try:
             value = msgspec.json.decode(self.text)
             self._validator.validate(value)

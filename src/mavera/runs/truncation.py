@@ -138,7 +138,7 @@ def _exchanges(items: Sequence[Item]) -> Iterator[list[int]]:
     """Yield the items of each exchange; system messages belong to none."""
     exchange: list[int] = []
     open_calls: set[str] = set()
-    answered = _answered(items)
+    answered = _find_outputs(items)
     for at, item in enumerate(items):
         match item:
             case Message(role="system"):
@@ -157,7 +157,7 @@ def _exchanges(items: Sequence[Item]) -> Iterator[list[int]]:
 
 def _rounds(items: Sequence[Item], among: Sequence[int]) -> Iterator[Group]:
     """Yield, for the calls made side by side, those calls and all their outputs."""
-    answered = _answered(items)
+    answered = _find_outputs(items)
     open_calls: set[str] = set()
     group: list[int] = []
     for at in among:
@@ -177,6 +177,6 @@ def _rounds(items: Sequence[Item], among: Sequence[int]) -> Iterator[Group]:
         yield frozenset(group)
 
 
-def _answered(items: Sequence[Item]) -> dict[str, int]:
-    """Where the last output of each call is; a caller may send more than one."""
+def _find_outputs(items: Sequence[Item]) -> dict[str, int]:
+    """Return the place of the last output of each call; a caller may send more than one."""
     return {item.call_id: at for at, item in enumerate(items) if isinstance(item, FunctionOutput)}
