@@ -112,6 +112,38 @@ def events_of(lines: Iterator[str]) -> list[dict[str, Any]]:
 
 
 @both_formats
+def test_an_unknown_persona_is_a_status_though_the_queue_is_long(
+    serve: Serve, stack: ExitStack, path: str
+) -> None:
+    stage = Stage(serve, stack)
+
+    refused = stage.team.post(path, {**BODIES[path], "stream": True, "persona_id": "c" * 25})
+
+    assert stage.is_first_going_on()
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "persona_not_found")
+    assert stage.held() == 1
+
+
+@both_formats
+def test_a_refused_image_is_a_status_though_the_queue_is_long(
+    serve: Serve, stack: ExitStack, path: str
+) -> None:
+    stage = Stage(serve, stack)
+    url = "data:image/png;base64,bm8gaW1hZ2U="
+    part = {"type": "input_image", "image_url": url}
+    body: dict[str, Any] = {"input": [{"role": "user", "content": [part]}]}
+    if path != "/responses":
+        part = {"type": "image_url", "image_url": {"url": url}}
+        body = {"messages": [{"role": "user", "content": [part]}]}
+
+    refused = stage.team.post(path, {"model": "mavera-1", "stream": True, **body})
+
+    assert stage.is_first_going_on()
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "validation_error")
+    assert stage.held() == 1
+
+
+@both_formats
 def test_head_first_event_and_heartbeats_come_while_another_run_goes_on(
     serve: Serve, stack: ExitStack, path: str
 ) -> None:
@@ -172,21 +204,6 @@ def test_a_refusal_after_the_queue_is_the_last_event_and_costs_nothing(
         ("completed", 1),
         ("failed", 0),
     ]
-
-
-@both_formats
-def test_an_unknown_persona_behind_a_queue_is_the_last_event(
-    serve: Serve, stack: ExitStack, path: str
-) -> None:
-    stage = Stage(serve, stack)
-    queued = stage.stream(path, persona_id="nobody")
-
-    stage.model.open()
-    last = events_of(queued.iter_lines())[-1]
-
-    failure = last["response"]["error"] if path == "/responses" else last["error"]
-    assert "nobody" in failure["message"]
-    assert sorted(row["credits"] for row in stage.team.settled(2)) == [0, 1]
 
 
 def test_a_full_queue_is_a_status_at_once(serve: Serve, stack: ExitStack) -> None:

@@ -2,7 +2,7 @@
 A run that is admitted, charged and settled once, however it ends. Nothing here knows HTTP.
 
     ChargedRuns.begin   admission → Ticket → ChargedRun
-    ChargedRun          waits for its place in the queue, then yields the run's own events
+    ChargedRun          prepares the run, waits for its place in the queue, then yields the run's events
 
         completed                      the price             before `RunCompleted` is passed on
         closed after something was sent   the price of what was sent
@@ -66,6 +66,7 @@ class ChargedRun:
         self._tool_turns = 0
         self._server_rounds = 0
         self._analysed = False
+        self._is_prepared = False
         self._answers: tuple[PersonaAnswer, ...] = ()
         self.completed = False
 
@@ -84,8 +85,9 @@ class ChargedRun:
 
     async def __anext__(self) -> Event:
         try:
-            if self._place is not None and not self._place.entered:
-                await self._place.turn()
+            # An unknown persona or a refused image is an error at once, however long the queue is.
+            if self._is_prepared:
+                await self.enter()
             event = await anext(self._run)
         except Exception:
             if not self.completed:
@@ -104,6 +106,7 @@ class ChargedRun:
             case RunFailed():
                 await self._fail()
             case RunPrepared(speakers):
+                self._is_prepared = True
                 self._ticket.speakers = speakers
             case PersonasAnswered(answers):
                 self._answers = answers

@@ -219,6 +219,8 @@ async def accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
     """
     late, patience = False, ACCEPT_SECONDS
     try:
+        # RunPrepared: an unknown persona or a refused image is a status, however long it took to find out.
+        await run.__anext__()
         if run.is_queued:
             since = time.monotonic()
             async with _Beside(run.enter()) as entry:
@@ -228,8 +230,6 @@ async def accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
                     yield RunStarted()
                 await entry
             patience = max(0.0, patience - (time.monotonic() - since))
-        # RunPrepared: an image that is refused is a status, however long it took to come.
-        await run.__anext__()
         async with _Beside(run.__anext__()) as first:
             await asyncio.wait({first}, timeout=None if late else patience)
             if not first.done():
