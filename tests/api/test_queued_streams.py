@@ -130,7 +130,7 @@ def test_a_refused_image_is_a_status_though_the_queue_is_long(
 ) -> None:
     stage = Stage(serve, stack)
     url = "data:image/png;base64,bm8gaW1hZ2U="
-    part = {"type": "input_image", "image_url": url}
+    part: Any = {"type": "input_image", "image_url": url}
     body: dict[str, Any] = {"input": [{"role": "user", "content": [part]}]}
     if path != "/responses":
         part = {"type": "image_url", "image_url": {"url": url}}
