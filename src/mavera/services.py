@@ -25,7 +25,7 @@ from mavera.media.files import MediaFiles
 from mavera.media.store import MediaStore
 from mavera.metrics import Metrics
 from mavera.models.choice import choose_model, choose_vision_model
-from mavera.models.embedded.cores import usable_cores
+from mavera.models.embedded.cores import count_usable_cores
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.builtin import PersonaLibrary
@@ -241,4 +241,4 @@ def _image_reader(settings: Settings) -> ImageReader | None:
     wanted = settings.image_reading
     if wanted == "never" or (wanted == "auto" and settings.backend == "upstream") or not is_installed():
         return None
-    return ImageReader(threads=usable_cores(), max_pixels=settings.image_max_pixels)
+    return ImageReader(threads=count_usable_cores(), max_pixels=settings.image_max_pixels)

@@ -22,7 +22,7 @@ from mavera.core.events import (
 )
 from mavera.core.server_calls import CallKind, CallStatus, ServerCall, ServerOutcome, Source, citations
 from mavera.core.usage import Usage
-from mavera.tools.search.index import Document, SearchIndex, match_words, passages
+from mavera.tools.search.index import Document, SearchIndex, match_words, split_passages
 from mavera.tools.tool import Found, ToolResult, quoted
 from tests.support.event_streams import encode, encoder
 from tests.support.openai_schemas import assert_fits_openai
@@ -139,7 +139,7 @@ def test_what_is_found_cannot_end_its_quotation(text: str) -> None:
 
 @given(st.text(max_size=5000))
 def test_passages_lose_no_word(text: str) -> None:
-    assert "".join("".join(passages(text)).split()) == "".join(text.split())
+    assert "".join("".join(split_passages(text)).split()) == "".join(text.split())
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_changed_document_takes_the_place_of_the_old_one(tmp_path: Path) -> No
     assert _found(index, "old") == ()
     assert [one.text for one in _found(index, "new")] == ["new"]
     assert index.remove("index:h") == 1
-    assert index.documents() == []
+    assert index.list_documents() == []
 
 
 def _found(index: SearchIndex, query: str) -> tuple[Found, ...]:

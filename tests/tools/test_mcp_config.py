@@ -24,7 +24,7 @@ def test_a_time_limit_may_be_up_to_a_day(tmp_path: Path, text: str, seconds: flo
 )
 def test_a_time_limit_out_of_bounds_is_refused_by_server_and_name(tmp_path: Path, text: str) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"mcp\.toml: the server 'crm' does not fit: .*`timeout_seconds`"
+        ConfigurationError, match=r"mcp\.toml: the server 'crm' is not valid: .*`timeout_seconds`"
     ):
         load_mcp_config(written(tmp_path, text), required=True)
 

@@ -190,7 +190,7 @@ def test_the_list_says_which_tools_of_a_server_are_left_out(
     left_out = [row for row in shop if not row["allowed"]]
     assert len(shop) - len(left_out) == 128
     assert len(left_out) > 10
-    assert {row["to_set_up"] for row in left_out} == {"left out: a server may offer 128 tools"}
+    assert {row["to_set_up"] for row in left_out} == {"left out: a server can offer at most 128 tools"}
 
 
 def test_a_server_that_refuses_the_key_has_no_tools(

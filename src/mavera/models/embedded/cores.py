@@ -1,8 +1,8 @@
 """
-How many threads are worth computing with.
+Count the cores that are worth a thread of computation.
 
-llama.cpp's threads wait for each other after every layer, so one too many costs more than
-one too few: two on one core, or more than a container may use, make all of them slow.
+llama.cpp's threads wait for each other after every layer, so one thread too many costs more than one too
+few. Two threads on one core, or more threads than a container may use, make all of them slow.
 """
 
 import os
@@ -13,10 +13,10 @@ TOPOLOGY = Path("/sys/devices/system/cpu")
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-def usable_cores() -> int:
-    """Physical cores this process may run on, within its container's quota; at least one."""
+def count_usable_cores() -> int:
+    """Return the number of physical cores for this process, within its container's quota. At least one."""
     if sys.platform != "linux":
-        # Half: the other half is hyperthreads, or the slow cores of a laptop.
+        # Half of them, because the other half is hyperthreads, or the slow cores of a laptop.
         return max(1, (os.cpu_count() or 2) // 2)
     cpus = os.sched_getaffinity(0)
     cores = {_siblings(cpu) for cpu in cpus}
@@ -24,7 +24,7 @@ def usable_cores() -> int:
 
 
 def _siblings(cpu: int) -> str:
-    """The hardware threads of that CPU's core, as the kernel lists them; else the CPU alone."""
+    """Return the hardware threads of a CPU's core as the kernel lists them, or else the CPU alone."""
     try:
         return (TOPOLOGY / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text(encoding="ascii")
     except OSError:

@@ -1,5 +1,5 @@
 """
-Ask the engine how many tokens a prompt has.
+Count the tokens of a prompt with the engine.
 
     messages → /apply-template → the text as the model reads it → /tokenize → its length
 """
@@ -17,7 +17,7 @@ from mavera.models.embedded.engine import Engine
 T = TypeVar("T")
 
 _TIMEOUT_SECONDS = 30.0
-# What of a request becomes text for the model.
+# The members of a request that become text for the model.
 _READ = frozenset({"messages", "tools", "tool_choice"})
 
 
@@ -33,11 +33,11 @@ async def count_tokens(engine: Engine, prompt: Prompt) -> int:
     """Return the number of tokens. Raises ServiceUnavailable."""
     address = await engine.endpoint()
     asked = request_body(prompt, model="embedded")
-    shown = {name: value for name, value in asked.items() if name in _READ}
+    members = {name: value for name, value in asked.items() if name in _READ}
     headers = {"Authorization": f"Bearer {address.api_key}"}
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
     async with aiohttp.ClientSession(address.base_url, headers=headers, timeout=timeout) as session:
-        templated = await _post(session, "/apply-template", shown, _Templated)
+        templated = await _post(session, "/apply-template", members, _Templated)
         wanted = {"content": templated.prompt, "add_special": True, "parse_special": True}
         return len((await _post(session, "/tokenize", wanted, _Tokenized)).tokens)
 

@@ -1,4 +1,4 @@
-"""The seam between `EmbeddedModel` and whoever keeps its engine running."""
+"""Define the interface of an engine for `EmbeddedModel`."""
 
 from typing import Protocol
 
@@ -7,7 +7,7 @@ from mavera.models.model import ModelStatus
 
 
 class Engine(Protocol):
-    """A running llama.cpp: this process's own child, or the one that the parent of all workers keeps."""
+    """A running llama.cpp: a child of this process, or the one that the parent of all workers runs."""
 
     @property
     def context_tokens(self) -> int: ...

@@ -1,14 +1,14 @@
 """
-A JSON format in the words of llguidance, which constrains llama.cpp's tokens here.
+Convert a JSON format to a grammar of llguidance, which constrains llama.cpp's tokens.
 
-    refused       a keyword that no grammar can hold to      400, before any work
-    kept_to       only keywords seen to be held to           the text may stream unchecked
-    grammar       the schema, rewritten, as a grammar
+    find_refused      a keyword that no grammar can enforce       400, before any work
+    is_enforced       only keywords that are enforced in tests    the text may stream unchecked
+    build_grammar     the rewritten schema as a grammar
 
-llama.cpp's own `response_format` is not used: it drops `pattern`, `allOf` and the bounds of
-numbers without a word. And when llguidance cannot compile a schema, the engine says nothing
-and answers without constraint. So what it cannot compile must not reach it; what is left is
-caught when the answer is checked. docs/decisions/0007 has what was tried.
+llama.cpp's own `response_format` is not used, because it silently drops `pattern`, `allOf` and the bounds
+of numbers. If llguidance cannot compile a schema, the engine answers without any constraint and without an
+error. Therefore such a schema must not reach it. The check of the answer catches the rest.
+docs/decisions/0007 describes the experiments.
 """
 
 from collections.abc import Iterator
@@ -40,12 +40,12 @@ _REFUSED = frozenset(
         "uniqueItems",
     }
 )
-# Values under which a refused keyword asks for nothing; zod writes the second one.
+# With these values a refused keyword has no effect. zod writes the second one.
 _IDLE: dict[str, tuple[Any, ...]] = {"uniqueItems": (False,), "propertyNames": (True, {}, {"type": "string"})}
 _FORMATS = frozenset(
     {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid"}
 )
-_KEPT_TO = frozenset(
+_ENFORCED = frozenset(
     {
         "$defs",
         "$ref",
@@ -98,14 +98,14 @@ _TYPE_OF = {
     "maximum": "number",
 }
 _COMBINING = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
-# Longer lists make a grammar too large to compile; no answer gets that long.
+# Longer lists make a grammar too large to compile, and no answer is that long.
 _LONGEST_LIST = 1000
-# JSON as Python writes it, which models know best, without the freedom to emit white space for ever.
+# JSON as Python writes it, which models know best. Free white space would let a model emit it for ever.
 _OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
 
 
-def refused(schema: Schema) -> tuple[str, str] | None:
-    """Return a keyword that cannot be enforced and the path of the schema that uses it, if there is one."""
+def find_refused(schema: Schema) -> tuple[str, str] | None:
+    """Return a keyword that cannot be enforced, and the path of its schema. None if there is none."""
     for path, one in subschemas(schema):
         for keyword in _unenforceable(one):
             return keyword, "/".join(("#", *path))
@@ -119,52 +119,52 @@ def _unenforceable(schema: Schema) -> Iterator[str]:
     if schema.get("minItems", 0) > _LONGEST_LIST:
         yield "minItems"
     if set(schema.get("properties", ())) - set(schema.get("required", ())):
-        # With optional properties in play llguidance cannot count them.
+        # llguidance cannot count optional properties.
         yield from (name for name in ("minProperties", "maxProperties") if schema.get(name, 1) != 1)
 
 
-def kept_to(schema: Schema) -> bool:
-    """Whether an answer under the grammar of `schema` cannot but fit it."""
+def is_enforced(schema: Schema) -> bool:
+    """Say whether every answer under the grammar of `schema` matches it."""
     return all(_is_plain(one) for _, one in subschemas(schema))
 
 
 def _is_plain(schema: Schema) -> bool:
     if schema.get("maxItems", 0) > _LONGEST_LIST:
         return False
-    return all(keyword in _KEPT_TO or keyword in _ANNOTATIONS for keyword in schema)
+    return all(keyword in _ENFORCED or keyword in _ANNOTATIONS for keyword in schema)
 
 
-def grammar(wanted: OutputFormat) -> str:
-    """Return the grammar of `wanted`, a JSON format."""
-    schema = {"type": "object"} if wanted.schema is None else rewritten(wanted.schema)
+def build_grammar(wanted: OutputFormat) -> str:
+    """Return the grammar of `wanted`, which must be a JSON format."""
+    schema = {"type": "object"} if wanted.schema is None else rewrite_schema(wanted.schema)
     return (
         f"%llguidance {{}}\nstart: %json {msgspec.json.encode({'x-guidance': _OPTIONS, **schema}).decode()}"
     )
 
 
-def rewritten(schema: Schema) -> Schema:
+def rewrite_schema(schema: Schema) -> Schema:
     """
-    Return a schema that llguidance can compile, whose values are among those of `schema`.
+    Return a schema that llguidance can compile. All its values match `schema` too.
 
-    It has types where they were only implied, and no room for properties that nobody
-    described: a small model fills such room without end.
+    It adds types that `schema` only implies. It forbids properties that `schema` does not describe,
+    because a small model invents such properties without end.
     """
     closed = not any(_combines(one) for _, one in subschemas(schema))
-    return rebuilt(schema, lambda one: _narrowed(one, closed=closed))
+    return rebuilt(schema, lambda one: _narrow(one, closed=closed))
 
 
 def _combines(schema: Schema) -> bool:
-    """Whether parts of one object are described in several places: closing one would shut the others out."""
+    """Say whether several subschemas describe parts of one object. Closing one would exclude the others."""
     parts = _COMBINING & schema.keys()
     return "allOf" in parts or bool(parts and "properties" in schema)
 
 
-def _narrowed(schema: Schema, *, closed: bool) -> Schema:
+def _narrow(schema: Schema, *, closed: bool) -> Schema:
     narrow = {key: value for key, value in schema.items() if key not in ("$schema", "$id", "x-guidance")}
     sized = narrow.keys() & {"minLength", "maxLength", "pattern"}
     if narrow.get("format") not in _FORMATS:
         narrow.pop("format", None)
-    elif sized:  # the shape says more than its length
+    elif sized:  # the format says more than the length
         narrow = {key: value for key, value in narrow.items() if key not in sized}
     if narrow.get("maxItems", 0) > _LONGEST_LIST:
         del narrow["maxItems"]

@@ -1,9 +1,8 @@
 """
-Get a model from its publisher's hub: one file over HTTP, resumed by Range.
+Download a model from its publisher's hub: one file over HTTP, resumed by Range.
 
-A machine that cannot reach the hub has to learn so within seconds, also where the name
-server is what does not answer; and a sign-in page that answers in the hub's place has
-to be told from the model, which its length does.
+A machine that cannot reach the hub must notice within seconds, even if the name server is what does not
+answer. A sign-in page in place of the hub is recognised by its length.
 """
 
 import http.client
@@ -22,7 +21,7 @@ TRIES = 4
 
 
 def fill_from_hub(url: str, partial: PartialFile) -> None:
-    """Append what is missing; raises SourceFailed once a try brings nothing, or after a few."""
+    """Append the missing bytes. Raises SourceFailed after a try without any bytes, or after a few tries."""
     for last_try in (False,) * (TRIES - 1) + (True,):
         before = partial.size
         try:
@@ -37,7 +36,7 @@ def fill_from_hub(url: str, partial: PartialFile) -> None:
 
 
 def _missing_bytes(url: str, partial: PartialFile) -> Iterator[bytes]:
-    """Yield the rest of the file. Only the network's errors are translated, never the disk's."""
+    """Yield the rest of the file. Errors of the network become SourceFailed. Errors of the disk do not."""
     with _network_errors():
         answer = _open(url, partial.size)
     with closing(answer):
@@ -51,7 +50,7 @@ def _missing_bytes(url: str, partial: PartialFile) -> Iterator[bytes]:
 
 
 def _check_is_the_file(answer: http.client.HTTPResponse, partial: PartialFile) -> None:
-    """Let only the awaited range, or the whole file, pass."""
+    """Raise SourceFailed unless the response is the requested range or the whole file."""
     if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
         expected = f"bytes {partial.size}-{partial.total_bytes - 1}/{partial.total_bytes}"
         fits = answer.headers.get("Content-Range") == expected
@@ -65,14 +64,13 @@ def _check_is_the_file(answer: http.client.HTTPResponse, partial: PartialFile) -
 
 def _open(url: str, offset: int) -> http.client.HTTPResponse:
     """
-    Ask for the file from `offset` on, and wait a few seconds for the headers.
+    Request the file from `offset` on, and wait a few seconds for the headers.
 
-    A look-up of the host's name has no timeout of its own, so it happens in a thread
-    that can be left behind.
+    The look-up of the host's name has no timeout of its own, so it runs in a thread that can be abandoned.
     """
     answers: queue.SimpleQueue[http.client.HTTPResponse | Exception] = queue.SimpleQueue()
     left_behind = threading.Event()
-    request = urllib.request.Request(  # noqa: S310 - the address is the catalogue's, never a user's
+    request = urllib.request.Request(  # noqa: S310 - the URL is in the catalogue, never a user's
         url, headers={"Range": f"bytes={offset}-", "User-Agent": "mavera"}
     )
 
@@ -100,7 +98,7 @@ def _open(url: str, offset: int) -> http.client.HTTPResponse:
 
 @contextmanager
 def _network_errors() -> Iterator[None]:
-    """Let nothing of urllib's own errors past this file."""
+    """Turn urllib's errors into SourceFailed."""
     try:
         yield
     except urllib.error.HTTPError as error:

@@ -1,4 +1,4 @@
-"""Which model and which engine a state on disk belongs to."""
+"""Identify the model and the engine that a state on disk belongs to."""
 
 import hashlib
 import importlib.metadata
@@ -8,8 +8,8 @@ from pathlib import Path
 ENGINE = "xllamacpp"
 
 
-def identity_of(model: Path) -> str:
-    """Return what tells a model's file, as this engine reads it, from every other; empty where it is gone."""
+def compute_identity(model: Path) -> str:
+    """Return an id of the model's file together with this engine. It is empty if the file is gone."""
     try:
         found = model.stat()
         return _digest(model.name, found.st_size, found.st_mtime_ns, importlib.metadata.version(ENGINE))

@@ -1,7 +1,7 @@
 """
-A lock between processes that the system lets go of when its holder dies, however it dies.
+Lock a file between processes. The system releases the lock when its holder dies, however it dies.
 
-The lock file stays behind, empty: deleting it would let two holders lock two files of one name.
+The empty lock file stays behind. If it were deleted, two holders could lock two files of one name.
 """
 
 import sys
@@ -23,11 +23,11 @@ else:
 
 
 @contextmanager
-def exclusive(path: Path, *, while_waiting: Callable[[], None], poll_seconds: float = 0.5) -> Iterator[None]:
+def hold_lock(path: Path, *, while_waiting: Callable[[], None], poll_seconds: float = 0.5) -> Iterator[None]:
     """
-    Hold the lock at `path`, waiting for it where another process has it.
+    Hold the lock at `path`. Waits while another process has it.
 
-    Polling, not blocking, so that Ctrl-C works and `while_waiting` can say what goes on.
+    The function polls and does not block, so that Ctrl-C works and `while_waiting` can report the wait.
     """
     with path.open("ab") as file:
         while True:

@@ -1,4 +1,4 @@
-"""The embedded model: a prompt for llama.cpp's own server, in a child process of this one."""
+"""Send prompts to the embedded model: llama.cpp's server in a child process."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -15,35 +15,35 @@ from mavera.models.embedded.prefixes import PrefixStates
 from mavera.models.model import ModelContext, ModelProfile, ModelStatus
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions
 
-# An answer this long takes a laptop about a minute; who wants more says so.
+# An answer of this length takes a laptop about a minute. Callers can ask for more.
 DEFAULT_MAX_TOKENS = 1024
 
-# Reading a prompt of 8,000 tokens takes two cores about two minutes, and the engine
-# says nothing meanwhile when all its slots are taken.
+# Reading a prompt of 8,000 tokens takes two cores about two minutes. If all slots are taken, the engine sends
+# nothing in that time.
 _PATIENCE_SECONDS = 600.0
 
-# A slow machine may take long over an answer that fills the context; no answer takes longer than this.
+# A slow machine needs long for an answer that fills the context, but no answer takes longer than this.
 _ANSWER_SECONDS = 4 * 3600.0
 
 _DEFAULTS = {
     "temperature": 1.0,
     "top_p": 1.0,
     "max_tokens": DEFAULT_MAX_TOKENS,
-    # The engine then sends its headers when it takes the prompt, not with the first token.
+    # With this the engine sends its headers when it takes the prompt, not with the first token.
     "return_progress": True,
 }
 
 
 class EmbeddedModel:
-    """`stream` speaks to the engine through the same code as to any other server."""
+    """The model in the embedded engine. `stream` uses the same code as for any other server."""
 
     def __init__(self, engine: Engine, states: PrefixStates | None = None) -> None:
         self.engine = engine
         self.profile = ModelProfile(
             tools="constrained",
             shares_one_cache=True,  # each of the engine's slots has its own
-            enforces_format=_enforces,
-            unsupported_keyword=grammar.refused,
+            enforces_format=_is_enforced,
+            unsupported_keyword=grammar.find_refused,
             context=ModelContext(engine.context_tokens, self._count_tokens),
             keep_prefixes=states.keep if states is not None else None,
         )
@@ -78,17 +78,17 @@ class EmbeddedModel:
         return self.engine.status()
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
-        states, heard = self._states, False
+        states, answered = self._states, False
         try:
             if states is not None:
                 await states.begin(prompt)
             async with aclosing(self._answers.stream(prompt)) as events:
                 async for event in events:
-                    heard = heard or not isinstance(event, RunStarted)
+                    answered = answered or not isinstance(event, RunStarted)
                     yield event
         finally:
             if states is not None:
-                states.end(prompt, heard=heard)
+                states.end(prompt, answered=answered)
 
     async def _count_tokens(self, prompt: Prompt) -> int:
         return await count_tokens(self.engine, longest(prompt))
@@ -98,9 +98,9 @@ class EmbeddedModel:
         return Endpoint(f"{base_url}/v1", api_key)
 
 
-def _enforces(wanted: OutputFormat) -> bool:
-    return wanted.schema is None or grammar.kept_to(wanted.schema)
+def _is_enforced(wanted: OutputFormat) -> bool:
+    return wanted.schema is None or grammar.is_enforced(wanted.schema)
 
 
 def _constrain(wanted: OutputFormat) -> Mapping[str, Any]:
-    return {"grammar": grammar.grammar(wanted)}
+    return {"grammar": grammar.build_grammar(wanted)}

@@ -1,12 +1,14 @@
-"""What the engine's process is told on its standard input, and what it says back: one JSON line each."""
+"""Define the messages between the server and the engine's process: one JSON line in each direction."""
 
 import msgspec
 
 
 class EngineParameters(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line of the child's standard input; the key is on no command line and in no environment.
+    """
+    The first line of the child's standard input.
 
-    `states_dir` is where the engine may save what its slots hold; empty: nowhere.
+    The key travels here, because command lines and environments are visible to other processes.
+    `states_dir` is the folder for saved states. If it is empty, the engine saves none.
     """
 
     model_path: str
@@ -19,7 +21,7 @@ class EngineParameters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The only line on the child's standard output: a port, or why there is none."""
+    """The only line on the child's standard output: a port, or the reason why there is none."""
 
     port: int | None = None
     error: str | None = None

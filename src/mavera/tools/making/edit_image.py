@@ -1,11 +1,11 @@
-"""`editImage`: change an image of the conversation, or one that was made before."""
+"""Change an image of the conversation or a generated one, as the server tool `editImage`."""
 
 from typing import ClassVar
 
 from mavera.core.json_schema import Schema
 from mavera.media.store import MediaStore
 from mavera.tools.making.given_images import IMAGE_PARAMETER, GivenImages
-from mavera.tools.making.images_server import IMAGE_KIND, SETTING, ImagesServer, shown
+from mavera.tools.making.images_server import IMAGE_KIND, SETTING, ImagesServer, save_picture
 from mavera.tools.tool import Arguments, CallContext, ToolResult
 
 
@@ -50,4 +50,4 @@ class EditImageTool:
         prompt = str(arguments["prompt"])
         given = await self._images.find(arguments.get("image"), context)
         picture = await self._server.edit(prompt, given, None, caller=context.principal.workspace_id)
-        return await shown(self._media, self.name, prompt, picture, context)
+        return await save_picture(self._media, self.name, prompt, picture, context)

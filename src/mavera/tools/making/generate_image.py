@@ -1,10 +1,10 @@
-"""`generateImage`: make an image from words, with any server that speaks OpenAI's image API."""
+"""Make an image from a description, as the server tool `generateImage`, with OpenAI's image API."""
 
 from typing import ClassVar
 
 from mavera.core.json_schema import Schema
 from mavera.media.store import MediaStore
-from mavera.tools.making.images_server import IMAGE_KIND, SETTING, SIZES, ImagesServer, shown
+from mavera.tools.making.images_server import IMAGE_KIND, SETTING, SIZES, ImagesServer, save_picture
 from mavera.tools.tool import Arguments, CallContext, ToolResult
 
 
@@ -47,4 +47,4 @@ class GenerateImageTool:
         picture = await self._server.generate(
             prompt, arguments.get("size"), caller=context.principal.workspace_id
         )
-        return await shown(self._media, self.name, prompt, picture, context)
+        return await save_picture(self._media, self.name, prompt, picture, context)

@@ -1,4 +1,8 @@
-"""`generateVideo`: begin a video from words. It is ready minutes later: GET /api/v1/media/{id}."""
+"""
+Start a video from a description, as the server tool `generateVideo`.
+
+The video is ready minutes later, at GET /api/v1/media/{id}.
+"""
 
 from typing import ClassVar
 

@@ -1,7 +1,8 @@
 """
-Which image a call means: one of the conversation, by its number, or one that was made, by its id.
+Find the image that a tool call names: by its number in the conversation, or by the id of a generated one.
 
-A model writes this, so it can name no URL and no file: only what the caller sent or made.
+A model writes the call, so it can name neither a URL nor a file. It reaches only images that the caller
+sent or made.
 """
 
 import asyncio
@@ -50,7 +51,7 @@ class GivenImages:
             raise ToolFailed(f"There is no image {named[:20]}: there are {len(context.images)}.")
         url = context.images[number - 1]
         if url[:5].lower() == "data:":
-            return await asyncio.to_thread(_decoded, url)
+            return await asyncio.to_thread(_decode_image, url)
         return await self._fetch.get(
             url,
             caller=context.principal.workspace_id,
@@ -60,7 +61,7 @@ class GivenImages:
         )
 
 
-def _decoded(url: str) -> bytes:
+def _decode_image(url: str) -> bytes:
     try:
         return binascii.a2b_base64(url.partition(",")[2], strict_mode=True)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""`imageToVideo`: begin a video that starts from an image of the conversation, or from one that was made."""
+"""Start a video from an image of the conversation or a generated one, as the server tool `imageToVideo`."""
 
 from typing import ClassVar
 

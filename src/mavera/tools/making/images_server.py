@@ -1,10 +1,10 @@
 """
-A server of images that speaks OpenAI's `/images/generations` and `/images/edits`.
+Call a server of images that speaks OpenAI's `/images/generations` and `/images/edits`.
 
     OpenAI · LocalAI · stable-diffusion.cpp's server · …      MAVERA_IMAGES_BASE_URL
 
-An image comes back as base64, or as a URL, which is fetched: from that same server, or
-through the guarded fetch.
+The server returns an image as base64 or as a URL. A URL of that server is fetched directly, and any other
+URL through the guarded fetch.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ from mavera.tools.tool import CallContext, ToolFailed, ToolResult, one_line
 
 MOST_BYTES = 48 * 1024 * 1024
 SIZES = ("1024x1024", "1536x1024", "1024x1536")
-SETTING = "set MAVERA_IMAGES_BASE_URL, and MAVERA_IMAGES_MODEL and MAVERA_IMAGES_API_KEY where it needs them"
+SETTING = "set MAVERA_IMAGES_BASE_URL, and MAVERA_IMAGES_MODEL and MAVERA_IMAGES_API_KEY if it needs them"
 IMAGE_KIND: CallKind = "image"
 _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "application/octet-stream"})
-# A server that asks to wait no longer than this is asked once more.
+# The longest wait before a retry, if a server asks for one.
 _MOST_WAIT_SECONDS = 5.0
 
 
@@ -41,7 +41,7 @@ class _Datum(msgspec.Struct):
     url: str | None = None
 
 
-class _Answer(msgspec.Struct):
+class _ImagesResponse(msgspec.Struct):
     data: list[_Datum] = []
 
 
@@ -68,12 +68,12 @@ class ImagesServer:
             await self._session.close()
 
     async def generate(self, prompt: str, size: str | None, *, caller: str) -> Picture:
-        """Return a new image; `caller` is a workspace's id. Raises ToolFailed."""
+        """Return a new image. `caller` is a workspace's id. Raises ToolFailed."""
         body = {"prompt": prompt, "n": 1, **self._options(size)}
         return await self._ask("images/generations", lambda: {"json": body}, caller)
 
     async def edit(self, prompt: str, picture: Picture, size: str | None, *, caller: str) -> Picture:
-        """Return a changed image; `caller` is a workspace's id. Raises ToolFailed."""
+        """Return a changed image. `caller` is a workspace's id. Raises ToolFailed."""
 
         def form() -> dict[str, Any]:
             data = aiohttp.FormData()
@@ -106,7 +106,9 @@ class ImagesServer:
                     wait = _wait_seconds(response)
                     if attempt or wait is None:
                         _check(response.status)
-                        answer = msgspec.json.decode(await read_capped(response, MOST_BYTES), type=_Answer)
+                        answer = msgspec.json.decode(
+                            await read_capped(response, MOST_BYTES), type=_ImagesResponse
+                        )
                         break
                 await asyncio.sleep(wait)
         if not answer.data:
@@ -124,7 +126,7 @@ class ImagesServer:
         return await self._download(datum.url, caller)
 
     async def _download(self, address: str, caller: str) -> bytes:
-        assert self._session is not None  # noqa: S101 - it has just been asked
+        assert self._session is not None  # noqa: S101 - the caller has just used it
         try:
             own = URL(address).origin() == URL(self._base_url).origin()
         except ValueError as error:
@@ -142,10 +144,10 @@ class ImagesServer:
             raise ToolFailed(error.message) from error
 
 
-async def shown(
+async def save_picture(
     media: MediaStore, tool: str, prompt: str, picture: Picture, context: CallContext
 ) -> ToolResult:
-    """Keep a picture, and return what the model and the caller are told of it."""
+    """Store a picture, and return the result for the model and the caller."""
     kept = await media.save(context.principal.workspace_id, tool, picture.data, picture.content_type)
     encoded = await asyncio.to_thread(base64.b64encode, picture.data)
     return ToolResult(
@@ -159,12 +161,12 @@ async def shown(
 def _picture(data: bytes) -> Picture:
     content_type = content_type_of(data)
     if content_type is None or not content_type.startswith("image/"):
-        raise ToolFailed("The images server gave something that is no image.")
+        raise ToolFailed("The images server sent a file that is not an image.")
     return Picture(data, content_type)
 
 
 def _wait_seconds(response: aiohttp.ClientResponse) -> float | None:
-    """Return how long the server asks to wait, None where it does not or it is too long."""
+    """Return the wait that the server asks for. None if it asks for none, or for too long a wait."""
     if response.status not in (429, 503):
         return None
     try:
@@ -176,9 +178,9 @@ def _wait_seconds(response: aiohttp.ClientResponse) -> float | None:
 
 def _check(status: int) -> None:
     if status in (401, 403):
-        raise ToolFailed("The images server refuses this server's key; the operator has to look at it.")
+        raise ToolFailed("The images server refuses this server's key. The operator must check it.")
     if status == 400:
-        raise ToolFailed("The images server refuses this request, often for what it asks to show.")
+        raise ToolFailed("The images server refuses this request, often because of its subject.")
     if status == 429:
         raise ToolFailed("The images server asks to wait. Try again later.")
     if status != 200:
@@ -187,10 +189,10 @@ def _check(status: int) -> None:
 
 @contextmanager
 def _images_errors() -> Iterator[None]:
-    """Let nothing of the client library's own errors past this file."""
+    """Turn the client library's errors into ToolFailed."""
     try:
         yield
     except (aiohttp.ClientError, OSError) as error:
         raise ToolFailed("The images server could not be reached.") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ToolFailed("The images server gave an answer that cannot be read.") from error
+        raise ToolFailed("The response of the images server cannot be read.") from error

@@ -1,7 +1,7 @@
 """
-RunwayML, by its own client: submit a video, ask how far it is.
+Submit videos to RunwayML through its own client, and read their progress.
 
-Imported only where MAVERA_RUNWAY_API_KEY is set: it needs the extra `tools`.
+The module is imported only if MAVERA_RUNWAY_API_KEY is set, because it needs the extra `tools`.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from mavera.tools.making.video import VideoState
 from mavera.tools.tool import ToolFailed, one_line
 
 RATIO = "1280:720"
-# What Runway says of a job is a few lines.
+# Runway's description of a job has only a few lines.
 MOST_BYTES = 1024 * 1024
 
 
@@ -75,15 +75,15 @@ def _data_url(image: Picture) -> str:
 
 @contextmanager
 def _runway_errors() -> Iterator[None]:
-    """Let nothing of the client's own errors past this file; none of their texts are passed on."""
+    """Turn the client's errors into ToolFailed, without their texts."""
     try:
         yield
     except (runwayml.AuthenticationError, runwayml.PermissionDeniedError) as error:
-        raise ToolFailed("Runway refuses this server's key; the operator has to look at it.") from error
+        raise ToolFailed("Runway refuses this server's key. The operator must check it.") from error
     except runwayml.RateLimitError as error:
         raise ToolFailed("Runway asks to wait. Try again later.") from error
     except runwayml.BadRequestError as error:
-        raise ToolFailed("Runway refuses the request as it is.") from error
+        raise ToolFailed("Runway refuses this request.") from error
     except runwayml.APIStatusError as error:
         raise ToolFailed(f"Runway answered with status {error.status_code}.") from error
     except runwayml.APITimeoutError as error:
@@ -91,4 +91,4 @@ def _runway_errors() -> Iterator[None]:
     except runwayml.RunwayMLError as error:
         raise ToolFailed("Runway could not be reached.") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise ToolFailed("Runway gave an answer that cannot be read.") from error
+        raise ToolFailed("The response of Runway cannot be read.") from error

@@ -1,11 +1,11 @@
 """
-Videos: jobs that outlive the request that began them.
+Follow the jobs that make videos. They outlive the requests that started them.
 
     generateVideo, imageToVideo → begin → a row in `media`, and a task that follows the job
     the task: poll → progress … → fetch the result → completed | failed
 
-After a restart the jobs that nobody follows are taken up again. The seam is `VideoProvider`;
-`runway.py` is the one there is.
+After a restart, the server takes over the jobs that no process follows. The interface is `VideoProvider`,
+and `runway.py` is the only implementation.
 """
 
 import asyncio
@@ -27,19 +27,19 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 SETTING = "set MAVERA_RUNWAY_API_KEY"
-# A job that was not polled for this long has lost its process.
+# If a job was not polled for this long, its process has ended.
 ORPHANED_SECONDS = 120
 _TYPES = frozenset({"video/mp4", "video/webm", "application/octet-stream", "binary/octet-stream"})
 _MOST_FAILED_POLLS = 5
-# Less than ORPHANED_SECONDS: nobody else takes the job up meanwhile.
+# Less than ORPHANED_SECONDS, so that no other process takes the job over meanwhile.
 _DOWNLOAD_SECONDS = 100.0
-# As many as tell what a file is.
+# Enough bytes to recognise the type of a file.
 _TELLING_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class VideoState:
-    """`progress` is 0 to 100; `url` is there where the job has succeeded, `error` where it has failed."""
+    """A job's state. `progress` is 0 to 100. A success has a `url`, and a failure an `error`."""
 
     status: Literal["queued", "in_progress", "succeeded", "failed"]
     progress: int = 0
@@ -48,7 +48,7 @@ class VideoState:
 
 
 class VideoProvider(Protocol):
-    """Somebody who makes videos. All raise ToolFailed."""
+    """A service that makes videos. All methods raise ToolFailed."""
 
     @property
     def name(self) -> str: ...
@@ -63,7 +63,7 @@ class VideoProvider(Protocol):
 
 
 class NoVideo:
-    """Nobody is set up."""
+    """The provider if none is set up."""
 
     name = ""
 
@@ -85,7 +85,7 @@ class VideoLimits:
 
 
 class VideoJobs:
-    """Begins jobs and follows them; shared by both tools, each of which may start and close it."""
+    """Starts jobs and follows them. Both tools share it, and each may start and close it."""
 
     def __init__(
         self, provider: VideoProvider, media: MediaStore, fetch: GuardedFetch, limits: VideoLimits
@@ -107,7 +107,7 @@ class VideoJobs:
             self._spawn(self._take_up_orphans())
 
     async def close(self) -> None:
-        """Stop following; the jobs go on where they run, and are taken up after the next start."""
+        """Stop following the jobs. They continue at the provider, and the next start takes them over."""
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
             task.cancel()
@@ -118,9 +118,9 @@ class VideoJobs:
         self, tool: str, prompt: str, image: Picture | None, seconds: int, context: CallContext
     ) -> ToolResult:
         """
-        Begin a job, and return the answer for the model and the caller. Raises ToolFailed.
+        Start a job, and return the result for the model and the caller. Raises ToolFailed.
 
-        A caller who is cancelled leaves the job behind, which is followed like any other.
+        If the caller is cancelled, the job continues and is followed like any other.
         """
         beginning = self._spawn(self._begin(tool, prompt, image, seconds, context.principal.workspace_id))
         media = await asyncio.shield(beginning)
@@ -135,12 +135,12 @@ class VideoJobs:
     async def _begin(
         self, tool: str, prompt: str, image: Picture | None, seconds: int, workspace_id: str
     ) -> Media:
-        """Begin a job at the provider, note it, and follow it."""
+        """Start a job at the provider, store it, and follow it."""
         job_id = await self._provider.begin(prompt, image, seconds)
         try:
             media = await self._media.begin(workspace_id, tool, provider_id=job_id)
         except BaseException:
-            log.error("media job lost", provider=self.name, job=job_id)  # it goes on there, and costs money
+            log.error("media job lost", provider=self.name, job=job_id)  # it continues there, and costs money
             raise
         self._spawn(self._follow(media))
         return media
@@ -148,13 +148,13 @@ class VideoJobs:
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._discard)
         return task
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _discard(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # fetched: whoever asked for it may have left
+            task.exception()  # retrieved here, because the caller may be gone
 
     async def _take_up_orphans(self) -> None:
         while True:
@@ -191,7 +191,7 @@ class VideoJobs:
         raise ToolFailed("The video was not made in time.")
 
     async def _is_done(self, media: Media) -> bool:
-        """Ask once how far the job is, and write it down. Raises ToolFailed or APIError to ask again."""
+        """Read the progress of the job once, and store it. Raises ToolFailed or APIError to try again."""
         state = await self._provider.state(media.provider_id or "")
         match state:
             case VideoState("succeeded", url=str(url)):
@@ -205,7 +205,7 @@ class VideoJobs:
                 return False
 
     async def _keep(self, media: Media, url: str) -> None:
-        await self._media.progress(media.id, 99)  # says that somebody still follows the job
+        await self._media.progress(media.id, 99)  # shows that a process still follows the job
         async with self._fetch.open(
             url,
             caller=media.workspace_id,
@@ -219,14 +219,14 @@ class VideoJobs:
                 begun += piece
             content_type = content_type_of(bytes(begun))
             if content_type is None or not content_type.startswith("video/"):
-                raise ToolFailed("What was made is no video.")
+                raise ToolFailed("The provider sent a file that is not a video.")
             await self._media.complete(media.id, _after(bytes(begun), pieces), content_type)
 
     async def _fail(self, media: Media, reason: str) -> None:
         try:
             await self._media.fail(media.id, reason)
         except APIError as error:
-            log.warning("media job not ended", media=media.id, reason=error.message)
+            log.warning("media job not marked as failed", media=media.id, reason=error.message)
 
 
 async def _after(begun: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

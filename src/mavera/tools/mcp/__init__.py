@@ -1,1 +1,1 @@
-"""Tools of MCP servers that the operator set up."""
+"""Offer the tools of the operator's MCP servers."""

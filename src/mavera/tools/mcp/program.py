@@ -1,8 +1,8 @@
 """
 Speak to an MCP server over the standard input and output of a program.
 
-The official client has such a transport too, but it gathers a line of the program in memory, however
-long the line grows. This one ends the connection at a line that is too long.
+The official client has such a transport too, but it collects a line in memory, however long the line
+grows. This one ends the connection if a line is too long.
 
     program's stdout → lines of at most `most_line_bytes` → messages for the client
     messages of the client → lines → program's stdin
@@ -28,12 +28,12 @@ from mavera.tools.mcp.config import MCPServerConfig
 log = structlog.get_logger()
 
 MOST_LINE_BYTES = 8 * 1024 * 1024
-# How long a program may take to end by itself after its input has ended, and then after SIGTERM.
+# The time for a program to end after its input has ended, and then again after SIGTERM.
 _GRACE_SECONDS = 2.0
 
 Received = SessionMessage | Exception
 
-# The program or the client has ended its side; either may be first.
+# The program or the client has closed its side. Either may be first.
 _ENDED = (anyio.EndOfStream, anyio.IncompleteRead, anyio.ClosedResourceError, anyio.BrokenResourceError)
 
 
@@ -44,8 +44,8 @@ async def run_program(
     """
     Start the program of `config`, yield the two streams that the client reads and writes, and end it.
 
-    At a line of more than `most_line_bytes` the stream of received messages ends, as it does if the
-    program ends. Raises OSError if the program cannot be started.
+    The stream of received messages ends if the program ends, or if a line has more than `most_line_bytes`.
+    Raises OSError if the program cannot be started.
     """
     process = await anyio.open_process(
         [config.command, *config.args],
@@ -71,7 +71,7 @@ async def run_program(
 async def _read_lines(process: Process, to_client: ObjectSendStream[Received], most_line_bytes: int) -> None:
     assert process.stdout is not None  # noqa: S101 - anyio opens a pipe unless told otherwise
     lines = BufferedByteReceiveStream(process.stdout)
-    # The client takes the end of this stream for the end of the connection, and opens another one.
+    # The client takes the end of this stream for the end of the connection. It then opens another one.
     async with to_client:
         with suppress(
             anyio.EndOfStream, anyio.IncompleteRead, anyio.ClosedResourceError, anyio.BrokenResourceError
@@ -86,7 +86,7 @@ async def _read_lines(process: Process, to_client: ObjectSendStream[Received], m
 
 
 def _to_message(line: bytes) -> Received:
-    """Return the message of a line; an error is a value, because the client decides what it ends."""
+    """Return the message of a line. An error is a value too, because the client decides what it ends."""
     try:
         return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
     except ValueError as error:
@@ -103,7 +103,7 @@ async def _write_lines(process: Process, from_client: ObjectReceiveStream[Sessio
 
 
 async def _end(process: Process) -> None:
-    """Close the program's input, then ask it and all it started to end, then kill them."""
+    """Close the program's input, then ask it and its own children to end, then kill them."""
     if process.stdin is not None:
         with suppress(OSError, anyio.BrokenResourceError):
             await process.stdin.aclose()

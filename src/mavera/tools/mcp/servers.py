@@ -1,10 +1,10 @@
 """
-Tools of MCP servers that the operator set up, by the official client library.
+Connect to the operator's MCP servers with the official client library, and offer their tools.
 
-    mcp.toml → one connection each, kept by a task of its own → its tools, as label__name
+    mcp.toml → one connection per server, kept by a task of its own → its tools, as label__name
 
-A server that cannot be reached has no tools; it is tried again, ever more slowly. Imported
-only where a server is set up: it needs the extra `mcp`.
+A server that cannot be reached has no tools, and it is tried again at growing intervals. The module is
+imported only if a server is set up, because it needs the extra `mcp`.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ log = structlog.get_logger()
 CONNECT_SECONDS = 15.0
 _CLOSE_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
-# Models take 128 functions at most, and a page of MCP's list has no size of its own.
+# Models take at most 128 functions, and MCP does not limit the size of a page of its list.
 _MOST_TOOLS, _MOST_PAGES = 128, 64
 _MOST_BYTES = 8 * 1024 * 1024
-_MOST_NAME_CHARACTERS = 128  # of MCP
+_MOST_NAME_CHARACTERS = 128  # the limit of MCP
 
 
 class _CappedStream(CappedStream, httpx2.AsyncByteStream):
@@ -42,15 +42,15 @@ class _CappedStream(CappedStream, httpx2.AsyncByteStream):
 
 
 class _CappedTransport(httpx2.AsyncHTTPTransport):
-    """Stops an answer past a size; of streams of events the library caps each event itself."""
+    """A transport that caps the size of a response. In streams of events, the library caps each event."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        # Unpacked, a small answer can be huge: none is asked for packed.
+        # The transport requests no compression, because a small packed response can be huge.
         request.headers["Accept-Encoding"] = "identity"
         response = await super().handle_async_request(request)
         if response.headers.get("content-encoding", "identity") != "identity":
             await response.aclose()
-            raise httpx2.ReadError("an answer that is packed, though none was asked for")
+            raise httpx2.ReadError("the response has an encoding that was not requested")
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             too_large = httpx2.ReadError(f"more than {_MOST_BYTES:,} bytes")
             response.stream = _CappedStream(response.stream, _MOST_BYTES, too_large)
@@ -58,7 +58,7 @@ class _CappedTransport(httpx2.AsyncHTTPTransport):
 
 
 class MCPTool:
-    """One tool of a server, for as long as the connection that listed it."""
+    """One tool of a server. It lives as long as the connection that listed it."""
 
     kind: CallKind = "function"
     setting = "set up an MCP server in mcp.toml"
@@ -93,15 +93,15 @@ class MCPTool:
 
     async def run(self, arguments: Arguments, context: CallContext) -> ToolResult:
         text = await self._server.call(self._name, arguments)
-        text = text or "It gave nothing."
-        return ToolResult(one_line(text), text=text, origin=self._server.origin(self._name))
+        text = text or "The tool returned nothing."
+        return ToolResult(one_line(text), text=text, origin=self._server.describe_origin(self._name))
 
 
 class MCPServer:
     """
-    A connection to one server, and the tools that it has just now.
+    A connection to one server, and the tools that the server has at the moment.
 
-    `left_out` has a reason for each tool of the server that is not offered, by its name there.
+    `left_out` has the reason for each tool that is not offered, by the server's name for it.
     """
 
     def __init__(self, label: str, config: MCPServerConfig) -> None:
@@ -120,7 +120,7 @@ class MCPServer:
         return self._client is not None
 
     async def start(self) -> None:
-        """Begin to connect, and wait a moment for the first try."""
+        """Start to connect, and wait a moment for the first try."""
         self._keeper = asyncio.create_task(self._keep_connected())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -129,22 +129,22 @@ class MCPServer:
     async def close(self) -> None:
         self._closing = True
         while self._keeper is not None and not self._keeper.done():
-            # One that comes while the library is connecting can be lost in it.
+            # A cancellation can be lost in the library while it connects.
             self._keeper.cancel()
             await asyncio.wait([self._keeper], timeout=_CLOSE_SECONDS)
 
     async def call(self, name: str, arguments: Arguments) -> str:
-        """Return the text that the tool gave. Raises ToolFailed."""
+        """Return the text of the tool's result. Raises ToolFailed."""
         client = self._client
         if client is None:
-            raise ToolFailed(f"The MCP server '{self.label}' cannot be reached just now.")
+            raise ToolFailed(f"The MCP server '{self.label}' cannot be reached at the moment.")
         try:
             result = await client.call_tool(name, arguments)
         except mcp.MCPError as error:
             if error.code == mcp.types.CONNECTION_CLOSED:
                 self._lose_connection()
             raise ToolFailed(
-                f"The MCP server '{self.label}' refused.", said=str(error), origin=self.origin(name)
+                f"The MCP server '{self.label}' refused.", said=str(error), origin=self.describe_origin(name)
             ) from error
         except Exception as error:
             self._lose_connection()
@@ -152,20 +152,20 @@ class MCPServer:
             raise ToolFailed(f"The MCP server '{self.label}' failed.") from error
         text = "\n".join(block.text for block in result.content if block.type == "text")
         if result.is_error:
-            raise ToolFailed("The tool failed.", said=text, origin=self.origin(name))
+            raise ToolFailed("The tool failed.", said=text, origin=self.describe_origin(name))
         return text
 
-    def origin(self, name: str) -> str:
-        """Say whose words a result is."""
+    def describe_origin(self, name: str) -> str:
+        """Name the source of a tool's text, for the model."""
         return f"the tool '{name}' of the MCP server '{self.label}'"
 
     def _lose_connection(self) -> None:
-        """Offer nothing from now on, and let the keeper connect again."""
+        """Offer no tools from now on, and let the keeper connect again."""
         self._client, self.tools = None, ()
         self._broken.set()
 
     async def _keep_connected(self) -> None:
-        """The client's own tasks have to end where they began, so one task opens and closes it."""
+        """Open and close the client in one task, because its own tasks must end where they began."""
         pause = _FIRST_PAUSE_SECONDS
         while not self._closing:
             try:
@@ -178,7 +178,7 @@ class MCPServer:
                     await self._broken.wait()
             except (
                 Exception
-            ) as error:  # the library raises groups of many kinds, and one is as good as another
+            ) as error:  # the library raises groups of many types, all of which mean the same here
                 log.warning("mcp server away", server=self.label, error=_kind(error))
             finally:
                 self._lose_connection()
@@ -207,7 +207,7 @@ class MCPServer:
             yield await stack.enter_async_context(client)
 
     async def _choose_tools(self, client: mcp.Client) -> None:
-        """Read the server's list, and choose what is offered of it. Logs what is left out, and why."""
+        """Read the server's list, and choose the tools to offer. Logs the omitted tools with the reasons."""
         described = {one.name: one for one in await _list_tools(client)}
         wanted = self.config.tools
         left_out = {name: "the server has no such tool" for name in wanted or () if name not in described}
@@ -217,7 +217,7 @@ class MCPServer:
                 continue
             reason = _reason_against(one)
             if reason is None and len(tools) >= _MOST_TOOLS:
-                reason = f"a server may offer {_MOST_TOOLS} tools"
+                reason = f"a server can offer at most {_MOST_TOOLS} tools"
             if reason is None:
                 tools.append(MCPTool(self, one))
             else:
@@ -230,7 +230,7 @@ class MCPServer:
 
 
 async def _list_tools(client: mcp.Client) -> list[mcp.types.Tool]:
-    """Return the tools on all pages of the server's list, of which a server may have 64."""
+    """Return the tools on all pages of the server's list. A server can have at most 64 pages."""
     tools: list[mcp.types.Tool] = []
     cursor: str | None = None
     for _ in range(_MOST_PAGES):
@@ -243,16 +243,16 @@ async def _list_tools(client: mcp.Client) -> list[mcp.types.Tool]:
 
 
 def _kind(error: BaseException) -> str:
-    """Return what kind of error it comes down to; its text may hold a key of the operator's."""
+    """Return the type of the innermost error. Its text is not logged, because it may contain a key."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return type(error).__name__
 
 
 def _reason_against(described: mcp.types.Tool) -> str | None:
-    """Return why a tool cannot be offered, None if it can."""
+    """Return the reason why a tool cannot be offered, None if it can."""
     if not 0 < len(described.name) <= _MOST_NAME_CHARACTERS:
-        return f"a name has 1 to {_MOST_NAME_CHARACTERS} characters"
+        return f"a name must have 1 to {_MOST_NAME_CHARACTERS} characters"
     try:
         jsonschema_rs.validator_for({"type": "object", **described.input_schema}, offline=True)
     except (jsonschema_rs.ValidationError, ValueError):
@@ -260,5 +260,5 @@ def _reason_against(described: mcp.types.Tool) -> str | None:
     return None
 
 
-def mcp_servers(configs: dict[str, MCPServerConfig]) -> list[MCPServer]:
+def build_mcp_servers(configs: dict[str, MCPServerConfig]) -> list[MCPServer]:
     return [MCPServer(label, config) for label, config in configs.items()]

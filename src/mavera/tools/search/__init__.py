@@ -1,1 +1,1 @@
-"""Tools that search the web, or documents of the operator, and read pages."""
+"""Server tools that search the web or the operator's documents, and read pages."""

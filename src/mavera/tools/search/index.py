@@ -1,11 +1,11 @@
 """
-A full-text index of documents that the operator adds: search without a key, in one SQLite file.
+Index the operator's documents for full-text search without a key, in one SQLite file.
 
-    add(document)   cut into passages, each a row of FTS5
-    search(query)   its words, any of them, ranked by BM25 → the best passages
+    add(document)   split the document into passages, each a row of FTS5
+    search(query)   match any of its words, rank by BM25 → the best passages
 
-A query is only ever words to look for: nothing in it is syntax. Files are named
-`index:path`, relative to the folder that was added, so a caller never sees a path of this machine.
+A query is only a list of words, and nothing in it is syntax. Files are named `index:path`, relative to the
+folder that was added, so a caller never sees a path of this machine.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _SCHEMA = """
         title, text, document_id UNINDEXED, tokenize = 'porter unicode61 remove_diacritics 2'
     );
 """
-# Words that are in every question and tell nothing apart.
+# These words are in every question and do not distinguish documents.
 _COMMON = frozenset(
     _WORD.findall(
         "a an and are as at be by can do does for from has have how i in is it me my of on or our that the "
@@ -57,7 +57,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """A document as the list shows it."""
+    """A document in the list of the index."""
 
     url: str
     title: str
@@ -66,7 +66,7 @@ class Indexed:
 
 
 class SearchIndex:
-    """`path` is the file; it is made by the first document that is added."""
+    """The index in the file `path`. The first added document creates the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -75,7 +75,7 @@ class SearchIndex:
     @property
     def name(self) -> str:
         now = time.monotonic()
-        if now - self._looked_at >= LOOK_AFTER_SECONDS:  # asked by every request
+        if now - self._looked_at >= LOOK_AFTER_SECONDS:  # every request reads this property
             self._exists, self._looked_at = self._path.exists(), now
         return "index" if self._exists else ""
 
@@ -89,7 +89,7 @@ class SearchIndex:
             raise ToolFailed("The search index cannot be read.") from error
 
     def add(self, document: Document) -> bool:
-        """Add or replace a document; blocking. Returns whether anything changed."""
+        """Add or replace a document. Blocks. Returns False if nothing changed."""
         digest = hashlib.sha256(f"{document.title}\0{document.text}".encode()).hexdigest()
         with closing(self._open()) as db, db:
             row = db.execute("SELECT id, digest FROM documents WHERE url = ?", (document.url,)).fetchone()
@@ -112,12 +112,12 @@ class SearchIndex:
             )
             db.executemany(
                 "INSERT INTO passages (title, text, document_id) VALUES (?, ?, ?)",
-                ((document.title, passage, inserted.lastrowid) for passage in passages(document.text)),
+                ((document.title, passage, inserted.lastrowid) for passage in split_passages(document.text)),
             )
         return True
 
     def remove(self, url: str) -> int:
-        """Remove the document `url`, or all whose address begins with it; blocking. Returns how many."""
+        """Remove the document `url`, or all documents in the folder `url`. Blocks. Returns their number."""
         if not self._path.exists():
             return 0
         with closing(self._open()) as db, db:
@@ -129,8 +129,8 @@ class SearchIndex:
                 _delete(db, document_id)
         return len(rows)
 
-    def documents(self) -> list[Indexed]:
-        """Return what is indexed, by address; blocking."""
+    def list_documents(self) -> list[Indexed]:
+        """Return all documents, ordered by address. Blocks."""
         if not self._path.exists():
             return []
         return self._read(
@@ -142,7 +142,7 @@ class SearchIndex:
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Before SQLite makes it, since the files of its WAL take their mode from it.
+        # The file must exist before SQLite opens it, because the WAL's files copy its mode.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._path.chmod(0o600)
         db = sqlite3.connect(self._path, timeout=30)
@@ -165,7 +165,7 @@ def _search(db: sqlite3.Connection, query: str, most: int) -> Iterator[Found]:
     words = match_words(query)
     if not words:
         return
-    # A word in the title weighs three times one in the text.
+    # A word in the title weighs three times as much as one in the text.
     rows = db.execute(
         "SELECT d.url, d.title, p.text, d.date, d.id"
         "  FROM passages p JOIN documents d ON d.id = p.document_id"
@@ -181,13 +181,13 @@ def _search(db: sqlite3.Connection, query: str, most: int) -> Iterator[Found]:
 
 
 def match_words(query: str) -> list[str]:
-    """Return the words to look for: those that tell something, or all where none does."""
+    """Return the words to search for: the distinctive ones, or all if there are none."""
     words = list(dict.fromkeys(word.lower() for word in _WORD.findall(query)))
     return ([word for word in words if word not in _COMMON] or words)[:_MOST_WORDS]
 
 
-def passages(text: str) -> Iterator[str]:
-    """Cut `text` at empty lines into pieces of about PASSAGE_CHARACTERS; longer paragraphs are cut too."""
+def split_passages(text: str) -> Iterator[str]:
+    """Split `text` at empty lines into pieces of about PASSAGE_CHARACTERS, and split long paragraphs too."""
     piece = ""
     for paragraph in re.split(r"\n\s*\n", text):
         for part in _parts(paragraph.strip()):

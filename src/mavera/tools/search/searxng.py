@@ -1,4 +1,4 @@
-"""Search with a SearXNG server: `GET /search?format=json`, which its settings have to allow."""
+"""Search with a SearXNG server, by `GET /search?format=json`, which its settings must allow."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ class _Result(msgspec.Struct):
     publishedDate: str | None = None  # noqa: N815 - as the server calls it
 
 
-class _Answer(msgspec.Struct):
+class _SearchResponse(msgspec.Struct):
     results: list[_Result] = []
 
 
@@ -45,7 +45,7 @@ class SearXNG:
             async with self._session.get(self._url, params=parameters, allow_redirects=False) as response:
                 _check(response.status)
                 body = await read_capped(response, MOST_BYTES)
-            found = msgspec.json.decode(body, type=_Answer).results
+            found = msgspec.json.decode(body, type=_SearchResponse).results
         return tuple(
             Found(one.url, one.title, one.content or "", (one.publishedDate or "")[:10])
             for one in found[:most]
@@ -55,7 +55,7 @@ class SearXNG:
 
 def _check(status: int) -> None:
     if status == 403:
-        raise ToolFailed("The search server refuses JSON: its settings need 'json' in search.formats.")
+        raise ToolFailed("The search server refuses JSON. Its settings need 'json' in search.formats.")
     if status == 429:
         raise ToolFailed("The search server asks to wait. Try again later.")
     if status != 200:
@@ -64,13 +64,13 @@ def _check(status: int) -> None:
 
 async def read_capped(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
     """
-    Return the body. Raises ToolFailed past `most_bytes`, having held no more than that.
+    Return the body. Raises ToolFailed beyond `most_bytes`, and never holds more than that.
 
-    The session has to be one that unpacks nothing: a small answer that is packed can be huge.
+    The session must not unpack responses, because a small packed response can be huge.
     """
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         response.close()
-        raise ToolFailed("The result is packed, though none was asked for.")
+        raise ToolFailed("The result has an encoding that was not requested.")
     body = bytearray()
     async for chunk in response.content.iter_chunked(64 * 1024):
         body += chunk
@@ -82,10 +82,10 @@ async def read_capped(response: aiohttp.ClientResponse, most_bytes: int) -> byte
 
 @contextmanager
 def searxng_errors() -> Iterator[None]:
-    """Let nothing of the client library's own errors past this file."""
+    """Turn the client library's errors into ToolFailed."""
     try:
         yield
     except (aiohttp.ClientError, OSError) as error:
         raise ToolFailed("The search server could not be reached.") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ToolFailed("The search server gave an answer that cannot be read.") from error
+        raise ToolFailed("The response of the search server cannot be read.") from error

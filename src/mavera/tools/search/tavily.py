@@ -1,8 +1,8 @@
 """
-Tavily, by its own client: search and extract.
+Search and extract with Tavily, through its own client.
 
-The client reads answers whole, so its HTTP client is given a transport that stops past a
-size. Imported only where MAVERA_TAVILY_API_KEY is set: it needs the extra `tools`.
+The client reads whole responses, so its HTTP client gets a transport that stops beyond a size. The module
+is imported only if MAVERA_TAVILY_API_KEY is set, because it needs the extra `tools`.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from mavera.tools.capped_http import CappedTransport, TooLarge
 from mavera.tools.tool import Found, ToolFailed
 
 MOST_BYTES = 8 * 1024 * 1024
-# Sources become links in somebody's browser.
+# Sources become links in a user's browser.
 _SCHEMES = ("http://", "https://")
 
 
 class Tavily:
-    """One client for both tools; `close` may be said by each."""
+    """One client for both tools. Each of them may call `close`."""
 
     name = "tavily"
 
@@ -69,17 +69,19 @@ def _text(result: dict[str, Any], name: str) -> str:
 
 @contextmanager
 def _tavily_errors() -> Iterator[None]:
-    """Let nothing of the client's own errors past this file; none of their texts are passed on."""
+    """Turn the client's errors into ToolFailed, without their texts."""
     try:
         yield
     except errors.InvalidAPIKeyError as error:
-        raise ToolFailed("Tavily refuses this server's key; the operator has to look at it.") from error
+        raise ToolFailed("Tavily refuses this server's key. The operator must check it.") from error
     except errors.UsageLimitExceededError as error:
         raise ToolFailed("Tavily asks to wait. Try again later.") from error
     except errors.ForbiddenError as error:
-        raise ToolFailed("Tavily refuses: the plan of this server's key does not allow it.") from error
+        raise ToolFailed(
+            "Tavily refuses the request. The plan of this server's key does not allow it."
+        ) from error
     except errors.BadRequestError as error:
-        raise ToolFailed("Tavily refuses the request as it is.") from error
+        raise ToolFailed("Tavily refuses this request.") from error
     except (errors.TimeoutError, httpx.TimeoutException) as error:
         raise ToolFailed("Tavily did not answer in time.") from error
     except httpx.HTTPStatusError as error:
@@ -89,4 +91,4 @@ def _tavily_errors() -> Iterator[None]:
     except httpx.HTTPError as error:
         raise ToolFailed("Tavily could not be reached.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ToolFailed("Tavily gave an answer that cannot be read.") from error
+        raise ToolFailed("The response of Tavily cannot be read.") from error

@@ -1,8 +1,8 @@
 """
-`tavily_extract`: read web pages.
+Read web pages, as the server tool `tavily_extract`.
 
-    Tavily             MAVERA_TAVILY_API_KEY
-    the guarded fetch  without a key: fetched here, read by `page_reader.py`
+    Tavily             with MAVERA_TAVILY_API_KEY
+    the guarded fetch  without a key: this server fetches the page, and `page_reader.py` reads it
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class ExtractProvider(Protocol):
     def name(self) -> str: ...
 
     async def extract(self, url: str, *, caller: str) -> Found:
-        """Return what the page says; `caller` is a workspace's id. Raises ToolFailed."""
+        """Return the text of the page. `caller` is a workspace's id. Raises ToolFailed."""
         ...
 
     async def close(self) -> None: ...
@@ -86,7 +86,7 @@ class TavilyExtractTool:
 
     async def _read(self, url: str, caller: str) -> Found | ToolFailed:
         if not url.startswith(("http://", "https://")):
-            return ToolFailed("Only http and https URLs are read.")
+            return ToolFailed("Only http and https URLs can be read.")
         try:
             return await self._provider.extract(url, caller=caller)
         except ToolFailed as error:
@@ -94,7 +94,7 @@ class TavilyExtractTool:
 
 
 class FetchedPages:
-    """Pages fetched from here, through the guard. Nothing of the caller's is sent along."""
+    """A provider that fetches pages itself, through the guard. It sends nothing about the caller."""
 
     def __init__(self, fetch: GuardedFetch, reader: PageReader, *, enabled: bool) -> None:
         self._fetch = fetch
@@ -105,13 +105,13 @@ class FetchedPages:
         await self._reader.close()
 
     async def extract(self, url: str, *, caller: str) -> Found:
-        page = await self.page(url, caller=caller)
+        page = await self.fetch_page(url, caller=caller)
         links = "\n".join(f"- [{link.text}]({link.url})" for link in page.links[:_SHOWN_LINKS])
         text = f"{page.text}\n\nLinks:\n{links}" if links else page.text
         return Found(url, page.title, text, page.date)
 
-    async def page(self, url: str, *, caller: str = "") -> Page:
-        """Return the page behind `url`. Raises ToolFailed."""
+    async def fetch_page(self, url: str, *, caller: str = "") -> Page:
+        """Return the page at `url`. Raises ToolFailed."""
         try:
             body = await self._fetch.get(
                 url, caller=caller, content_types=frozenset(KINDS), max_bytes=MOST_PAGE_BYTES, param=None
@@ -120,14 +120,14 @@ class FetchedPages:
         except APIError as error:
             raise ToolFailed(error.message) from error
         if page is None:
-            raise ToolFailed("There is no text to read on this page.")
+            raise ToolFailed("This page has no text.")
         return page
 
 
 async def read_document(
     reader: PageReader, body: bytes, *, url: str, title: str = "", caller: str = ""
 ) -> Page | None:
-    """Return what a document says; the first bytes tell HTML from text."""
+    """Return the text of a document. The first bytes show whether it is HTML."""
     begun = body[:2048].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if begun.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")) or b"<html" in begun:
         return await reader.read(body, url=url, caller=caller)

@@ -1,9 +1,9 @@
 """
-`tavily_search`: look something up.
+Search the web or the operator's documents, as the server tool `tavily_search`.
 
-    Tavily        MAVERA_TAVILY_API_KEY
-    SearXNG       MAVERA_SEARXNG_URL
-    the index     documents that the operator added: `mavera tools index add`
+    Tavily        with MAVERA_TAVILY_API_KEY
+    SearXNG       with MAVERA_SEARXNG_URL
+    the index     with documents from `mavera tools index add`
 """
 
 from typing import ClassVar, Protocol
@@ -13,18 +13,18 @@ from mavera.core.server_calls import CallKind
 from mavera.tools.tool import Arguments, CallContext, Found, ToolFailed, ToolResult
 
 MOST_RESULTS = 5
-# Not in the schema: decoding under a long bounded string is slow.
+# This limit is not in the schema, because decoding under a long bounded string is slow.
 MOST_QUERY_CHARACTERS = 400
 
 
 class SearchProvider(Protocol):
-    """Somewhere to search. `name` is empty while there is nothing to search in."""
+    """A search engine. `name` is empty while it has nothing to search."""
 
     @property
     def name(self) -> str: ...
 
     async def search(self, query: str, *, most: int) -> tuple[Found, ...]:
-        """Return what was found, best first. Raises ToolFailed."""
+        """Return the results, the best first. Raises ToolFailed."""
         ...
 
     async def close(self) -> None: ...
