@@ -111,7 +111,7 @@ def test_a_failing_tavily_is_an_error_the_model_sees_without_the_key(
         (status(500), "status 500"),
         (body(b"<html>"), "cannot be read"),
         (endless(), "larger than"),
-        (packed, "is packed"),
+        (packed, "not requested"),
         (body(b'{"results": []}'), "found nothing"),
     ],
 )
@@ -169,7 +169,7 @@ def test_what_the_guard_refuses_no_tool_reads(
     ("answer", "reason"),
     [
         (endless("text/html"), "larger than"),
-        (body(b"\x00\x01", "application/pdf"), "another content type"),
+        (body(b"\x00\x01", "application/pdf"), "content type of this URL"),
         (body(b"", "text/html"), "no text"),
         (status(404), "status 404"),
     ],

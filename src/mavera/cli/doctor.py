@@ -80,7 +80,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield from _check_packages()
     yield _data_dir(settings.data_dir)
     yield from asyncio.run(_store(settings))
-    yield _kept_answers(settings)
+    yield _check_kept_answers(settings)
     if settings.rate_limit_url:
         yield asyncio.run(_rate_limits(settings))
     if settings.s3_bucket:
@@ -144,8 +144,8 @@ async def _store(settings: Settings) -> list[Finding]:
     ]
 
 
-def _kept_answers(settings: Settings) -> Finding:
-    """Say which secret encrypts the answers that are kept for a while."""
+def _check_kept_answers(settings: Settings) -> Finding:
+    """Name the secret that encrypts the kept answers."""
     if settings.key_pepper:
         return Finding("kept answers", True, "encrypted under MAVERA_KEY_PEPPER")
     if has_shared_secret(settings):
@@ -153,8 +153,8 @@ def _kept_answers(settings: Settings) -> Finding:
     return Finding(
         "kept answers",
         False,
-        "Postgres without MAVERA_KEY_PEPPER: answers are kept for Idempotency-Key only, and no other server "
-        "finds them",
+        "Postgres without MAVERA_KEY_PEPPER; answers are kept for Idempotency-Key only, and other servers "
+        "do not find them",
         "MAVERA_KEY_PEPPER=$(openssl rand -hex 32), the same for every server",
     )
 

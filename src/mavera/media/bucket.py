@@ -41,15 +41,15 @@ _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 
 
 class _Left(Exception):
-    """Whoever wanted the file kept has left."""
+    """The caller that uploads the file was cancelled."""
 
 
 class _Source:
     """
-    The pieces of one upload, as the client asks for them.
+    The pieces of one upload, in the order in which the client reads them.
 
-    If the client's own call were cancelled, its parts would stay in the bucket, where they cost money and
-    nobody sees them. An error in the pieces makes the client take them back.
+    If the client's own call were cancelled, its parts would stay in the bucket, invisible and not free of
+    charge. An error in the pieces makes the client remove them.
     """
 
     def __init__(self, pieces: AsyncIterable[bytes]) -> None:
@@ -59,7 +59,7 @@ class _Source:
         self.failure: Exception | None = None
 
     def leave(self) -> None:
-        """Fail the upload, also in the middle of waiting for a piece."""
+        """Fail the upload, even while it waits for a piece."""
         self._left.set()
 
     async def read(self) -> AsyncIterator[bytes]:
@@ -140,7 +140,7 @@ class S3Files:
             await obstore.put_async(self._store, name, source.read(), max_concurrency=_PARTS_AT_ONCE)
 
     async def _take_back(self, name: str, uploading: "asyncio.Task[None]") -> None:
-        """Wait until the client has taken the parts back; remove the file if the upload had ended before."""
+        """Wait until the client has removed the parts. If the upload was complete, remove the file."""
         await asyncio.wait({uploading}, timeout=_TAKING_BACK_SECONDS)
         if not uploading.done():
             uploading.cancel()

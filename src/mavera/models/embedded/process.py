@@ -202,7 +202,7 @@ def _exit_status(code: int | None) -> str:
 
 
 def _make_folder(folder: Path) -> str:
-    """Make the folder for prefix states, and return it; empty where it cannot be made."""
+    """Make the folder for saved states, and return its path. The path is empty if that failed."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
