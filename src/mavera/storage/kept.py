@@ -20,7 +20,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
@@ -29,6 +29,7 @@ import structlog
 
 from mavera.errors import APIError
 from mavera.storage.database import Database, Row, Statements
+from mavera.storage.group_commit import GroupCommit
 from mavera.storage.moment import Clock, moment_of
 from mavera.storage.sealing import Secrets, WorkspaceKeys
 
@@ -74,6 +75,17 @@ class _Written:
     size: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    sql: str
+    values: dict[str, Any]
+    durable: bool
+
+
+def _apply(statements: Statements, writes: Sequence[_Write]) -> list[int]:
+    return [statements.execute(write.sql, write.values) for write in writes]
+
+
 class KeptAnswers:
     """`clock` tells Unix seconds; without it, times on Postgres go by the database's clock."""
 
@@ -83,6 +95,7 @@ class KeptAnswers:
         self._keys_of = lru_cache(_WORKSPACES_AT_HAND)(keys.keys_of)
         self._moment = moment_of(database, clock)
         self._written: defaultdict[tuple[str, Purpose], _Written] = defaultdict(_Written)
+        self._commits = GroupCommit[_Write, int](database, _apply, must_last=lambda write: write.durable)
         self._sweeper: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -90,10 +103,13 @@ class KeptAnswers:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sweeper
+        try:
+            if self._sweeper is not None:
+                self._sweeper.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._sweeper
+        finally:
+            await self._commits.close()
 
     def serves(self, purpose: Purpose) -> bool:
         """Whether anything is kept for `purpose` here."""
@@ -176,18 +192,14 @@ class KeptAnswers:
         """Put `value` in the claim's place for `seconds`. Returns False if the claim is no longer held."""
         keys = self._keys_of(claim.workspace_id)[0]
         row = await self._row(keys, claim.purpose, claim.digest, value)
-        filled = await self._database.execute(
-            f"""
+        sql = f"""
             UPDATE kept_answers
                SET stamp = :stamp, is_claim = 0, written_at = {self._moment.sql},
                    expires_at = {self._moment.sql} + :seconds, size = :size, sealed = :sealed
              WHERE {_CLAIM}
-            """,  # noqa: S608
-            **row,
-            claimed=claim.stamp,
-            seconds=seconds,
-            now=self._moment.now,
-        )
+            """  # noqa: S608
+        values = {**row, "claimed": claim.stamp, "seconds": seconds, "now": self._moment.now}
+        filled = await self._write(sql, values, durable=True)
         if filled:
             await self._note_written(claim.workspace_id, claim.purpose, row["size"])
         return bool(filled)
@@ -202,7 +214,8 @@ class KeptAnswers:
 
     async def release(self, claim: Claim) -> None:
         """Let another claim the place; nothing if it is filled."""
-        await self._database.execute(f"DELETE FROM kept_answers WHERE {_CLAIM}", **_place_of(claim))  # noqa: S608
+        sql = f"DELETE FROM kept_answers WHERE {_CLAIM}"  # noqa: S608
+        await self._write(sql, _place_of(claim), durable=False)
 
     async def sweep(self) -> None:
         """Remove what has expired anywhere, and what exceeds the bounds of those who wrote here."""
@@ -249,8 +262,7 @@ class KeptAnswers:
 
     async def _insert_claim(self, row: dict[str, Any], seconds: int, unreadable: str) -> bool:
         """Claim a place that is empty, expired, or has the stamp `unreadable`."""
-        claimed = await self._database.fetch_one(
-            f"""
+        sql = f"""
             INSERT INTO kept_answers ({_COLUMNS})
             VALUES (:workspace_id, :purpose, :digest, :stamp, 1, {self._moment.sql},
                     {self._moment.sql} + :seconds, :size, :sealed)
@@ -258,14 +270,20 @@ class KeptAnswers:
                SET stamp = :stamp, is_claim = 1, written_at = {self._moment.sql},
                    expires_at = {self._moment.sql} + :seconds, size = :size, sealed = :sealed
              WHERE kept_answers.expires_at <= {self._moment.sql} OR kept_answers.stamp = :unreadable
-            RETURNING stamp
-            """,  # noqa: S608
-            **row,
-            seconds=seconds,
-            unreadable=unreadable,
-            now=self._moment.now,
-        )
-        return claimed is not None
+            """  # noqa: S608
+        values = {**row, "seconds": seconds, "unreadable": unreadable, "now": self._moment.now}
+        return bool(await self._write(sql, values, durable=False))
+
+    async def _write(self, sql: str, values: dict[str, Any], *, durable: bool) -> int:
+        """
+        Return the number of rows changed. A claim need not be durable: it dies with its process anyway.
+
+        On SQLite, writes that arrive together share one commit. On Postgres they could wait for each
+        other's rows in one transaction, so each has its own.
+        """
+        if not self._database.is_file:
+            return await self._database.execute(sql, **values)
+        return await self._commits.do(_Write(sql, values, durable))
 
     async def _find(
         self, workspace_id: str, purpose: Purpose, digests: dict[str, WorkspaceKeys], only: str = ""
@@ -379,7 +397,7 @@ _CLAIM = (
 )
 
 
-def _place_of(claim: Claim) -> dict[str, str]:
+def _place_of(claim: Claim) -> dict[str, Any]:
     return {
         "workspace_id": claim.workspace_id,
         "purpose": claim.purpose.name,
