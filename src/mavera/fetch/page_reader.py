@@ -103,7 +103,7 @@ def _decode(answer: bytes) -> Page | UnreadablePage:
     return msgspec.msgpack.decode(answer, type=Page | UnreadablePage)
 
 
-def plain_page(body: bytes, *, title: str) -> Page | None:
+def build_text_page(body: bytes, *, title: str) -> Page | None:
     """Return a page for a text document. Its title is its first heading, or else `title`."""
     text = body.decode("utf-8", errors="replace").strip()
     if not text or "\x00" in text:

@@ -71,7 +71,7 @@ class Media:
 _COLUMNS = ", ".join(Media.__slots__)
 
 
-def content_type_of(data: bytes) -> str | None:
+def detect_content_type(data: bytes) -> str | None:
     """Return the content type that the first bytes show, None if it is not an image or a video."""
     for begun, content_type in CONTENT_TYPES.items():
         if data.startswith(begun):

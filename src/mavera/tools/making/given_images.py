@@ -12,7 +12,7 @@ from mavera.core.ids import is_cuid
 from mavera.core.json_schema import Schema
 from mavera.errors import APIError
 from mavera.fetch.guarded_fetch import GuardedFetch
-from mavera.media.store import MediaStore, content_type_of
+from mavera.media.store import MediaStore, detect_content_type
 from mavera.tools.making.images_server import Picture
 from mavera.tools.tool import CallContext, ToolFailed
 
@@ -36,7 +36,7 @@ class GivenImages:
             data = await self._bytes((named or "").strip(), context)
         except APIError as error:
             raise ToolFailed(error.message) from error
-        content_type = content_type_of(data)
+        content_type = detect_content_type(data)
         if content_type is None or not content_type.startswith("image/"):
             raise ToolFailed("This is not a PNG, JPEG, GIF or WebP image.")
         return Picture(data, content_type)

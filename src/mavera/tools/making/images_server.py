@@ -22,7 +22,7 @@ from yarl import URL
 from mavera.core.server_calls import CallKind
 from mavera.errors import APIError
 from mavera.fetch.guarded_fetch import GuardedFetch
-from mavera.media.store import MediaStore, content_type_of
+from mavera.media.store import MediaStore, detect_content_type
 from mavera.settings import Settings
 from mavera.tools.search.searxng import PLAIN, read_capped
 from mavera.tools.tool import CallContext, ToolFailed, ToolResult, one_line
@@ -159,7 +159,7 @@ async def save_picture(
 
 
 def _picture(data: bytes) -> Picture:
-    content_type = content_type_of(data)
+    content_type = detect_content_type(data)
     if content_type is None or not content_type.startswith("image/"):
         raise ToolFailed("The images server sent a file that is not an image.")
     return Picture(data, content_type)

@@ -18,7 +18,7 @@ import structlog
 
 from mavera.errors import APIError
 from mavera.fetch.guarded_fetch import GuardedFetch
-from mavera.media.store import Media, MediaStore, content_type_of
+from mavera.media.store import Media, MediaStore, detect_content_type
 from mavera.tools.making.images_server import Picture
 from mavera.tools.tool import CallContext, ToolFailed, ToolResult, one_line
 
@@ -217,7 +217,7 @@ class VideoJobs:
             begun = bytearray()
             while len(begun) < _TELLING_BYTES and (piece := await anext(pieces, b"")):
                 begun += piece
-            content_type = content_type_of(bytes(begun))
+            content_type = detect_content_type(bytes(begun))
             if content_type is None or not content_type.startswith("video/"):
                 raise ToolFailed("The provider sent a file that is not a video.")
             await self._media.complete(media.id, _after(bytes(begun), pieces), content_type)

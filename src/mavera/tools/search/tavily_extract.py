@@ -12,7 +12,7 @@ from mavera.core.json_schema import Schema
 from mavera.core.server_calls import CallKind
 from mavera.errors import APIError
 from mavera.fetch.guarded_fetch import GuardedFetch
-from mavera.fetch.page_reader import KINDS, Page, PageReader, plain_page
+from mavera.fetch.page_reader import KINDS, Page, PageReader, build_text_page
 from mavera.tools.tool import Arguments, CallContext, Found, ToolFailed, ToolResult
 
 MOST_URLS = 3
@@ -131,4 +131,4 @@ async def read_document(
     begun = body[:2048].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if begun.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")) or b"<html" in begun:
         return await reader.read(body, url=url, caller=caller)
-    return plain_page(body, title=title or url)
+    return build_text_page(body, title=title or url)
