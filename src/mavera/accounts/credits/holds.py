@@ -83,6 +83,10 @@ class Credits:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop sweeping, and wait for the commits that are under way."""
         try:
             if self._sweeper is not None:
                 self._sweeper.cancel()
