@@ -26,6 +26,19 @@ CLIENT_NAMES = frozenset({"api_key", "base_url"})
 _SECRET_NAMES = ("_api_key", "_pepper", "_pepper_previous", "_secret_access_key", "_token")
 # Every number has bounds, so that no setting is infinite, NaN or absurd.
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+# What `models/dialects.py` has a row for.
+DialectName = Literal[
+    "auto",
+    "openai",
+    "vllm",
+    "llama.cpp",
+    "deepseek",
+    "mistral",
+    "gemini",
+    "azure",
+    "anthropic-compatible",
+    "ollama",
+]
 _MOST = 1_000_000_000
 _MEBIBYTE = 1024 * 1024
 
@@ -82,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upstream_base_url: str = ""
     upstream_api_key: str = ""
     upstream_model: str = ""
+    upstream_dialect: DialectName = "auto"
     upstream_system_messages: Literal["separate", "merged"] = "separate"
     upstream_reasoning_effort: bool = False
     upstream_tools: Literal["native", "constrained"] = "native"

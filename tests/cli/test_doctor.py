@@ -13,7 +13,9 @@ from aiohttp import web
 from typer.testing import CliRunner
 
 from mavera.cli.doctor import app
+from tests.support.dialect_stubs import speaks
 from tests.support.servers import free_port
+from tests.support.upstream_stub import refuses, running_upstream
 
 NOWHERE = "postgresql://127.0.0.1:1/none"
 
@@ -51,7 +53,7 @@ def answering(status: int, body: Any) -> Iterator[str]:
 
 def finding(tmp_path: Path, what: str, **settings: str) -> dict[str, Any]:
     environment = {f"MAVERA_{name.upper()}": value for name, value in settings.items()}
-    environment |= {"MAVERA_MODEL_BACKEND": "scripted", "MAVERA_DATA_DIR": str(tmp_path)}
+    environment = {"MAVERA_MODEL_BACKEND": "scripted", "MAVERA_DATA_DIR": str(tmp_path), **environment}
     output = CliRunner().invoke(app, ["--json"], env=environment).stdout
     [found] = [found for found in json.loads(output) if found["what"] == what]
     return dict(found)
@@ -83,6 +85,36 @@ def test_the_search_server_is_asked(tmp_path: Path, status: int, ok: bool, words
         found = finding(tmp_path, "search", searxng_url=url)
     assert found["ok"] is ok
     assert words in found["detail"]
+
+
+@pytest.mark.parametrize("path", ["", "/", "/chat/completions"])
+def test_the_dialect_of_an_upstream_is_found_and_shown(tmp_path: Path, path: str) -> None:
+    with running_upstream() as upstream:
+        upstream.script = [speaks("openai", '{"ok": true}')]
+        found = finding(
+            tmp_path, "model", model_backend="upstream", upstream_base_url=upstream.url + path,
+            upstream_model="reasoner",
+        )  # fmt: skip
+    assert found["ok"] is True
+    for words in ("dialect auto", "max_completion_tokens", "leaves out temperature, top_logprobs"):
+        assert words in found["detail"]
+
+
+def test_an_upstream_that_cannot_answer_is_found_out(tmp_path: Path) -> None:
+    with running_upstream() as upstream:
+        upstream.script = [refuses(403)]
+        found = finding(
+            tmp_path, "model", model_backend="upstream", upstream_base_url=upstream.url, upstream_model="m"
+        )
+    assert found["ok"] is False
+    assert "firewall" in found["detail"]
+
+
+def test_a_base_url_that_cannot_work_is_shown_with_the_right_one(tmp_path: Path) -> None:
+    url = "https://api.openai.com"
+    found = finding(tmp_path, "model", model_backend="upstream", upstream_base_url=url, upstream_model="m")
+    assert found["ok"] is False
+    assert f"{url}/v1" in found["detail"]
 
 
 def test_a_search_server_that_is_away_is_found_out(tmp_path: Path) -> None:

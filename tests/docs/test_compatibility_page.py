@@ -20,6 +20,7 @@ from mavera.api.responses.schemas import (
 )
 from mavera.api.wire.parameters import Parameters
 from mavera.models.chat_wire import request_body
+from mavera.models.dialects import DIALECTS, Dialect
 from mavera.personas.builtin import PersonaLibrary
 from mavera.runs.compose import compose
 from tests.docs.pages import DOCS, rows, sections, ticked
@@ -219,3 +220,28 @@ def test_every_event_is_listed_as_sent_or_as_never_sent() -> None:
     assert sent == {kind.__struct_config__.tag for kind in EVENTS}
     assert sent | never == event_types()
     assert not sent & never
+
+
+DIALECT_ROWS = {ticked(row[0])[0]: row for row in rows(SECTIONS["What is sent to an upstream"])}
+
+
+def test_the_page_lists_every_dialect() -> None:
+    assert list(DIALECT_ROWS) == list(DIALECTS)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda dialect: dialect.name)
+def test_a_dialect_is_described_as_it_is_spoken(dialect: Dialect) -> None:
+    _, limit, json_modes, left_out, besides = DIALECT_ROWS[dialect.name]
+
+    assert ticked(limit) == [dialect.limits[0]]
+    assert ticked(json_modes) == list(dialect.json_modes)
+    assert ticked(left_out) == sorted(dialect.left_out)
+    assert [("`seed` is `random_seed`" in besides), ("`required` is `any`" in besides)] == [
+        ("seed", "random_seed") in dialect.names,
+        dialect.required == "any",
+    ]
+    assert ("`api-key`" in besides) is (dialect.key_header == "api-key")
+    assert ("`parallel_tool_calls` always" in besides) is not dialect.allows_parallel_calls
+    assert ("no schema" in besides) is not dialect.keeps_empty_parameters
+    assert ("short ids" in besides) is dialect.short_call_ids
+    assert ("say JSON" in besides) is dialect.mentions_json

@@ -169,6 +169,7 @@ async def _measure_agreement(model: Model, answered: AnsweredPrompt) -> tuple[fl
             tools=(),
             tool_choice=ToolChoice(),
             top_logprobs=None,
+            preferences=answered.prompt.preferences | {"temperature", "max_output_tokens"},
         )
         text, spent = await _draw_sample(model, sample)
         usage += spent

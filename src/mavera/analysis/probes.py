@@ -60,6 +60,7 @@ def _probe(prompt: Prompt, answer: str, question: str) -> Prompt:
         tool_choice=ToolChoice(),
         top_logprobs=_TOP,
         reasoning_effort="none",
+        preferences=prompt.preferences | {"temperature", "max_output_tokens", "top_logprobs"},
     )
 
 

@@ -6,6 +6,7 @@ import platform
 import shlex
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -23,10 +24,16 @@ from mavera.accounts.plans import Limits
 from mavera.child_command import build_pip_command
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.production import Finding, check_production
+from mavera.core.items import said
+from mavera.core.prompt import OutputFormat, Prompt, Sampling
 from mavera.errors import APIError, ConfigurationError
 from mavera.extras import build_install_command, find_foreign_distributions
+from mavera.models.base_url import endpoint_url, normalise_base_url
+from mavera.models.choice import choose_upstream
+from mavera.models.dialects import describe, dialect_for
 from mavera.models.embedded.catalogue import find_model
 from mavera.models.embedded.pull import resolve_model
+from mavera.models.upstream import Endpoint, UpstreamModel, request_headers
 from mavera.personas.builtin import PersonaLibrary
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
@@ -39,6 +46,27 @@ from mavera.tools.tool import ToolFailed
 # The engine needs memory for the mapped file, for a repacked copy of it, and for the prompts it has read.
 _MEMORY_MARGIN = 2.5
 _PROMPT_CACHE_BYTES = 1_000_000_000
+# What mavera sends by itself: a token limit, a temperature, log-probabilities and JSON under a schema.
+_QUESTION = Prompt(
+    (said("user", 'Answer with the JSON {"ok": true}.'),),
+    sampling=Sampling(temperature=0.0),
+    format=OutputFormat(
+        "json_schema",
+        "probe",
+        schema={
+            "type": "object",
+            "properties": {"ok": {"type": "boolean"}},
+            "required": ["ok"],
+            "additionalProperties": False,
+        },
+        strict=True,
+    ),
+    max_output_tokens=64,
+    top_logprobs=1,
+    reasoning_effort="low",
+    preferences=frozenset({"temperature", "max_output_tokens", "top_logprobs"}),
+)
+_ANSWER_SECONDS = 60
 _PATIENCE = aiohttp.ClientTimeout(total=10, sock_connect=5)
 
 app = typer.Typer(add_completion=False)
@@ -236,28 +264,58 @@ def _available_bytes() -> int | None:
 
 
 async def _upstream(settings: Settings) -> Finding:
-    base_url, key = settings.upstream_base_url, settings.upstream_api_key
-    return await _openai_server("model", "UPSTREAM", base_url, key, settings.upstream_model)
+    try:
+        model = choose_upstream(settings)
+    except ConfigurationError as error:
+        return Finding("model", False, str(error), "check MAVERA_UPSTREAM_BASE_URL and MAVERA_UPSTREAM_MODEL")
+    found = await _openai_server("model", "UPSTREAM", await model.endpoint(), settings.upstream_model)
+    return await _dialect(model, found) if found.ok else found
+
+
+async def _dialect(model: UpstreamModel, found: Finding) -> Finding:
+    """Ask one short question with all that mavera sends by itself, and say what the server did not take."""
+    await model.start()
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS), aclosing(model.stream(_QUESTION)) as events:
+            async for _ in events:
+                pass
+    except TimeoutError:
+        reason = f"it gave no answer within {_ANSWER_SECONDS} seconds"
+        return Finding(found.what, False, f"{found.detail}: {reason}", "see the log of that server")
+    except APIError as error:
+        return Finding(found.what, False, f"{found.detail}: {error.message}", "check MAVERA_UPSTREAM_MODEL")
+    finally:
+        await model.close()
+    dialect = model.dialect
+    return Finding(found.what, True, f"{found.detail}; dialect {dialect.name}: {describe(dialect)}")
 
 
 async def _vision(settings: Settings) -> Finding:
-    base_url, key = settings.vision_base_url, settings.vision_api_key
-    return await _openai_server("vision", "VISION", base_url, key, settings.vision_model)
+    try:
+        base_url = normalise_base_url(settings.vision_base_url, "MAVERA_VISION_BASE_URL")
+    except ConfigurationError as error:
+        return Finding("vision", False, str(error), "check MAVERA_VISION_BASE_URL")
+    dialect = dialect_for("auto", base_url, settings.vision_model)
+    endpoint = Endpoint(base_url, settings.vision_api_key, dialect.key_header)
+    return await _openai_server("vision", "VISION", endpoint, settings.vision_model)
 
 
-async def _openai_server(what: str, prefix: str, base_url: str, key: str, model: str) -> Finding:
+async def _openai_server(what: str, prefix: str, endpoint: Endpoint, model: str) -> Finding:
     """List the models of the server in the settings MAVERA_`prefix`_*."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    base_url = endpoint.base_url
     try:
         async with (
-            aiohttp.ClientSession(timeout=_PATIENCE) as session,
-            session.get(f"{base_url.rstrip('/')}/models", headers=headers) as answer,
+            aiohttp.ClientSession(timeout=_PATIENCE, headers=request_headers(endpoint)) as session,
+            session.get(endpoint_url(base_url, "/models")) as answer,
         ):
             status = answer.status
     except (aiohttp.ClientError, TimeoutError, ValueError):
         return Finding(what, False, f"{base_url} does not answer", f"check MAVERA_{prefix}_BASE_URL")
-    if status in (401, 403):
+    if status == 401:
         return Finding(what, False, f"{base_url} refuses the key", f"check MAVERA_{prefix}_API_KEY")
+    if status == 403:
+        advice = f"check what MAVERA_{prefix}_API_KEY may do, and any firewall or blocked region in between"
+        return Finding(what, False, f"{base_url} refuses the request (403)", advice)
     if status >= 500:
         return Finding(what, False, f"{base_url} answered {status}", "see the log of that server")
     if not model:

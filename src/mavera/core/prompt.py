@@ -63,7 +63,9 @@ class Prompt(msgspec.Struct, frozen=True):
     """
     The first `prefix_length` items are the prefix, and the last `guidance_length` are the guidance.
 
-    `top_logprobs` is None if no log-probabilities are wanted, else 0 to 20.
+    `top_logprobs` is None if no log-probabilities are wanted, else 0 to 20. `preferences` names the
+    parameters that this server chose itself (temperature, max_output_tokens, top_logprobs): a model that
+    refuses one is asked without it.
     """
 
     items: tuple[Item, ...]
@@ -77,6 +79,7 @@ class Prompt(msgspec.Struct, frozen=True):
     reasoning_effort: Effort = "medium"
     prefix_length: int = 0
     guidance_length: int = 0
+    preferences: frozenset[str] = frozenset()
 
     @property
     def prefix(self) -> tuple[Item, ...]:

@@ -34,6 +34,8 @@ class Turn(msgspec.Struct, frozen=True):
 
     `operation` and `end_user` are for the records: which operation this is, and the caller's own name for
     the person who asks, of which only a keyed digest is stored.
+
+    `preferences` names the parameters that no caller chose, as `Prompt.preferences` does.
     """
 
     model: str
@@ -59,3 +61,4 @@ class Turn(msgspec.Struct, frozen=True):
     audience: tuple[tuple[str, float], ...] = ()
     operation: Operation = "responses"
     end_user: str | None = None
+    preferences: frozenset[str] = frozenset()

@@ -135,4 +135,5 @@ def _turn(persona_id: str | None, question: str, most_tokens: int) -> Turn:
         max_output_tokens=most_tokens,
         sampling=Sampling(temperature=0.0 if letter else 0.8, seed=7),
         top_logprobs=LIKELIEST if letter else None,
+        preferences=frozenset({"temperature", "max_output_tokens"}),
     )

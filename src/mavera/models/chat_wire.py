@@ -9,7 +9,8 @@ index left out, ids repeated or empty, null deltas, usage late or never); what i
 of these is settled here, so that nothing above ever sees them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -28,9 +29,11 @@ from mavera.core.events import (
 )
 from mavera.core.ids import new_id
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part
-from mavera.core.prompt import OutputFormat, Prompt
+from mavera.core.json_schema import Schema
+from mavera.core.prompt import FunctionTool, OutputFormat, Prompt
 from mavera.core.usage import Usage, token_count
 from mavera.errors import APIError, ServiceUnavailable
+from mavera.models.dialects import DIALECTS, Dialect, JSONMode
 
 # A line longer than this is no chat chunk; without a bound a broken upstream could fill the memory.
 MAX_LINE_BYTES = 8 * 1024 * 1024
@@ -40,6 +43,9 @@ MOST_CALLS = 128
 MOST_NAME_CHARACTERS = 256
 MOST_ID_CHARACTERS = 1024
 _CHARACTERS_PER_TOKEN = 4
+_SHORT_ID_CHARACTERS = 9
+_ANY_SERVER = DIALECTS["auto"]
+_WITH_USAGE = {"include_usage": True}
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -53,41 +59,29 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 _BROKEN_OFF = frozenset({"error", "abort", "aborted", "cancelled", "canceled"})
 
 
-def response_format(wanted: OutputFormat) -> Mapping[str, Any]:
-    """Return the members of a request that ask for `wanted`, a JSON format, as OpenAI has them."""
-    if wanted.type == "json_object":
-        return {"response_format": {"type": "json_object"}}
-    described = {"description": wanted.description} if wanted.description is not None else {}
-    schema = {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict, **described}
-    return {"response_format": {"type": "json_schema", "json_schema": schema}}
-
-
 def request_body(
     prompt: Prompt,
     *,
     model: str,
-    merge_system: bool = False,
+    dialect: Dialect = _ANY_SERVER,
     reasoning_effort: bool = False,
-    constrain: Callable[[OutputFormat], Mapping[str, Any]] = response_format,
+    constrain: Callable[[OutputFormat], Mapping[str, Any]] | None = None,
     prefixes: "EncodedPrefixes | None" = None,
 ) -> dict[str, Any]:
     """
-    Return the request for `prompt`, always streamed, with only the members that were asked for.
+    Return the request for `prompt`, always streamed, with only the members that were asked for or needed.
 
-    `merge_system` joins all system messages into one at the front, for servers whose
-    chat template knows only that place; `reasoning_effort` is for servers that know it.
-    `constrain` says how a JSON format is asked for. `prefixes` saves encoding a persona each time.
+    `dialect` says which of them the server takes, and under which names. `reasoning_effort` is for servers
+    that know it. `constrain` is another way to ask for JSON than `response_format`. `prefixes` saves encoding
+    a persona each time.
     """
-    prefix = prefixes.messages(prompt.prefix) if prefixes is not None and not merge_system else ()
+    merges = dialect.merges_system
+    prefix = prefixes.messages(prompt.prefix) if prefixes is not None and not merges else ()
     messages: list[Any] = [*prefix, *_messages(prompt.items[prompt.prefix_length if prefix else 0 :])]
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": _merged(messages) if merge_system else messages,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
+    body: dict[str, Any] = {"model": model, "messages": messages, "stream": True}
     sampling = prompt.sampling
     optional = {
+        "stream_options": _WITH_USAGE,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "frequency_penalty": sampling.frequency_penalty,
@@ -95,18 +89,63 @@ def request_body(
         "seed": sampling.seed,
         "stop": list(sampling.stop) or None,
         "logit_bias": sampling.logit_bias,
-        "max_tokens": prompt.max_output_tokens,
         "reasoning_effort": prompt.reasoning_effort if reasoning_effort else None,
     }
     body.update({name: value for name, value in optional.items() if value is not None})
+    if prompt.max_output_tokens is not None and dialect.limits:
+        body[dialect.limits[0]] = prompt.max_output_tokens
     if prompt.format.type != "text":
-        body.update(constrain(prompt.format))
+        body.update(constrain(prompt.format) if constrain else _json_format(prompt, dialect, messages))
     if prompt.top_logprobs is not None:
         # Asked for no others than the token itself, llama.cpp's server sends nothing at all.
         body.update(logprobs=True, top_logprobs=max(prompt.top_logprobs, 1))
     if prompt.tools and prompt.tool_choice.mode != "none":
-        body.update(_tools(prompt))
+        body.update(_tools(prompt, dialect))
+    if dialect.left_out or dialect.names:
+        _leave_out(body, dialect, prompt.preferences)
+    if merges:
+        body["messages"] = _merged(messages)
+    if dialect.short_call_ids:
+        _shorten_call_ids(body["messages"])
     return body
+
+
+def _leave_out(body: dict[str, Any], dialect: Dialect, preferences: Collection[str]) -> None:
+    for name in dialect.left_out:
+        if name in body and dialect.leaves_out(name, body[name], preferences):
+            del body[name]
+            if name == "top_logprobs":
+                del body["logprobs"]
+    for name, theirs in dialect.names:
+        if name in body:
+            body[theirs] = body.pop(name)
+
+
+def _json_format(prompt: Prompt, dialect: Dialect, messages: list[Any]) -> dict[str, Any]:
+    """Return the members that ask for JSON. What they cannot say is said in one more message."""
+    wanted = prompt.format
+    asked: JSONMode = "json_schema" if wanted.type == "json_schema" else "json_object"
+    mode = dialect.json_mode(asked)
+    if mode != asked or (mode == "json_object" and dialect.mentions_json and not _mentions_json(prompt)):
+        messages.append({"role": "system", "content": _json_in_words(wanted)})
+    if mode is None:
+        return {}
+    if mode == "json_object":
+        return {"response_format": {"type": "json_object"}}
+    described = {"description": wanted.description} if wanted.description is not None else {}
+    schema = {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict, **described}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+
+def _json_in_words(wanted: OutputFormat) -> str:
+    words = "Answer with one JSON object and nothing else: no Markdown, no words around it."
+    if wanted.schema is None:
+        return words
+    return f"{words} It fits this JSON Schema:\n{msgspec.json.encode(wanted.schema).decode()}"
+
+
+def _mentions_json(prompt: Prompt) -> bool:
+    return any(isinstance(item, Message) and "json" in item.text.lower() for item in prompt.items)
 
 
 class EncodedPrefixes:
@@ -166,23 +205,55 @@ def _merged(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"role": "system", "content": "\n\n".join(system)}, *rest]
 
 
-def _tools(prompt: Prompt) -> dict[str, Any]:
+def _tools(prompt: Prompt, dialect: Dialect) -> dict[str, Any]:
+    """Return the members for `tools`. A choice is sent only if it is not the one that servers start with."""
     choice = prompt.tool_choice
     offered = [tool for tool in prompt.tools if not choice.names or tool.name in choice.names]
-    tools = []
-    for tool in offered:
-        function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters or {"type": "object"}}
-        if tool.description is not None:
-            function["description"] = tool.description
-        if tool.strict:
-            function["strict"] = True
-        tools.append({"type": "function", "function": function})
-    named = choice.mode == "required" and len(choice.names) == 1
-    return {
-        "tools": tools,
-        "tool_choice": {"type": "function", "function": {"name": choice.names[0]}} if named else choice.mode,
-        "parallel_tool_calls": prompt.parallel_tool_calls,
-    }
+    leaves_strict_out = "strict" in dialect.left_out
+    members: dict[str, Any] = {"tools": [_tool(tool, dialect, leaves_strict_out) for tool in offered]}
+    if choice.mode == "required":
+        is_named = len(choice.names) == 1 and dialect.names_function
+        named = {"type": "function", "function": {"name": choice.names[0]}} if is_named else None
+        members["tool_choice"] = named or dialect.required
+    if not (prompt.parallel_tool_calls and dialect.allows_parallel_calls):
+        members["parallel_tool_calls"] = prompt.parallel_tool_calls
+    return members
+
+
+def _tool(tool: FunctionTool, dialect: Dialect, leaves_strict_out: bool) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name}
+    parameters = _with_properties(tool.parameters or {})
+    if parameters.get("properties") != {} or dialect.keeps_empty_parameters:
+        function["parameters"] = parameters
+    if tool.description is not None:
+        function["description"] = tool.description
+    if tool.strict and not leaves_strict_out:
+        function["strict"] = True
+    return {"type": "function", "function": function}
+
+
+def _with_properties(schema: Schema) -> Schema:
+    """Return the schema of a function as OpenAI takes it, which refuses one without `properties`."""
+    if schema.get("properties") is not None or "$ref" in schema:
+        return schema
+    return {"type": "object", **schema, "properties": {}}
+
+
+def _shorten_call_ids(messages: list[Any]) -> None:
+    """Exchange the ids of calls for ones of nine letters and digits, each always for the same one."""
+    for message in messages:
+        if not isinstance(message, dict):
+            continue  # the prefix, which calls nothing
+        for call in message.get("tool_calls", ()):
+            call["id"] = _short_id(call["id"])
+        if "tool_call_id" in message:
+            message["tool_call_id"] = _short_id(message["tool_call_id"])
+
+
+def _short_id(call_id: str) -> str:
+    if len(call_id) == _SHORT_ID_CHARACTERS and call_id.isalnum() and call_id.isascii():
+        return call_id
+    return hashlib.sha256(call_id.encode()).hexdigest()[:_SHORT_ID_CHARACTERS]
 
 
 class _Function(msgspec.Struct):

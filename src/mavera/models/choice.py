@@ -3,14 +3,16 @@
 from dataclasses import replace
 
 from mavera.errors import ConfigurationError
+from mavera.models.base_url import normalise_base_url
 from mavera.models.constrained.model import ConstrainedTools
+from mavera.models.dialects import dialect_for
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.prefixes import PrefixStates
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions, UpstreamSettings
-from mavera.settings import Settings
+from mavera.settings import DialectName, Settings
 
 
 def choose_model(settings: Settings) -> Model:
@@ -42,7 +44,13 @@ def _embedded(settings: Settings) -> EmbeddedModel:
 
 
 def _upstream(settings: Settings) -> Model:
-    model = _model_at(
+    model = choose_upstream(settings)
+    return ConstrainedTools(model) if settings.upstream_tools == "constrained" else model
+
+
+def choose_upstream(settings: Settings) -> UpstreamModel:
+    """Return the model at MAVERA_UPSTREAM_BASE_URL. Raises ConfigurationError."""
+    return _model_at(
         Endpoint(settings.upstream_base_url, settings.upstream_api_key),
         settings,
         UpstreamOptions(
@@ -51,20 +59,24 @@ def _upstream(settings: Settings) -> Model:
             reasoning_effort=settings.upstream_reasoning_effort,
             json_kept=settings.upstream_json == "enforced",
         ),
+        settings.upstream_dialect,
     )
-    return ConstrainedTools(model) if settings.upstream_tools == "constrained" else model
 
 
-def _model_at(endpoint: Endpoint, settings: Settings, options: UpstreamOptions) -> UpstreamModel:
+def _model_at(
+    endpoint: Endpoint,
+    settings: Settings,
+    options: UpstreamOptions,
+    dialect_name: DialectName = "auto",
+) -> UpstreamModel:
     """Return the model at `endpoint`, with what the settings say of upstream servers in general."""
-    endpoint = replace(endpoint, base_url=endpoint.base_url.rstrip("/"))
-    if not endpoint.base_url.startswith(("http://", "https://")):
-        raise ConfigurationError(
-            f"{options.settings.base_url} has to be an http(s) URL that ends before /chat/completions, "
-            "as in http://127.0.0.1:8001/v1."
-        )
+    base_url = normalise_base_url(endpoint.base_url, options.settings.base_url)
     if not options.model:
         raise ConfigurationError(f"{options.settings.model} has to name the model that the upstream serves.")
+    dialect = dialect_for(dialect_name, base_url, options.model)
+    if settings.upstream_system_messages == "merged":
+        dialect = replace(dialect, merges_system=True)
+    endpoint = replace(endpoint, base_url=base_url, key_header=dialect.key_header)
 
     async def same_endpoint() -> Endpoint:
         return endpoint
@@ -73,7 +85,7 @@ def _model_at(endpoint: Endpoint, settings: Settings, options: UpstreamOptions) 
         same_endpoint,
         replace(
             options,
-            merge_system=settings.upstream_system_messages == "merged",
+            dialect=dialect,
             connect_timeout_seconds=settings.upstream_connect_timeout_seconds,
             first_byte_timeout_seconds=settings.upstream_first_byte_timeout_seconds,
             idle_timeout_seconds=settings.upstream_idle_timeout_seconds,

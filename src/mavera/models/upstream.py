@@ -3,6 +3,9 @@ Any server that speaks OpenAI's /chat/completions.
 
     endpoint() → POST → headers (200: RunStarted) → bytes → ChunkDecoder → events
 
+A refusal (400 or 422) that names a parameter is answered at once by a request without it, or with its other
+name, and this is remembered (`dialects.py`).
+
 Retried, with jitter, only before the first byte of an answer: after it a second try
 could say something else. A server that lets us wait is not asked again: it is busy, and
 our caller has waited long enough. The request is always streamed, because only a
@@ -15,17 +18,21 @@ import asyncio
 import random
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+import structlog
 
+from mavera import __version__
 from mavera.core.events import ModelEvent, RunStarted
 from mavera.core.prompt import OutputFormat, Prompt
 from mavera.errors import APIError, ConversationTooLong, InvalidRequest, ServiceUnavailable
-from mavera.models.chat_wire import ChunkDecoder, EncodedPrefixes, joined, request_body, response_format
+from mavera.models.base_url import endpoint_url
+from mavera.models.chat_wire import ChunkDecoder, EncodedPrefixes, joined, request_body
+from mavera.models.dialects import DIALECTS, Dialect, Lesson, Refusal, learn, refused_parameter
 from mavera.models.exchange import (
     Address,
     Answer,
@@ -44,6 +51,13 @@ _MAX_RETRY_WAIT_SECONDS = 5.0
 _MAX_BODY_BYTES = 32 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_BODY_SECONDS = 5.0
+_MOST_REASON_CHARACTERS = 500
+_NO_REASON = "it gave no reason."
+# One request is sent so often at most because of what refusals teach.
+_MOST_LESSONS = 8
+USER_AGENT = f"mavera/{__version__}"
+
+log = structlog.get_logger()
 
 _TOO_MUCH = "The model's server sent more than this server reads of one answer."
 
@@ -61,6 +75,7 @@ class Endpoint:
 
     base_url: str
     api_key: str = field(default="", repr=False)
+    key_header: Literal["Authorization", "api-key"] = "Authorization"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +100,13 @@ class UpstreamOptions:
     `sees_images` is for models that take `image_url` parts.
     `settings` names what an operator has to check where the server refuses us.
     `reasoning_effort`: whether the server's model thinks, and is told how hard.
-    `constrain` is how it is asked for JSON, and `json_kept` whether it is known to obey.
+    `constrain` is how it is asked for JSON if not by `response_format`; `json_kept`: whether it obeys.
+    `dialect` is how the server is spoken to at first; `learns`: whether its refusals change that.
     """
 
     model: str
-    merge_system: bool = False
+    dialect: Dialect = DIALECTS["auto"]
+    learns: bool = True
     reasoning_effort: bool = False
     keep_alive: bool = True
     connect_timeout_seconds: float = 5.0
@@ -102,16 +119,25 @@ class UpstreamOptions:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     sees_images: bool = False
     settings: UpstreamSettings = UpstreamSettings()
-    constrain: Callable[[OutputFormat], Mapping[str, Any]] = response_format
+    constrain: Callable[[OutputFormat], Mapping[str, Any]] | None = None
     json_kept: bool = False
+
+
+class _Refused(InvalidRequest):
+    """The server did not take the request; `refusal` is what it said, for a second try in other words."""
+
+    def __init__(self, message: str, refusal: Refusal) -> None:
+        super().__init__(message)
+        self.refusal = refusal
 
 
 class UpstreamModel:
     """`endpoint` is asked before each try, so a server that moved or is down is noticed."""
 
     def __init__(self, endpoint: Callable[[], Awaitable[Endpoint]], options: UpstreamOptions) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._options = options
+        self._dialect = options.dialect
         self.profile = ModelProfile(
             sees_images=options.sees_images,
             reasons=options.reasoning_effort,
@@ -137,6 +163,11 @@ class UpstreamModel:
             await self._poster.close()
             self._poster = None
 
+    @property
+    def dialect(self) -> Dialect:
+        """How the server is spoken to, with all that it has taught."""
+        return self._dialect
+
     def status(self) -> ModelStatus:
         """Return what the latest request showed: nothing is asked for this."""
         if self._failure is not None:
@@ -145,18 +176,10 @@ class UpstreamModel:
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
         options = self._options
-        asked = request_body(
-            prompt,
-            model=options.model,
-            merge_system=options.merge_system,
-            reasoning_effort=options.reasoning_effort,
-            constrain=options.constrain,
-            prefixes=self._prefixes,
-        )
         decoder = ChunkDecoder(prompt, most_characters=options.most_characters)
         chunks, data_due = 0, 0.0
         try:
-            response = await self._open(msgspec.json.encode({**options.defaults, **asked}))
+            response = await self._open(prompt)
             with closing(response):
                 yield RunStarted()
                 whole = bytearray() if response.content_type == "application/json" else None
@@ -194,11 +217,51 @@ class UpstreamModel:
 
     def _hide_keys(self, error: APIError) -> None:
         """Take out of a message what a server repeats of our key."""
-        for key in self._keys:
-            error.message = error.message.replace(key, "(the key)")
+        error.message = self._without_keys(error.message)
         error.args = (error.message,)
 
-    async def _open(self, body: bytes) -> Answer:
+    def _without_keys(self, text: str) -> str:
+        for key in self._keys:
+            text = text.replace(key, "(the key)")
+        return text
+
+    async def _open(self, prompt: Prompt) -> Answer:
+        """Return an answer whose status is 200. What a refusal teaches is applied at once."""
+        dialect, options = self._dialect, self._options
+        for _ in range(_MOST_LESSONS):
+            asked = request_body(
+                prompt,
+                model=options.model,
+                dialect=dialect,
+                reasoning_effort=options.reasoning_effort,
+                constrain=options.constrain,
+                prefixes=self._prefixes,
+            )
+            try:
+                return await self._send(msgspec.json.encode({**options.defaults, **asked}))
+            except _Refused as refused:
+                lesson = self._learn(dialect, refused.refusal, asked, prompt) if options.learns else None
+                if lesson is None:
+                    refused.param = refused_parameter(dialect, refused.refusal, asked)
+                    raise
+                dialect = lesson.dialect
+        raise ServiceUnavailable("The model's server refuses every form of the request.", retry_after=60)
+
+    def _learn(
+        self, dialect: Dialect, refusal: Refusal, asked: dict[str, Any], prompt: Prompt
+    ) -> Lesson | None:
+        """Return how to ask once more. Remember a lasting lesson, without those of this request alone."""
+        lesson = learn(dialect, refusal, asked, prompt.preferences)
+        if lesson is not None and lesson.is_lasting:
+            lasting = learn(self._dialect, refusal, asked, prompt.preferences)
+            if lasting is not None and lasting.dialect != self._dialect:
+                self._dialect = lasting.dialect
+                reason = self._without_keys(refusal.message[:_MOST_REASON_CHARACTERS])
+                model = self._options.model
+                log.info("upstream_dialect_learned", model=model, change=lasting.change, reason=reason)
+        return lesson
+
+    async def _send(self, body: bytes) -> Answer:
         """Return an answer whose status is 200, after as many tries as the options allow."""
         for attempt in range(self._options.retries + 1):
             last = attempt == self._options.retries
@@ -211,6 +274,8 @@ class UpstreamModel:
                 continue
             if response.status == 200:
                 self._failure = None
+                if self._dialect.name == "auto" and response.header(b"server") == "llama.cpp":
+                    self._dialect = replace(self._dialect, name="llama.cpp", allows_parallel_calls=False)
                 return response
             try:
                 error = await _status_error(response, self._options.settings)
@@ -224,7 +289,7 @@ class UpstreamModel:
         raise AssertionError("unreachable")
 
     async def _post(self, body: bytes) -> Answer:
-        endpoint = await self._endpoint()
+        endpoint = await self.endpoint()
         if endpoint.api_key:
             self._keys.add(endpoint.api_key)
         if self._poster is None:
@@ -248,10 +313,21 @@ class UpstreamModel:
 
 @lru_cache(maxsize=64)
 def _address(endpoint: Endpoint) -> Address:
-    headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream, application/json",
+        **request_headers(endpoint),
+    }
+    return Address.of(endpoint_url(endpoint.base_url, "/chat/completions"), headers=headers)
+
+
+def request_headers(endpoint: Endpoint) -> dict[str, str]:
+    """Return the headers of every request to a model's server: who asks, and the key."""
+    headers = {"User-Agent": USER_AGENT}
     if endpoint.api_key:
-        headers["Authorization"] = f"Bearer {endpoint.api_key}"
-    return Address.of(f"{endpoint.base_url}/chat/completions", headers=headers)
+        is_bearer = endpoint.key_header == "Authorization"
+        headers[endpoint.key_header] = f"Bearer {endpoint.api_key}" if is_bearer else endpoint.api_key
+    return headers
 
 
 def _told(failure: ExchangeFailed) -> APIError:
@@ -278,10 +354,24 @@ async def _status_error(response: Answer, settings: UpstreamSettings) -> APIErro
     """Return what a status other than 200 means to our caller."""
     match response.status:
         case 400 | 413 | 422:
-            reason = await _reason(response)
-            kind = ConversationTooLong if _TOO_LONG.search(reason) else InvalidRequest
-            return kind(f"The model refused the request: {reason}")
-        case 401 | 403:
+            refusal = await _read_refusal(response)
+            message = f"The model refused the request: {refusal.message[:_MOST_REASON_CHARACTERS]}"
+            if _TOO_LONG.search(refusal.message):
+                return ConversationTooLong(message)
+            return InvalidRequest(message) if response.status == 413 else _Refused(message, refusal)
+        case 403:
+            return ServiceUnavailable(
+                f"The model's server answered 403. The operator has to check what {settings.api_key} may do, "
+                "and what stands in front of that server: firewalls and blocked regions answer 403 too.",
+                retry_after=60,
+            )
+        case 301 | 302 | 303 | 307 | 308:
+            return ServiceUnavailable(
+                f"The model's server is elsewhere (it answered {response.status}); the operator has to check "
+                f"{settings.base_url}.",
+                retry_after=60,
+            )
+        case 401:
             return ServiceUnavailable(
                 f"The model's server refused the credentials; the operator has to check {settings.api_key}.",
                 retry_after=60,
@@ -300,7 +390,7 @@ async def _status_error(response: Answer, settings: UpstreamSettings) -> APIErro
             return ServiceUnavailable(f"The model's server answered {status}.", retry_after=wait)
 
 
-async def _reason(response: Answer) -> str:
+async def _read_refusal(response: Answer) -> Refusal:
     """Return what the body of a refusal says; the status alone has to do where it does not come."""
     body = bytearray()
     try:
@@ -310,19 +400,50 @@ async def _reason(response: Answer) -> str:
                 if not data:
                     break
                 body += data
-        error = msgspec.json.decode(body)["error"]
-        text = error["message"] if isinstance(error, dict) else error
-    except (
-        TimeoutError,
-        ExchangeFailed,
-        msgspec.DecodeError,
-        UnicodeDecodeError,
-        KeyError,
-        TypeError,
-        RecursionError,
-    ):
-        return "it gave no reason."
-    return text[:500] if isinstance(text, str) else "it gave no reason."
+        return to_refusal(msgspec.json.decode(body))
+    except (TimeoutError, ExchangeFailed, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Refusal(_NO_REASON)
+
+
+def to_refusal(told: Any) -> Refusal:
+    """
+    Return what the body of a refusal says, in any of the shapes that servers have.
+
+        {"error": {"message", "param"}}         OpenAI, Azure, DeepSeek, llama.cpp; vLLM also without `error`
+        [{"error": {"message"}}]                Gemini
+        {"message": {"detail": [{"loc", "msg"}]}} or {"detail": [...]}      Mistral, FastAPI
+    """
+    if isinstance(told, list) and told:
+        told = told[0]
+    if not isinstance(told, dict):
+        return Refusal(_NO_REASON)
+    error = next((told[name] for name in ("error", "detail", "message") if told.get(name)), None)
+    param = error.get("param") if isinstance(error, dict) else told.get("param")
+    if isinstance(error, dict):
+        error = next((error[name] for name in ("message", "detail", "msg") if error.get(name)), None)
+    if isinstance(error, str) and error.startswith("{"):  # Mistral's older servers
+        with suppress(msgspec.DecodeError, RecursionError):
+            inner = msgspec.json.decode(error)
+            error = inner.get("detail") or error
+    if isinstance(error, dict):
+        error = error.get("detail")
+    if isinstance(error, list):
+        return _refusal_of_details(error)
+    message = error if isinstance(error, str) and error else _NO_REASON
+    return Refusal(message, (param,) if isinstance(param, str) and param else ())
+
+
+def _refusal_of_details(details: list[Any]) -> Refusal:
+    """Return what pydantic's list of faults says."""
+    messages, params = [], []
+    for detail in details:
+        if not isinstance(detail, dict) or not isinstance(detail.get("msg"), str):
+            continue
+        loc = detail.get("loc")
+        steps = [str(step) for step in loc if step != "body"] if isinstance(loc, list) else []
+        messages.append(f"{'.'.join(steps)}: {detail['msg']}" if steps else detail["msg"])
+        params += [".".join(steps)] if steps else []
+    return Refusal("; ".join(messages) or _NO_REASON, tuple(params))
 
 
 def _retry_after(response: Answer) -> int | None:

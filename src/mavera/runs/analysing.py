@@ -41,7 +41,7 @@ class AnalyseAnswer:
         self._pieces, self._logprobs = [], []
         self._ahead = self._analyst.start_reading()
         are_shown = prompt.top_logprobs is not None
-        prompts = (prompt,) if are_shown else (replace(prompt, top_logprobs=1), prompt)
+        prompts = (prompt,) if are_shown else (_with_logprobs(prompt), prompt)
         events = await open_first_taken(prompts, open_next, is_refusal=_may_refuse_logprobs)
         return await begin(self._note_all(events, shows_logprobs=are_shown))
 
@@ -67,6 +67,10 @@ class AnalyseAnswer:
             self._ahead.feed(event.text)
         self._logprobs += [token.logprob for token in event.logprobs]
         return event if shows_logprobs or not event.logprobs else TextDelta(event.text)
+
+
+def _with_logprobs(prompt: Prompt) -> Prompt:
+    return replace(prompt, top_logprobs=1, preferences=prompt.preferences | {"top_logprobs"})
 
 
 def _may_refuse_logprobs(error: InvalidRequest) -> bool:

@@ -54,6 +54,8 @@ def compose(turn: Turn, persona: AnyPersona | None, *, limits_length: bool = Tru
     instructions = (said("system", turn.instructions),) if turn.instructions else ()
     notes = "\n\n".join(_guidance(turn, LENGTH if persona is None else LENGTH_IN_PERSONA))
     guidance = (said("system", notes),) if notes else ()
+    limit = turn.max_output_tokens
+    preferences = turn.preferences if limit else turn.preferences | {"max_output_tokens"}
     return Prompt(
         (*prefix, *instructions, *turn.items, *guidance),
         sampling=turn.sampling,
@@ -61,11 +63,12 @@ def compose(turn: Turn, persona: AnyPersona | None, *, limits_length: bool = Tru
         tools=turn.tools,
         tool_choice=turn.tool_choice,
         parallel_tool_calls=turn.parallel_tool_calls,
-        max_output_tokens=turn.max_output_tokens or (_default_limit(turn) if limits_length else None),
+        max_output_tokens=limit or (_default_limit(turn) if limits_length else None),
         top_logprobs=turn.top_logprobs,
         reasoning_effort=turn.reasoning_effort,
         prefix_length=len(prefix),
         guidance_length=len(guidance),
+        preferences=preferences,
     )
 
 

@@ -211,6 +211,7 @@ def _positions_prompt(turn: Turn, answers: tuple[PersonaAnswer, ...]) -> Prompt:
         sampling=Sampling(temperature=0.0, seed=turn.sampling.seed),
         format=_positions_format(len(answers)),
         max_output_tokens=POSITION_TOKENS,
+        preferences=frozenset({"temperature", "max_output_tokens"}),
     )
 
 

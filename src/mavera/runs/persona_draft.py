@@ -133,6 +133,7 @@ def _to_prompt(name: str, description: str, kind: PersonaType | None) -> Prompt:
         sampling=Sampling(temperature=0.8),
         format=OutputFormat("json_schema", "persona", schema=_schema(), strict=True, at="description"),
         prefix_length=len(prefix),
+        preferences=frozenset({"temperature", "max_output_tokens"}),
     )
 
 

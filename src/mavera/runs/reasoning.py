@@ -85,6 +85,7 @@ def _plan_prompt(prompt: Prompt) -> Prompt:
         max_output_tokens=_plan_tokens(prompt),
         reasoning_effort=prompt.reasoning_effort,
         prefix_length=prompt.prefix_length,
+        preferences=prompt.preferences | {"max_output_tokens"},
     )
 
 

@@ -52,6 +52,7 @@ def turn_of(items: Sequence[Item], *, model: str, instructions: str | None) -> T
         truncation="auto",
         speaks_for_nobody=True,
         operation="compaction",
+        preferences=frozenset({"temperature", "max_output_tokens"}),
     )
 
 

@@ -84,6 +84,7 @@ def decision_prompt(prompt: Prompt, tools: tuple[FunctionTool, ...]) -> Prompt:
         prefix_length=0,
         max_output_tokens=_DECISION_TOKENS,
         sampling=Sampling(temperature=0.0, seed=prompt.sampling.seed),
+        preferences=prompt.preferences | {"temperature", "max_output_tokens"},
     )
 
 
@@ -121,7 +122,10 @@ def _calling(prompt: Prompt, items: Iterable[Item], schema: Schema) -> Prompt:
     given = prompt.sampling
     temperature = 0.0 if given.temperature is None else given.temperature
     sampling = Sampling(temperature=temperature, top_p=given.top_p, seed=given.seed)
-    return replace(_constrained(prompt, items, schema), sampling=sampling)
+    preferences = (
+        prompt.preferences if given.temperature is not None else prompt.preferences | {"temperature"}
+    )
+    return replace(_constrained(prompt, items, schema), sampling=sampling, preferences=preferences)
 
 
 def _constrained(prompt: Prompt, items: Iterable[Item], schema: Schema) -> Prompt:

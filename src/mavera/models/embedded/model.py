@@ -8,6 +8,7 @@ from mavera.core.events import ModelEvent, RunStarted
 from mavera.core.prompt import OutputFormat, Prompt
 from mavera.models.constrained.model import ConstrainedTools
 from mavera.models.constrained.prompts import longest
+from mavera.models.dialects import DIALECTS
 from mavera.models.embedded import grammar
 from mavera.models.embedded.counting import count_tokens
 from mavera.models.embedded.engine import Engine
@@ -58,6 +59,8 @@ class EmbeddedModel:
                 total_seconds=_ANSWER_SECONDS,
                 defaults=_DEFAULTS,
                 constrain=_constrain,
+                dialect=DIALECTS["llama.cpp"],
+                learns=False,
             ),
         )
         self._answers = ConstrainedTools(self._upstream)

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 import aiohttp
 import msgspec
 
+from mavera import __version__
 from mavera.tools.tool import Found, ToolFailed
 
 MOST_BYTES = 4 * 1024 * 1024
-PLAIN = {"Accept-Encoding": "identity"}
+# Firewalls in front of hosted servers refuse requests that do not say who asks.
+PLAIN = {"Accept-Encoding": "identity", "User-Agent": f"mavera/{__version__}"}
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 
 
