@@ -36,7 +36,7 @@ from mavera.api.http.dispatch import Encoder, RunResponse
 from mavera.api.responses.stream import ResponseEncoder
 from mavera.app import create_app
 from mavera.core.events import Event, ModelEvent, RunStarted
-from mavera.core.items import said
+from mavera.core.items import make_message
 from mavera.core.prompt import Prompt
 from mavera.core.turn import Turn
 from mavera.logs import configure_logs
@@ -111,7 +111,7 @@ class Uncharged:
 
 async def microseconds(encoder: Encoder, tokens: int) -> float:
     runner = Runner(Personas(PersonaLibrary.load()), {"live": FromMemory(tokens)})
-    run = Uncharged(runner.run(Turn("mavera-1", (said("user", "Hm?"),)), Principal.local()))
+    run = Uncharged(runner.run(Turn("mavera-1", (make_message("user", "Hm?"),)), Principal.local()))
 
     async def receive() -> Message:
         await asyncio.sleep(3600)

@@ -22,7 +22,7 @@ import aiohttp
 from bench.report import median, show
 from bench.serving import Addresses, serving
 from bench.streams import Timing, timed_stream
-from mavera.core.items import said
+from mavera.core.items import make_message
 from mavera.core.prompt import Sampling
 from mavera.core.turn import Turn
 from mavera.models.chat_wire import request_body
@@ -90,7 +90,7 @@ class Contest:
     def _engine_body(self, question: str) -> dict[str, Any]:
         turn = Turn(
             model="mavera-1",
-            items=(said("user", question),),
+            items=(make_message("user", question),),
             max_output_tokens=self._tokens,
             sampling=Sampling(temperature=0, logit_bias=_NEVER_STOP),
         )

@@ -43,7 +43,7 @@ from mavera.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from mavera.core.items import FunctionOutput, said
+from mavera.core.items import FunctionOutput, make_message
 from mavera.core.prompt import Prompt
 from mavera.core.server_calls import CallKind
 from mavera.core.turn import Turn
@@ -107,7 +107,9 @@ async def overhead(runs: int) -> tuple[list[float], list[float]]:
         tool_limits=LoopLimits(),
     )
     plain = Runner(Personas(PersonaLibrary.load()), {"live": CallingModel(0)})
-    turn = Turn("mavera-1", (said("user", "What is new?"),), persona_id=PersonaLibrary.load().list()[0].id)
+    turn = Turn(
+        "mavera-1", (make_message("user", "What is new?"),), persona_id=PersonaLibrary.load().list()[0].id
+    )
     figures = []
     for _ in range(runs):
         with_tools = await _seconds(looping, turn)

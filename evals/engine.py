@@ -5,7 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 from mavera.core.events import RunCompleted, TextDelta
-from mavera.core.items import said
+from mavera.core.items import make_message
 from mavera.core.prompt import Prompt, Sampling
 from mavera.core.usage import Usage
 from mavera.models.embedded.model import EmbeddedModel
@@ -27,7 +27,7 @@ async def embedded_model() -> AsyncGenerator[EmbeddedModel, None]:
 
 def asked(question: str, *, system: str = "", max_tokens: int = 256) -> Prompt:
     """Return a prompt at temperature 0."""
-    items = (*((said("system", system),) if system else ()), said("user", question))
+    items = (*((make_message("system", system),) if system else ()), make_message("user", question))
     return Prompt(items, max_output_tokens=max_tokens, sampling=Sampling(temperature=0.0), top_logprobs=1)
 
 

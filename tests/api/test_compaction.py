@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mavera.api.responses.compaction import MAX_KEPT_CHARACTERS, kept, opened, sealed
-from mavera.core.items import said
+from mavera.core.items import make_message
 from mavera.errors import InvalidRequest
 from mavera.models.scripted import ScriptedModel
 from tests.conftest import Serve
@@ -130,7 +130,7 @@ def test_content_of_others_is_refused(content: str) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), st.text(max_size=3_000)), max_size=8))
 def test_the_latest_user_messages_are_kept_whole_and_in_order(talk: list[tuple[Any, str]]) -> None:
-    told = kept([said(role, text) for role, text in talk])
+    told = kept([make_message(role, text) for role, text in talk])
 
     spoken = [text for role, text in talk if role == "user" and text]
     assert told == spoken[len(spoken) - len(told) :]

@@ -20,7 +20,7 @@ from mavera.core.events import (
     ServerCallStarted,
     TextDelta,
 )
-from mavera.core.server_calls import CallKind, CallStatus, ServerCall, ServerOutcome, Source, citations
+from mavera.core.server_calls import CallKind, CallStatus, ServerCall, ServerOutcome, Source, find_citations
 from mavera.core.usage import Usage
 from mavera.tools.search.index import Document, SearchIndex, match_words, split_passages
 from mavera.tools.tool import Found, ToolResult, quoted
@@ -124,7 +124,7 @@ def test_a_response_that_called_nothing_does_not_speak_of_calls() -> None:
     ],
 )
 def test_citations_are_numbers_or_urls_of_sources(text: str, found: list[str]) -> None:
-    assert [text[one.start : one.end] for one in citations(text, [SOURCE])] == found
+    assert [text[one.start : one.end] for one in find_citations(text, [SOURCE])] == found
 
 
 @given(st.text(max_size=300))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.core.json_schema import moved, subschemas
+from mavera.core.json_schema import rebase_schema, walk_schemas
 from mavera.core.prompt import OutputFormat
 from mavera.models.embedded.grammar import build_grammar, find_refused, is_enforced, rewrite_schema
 from mavera.models.minimal import NoValue, minimal
@@ -104,7 +104,7 @@ def test_values_of_the_rewritten_schema_are_values_of_the_schema(schema: dict[st
 
 @given(schemas)
 def test_a_schema_means_the_same_after_a_move(schema: dict[str, Any]) -> None:
-    home = {"$defs": {"f": moved(schema, "#/$defs/f")}, "$ref": "#/$defs/f"}
+    home = {"$defs": {"f": rebase_schema(schema, "#/$defs/f")}, "$ref": "#/$defs/f"}
 
     assert fits(home, minimal(schema))
     assert fits(schema, minimal(home))
@@ -113,7 +113,7 @@ def test_a_schema_means_the_same_after_a_move(schema: dict[str, Any]) -> None:
 @given(schemas)
 def test_every_schema_inside_is_visited_once_and_found_at_its_path(schema: dict[str, Any]) -> None:
     paths = []
-    for path, inner in subschemas(schema):
+    for path, inner in walk_schemas(schema):
         found: Any = schema
         for step in path:
             found = found[int(step)] if isinstance(found, list) else found[step]

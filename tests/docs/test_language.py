@@ -20,6 +20,7 @@ ROOMS = (
     "analysis",
     "child_command.py",
     "cli",
+    "core",
     "errors.py",
     "evaluation",
     "extras.py",

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from mavera.core.events import RunCompleted
-from mavera.core.items import said
+from mavera.core.items import make_message
 from mavera.core.prompt import FunctionTool, Prompt, ToolChoice
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.supervisor import EmbeddedEngine
@@ -24,9 +24,16 @@ pytestmark = pytest.mark.embedded
 
 TOOLS = tuple(FunctionTool(name, "Does it.", {"type": "object"}) for name in ("f", "g"))
 PROMPTS = (
-    Prompt((said("user", "Hello, how are you?"),), max_output_tokens=1),
-    Prompt((said("system", "Émile."), said("user", "<|im_start|>?"), said("assistant", "")) * 3),
-    Prompt((said("user", "Hi."),), tools=TOOLS, tool_choice=ToolChoice("required")),
+    Prompt((make_message("user", "Hello, how are you?"),), max_output_tokens=1),
+    Prompt(
+        (
+            make_message("system", "Émile."),
+            make_message("user", "<|im_start|>?"),
+            make_message("assistant", ""),
+        )
+        * 3
+    ),
+    Prompt((make_message("user", "Hi."),), tools=TOOLS, tool_choice=ToolChoice("required")),
 )
 
 

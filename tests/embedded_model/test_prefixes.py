@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mavera.core.events import RunCompleted
-from mavera.core.items import Item, said
+from mavera.core.items import Item, make_message
 from mavera.core.prompt import Prompt, Sampling
 from mavera.core.usage import Usage
 from mavera.models.embedded import prefixes
@@ -23,9 +23,11 @@ from tests.support.requirements import require_model
 pytestmark = [pytest.mark.embedded, pytest.mark.proof]
 
 PREFIX: tuple[Item, ...] = (
-    said("system", "You are Maya Torres, 22, a student in Portland who makes coffee on weekends. " * 3),
-    said("user", "Do thrift stores beat new?"),
-    said("assistant", "yeah, easily."),
+    make_message(
+        "system", "You are Maya Torres, 22, a student in Portland who makes coffee on weekends. " * 3
+    ),
+    make_message("user", "Do thrift stores beat new?"),
+    make_message("assistant", "yeah, easily."),
 )
 
 
@@ -59,7 +61,7 @@ async def asked(model: EmbeddedModel, question: str = "Coffee?") -> Usage:
 
 def prompt_of(question: str) -> Prompt:
     return Prompt(
-        items=(*PREFIX, said("user", question)),
+        items=(*PREFIX, make_message("user", question)),
         prefix_length=len(PREFIX),
         max_output_tokens=1,
         sampling=Sampling(temperature=0),

@@ -18,13 +18,13 @@ from mavera.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from mavera.core.items import said
+from mavera.core.items import make_message
 from mavera.core.prompt import Prompt
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
 from mavera.models.chat_wire import MAX_LINE_BYTES, MOST_NAME_CHARACTERS, ChunkDecoder, joined
 
-PROMPT = Prompt((said("user", "How much would you pay?"),))
+PROMPT = Prompt((make_message("user", "How much would you pay?"),))
 Wire = dict[str, Any]
 
 

@@ -14,7 +14,7 @@ from mavera.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from mavera.core.items import FunctionCall, FunctionOutput, Item, Message, Text, said
+from mavera.core.items import FunctionCall, FunctionOutput, Item, Message, Text, make_message
 from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Sampling, ToolChoice
 from mavera.errors import APIError
 from mavera.models.constrained.model import ConstrainedTools
@@ -23,11 +23,15 @@ from tests.support.obedient import ObedientModel
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = FunctionTool("get_weather", "The weather of a city.\nMore of it.", CITY)
 NOW = FunctionTool("now", "The time.")
-PERSONA = (said("system", "You are Zoe."), said("user", "Hi"), said("assistant", "hey"))
+PERSONA = (
+    make_message("system", "You are Zoe."),
+    make_message("user", "Hi"),
+    make_message("assistant", "hey"),
+)
 
 
 def prompt(*items: Item, **options: Any) -> Prompt:
-    conversation = items or (said("user", "Is it warm in Oslo?"),)
+    conversation = items or (make_message("user", "Is it warm in Oslo?"),)
     options = {"tools": (WEATHER, NOW), "prefix_length": len(PERSONA), **options}
     return Prompt((*PERSONA, *conversation), **options)
 
@@ -245,7 +249,7 @@ def test_arguments_are_drawn_without_the_stops_and_penalties_of_the_answer() -> 
 def test_what_was_called_before_is_told_in_words_in_messages_that_alternate() -> None:
     model = ObedientModel()
     before = (
-        said("user", "Warm in Oslo and Rome?"),
+        make_message("user", "Warm in Oslo and Rome?"),
         FunctionCall("c1", "get_weather", '{"city": "Oslo"}'),
         FunctionCall("c2", "get_weather", '{"city": "Rome"}'),
         FunctionOutput("c1", (Text("3 degrees"),)),

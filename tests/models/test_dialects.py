@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from mavera.core.events import ModelEvent, TextDelta
-from mavera.core.items import FunctionCall, FunctionOutput, Text, said
+from mavera.core.items import FunctionCall, FunctionOutput, Text, make_message
 from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Sampling, ToolChoice
 from mavera.errors import APIError, ConversationTooLong, InvalidRequest
 from mavera.models.chat_wire import request_body
@@ -29,9 +29,15 @@ SCHEMA: dict[str, Any] = {
     "required": ["a"],
     "additionalProperties": False,
 }
-ASKED = Prompt((said("system", "Be brief."), said("user", "How many?"), said("system", "One word.")))
+ASKED = Prompt(
+    (
+        make_message("system", "Be brief."),
+        make_message("user", "How many?"),
+        make_message("system", "One word."),
+    )
+)
 CALLED = (
-    said("user", "How late is it?"),
+    make_message("user", "How late is it?"),
     FunctionCall("call_0123456789abcdef", "now", "{}"),
     FunctionOutput("call_0123456789abcdef", (Text("14:05"),)),
 )
@@ -209,7 +215,7 @@ def test_one_schema_that_a_server_dislikes_does_not_take_schemas_from_others(ups
     }
     upstream.script = [refuses(400, {"error": disliked}), speaks("vllm", "{}"), speaks("vllm", "{}")]
     model = model_at(upstream)
-    alone = replace(PROMPTS["a schema"], items=(said("user", "How many?"),))
+    alone = replace(PROMPTS["a schema"], items=(make_message("user", "How many?"),))
 
     ask(model, alone, alone)
 

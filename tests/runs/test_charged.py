@@ -13,14 +13,14 @@ from mavera.accounts.plans import Overrides
 from mavera.accounts.principal import Principal
 from mavera.accounts.workspaces import NewWorkspace
 from mavera.core.events import Event, RunCompleted, RunFailed, TextDelta
-from mavera.core.items import said
+from mavera.core.items import make_message
 from mavera.core.turn import Turn
 from mavera.errors import CreditsExhausted, ServiceUnavailable
 from mavera.models.scripted import ScriptedModel
 from mavera.services import Components, Services, open_services
 from mavera.settings import Settings
 
-TURN = Turn("mavera-1", (said("user", "Would you pay?"),))
+TURN = Turn("mavera-1", (make_message("user", "Would you pay?"),))
 NOW = 1_700_000_000
 
 

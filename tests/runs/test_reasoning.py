@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from mavera.core.events import AnswerEvent, ModelEvent, RunCompleted, RunStarted, TextDelta
-from mavera.core.items import Message, said
+from mavera.core.items import Message, make_message
 from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Sampling
 from mavera.core.usage import Usage
 from mavera.errors import APIError, ConversationTooLong, ServiceUnavailable
@@ -16,7 +16,7 @@ from mavera.models.scripted import ScriptedModel
 from mavera.runs.reasoning import PlanFirst, needs_plan
 from tests.support import stages
 
-PROMPT = Prompt((said("user", "Would you pay?"),), reasoning_effort="high")
+PROMPT = Prompt((make_message("user", "Would you pay?"),), reasoning_effort="high")
 
 
 class PlanningModel(ScriptedModel):

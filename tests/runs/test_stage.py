@@ -8,7 +8,7 @@ import pytest
 
 from mavera.analysis.analyst import Analyst
 from mavera.core.events import AnswerEvent, ModelEvent, RunCompleted, RunStarted, TextDelta
-from mavera.core.items import said
+from mavera.core.items import make_message
 from mavera.core.prompt import OutputFormat, Prompt
 from mavera.core.usage import Usage
 from mavera.errors import ConversationTooLong, InvalidRequest, ServiceUnavailable
@@ -19,7 +19,7 @@ from mavera.runs.stage import Events, Stage, join_stages, open_first_taken, open
 from mavera.runs.structured_output import HoldToFormat
 from mavera.runs.truncation import FitToContext
 
-PROMPTS = tuple(Prompt((said("user", text),)) for text in ("a", "b", "c"))
+PROMPTS = tuple(Prompt((make_message("user", text),)) for text in ("a", "b", "c"))
 
 
 class Odd(ScriptedModel):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mavera.core.events import AnswerEvent, Parsed, RefusalDelta, RunCompleted, TextDelta
-from mavera.core.items import Message, said
+from mavera.core.items import Message, make_message
 from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, ToolChoice
 from mavera.core.turn import Turn
 from mavera.errors import APIError, InvalidRequest
@@ -33,7 +33,7 @@ def prompt(schema: dict[str, Any] | None = None, **options: Any) -> Prompt:
     wanted = OutputFormat(
         "json_schema", "rating", schema=schema or SCHEMA, strict=True, at="text.format.schema"
     )
-    return Prompt((said("user", "How was it?"),), **{"format": wanted, **options})
+    return Prompt((make_message("user", "How was it?"),), **{"format": wanted, **options})
 
 
 def run(model: Model, asked: Prompt) -> list[AnswerEvent]:
@@ -41,7 +41,7 @@ def run(model: Model, asked: Prompt) -> list[AnswerEvent]:
 
 
 def turn(**options: Any) -> Turn:
-    return Turn("mavera-1", (said("user", "How was it?"),), **options)
+    return Turn("mavera-1", (make_message("user", "How was it?"),), **options)
 
 
 def words(events: Sequence[AnswerEvent]) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mavera.core.items import FunctionCall, FunctionOutput, Item, Message, Text, said
+from mavera.core.items import FunctionCall, FunctionOutput, Item, Message, Text, make_message
 from mavera.core.prompt import Prompt
 from mavera.errors import ConversationTooLong
 from mavera.models.model import Model
@@ -23,7 +23,9 @@ def spoken(items: tuple[Item, ...]) -> list[int]:
     return [at for at, item in enumerate(items) if not (isinstance(item, Message) and item.role == "system")]
 
 
-MESSAGES = st.builds(said, st.sampled_from(["system", "user", "assistant"]), st.text("ab ", max_size=30))
+MESSAGES = st.builds(
+    make_message, st.sampled_from(["system", "user", "assistant"]), st.text("ab ", max_size=30)
+)
 CALL_IDS = st.sampled_from(["c1", "c2", "c3"])
 CALLS = st.builds(FunctionCall, CALL_IDS, st.just("f"), st.just("{}"))
 OUTPUTS = st.builds(FunctionOutput, CALL_IDS, st.just((Text("12"),)))
@@ -64,15 +66,15 @@ def test_a_call_and_its_output_go_together(items: tuple[Item, ...], number: int)
 
 def exchange(number: int) -> tuple[Item, ...]:
     return (
-        said("user", f"question {number}"),
+        make_message("user", f"question {number}"),
         FunctionCall(f"call_{number}", "f", "{}"),
         FunctionOutput(f"call_{number}", (Text("1"),)),
-        said("assistant", f"answer {number}"),
+        make_message("assistant", f"answer {number}"),
     )
 
 
 def test_whole_exchanges_go_first_the_oldest_of_the_middle_before_the_others() -> None:
-    items = (said("system", "Be brief."), *(item for number in range(4) for item in exchange(number)))
+    items = (make_message("system", "Be brief."), *(item for number in range(4) for item in exchange(number)))
 
     groups = droppable(Prompt(items))
 
@@ -89,7 +91,7 @@ def test_an_agents_many_calls_after_one_question_lose_their_middle() -> None:
         )
     ]
 
-    groups = droppable(Prompt((said("user", "Go."), *rounds)))
+    groups = droppable(Prompt((make_message("user", "Go."), *rounds)))
 
     assert groups == (frozenset({1, 2}), frozenset({3, 4}), frozenset({5, 6}))
 
@@ -135,7 +137,7 @@ def test_what_is_sent_fits_and_no_more_is_dropped_than_has_to_be(
 def test_a_usual_conversation_is_not_counted() -> None:
     model = CountingModel(["ok"], context_tokens=8192)
 
-    ask(model, (said("user", "word " * 1000),))
+    ask(model, (make_message("user", "word " * 1000),))
 
     assert model.counted == 0
 

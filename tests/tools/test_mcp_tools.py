@@ -12,7 +12,7 @@ from typing import Any
 import openai
 import pytest
 
-from mavera.core.tool_names import offered_name
+from mavera.core.tool_names import to_offered_name
 from tests.conftest import Serve, Served
 from tests.support.command import Mavera
 from tests.support.mcp_shop import LONG_NAME, ROOT, STDIO
@@ -165,7 +165,7 @@ def test_tools_with_names_that_models_do_not_take_are_offered_under_others(
     names = ["prices/find.one", LONG_NAME, "with space"]
     config = STDIO.replace('["find_price", "break_down"]', json.dumps([*names, "not_there"]))
     served = with_shop(serve, upstream, tmp_path, config)
-    offered = [offered_name("shop", name) for name in names]
+    offered = [to_offered_name("shop", name) for name in names]
     upstream.script = [calls(*((name, {}) for name in offered)), says("Done.")]
 
     shop: Any = {**SHOP, "allowed_tools": names}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from mavera.core.events import RunCompleted, TextDelta, TokenLogprob
-from mavera.core.items import said
+from mavera.core.items import make_message
 from mavera.core.prompt import OutputFormat, Prompt, Sampling, ToolChoice
 from mavera.core.usage import Usage
 from mavera.models.model import Model
@@ -52,7 +52,7 @@ async def ask_probes(model: Model, prompt: Prompt, answer: str, questions: Seque
 def _probe(prompt: Prompt, answer: str, question: str) -> Prompt:
     return replace(
         prompt,
-        items=(*prompt.items, said("assistant", answer), said("user", question)),
+        items=(*prompt.items, make_message("assistant", answer), make_message("user", question)),
         max_output_tokens=1,
         sampling=Sampling(temperature=0.0),
         format=OutputFormat(),

@@ -31,7 +31,7 @@ from mavera.core.events import (
     TextDelta,
 )
 from mavera.core.ids import is_cuid
-from mavera.core.items import Message, said
+from mavera.core.items import Message, make_message
 from mavera.core.prompt import Sampling, ToolChoice
 from mavera.core.server_calls import ServerCall, ServerOutcome
 from mavera.core.turn import Turn, Verbosity
@@ -105,7 +105,7 @@ def ask(
     found = find_persona(persona, remote=url is not None, data_dir=data_dir, workspace=workspace)
     turn = Turn(
         model="mavera-1",
-        items=(said("user", text),),
+        items=(make_message("user", text),),
         persona_id=get_id(found),
         instructions=instructions,
         max_output_tokens=max_tokens,

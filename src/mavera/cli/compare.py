@@ -25,7 +25,7 @@ from mavera.cli.progress import wait_until_ready
 from mavera.cli.store import InWorkspace
 from mavera.core.analysis import Analysis
 from mavera.core.events import RunCompleted, RunFailed, TextDelta
-from mavera.core.items import said
+from mavera.core.items import make_message
 from mavera.core.prompt import Sampling
 from mavera.core.turn import Turn
 from mavera.errors import ConfigurationError, ServiceUnavailable
@@ -70,7 +70,7 @@ def compare(
     remote = Remote(url.rstrip("/"), key) if url else None
     asked = Turn(
         "mavera-1",
-        (said("user", question),),
+        (make_message("user", question),),
         max_output_tokens=max_tokens,
         sampling=Sampling(temperature=temperature, seed=seed),
         analysis_mode=True,

@@ -24,7 +24,7 @@ from mavera.accounts.plans import Limits
 from mavera.child_command import build_pip_command
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.production import Finding, check_production
-from mavera.core.items import said
+from mavera.core.items import make_message
 from mavera.core.prompt import OutputFormat, Prompt, Sampling
 from mavera.errors import APIError, ConfigurationError
 from mavera.extras import build_install_command, find_foreign_distributions
@@ -48,7 +48,7 @@ _MEMORY_MARGIN = 2.5
 _PROMPT_CACHE_BYTES = 1_000_000_000
 # What mavera sends by itself: a token limit, a temperature, log-probabilities and JSON under a schema.
 _QUESTION = Prompt(
-    (said("user", 'Answer with the JSON {"ok": true}.'),),
+    (make_message("user", 'Answer with the JSON {"ok": true}.'),),
     sampling=Sampling(temperature=0.0),
     format=OutputFormat(
         "json_schema",

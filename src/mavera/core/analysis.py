@@ -1,8 +1,8 @@
 """
-What an analysis says of one answer: the object that goes out as `analysis`, in both wire formats.
+The analysis of one answer: the object that is sent as `analysis`, in both wire formats.
 
-Every number has its definition in docs/analysis.md. Structs, so that what is sent is also
-what /openapi.json describes.
+docs/analysis.md defines every number. The classes are structs, so /openapi.json describes exactly
+the objects that are sent.
 """
 
 from typing import Annotated, Literal
@@ -19,7 +19,7 @@ FailureCode = Literal["nothing_to_analyse", "analysis_failed"]
 
 
 class Emotion(msgspec.Struct, frozen=True, kw_only=True):
-    """How the answer reads to people; 5.5 is the middle of each scale."""
+    """The emotion that readers find in the answer. 5.5 is the middle of each scale."""
 
     emotional_valence: Scale
     arousal: Scale
@@ -28,7 +28,7 @@ class Emotion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bias(msgspec.Struct, frozen=True, kw_only=True):
-    """A cognitive bias that the answer shows; `evidence` are exact pieces of it."""
+    """A cognitive bias that the answer shows. `evidence` contains exact quotations of the answer."""
 
     name: str
     description: str
@@ -37,7 +37,7 @@ class Bias(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InsightSource(msgspec.Struct, frozen=True, kw_only=True):
-    """The sentences, counted from 0, on which the insight of the same place rests."""
+    """The sentences, counted from 0, that support the insight with the same index."""
 
     sentences: list[int]
 
@@ -50,10 +50,10 @@ class NewsRelevance(msgspec.Struct, frozen=True, kw_only=True):
 
 class Method(msgspec.Struct, frozen=True, kw_only=True):
     """
-    How the numbers were made: analyses of the same versions can be compared.
+    The method behind the numbers. Analyses with the same versions can be compared.
 
-    `confidence` and `biases` say on what evidence: an answer's token log-probabilities, and
-    whether a model was asked about each suspicion; `sentences` is how many were read.
+    `confidence` and `biases` name the evidence: the log-probabilities of the answer's tokens, and
+    whether a model was asked about each suspicion. `sentences` counts the sentences that were read.
     """
 
     version: str
@@ -73,8 +73,8 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """
     Numbers about one answer. The same answer always has the same analysis.
 
-    Where `error` is set the rest is empty, and the analysis was not charged. `confidence` is
-    null where the model gives no log-probabilities.
+    If `error` is set, the rest is empty and the analysis was not charged. `confidence` is null
+    if the model gives no log-probabilities.
     """
 
     confidence: Scale | None = None

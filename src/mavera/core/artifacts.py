@@ -1,5 +1,5 @@
 """
-What an answer holds to be kept and edited, beside its text.
+Artifacts: parts of an answer that its reader keeps and edits, beside the text.
 
     <artifact identifier="price-list" type="csv" title="Price list" language="csv">
     item,price
@@ -15,7 +15,7 @@ ArtifactType = Literal["code", "document", "html", "svg", "mermaid", "csv", "jso
 
 
 class Artifact(msgspec.Struct, frozen=True):
-    """`content` is as the model wrote it; `complete` is false where the answer ended inside it."""
+    """`content` is as the model wrote it. `complete` is false if the answer ended inside the artifact."""
 
     identifier: str
     type: ArtifactType

@@ -1,5 +1,5 @@
 """
-What happens during a run, in neither wire format.
+The events of a run, independent of both wire formats.
 
     a run yields                            a model yields
     RunPrepared
@@ -10,11 +10,10 @@ What happens during a run, in neither wire format.
      | ServerCallStarted | ServerCallEnded)*
     RunCompleted | RunFailed                RunCompleted
 
-`RunPrepared` says that everything a turn needs is here (its images are fetched), so only the model can
-make it wait now. Clients do not see it. `ServerCallStarted` and `ServerCallEnded` are about the tools
-that the server itself runs.
+`RunPrepared` means that the turn has everything it needs, such as its images, and waits only for the model.
+Clients do not see it. `ServerCallStarted` and `ServerCallEnded` report calls of server tools.
 
-Before `RunStarted` a model and a run raise an APIError. After it a model still raises; the run then
+Before `RunStarted`, a model and a run raise an APIError. After it, a model still raises, but the run
 yields `RunFailed`, because the status has been sent.
 """
 
@@ -32,7 +31,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):
-    """One token, its natural-log probability, and the likeliest alternatives in its place."""
+    """A token, the natural logarithm of its probability, and the likeliest alternatives in its place."""
 
     token: str
     logprob: float
@@ -41,7 +40,7 @@ class TokenLogprob(msgspec.Struct, frozen=True):
 
 
 class TextDelta(msgspec.Struct, frozen=True):
-    """A piece of text. `pieces` counts the chunks in which the server of the model sent it."""
+    """A piece of text. `pieces` counts the chunks in which the model's server sent it."""
 
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
@@ -66,13 +65,13 @@ class ToolCallDelta(msgspec.Struct, frozen=True):
 
 
 class Parsed(msgspec.Struct, frozen=True):
-    """The value that an answer in JSON stands for; wrapped, since null is one of them."""
+    """The value of an answer in JSON. It is wrapped because null is a possible value."""
 
     value: Any
 
 
 class Speaker(msgspec.Struct, frozen=True):
-    """A persona that answers. `version` is None for one of the library; `weight` is its share of a mosaic."""
+    """A persona that answers. A library persona has no `version`. `weight` is its share of a mosaic."""
 
     id: str
     name: str
@@ -81,13 +80,13 @@ class Speaker(msgspec.Struct, frozen=True):
 
 
 class RunPrepared(msgspec.Struct, frozen=True):
-    """`speakers` is empty if nobody in particular answers."""
+    """`speakers` is empty if no persona answers."""
 
     speakers: tuple[Speaker, ...] = ()
 
 
 class RunStarted(msgspec.Struct, frozen=True):
-    """The model has taken the prompt: from here on a failure travels as an event."""
+    """The model has accepted the prompt. From here on, a failure is an event."""
 
 
 class ServerCallStarted(msgspec.Struct, frozen=True):
@@ -124,10 +123,10 @@ class PersonasAnswered(msgspec.Struct, frozen=True):
 
 class RunCompleted(msgspec.Struct, frozen=True):
     """
-    `parsed` is set if the answer is JSON that fits the format asked for.
+    `parsed` is set if the answer is JSON that fits the requested format.
 
-    `artifacts` and `analysis` are None if none were asked for. A model has an `analysis` only if it is
-    another mavera server.
+    `artifacts` and `analysis` are None if the caller requested none. A model gives an `analysis` only if
+    it is another mavera server.
     """
 
     reason: FinishReason
@@ -136,9 +135,9 @@ class RunCompleted(msgspec.Struct, frozen=True):
     artifacts: tuple[Artifact, ...] | None = None
     analysis: Analysis | None = None
 
-    def charged(self, credits: int) -> "RunCompleted":
-        """The same, with what it cost."""
-        usage = self.usage.charged(credits)
+    def with_credits(self, credits: int) -> "RunCompleted":
+        """Return a copy that cost `credits`."""
+        usage = self.usage.with_credits(credits)
         return RunCompleted(self.reason, usage, self.parsed, self.artifacts, self.analysis)
 
 
@@ -149,6 +148,6 @@ class RunFailed(msgspec.Struct, frozen=True):
 Delta = TextDelta | RefusalDelta | ToolCallStarted | ToolCallDelta
 ModelEvent = RunStarted | Delta | RunCompleted
 ServerCallEvent = ServerCallStarted | ServerCallEnded
-# What follows `RunStarted` as long as nothing fails.
+# These events follow `RunStarted` as long as nothing fails.
 AnswerEvent = ModelEvent | PersonasAnswered | ServerCallEvent
 Event = RunPrepared | AnswerEvent | RunFailed

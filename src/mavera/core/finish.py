@@ -1,4 +1,4 @@
-"""Work that has to reach its end, even if whoever began it is cancelled."""
+"""Finish work even if its caller is cancelled."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 async def finish(work: Coroutine[Any, Any, T]) -> T:
     """
-    Return what `work` returns. A caller that is cancelled, once or often, waits for its end first.
+    Return the result of `work`. A caller that is cancelled, once or often, waits for the end of `work` first.
 
-    For work that is short and bounded: a statement, a file. If the caller was cancelled, what
-    `work` returned or raised is dropped, so `work` has to leave nothing open by itself.
+    Use it for short, bounded work such as a statement or a file. If the caller was cancelled, the result
+    or the error of `work` is dropped, so `work` must leave nothing open.
     """
     task = asyncio.ensure_future(work)
     cancelled = False
@@ -23,6 +23,6 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
             cancelled = True
     if cancelled:
         if not task.cancelled():
-            task.exception()  # fetched, so that nobody warns of it
+            task.exception()  # asyncio warns of an exception that nobody retrieves
         raise asyncio.CancelledError
     return task.result()

@@ -1,11 +1,11 @@
 """
-Identifiers: CUIDs for stored things, prefixed ones for what a request makes.
+Identifiers: CUIDs for stored things, and prefixed ids for the parts of a response.
 
     stored      clx1abc2d0001abcdef123456     25 characters, sortable by time to the second
-    passing     resp_…  msg_…  fc_…  call_…  chatcmpl_…  req_…
+    transient   resp_…  msg_…  fc_…  call_…  chatcmpl_…  req_…
 
-No id is a secret. So they come from a generator that the system's randomness seeds once, instead
-of a call into the system for each, during which another thread may take the interpreter.
+No id is a secret, so all ids come from one generator, which the system's randomness seeds once. A system
+call for each id would release the interpreter to another thread.
 """
 
 import os
@@ -16,11 +16,11 @@ from functools import lru_cache
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 CUID_LENGTH = 25
-# Not the module's own generator, which any library may seed.
+# Any library may seed the generator of the module `random`, so this one is separate.
 _random = random.Random()  # noqa: S311
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)
-# Two digits at a time: half the divisions.
+# Two digits at a time need half the divisions.
 _PAIRS = {digits: [a + b for a in digits for b in digits] for digits in (_BASE36, _ALPHABET)}
 
 
@@ -30,26 +30,26 @@ def new_id(prefix: str) -> str:
 
 
 def new_cuid() -> str:
-    """Return a CUID: `c`, eight base-36 digits of milliseconds, sixteen random ones (64 bits, in hex)."""
+    """Return a CUID: `c`, the time in milliseconds as eight base-36 digits, and 64 random bits in hex."""
     early, late = divmod(int(time.time() * 1000), len(_PAIRS[_BASE36]))
     return f"c{_early_digits(early)}{_PAIRS[_BASE36][late]}{_random.getrandbits(64):016x}"
 
 
 @lru_cache(maxsize=1)
 def _early_digits(number: int) -> str:
-    """The digits of a time that stay the same for a second."""
-    return base36(number, 6)
+    """Return the digits of a time that stay the same for more than a second."""
+    return to_base36(number, 6)
 
 
 def is_cuid(text: str) -> bool:
     return len(text) == CUID_LENGTH and text[0] == "c" and all(c in _BASE36 for c in text)
 
 
-def base36(number: int, width: int) -> str:
+def to_base36(number: int, width: int) -> str:
     return _digits(number, _BASE36, width)
 
 
-def base62(number: int, width: int) -> str:
+def to_base62(number: int, width: int) -> str:
     return _digits(number, _ALPHABET, width)
 
 

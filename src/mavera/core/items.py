@@ -1,9 +1,9 @@
 """
-What a conversation is made of, in neither wire format.
+The items of a conversation, independent of both wire formats.
 
     Message          role + parts (Text, Image, Refusal)
-    FunctionCall     the model asked for one of the caller's functions
-    FunctionOutput   what that function returned
+    FunctionCall     the model's call of one of the caller's functions
+    FunctionOutput   the result of that function
 """
 
 from typing import Literal
@@ -23,9 +23,9 @@ class Refusal(msgspec.Struct, frozen=True):
 
 class Image(msgspec.Struct, frozen=True):
     """
-    `url` is http(s) or a data URL; `detail` is how closely the model is to look.
+    `url` is http(s) or a data URL. `detail` is the resolution at which the model reads the image.
 
-    `param` is where the request holds it, as in `messages[0].content[1].image_url`.
+    `param` is the path to it in the request, such as `messages[0].content[1].image_url`.
     """
 
     url: str
@@ -42,7 +42,7 @@ class Message(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The words of the message; images have none."""
+        """The text of the message without its images."""
         return "".join([part.text for part in self.parts if not isinstance(part, Image)])
 
 
@@ -62,5 +62,5 @@ class FunctionOutput(msgspec.Struct, frozen=True):
 Item = Message | FunctionCall | FunctionOutput
 
 
-def said(role: Role, text: str) -> Message:
+def make_message(role: Role, text: str) -> Message:
     return Message(role, (Text(text),))

@@ -1,8 +1,8 @@
 """
-JSON Schema as plain data: visit the schemas inside one, rebuild it, move it elsewhere.
+JSON Schema as plain data: visit the schemas inside a schema, rebuild it, or move it elsewhere.
 
-Which members of a schema hold schemas is written down here once, so that a property
-called `not` or an enum value called `$ref` is never taken for a keyword.
+This module lists the members of a schema that contain schemas, so that a property called `not` or an
+enum value called `$ref` is never mistaken for a keyword.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,8 +32,8 @@ _NAMED = frozenset(
 )
 
 
-def subschemas(schema: Schema) -> Iterator[tuple[tuple[str, ...], Schema]]:
-    """Yield `schema` and every object schema inside it, each with the path that leads to it."""
+def walk_schemas(schema: Schema) -> Iterator[tuple[tuple[str, ...], Schema]]:
+    """Yield `schema` and every object schema inside it, each with its path."""
     waiting: list[tuple[tuple[str, ...], Schema]] = [((), schema)]
     while waiting:
         path, current = waiting.pop()
@@ -53,11 +53,11 @@ def _children(schema: Schema) -> Iterator[tuple[tuple[str, ...], Schema]]:
             yield from (((keyword, name), inner) for name, inner in value.items() if isinstance(inner, dict))
 
 
-def rebuilt(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
-    """Return a copy in which every object schema went through `change`, the inner ones first."""
+def rebuild_schema(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
+    """Return a copy in which `change` has replaced every object schema, the inner ones first."""
 
     def inner(value: Any) -> Any:
-        return rebuilt(value, change) if isinstance(value, dict) else value
+        return rebuild_schema(value, change) if isinstance(value, dict) else value
 
     copy: Schema = {}
     for keyword, value in schema.items():
@@ -72,8 +72,8 @@ def rebuilt(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
     return change(copy)
 
 
-def moved(schema: Schema, to: str) -> Schema:
-    """Return `schema` with its references as they have to read once it stands at `to`, as in `#/$defs/f`."""
+def rebase_schema(schema: Schema, to: str) -> Schema:
+    """Return `schema` with references that are valid once it is placed at `to`, such as `#/$defs/f`."""
 
     def move(one: Schema) -> Schema:
         reference = one.get("$ref")
@@ -81,4 +81,4 @@ def moved(schema: Schema, to: str) -> Schema:
             return {**one, "$ref": to + reference[1:]}
         return one
 
-    return rebuilt(schema, move)
+    return rebuild_schema(schema, move)

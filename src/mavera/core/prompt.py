@@ -1,11 +1,11 @@
 """
-What a model reads, and how it is to answer: the only thing that a model is ever given.
+The prompt: everything that a model gets, namely the items that it reads and the settings of its answer.
 
     prefix          the persona, the same in every prompt of that persona
     conversation    instructions, messages, calls and their results
     guidance        short notes on how to answer, read last
 
-A request (`Turn`) becomes a prompt in `runs/compose.py`. The server's own questions (a plan, a probe,
+`runs/compose.py` makes a prompt of a request (`Turn`). The server's own questions (a plan, a probe,
 the draft of a persona) are prompts from the start.
 """
 
@@ -20,7 +20,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class Sampling(msgspec.Struct, frozen=True):
-    """How tokens are drawn; None leaves the model's own default."""
+    """The settings with which tokens are sampled. None leaves the model's default."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -32,7 +32,7 @@ class Sampling(msgspec.Struct, frozen=True):
 
 
 class OutputFormat(msgspec.Struct, frozen=True):
-    """`schema` is set for json_schema only; `at` is its place in the request, for error messages."""
+    """`schema` is set for json_schema only. `at` is its path in the request, for error messages."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
     name: str = ""
@@ -63,9 +63,9 @@ class Prompt(msgspec.Struct, frozen=True):
     """
     The first `prefix_length` items are the prefix, and the last `guidance_length` are the guidance.
 
-    `top_logprobs` is None if no log-probabilities are wanted, else 0 to 20. `preferences` names the
-    parameters that this server chose itself (temperature, max_output_tokens, top_logprobs): a model that
-    refuses one is asked without it.
+    `top_logprobs` is 0 to 20, or None if no log-probabilities are requested. `preferences` names the
+    parameters that the server chose itself (temperature, max_output_tokens, top_logprobs). If a model refuses
+    one, the server retries without it.
     """
 
     items: tuple[Item, ...]

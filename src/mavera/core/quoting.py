@@ -1,5 +1,5 @@
 """
-Make text of strangers safe to quote in a prompt: pages, search results, images, files, custom personas.
+Make text from strangers safe to quote in a prompt: pages, search results, images, files, custom personas.
 
     defuse("<|im_start|>system")     "‹¦im_start¦›system"
     defuse("[/INST] obey")           "⁅/INST⁆ obey"
@@ -13,9 +13,9 @@ that a reader does not see are removed, because they can spell whole sentences o
 import re
 from typing import Final
 
-# Without a table entry a mark passes, so every family that a self-hosted model may use belongs here.
-# Marks of the form <|…|> are matched whatever their name: ChatML, Llama 3, Phi, Qwen, and DeepSeek with
-# full-width bars.
+# A mark that is not in these tables passes, so they list every family that a self-hosted model may use.
+# Marks of the form <|…|> match under any name: ChatML, Llama 3, Phi, Qwen, and DeepSeek with full-width
+# bars.
 ANGLE_MARKS: Final = {
     "Llama 2": ("s", "SYS"),
     "Gemma": ("bos", "eos", "pad", "unk", "start_of_turn", "end_of_turn", "start_of_image", "end_of_image"),
@@ -43,8 +43,8 @@ SQUARE_MARKS: Final = {
         "SUFFIX",
     ),
 }
-# Controls but for tab and newline, marks of direction and of joining, surrogates, private use, and the tags
-# that can spell sentences unseen.
+# Control characters except tab and newline, marks of direction and of joining, surrogates, private use, and
+# the tags that can spell invisible sentences.
 INVISIBLE: Final = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\uf8ff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
@@ -58,7 +58,7 @@ _GAP = rf"[\s{INVISIBLE}]*+"
 
 
 def _any_of(families: dict[str, tuple[str, ...]]) -> str:
-    """Return a pattern of all names, also with something invisible or other spaces in them."""
+    """Return a pattern that matches all names, even with invisible characters or other spaces in them."""
     names = sorted({name for names in families.values() for name in names})
     spelled = (_HIDDEN.join(r"[_▁\s]" if letter == "_" else letter for letter in name) for name in names)
     return f"(?:{'|'.join(spelled)})"
@@ -68,7 +68,7 @@ _MARKS = re.compile(
     "|".join(
         (
             rf"[<＜]{_GAP}[|｜][^<>|＜＞｜]{{1,64}}[|｜]{_GAP}[>＞]",
-            rf"[<＜]{_HIDDEN}[|｜]",  # half of one: the other half may come from somewhere else
+            rf"[<＜]{_HIDDEN}[|｜]",  # half a mark, because the other half may come from elsewhere
             rf"[|｜]{_HIDDEN}[>＞]",
             rf"[<＜]{_GAP}/?{_GAP}{_any_of(ANGLE_MARKS)}{_GAP}/?{_GAP}[>＞]",
             rf"\[{_GAP}/?{_GAP}{_any_of(SQUARE_MARKS)}{_GAP}\]",

@@ -1,8 +1,8 @@
 """
-Calls of the server's own tools: what the model asked for, and what came of it.
+Calls of server tools: the call that the model made, and its outcome.
 
     ServerCall       announced when the call starts
-    ServerOutcome    how it ended; the model has read the result by then
+    ServerOutcome    announced when it has ended and the model has its result
 """
 
 import re
@@ -11,13 +11,13 @@ from typing import Literal
 
 import msgspec
 
-# Which of OpenAI's item types tells of a call; `function` is every other kind of tool.
+# The kind of a call chooses OpenAI's item type for it. `function` is every other kind of tool.
 CallKind = Literal["search", "page", "image", "function"]
 CallStatus = Literal["completed", "failed"]
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where something in a result came from; `number` is how an answer refers to it: [1]."""
+    """The origin of a statement in a result. An answer refers to it by its `number`, as in [1]."""
 
     number: int
     url: str
@@ -25,7 +25,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class ServerCall(msgspec.Struct, frozen=True):
-    """`arguments` is JSON text; `round` counts, from 1, the model's answers that made calls."""
+    """`arguments` is JSON text. `round` counts, from 1, the model's answers that made calls."""
 
     id: str
     name: str
@@ -37,7 +37,7 @@ class ServerCall(msgspec.Struct, frozen=True):
 
 class ServerOutcome(msgspec.Struct, frozen=True):
     """
-    `summary` is one line for people. `image` is base64, `media_url` where it can be fetched.
+    `summary` is one line for people. `image` is base64, and `media_url` is the URL of the image.
 
     `sources` are numbered through the whole run.
     """
@@ -52,25 +52,25 @@ class ServerOutcome(msgspec.Struct, frozen=True):
 
 
 class Citation(msgspec.Struct, frozen=True):
-    """Characters `start` up to `end` of the answer point at `source`."""
+    """The characters of the answer from `start` up to `end` refer to `source`."""
 
     start: int
     end: int
     source: Source
 
 
-# 【1】 is how some models were taught to write it.
+# Some models were trained to write 【1】.
 _MARK = re.compile(r"\[(\d{1,4})\](?!\()|【(\d{1,4})[^】\n]{0,20}】")
 
 
-def citations(text: str, sources: Sequence[Source]) -> list[Citation]:
-    """Return where `text` refers to `sources`, by their number in brackets or by their URL, in order."""
+def find_citations(text: str, sources: Sequence[Source]) -> list[Citation]:
+    """Return the references to `sources` in `text`, by number in brackets or by URL, in order."""
     if not sources:
         return []
-    return sorted(_found(text, sources), key=lambda one: (one.start, one.end))
+    return sorted(_find_marks(text, sources), key=lambda one: (one.start, one.end))
 
 
-def _found(text: str, sources: Sequence[Source]) -> Iterator[Citation]:
+def _find_marks(text: str, sources: Sequence[Source]) -> Iterator[Citation]:
     numbered = {source.number: source for source in sources}
     for mark in _MARK.finditer(text):
         source = numbered.get(int(mark[1] or mark[2]))
@@ -79,7 +79,7 @@ def _found(text: str, sources: Sequence[Source]) -> Iterator[Citation]:
     by_url = {source.url: source for source in sources if source.url.startswith("http")}
     if not by_url:
         return
-    # The longest first: one page's address may begin another's.
+    # The longest URL is tried first, because one page's URL may be the beginning of another's.
     urls = re.compile("|".join(map(re.escape, sorted(by_url, key=len, reverse=True))))
     for match in urls.finditer(text):
         yield Citation(match.start(), match.end(), by_url[match[0]])

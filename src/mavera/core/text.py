@@ -1,13 +1,13 @@
 """
-Text that every part of this house can store, compare and send on.
+Make text that every part of the server can store, compare and send on.
 
     clean_text("a\\0b")             "a\\ufffdb"
     clean_json(b'"a\\\\u0000b"')     b'"a\\\\ufffdb"'
 
-JSON may name two things that are no text to others: NUL, which Postgres refuses and C programs take
-for the end, and half of a surrogate pair, which UTF-8 cannot write. Both occur in honest requests:
-tools print binary output, and JavaScript cuts an emoji in two. Each becomes U+FFFD, as CommonMark and
-the HTML standard have it. To leave it out would join what it kept apart.
+JSON may contain two characters that other programs do not accept as text. Postgres refuses NUL, and C
+programs end a text there. UTF-8 cannot encode half of a surrogate pair. Both occur in honest requests,
+because tools print binary output and JavaScript cuts an emoji in two. Each becomes U+FFFD, as in CommonMark
+and the HTML standard. Removing it would join the text before and after it.
 """
 
 import re
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 REPLACEMENT = "\ufffd"
 
 _BAD = re.compile("[\0\ud800-\udfff]")
-# An escape begins at the odd one of several backslashes. A whole pair is matched to be left alone.
+# An escape begins at an odd backslash. The pattern matches whole pairs so that they stay unchanged.
 _ESCAPES = re.compile(
     rb"(?<!\\)((?:\\\\)*)"
     rb"(?:(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
@@ -24,7 +24,7 @@ _ESCAPES = re.compile(
 )
 
 
-# As much as ends with a whole character or escape.
+# This pattern matches text that ends with a whole character or escape.
 _WHOLE_ESCAPES = re.compile(rb"(?:[^\\]++|\\u.{4}|\\[^u])*+", re.DOTALL)
 _PAIR = re.compile(rb"\\u[dD][89abAB].{2}\\u[dD][c-fC-F]", re.DOTALL)
 _ESCAPE_BYTES = 6
@@ -36,21 +36,21 @@ def clean_text(text: str) -> str:
 
 
 def clean_json(body: bytes) -> bytes:
-    """Return JSON whose texts are clean. Bytes that are no JSON stay as wrong as they are."""
+    """Return JSON whose texts are clean. Bytes that are not JSON stay invalid."""
     if b"\\u" in body and (b"\\u0000" in body or b"\\ud" in body or b"\\uD" in body):
         return _ESCAPES.sub(_replace, body)
     return body
 
 
 def clean_json_pieces(body: bytes, size: int) -> Iterator[bytes]:
-    """Yield what `clean_json` returns in pieces of about `size` bytes, between which a caller can pause."""
+    """Yield the result of `clean_json` in pieces of about `size` bytes. A caller can pause between them."""
     start = 0
     while start < len(body):
         match = _WHOLE_ESCAPES.match(body, start, start + size)
         end = match.end() if match else start
         if _PAIR.match(body, end - _ESCAPE_BYTES):
             end += _ESCAPE_BYTES
-        end = end if end > start else len(body)  # an escape that nothing follows: no JSON
+        end = end if end > start else len(body)  # an escape at the end is not valid JSON
         yield clean_json(body[start:end])
         start = end
 

@@ -18,13 +18,13 @@ _SAFE = re.compile(r"[a-zA-Z0-9_-]+")
 _DIGEST_CHARACTERS = 8
 
 
-def offered_name(label: str, name: str) -> str:
+def to_offered_name(label: str, name: str) -> str:
     """
     Return the name under which the tool `name` of the server `label` is offered.
 
-    A name that models allow is kept. Any other is made safe and ends with a digest of the original, so
-    it depends on nothing but that and two of them do not meet. An offered name stays as it is if it is
-    given again without its label. `ALL_TOOLS` stands for every tool of the server.
+    A name that models allow is unchanged. Any other name becomes a safe one that ends with a digest of the
+    original, so two names do not collide. An offered name without its label gives the same name again.
+    `ALL_TOOLS` stands for every tool of the server.
     """
     if name == ALL_TOOLS:
         return f"{label}{_SEPARATOR}{name}"

@@ -1,7 +1,7 @@
 """
-One decoded request, in neither wire format: what both endpoints come down to.
+One decoded request, independent of both wire formats. Both endpoints make a `Turn` and pass it to a run.
 
-A `Turn` is what the door hands to a run. Models never see it: `runs/compose.py` makes a `Prompt` of it.
+Models never see it: `runs/compose.py` makes a `Prompt` of it.
 """
 
 from typing import Literal
@@ -17,7 +17,7 @@ Operation = Literal["responses", "chat_completions", "compaction", "personas"]
 
 
 class NamedTool(msgspec.Struct, frozen=True):
-    """A server tool that the request names; `at` is its place in the request."""
+    """A server tool that the request names. `at` is its path in the request."""
 
     name: str
     at: str
@@ -25,15 +25,15 @@ class NamedTool(msgspec.Struct, frozen=True):
 
 class Turn(msgspec.Struct, frozen=True):
     """
-    `top_logprobs` is None if no log-probabilities were asked for, else 0 to 20.
+    `top_logprobs` is 0 to 20, or None if the caller requested no log-probabilities.
 
-    `items_param` is the caller's name for the conversation, for messages. `speaks_for_nobody` exempts
-    the turn from MAVERA_REQUIRE_PERSONA; compaction uses it. `named_tools` narrows the server's tools to
-    those; without any, all that are set up may be offered. A mosaic has an `audience`: the ids of the
-    personas that answer, each with its weight. The weights add up to 1.
+    Error messages call the conversation `items_param`, as the caller's format does. `speaks_for_nobody`
+    exempts the turn from MAVERA_REQUIRE_PERSONA; compaction uses it. `named_tools` restricts the server tools
+    to those; if it is empty, the model may get all that are set up. A mosaic has an `audience`: the ids of
+    the personas that answer, each with its weight. The weights add up to 1.
 
-    `operation` and `end_user` are for the records: which operation this is, and the caller's own name for
-    the person who asks, of which only a keyed digest is stored.
+    `operation` and `end_user` are for the records. `end_user` is the caller's own name for the person who
+    asks, and only a keyed digest of it is stored.
 
     `preferences` names the parameters that no caller chose, as `Prompt.preferences` does.
     """

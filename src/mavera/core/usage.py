@@ -1,4 +1,4 @@
-"""What a run consumed."""
+"""The tokens and credits that a run consumed."""
 
 import msgspec
 
@@ -6,8 +6,8 @@ import msgspec
 MOST_TOKENS = 1_000_000_000
 
 
-def token_count(reported: object) -> int:
-    """Return a count that somebody else reported, between 0 and `MOST_TOKENS`; 0 if it is no number."""
+def to_token_count(reported: object) -> int:
+    """Return a reported count, limited to the range from 0 to `MOST_TOKENS`, or 0 if it is no number."""
     if type(reported) is int and 0 <= reported <= MOST_TOKENS:
         return reported
     if isinstance(reported, bool) or not isinstance(reported, int | float) or reported != reported:
@@ -19,9 +19,9 @@ class Usage(msgspec.Struct, frozen=True):
     """
     Tokens, as the model counted them.
 
-    `cached_tokens` of the input came from a prefix cache, `reasoning_tokens` of the
-    output were never shown. `estimated` is true where the model did not report and
-    mavera counted what it could see.
+    `cached_tokens` counts the input tokens that came from a prefix cache, and `reasoning_tokens` the output
+    tokens that the caller does not see. `estimated` is true if the model reported no usage and mavera counted
+    the text itself.
     """
 
     input_tokens: int = 0
@@ -31,8 +31,8 @@ class Usage(msgspec.Struct, frozen=True):
     credits: int = 0
     estimated: bool = False
 
-    def charged(self, credits: int) -> "Usage":
-        """The same, with what it cost."""
+    def with_credits(self, credits: int) -> "Usage":
+        """Return a copy that cost `credits`."""
         return Usage(
             self.input_tokens,
             self.output_tokens,
@@ -43,7 +43,7 @@ class Usage(msgspec.Struct, frozen=True):
         )
 
     def __add__(self, other: "Usage") -> "Usage":
-        """What two requests to a model consumed together."""
+        """Return the sum of the usage of two requests to a model."""
         return Usage(
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from mavera.core.events import Event, RunCompleted, RunFailed, TextDelta, TokenLogprob
-from mavera.core.items import said
+from mavera.core.items import make_message
 from mavera.core.prompt import Sampling
 from mavera.core.turn import Turn
 from mavera.errors import ConfigurationError
@@ -130,7 +130,7 @@ def _turn(persona_id: str | None, question: str, most_tokens: int) -> Turn:
     letter = most_tokens == 1
     return Turn(
         model="mavera-1",
-        items=(said("user", question),),
+        items=(make_message("user", question),),
         persona_id=persona_id,
         max_output_tokens=most_tokens,
         sampling=Sampling(temperature=0.0 if letter else 0.8, seed=7),

@@ -31,7 +31,7 @@ from mavera.core.ids import new_id
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part
 from mavera.core.json_schema import Schema
 from mavera.core.prompt import FunctionTool, OutputFormat, Prompt
-from mavera.core.usage import Usage, token_count
+from mavera.core.usage import Usage, to_token_count
 from mavera.errors import APIError, ServiceUnavailable
 from mavera.models.dialects import DIALECTS, Dialect, JSONMode
 
@@ -312,7 +312,7 @@ class _Reasoning(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    """What the server says it counted. Nothing in it is believed before `token_count` has seen it."""
+    """What the server says it counted. Nothing in it is believed before `to_token_count` has seen it."""
 
     prompt_tokens: Any = None
     completion_tokens: Any = None
@@ -322,10 +322,10 @@ class _Usage(msgspec.Struct):
     def to_usage(self) -> Usage:
         cached, reasoning = self.prompt_tokens_details, self.completion_tokens_details
         return Usage(
-            input_tokens=token_count(self.prompt_tokens),
-            output_tokens=token_count(self.completion_tokens),
-            cached_tokens=token_count(cached.cached_tokens) if cached else 0,
-            reasoning_tokens=token_count(reasoning.reasoning_tokens) if reasoning else 0,
+            input_tokens=to_token_count(self.prompt_tokens),
+            output_tokens=to_token_count(self.completion_tokens),
+            cached_tokens=to_token_count(cached.cached_tokens) if cached else 0,
+            reasoning_tokens=to_token_count(reasoning.reasoning_tokens) if reasoning else 0,
         )
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Self
 import msgspec
 from msgspec import Meta
 
-from mavera.core.items import Item, said
+from mavera.core.items import Item, make_message
 from mavera.core.quoting import break_marks
 from mavera.errors import InvalidRequest, ValidationFailed
 from mavera.personas.persona import Category, Profile
@@ -231,7 +231,7 @@ def build_custom_prefix(persona: Sheet) -> tuple[Item, ...]:
     who = persona.profile.demographics.speaker.split()[0] if persona.profile else "this person"
     text = FENCE.format(name=_escape(persona.name), notes=notes) + build_rules(_escape(who))
     turns = build_sample_turns(persona.profile) if persona.profile else ()
-    return (said("system", text), *turns)
+    return (make_message("system", text), *turns)
 
 
 def _notes(persona: Sheet) -> list[str]:

@@ -18,7 +18,7 @@ keeps it. No client ever sees it.
 from collections.abc import Iterable
 from functools import lru_cache
 
-from mavera.core.items import Item, Message, said
+from mavera.core.items import Item, Message, make_message
 from mavera.personas.persona import BigFive, Persona, Profile
 
 LOW, HIGH = 30, 70
@@ -55,7 +55,7 @@ talk; do not repeat them."""
 @lru_cache(maxsize=512)
 def build_library_prefix(persona: Persona) -> tuple[Item, ...]:
     """Return the prefix of a persona of the library: one system message, then the sample turns."""
-    return (said("system", build_system_text(persona)), *build_sample_turns(persona))
+    return (make_message("system", build_system_text(persona)), *build_sample_turns(persona))
 
 
 def build_system_text(persona: Profile) -> str:
@@ -113,5 +113,5 @@ def _quote(phrases: Iterable[str]) -> str:
 
 def build_sample_turns(persona: Profile) -> Iterable[Message]:
     for turn in persona.turns:
-        yield said("user", turn.ask)
-        yield said("assistant", turn.answer)
+        yield make_message("user", turn.ask)
+        yield make_message("assistant", turn.answer)

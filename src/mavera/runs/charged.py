@@ -148,7 +148,7 @@ class ChargedRun:
             # What cannot be charged is not an answer: the lease that runs out refunds it.
             return RunFailed(error)
         self.completed = True
-        return event.charged(credits)
+        return event.with_credits(credits)
 
     async def _fail(self) -> None:
         await self._ticket.fail()

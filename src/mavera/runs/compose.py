@@ -12,7 +12,7 @@ a laptop. So nothing before the instructions depends on a clock, an id or the re
 
 from collections.abc import Iterator
 
-from mavera.core.items import said
+from mavera.core.items import make_message
 from mavera.core.prompt import Prompt
 from mavera.core.turn import Turn, Verbosity
 from mavera.personas.catalogue import AnyPersona, build_prefix
@@ -51,9 +51,9 @@ def compose(turn: Turn, persona: AnyPersona | None, *, limits_length: bool = Tru
     own, because its reasoning counts as well.
     """
     prefix = build_prefix(persona) if persona is not None else ()
-    instructions = (said("system", turn.instructions),) if turn.instructions else ()
+    instructions = (make_message("system", turn.instructions),) if turn.instructions else ()
     notes = "\n\n".join(_guidance(turn, LENGTH if persona is None else LENGTH_IN_PERSONA))
-    guidance = (said("system", notes),) if notes else ()
+    guidance = (make_message("system", notes),) if notes else ()
     limit = turn.max_output_tokens
     preferences = turn.preferences if limit else turn.preferences | {"max_output_tokens"}
     return Prompt(

@@ -31,7 +31,7 @@ from mavera.core.events import (
     Speaker,
     TextDelta,
 )
-from mavera.core.items import Item, Message, said
+from mavera.core.items import Item, Message, make_message
 from mavera.core.prompt import OutputFormat, Prompt, Sampling
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
@@ -203,10 +203,10 @@ async def _wait_until_taken(tasks: Sequence[asyncio.Task[PersonaAnswer]], is_tak
 def _positions_prompt(turn: Turn, answers: tuple[PersonaAnswer, ...]) -> Prompt:
     return Prompt(
         (
-            said("system", GROUP),
-            said("user", EXAMPLE),
-            said("assistant", SORTED),
-            said("user", _show_answers(turn, [answer.text for answer in answers])),
+            make_message("system", GROUP),
+            make_message("user", EXAMPLE),
+            make_message("assistant", SORTED),
+            make_message("user", _show_answers(turn, [answer.text for answer in answers])),
         ),
         sampling=Sampling(temperature=0.0, seed=turn.sampling.seed),
         format=_positions_format(len(answers)),
@@ -267,8 +267,12 @@ def _synthesis_items(
 ) -> tuple[Item, ...]:
     shares = "".join(f"\n- {_format_share(position.share)}: {position.text}" for position in positions)
     report = _report(turn, answers, shows_shares=not shares) + (f"\n\nPositions:{shares}" if shares else "")
-    example = (said("user", REPORTED), said("assistant", BLENDED)) if turn.format.type == "text" else ()
-    return (said("system", BLEND), *example, said("user", report))
+    example = (
+        (make_message("user", REPORTED), make_message("assistant", BLENDED))
+        if turn.format.type == "text"
+        else ()
+    )
+    return (make_message("system", BLEND), *example, make_message("user", report))
 
 
 def _format_share(share: float) -> str:

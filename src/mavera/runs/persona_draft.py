@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from mavera.core.events import RunCompleted
-from mavera.core.items import Item, said
+from mavera.core.items import Item, make_message
 from mavera.core.prompt import OutputFormat, Prompt, Sampling
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
@@ -128,7 +128,7 @@ def _to_prompt(name: str, description: str, kind: PersonaType | None) -> Prompt:
     asked = {"name": name, "description": description, **({"type": kind} if kind else {})}
     prefix = _prefix()
     return Prompt(
-        (*prefix, said("user", msgspec.json.encode(asked).decode())),
+        (*prefix, make_message("user", msgspec.json.encode(asked).decode())),
         max_output_tokens=MOST_TOKENS,
         sampling=Sampling(temperature=0.8),
         format=OutputFormat("json_schema", "persona", schema=_schema(), strict=True, at="description"),
@@ -147,9 +147,9 @@ def _prefix() -> tuple[Item, ...]:
     example = PersonaLibrary.load().find(EXAMPLE)
     asked = {"name": example.name, "description": example.description}
     return (
-        said("system", RULES),
-        said("user", msgspec.json.encode(asked).decode()),
-        said("assistant", msgspec.json.encode(_as_draft(example)).decode()),
+        make_message("system", RULES),
+        make_message("user", msgspec.json.encode(asked).decode()),
+        make_message("assistant", msgspec.json.encode(_as_draft(example)).decode()),
     )
 
 

@@ -17,7 +17,7 @@ import structlog
 from msgspec.structs import replace
 
 from mavera.core.events import RunCompleted, RunStarted, TextDelta
-from mavera.core.items import said
+from mavera.core.items import make_message
 from mavera.core.prompt import Effort, Prompt
 from mavera.core.usage import Usage
 from mavera.models.model import Model
@@ -80,7 +80,7 @@ class PlanFirst:
 
 def _plan_prompt(prompt: Prompt) -> Prompt:
     return Prompt(
-        (*prompt.items, said("system", ASK_FOR_PLAN)),
+        (*prompt.items, make_message("system", ASK_FOR_PLAN)),
         sampling=replace(prompt.sampling, stop=(), logit_bias=None),
         max_output_tokens=_plan_tokens(prompt),
         reasoning_effort=prompt.reasoning_effort,
@@ -124,7 +124,7 @@ def _with_plan(prompt: Prompt, plan: _Plan) -> Iterator[Prompt]:
     left = prompt.max_output_tokens and max(1, prompt.max_output_tokens - plan.usage.output_tokens)
     prompt = replace(prompt, max_output_tokens=left)
     if plan.text:
-        yield replace(prompt, items=(*prompt.items, said("system", USE_PLAN.format(plan=plan.text))))
+        yield replace(prompt, items=(*prompt.items, make_message("system", USE_PLAN.format(plan=plan.text))))
     yield prompt
 
 

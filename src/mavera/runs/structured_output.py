@@ -27,8 +27,8 @@ from mavera.core.events import (
     TextDelta,
     ToolCallStarted,
 )
-from mavera.core.items import said
-from mavera.core.json_schema import Schema, subschemas
+from mavera.core.items import make_message
+from mavera.core.json_schema import Schema, walk_schemas
 from mavera.core.prompt import OutputFormat, Prompt
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
@@ -107,7 +107,7 @@ def _refuse_large(schemas: list[tuple[Schema, str]]) -> bool:
     """
     count, patterns = 0, list[str]()
     for schema, at in schemas:
-        for path, inner in subschemas(schema):
+        for path, inner in walk_schemas(schema):
             count += 1
             patterns += _patterns(inner)
             if len(path) > 2 * MAX_DEPTH:
@@ -184,7 +184,9 @@ class HoldToFormat:
 
 def _second_prompt(prompt: Prompt, answer: str, reason: str) -> Prompt:
     request = f"That is not in the form asked for: {reason}. Answer again, with the JSON alone."
-    return replace(prompt, items=(*prompt.items, said("assistant", answer), said("user", request)))
+    return replace(
+        prompt, items=(*prompt.items, make_message("assistant", answer), make_message("user", request))
+    )
 
 
 class _Misfit(Exception):

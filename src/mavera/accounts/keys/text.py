@@ -17,7 +17,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mavera.core.ids import base62
+from mavera.core.ids import to_base62
 from mavera.errors import Unauthorized
 from mavera.settings import Settings
 
@@ -45,7 +45,7 @@ class KeyText:
 
 def new_key(mode: Mode) -> KeyText:
     number = secrets.randbelow(62**_RANDOM_LENGTH)
-    unchecked = f"mvra_{mode}_{base62(number, _RANDOM_LENGTH)}"
+    unchecked = f"mvra_{mode}_{to_base62(number, _RANDOM_LENGTH)}"
     return KeyText(unchecked + _checksum(unchecked), mode)
 
 
@@ -99,4 +99,4 @@ def _digest(text: str, pepper: str) -> str:
 
 
 def _checksum(text: str) -> str:
-    return base62(zlib.crc32(text.encode()), _CHECKSUM_LENGTH)
+    return to_base62(zlib.crc32(text.encode()), _CHECKSUM_LENGTH)

@@ -37,7 +37,7 @@ from mavera.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from mavera.core.server_calls import Source, citations
+from mavera.core.server_calls import Source, find_citations
 from mavera.core.usage import Usage
 
 Wire = dict[str, Any]
@@ -206,7 +206,7 @@ class ChatCompletionEncoder:
     def _annotations(self) -> list[Wire]:
         if not self._sources:
             return []
-        cited = citations("".join(self._text), self._sources)
+        cited = find_citations("".join(self._text), self._sources)
         return [{"type": "url_citation", "url_citation": _without_type(url_citation(one))} for one in cited]
 
     def _told(self) -> Wire:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from mavera.core.events import Event, RefusalDelta, RunCompleted, TextDelta
-from mavera.core.items import Item, Message, said
+from mavera.core.items import Item, Message, make_message
 from mavera.core.prompt import Sampling
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
@@ -45,7 +45,7 @@ def turn_of(items: Sequence[Item], *, model: str, instructions: str | None) -> T
     wish = ASK_FOR_SUMMARY if instructions is None else f"{ASK_FOR_SUMMARY}\n{instructions}"
     return Turn(
         model=model,
-        items=(*items, said("user", wish)),
+        items=(*items, make_message("user", wish)),
         max_output_tokens=MAX_SUMMARY_TOKENS,
         # Notes, not an answer: likely words. At 0 small models tend to repeat themselves without an end.
         sampling=Sampling(temperature=0.2),
@@ -77,7 +77,7 @@ def opened(content: str, param: str) -> Message:
             f"'{param}' was not made by this server's /responses/compact, or is damaged.", param=param
         ) from error
     quoted = msgspec.json.encode(summary).decode()
-    return said("system", TELL_SUMMARY.format(summary=quoted))
+    return make_message("system", TELL_SUMMARY.format(summary=quoted))
 
 
 def _check(data: bytes) -> bytes:

@@ -44,7 +44,7 @@ from mavera.core.items import (
     Refusal,
     Role,
     Text,
-    said,
+    make_message,
 )
 from mavera.core.prompt import Effort, FunctionTool, OutputFormat, ToolChoice
 from mavera.core.turn import NamedTool, Turn, Verbosity
@@ -200,7 +200,7 @@ def items_of(given: Input, before: tuple[Item, ...] = ()) -> tuple[Item, ...]:
     """Return the conversation: `before`, then the input. Raises InvalidRequest or ValidationFailed."""
     new: tuple[Item, ...]
     if isinstance(given, str):
-        new = (said("user", given),)
+        new = (make_message("user", given),)
     else:
         new = tuple(item for number, one in enumerate(given) for item in one.to_items(f"input[{number}]"))
     items = (*before, *new)

@@ -38,7 +38,7 @@ from mavera.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from mavera.core.server_calls import ServerCall, ServerOutcome, Source, citations
+from mavera.core.server_calls import ServerCall, ServerOutcome, Source, find_citations
 from mavera.core.usage import Usage
 from mavera.errors import APIError
 
@@ -326,7 +326,7 @@ class _Message:
         yield {"type": "response.content_part.done", **self._at, "part": _copy(part)}
 
     def _annotate(self, part: Wire, said: str) -> Iterator[Wire]:
-        for number, citation in enumerate(citations(said, self._sources)):
+        for number, citation in enumerate(find_citations(said, self._sources)):
             told = url_citation(citation)
             part["annotations"].append(told)
             yield {

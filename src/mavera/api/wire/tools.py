@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from mavera.api.http.bounds import Address, Name, Opaque, OpaqueObject, Secret, Text, Word
-from mavera.core.tool_names import ALL_TOOLS, offered_name
+from mavera.core.tool_names import ALL_TOOLS, to_offered_name
 from mavera.core.turn import NamedTool
 from mavera.errors import InvalidRequest
 from mavera.tools.toolbox import SYNONYMS
@@ -130,7 +130,9 @@ class MCP(BuiltInTool, kw_only=True, tag="mcp"):
         allowed = self.allowed_tools
         names = allowed if isinstance(allowed, list) else (allowed or {}).get("tool_names")
         chosen = [self.name] if self.name else names
-        return tuple(NamedTool(offered_name(self.server_label, name), at) for name in (chosen or [ALL_TOOLS]))
+        return tuple(
+            NamedTool(to_offered_name(self.server_label, name), at) for name in (chosen or [ALL_TOOLS])
+        )
 
     def echo(self) -> dict[str, Any]:
         given = {"type": "mcp", "server_label": self.server_label, "allowed_tools": self.allowed_tools}
@@ -178,7 +180,7 @@ class AllowedOwnTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def to_name(self, at: str) -> str:
         if self.type != "function":
             if self.type == "mcp":
-                return offered_name(self.server_label or "", self.name or ALL_TOOLS)
+                return to_offered_name(self.server_label or "", self.name or ALL_TOOLS)
             return SYNONYMS.get(self.type, self.type)
         name = self.name or (self.function or {}).get("name")
         if not isinstance(name, str):

@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part, Text, said
-from mavera.core.json_schema import Schema, moved
+from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part, Text, make_message
+from mavera.core.json_schema import Schema, rebase_schema
 from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Sampling, ToolChoice
 
 NONE = "none"
@@ -74,10 +74,13 @@ def longest(prompt: Prompt) -> Prompt:
 def decision_prompt(prompt: Prompt, tools: tuple[FunctionTool, ...]) -> Prompt:
     """Return the prompt that asks which of `tools` to call, if any, as `{"function": name}`."""
     functions = "\n".join(f"- {_signature(tool)}" for tool in tools)
-    items = [said("system", _DECIDE.format(functions=functions))]
+    items = [make_message("system", _DECIDE.format(functions=functions))]
     for example in _EXAMPLES:
-        items += [said("user", f"Message: {example}"), said("assistant", f'{{"function": "{NONE}"}}')]
-    items.append(said("user", "\n".join(_situation(prompt.items[prompt.prefix_length :]))))
+        items += [
+            make_message("user", f"Message: {example}"),
+            make_message("assistant", f'{{"function": "{NONE}"}}'),
+        ]
+    items.append(make_message("user", "\n".join(_situation(prompt.items[prompt.prefix_length :]))))
     schema = _object({"function": {"enum": [NONE, *(tool.name for tool in tools)]}})
     return replace(
         _constrained(prompt, items, schema),
@@ -112,7 +115,7 @@ def calls_prompt(prompt: Prompt, tools: tuple[FunctionTool, ...], first: Functio
         "items": {"anyOf": list(calls.values())},
         "minItems": 1,
         "maxItems": MOST_CALLS if prompt.parallel_tool_calls else 1,
-        "$defs": {tool.name: moved(_parameters(tool), f"#/$defs/{tool.name}") for tool in tools},
+        "$defs": {tool.name: rebase_schema(_parameters(tool), f"#/$defs/{tool.name}") for tool in tools},
     }
     return _calling(prompt, _with_tools(prompt, tools, _CALL_SEVERAL), schema)
 
@@ -142,9 +145,9 @@ def _constrained(prompt: Prompt, items: Iterable[Item], schema: Schema) -> Promp
 def _with_tools(prompt: Prompt, tools: tuple[FunctionTool, ...], request: str) -> Iterator[Item]:
     functions = "\n".join(_described(tool) for tool in tools)
     yield from prompt.prefix
-    yield said("system", _TOOLS.format(functions=functions))
+    yield make_message("system", _TOOLS.format(functions=functions))
     yield from _spoken(prompt.items[prompt.prefix_length :])
-    yield said("system", request)
+    yield make_message("system", request)
 
 
 def _described(tool: FunctionTool) -> str:
@@ -197,7 +200,7 @@ def _spoken(items: Iterable[Item]) -> Iterator[Item]:
             elif isinstance(item, FunctionOutput):
                 told += _told(item, calls.get(item.call_id))
         if silent:
-            yield said("assistant", _LOOKING_UP)
+            yield make_message("assistant", _LOOKING_UP)
         if told:
             yield Message("user", (*told, Text("Now answer me with that.")))
 
@@ -219,7 +222,9 @@ def _situation(conversation: tuple[Item, ...]) -> Iterator[str]:
     if rules:
         yield f"(Rules: {_clipped(rules, 1000)})"
     last, question = max(
-        (n, message.text) for n, message in [(-1, said("user", "")), *messages] if message.role == "user"
+        (n, message.text)
+        for n, message in [(-1, make_message("user", "")), *messages]
+        if message.role == "user"
     )
     talk = [message for n, message in messages if n < last and message.role != "system"]
     for message in talk[-_RECENT_MESSAGES:]:

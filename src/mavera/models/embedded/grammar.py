@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from mavera.core.json_schema import Schema, rebuilt, subschemas
+from mavera.core.json_schema import Schema, rebuild_schema, walk_schemas
 from mavera.core.prompt import OutputFormat
 
 _REFUSED = frozenset(
@@ -106,7 +106,7 @@ _OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator
 
 def find_refused(schema: Schema) -> tuple[str, str] | None:
     """Return a keyword that cannot be enforced, and the path of its schema. None if there is none."""
-    for path, one in subschemas(schema):
+    for path, one in walk_schemas(schema):
         for keyword in _unenforceable(one):
             return keyword, "/".join(("#", *path))
     return None
@@ -125,7 +125,7 @@ def _unenforceable(schema: Schema) -> Iterator[str]:
 
 def is_enforced(schema: Schema) -> bool:
     """Say whether every answer under the grammar of `schema` matches it."""
-    return all(_is_plain(one) for _, one in subschemas(schema))
+    return all(_is_plain(one) for _, one in walk_schemas(schema))
 
 
 def _is_plain(schema: Schema) -> bool:
@@ -149,12 +149,12 @@ def rewrite_schema(schema: Schema) -> Schema:
     It adds types that `schema` only implies. It forbids properties that `schema` does not describe,
     because a small model invents such properties without end.
     """
-    closed = not any(_combines(one) for _, one in subschemas(schema))
-    return rebuilt(schema, lambda one: _narrow(one, closed=closed))
+    closed = not any(_combines(one) for _, one in walk_schemas(schema))
+    return rebuild_schema(schema, lambda one: _narrow(one, closed=closed))
 
 
 def _combines(schema: Schema) -> bool:
-    """Say whether several subschemas describe parts of one object. Closing one would exclude the others."""
+    """Say whether several walk_schemas describe parts of one object. Closing one would exclude the others."""
     parts = _COMBINING & schema.keys()
     return "allOf" in parts or bool(parts and "properties" in schema)
 

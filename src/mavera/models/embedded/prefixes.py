@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import aiohttp
 import msgspec
 
-from mavera.core.items import Item, Message, said
+from mavera.core.items import Item, Message, make_message
 from mavera.core.prompt import Prompt
 from mavera.errors import APIError
 from mavera.models.chat_wire import request_body
@@ -331,7 +331,7 @@ async def _prefix_tokens(session: aiohttp.ClientSession, prefix: tuple[Item, ...
 async def _question_tokens(
     session: aiohttp.ClientSession, prefix: tuple[Item, ...], question: str
 ) -> list[int]:
-    prompt = Prompt((*prefix, said("user", question)), prefix_length=len(prefix))
+    prompt = Prompt((*prefix, make_message("user", question)), prefix_length=len(prefix))
     messages = request_body(prompt, model="embedded")["messages"]
     templated = await _post(session, "/apply-template", {"messages": messages}, _Templated)
     return await _tokens(session, templated.prompt)

@@ -20,7 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from mavera.core.json_schema import Schema
 from mavera.core.server_calls import CallKind
-from mavera.core.tool_names import offered_name
+from mavera.core.tool_names import to_offered_name
 from mavera.fetch.capped_stream import CappedStream
 from mavera.tools.mcp.config import MCPServerConfig
 from mavera.tools.mcp.program import run_program
@@ -66,7 +66,7 @@ class MCPTool:
     def __init__(self, server: "MCPServer", described: mcp.types.Tool) -> None:
         self._server = server
         self._name = described.name
-        self.name = offered_name(server.label, described.name)
+        self.name = to_offered_name(server.label, described.name)
         self.description = one_line(described.description or described.name, 500)
         self.parameters: Schema = {"type": "object", **described.input_schema}
 
