@@ -26,7 +26,7 @@ from bench.report import show
 from mavera.accounts.first_run import first_run
 from mavera.app import create_app
 from mavera.logs import configure_logs
-from mavera.models.chat_wire import ChunkDecoder
+from mavera.models.chunk_decoder import ChunkDecoder
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.process import EngineAddress
 from mavera.models.model import ModelStatus

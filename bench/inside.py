@@ -40,7 +40,7 @@ from mavera.core.items import make_message
 from mavera.core.prompt import Prompt
 from mavera.core.turn import Turn
 from mavera.logs import configure_logs
-from mavera.models.chat_wire import ChunkDecoder
+from mavera.models.chunk_decoder import ChunkDecoder
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas

@@ -100,6 +100,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upstream_reasoning_effort: bool = False
     upstream_tools: Literal["native", "constrained"] = "native"
     upstream_json: Literal["checked", "enforced"] = "checked"
+    upstream_thinking: Literal["auto", "keep", "drop"] = "auto"
     upstream_connect_timeout_seconds: Seconds = 5.0
     upstream_first_byte_timeout_seconds: Seconds = 120.0
     upstream_idle_timeout_seconds: Seconds = 60.0

@@ -22,7 +22,7 @@ from mavera.core.items import make_message
 from mavera.core.prompt import Prompt
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
-from mavera.models.chat_wire import MAX_LINE_BYTES, MOST_NAME_CHARACTERS, ChunkDecoder, joined
+from mavera.models.chunk_decoder import MAX_LINE_BYTES, MOST_NAME_CHARACTERS, ChunkDecoder, joined
 
 PROMPT = Prompt((make_message("user", "How much would you pay?"),))
 Wire = dict[str, Any]
@@ -126,7 +126,7 @@ def test_null_members_of_a_delta_say_nothing(missing: str) -> None:
         {"choices": [{"delta": {"tool_calls": []}}], "usage": None},
         {"choices": [], "error": None},
         {"prompt_filter_results": [{"prompt_index": 0}], "choices": []},
-        {"choices": [{"delta": {"reasoning_content": "hm"}, "logprobs": {"content": None}}]},
+        {"choices": [{"delta": {"role": "assistant"}, "logprobs": {"content": None}}]},
     ],
 )
 def test_chunks_that_say_nothing_change_nothing(odd: Wire) -> None:

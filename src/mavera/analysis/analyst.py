@@ -33,7 +33,7 @@ from mavera.core.analysis import (
     InsightSource,
     Method,
 )
-from mavera.core.events import RunCompleted, TextDelta
+from mavera.core.events import RunCompleted, TextDelta, TextWasReasoning
 from mavera.core.items import Message
 from mavera.core.prompt import Prompt, Sampling, ToolChoice
 from mavera.core.usage import Usage
@@ -184,6 +184,8 @@ async def _draw_sample(model: Model, prompt: Prompt) -> tuple[str, Usage]:
             match event:
                 case TextDelta(text):
                     pieces.append(text)
+                case TextWasReasoning():
+                    pieces.clear()
                 case RunCompleted(_, spent):
                     usage = spent
                 case _:

@@ -29,6 +29,7 @@ from mavera.core.events import (
     ServerCallEnded,
     ServerCallStarted,
     TextDelta,
+    TextWasReasoning,
 )
 from mavera.core.ids import is_cuid
 from mavera.core.items import Message, make_message
@@ -222,6 +223,8 @@ async def _print_answer(runner: Runner, turn: Turn, console: Console, *, as_json
                 match event:
                     case TextDelta(text):
                         answer.print_text(text)
+                    case TextWasReasoning():
+                        answer.withdraw()
                     case ServerCallStarted(call):
                         answer.note_call(call)
                     case ServerCallEnded(outcome):
@@ -253,6 +256,11 @@ class _AnswerPrinter:
         if not self._as_json:
             sys.stdout.write(text)
             sys.stdout.flush()
+
+    def withdraw(self) -> None:
+        """Drop what was said: it was reasoning. On a terminal it stands already, and the answer below it."""
+        self.break_line()
+        self._pieces.clear()
 
     def note_call(self, call: ServerCall) -> None:
         self.waiting.update(f"{call.name}: {call.target} …")

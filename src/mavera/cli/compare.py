@@ -24,7 +24,7 @@ from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.progress import wait_until_ready
 from mavera.cli.store import InWorkspace
 from mavera.core.analysis import Analysis
-from mavera.core.events import RunCompleted, RunFailed, TextDelta
+from mavera.core.events import RunCompleted, RunFailed, TextDelta, TextWasReasoning
 from mavera.core.items import make_message
 from mavera.core.prompt import Sampling
 from mavera.core.turn import Turn
@@ -119,6 +119,8 @@ async def _answer(runner: Runner, turn: Turn) -> tuple[str, Analysis]:
             match event:
                 case TextDelta(text):
                     pieces.append(text)
+                case TextWasReasoning():
+                    pieces.clear()
                 case RunFailed(error):
                     raise error
                 case RunCompleted():

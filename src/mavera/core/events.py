@@ -6,6 +6,7 @@ The events of a run, independent of both wire formats.
     RunStarted                              RunStarted
     PersonasAnswered, in a mosaic
     (TextDelta | RefusalDelta               (the same deltas)*
+     | ReasoningDelta | TextWasReasoning
      | ToolCallStarted | ToolCallDelta
      | ServerCallStarted | ServerCallEnded)*
     RunCompleted | RunFailed                RunCompleted
@@ -45,6 +46,23 @@ class TextDelta(msgspec.Struct, frozen=True):
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
     pieces: int = 1
+
+
+class ReasoningDelta(msgspec.Struct, frozen=True):
+    """A piece of the model's reasoning, which is no part of its answer."""
+
+    text: str
+    pieces: int = 1
+
+
+class TextWasReasoning(msgspec.Struct, frozen=True):
+    """
+    All text so far was reasoning: the mark that ends reasoning came, and none had begun it.
+
+    Whoever has kept the text drops it. `is_shown` says whether it is reported as reasoning.
+    """
+
+    is_shown: bool = True
 
 
 class RefusalDelta(msgspec.Struct, frozen=True):
@@ -145,7 +163,7 @@ class RunFailed(msgspec.Struct, frozen=True):
     error: APIError
 
 
-Delta = TextDelta | RefusalDelta | ToolCallStarted | ToolCallDelta
+Delta = TextDelta | ReasoningDelta | TextWasReasoning | RefusalDelta | ToolCallStarted | ToolCallDelta
 ModelEvent = RunStarted | Delta | RunCompleted
 ServerCallEvent = ServerCallStarted | ServerCallEnded
 # These events follow `RunStarted` as long as nothing fails.

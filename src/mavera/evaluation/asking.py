@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from mavera.core.events import Event, RunCompleted, RunFailed, TextDelta, TokenLogprob
+from mavera.core.events import Event, RunCompleted, RunFailed, TextDelta, TextWasReasoning, TokenLogprob
 from mavera.core.items import make_message
 from mavera.core.prompt import Sampling
 from mavera.core.turn import Turn
@@ -119,6 +119,9 @@ class Interviewer:
                     case TextDelta(text, logprobs):
                         pieces.append(text)
                         tokens += logprobs
+                    case TextWasReasoning():
+                        pieces.clear()
+                        tokens.clear()
                     case RunFailed(error):
                         raise error
                     case RunCompleted():

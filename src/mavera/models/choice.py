@@ -86,6 +86,7 @@ def _model_at(
         replace(
             options,
             dialect=dialect,
+            thinking=settings.upstream_thinking,
             connect_timeout_seconds=settings.upstream_connect_timeout_seconds,
             first_byte_timeout_seconds=settings.upstream_first_byte_timeout_seconds,
             idle_timeout_seconds=settings.upstream_idle_timeout_seconds,

@@ -37,11 +37,8 @@ class EventStreamReader:
         self._event = ""
         self._has_begun = False
         self._ended_with_cr = False
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is unfinished: the next byte begins a line of a new message."""
-        return self._has_begun and not (self._line or self._data or self._event or self._ended_with_cr)
+        # Whether nothing is unfinished: the next byte begins a line of a new message.
+        self.is_idle = False
 
     def feed(self, read: bytes) -> list[Message]:
         """Return the messages that `read` completes. Raises LineTooLong."""
@@ -62,6 +59,7 @@ class EventStreamReader:
         self._line += rest
         if len(self._line) > self._most_bytes:
             raise LineTooLong
+        self.is_idle = not (self._line or self._data or self._event or self._ended_with_cr)
         return messages
 
     def _feed_line(self, line: bytes, messages: list[Message]) -> None:

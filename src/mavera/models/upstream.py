@@ -27,11 +27,12 @@ import msgspec
 import structlog
 
 from mavera import __version__
-from mavera.core.events import ModelEvent, RunStarted
+from mavera.core.events import ModelEvent, RunCompleted, RunStarted
 from mavera.core.prompt import OutputFormat, Prompt
 from mavera.errors import APIError, ConversationTooLong, InvalidRequest, ServiceUnavailable
 from mavera.models.base_url import endpoint_url
-from mavera.models.chat_wire import ChunkDecoder, EncodedPrefixes, joined, request_body
+from mavera.models.chat_wire import EncodedPrefixes, request_body
+from mavera.models.chunk_decoder import ChunkDecoder, Thinking, joined
 from mavera.models.dialects import DIALECTS, Dialect, Lesson, Refusal, learn, refused_parameter
 from mavera.models.exchange import (
     Address,
@@ -44,6 +45,8 @@ from mavera.models.exchange import (
     TooMuch,
 )
 from mavera.models.model import ModelProfile, ModelStatus
+
+log = structlog.get_logger()
 
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _MAX_RETRY_WAIT_SECONDS = 5.0
@@ -58,6 +61,10 @@ _MOST_LESSONS = 8
 USER_AGENT = f"mavera/{__version__}"
 
 log = structlog.get_logger()
+
+_WHOLE_TYPES = frozenset({"application/json", "text/json"})
+# An answer whose reason to end is unknown is logged, each reason once.
+_MOST_REASONS = 100
 
 _TOO_MUCH = "The model's server sent more than this server reads of one answer."
 
@@ -102,6 +109,7 @@ class UpstreamOptions:
     `reasoning_effort`: whether the server's model thinks, and is told how hard.
     `constrain` is how it is asked for JSON if not by `response_format`; `json_kept`: whether it obeys.
     `dialect` is how the server is spoken to at first; `learns`: whether its refusals change that.
+    `thinking` says what happens to reasoning that the server sends: see `ChunkDecoder`.
     """
 
     model: str
@@ -121,6 +129,7 @@ class UpstreamOptions:
     settings: UpstreamSettings = UpstreamSettings()
     constrain: Callable[[OutputFormat], Mapping[str, Any]] | None = None
     json_kept: bool = False
+    thinking: Thinking = "auto"
 
 
 class _Refused(InvalidRequest):
@@ -147,6 +156,9 @@ class UpstreamModel:
         self._prefixes = EncodedPrefixes()
         self._keys: set[str] = set()
         self._failure: str | None = None
+        # Whether answers begin within reasoning, because the chat template opens it in the prompt.
+        self._starts_inside = False
+        self._unknown_reasons: set[str] = set()
 
     async def start(self) -> None:
         if self._poster is None:
@@ -176,13 +188,18 @@ class UpstreamModel:
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
         options = self._options
-        decoder = ChunkDecoder(prompt, most_characters=options.most_characters)
+        decoder = ChunkDecoder(
+            prompt,
+            most_characters=options.most_characters,
+            thinking=options.thinking,
+            starts_inside=self._starts_inside,
+        )
         chunks, data_due = 0, 0.0
         try:
             response = await self._open(prompt)
             with closing(response):
                 yield RunStarted()
-                whole = bytearray() if response.content_type == "application/json" else None
+                whole = bytearray() if response.content_type in _WHOLE_TYPES else None
                 while not decoder.done and (
                     data := await response.read(patience_seconds=options.idle_timeout_seconds)
                 ):
@@ -199,12 +216,24 @@ class UpstreamModel:
                 for event in decoder.feed_body(bytes(whole)) if whole else ():
                     yield event
                 for event in decoder.close():
+                    if isinstance(event, RunCompleted):
+                        self._learn_from(decoder)
                     yield event
         except ExchangeFailed as failure:
             raise self._note_failure(failure) from failure
         except APIError as error:
             self._hide_keys(error)
             raise
+
+    def _learn_from(self, decoder: ChunkDecoder) -> None:
+        """Note what an answer shows of its server."""
+        if (inside := decoder.starts_inside) is not None and inside != self._starts_inside:
+            self._starts_inside = inside
+            log.info("upstream_reasoning", model=self._options.model, starts_inside=inside)
+        reason = decoder.unknown_reason
+        if reason and reason not in self._unknown_reasons and len(self._unknown_reasons) < _MOST_REASONS:
+            self._unknown_reasons.add(reason)
+            log.warning("unknown_finish_reason", model=self._options.model, reason=reason)
 
     def _check_data_due(self, due: float) -> float:
         """Return until when data has to come, 0 for not yet known. Raises NoAnswerInTime after that."""

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from mavera.analysis.ahead import ReadAhead
 from mavera.analysis.analyst import Analyst, AnsweredPrompt
-from mavera.core.events import AnswerEvent, RunCompleted, RunStarted, TextDelta
+from mavera.core.events import AnswerEvent, RunCompleted, RunStarted, TextDelta, TextWasReasoning
 from mavera.core.prompt import Prompt
 from mavera.errors import ConversationTooLong, InvalidRequest
 from mavera.models.model import Model
@@ -60,6 +60,9 @@ class AnalyseAnswer:
                 yield self._note(event, shows_logprobs=shows_logprobs)
 
     def _note(self, event: AnswerEvent, *, shows_logprobs: bool) -> AnswerEvent:
+        if isinstance(event, TextWasReasoning):
+            self._pieces.clear()
+            self._logprobs.clear()
         if not isinstance(event, TextDelta):
             return event
         self._pieces.append(event.text)

@@ -26,10 +26,12 @@ from mavera.core.artifacts import Artifact
 from mavera.core.events import (
     Event,
     PersonasAnswered,
+    ReasoningDelta,
     RunCompleted,
     RunPrepared,
     RunStarted,
     TextDelta,
+    TextWasReasoning,
     TokenLogprob,
 )
 from mavera.runs.artifact_names import Label, from_attributes, from_info, heading_of, settle
@@ -255,7 +257,10 @@ class ArtifactStream:
 
     def feed(self, event: Event) -> Iterator[Event]:
         match event:
-            case RunPrepared() | RunStarted() | PersonasAnswered():
+            case RunPrepared() | RunStarted() | PersonasAnswered() | ReasoningDelta():
+                yield event
+            case TextWasReasoning():
+                self._writer, self._logprobs = ArtifactWriter(), []
                 yield event
             case TextDelta(text, logprobs):
                 self._logprobs += logprobs

@@ -19,6 +19,7 @@ from mavera.core.events import (
     Event,
     PersonaAnswer,
     PersonasAnswered,
+    ReasoningDelta,
     RefusalDelta,
     RunCompleted,
     RunFailed,
@@ -28,6 +29,7 @@ from mavera.core.events import (
     ServerCallEvent,
     ServerCallStarted,
     TextDelta,
+    TextWasReasoning,
     ToolCallDelta,
     ToolCallStarted,
 )
@@ -94,7 +96,7 @@ class ChargedRun:
                 await self._fail()
             raise
         match event:
-            case TextDelta():
+            case TextDelta() | ReasoningDelta():
                 self._sent += event.pieces
             case RefusalDelta() | ToolCallDelta():
                 self._sent += 1
@@ -110,7 +112,7 @@ class ChargedRun:
                 self._ticket.speakers = speakers
             case PersonasAnswered(answers):
                 self._answers = answers
-            case RunStarted():
+            case RunStarted() | TextWasReasoning():
                 pass
             case _:
                 assert_never(event)

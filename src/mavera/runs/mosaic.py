@@ -30,6 +30,7 @@ from mavera.core.events import (
     RunStarted,
     Speaker,
     TextDelta,
+    TextWasReasoning,
 )
 from mavera.core.items import Item, Message, make_message
 from mavera.core.prompt import OutputFormat, Prompt, Sampling
@@ -166,6 +167,8 @@ class Mosaic:
                     match event:
                         case TextDelta(text) | RefusalDelta(text):
                             pieces.append(text)
+                        case TextWasReasoning():
+                            pieces.clear()
                         case RunCompleted():
                             done = await pipeline.complete(event)
                             text = "".join(pieces).strip()

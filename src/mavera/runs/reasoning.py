@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import structlog
 from msgspec.structs import replace
 
-from mavera.core.events import RunCompleted, RunStarted, TextDelta
+from mavera.core.events import RunCompleted, RunStarted, TextDelta, TextWasReasoning
 from mavera.core.items import make_message
 from mavera.core.prompt import Effort, Prompt
 from mavera.core.usage import Usage
@@ -109,6 +109,8 @@ async def _read_plan(events: Events) -> _Plan:
             match event:
                 case TextDelta(text):
                     pieces.append(text)
+                case TextWasReasoning():
+                    pieces.clear()
                 case RunCompleted(_, usage):
                     pass
                 case _:

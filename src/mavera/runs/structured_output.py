@@ -21,10 +21,12 @@ from msgspec.structs import replace
 from mavera.core.events import (
     AnswerEvent,
     Parsed,
+    ReasoningDelta,
     RefusalDelta,
     RunCompleted,
     RunStarted,
     TextDelta,
+    TextWasReasoning,
     ToolCallStarted,
 )
 from mavera.core.items import make_message
@@ -175,11 +177,23 @@ class HoldToFormat:
                 if number + 1 < TRIES:
                     events = await open_next(_second_prompt(prompt, answer.text, str(misfit)))
                 continue
-            for event in held:
+            for event in _settled(held):
                 yield event
             return
         yield RefusalDelta("I cannot give an answer in the form that was asked for.")
         yield RunCompleted("stop", usage)
+
+
+def _settled(events: list[AnswerEvent]) -> list[AnswerEvent]:
+    """Return `events` with the text that turned out to be reasoning as reasoning."""
+    for place, event in enumerate(events):
+        if isinstance(event, TextWasReasoning):
+            before = events[:place]
+            thought = "".join(one.text for one in before if isinstance(one, TextDelta))
+            others = [one for one in before if not isinstance(one, TextDelta)]
+            shown: list[AnswerEvent] = [ReasoningDelta(thought)] if event.is_shown and thought else []
+            return [*shown, *others, *_settled(events[place + 1 :])]
+    return events
 
 
 def _second_prompt(prompt: Prompt, answer: str, reason: str) -> Prompt:
@@ -211,6 +225,8 @@ class _Answer:
         match event:
             case TextDelta(text):
                 self._pieces.append(text)
+            case TextWasReasoning():
+                self._pieces.clear()
             case ToolCallStarted() | RefusalDelta():
                 self._other = True
             case RunCompleted(reason, usage):

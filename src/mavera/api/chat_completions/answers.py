@@ -44,10 +44,13 @@ class AnnotationObject(Described):
 
 
 class ChatMessageObject(Described):
+    """`reasoning_content` is there if the model's server shows the model's reasoning."""
+
     role: Literal["assistant"]
     content: str | None
     refusal: str | None
     annotations: list[AnnotationObject]
+    reasoning_content: str | UnsetType = UNSET
     tool_calls: list[ToolCallObject] | UnsetType = UNSET
     parsed: Any = UNSET
     artifacts: list[ArtifactObject] | UnsetType = UNSET
@@ -118,6 +121,7 @@ class ToolCallDeltaObject(Described):
 class ChunkDelta(Described):
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
     refusal: str | UnsetType | None = UNSET
     tool_calls: list[ToolCallDeltaObject] | UnsetType = UNSET
     annotations: list[AnnotationObject] | UnsetType = UNSET

@@ -2,6 +2,7 @@
 Encode a run as Chat Completions: chunks, and the whole completion they add up to.
 
     RunStarted → {"role"} · TextDelta → {"content"} · RefusalDelta → {"refusal"}
+    ReasoningDelta → {"reasoning_content"}, the name that DeepSeek gave it and others took over
     ToolCallStarted, ToolCallDelta → {"tool_calls"} · RunCompleted → finish_reason + usage
     ServerCallStarted, ServerCallEnded → told at the end, beside `choices`: `tool_calls`
     RunFailed → {"error": …}, the last chunk
@@ -24,6 +25,7 @@ from mavera.core.events import (
     FinishReason,
     Parsed,
     PersonasAnswered,
+    ReasoningDelta,
     RefusalDelta,
     RunCompleted,
     RunFailed,
@@ -33,6 +35,7 @@ from mavera.core.events import (
     ServerCallEvent,
     ServerCallStarted,
     TextDelta,
+    TextWasReasoning,
     TokenLogprob,
     ToolCallDelta,
     ToolCallStarted,
@@ -61,6 +64,9 @@ class ChatCompletionEncoder:
         self._wants_logprobs = logprobs
         self._include_usage = include_usage
         self._text: list[str] = []
+        self._reasoning: list[str] = []
+        # Where the text and the tokens of the model's latest answer begin: tools may have run before it.
+        self._begins = (0, 0)
         self._refusal: list[str] = []
         self._logprobs: list[Wire] = []
         self._calls: list[Wire] = []
@@ -81,6 +87,10 @@ class ChatCompletionEncoder:
                 self._text.append(self._separated(text))
                 if self._wants_logprobs:
                     self._logprobs += map(_token, logprobs)
+            case ReasoningDelta(text):
+                self._reasoning.append(text)
+            case TextWasReasoning(is_shown):
+                self._withdraw_text(is_shown)
             case RefusalDelta(text):
                 self._refusal.append(text)
             case ToolCallStarted(_, call_id, name):
@@ -103,8 +113,12 @@ class ChatCompletionEncoder:
 
     def feed(self, event: Event) -> Iterator[Wire]:
         """Take `event`, and yield the chunks that it gives rise to."""
+        if isinstance(event, TextWasReasoning):
+            return  # it has been sent
         self.take(event)
         match event:
+            case ReasoningDelta(text):
+                yield self._chunk({"reasoning_content": text})
             case RunStarted():
                 yield self._chunk({"role": "assistant", "content": "", "refusal": None})
             case TextDelta(_, logprobs):
@@ -152,6 +166,8 @@ class ChatCompletionEncoder:
             "annotations": self._annotations(),
             **self._artifacts,
         }
+        if self._reasoning:
+            message["reasoning_content"] = "".join(self._reasoning)
         if self._calls:
             message["tool_calls"] = self._calls
         message.update(self._told())
@@ -191,9 +207,17 @@ class ChatCompletionEncoder:
     def _note_server_call(self, event: ServerCallEvent) -> None:
         if isinstance(event, ServerCallStarted):
             self._paused = bool(self._text)
+            self._begins = (len(self._text), len(self._logprobs))
         else:
             self._sources += event.outcome.sources
             self._ran.append(call_object(event.outcome))
+
+    def _withdraw_text(self, is_shown: bool) -> None:
+        texts, tokens = self._begins
+        if is_shown:
+            self._reasoning += self._text[texts:]
+        del self._text[texts:], self._logprobs[tokens:]
+        self._paused = bool(self._text)
 
     def _separated(self, text: str) -> str:
         """Keep what is said before and after a tool ran apart: here it is one text."""

@@ -39,6 +39,19 @@ class OutputRefusalPart(Described, tag_field="type", tag="refusal"):
     refusal: str
 
 
+class ReasoningTextPart(Described, tag_field="type", tag="reasoning_text"):
+    text: str
+
+
+class OutputReasoning(Described, tag_field="type", tag="reasoning"):
+    """What the model thought, if its server shows it. It is no part of the answer."""
+
+    id: str
+    status: ItemStatus
+    summary: list[Any]
+    content: list[ReasoningTextPart]
+
+
 class OutputMessage(Described, tag_field="type", tag="message"):
     id: str
     role: Literal["assistant"]
@@ -84,7 +97,9 @@ class McpCall(Described, tag_field="type", tag="mcp_call"):
     error: str | None
 
 
-OutputItem = OutputMessage | OutputFunctionCall | WebSearchCall | ImageGenerationCall | McpCall
+OutputItem = (
+    OutputMessage | OutputReasoning | OutputFunctionCall | WebSearchCall | ImageGenerationCall | McpCall
+)
 
 
 class InputTokensDetails(Described):
@@ -269,7 +284,7 @@ class _InPart(_InItem):
 
 
 class _OfPart(_InPart):
-    part: OutputTextPart | OutputRefusalPart
+    part: OutputTextPart | OutputRefusalPart | ReasoningTextPart
 
 
 class ContentPartAddedEvent(_OfPart, tag_field="type", tag="response.content_part.added"):
@@ -288,6 +303,14 @@ class OutputTextDeltaEvent(_InPart, tag_field="type", tag="response.output_text.
 class OutputTextDoneEvent(_InPart, tag_field="type", tag="response.output_text.done"):
     text: str
     logprobs: list[TokenLogprobObject]
+
+
+class ReasoningTextDeltaEvent(_InPart, tag_field="type", tag="response.reasoning_text.delta"):
+    delta: str
+
+
+class ReasoningTextDoneEvent(_InPart, tag_field="type", tag="response.reasoning_text.done"):
+    text: str
 
 
 class RefusalDeltaEvent(_InPart, tag_field="type", tag="response.refusal.delta"):
@@ -361,6 +384,8 @@ EVENTS: tuple[type[Described], ...] = (
     OutputTextDoneEvent,
     RefusalDeltaEvent,
     RefusalDoneEvent,
+    ReasoningTextDeltaEvent,
+    ReasoningTextDoneEvent,
     ContentPartDoneEvent,
     ArgumentsDeltaEvent,
     ArgumentsDoneEvent,

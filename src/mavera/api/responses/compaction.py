@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from mavera.core.events import Event, RefusalDelta, RunCompleted, TextDelta
+from mavera.core.events import Event, RefusalDelta, RunCompleted, TextDelta, TextWasReasoning
 from mavera.core.items import Item, Message, make_message
 from mavera.core.prompt import Sampling
 from mavera.core.turn import Turn
@@ -112,6 +112,8 @@ class CompactionEncoder:
         match event:
             case TextDelta(text) | RefusalDelta(text):
                 self._said.append(text)
+            case TextWasReasoning():
+                self._said.clear()
             case RunCompleted(_, usage):
                 self._usage = usage
 

@@ -4,6 +4,8 @@ Encode a run as the event stream of the Responses API.
     response.created → response.in_progress
       → output_item.added → content_part.added → output_text.delta* → output_text.done
       → content_part.done → output_item.done            (a message; refusal.* likewise)
+      → output_item.added → content_part.added → reasoning_text.delta* → reasoning_text.done
+      → content_part.done → output_item.done            (the model's reasoning, if its server shows it)
       → output_item.added → function_call_arguments.delta* → .done → output_item.done
       → output_item.added → web_search_call.in_progress → .searching → .completed → output_item.done
     → response.completed | response.incomplete | response.failed
@@ -25,6 +27,7 @@ from mavera.core.events import (
     FinishReason,
     Parsed,
     PersonasAnswered,
+    ReasoningDelta,
     RefusalDelta,
     RunCompleted,
     RunFailed,
@@ -34,6 +37,7 @@ from mavera.core.events import (
     ServerCallEvent,
     ServerCallStarted,
     TextDelta,
+    TextWasReasoning,
     TokenLogprob,
     ToolCallDelta,
     ToolCallStarted,
@@ -64,6 +68,7 @@ class ResponseEncoder:
         self._numbers = count()
         self._output: list[Wire] = []
         self._message: _Message | None = None
+        self._reasoning: _Reasoning | None = None
         self._calls: dict[int, int] = {}
         self._server_calls: dict[str, CallItem] = {}
         self._ran: list[Wire] = []
@@ -72,6 +77,8 @@ class ResponseEncoder:
 
     def take(self, event: Event) -> None:
         """Keep of `event` what the whole response will say: the same that its events add up to."""
+        if isinstance(event, TextWasReasoning):
+            event = self._withdraw_message(event)
         for _ in self.feed(event):
             pass
 
@@ -111,7 +118,7 @@ class ResponseEncoder:
 
     def _translate(self, event: Event) -> Iterator[Wire]:
         match event:
-            case RunPrepared():
+            case RunPrepared() | TextWasReasoning():  # such text has been sent
                 return
             case RunStarted():
                 yield self._envelope("response.created", "in_progress")
@@ -121,16 +128,13 @@ class ResponseEncoder:
             case TextDelta(text, logprobs):
                 message = yield from self._open_message()
                 yield from message.text(text, logprobs)
+            case ReasoningDelta(text):
+                yield from self._reason(text)
             case RefusalDelta(text):
                 message = yield from self._open_message()
                 yield from message.refusal(text)
-            case ToolCallStarted(index, call_id, name):
-                yield from self._open_call(index, call_id, name)
-            case ToolCallDelta(index, arguments):
-                position = self._calls[index]
-                item = self._output[position]
-                item["arguments"] += arguments
-                yield _arguments("delta", item["id"], position, delta=arguments)
+            case ToolCallStarted() | ToolCallDelta():
+                yield from self._call(event)
             case ServerCallStarted() | ServerCallEnded():
                 yield from self._server_call(event)
             case RunCompleted(reason, usage, parsed, artifacts, analysis):
@@ -141,8 +145,29 @@ class ResponseEncoder:
             case _:
                 assert_never(event)
 
+    def _reason(self, text: str) -> Iterator[Wire]:
+        if not text:
+            return
+        if self._reasoning is None:
+            yield from self._close_message("completed")
+            item: Wire = {"id": self._new_id("rs"), "type": "reasoning", "status": "in_progress"}
+            item |= {"summary": [], "content": []}
+            self._reasoning = _Reasoning(item, len(self._output))
+            yield from self._announce(item)
+            yield from self._reasoning.open()
+        yield self._reasoning.text(text)
+
+    def _withdraw_message(self, event: TextWasReasoning) -> ReasoningDelta:
+        """Take the open message out of the output, and return the reasoning that it turned out to be."""
+        message, self._message = self._message, None
+        if message is None:
+            return ReasoningDelta("")
+        self._output.pop()
+        return ReasoningDelta(message.said if event.is_shown else "")
+
     def _open_message(self) -> Generator[Wire, None, "_Message"]:
         if self._message is None:
+            yield from self._close_reasoning("completed")
             item = {
                 "id": self._new_id("msg"),
                 "type": "message",
@@ -153,6 +178,15 @@ class ResponseEncoder:
             self._message = _Message(item, len(self._output), self._sources)
             yield from self._announce(item)
         return self._message
+
+    def _call(self, event: ToolCallStarted | ToolCallDelta) -> Iterator[Wire]:
+        if isinstance(event, ToolCallStarted):
+            yield from self._open_call(event.index, event.call_id, event.name)
+            return
+        position = self._calls[event.index]
+        item = self._output[position]
+        item["arguments"] += event.arguments
+        yield _arguments("delta", item["id"], position, delta=event.arguments)
 
     def _open_call(self, index: int, call_id: str, name: str) -> Iterator[Wire]:
         yield from self._close_message("completed")
@@ -191,7 +225,13 @@ class ResponseEncoder:
         position = len(self._output) - 1
         yield {"type": "response.output_item.added", "output_index": position, "item": _copy(item)}
 
+    def _close_reasoning(self, status: Status) -> Iterator[Wire]:
+        if self._reasoning is not None:
+            yield from self._reasoning.close(status)
+            self._reasoning = None
+
     def _close_message(self, status: Status) -> Iterator[Wire]:
+        yield from self._close_reasoning(status)
         if self._message is not None:
             yield from self._message.close(status)
             self._message = None
@@ -252,6 +292,33 @@ class ResponseEncoder:
         return {"type": name, "response": self._body}
 
 
+class _Reasoning:
+    """A reasoning item while it comes in. It has one part."""
+
+    def __init__(self, item: Wire, position: int) -> None:
+        self._item = item
+        self._at = {"item_id": item["id"], "output_index": position, "content_index": 0}
+        self._pieces: list[str] = []
+
+    def open(self) -> Iterator[Wire]:
+        part = {"type": "reasoning_text", "text": ""}
+        self._item["content"].append(part)
+        yield {"type": "response.content_part.added", **self._at, "part": _copy(part)}
+
+    def text(self, text: str) -> Wire:
+        self._pieces.append(text)
+        return {"type": "response.reasoning_text.delta", **self._at, "delta": text}
+
+    def close(self, status: Status) -> Iterator[Wire]:
+        part = self._item["content"][0]
+        part["text"] = "".join(self._pieces)
+        self._item["status"] = status
+        yield {"type": "response.reasoning_text.done", **self._at, "text": part["text"]}
+        yield {"type": "response.content_part.done", **self._at, "part": _copy(part)}
+        position = self._at["output_index"]
+        yield {"type": "response.output_item.done", "output_index": position, "item": _copy(self._item)}
+
+
 class _Message:
     """A message item while it is being said: its content parts, one open at a time."""
 
@@ -265,6 +332,10 @@ class _Message:
     def text_frame(self) -> tuple[bytes, bytes] | None:
         """Return what stands around the text of each delta, None unless a text is open."""
         return self._frame
+
+    @property
+    def said(self) -> str:
+        return "".join(self._pieces)
 
     def note(self, text: str) -> None:
         self._pieces.append(text)

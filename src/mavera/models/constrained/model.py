@@ -18,7 +18,14 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from mavera.core.events import FinishReason, ModelEvent, RunCompleted, RunStarted, TextDelta
+from mavera.core.events import (
+    FinishReason,
+    ModelEvent,
+    RunCompleted,
+    RunStarted,
+    TextDelta,
+    TextWasReasoning,
+)
 from mavera.core.ids import new_id
 from mavera.core.prompt import FunctionTool, Prompt
 from mavera.core.usage import Usage
@@ -106,6 +113,8 @@ class ConstrainedTools:
                 match event:
                     case TextDelta(text):
                         pieces.append(text)
+                    case TextWasReasoning():
+                        pieces.clear()
                     case RunCompleted():
                         usage = structs.replace(event.usage, reasoning_tokens=event.usage.output_tokens)
                     case _:

@@ -1,0 +1,329 @@
+"""
+One chunk of a chat completion, or a whole one, as servers really write them.
+
+    decode_plain(b'{"choices": […]}') → PlainChunk, if it holds a piece of text and nothing else
+    decode_chunk(b'{"choices": […]}') → Chunk
+
+Both are typed decoders, which take what OpenAI documents. A chunk that does not fit the second is read by
+hand: what is needed is taken in every form in which servers are known to send it, and a member that nobody
+needs is left aside, whatever it holds. Only what is no JSON, or a text in a form that cannot be read, is an
+error: to leave out a piece of the answer would be to give another answer.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from mavera.core.events import TokenLogprob
+from mavera.core.usage import Usage, to_token_count
+
+
+class NoChunk(Exception):
+    """The bytes are no JSON object, or hold a text that cannot be read; the message says why."""
+
+
+class Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+    @property
+    def text(self) -> str:
+        """The arguments as JSON text, even from a server that sends them as an object."""
+        if isinstance(self.arguments, dict):
+            return msgspec.json.encode(self.arguments).decode()
+        return self.arguments or ""
+
+
+class Call(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+
+
+class Delta(msgspec.Struct):
+    """`reasoning_content` and the four after it are the names that servers have for the same."""
+
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[Call] | None = None
+    function_call: Function | None = None
+    reasoning_content: str | None = None
+    reasoning: Any = None
+    reasoning_details: Any = None
+    thinking: Any = None
+    thinking_blocks: Any = None
+
+    def reasoning_text(self) -> str:
+        """Return the reasoning, once, even from a server that sends it under several names."""
+        if self.reasoning_content:
+            return self.reasoning_content
+        told = (self.reasoning, self.thinking, self.reasoning_details, self.thinking_blocks)
+        return next((text for text in map(_thought, told) if text), "")
+
+
+class _Logprob(msgspec.Struct):
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+    top_logprobs: list["_Logprob"] | None = None
+
+    def to_token(self, most: int = 0) -> TokenLogprob:
+        """`most`: how many of the other tokens are wanted."""
+        top = tuple(other.to_token() for other in (self.top_logprobs or ())[:most])
+        return TokenLogprob(self.token, self.logprob, tuple(self.bytes) if self.bytes else None, top)
+
+
+class Logprobs(msgspec.Struct):
+    content: list[_Logprob] | None = None
+
+
+class Choice(msgspec.Struct):
+    index: int = 0
+    delta: Delta | None = None
+    message: Delta | None = None
+    finish_reason: Any = None
+    logprobs: Logprobs | None = None
+
+
+class Chunk(msgspec.Struct):
+    choices: list[Choice] | None = None
+    usage: Any = None
+    analysis: Any = None
+    error: Any = None
+    object: str | None = None
+    message: Any = None
+
+
+_Empty = Literal[""] | None
+
+
+class _PlainDelta(msgspec.Struct, gc=False):
+    """Nothing but text: any other member that counts is null or empty."""
+
+    content: str
+    refusal: _Empty = None
+    tool_calls: Annotated[list[Any], msgspec.Meta(max_length=0)] | None = None
+    function_call: None = None
+    reasoning_content: _Empty = None
+    reasoning: _Empty = None
+    reasoning_details: None = None
+    thinking: _Empty = None
+    thinking_blocks: None = None
+
+
+class _PlainChoice(msgspec.Struct, gc=False):
+    delta: _PlainDelta
+    index: Literal[0] = 0
+    message: None = None
+    finish_reason: _Empty = None
+    logprobs: None = None
+
+
+class PlainChunk(msgspec.Struct, gc=False):
+    """A chunk that is a piece of text and nothing else."""
+
+    choices: tuple[_PlainChoice]
+    usage: None = None
+    analysis: None = None
+    error: None = None
+
+
+decode_plain = msgspec.json.Decoder(PlainChunk).decode
+# What `decode_plain` raises for any other chunk, and for what is none.
+NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+# Where a part or a block of reasoning has its text, and how deep parts lie within each other.
+_THOUGHT_MEMBERS = ("thinking", "text", "summary", "reasoning", "content")
+_MOST_DEPTH = 6
+
+_decode = msgspec.json.Decoder(Chunk).decode
+
+
+def decode_chunk(text: bytes) -> Chunk:
+    """Return the chunk that `text` is. Raises NoChunk."""
+    try:
+        return _decode(text)
+    except msgspec.ValidationError:
+        return _read_chunk(_decoded(text))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise NoChunk(str(error)) from error
+
+
+def read_usage(told: Any) -> Usage | None:
+    """Return what a server says it counted, None if it names no count. Counts may be floats or text."""
+    if not isinstance(told, dict):
+        return None
+    read = _first(told, "prompt_tokens", "input_tokens")
+    written = _first(told, "completion_tokens", "output_tokens")
+    if read is None and written is None:
+        return None
+    given = _details(told, "prompt_tokens_details", "input_tokens_details")
+    made = _details(told, "completion_tokens_details", "output_tokens_details")
+    cached = _first(given, "cached_tokens")
+    if cached is None:  # DeepSeek's name, and Anthropic's
+        cached = _first(told, "prompt_cache_hit_tokens", "cache_read_input_tokens")
+    reasoning = _first(made, "reasoning_tokens")
+    if reasoning is None:
+        reasoning = _first(told, "reasoning_tokens")
+    return Usage(_count(read), _count(written), _count(cached), _count(reasoning))
+
+
+def _first(told: dict[str, Any], *names: str) -> Any:
+    return next((told[name] for name in names if told.get(name) is not None), None)
+
+
+def _details(told: dict[str, Any], *names: str) -> dict[str, Any]:
+    found = _first(told, *names)
+    return found if isinstance(found, dict) else {}
+
+
+def _count(reported: Any) -> int:
+    if isinstance(reported, str):
+        try:
+            reported = float(reported[:32])
+        except ValueError:
+            return 0
+    return to_token_count(reported)
+
+
+def _decoded(text: bytes) -> dict[str, Any]:
+    try:
+        told = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise NoChunk(str(error)) from error
+    if not isinstance(told, dict):
+        raise NoChunk("it is no JSON object")
+    return told
+
+
+def _read_chunk(told: dict[str, Any]) -> Chunk:
+    choices = told.get("choices")
+    if isinstance(choices, dict):
+        choices = [choices]
+    kind = told.get("object")
+    return Chunk(
+        [_read_choice(choice) for choice in _dicts(choices)],
+        told.get("usage"),
+        told.get("analysis"),
+        told.get("error"),
+        kind if isinstance(kind, str) else None,
+        told.get("message"),
+    )
+
+
+def _read_choice(told: dict[str, Any]) -> Choice:
+    index = _number(told.get("index"))
+    try:
+        logprobs = msgspec.convert(told.get("logprobs"), Logprobs | None)
+    except (msgspec.ValidationError, RecursionError):
+        logprobs = None
+    return Choice(
+        index or 0,
+        _read_delta(told.get("delta")),
+        _read_delta(told.get("message")),
+        told.get("finish_reason"),
+        logprobs,
+    )
+
+
+def _read_delta(told: Any) -> Delta | None:
+    if not told:
+        return None
+    if not isinstance(told, dict):
+        raise NoChunk("a delta in an unknown form")
+    content = told.get("content")
+    thoughts = told.get("reasoning_content") or "".join(_thoughts_in(content)) or None
+    called = told.get("function_call")
+    return Delta(
+        _text(content),
+        _text(told.get("refusal")),
+        [_read_call(call) for call in _calls(told.get("tool_calls"))],
+        _read_function(called) if isinstance(called, dict) and called else None,
+        _thought(thoughts) or None,
+        *(told.get(name) for name in ("reasoning", "reasoning_details", "thinking", "thinking_blocks")),
+    )
+
+
+def _text(told: Any) -> str | None:
+    """Return the text of a content, which may be a list of parts; None where there is none."""
+    if told is None or isinstance(told, str):
+        return told
+    if not told:  # [], {}, false and 0 stand for nothing
+        return None
+    parts = told if isinstance(told, list) else [told]
+    return "".join(_part_text(part) for part in parts)
+
+
+def _part_text(part: Any) -> str:
+    if part is None or isinstance(part, str):
+        return part or ""
+    if not isinstance(part, dict):
+        raise NoChunk("a content in an unknown form")
+    if part.get("type") not in (None, "text", "output_text"):
+        return ""
+    text = part.get("text")
+    if isinstance(text, dict):  # {"value": …}, as OpenAI's older Assistants have it
+        text = text.get("value")
+    if text is not None and not isinstance(text, str):
+        raise NoChunk("a text in an unknown form")
+    return text or ""
+
+
+def _thoughts_in(content: Any) -> Iterator[str]:
+    """Yield what the thinking parts of a content say."""
+    for part in _dicts(content if isinstance(content, list) else [content]):
+        if part.get("type") in ("thinking", "reasoning", "reasoning_content"):
+            yield _thought(part)
+
+
+def _thought(told: Any, depth: int = 0) -> str:
+    """Return reasoning in any of its forms as one text; "" for a form that is not known."""
+    if isinstance(told, str):
+        return told
+    if depth > _MOST_DEPTH:
+        return ""
+    if isinstance(told, list):
+        return "".join(_thought(one, depth + 1) for one in told)
+    if isinstance(told, dict):
+        members = (_thought(told.get(name), depth + 1) for name in _THOUGHT_MEMBERS)
+        return next((text for text in members if text), "")
+    return ""
+
+
+def _calls(told: Any) -> list[dict[str, Any]]:
+    if isinstance(told, dict):
+        told = [told] if told.keys() & {"function", "name"} else list(told.values())
+    return _dicts(told)
+
+
+def _read_call(told: dict[str, Any]) -> Call:
+    function = told.get("function")
+    if not isinstance(function, dict):
+        function = told  # some servers leave the wrapper out
+    call_id = told.get("id")
+    if isinstance(call_id, int) and not isinstance(call_id, bool):
+        call_id = str(call_id)
+    return Call(
+        _number(told.get("index")), call_id if isinstance(call_id, str) else None, _read_function(function)
+    )
+
+
+def _read_function(told: dict[str, Any]) -> Function:
+    name, arguments = told.get("name"), told.get("arguments")
+    if arguments is not None and not isinstance(arguments, str | dict):
+        arguments = msgspec.json.encode(arguments).decode()
+    return Function(name if isinstance(name, str) else None, arguments)
+
+
+def _number(told: Any) -> int | None:
+    """Return an index that may be a float or text, None for any other value."""
+    try:
+        return None if told is None or isinstance(told, bool | list | dict) else int(float(told))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _dicts(told: Any) -> list[dict[str, Any]]:
+    return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []

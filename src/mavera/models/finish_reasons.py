@@ -1,0 +1,154 @@
+"""
+Why an answer ended, in the words of every server that documents its own, and in ours.
+
+    "stop", "eos", "end_turn", "STOP" …                → stop
+    "model_length", "MAX_TOKENS", "time_limit" …       → length
+    "sensitive", "guardrail_intervened", "SAFETY" …    → content_filter
+    "insufficient_system_resource", "abort" …          → a failure
+
+A reason that no list names is no good end: half an answer must not count as a whole one. It becomes `length`,
+which both formats report as incomplete.
+"""
+
+from typing import Any, Final, Literal
+
+from mavera.core.events import FinishReason
+
+Ending = FinishReason | Literal["failed"]
+
+# Documented by OpenAI, Anthropic, AWS Bedrock, Cohere, DeepSeek, Google, Mistral, Z.ai, IBM, Alibaba and
+# Tencent, and by vLLM, SGLang, TGI and llama.cpp. Only letters and digits are compared, without case.
+ENDINGS: Final[dict[Ending, frozenset[str]]] = {
+    "stop": frozenset(
+        (
+            "stop",
+            "stopped",
+            "eos",
+            "eos_token",
+            "end_of_text",
+            "endoftext",
+            "end_turn",
+            "end",
+            "stop_sequence",
+            "stop_criteria_met",
+            "stop_token",
+            "complete",
+            "completed",
+            "finish",
+            "finished",
+            "normal",
+            "done",
+        )
+    ),
+    "tool_calls": frozenset(("tool_calls", "tool_call", "tool_use", "function_call", "function_calls")),
+    "length": frozenset(
+        (
+            "length",
+            "length_limit",
+            "length_capped",
+            "max_length",
+            "max_tokens",
+            "max_token",
+            "max_output_tokens",
+            "max_output_reached",
+            "max_completion_tokens",
+            "max_new_tokens",
+            "model_length",
+            "model_context_window_exceeded",
+            "context_window_exceeded",
+            "context_length_exceeded",
+            "context_length",
+            "token_limit",
+            "time_limit",
+            "incomplete",
+            "pause_turn",
+            "error_limit",
+            "not_finished",
+            "repetition",
+        )
+    ),
+    "content_filter": frozenset(
+        (
+            "content_filter",
+            "content_filtered",
+            "contentfilter",
+            "sensitive",
+            "guardrail_intervened",
+            "guardrails",
+            "safety",
+            "recitation",
+            "blocklist",
+            "blocked",
+            "block",
+            "prohibited_content",
+            "spii",
+            "refusal",
+            "error_toxic",
+            "moderation",
+            "moderated",
+            "flagged",
+            "image_safety",
+            "image_prohibited_content",
+            "image_recitation",
+            "model_armor",
+            "violation",
+            "unsafe",
+        )
+    ),
+    "failed": frozenset(
+        (
+            "error",
+            "failed",
+            "failure",
+            "abort",
+            "aborted",
+            "cancelled",
+            "canceled",
+            "cancel",
+            "user_cancel",
+            "user_cancelled",
+            "insufficient_system_resource",
+            "network_error",
+            "server_error",
+            "internal_error",
+            "timeout",
+            "timed_out",
+            "interrupted",
+            "malformed_function_call",
+            "malformed_model_output",
+            "malformed_tool_use",
+            "malformed_response",
+            "unexpected_tool_call",
+            "too_many_tool_calls",
+            "missing_thought_signature",
+            "function_call_filter",
+            "overloaded",
+        )
+    ),
+}
+
+
+def _normal(reason: str) -> str:
+    return "".join(filter(str.isalnum, reason)).lower()
+
+
+_ENDING_OF: Final = {_normal(name): ending for ending, names in ENDINGS.items() for name in names}
+# Words that stand in the member's place while the answer is still coming.
+_NOT_YET: Final = frozenset(("", "null", "none", "finishreasonunspecified", "unspecified"))
+
+
+def reason_text(reported: Any) -> str:
+    """Return what a server gives as the reason as one text; "" while there is none."""
+    if isinstance(reported, dict):  # SGLang's own API: {"type": "stop", "matched": 2}
+        reported = reported.get("type")
+    if not reported:
+        return ""
+    text = str(reported).strip()
+    return "" if _normal(text) in _NOT_YET else text[:200]
+
+
+def ending_of(reason: str) -> Ending | None:
+    """Return how an answer ended that gives `reason`, None if no list names it."""
+    whole = _ENDING_OF.get(_normal(reason))
+    # Google writes "content_filter: RECITATION" and "function_call_filter: MALFORMED_FUNCTION_CALL".
+    return whole or _ENDING_OF.get(_normal(reason.partition(":")[0]))

@@ -1,0 +1,182 @@
+"""
+Tell reasoning from the answer where a server sends both as one text.
+
+    "<think>Hm.</think>\\n\\nHello"     → reasoning "Hm.", text "Hello"
+    "Hm.</think>\\n\\nHello"            → the same; the chat template wrote the `<think>` into the prompt
+    "Use <think> to reason."          → text, because reasoning stands only before an answer
+
+The text may be cut anywhere. No more of it is held back than may turn out to be the beginning of a mark.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final, Literal, NamedTuple
+
+# What opens reasoning, and what may end it: most reasoning models; Google's; ByteDance's Seed; Mistral's;
+# Moonshot's Kimi; Cohere's; OpenAI's gpt-oss.
+_MARKS: Final[dict[str, tuple[str, ...]]] = {
+    "<think>": ("</think>",),
+    "<thinking>": ("</thinking>",),
+    "<thought>": ("</thought>",),
+    "<seed:think>": ("</seed:think>",),
+    "[THINK]": ("[/THINK]",),
+    "◁think▷": ("◁/think▷",),
+    "<|START_THINKING|>": ("<|END_THINKING|>",),
+    "<|channel|>analysis<|message|>": ("<|end|>", "<|channel|>final<|message|>"),
+}
+# What stands between the reasoning and the answer, and is part of neither.
+_BETWEEN: Final = ("<|start|>assistant", "<|channel|>final<|message|>", "<|START_RESPONSE|>")
+_CLOSING_ALONE: Final = ("</think>", "</thinking>")
+_QUOTES: Final = "`'\"“‘«"
+# White space before a mark is held back as well, but not without end.
+_MOST_SPACE: Final = 64
+
+Kind = Literal["text", "reasoning", "all so far was reasoning"]
+
+
+class Piece(NamedTuple):
+    kind: Kind
+    text: str
+
+
+class ThoughtSplitter:
+    """
+    Takes the text of one answer piece by piece.
+
+    `starts_inside` says that the answer begins within reasoning. `text_so_far` returns all that was fed.
+    """
+
+    def __init__(self, text_so_far: Callable[[], str], *, starts_inside: bool = False) -> None:
+        self._text_so_far = text_so_far
+        self._held = ""
+        self._state: Literal["before", "reasoning", "text"] = "reasoning" if starts_inside else "before"
+        self._closers: tuple[str, ...] = _CLOSING_ALONE if starts_inside else ()
+        self._is_first = True  # of the reasoning that is open, nothing has been passed on
+        self._has_reasoned = starts_inside
+        self._has_said = False
+        self._watches = not starts_inside
+        # Whether the mark that ends reasoning came without one that begins it.
+        self.closed_alone = False
+        # Whether the reasoning came to its end.
+        self.has_closed = False
+
+    @property
+    def passes(self) -> bool:
+        """Whether a piece without `<` is text and nothing else."""
+        return self._state == "text" and not self._held
+
+    @property
+    def holds(self) -> bool:
+        """Whether text is held back, or reasoning is open."""
+        return bool(self._held) or self._state == "reasoning"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all that follows is text."""
+        return self.passes and not self._watches
+
+    def stop_watching(self) -> None:
+        """Take no further `</think>` for the end of reasoning that began in the prompt."""
+        self._watches = False
+
+    def start_as_text(self) -> None:
+        """The answer does not begin within reasoning after all."""
+        self._state, self._has_reasoned = "text", False
+
+    def feed(self, text: str) -> Iterator[Piece]:
+        self._held += text
+        while self._held:
+            at = (self._state, self._watches, self._held)
+            match self._state:
+                case "before":
+                    self._settle()
+                case "reasoning":
+                    yield from self._reason()
+                case "text":
+                    yield from self._say()
+            if at == (self._state, self._watches, self._held):
+                return  # what is left may be the beginning of a mark
+
+    def flush(self) -> Iterator[Piece]:
+        """Yield what is held back: nothing follows that could make it a mark."""
+        held, self._held = self._held, ""
+        if self._state == "before" and self._has_reasoned:
+            held = held.lstrip()
+        if held:
+            yield Piece("reasoning" if self._state == "reasoning" else "text", held)
+            self._has_said |= self._state != "reasoning"
+
+    def _settle(self) -> None:
+        """Find out what the answer begins with, or goes on with after reasoning."""
+        rest = self._held.lstrip()
+        for opener, closers in _MARKS.items():
+            if rest.startswith(opener):
+                self._held = rest[len(opener) :]
+                self._state, self._closers, self._watches = "reasoning", closers, False
+                self._is_first = self._has_reasoned = True
+                return
+        for mark in _BETWEEN:
+            if rest.startswith(mark):
+                self._held = rest[len(mark) :]
+                self._has_reasoned = True
+                return
+        if self._has_reasoned:
+            self._held = rest
+        is_short = len(self._held) - len(rest) <= _MOST_SPACE
+        if is_short and any(mark.startswith(rest) for mark in (*_MARKS, *_BETWEEN)):
+            return
+        self._state = "text"
+
+    def _reason(self) -> Iterator[Piece]:
+        if self._is_first:
+            self._held = self._held.lstrip()
+        found = [(at, closer) for closer in self._closers if (at := self._held.find(closer)) >= 0]
+        if found:
+            at, closer = min(found)
+            thought, self._held = self._held[:at], self._held[at + len(closer) :]
+            self._state, self.has_closed = "before", True
+        else:
+            thought = self._take_unmarked(self._closers)
+        if thought:
+            self._is_first = False
+            yield Piece("reasoning", thought)
+
+    def _say(self) -> Iterator[Piece]:
+        if self._watches:
+            found = [(at, closer) for closer in _CLOSING_ALONE if (at := self._held.find(closer)) >= 0]
+            if found:
+                yield from self._close_alone(*min(found))
+                return
+            text = self._take_unmarked(_CLOSING_ALONE)
+        else:
+            text, self._held = self._held, ""
+        if text:
+            self._has_said = True
+            yield Piece("text", text)
+
+    def _close_alone(self, at: int, closer: str) -> Iterator[Piece]:
+        """Take what came before `closer` for reasoning, unless the answer speaks of such marks."""
+        self._watches = False
+        before, _, _ = self._text_so_far().partition(closer)
+        opener = closer.replace("/", "")
+        if opener in before or before.count("`") % 2 or before.endswith(tuple(_QUOTES)):
+            return
+        thought, self._held = self._held[:at], self._held[at + len(closer) :]
+        self._state, self._has_reasoned = "before", True
+        self.closed_alone = self.has_closed = True
+        if self._has_said:
+            yield Piece("text", thought)
+            yield Piece("all so far was reasoning", "")
+        elif thought.strip():
+            yield Piece("reasoning", thought.strip())
+
+    def _take_unmarked(self, marks: tuple[str, ...]) -> str:
+        """Take all that is held but an end that may be the beginning of a mark."""
+        keep = 0
+        for mark in marks:
+            begin = self._held.find(mark[0], max(0, len(self._held) - len(mark) + 1))
+            while begin >= 0 and not mark.startswith(self._held[begin:]):
+                begin = self._held.find(mark[0], begin + 1)
+            keep = max(keep, len(self._held) - begin if begin >= 0 else 0)
+        end = len(self._held) - keep
+        taken, self._held = self._held[:end], self._held[end:]
+        return taken
