@@ -43,11 +43,11 @@ def encode(encoding: ChatCompletionEncoder, events: Sequence[Event]) -> list[Wir
 
 def joined(chunks: list[Wire]) -> Wire:
     """Return the message that a client adds up from the chunks, as OpenAI's own libraries do."""
-    message: Wire = {"content": None, "refusal": None, "tool_calls": {}}
+    message: Wire = {"content": None, "refusal": None, "reasoning_content": None, "tool_calls": {}}
     for chunk in chunks:
         for choice in chunk["choices"]:
             delta = choice["delta"]
-            for name in ("content", "refusal"):
+            for name in ("content", "refusal", "reasoning_content"):
                 if delta.get(name):
                     message[name] = (message[name] or "") + delta[name]
             for call in delta.get("tool_calls", ()):
@@ -77,6 +77,7 @@ def test_the_chunks_add_up_to_the_unstreamed_body(
     said = joined(chunks)
     assert (said["content"] or "") == (choice["message"]["content"] or "")
     assert said["refusal"] == choice["message"]["refusal"]
+    assert (said["reasoning_content"] or "") == choice["message"].get("reasoning_content", "")
     calls = [
         {name: value for name, value in call.items() if name != "index"}
         for call in said["tool_calls"].values()

@@ -9,11 +9,13 @@ from hypothesis import given
 from mavera.api.responses.answers import EVENTS
 from mavera.core.events import (
     Event,
+    ReasoningDelta,
     RefusalDelta,
     RunCompleted,
     RunFailed,
     RunStarted,
     TextDelta,
+    TextWasReasoning,
     ToolCallDelta,
     ToolCallStarted,
 )
@@ -88,6 +90,12 @@ class Reader:
     def on_response_refusal_delta(self, wire: Wire) -> None:
         self._open_part(wire, "refusal")["refusal"] += wire["delta"]
 
+    def on_response_reasoning_text_delta(self, wire: Wire) -> None:
+        self._open_part(wire, "reasoning_text")["text"] += wire["delta"]
+
+    def on_response_reasoning_text_done(self, wire: Wire) -> None:
+        assert wire["text"] == self._open_part(wire, "reasoning_text")["text"]
+
     def on_response_output_text_done(self, wire: Wire) -> None:
         part = self._open_part(wire, "output_text")
         assert (wire["text"], wire["logprobs"]) == (part["text"], part["logprobs"])
@@ -114,7 +122,7 @@ class Reader:
         position, item = wire["output_index"], wire["item"]
         assert self.closed[position] is None
         expected = dict(self.items[position])
-        if item["type"] == "message":
+        if item["type"] in ("message", "reasoning"):
             own = sorted(at for at in self.parts if at[0] == position)
             assert own, "a message has at least one part"
             assert set(own) <= self.closed_parts
@@ -149,6 +157,8 @@ def test_nothing_that_the_model_said_is_lost_or_doubled(events: list[Event]) -> 
 
     parts = [part for item in output if item["type"] == "message" for part in item["content"]]
     calls = [item for item in output if item["type"] == "function_call"]
+    thoughts = [part for item in output if item["type"] == "reasoning" for part in item["content"]]
+    assert "".join(part["text"] for part in thoughts) == _joined(events, ReasoningDelta)
     assert "".join(part.get("text", "") for part in parts) == _joined(events, TextDelta)
     assert "".join(part.get("refusal", "") for part in parts) == _joined(events, RefusalDelta)
     started = [event for event in events if isinstance(event, ToolCallStarted)]
@@ -158,7 +168,7 @@ def test_nothing_that_the_model_said_is_lost_or_doubled(events: list[Event]) -> 
         assert call["arguments"] == "".join(e.arguments for e in own)
 
 
-def _joined(events: list[Event], kind: type[TextDelta] | type[RefusalDelta]) -> str:
+def _joined(events: list[Event], kind: type[TextDelta] | type[RefusalDelta] | type[ReasoningDelta]) -> str:
     return "".join(event.text for event in events if isinstance(event, kind))
 
 
@@ -293,3 +303,21 @@ def test_a_run_that_has_not_ended_has_no_body(fed: list[Event]) -> None:
 
     with pytest.raises(RuntimeError):
         encoding.body()
+
+
+def test_text_that_turns_out_to_be_reasoning_becomes_a_reasoning_item_before_the_message() -> None:
+    whole = encoder()
+    for event in (RunStarted(), TextDelta("Hm."), TextWasReasoning(), HELLO, FINISHED):
+        whole.take(event)
+
+    thought, message = whole.body()["output"]
+    assert (thought["type"], thought["content"][0]["text"]) == ("reasoning", "Hm.")
+    assert message["content"][0]["text"] == "Hello"
+
+
+def test_reasoning_that_is_dropped_leaves_the_message_alone() -> None:
+    whole = encoder()
+    for event in (RunStarted(), TextDelta("Hm."), TextWasReasoning(is_shown=False), HELLO, FINISHED):
+        whole.take(event)
+
+    assert [item["type"] for item in whole.body()["output"]] == ["message"]

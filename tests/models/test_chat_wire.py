@@ -28,7 +28,7 @@ PROMPT = Prompt((make_message("user", "How much would you pay?"),))
 Wire = dict[str, Any]
 
 
-def chunk(delta: Wire | None = None, reason: str | None = None, **members: Any) -> Wire:
+def chunk(delta: Wire | None = None, reason: Any = None, **members: Any) -> Wire:
     return {"choices": [{"index": 0, "delta": delta or {}, "finish_reason": reason}], **members}
 
 
@@ -314,9 +314,11 @@ def test_a_call_without_a_name_is_a_failure() -> None:
         ("max_tokens", "length"),
         ("content_filter", "content_filter"),
         ("eos", "stop"),
+        ("of_our_own", "length"),
+        (1, "length"),
     ],
 )
-def test_every_reason_to_finish_comes_down_to_one_of_four(reason: str, expected: str) -> None:
+def test_every_reason_to_finish_comes_down_to_one_of_four(reason: Any, expected: str) -> None:
     finished = decoded(lines(chunk(reason=reason)))[-1]
 
     assert isinstance(finished, RunCompleted)

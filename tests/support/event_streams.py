@@ -12,6 +12,7 @@ from mavera.api.responses.schemas import CreateResponse
 from mavera.api.responses.stream import ResponseEncoder
 from mavera.core.events import (
     Event,
+    ReasoningDelta,
     RefusalDelta,
     RunCompleted,
     RunFailed,
@@ -42,6 +43,7 @@ _logprobs = st.lists(
 ).map(tuple)
 _texts = st.builds(TextDelta, st.text(max_size=12), _logprobs)
 _refusals = st.builds(RefusalDelta, st.text(max_size=12))
+_thoughts = st.builds(ReasoningDelta, st.text(max_size=12))
 _usage = st.builds(Usage, *(st.integers(0, 10**6) for _ in range(5)), estimated=st.booleans())
 _completed = st.builds(
     RunCompleted, st.sampled_from(("stop", "length", "tool_calls", "content_filter")), _usage
@@ -58,13 +60,15 @@ endings = _completed | _failed
 
 @st.composite
 def deltas(draw: st.DrawFn) -> list[Event]:
-    """Text, refusals and calls in any order, the calls' arguments interleaved, some calls without any."""
+    """Text, reasoning, refusals and calls in any order, the arguments interleaved, some calls without any."""
     events: list[Event] = []
     calls = 0
     for _ in range(draw(st.integers(0, 12))):
-        kind = draw(st.sampled_from(("text", "refusal", "call", "arguments", "arguments")))
+        kind = draw(st.sampled_from(("text", "thought", "refusal", "call", "arguments", "arguments")))
         if kind == "text":
             events.append(draw(_texts))
+        elif kind == "thought":
+            events.append(draw(_thoughts))
         elif kind == "refusal":
             events.append(draw(_refusals))
         elif kind == "call" or not calls:

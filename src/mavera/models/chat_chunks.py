@@ -36,9 +36,17 @@ class Function(msgspec.Struct):
 
 
 class Call(msgspec.Struct):
+    """Some servers leave `function` out, and put the name and the arguments in its place."""
+
     index: int | None = None
     id: str | None = None
     function: Function | None = None
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+    @property
+    def called(self) -> Function:
+        return self.function or Function(self.name, self.arguments)
 
 
 class Delta(msgspec.Struct):
@@ -238,7 +246,7 @@ def _read_delta(told: Any) -> Delta | None:
     called = told.get("function_call")
     return Delta(
         _text(content),
-        _text(told.get("refusal")),
+        _refusal(told.get("refusal")),
         [_read_call(call) for call in _calls(told.get("tool_calls"))],
         _read_function(called) if isinstance(called, dict) and called else None,
         _thought(thoughts) or None,
@@ -254,6 +262,13 @@ def _text(told: Any) -> str | None:
         return None
     parts = told if isinstance(told, list) else [told]
     return "".join(_part_text(part) for part in parts)
+
+
+def _refusal(told: Any) -> str | None:
+    try:
+        return _text(told)
+    except NoChunk:
+        return None  # it says nothing, and the answer stands beside it
 
 
 def _part_text(part: Any) -> str:
@@ -301,7 +316,7 @@ def _calls(told: Any) -> list[dict[str, Any]]:
 def _read_call(told: dict[str, Any]) -> Call:
     function = told.get("function")
     if not isinstance(function, dict):
-        function = told  # some servers leave the wrapper out
+        function = told
     call_id = told.get("id")
     if isinstance(call_id, int) and not isinstance(call_id, bool):
         call_id = str(call_id)

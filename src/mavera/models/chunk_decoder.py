@@ -159,7 +159,7 @@ class ChunkDecoder:
     @property
     def starts_inside(self) -> bool | None:
         """Whether the answer began within reasoning that nothing opened; None if it does not tell."""
-        if self._splitter is None:
+        if self._splitter is None or not self._said:
             return None
         if self._starts_inside:
             return None if self._splitter.has_closed or self._reason == "length" else False
@@ -402,6 +402,7 @@ class ChunkDecoder:
         self._count(text)
         if self._splitter is not None:
             self._splitter.stop_watching()
+            self._splitter.start_as_text()
         yield from self._report(text)
 
     def _report(self, text: str) -> Iterator[ModelEvent]:
@@ -426,7 +427,7 @@ class ChunkDecoder:
         """Take the calls of a whole message: those that were streamed are not made again."""
         streamed = list(self._calls)
         for call in calls:
-            function = call.function or Function()
+            function = call.called
             same = next((one for one in streamed if one.is_repeated_by(call, function)), None)
             if same is not None:
                 streamed.remove(same)
@@ -436,9 +437,11 @@ class ChunkDecoder:
                 yield from self._start_call(call, function)
 
     def _feed_call(self, call: Call) -> Iterator[ModelEvent]:
-        function = call.function or Function()
+        function = call.called
         position = self._position_of(call, function)
         if position is None:
+            if not (function.name or function.text or call.id):
+                return
             position = len(self._calls)
             yield from self._start_call(call, function)
         else:

@@ -48,10 +48,11 @@ class ThoughtSplitter:
     def __init__(self, text_so_far: Callable[[], str], *, starts_inside: bool = False) -> None:
         self._text_so_far = text_so_far
         self._held = ""
-        self._state: Literal["before", "reasoning", "text"] = "reasoning" if starts_inside else "before"
-        self._closers: tuple[str, ...] = _CLOSING_ALONE if starts_inside else ()
+        self._state: Literal["before", "reasoning", "text"] = "before"
+        self._starts_inside = starts_inside
+        self._closers: tuple[str, ...] = ()
         self._is_first = True  # of the reasoning that is open, nothing has been passed on
-        self._has_reasoned = starts_inside
+        self._has_reasoned = False
         self._has_said = False
         self._watches = not starts_inside
         # Whether the mark that ends reasoning came without one that begins it.
@@ -80,7 +81,7 @@ class ThoughtSplitter:
 
     def start_as_text(self) -> None:
         """The answer does not begin within reasoning after all."""
-        self._state, self._has_reasoned = "text", False
+        self._starts_inside = False
 
     def feed(self, text: str) -> Iterator[Piece]:
         self._held += text
@@ -111,8 +112,7 @@ class ThoughtSplitter:
         for opener, closers in _MARKS.items():
             if rest.startswith(opener):
                 self._held = rest[len(opener) :]
-                self._state, self._closers, self._watches = "reasoning", closers, False
-                self._is_first = self._has_reasoned = True
+                self._begin(closers)
                 return
         for mark in _BETWEEN:
             if rest.startswith(mark):
@@ -124,7 +124,14 @@ class ThoughtSplitter:
         is_short = len(self._held) - len(rest) <= _MOST_SPACE
         if is_short and any(mark.startswith(rest) for mark in (*_MARKS, *_BETWEEN)):
             return
-        self._state = "text"
+        if self._starts_inside and not self._has_reasoned:
+            self._begin(_CLOSING_ALONE)
+        else:
+            self._state = "text"
+
+    def _begin(self, closers: tuple[str, ...]) -> None:
+        self._state, self._closers, self._watches = "reasoning", closers, False
+        self._is_first = self._has_reasoned = True
 
     def _reason(self) -> Iterator[Piece]:
         if self._is_first:

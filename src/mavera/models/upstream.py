@@ -46,8 +46,6 @@ from mavera.models.exchange import (
 )
 from mavera.models.model import ModelProfile, ModelStatus
 
-log = structlog.get_logger()
-
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _MAX_RETRY_WAIT_SECONDS = 5.0
 # An answer that comes whole is decoded in one step on the event loop.
