@@ -31,6 +31,7 @@ ROOMS = (
     "models/embedded",
     "personas",
     "settings.py",
+    "storage",
     "tools/making",
     "tools/mcp",
     "tools/search",

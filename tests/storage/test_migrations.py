@@ -14,7 +14,7 @@ from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.engine import make_engine, parse_url
 from mavera.storage.migrations import MIGRATIONS
-from mavera.storage.schema import current_version, ensure_schema, known_versions
+from mavera.storage.schema import ensure_schema, find_version, list_versions
 from tests.support import servers
 from tests.support.opening import Open
 from tests.support.tables import load_released
@@ -81,7 +81,7 @@ def test_a_new_database_has_every_table_and_records_every_migration(opened: Open
         async with opened() as database:
             assert await tables(database) == TABLES
             rows = await database.fetch_all("SELECT name FROM mavera_migrations ORDER BY name")
-            assert tuple(row["name"] for row in rows) == known_versions()
+            assert tuple(row["name"] for row in rows) == list_versions()
 
     asyncio.run(main())
 
@@ -95,9 +95,9 @@ def test_a_released_database_upgrades_with_its_rows(
 
     async def upgrade() -> None:
         async with Database.open(settings) as database:
-            assert await current_version(database) == "0004_tools"
+            assert await find_version(database) == "0004_tools"
             await ensure_schema(database)
-            assert await current_version(database) == known_versions()[-1]
+            assert await find_version(database) == list_versions()[-1]
             assert await tables(database) == TABLES | {"alembic_version"}
 
     asyncio.run(upgrade())
@@ -167,7 +167,7 @@ def test_an_ordinary_start_finds_nothing_to_do(opened: Open) -> None:
     async def main() -> None:
         async with opened() as database:
             await ensure_schema(database)
-            assert await current_version(database) == known_versions()[-1]
+            assert await find_version(database) == list_versions()[-1]
 
     asyncio.run(main())
 
@@ -196,7 +196,7 @@ def test_a_migration_that_fails_says_why(settings: Settings) -> None:
 
 
 def test_migrations_are_numbered_in_order_and_documented() -> None:
-    assert [name.partition("_")[0] for name in known_versions()] == [
+    assert [name.partition("_")[0] for name in list_versions()] == [
         f"{number:04}" for number in range(1, len(MIGRATIONS) + 1)
     ]
     assert all(migration.__doc__ for migration in MIGRATIONS)

@@ -37,7 +37,7 @@ from mavera.models.upstream import Endpoint, UpstreamModel, request_headers
 from mavera.personas.builtin import PersonaLibrary
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
-from mavera.storage.schema import current_version, known_versions
+from mavera.storage.schema import find_version, list_versions
 from mavera.storage.sealing import has_shared_secret, secret_path
 from mavera.tools.choice import media_files
 from mavera.tools.search.searxng import SearXNG
@@ -154,8 +154,8 @@ async def _store(settings: Settings) -> list[Finding]:
         return [Finding("store", True, "not made yet; the first start makes it, with a key")]
     try:
         async with Database.open(settings) as database:
-            version = await current_version(database)
-            if version != known_versions()[-1]:
+            version = await find_version(database)
+            if version != list_versions()[-1]:
                 return [
                     Finding("store", True, f"at {version or 'nothing'}; the next start brings it up to date")
                 ]

@@ -1,11 +1,11 @@
 """
-Statements that block, for work that is many statements and one transaction.
+Blocking statements, for work that needs many statements in one transaction.
 
-    SQLite      a thread with a connection of its own, and the driver without SQLAlchemy before it
+    SQLite      a thread with a connection of its own, and the driver without SQLAlchemy in front of it
     Postgres    a connection of the pool, through SQLAlchemy's greenlets
 
-Awaited one by one, each statement is four hops to the driver's thread and back; a whole
-transaction here is one.
+An awaited statement hops to the driver's thread and back, four times in all. Here a whole transaction needs
+one hop.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ from mavera.storage.rows import Row
 
 T = TypeVar("T")
 
-# Sixteen columns of so many rows are still far from the parameters that SQLite takes at once.
+# With sixteen columns, this many rows stay far below SQLite's limit of parameters in one statement.
 _MOST_ROWS = 64
 
 
 class Statements(Protocol):
-    """One transaction; `run` commits it when the function that got it returns."""
+    """The statements of one transaction. It is committed when the function that got it returns."""
 
     def fetch_all(self, sql: str, values: Row, /) -> list[Row]: ...
 
@@ -42,12 +42,12 @@ class Statements(Protocol):
     def execute_many(self, sql: str, rows: Sequence[Row], /) -> None: ...
 
     def insert(self, into: str, rows: Sequence[tuple[Any, ...]], /) -> None:
-        """Add `rows` to `into`, which is a table and its columns: `usage (run_id, …)`."""
+        """Add `rows` to `into`, a table and its columns such as `usage (run_id, …)`."""
         ...
 
 
 class PooledStatements:
-    """Inside `AsyncConnection.run_sync`: looks blocking, and lets the loop go on."""
+    """Statements inside `AsyncConnection.run_sync`: they look blocking, but the event loop goes on."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -71,10 +71,10 @@ class PooledStatements:
 
 class FileStatements:
     """
-    On SQLite's own connection, in its thread.
+    Statements on SQLite's own connection, in its thread.
 
-    Each statement lets the event loop take the interpreter and then waits for it again, which
-    costs more than most statements: so rows are inserted many at a time.
+    Each statement releases the interpreter to the event loop and waits to get it back, which costs more
+    than most statements. So one statement inserts many rows.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -92,7 +92,7 @@ class FileStatements:
     def insert(self, into: str, rows: Sequence[tuple[Any, ...]], /) -> None:
         at = 0
         while at < len(rows):
-            # Powers of two, so that there are few statements to prepare.
+            # With powers of two, SQLite prepares only a few different statements.
             count = min(_MOST_ROWS, 1 << (len(rows) - at).bit_length() - 1)
             some = rows[at : at + count]
             self._connection.execute(_insert(into, count, len(some[0])), [*chain.from_iterable(some)])
@@ -112,9 +112,9 @@ def _insert(into: str, rows: int, columns: int) -> str:
 
 class FileThread:
     """
-    One thread and its connection to an SQLite file, for one event loop.
+    A thread and its connection to an SQLite file, for one event loop.
 
-    A bare queue, not an executor: that one makes two futures and takes three locks for each batch.
+    It has a plain queue because an executor makes two futures and takes three locks for each batch.
     """
 
     def __init__(self, file: "DatabaseFile") -> None:
@@ -128,26 +128,26 @@ class FileThread:
         self._thread.start()
 
     async def run(self, function: Callable[[Statements], T], *, durable: bool) -> T:
-        """Run `function` in one transaction. A caller that is cancelled does not stop it."""
-        answer: asyncio.Future[T] = self._loop.create_future()
-        self._wanted.put((partial(self._transact, function, durable), answer))
-        return await answer
+        """Run `function` in one transaction. Cancelling the caller does not stop it."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._wanted.put((partial(self._transact, function, durable), future))
+        return await future
 
     async def close(self) -> None:
-        answer: asyncio.Future[None] = self._loop.create_future()
-        self._wanted.put((self._disconnect, answer))
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._wanted.put((self._disconnect, future))
         self._wanted.put(None)
-        await answer
+        await future
         self._thread.join()
 
     def _work(self) -> None:
         while (wanted := self._wanted.get()) is not None:
-            function, answer = wanted
+            function, future = wanted
             try:
-                result = partial(_answer, answer, function())
+                result = partial(_resolve, future, function())
             except BaseException as error:
-                result = partial(_refuse, answer, error)
-            with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+                result = partial(_reject, future, error)
+            with suppress(RuntimeError):  # the loop has ended, so nobody waits for the result
                 self._loop.call_soon_threadsafe(result)
 
     def _transact(self, function: Callable[[Statements], T], durable: bool) -> T:
@@ -164,7 +164,7 @@ class FileThread:
             result = function(FileStatements(connection))
             connection.execute("COMMIT")
         except BaseException:
-            # What is closed with a transaction open is rolled back: also after a full disk.
+            # Closing the connection rolls an open transaction back, even after a full disk.
             self._disconnect()
             raise
         return result
@@ -175,12 +175,12 @@ class FileThread:
             self._connection = None
 
 
-def _answer(future: asyncio.Future[T], result: T) -> None:
-    if not future.done():  # cancelled: whoever asked has left
+def _resolve(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():  # a cancelled future is done
         future.set_result(result)
 
 
-def _refuse(future: asyncio.Future[Any], error: BaseException) -> None:
+def _reject(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
 
@@ -188,9 +188,9 @@ def _refuse(future: asyncio.Future[Any], error: BaseException) -> None:
 @dataclass(frozen=True, slots=True)
 class DatabaseFile:
     """
-    An SQLite file that is there: a connection would make a new one, or go on writing to one that was deleted.
+    An existing SQLite file. SQLite by itself would make a missing file, or keep writing to a deleted one.
 
-    `prepare` is run on each new connection.
+    `prepare` runs on each new connection.
     """
 
     path: str
@@ -198,9 +198,9 @@ class DatabaseFile:
     prepare: Callable[[Any], None]
 
     def identity(self) -> object:
-        """Say which file it is; another one in its place is not equal. Raises OSError where it is gone."""
-        found = os.stat(self.path)
-        return found.st_dev, found.st_ino
+        """Return a value that is different for another file at the path. Raises OSError if there is none."""
+        status = os.stat(self.path)
+        return status.st_dev, status.st_ino
 
     def connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -1,17 +1,16 @@
 """
-SQL in, rows out, on SQLite or Postgres.
+Run SQL on SQLite or Postgres.
 
     row = await database.fetch_one("SELECT … WHERE id = :id", id=id)      one statement, committed by itself
 
-    async with database.transaction() as transaction:                    several, all or none
+    async with database.transaction() as transaction:                    several statements, all or none
         await transaction.execute("UPDATE …", …)
 
-    results = await database.batch(function)                             many, in one go: see `blocking`
+    results = await database.batch(function)                             many statements: see `blocking`
 
-Values are always parameters. Both kinds of place to run a statement are `Queries`, so
-that a repository's function takes either. Nothing of SQLAlchemy's own errors leaves
-this file: a database that is away or busy is ServiceUnavailable, anything else is a
-mistake of ours and an APIError.
+Values are always parameters. A database and a transaction are both `Queries`, so a repository's function
+accepts either. No error of SQLAlchemy leaves this file. A database that is unreachable or busy raises
+ServiceUnavailable. Any other error is a mistake in our code and raises an APIError.
 """
 
 import sqlite3
@@ -35,22 +34,22 @@ __all__ = ["Conflict", "Database", "Queries", "Row", "Statements", "Transaction"
 
 T = TypeVar("T")
 
-# Of Postgres's states: what another try may bring about (a deadlock, a lock), and what means that it
-# cannot serve now: no connection, no resources, an operator's stop, a fault of its system, a standby.
+# Classes of Postgres's error states. A retry can succeed after a busy one (a deadlock, a lock). The others
+# mean that Postgres cannot serve now: no connection, no resources, an operator's stop, a system fault.
 _POSTGRES_BUSY = frozenset({"40", "55"})
 _POSTGRES_AWAY = frozenset({"08", "53", "57", "58"})
 _DISK_FULL, _READ_ONLY = "53100", "25006"
-# An empty file, or another program's, has come to lie in the place of ours.
+# These errors occur if an empty database, or one of another program, has replaced ours.
 _POSTGRES_LACKS = frozenset({"42P01", "42703", "3F000"})
 _SQLITE_LACKS = ("no such table", "no such column", "table ")
 
 
 class Conflict(APIError):
-    """A row breaks a rule of its table: most often it is there already."""
+    """A row breaks a rule of its table, most often because it exists already."""
 
 
 class Queries(Protocol):
-    """Where a statement can run: a database, or one transaction on it."""
+    """A database, or one transaction on it: both can run statements."""
 
     async def fetch_one(self, sql: str, /, **values: Any) -> Row | None: ...
 
@@ -62,13 +61,13 @@ class Queries(Protocol):
 
 
 class Transaction:
-    """Statements on one connection; what they did counts when `Database.transaction` ends well."""
+    """Statements on one connection. They take effect if the block of `Database.transaction` succeeds."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def fetch_one(self, sql: str, /, **values: Any) -> Row | None:
-        """Return the first row, or None where there is none."""
+        """Return the first row, or None if there is none."""
         return cast("Row | None", (await self._run(sql, values)).mappings().first())
 
     async def fetch_all(self, sql: str, /, **values: Any) -> list[Row]:
@@ -87,7 +86,7 @@ class Transaction:
         return await self.run_sync(lambda connection: inspect(connection).has_table(name))
 
     async def run_sync(self, function: Callable[[Connection], T]) -> T:
-        """Run what only knows SQLAlchemy's blocking connections; it does not block the loop."""
+        """Run a function that needs a blocking connection of SQLAlchemy. The event loop goes on."""
         with _storage_errors():
             return await self._connection.run_sync(function)
 
@@ -97,30 +96,30 @@ class Transaction:
 
 
 class Database:
-    """A pool of connections; it belongs to one event loop and is closed on it."""
+    """A pool of connections. It belongs to one event loop, and must be closed on it."""
 
     def __init__(self, url: URL, engine: AsyncEngine) -> None:
         self._url = url
         self._engine = engine
-        # A transaction of SQLite that reads first and writes later fails at once, without
-        # waiting, when another has written in between: so each takes the write lock first.
+        # If an SQLite transaction reads first and writes later, it fails at once when another one has
+        # written in between. So each transaction takes the write lock first.
         self._begin = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "BEGIN"
         self._file: FileThread | None = None
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Make ready to connect, which the first statement does."""
+        """Return a database that connects with its first statement."""
         url = settings_url(settings)
         return cls(url, make_engine(url))
 
     @property
     def is_file(self) -> bool:
-        """Whether this is SQLite, whose file lies on this machine."""
+        """Whether this is SQLite, whose file is on this machine."""
         return self._engine.dialect.name == "sqlite"
 
     @property
     def url(self) -> str:
-        """The address with its password, for `migrate`; not to be shown."""
+        """The URL with its password. Do not show it."""
         return self._url.render_as_string(hide_password=False)
 
     async def __aenter__(self) -> Self:
@@ -137,10 +136,10 @@ class Database:
 
     async def batch(self, function: Callable[[Statements], T], *, durable: bool = True) -> T:
         """
-        Run `function`, which does nothing but statements, in a transaction of its own.
+        Run `function`, which must do nothing but run statements, in a transaction of its own.
 
-        One that is not `durable` is seen by all at once, but may be lost in a power
-        cut; a durable one after it keeps it too.
+        If it is not `durable`, everybody sees its effects at once, but a power cut may undo them. A later
+        durable batch makes them last, too.
         """
         if self.is_file:
             if self._file is None:
@@ -153,15 +152,15 @@ class Database:
             return await transaction.run_sync(lambda connection: function(PooledStatements(connection)))
 
     async def fetch_one(self, sql: str, /, **values: Any) -> Row | None:
-        async with _connected(self._engine) as connection:
+        async with _connect(self._engine) as connection:
             return await Transaction(connection).fetch_one(sql, **values)
 
     async def fetch_all(self, sql: str, /, **values: Any) -> list[Row]:
-        async with _connected(self._engine) as connection:
+        async with _connect(self._engine) as connection:
             return await Transaction(connection).fetch_all(sql, **values)
 
     async def execute(self, sql: str, /, **values: Any) -> int:
-        async with _connected(self._engine) as connection:
+        async with _connect(self._engine) as connection:
             return await Transaction(connection).execute(sql, **values)
 
     async def execute_many(self, sql: str, rows: Sequence[Row], /) -> None:
@@ -169,36 +168,36 @@ class Database:
             await transaction.execute_many(sql, rows)
 
     async def has_table(self, name: str) -> bool:
-        async with _connected(self._engine) as connection:
+        async with _connect(self._engine) as connection:
             return await Transaction(connection).has_table(name)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """
-        Commit when the block ends, roll back when it raises or is cancelled.
+        Commit when the block ends. Roll back if it raises or is cancelled.
 
-        On SQLite only one is open at a time in all processes together, so keep it short.
+        On SQLite, all processes together can have one open transaction, so keep it short.
         """
-        async with _connected(self._engine) as connection:
+        async with _connect(self._engine) as connection:
             transaction = Transaction(connection)
             try:
                 await transaction.execute(self._begin)
                 yield transaction
                 await transaction.execute("COMMIT")
             except BaseException:
-                # Even if the task is cancelled a second time, the connection goes back without a transaction.
+                # Even if the task is cancelled again, the pool must not get an open transaction.
                 await finish(_roll_back(connection))
                 raise
 
 
 @asynccontextmanager
-async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def _connect(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     with _storage_errors(connecting=True):
         connection = await engine.connect()
     try:
         yield connection
     finally:
-        # Even if the task is cancelled, once or twice, the connection has to go back to the pool.
+        # Even if the task is cancelled, once or twice, the connection must go back to the pool.
         await finish(_give_back(connection))
 
 
@@ -208,7 +207,7 @@ async def _give_back(connection: AsyncConnection) -> None:
 
 
 async def _roll_back(connection: AsyncConnection) -> None:
-    """Undo what was begun; a connection of which that is not certain is thrown away, which undoes it too."""
+    """Roll back, or discard the connection if that fails. Discarding it rolls back, too."""
     if connection.invalidated:
         return
     try:
@@ -219,22 +218,22 @@ async def _roll_back(connection: AsyncConnection) -> None:
 
 @contextmanager
 def _storage_errors(*, connecting: bool = False) -> Iterator[None]:
-    """Let nothing of the database library's own errors past this file."""
+    """Turn errors of the database libraries into ours."""
     try:
         yield
     except PoolTimeoutError as error:
         raise _busy() from error
     except SQLAlchemyError as error:
-        shown = _from_sqlalchemy(error)
-        # Before there is a connection nothing of ours has run, so the mistake is not in our SQL.
-        raise (_unreachable() if connecting and type(shown) is APIError else shown) from error
+        public = _from_sqlalchemy(error)
+        # Before there is a connection, none of our statements has run, so the mistake is not in our SQL.
+        raise (_unreachable() if connecting and type(public) is APIError else public) from error
     except sqlite3.Error as error:
         raise _from_sqlite(error) from error
     except OSError as error:
-        # asyncpg lets the socket's own errors through.
+        # asyncpg passes errors of its socket on.
         raise _unreachable() from error
     except (OverflowError, UnicodeError) as error:
-        # sqlite3 says so of a number beyond 64 bits, and of half a character, before it asks SQLite.
+        # sqlite3 raises these before it calls SQLite: for a number beyond 64 bits, and for half a character.
         raise _mistake() from error
 
 
@@ -256,20 +255,20 @@ def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
     if state[:2] in _POSTGRES_AWAY or state == _READ_ONLY:
         return _unreachable()
     if isinstance(error.orig and error.orig.__cause__, ValueError):
-        return _mistake()  # asyncpg's word for a value that does not fit its column
+        return _mistake()  # asyncpg raises it for a value that does not fit its column
     away = isinstance(error, OperationalError | InterfaceError)
     return _unreachable() if away or error.connection_invalidated else _mistake()
 
 
 def _from_sqlite(error: sqlite3.Error) -> APIError:
-    """Say of the driver's own error what `_from_sqlalchemy` says of one that it wraps."""
+    """Convert an error of the driver as `_from_sqlalchemy` converts one that SQLAlchemy wraps."""
     if isinstance(error, sqlite3.IntegrityError):
         return _conflict()
     return _from_sqlite_code(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR), str(error))
 
 
 def _from_sqlite_code(code: int, message: str) -> APIError:
-    # The low byte is the kind of SQLite's error; what is above it says more.
+    # The low byte is the kind of SQLite's error. The rest gives details.
     match code & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return _busy()
@@ -295,9 +294,9 @@ def _full() -> ServiceUnavailable:
     return ServiceUnavailable("The database's disk is full. The operator has to make room.", retry_after=30)
 
 
-def _lasting(what: str) -> ServiceUnavailable:
-    """Return the error for what does not pass by itself."""
-    return ServiceUnavailable(f"{what} The operator has to repair or restore it.", retry_after=30)
+def _lasting(fault: str) -> ServiceUnavailable:
+    """Return the error for a fault that lasts until the operator repairs it."""
+    return ServiceUnavailable(f"{fault} The operator has to repair or restore it.", retry_after=30)
 
 
 def _lacking() -> ServiceUnavailable:

@@ -1,15 +1,14 @@
 """
-From a database URL to a connection that keeps its promises.
+Make a database engine from a URL.
 
     sqlite:////srv/mavera.db          →  aiosqlite: WAL, synchronous FULL, foreign keys, waits 5 s for a lock
     postgres://… | postgresql://…     →  asyncpg
     (none)                            →  sqlite in <data_dir>/mavera.db
 
-Connections are in autocommit: a statement alone commits itself, and `Database.transaction`
-says BEGIN. WAL lets readers go on while one connection writes. FULL makes a commit wait for the
-disk, so that what was answered after it (a charge, a key) survives a power cut;
-NORMAL would lose the last commits. The file and the directory made for it are closed
-to other users, because digests and conversations lie there.
+Connections are in autocommit mode: a single statement commits itself, and `Database.transaction` sends
+BEGIN. With WAL, readers go on while one connection writes. FULL makes a commit wait for the disk, so a
+charge or a key that was answered survives a power cut. NORMAL would lose the last commits. Other users
+cannot read the file or the directory made for it, because they contain digests and conversations.
 """
 
 import os
@@ -43,11 +42,11 @@ def settings_url(settings: Settings) -> URL:
 
 
 def parse_url(text: str) -> URL:
-    """Return `text` with the driver that we use; raise ConfigurationError where there is none."""
+    """Return `text` with the driver that we use. Raises ConfigurationError if there is none for it."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError) as error:
-        # The cause may quote the URL and the password in it, so it is not passed on.
+        # The cause may quote the URL with its password, so it is not chained.
         raise ConfigurationError(f"MAVERA_DATABASE_URL is not a URL ({type(error).__name__}).") from None
     if url.drivername not in _DRIVERS:
         raise ConfigurationError(
@@ -61,7 +60,7 @@ def parse_url(text: str) -> URL:
 
 
 def make_engine(url: URL) -> AsyncEngine:
-    """Return an engine for `url`, which nothing has connected yet."""
+    """Return an engine for `url` that is not connected yet."""
     if not _is_sqlite(url):
         return _create(url, pool_pre_ping=True, connect_args={"timeout": WAIT_SECONDS})
     _prepare_file(Path(str(url.database)))
@@ -71,27 +70,27 @@ def make_engine(url: URL) -> AsyncEngine:
 
 
 def file_of(url: URL) -> DatabaseFile:
-    """Return the SQLite file of `url`, to be connected with the same promises."""
+    """Return the SQLite file of `url`. Its connections get the same settings as those of the engine."""
     return DatabaseFile(str(url.database), WAIT_SECONDS, _set_pragmas)
 
 
 def _watch_file(engine: AsyncEngine, file: DatabaseFile) -> None:
-    """Make the pool's connections to this file and no other that comes to lie in its place."""
+    """Keep the pool from using another file that has replaced this one."""
 
-    def before(*_: Any) -> None:
+    def check_file(*_: Any) -> None:
         file.identity()
 
-    def connected(connection: Any, record: ConnectionPoolEntry) -> None:
+    def prepare_connection(connection: Any, record: ConnectionPoolEntry) -> None:
         record.info["file"] = file.identity()
         _set_pragmas(connection)
 
-    def lent(_: Any, record: ConnectionPoolEntry, __: Any) -> None:
+    def check_connection(_: Any, record: ConnectionPoolEntry, __: Any) -> None:
         if record.info["file"] != file.identity():
-            raise DisconnectionError("another file lies in its place")
+            raise DisconnectionError("another file has replaced it")
 
-    event.listen(engine.sync_engine, "do_connect", before)
-    event.listen(engine.sync_engine, "connect", connected)
-    event.listen(engine.sync_engine, "checkout", lent)
+    event.listen(engine.sync_engine, "do_connect", check_file)
+    event.listen(engine.sync_engine, "connect", prepare_connection)
+    event.listen(engine.sync_engine, "checkout", check_connection)
 
 
 def _create(url: URL, **options: Any) -> AsyncEngine:
@@ -123,7 +122,7 @@ def _refuse_memory(url: URL) -> None:
 
 
 def _with_asyncpg_ssl(url: URL) -> URL:
-    """Say `sslmode`, the word of libpq that hosts hand out, as asyncpg does."""
+    """Rename `sslmode`, libpq's parameter in the URLs of many hosts, to asyncpg's `ssl`."""
     if "sslmode" not in url.query:
         return url
     mode = url.query["sslmode"]
@@ -131,7 +130,7 @@ def _with_asyncpg_ssl(url: URL) -> URL:
 
 
 def _prepare_file(path: Path) -> None:
-    """Make the file before SQLite does, which would leave it open to all; its WAL takes its mode."""
+    """Make the file with mode 0600, which its WAL inherits. SQLite would make it readable to all."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))

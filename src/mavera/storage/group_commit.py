@@ -1,16 +1,16 @@
 """
-Group commit: steps that arrive at the same time are written in one transaction.
+Group commit: write steps that arrive at the same time in one transaction.
 
     do(step) ─┐
     do(step) ─┼→ waiting → apply(statements, steps) → COMMIT → an outcome for each
     do(step) ─┘
 
-While one transaction is at the disk the next batch gathers, so under load all steps of a batch
-share the cost of one commit, and an idle server still answers at once. `do` returns
-when its step is committed and, if `must_last` says so of it, on the disk.
+While one transaction is being written, the next batch gathers. So under load all steps of a batch share the
+cost of one commit, and an idle server still answers at once. `do` returns when its step is committed, and,
+if `must_last` is true for the step, when it is on the disk.
 
-A batch that fails is split in half until the step at fault is alone, so one bad step takes no
-other down. A database that is away or busy refuses the whole batch: no half would fare better.
+A batch that fails is split in half until the step at fault is alone, so one bad step does not fail the
+others. If the database is unreachable or busy, the whole batch fails, because halves would fail, too.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ log = structlog.get_logger()
 
 class GroupCommit(Generic[S, R]):
     """
-    `apply` returns one outcome per step, in order; an APIError among them goes to its caller only.
+    `apply` returns one outcome per step, in order. Only the caller of its step gets an APIError.
 
-    `undo` returns the step that reverses another one, whose caller was cancelled before it had the
-    outcome. It returns None for a step that has to be done even if nobody waits for it.
+    `undo` returns a step that reverses a given one. It is called if the caller of a step was cancelled before
+    it got the outcome. It returns None for a step that must be done even if nobody waits for it.
     """
 
     def __init__(
@@ -58,46 +58,46 @@ class GroupCommit(Generic[S, R]):
         """
         Return the outcome of `step` once it is committed.
 
-        If the caller is cancelled, a step that can be undone is dropped, or undone once it is
-        committed; every other step is still done.
+        If the caller is cancelled, a step that can be undone is dropped, or undone once it is committed.
+        Every other step is still done.
         """
-        answer = self._enqueue(step)
+        future = self._enqueue(step)
         try:
-            return await answer
+            return await future
         except asyncio.CancelledError:
-            if not answer.cancelled() and answer.exception() is None:
+            if not future.cancelled() and future.exception() is None:
                 self._reverse(step)  # its outcome was on the way when the caller was cancelled
             raise
 
-    def unfinished(self) -> Iterator[S]:
+    def iterate_unfinished(self) -> Iterator[S]:
         """Yield the steps that are not committed yet."""
         for step, _ in (*self._batch, *self._waiting):
             yield step
 
     async def close(self) -> None:
-        """Return when nothing waits any more, even if the caller is cancelled meanwhile."""
+        """Wait until no step is left, even if the caller is cancelled meanwhile."""
         while self._writer is not None:
             await asyncio.wait({self._writer})
 
     def _enqueue(self, step: S) -> asyncio.Future[R]:
-        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((step, answer))
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((step, future))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
-        return answer
+        return future
 
     async def _write(self) -> None:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                self._batch = [(step, answer) for step, answer in batch if not self._is_dropped(step, answer)]
+                self._batch = [(step, future) for step, future in batch if not self._is_dropped(step, future)]
                 await self._commit(self._batch)
         finally:
             self._batch = []
             self._writer = None
 
-    def _is_dropped(self, step: S, answer: asyncio.Future[R]) -> bool:
-        return answer.cancelled() and self._undo(step) is not None
+    def _is_dropped(self, step: S, future: asyncio.Future[R]) -> bool:
+        return future.cancelled() and self._undo(step) is not None
 
     async def _commit(self, batch: list[tuple[S, asyncio.Future[R]]]) -> None:
         if not batch:
@@ -108,7 +108,7 @@ class GroupCommit(Generic[S, R]):
                 lambda statements: self._apply(statements, steps), durable=any(map(self._must_last, steps))
             )
         except ServiceUnavailable as error:
-            _refuse(batch, error)
+            _reject(batch, error)
         except Exception as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -118,34 +118,34 @@ class GroupCommit(Generic[S, R]):
             if not isinstance(error, APIError):
                 log.exception("step failed", error=type(error).__name__)
                 error = APIError("The database refused a statement.")
-            _refuse(batch, error)
+            _reject(batch, error)
         except BaseException:
-            # The writer is being cancelled: whoever waits would wait for ever.
-            _refuse(batch, ServiceUnavailable("The server is shutting down. Ask again.", retry_after=5))
+            # The writer is being cancelled, and the callers of these steps would wait for ever.
+            _reject(batch, ServiceUnavailable("The server is shutting down. Try again.", retry_after=5))
             raise
         else:
-            self._answer(batch, outcomes)
+            self._deliver(batch, outcomes)
 
     def _reverse(self, step: S) -> None:
         undo = self._undo(step)
         if undo is not None:
             self._enqueue(undo).add_done_callback(_log_failure)
 
-    def _answer(self, batch: list[tuple[S, asyncio.Future[R]]], outcomes: Sequence[R | APIError]) -> None:
-        for (step, answer), outcome in zip(batch, outcomes, strict=True):
-            if answer.done():  # cancelled: the caller has left
+    def _deliver(self, batch: list[tuple[S, asyncio.Future[R]]], outcomes: Sequence[R | APIError]) -> None:
+        for (step, future), outcome in zip(batch, outcomes, strict=True):
+            if future.done():  # a cancelled future is done
                 if not isinstance(outcome, APIError):
                     self._reverse(step)
             elif isinstance(outcome, APIError):
-                answer.set_exception(outcome)
+                future.set_exception(outcome)
             else:
-                answer.set_result(outcome)
+                future.set_result(outcome)
 
 
-def _refuse(batch: list[tuple[S, asyncio.Future[R]]], error: APIError) -> None:
-    for _, answer in batch:
-        if not answer.done():
-            answer.set_exception(error)
+def _reject(batch: list[tuple[S, asyncio.Future[R]]], error: APIError) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)
 
 
 def _log_failure(undone: asyncio.Future[R]) -> None:

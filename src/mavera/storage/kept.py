@@ -1,16 +1,16 @@
 """
-One store for answers that are kept for a while, encrypted. A copy of the database alone reveals none.
+The store of kept answers: encrypted, and for a limited time. A copy of the database alone reveals none.
 
-    keep(workspace, purpose, key, value)    kept until its time is over, in place of what was there
-    find(workspace, purpose, key)           the value, or None
-    forget(workspace, purpose, key)         gone at once
-    claim(workspace, purpose, key, value)   a Claim if nothing is kept there, otherwise the value that is
-        fill(claim, value)                  the answer takes the claim's place
-        renew(claims) · release(claim)      hold it for longer, or give it up
+    keep(workspace, purpose, key, value)    store the value until it expires, in place of an earlier one
+    find(workspace, purpose, key)           return the value, or None
+    forget(workspace, purpose, key)         remove the value at once
+    claim(workspace, purpose, key, value)   return a Claim if nothing is kept there, otherwise that value
+        fill(claim, value)                  replace the claim by the answer
+        renew(claims) · release(claim)      extend the claim, or give it up
 
 A row has a workspace, a purpose, a keyed digest of its key, times, a size, and the encrypted value.
-Neither the key nor the value is there in clear. A value that cannot be opened, because it is damaged or no
-secret fits, counts as expired.
+It contains neither the key nor the value in clear. A value that cannot be opened, because it is damaged or
+no secret fits, counts as expired.
 
 Each purpose has bounds for one workspace, and the oldest answers beyond them are removed. A process does
 this for a workspace after it has written an eighth of a bound there, and with every sweep.
@@ -34,7 +34,7 @@ from mavera.storage.moment import Clock, moment_of
 from mavera.storage.sealing import Secrets, WorkspaceKeys
 
 SWEEP_SECONDS = 30.0
-# Encrypting a value of this size takes about 0.2 ms; a larger one is left to a thread.
+# Encrypting a value of this size takes about 0.2 ms. A thread encrypts larger ones.
 _SMALL_BYTES = 256 * 1024
 _WORKSPACES_AT_HAND = 1024
 _REMOVED_AT_ONCE = 500
@@ -46,7 +46,7 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class Purpose:
     """
-    Why something is kept, and how much of it a workspace may have.
+    The purpose of kept answers, and the bounds of one workspace for it.
 
     `needs_shared_secret` turns the purpose off if servers of one database may have different secrets.
     """
@@ -59,7 +59,7 @@ class Purpose:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to fill a place; `stamp` tells it from a later claim on the same place."""
+    """The right to fill a place. `stamp` distinguishes it from a later claim on the same place."""
 
     workspace_id: str
     purpose: Purpose
@@ -69,7 +69,7 @@ class Claim:
 
 @dataclass(slots=True)
 class _Written:
-    """What this process has written for one workspace and purpose since the last trim."""
+    """The answers that this process has written for one workspace and purpose since the last trim."""
 
     rows: int = 0
     size: int = 0
@@ -87,7 +87,7 @@ def _apply(statements: Statements, writes: Sequence[_Write]) -> list[int]:
 
 
 class KeptAnswers:
-    """`clock` tells Unix seconds; without it, times on Postgres go by the database's clock."""
+    """`clock` returns Unix seconds. Without it, times on Postgres go by the database's clock."""
 
     def __init__(self, database: Database, keys: Secrets, *, clock: Clock | None = None) -> None:
         self._database = database
@@ -112,18 +112,18 @@ class KeptAnswers:
             await self._commits.close()
 
     def serves(self, purpose: Purpose) -> bool:
-        """Whether anything is kept for `purpose` here."""
+        """Whether this store keeps answers for `purpose`."""
         return self._is_shared or not purpose.needs_shared_secret
 
     async def keep(
         self, workspace_id: str, purpose: Purpose, key: str, value: bytes, *, seconds: int
     ) -> bool:
-        """Keep `value` for `seconds`, in place of what was kept there. False if the purpose is not served."""
+        """Keep `value` for `seconds`, in place of an earlier one. False means the purpose is not served."""
         if not self.serves(purpose):
             return False
         keys = self._keys_of(workspace_id)[0]
         digest = keys.digest(purpose.name, key)
-        row = await self._row(keys, purpose, digest, value)
+        row = await self._seal_row(keys, purpose, digest, value)
         await self._database.execute(
             f"""
             INSERT INTO kept_answers ({_COLUMNS})
@@ -141,20 +141,21 @@ class KeptAnswers:
         return True
 
     async def find(self, workspace_id: str, purpose: Purpose, key: str) -> bytes | None:
-        """Return what is kept; None if there is nothing, its time is over or no secret opens it."""
+        """Return the kept value, or None if there is none, it has expired, or no secret opens it."""
         if not self.serves(purpose):
             return None
         every = self._keys_of(workspace_id)
-        return await self._find(workspace_id, purpose, _digests(every, purpose, key), "AND is_claim = 0")
+        return await self._find(workspace_id, purpose, _make_digests(every, purpose, key), "AND is_claim = 0")
 
     async def forget(self, workspace_id: str, purpose: Purpose, key: str) -> None:
-        """Remove what is kept, under whichever secret."""
-        digests = _digests(self._keys_of(workspace_id), purpose, key)
-        names = _names(digests)
+        """Remove the kept value, under whichever secret it was written."""
+        digests = _make_digests(self._keys_of(workspace_id), purpose, key)
+        names = _name_digests(digests)
         await self._database.execute(
             f"""
             DELETE FROM kept_answers
-             WHERE workspace_id = :workspace_id AND purpose = :purpose AND digest IN ({_listed(names)})
+             WHERE workspace_id = :workspace_id AND purpose = :purpose
+               AND digest IN ({_to_placeholders(names)})
             """,  # noqa: S608 - the names are ours
             workspace_id=workspace_id,
             purpose=purpose.name,
@@ -165,23 +166,23 @@ class KeptAnswers:
         self, workspace_id: str, purpose: Purpose, key: str, value: bytes, *, seconds: int
     ) -> Claim | bytes:
         """
-        Claim a place for `seconds`, or return what is there: an answer, or the `value` of another claim.
+        Claim a place for `seconds`, or return its value: an answer, or the `value` of another claim.
 
-        Of all that claim the same place at once, in any process, one gets it.
+        If several callers claim the same place at once, in any process, one of them gets it.
         """
         current, *previous = self._keys_of(workspace_id)
         if previous:
-            found = await self._find(workspace_id, purpose, _digests(previous, purpose, key))
+            found = await self._find(workspace_id, purpose, _make_digests(previous, purpose, key))
             if found is not None:
                 return found
         digest = current.digest(purpose.name, key)
-        row = await self._row(current, purpose, digest, value)
+        row = await self._seal_row(current, purpose, digest, value)
         claim = Claim(workspace_id, purpose, digest, row["stamp"])
         unreadable = ""
         while not await self._insert_claim(row, seconds, unreadable):
             seen = await self._look(workspace_id, purpose, digest)
             if seen is None:
-                continue  # given up or expired a moment ago
+                continue  # it was released or expired a moment ago
             opened = await self._open(current, purpose, seen)
             if opened is not None:
                 return opened
@@ -189,9 +190,9 @@ class KeptAnswers:
         return claim
 
     async def fill(self, claim: Claim, value: bytes, *, seconds: int) -> bool:
-        """Put `value` in the claim's place for `seconds`. Returns False if the claim is no longer held."""
+        """Put `value` in the claim's place for `seconds`. Returns False if the claim has been lost."""
         keys = self._keys_of(claim.workspace_id)[0]
-        row = await self._row(keys, claim.purpose, claim.digest, value)
+        row = await self._seal_row(keys, claim.purpose, claim.digest, value)
         sql = f"""
             UPDATE kept_answers
                SET stamp = :stamp, is_claim = 0, written_at = {self._moment.sql},
@@ -205,7 +206,7 @@ class KeptAnswers:
         return bool(filled)
 
     async def renew(self, claims: Iterable[Claim], *, seconds: int) -> None:
-        """Hold `claims` for `seconds` from now; one that was filled or released is left as it is."""
+        """Extend `claims` to `seconds` from now. A claim that was filled or released stays as it is."""
         rows = [{**_place_of(claim), "seconds": seconds, "now": self._moment.now} for claim in claims]
         await self._database.execute_many(
             f"UPDATE kept_answers SET expires_at = {self._moment.sql} + :seconds WHERE {_CLAIM}",  # noqa: S608
@@ -213,12 +214,12 @@ class KeptAnswers:
         )
 
     async def release(self, claim: Claim) -> None:
-        """Let another claim the place; nothing if it is filled."""
+        """Free the place for another claim. Does nothing if the place is filled."""
         sql = f"DELETE FROM kept_answers WHERE {_CLAIM}"  # noqa: S608
         await self._write(sql, _place_of(claim), durable=False)
 
     async def sweep(self) -> None:
-        """Remove what has expired anywhere, and what exceeds the bounds of those who wrote here."""
+        """Remove expired answers of all workspaces, and trim the workspaces for which this process wrote."""
         removed = _REMOVED_AT_ONCE
         while removed == _REMOVED_AT_ONCE:
             removed = await self._database.execute(
@@ -236,7 +237,9 @@ class KeptAnswers:
         for workspace_id, purpose in list(self._written):
             await self._trim(workspace_id, purpose)
 
-    async def _row(self, keys: WorkspaceKeys, purpose: Purpose, digest: str, value: bytes) -> dict[str, Any]:
+    async def _seal_row(
+        self, keys: WorkspaceKeys, purpose: Purpose, digest: str, value: bytes
+    ) -> dict[str, Any]:
         if len(value) <= _SMALL_BYTES:
             sealed = keys.seal(purpose.name, digest, value)
         else:
@@ -276,10 +279,10 @@ class KeptAnswers:
 
     async def _write(self, sql: str, values: dict[str, Any], *, durable: bool) -> int:
         """
-        Return the number of rows changed. A claim need not be durable: it dies with its process anyway.
+        Return the number of rows changed. A claim need not be durable, because it ends with its process.
 
-        On SQLite, writes that arrive together share one commit. On Postgres they could wait for each
-        other's rows in one transaction, so each has its own.
+        On SQLite, writes that arrive together share one commit. On Postgres, each has its own, because
+        transactions with several of them could wait for each other's rows.
         """
         if not self._database.is_file:
             return await self._database.execute(sql, **values)
@@ -288,14 +291,14 @@ class KeptAnswers:
     async def _find(
         self, workspace_id: str, purpose: Purpose, digests: dict[str, WorkspaceKeys], only: str = ""
     ) -> bytes | None:
-        """Return the value under the first of `digests` that is kept and can be opened."""
-        names = _names(digests)
+        """Return the value under the first of `digests` that has one which can be opened."""
+        names = _name_digests(digests)
         rows = await self._database.fetch_all(
             f"""
             SELECT digest, sealed
               FROM kept_answers
              WHERE workspace_id = :workspace_id AND purpose = :purpose
-               AND digest IN ({_listed(names)}) AND expires_at > {self._moment.sql} {only}
+               AND digest IN ({_to_placeholders(names)}) AND expires_at > {self._moment.sql} {only}
             """,  # noqa: S608 - the names, the clock and the condition are ours
             workspace_id=workspace_id,
             purpose=purpose.name,
@@ -335,7 +338,7 @@ class KeptAnswers:
             await self._trim(workspace_id, purpose)
 
     async def _trim(self, workspace_id: str, purpose: Purpose) -> None:
-        """Remove the oldest answers beyond the bounds of `purpose`. A claim is a run: there are few."""
+        """Remove the oldest answers beyond the bounds of `purpose`. Claims stay: each belongs to a run."""
         self._written.pop((workspace_id, purpose), None)
         removed = await self._database.execute(
             """
@@ -372,7 +375,7 @@ class KeptAnswers:
 
 async def erase_clear_answers(database: Database) -> None:
     """
-    Remove the answers that earlier releases kept in clear, in the table `idempotency`.
+    Remove the answers that earlier releases kept in clear in the table `idempotency`.
 
     SQLite overwrites them in its file. Postgres frees their space with its next vacuum.
     """
@@ -386,7 +389,7 @@ async def erase_clear_answers(database: Database) -> None:
         return erased
 
     if await database.batch(erase) and database.is_file:
-        # Its write-ahead log still has the pages as they were.
+        # The write-ahead log still contains the old pages.
         await database.fetch_all("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
@@ -406,13 +409,13 @@ def _place_of(claim: Claim) -> dict[str, Any]:
     }
 
 
-def _digests(every: Iterable[WorkspaceKeys], purpose: Purpose, key: str) -> dict[str, WorkspaceKeys]:
+def _make_digests(every: Iterable[WorkspaceKeys], purpose: Purpose, key: str) -> dict[str, WorkspaceKeys]:
     return {keys.digest(purpose.name, key): keys for keys in every}
 
 
-def _names(digests: Iterable[str]) -> list[str]:
+def _name_digests(digests: Iterable[str]) -> list[str]:
     return [f"digest{number}" for number, _ in enumerate(digests)]
 
 
-def _listed(names: Iterable[str]) -> str:
+def _to_placeholders(names: Iterable[str]) -> str:
     return ", ".join(f":{name}" for name in names)

@@ -1,14 +1,14 @@
 """
-The database's tables, made step by step: one function for each change, in the order of release.
+Make the database's tables step by step: one function for each change, in the order of release.
 
     MIGRATIONS   0001_workspaces_and_keys → 0002_credits → … → the newest
 
-A step only adds what the servers of the release before can ignore, so old and new servers run side
+A step makes only additions that servers of the previous release can ignore, so old and new servers run side
 by side during an upgrade: expand first, and contract in a later release. `schema.py` applies the steps and
 records each by the name of its function.
 
-SQL here is what SQLite and Postgres both understand; `Tables` writes the three things that differ. Times are
-Unix seconds, months are written as 202611, and every number has 64 bits.
+SQLite and Postgres both understand the SQL here, and `Tables` writes the three parts that differ. Times are
+Unix seconds, a month is a number such as 202611, and every number has 64 bits.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Tables:
         self._statements = statements
         # SQLite numbers rows of INTEGER keys by itself.
         self.numbered_key = "INTEGER NOT NULL PRIMARY KEY" if dialect == "sqlite" else "BIGSERIAL PRIMARY KEY"
-        # Without it, SQLite keeps a second tree beside that of a primary key which is not a number.
+        # Without it, SQLite keeps a second tree if the primary key is not a number.
         self.by_key = "WITHOUT ROWID" if dialect == "sqlite" else ""
         self.bytes = "BLOB" if dialect == "sqlite" else "BYTEA"
 
@@ -41,9 +41,9 @@ class Tables:
 
 def m0001_workspaces_and_keys(tables: Tables) -> None:
     """
-    Workspaces, their API keys, and what has been done once and for all.
+    Workspaces, their API keys, and the milestones that a database reaches once.
 
-    A key's text is not stored, only its SHA-256 in hex.
+    The text of a key is not stored, only its SHA-256 in hex.
     """
     tables.run(
         """
@@ -77,12 +77,12 @@ def m0001_workspaces_and_keys(tables: Tables) -> None:
 
 def m0002_credits(tables: Tables) -> None:
     """
-    Plans and credits: what a workspace may use, what it has, and what became of it.
+    Plans and credits: the limits of a workspace, its balance, and its use of credits.
 
-        ledger        every change of a balance, never changed itself; its sum is the balance
-        reservations  what runs in flight hold; gone when they end, refunded when their lease runs out
+        ledger        every change of a balance; rows never change, and their sum is the balance
+        reservations  credits held for runs in flight, until they end or their lease runs out
         usage         one row for each run that was admitted
-        alerts        budgets that came near their end
+        alerts        budgets that are nearly spent
         idempotency   first answers, for callers who repeat a request
 
     Each run writes three of these tables, so they have few indexes and no foreign keys.
@@ -175,11 +175,11 @@ def m0002_credits(tables: Tables) -> None:
 
 def m0003_personas(tables: Tables) -> None:
     """
-    Custom personas: one row each, and one for each version of what it says.
+    Custom personas: one row for each persona, and one for each version of its description.
 
-    `mode` keeps the personas of test keys, which cost nothing, apart from those of live keys. When a persona
-    is deleted, its versions go at once; its row stays for a while, so that a cursor which names it keeps
-    its place. `usage` says which version answered and, if several personas answered, which they were.
+    `mode` separates the personas of test keys, which cost nothing, from those of live keys. When a persona
+    is deleted, its versions are deleted at once. Its row stays for a while, so that a cursor which names it
+    keeps its place. `usage` records the version that answered and, if several personas answered, all of them.
     """
     tables.run(
         """
@@ -214,9 +214,9 @@ def m0003_personas(tables: Tables) -> None:
 
 def m0004_tools(tables: Tables) -> None:
     """
-    The server's own tools: who may use which, what was called, what was made.
+    Server tools: the permissions of workspaces, the calls, and the media.
 
-        workspaces.tools   the names a workspace may use, separated by spaces; null for all
+        workspaces.tools   the names of tools that a workspace may use, separated by spaces; null for all
         tool_calls         one row for each call
         media              images and videos that tools made, and the jobs that make them
     """
@@ -263,17 +263,17 @@ def m0005_key_ancestors(tables: Tables) -> None:
     """
     The keys above a key, by id and separated by spaces: the operator's own first, the maker last.
 
-    What a key spends counts against the budget of each of them too.
+    The spending of a key also counts against the budget of each of them.
     """
     tables.add_columns("api_keys", ancestors="TEXT NOT NULL DEFAULT ''")
 
 
 def m0006_owners(tables: Tables) -> None:
     """
-    Reservations say who owns them, and the database says which servers may still use it.
+    Owners of reservations, and the versions of servers that may still use the database.
 
-        reservations.owner_kind   run, and later study and block: the last two outlive every process
-        reservations.owner_id     the run's id, or that of the study or block
+        reservations.owner_kind   run, and later study and block; the last two outlive every process
+        reservations.owner_id     the id of the run, the study or the block
         reservations.process_id   the process that renews the lease; null if no lease is renewed
         reservations.created_at   null in the rows of servers that do not know the column
         schema_state              one row: the oldest migration whose servers may still run on these
@@ -304,15 +304,15 @@ def m0006_owners(tables: Tables) -> None:
 
 def m0007_kept_answers(tables: Tables) -> None:
     """
-    Answers that are kept for a while, encrypted, for whatever purpose: see `storage/kept.py`.
+    Kept answers, encrypted, for any purpose: see `storage/kept.py`.
 
-        digest     a keyed digest of what the answer is found by
-        stamp      another one with each write, so that a late writer does not hit a newer row
+        digest     a keyed digest of the key under which the answer is kept
+        stamp      a new one with each write, so that a late writer does not change a newer row
         is_claim   1 while the answer is still being made
-        sealed     the encrypted answer; last, so that SQLite reads the others without it
+        sealed     the encrypted answer; last, so that SQLite reads the other columns without it
 
-    It takes the place of `idempotency`, whose answers are in clear. That table stays for the servers of
-    the release before.
+    The table replaces `idempotency`, whose answers are in clear. That one stays for servers of the previous
+    release.
     """
     tables.run(
         f"""
@@ -335,11 +335,11 @@ def m0007_kept_answers(tables: Tables) -> None:
 
 def m0008_usage_groups(tables: Tables) -> None:
     """
-    What pages group usage by, and how erasure finds what belongs to a person. Null in older rows.
+    Columns by which pages group usage, and by which erasure finds a person's rows. Null in older rows.
 
         operation         responses, chat_completions, compaction or personas
         model             the model that answered; null if none was needed
-        upstream_nanos    what its server charged, in billionths of its currency, if that is known
+        upstream_nanos    the price that its server charged, in billionths of its currency, if known
         end_user_digest   a keyed digest of the caller's `safety_identifier` or `user`
     """
     tables.add_columns(

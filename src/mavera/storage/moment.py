@@ -1,11 +1,11 @@
 """
-The clock by which leases are measured.
+The clock that measures leases.
 
-    SQLite     this machine's, as the parameter `:now`: every process that shares the file runs here
-    Postgres   the database's own, read by the statement: the clocks of its servers may differ
+    SQLite     this machine's clock, as the parameter `:now`, because all processes run on this machine
+    Postgres   the database's clock, read by the statement, because the servers' clocks may differ
 
-If each server used its own clock, one that is 90 seconds ahead would give back the credits of
-every run on the others.
+If each server used its own clock, a server that is 90 seconds ahead would refund the credits of every run
+on the others.
 """
 
 import time
@@ -21,7 +21,7 @@ _POSTGRES_CLOCK = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)"
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """`sql` is the time in Unix seconds. Give each statement that contains it the value `now`."""
+    """`sql` is an expression for the time in Unix seconds. A statement with it needs the value `now`."""
 
     sql: str
     clock: Clock
@@ -32,6 +32,6 @@ class Moment:
 
 
 def moment_of(database: Database, clock: Clock | None) -> Moment:
-    """Return the clock of `database`'s leases; `clock` takes its place, on Postgres as well."""
+    """Return the clock for the leases of `database`. A given `clock` replaces it, even on Postgres."""
     shared = clock is None and not database.is_file
     return Moment(_POSTGRES_CLOCK if shared else "CAST(:now AS BIGINT)", clock or time.time)

@@ -1,10 +1,10 @@
 """
-Can the store be used now? Asked as often as anybody likes, looked up at most once a second.
+Check whether the store is usable. Callers may ask at any rate; the store is checked at most once a second.
 
-    SQLite     a write in a transaction of its own: a full disk, a lock and a damaged file all show
-    Postgres   a read, because a write a second from each server would serve nobody
+    SQLite     a write in a transaction of its own, which detects a full disk, a lock and a damaged file
+    Postgres   a read, because one write a second from each server would be a useless load
 
-Either look also reads which servers the tables are for.
+Both checks also read which versions of servers may use the tables.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class OncePerSecond(Generic[T]):
     """
     The latest result of `look`, which runs at most once a second and never twice at a time.
 
-    Only results are remembered: after a look that raises, the next caller looks again.
+    Errors are not remembered. After `look` has raised one, the next caller runs it again.
     """
 
     def __init__(
@@ -39,24 +39,24 @@ class OncePerSecond(Generic[T]):
         self._latest: tuple[float, T] | None = None
 
     async def get(self) -> T:
-        """Return a result that is a second old at most. Raises what `look` raises."""
+        """Return a result that is at most a second old. Raises the errors of `look`."""
         if self._latest is not None and self._clock() - self._latest[0] < FRESH_SECONDS:
             return self._latest[1]
         if self._looking is None:
             self._looking = asyncio.create_task(self._look_once())
-        # A caller that leaves takes the result from nobody else.
+        # A caller that is cancelled must not cancel the look of the others.
         return await asyncio.shield(self._looking)
 
     async def close(self) -> None:
-        """Return when no look is going on."""
+        """Wait for the end of a look that is running."""
         if self._looking is not None:
             await asyncio.wait({self._looking})
 
     async def _look_once(self) -> T:
         try:
-            found = await self._look()
-            self._latest = self._clock(), found
-            return found
+            result = await self._look()
+            self._latest = self._clock(), result
+            return result
         finally:
             self._looking = None
 
@@ -64,8 +64,9 @@ class OncePerSecond(Generic[T]):
 @dataclass(frozen=True, slots=True)
 class StoreState:
     """
-    `is_fault_here` says that another server might do better: the fault lies in this process, its
-    disk or its version. `detail` says what is wrong, for the operator.
+    The state of the store. `detail` describes a fault for the operator.
+
+    `is_fault_here` is true if the fault is in this process, its disk or its version. Another server may work.
     """
 
     is_ready: bool

@@ -1,4 +1,4 @@
-"""What a statement gives and takes: values by name."""
+"""The rows that statements take and return: values by name."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,12 +1,12 @@
 """
-See to it that the tables are those this code was written for.
+Bring the tables to the version for which this code was written.
 
-    recorded in mavera_migrations  →  all known: nothing to do
-                                   →  some missing: apply them, all in one transaction
-                                   →  some unknown: a newer mavera's; use the tables if it says we may
+    mavera_migrations  →  contains all migrations: there is nothing to do
+                       →  lacks some: apply them, all in one transaction
+                       →  contains unknown ones of a newer mavera: use the tables if it allows that
 
-A database of a release that used Alembic has its version in `alembic_version`. That version is
-read once, and the table stays as it is, so that servers of that release can still start beside this one.
+A database of a release that used Alembic has its version in `alembic_version`. That version is read once.
+The table stays as it is, so that servers of that release can still start beside this one.
 """
 
 import time
@@ -20,22 +20,22 @@ from mavera.storage.database import Database
 from mavera.storage.migrations import MIGRATIONS, Tables, name_of
 
 _KNOWN = tuple(map(name_of, MIGRATIONS))
-# Any number does, if nothing else on the same Postgres takes this one.
+# Any number that no other program on the same Postgres uses will do.
 _ADVISORY_LOCK = 0x6D767261
 
 
-def known_versions() -> tuple[str, ...]:
+def list_versions() -> tuple[str, ...]:
     """Return the names of the migrations, oldest first."""
     return _KNOWN
 
 
 def may_run(lowest_schema: str) -> bool:
-    """Whether this mavera knows enough to run on tables that ask for `lowest_schema` or newer."""
+    """Whether this mavera can run on tables that require `lowest_schema` or newer."""
     return _KNOWN[-1] >= lowest_schema
 
 
-async def current_version(database: Database) -> str | None:
-    """Return the name of the last migration that was applied, None if there was none."""
+async def find_version(database: Database) -> str | None:
+    """Return the name of the last migration that was applied, or None if there was none."""
     if await database.has_table("mavera_migrations"):
         row = await database.fetch_one("SELECT MAX(name) AS name FROM mavera_migrations")
         return row["name"] if row else None
@@ -44,13 +44,13 @@ async def current_version(database: Database) -> str | None:
 
 async def ensure_schema(database: Database) -> None:
     """
-    Apply what is missing. Tables of a newer mavera are left as they are, if this one may run on them.
+    Apply the missing migrations. Tables of a newer mavera stay as they are, if this one may run on them.
 
     Processes that start together wait for one another, and only the first has something to do.
     Raises ConfigurationError if this mavera may not run on the tables, if the file belongs to another
-    program, or if a migration fails; then the database is as it was.
+    program, or if a migration fails. After a failure the database is unchanged.
     """
-    current = await current_version(database)
+    current = await find_version(database)
     if current == _KNOWN[-1]:
         return
     if current is None:
@@ -62,7 +62,7 @@ async def ensure_schema(database: Database) -> None:
 
 
 async def apply_migrations(database: Database, *, up_to: str | None = None) -> None:
-    """Apply what is missing up to the migration `up_to`, or all. Raises ConfigurationError if one fails."""
+    """Apply the missing migrations up to `up_to`, or all. Raises ConfigurationError if one fails."""
     wanted = _KNOWN if up_to is None else _KNOWN[: _KNOWN.index(up_to) + 1]
     adopted = await _alembic_version(database)
     try:
@@ -101,7 +101,7 @@ def _record(statements: Statements, names: Sequence[str]) -> None:
 
 
 async def _alembic_version(database: Database) -> str | None:
-    """Return what a release with Alembic wrote, None if there is nothing of ours."""
+    """Return the version that a release with Alembic wrote, or None if it is not one of ours."""
     if not await database.has_table("alembic_version"):
         return None
     row = await database.fetch_one("SELECT version_num FROM alembic_version")
@@ -118,7 +118,7 @@ async def _refuse_too_new(database: Database, current: str) -> None:
 
 
 async def _refuse_another_program(database: Database) -> None:
-    """Raise ConfigurationError if an SQLite file has tables, none of which is ours."""
+    """Raise ConfigurationError if an SQLite file has tables but none of ours."""
     if not database.is_file:
         return  # several programs may share a database of Postgres
     rows = await database.fetch_all(

@@ -1,12 +1,12 @@
 """
-Texts and digests that a copy of the database alone does not open.
+Encrypt values and make digests that a copy of the database alone does not reveal.
 
     MAVERA_KEY_PEPPER, or the file `kept.secret` in the data directory
       └─ HKDF-SHA-256 with the workspace's id ─┬─ a key for digests: HMAC-SHA-256
                                                └─ a key for sealing: AES-256-GCM
 
-A sealed text opens only in its own place: workspace, purpose and digest are bound into it. After a
-rotation, `MAVERA_KEY_PEPPER_PREVIOUS` still finds and opens what was kept before.
+A sealed value opens only in its own place, because its workspace, purpose and digest are bound into it.
+After a rotation, `MAVERA_KEY_PEPPER_PREVIOUS` still finds and opens earlier values.
 """
 
 import hmac
@@ -32,7 +32,7 @@ _INFO = b"mavera: what is kept for the workspace "
 @dataclass(frozen=True, slots=True)
 class Secrets:
     """
-    The server's secrets; `previous` ones still open what was sealed with them.
+    The server's secrets. The `previous` ones still open values that were sealed with them.
 
     `is_shared` is false if other servers of the same database may have another secret.
     """
@@ -47,12 +47,12 @@ class Secrets:
 
 
 def secret_path(settings: Settings) -> Path:
-    """Return the file whose secret takes the place of MAVERA_KEY_PEPPER if that is not set."""
+    """Return the file whose secret replaces MAVERA_KEY_PEPPER if that is not set."""
     return settings.data_dir / "kept.secret"
 
 
 def has_shared_secret(settings: Settings) -> bool:
-    """Whether every server of the database has the same secret: SQLite's all share a data directory."""
+    """Whether all servers of the database have the same secret. With SQLite they share a data directory."""
     return bool(settings.key_pepper) or not settings.database_url.startswith("postgres")
 
 
@@ -66,7 +66,7 @@ def open_secrets(settings: Settings) -> Secrets:
     path = secret_path(settings)
     if not settings.key_pepper:
         return Secrets(read_or_make_secret(path), peppers, has_shared_secret(settings))
-    # What was kept before there was a pepper is still read.
+    # Values that were kept before there was a pepper are still read.
     earlier = read_secret(path)
     return Secrets(settings.key_pepper.encode(), peppers if earlier is None else (*peppers, earlier))
 
@@ -85,20 +85,20 @@ class WorkspaceKeys:
         return cls(workspace_id, derived[:_KEY_BYTES], derived[_KEY_BYTES:])
 
     def digest(self, purpose: str, text: str) -> str:
-        """Return what is stored in place of `text`, in hex."""
+        """Return the digest that is stored in place of `text`, in hex."""
         return hmac.digest(self._digest_key, f"{purpose}\0{text}".encode(errors="replace"), "sha256").hex()
 
     def seal(self, purpose: str, digest: str, value: bytes) -> bytes:
-        """Return `value` encrypted, to be opened under the same purpose and digest only."""
+        """Return `value` encrypted. Only the same purpose and digest open it."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, value, self._place(purpose, digest))
 
     def open(self, purpose: str, digest: str, sealed: bytes) -> bytes | None:
-        """Return what was sealed; None if it is damaged or was sealed elsewhere."""
+        """Return the sealed value, or None if it is damaged or was sealed for another place."""
         nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         try:
             return self._cipher.decrypt(nonce, ciphertext, self._place(purpose, digest))
-        except (InvalidTag, ValueError):  # ValueError: not even a whole nonce is left
+        except (InvalidTag, ValueError):  # ValueError: the value is shorter than a nonce
             return None
 
     @cached_property

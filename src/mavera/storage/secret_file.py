@@ -1,7 +1,7 @@
 """
-A secret that this server makes once and keeps in a file of its own, readable to its owner only.
+Read the server's secret from a file, or make it once. Only the owner can read the file.
 
-Every process that asks for the same file gets the same secret, whichever of them made it.
+All processes that read the same file get the same secret, whichever of them made it.
 """
 
 import os
@@ -15,22 +15,22 @@ SECRET_BYTES = 32
 
 
 def read_or_make_secret(path: Path) -> bytes:
-    """Return the secret in `path`, made now if there is none. Raises ConfigurationError if neither works."""
-    found = read_secret(path)
-    if found is not None:
-        return found
+    """Return the secret in `path`, and make it if there is none. Raises ConfigurationError if that fails."""
+    secret = read_secret(path)
+    if secret is not None:
+        return secret
     try:
         _make(path)
     except OSError as error:
         raise ConfigurationError(f"The file {path} cannot be written: {error.strerror}.") from error
-    made = read_secret(path)
-    if made is None:
+    secret = read_secret(path)
+    if secret is None:
         raise ConfigurationError(f"The file {path} was removed while the server started.")
-    return made
+    return secret
 
 
 def read_secret(path: Path) -> bytes | None:
-    """Return the secret in `path`, or None if there is no such file. Raises ConfigurationError."""
+    """Return the secret in `path`, or None if there is none. Raises ConfigurationError if it is unusable."""
     try:
         secret = path.read_bytes()
     except FileNotFoundError:
@@ -45,7 +45,7 @@ def read_secret(path: Path) -> bytes | None:
 
 
 def _make(path: Path) -> None:
-    """Link a finished file to its name, so that no process sees half of it and none replaces another's."""
+    """Link a complete file to its name, so that no process reads half of it or replaces another's."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -53,7 +53,7 @@ def _make(path: Path) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(SECRET_BYTES))
             file.flush()
-            # What is sealed with a secret that a power cut takes away could not be read again.
+            # If a power cut lost the secret, no value that was sealed with it could be read again.
             os.fsync(file.fileno())
         with suppress(FileExistsError):
             os.link(partial, path)

@@ -186,7 +186,7 @@ class Credits:
     def _living(self) -> set[str]:
         """Return the runs that own a reservation here, or whose end is not written yet."""
         owners = self._held if self._owners is None else self._owners
-        return {*owners, *(step.run_id for step in self._commits.unfinished())}
+        return {*owners, *(step.run_id for step in self._commits.iterate_unfinished())}
 
     async def _renew(self) -> None:
         owners = self._held if self._owners is None else self._owners
