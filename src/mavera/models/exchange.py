@@ -1,5 +1,5 @@
 """
-POST to a model's server over HTTP/1.1, and read the answer piece by piece.
+Send a request to a model's server over HTTP/1.1, and read the answer piece by piece.
 
     Poster.post(address, body) → Answer: status, headers, read() → bytes … b"" at its end, close()
 
@@ -58,7 +58,7 @@ class Broke(ExchangeFailed):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to post, and the head of every request there up to its length. Its repr shows no key."""
+    """Where to send requests, and the head of each up to its length. Its repr shows no key."""
 
     host: str
     port: int
@@ -66,7 +66,7 @@ class Address:
     head: bytes = field(repr=False)
 
     @classmethod
-    def of(cls, url: str, *, headers: dict[str, str]) -> "Address":
+    def of(cls, url: str, *, headers: dict[str, str], method: str = "POST") -> "Address":
         """Raises BadAddress where `url` is none, or a header holds what no header may."""
         try:
             parts = urlsplit(url)
@@ -81,7 +81,7 @@ class Address:
         shown = f"[{host}]" if ":" in host else host
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         lines = [
-            f"POST {path} HTTP/1.1",
+            f"{method} {path} HTTP/1.1",
             f"Host: {shown}" if port is None else f"Host: {shown}:{port}",
             *(f"{name}: {value}" for name, value in headers.items()),
         ]

@@ -23,19 +23,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
 
-import aiohttp
 import msgspec
 
 from mavera.core.items import Item, Message, make_message
 from mavera.core.prompt import Prompt
 from mavera.errors import APIError
-from mavera.models.chat_wire import request_body
+from mavera.models.embedded.engine_api import EngineApi, EngineCallFailed
 from mavera.models.embedded.process import EngineAddress
 from mavera.models.embedded.supervisor import EmbeddedEngine
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -51,18 +47,7 @@ FREE_DISK_BYTES = 1024**3
 # The most bytes that the engine writes before the tokens of a state.
 HEAD_BYTES = 64
 SUFFIX = ".state"
-
-
-class _Tokens(msgspec.Struct):
-    tokens: list[int]
-
-
-class _Templated(msgspec.Struct):
-    prompt: str
-
-
-class _Evaluated(msgspec.Struct):
-    id_slot: int
+_FAILURES = (APIError, EngineCallFailed, TimeoutError, OSError)
 
 
 class PrefixStates:
@@ -115,7 +100,7 @@ class PrefixStates:
         self._changed.set()
         if key is None:
             return
-        with suppress(APIError, aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
+        with suppress(*_FAILURES):
             # This waits for the engine's first start, which the question has to wait for anyway.
             address = await self._engine.endpoint()
             async with asyncio.timeout(self._restore_seconds):
@@ -153,12 +138,10 @@ class PrefixStates:
         if not await asyncio.to_thread(_is_sound, path):
             path.unlink(missing_ok=True)
             return
-        async with self._session(address, self._restore_seconds) as session:
-            if not await _has_idle_slot(session):
+        async with EngineApi(address, seconds=self._restore_seconds) as api:
+            if not await api.has_idle_slot():
                 return
-            slot = await _clear_a_slot(session)
-            answer = await session.post(f"/slots/{slot}?action=restore", json={"filename": path.name})
-            if answer.status == 200:
+            if await api.restore_slot(await _clear_a_slot(api), path.name):
                 path.touch()
             else:
                 path.unlink(missing_ok=True)
@@ -176,20 +159,20 @@ class PrefixStates:
             if key not in self._warm or self._find(key) is not None or not self._has_room():
                 continue
             try:
-                async with self._session(await self._engine.endpoint(), FILL_SECONDS) as session:
-                    tokens = await _prefix_tokens(session, self._wanted[key])
+                async with EngineApi(await self._engine.endpoint(), seconds=FILL_SECONDS) as api:
+                    tokens = await _prefix_tokens(api, self._wanted[key])
                     if key in self._running:  # that turn has the slot, and another slot would read it anew
                         self._fresh[key] = None
                         return
-                    await self._save(session, key, (await _evaluate(session, tokens)).id_slot, tokens)
-            except (APIError, aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+                    await self._save(api, key, await api.evaluate(tokens), tokens)
+            except _FAILURES as error:
                 logger.debug("A prefix was not kept: %s", error)
 
     async def _fill_for_ever(self) -> None:
         while True:
             try:
                 await self._fill_next()
-            except (APIError, aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+            except _FAILURES as error:
                 logger.debug("A prefix was not kept: %s", error)
                 await asyncio.sleep(self._idle_seconds)
 
@@ -203,8 +186,8 @@ class PrefixStates:
             self._changed.clear()
             await self._changed.wait()
             return
-        async with self._session(await self._engine.endpoint(), FILL_SECONDS) as session:
-            await self._fill(session, missing)
+        async with EngineApi(await self._engine.endpoint(), seconds=FILL_SECONDS) as api:
+            await self._fill(api, missing)
 
     async def _idle(self) -> None:
         """Return when no turn has run for a while."""
@@ -217,25 +200,23 @@ class PrefixStates:
             if not self._running:
                 return
 
-    async def _fill(self, session: aiohttp.ClientSession, key: str) -> None:
-        tokens = await _prefix_tokens(session, self._wanted[key])
+    async def _fill(self, api: EngineApi, key: str) -> None:
+        tokens = await _prefix_tokens(api, self._wanted[key])
         slot = 0
         for read in (*range(STEP_TOKENS, len(tokens), STEP_TOKENS), len(tokens)):
             if self._running:
                 return
-            slot = (await _evaluate(session, tokens[:read])).id_slot
+            slot = await api.evaluate(tokens[:read])
         if not self._running:
-            await self._save(session, key, slot, tokens)
+            await self._save(api, key, slot, tokens)
 
-    async def _save(self, session: aiohttp.ClientSession, key: str, slot: int, tokens: Sequence[int]) -> None:
+    async def _save(self, api: EngineApi, key: str, slot: int, tokens: Sequence[int]) -> None:
         """Save a slot if it holds the prefix alone, so that no content of callers is saved."""
         identity = self._identity
         partial = f"{key}-{os.getpid()}.partial"
         path = self._folder / partial
         try:
-            async with session.post(f"/slots/{slot}?action=save", json={"filename": partial}) as answer:
-                saved = await answer.json() if answer.status == 200 else {}
-            if saved.get("n_saved") != len(tokens):
+            if await api.save_slot(slot, partial) != len(tokens):
                 return
             path.chmod(0o600)
             # A question of the same length may have taken the slot before the save.
@@ -270,11 +251,6 @@ class PrefixStates:
     def _identity(self) -> str:
         return self._engine.model_identity
 
-    def _session(self, address: EngineAddress, seconds: float) -> aiohttp.ClientSession:
-        headers = {"Authorization": f"Bearer {address.api_key}"}
-        timeout = aiohttp.ClientTimeout(total=seconds)
-        return aiohttp.ClientSession(address.base_url, headers=headers, timeout=timeout)
-
 
 def _key(prefix: Sequence[Item]) -> str:
     texts = [(item.role, item.text) for item in prefix if isinstance(item, Message)]
@@ -305,44 +281,16 @@ def _is_sound(path: Path) -> bool:
         return False
 
 
-async def _has_idle_slot(session: aiohttp.ClientSession) -> bool:
-    async with session.get("/slots") as answer:
-        slots: list[dict[str, Any]] = await answer.json()
-    return any(not slot["is_processing"] for slot in slots)
-
-
-async def _clear_a_slot(session: aiohttp.ClientSession) -> int:
+async def _clear_a_slot(api: EngineApi) -> int:
     """Let the engine free its least recently used slot. The engine moves the slot's content to its cache."""
-    return (await _evaluate(session, (await _tokens(session, "."))[:1])).id_slot
+    return await api.evaluate((await api.tokenize_text("."))[:1])
 
 
-async def _evaluate(session: aiohttp.ClientSession, tokens: Sequence[int]) -> _Evaluated:
-    body = {"prompt": list(tokens), "n_predict": 0, "cache_prompt": True}
-    return await _post(session, "/completion", body, _Evaluated)
-
-
-async def _prefix_tokens(session: aiohttp.ClientSession, prefix: tuple[Item, ...]) -> list[int]:
+async def _prefix_tokens(api: EngineApi, prefix: tuple[Item, ...]) -> list[int]:
     """Return the tokens that all questions after `prefix` share, found with two unlike questions."""
-    first, second = [await _question_tokens(session, prefix, question) for question in ("What?", "\n7")]
+    prompts = [
+        Prompt((*prefix, make_message("user", text)), prefix_length=len(prefix)) for text in ("What?", "\n7")
+    ]
+    first, second = [await api.tokenize_prompt(prompt) for prompt in prompts]
     shared = next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), 0)
     return first[:shared]
-
-
-async def _question_tokens(
-    session: aiohttp.ClientSession, prefix: tuple[Item, ...], question: str
-) -> list[int]:
-    prompt = Prompt((*prefix, make_message("user", question)), prefix_length=len(prefix))
-    messages = request_body(prompt, model="embedded")["messages"]
-    templated = await _post(session, "/apply-template", {"messages": messages}, _Templated)
-    return await _tokens(session, templated.prompt)
-
-
-async def _tokens(session: aiohttp.ClientSession, text: str) -> list[int]:
-    body = {"content": text, "add_special": True, "parse_special": True}
-    return (await _post(session, "/tokenize", body, _Tokens)).tokens
-
-
-async def _post(session: aiohttp.ClientSession, path: str, body: dict[str, Any], kind: type[T]) -> T:
-    async with session.post(path, json=body) as answer:
-        answer.raise_for_status()
-        return msgspec.json.decode(await answer.read(), type=kind)

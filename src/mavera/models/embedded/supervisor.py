@@ -24,9 +24,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import aiohttp
-
 from mavera.errors import ConfigurationError, ServiceUnavailable
+from mavera.models.embedded.engine_api import EngineApi
 from mavera.models.embedded.identity import compute_identity
 from mavera.models.embedded.process import EngineAddress, EngineDied, EngineProcess
 from mavera.models.embedded.pull import resolve_model
@@ -286,10 +285,9 @@ class EmbeddedEngine:
         processor time and read no page between two checks is not busy but frozen.
         """
         strikes, work_before = 0, None
-        timeout = aiohttp.ClientTimeout(total=self._pace.health_timeout_seconds)
-        async with aiohttp.ClientSession(address.base_url, timeout=timeout) as session:
+        async with EngineApi(address, seconds=self._pace.health_timeout_seconds) as api:
             while strikes < self._pace.health_strikes:
-                if await _is_healthy(session):
+                if await api.is_healthy():
                     strikes, work_before = 0, None
                     if not isinstance(self._state, Ready):
                         self._become(Ready(address))
@@ -318,11 +316,3 @@ class EmbeddedEngine:
 
     def _seconds_until(self, moment: float) -> int:
         return max(1, math.ceil(moment - self._clock()))
-
-
-async def _is_healthy(session: aiohttp.ClientSession) -> bool:
-    try:
-        async with session.get("/health") as answer:
-            return answer.status == 200
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        return False
