@@ -177,8 +177,13 @@ class VideoJobs:
             await self._fail(media, "The video could not be made.")
 
     async def _until_done(self, media: Media) -> None:
+        """Poll a job that was just begun or claimed. Raises ToolFailed or APIError."""
         failed_polls = 0
-        while time.time() - media.created_at < self._limits.job_seconds:
+        # The row was written a moment ago, and both of its times come from the clock of the database, which
+        # may differ from the one here.
+        age_seconds = media.updated_at - media.created_at
+        deadline = time.monotonic() + self._limits.job_seconds - age_seconds
+        while time.monotonic() < deadline:
             await asyncio.sleep(self._limits.poll_seconds)
             try:
                 if await self._is_done(media):
