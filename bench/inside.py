@@ -1,14 +1,15 @@
 """
 What a streamed token and a whole request cost inside mavera, without any socket.
 
-    python -m bench.inside [--tokens 20000] [--requests 4000] [--idempotent] [--json]
+    python -m bench.inside [--tokens 20000] [--requests 4000] [--responses kept|unkept] [--idempotent] [--json]
 
 A token: bytes of a model's server → bytes for a client. The decoder, the runner, the encoders and the
 response are mavera's own; a model that reads from memory and a client that throws away stand at the ends.
 
 A request: the application as `serve` has it, with key, persona, limits and the ledger in SQLite, asked
 by 32 at a time. "the loop's thread" is what the event loop's thread took of it, the rest is SQLite's.
-With --idempotent, each has an Idempotency-Key of its own. "elapsed" is by the clock, with the disk.
+With --responses, it asks /responses instead of
+/chat/completions, and the answers are kept or not. With --idempotent, each has an Idempotency-Key of its own. "elapsed" is by the clock, with the disk.
 
 Processor time, least of five runs.
 """
@@ -20,6 +21,7 @@ import os
 import tempfile
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -132,41 +134,59 @@ def encoder_of(wire: str) -> Encoder:
     return ChatCompletionEncoder("chatcmpl_1", 0, "mavera-1")
 
 
-async def request_microseconds(requests: int, folder: Path, *, idempotent: bool) -> tuple[float, ...]:
+@dataclass(frozen=True)
+class Question:
+    """The request that is asked again and again; an idempotent one has a key of its own each time."""
+
+    path: str
+    body: bytes
+    headers: list[tuple[bytes, bytes]]
+    idempotent: bool
+
+    @classmethod
+    def of(cls, key: str | None, *, responses: str | None, idempotent: bool) -> "Question":
+        said_by_user = [{"role": "user", "content": "How do you feel about sustainable fashion?"}]
+        persona = PersonaLibrary.load().find("Gen Z Consumer").id
+        asked = (
+            {"input": said_by_user, "store": responses == "kept"} if responses else {"messages": said_by_user}
+        )
+        body = json.dumps({"model": "mavera-1", "persona_id": persona, **asked}).encode()
+        headers = [
+            (b"host", b"127.0.0.1"),
+            (b"content-type", b"application/json"),
+            (b"authorization", f"Bearer {key}".encode()),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        return cls(f"/api/v1/{'responses' if responses else 'chat/completions'}", body, headers, idempotent)
+
+    def all_headers(self) -> list[tuple[bytes, bytes]]:
+        if not self.idempotent:
+            return self.headers
+        return [*self.headers, (b"idempotency-key", os.urandom(8).hex().encode())]
+
+
+async def request_microseconds(
+    requests: int, folder: Path, *, responses: str | None, idempotent: bool
+) -> tuple[float, ...]:
     """Return a request's processor time, of the process and of the loop's thread, and the time elapsed."""
     settings = Settings(data_dir=folder, log_level="warning", model_backend="scripted")
     configure_logs(settings)
     async with Database.open(settings) as database:
         await ensure_schema(database)
         key = await first_run(database)
-    app, question = create_app(settings, live_model=WholeFromMemory()), _question(f"Bearer {key}")
+    app = create_app(settings, live_model=WholeFromMemory())
+    question = Question.of(key, responses=responses, idempotent=idempotent)
     async with app.router.lifespan_context(app):
-        await _ask(app, *question, AT_ONCE, idempotent=idempotent)
+        await _ask(app, question, AT_ONCE)
         settle_garbage()
         before = time.process_time(), time.thread_time(), time.perf_counter()
         each = requests // AT_ONCE
-        await asyncio.gather(*(_ask(app, *question, each, idempotent=idempotent) for _ in range(AT_ONCE)))
+        await asyncio.gather(*(_ask(app, question, each) for _ in range(AT_ONCE)))
         after = time.process_time(), time.thread_time(), time.perf_counter()
         return tuple((end - begin) / (each * AT_ONCE) * 1e6 for begin, end in zip(before, after, strict=True))
 
 
-def _question(authorization: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return the headers and the body of the request that is asked again and again."""
-    said_by_user = [{"role": "user", "content": "How do you feel about sustainable fashion?"}]
-    persona = PersonaLibrary.load().find("Gen Z Consumer").id
-    body = json.dumps({"model": "mavera-1", "messages": said_by_user, "persona_id": persona}).encode()
-    headers = [
-        (b"host", b"127.0.0.1"),
-        (b"content-type", b"application/json"),
-        (b"authorization", authorization.encode()),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    return headers, body
-
-
-async def _ask(
-    app: Starlette, headers: list[tuple[bytes, bytes]], body: bytes, times: int, *, idempotent: bool
-) -> None:
+async def _ask(app: Starlette, question: Question, times: int) -> None:
     async def send(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] != 200:
             raise RuntimeError(f"answered {message['status']}")
@@ -179,30 +199,28 @@ async def _ask(
             if body_given:
                 await asyncio.sleep(3600)  # the client stays
             body_given = True
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {"type": "http.request", "body": question.body, "more_body": False}
 
         scope = {
             "type": "http",
             "method": "POST",
-            "path": "/api/v1/chat/completions",
-            "headers": [*headers, (b"idempotency-key", os.urandom(8).hex().encode())]
-            if idempotent
-            else headers,
+            "path": question.path,
+            "headers": question.all_headers(),
             "query_string": b"",
         }
         await app(scope, receive, send)
 
 
-def _on_uvloop(requests: int, folder: Path, *, idempotent: bool) -> tuple[float, ...]:
+def _on_uvloop(requests: int, folder: Path, *, responses: str | None, idempotent: bool) -> tuple[float, ...]:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(request_microseconds(requests, folder, idempotent=idempotent))
+        return runner.run(request_microseconds(requests, folder, responses=responses, idempotent=idempotent))
 
 
-def requests_row(requests: int, *, idempotent: bool) -> dict[str, Any]:
+def requests_row(requests: int, *, responses: str | None, idempotent: bool) -> dict[str, Any]:
     runs = []
     for _ in range(5):
         with tempfile.TemporaryDirectory() as folder:
-            runs.append(_on_uvloop(requests, Path(folder), idempotent=idempotent))
+            runs.append(_on_uvloop(requests, Path(folder), responses=responses, idempotent=idempotent))
     whole, thread, elapsed = zip(*runs, strict=True)
     return {
         "µs/request": min(whole),
@@ -218,6 +236,7 @@ def main() -> None:
     )
     parser.add_argument("--tokens", type=int, default=20_000)
     parser.add_argument("--requests", type=int, default=4_000)
+    parser.add_argument("--responses", choices=("kept", "unkept"))
     parser.add_argument("--idempotent", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -225,7 +244,7 @@ def main() -> None:
     for wire in ("chat/completions", "responses"):
         runs = [asyncio.run(microseconds(encoder_of(wire), options.tokens)) for _ in range(5)]
         rows.append({"format": wire, "µs/token": min(runs), "most of five": max(runs)})
-    summary = requests_row(options.requests, idempotent=options.idempotent)
+    summary = requests_row(options.requests, responses=options.responses, idempotent=options.idempotent)
     show("a streamed token and a request inside mavera", rows, as_json=options.json, summary=summary)
 
 

@@ -63,6 +63,7 @@ class Services:
     runs: ChargedRuns
     limiter: Limiter
     admission: Admission
+    kept_answers: KeptAnswers
     first_answers: FirstAnswers
     media: MediaStore
     store_probe: StoreProbe
@@ -187,6 +188,7 @@ async def open_services(
             runs=ChargedRuns(admission, runner),
             limiter=limiter,
             admission=admission,
+            kept_answers=kept_answers,
             first_answers=first_answers,
             media=media,
             store_probe=store_probe,

@@ -68,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_alive_seconds: Seconds = 75.0
     allowed_hosts: str = ""
     cors_origins: str = ""
+    response_store: Literal["database", "off"] = "database"
+    strict_history: bool = False
     metrics: Literal["token", "all", "off"] = "token"
     metrics_token: str = ""
     require_persona: bool = False

@@ -115,14 +115,18 @@ def test_a_warm_up_is_remembered_and_says_nothing(serve: Serve) -> None:
     assert empty[-1]["type"] == "response.completed"
 
 
-def test_a_response_of_another_connection_is_not_found(serve: Serve) -> None:
+def test_a_response_of_another_connection_is_not_found_unless_it_is_kept(serve: Serve) -> None:
     served = serve()
     with connected(served) as connection:
-        first = ask(connection)[-1]["response"]
+        first = ask(connection, store=False)[-1]["response"]
     with connected(served) as connection:
         [refusal] = ask(connection, previous_response_id=first["id"], stream_id="a")
         recovered = ask(connection)[-1]
+    with connected(served) as connection:
+        kept = recovered["response"]["id"]
+        found = ask(connection, previous_response_id=kept)[-1]["response"]
 
+    assert found["previous_response_id"] == kept
     assert (refusal["status"], refusal["stream_id"]) == (400, "a")
     assert refusal["error"]["code"] == "previous_response_not_found"
     assert refusal["error"]["param"] == "previous_response_id"

@@ -10,7 +10,9 @@ call for each id would release the interpreter to another thread.
 
 import os
 import random
+import re
 import time
+from collections.abc import Callable
 from functools import lru_cache
 
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -20,6 +22,7 @@ CUID_LENGTH = 25
 _random = random.Random()  # noqa: S311
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)
+_OWNED = re.compile(r"[a-z]{1,16}_(?:[0-9a-f]{16})?([0-9a-f]{24})")
 # Two digits at a time need half the divisions.
 _PAIRS = {digits: [a + b for a in digits for b in digits] for digits in (_BASE36, _ALPHABET)}
 
@@ -27,6 +30,22 @@ _PAIRS = {digits: [a + b for a in digits for b in digits] for digits in (_BASE36
 def new_id(prefix: str) -> str:
     """Return `prefix`, an underscore and 24 random characters (96 bits)."""
     return f"{prefix}_{_random.getrandbits(96):024x}"
+
+
+def ids_within(owner: str) -> Callable[[str], str]:
+    """
+    Return a maker of ids that end in the digits of `owner`, an id that `new_id` made.
+
+    The items of a response have such ids: whoever has one can find the response.
+    """
+    digits = owner.rpartition("_")[2]
+    return lambda prefix: f"{prefix}_{_random.getrandbits(64):016x}{digits}"
+
+
+def owner_of(identifier: str) -> str | None:
+    """Return the digits that an id of `new_id`, and those made within it, have in common."""
+    found = _OWNED.fullmatch(identifier)
+    return found and found[1]
 
 
 def new_cuid() -> str:

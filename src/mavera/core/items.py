@@ -4,6 +4,8 @@ The items of a conversation, independent of both wire formats.
     Message          role + parts (Text, Image, Refusal)
     FunctionCall     the model's call of one of the caller's functions
     FunctionOutput   the result of that function
+
+Encoded, each item names its kind, so that a kept conversation can be read again.
 """
 
 from typing import Literal
@@ -13,15 +15,15 @@ import msgspec
 Role = Literal["system", "user", "assistant"]
 
 
-class Text(msgspec.Struct, frozen=True):
+class Text(msgspec.Struct, frozen=True, tag=True):
     text: str
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class Refusal(msgspec.Struct, frozen=True, tag=True):
     text: str
 
 
-class Image(msgspec.Struct, frozen=True):
+class Image(msgspec.Struct, frozen=True, tag=True):
     """
     `url` is http(s) or a data URL. `detail` is the resolution at which the model reads the image.
 
@@ -36,7 +38,7 @@ class Image(msgspec.Struct, frozen=True):
 Part = Text | Refusal | Image
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, tag=True):
     role: Role
     parts: tuple[Part, ...]
 
@@ -46,7 +48,7 @@ class Message(msgspec.Struct, frozen=True):
         return "".join([part.text for part in self.parts if not isinstance(part, Image)])
 
 
-class FunctionCall(msgspec.Struct, frozen=True):
+class FunctionCall(msgspec.Struct, frozen=True, tag=True):
     """`arguments` is the JSON text as the model wrote it."""
 
     call_id: str
@@ -54,7 +56,7 @@ class FunctionCall(msgspec.Struct, frozen=True):
     arguments: str
 
 
-class FunctionOutput(msgspec.Struct, frozen=True):
+class FunctionOutput(msgspec.Struct, frozen=True, tag=True):
     call_id: str
     output: tuple[Part, ...]
 

@@ -3,6 +3,7 @@ The store of kept answers: encrypted, and for a limited time. A copy of the data
 
     keep(workspace, purpose, key, value)    store the value until it expires, in place of an earlier one
     find(workspace, purpose, key)           return the value, or None
+    keep_all · find_all                     the same for several keys, in one statement
     forget(workspace, purpose, key)         remove the value at once
     claim(workspace, purpose, key, value)   return a Claim if nothing is kept there, otherwise that value
         fill(claim, value)                  replace the claim by the answer
@@ -20,7 +21,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
@@ -38,6 +39,7 @@ SWEEP_SECONDS = 30.0
 _SMALL_BYTES = 256 * 1024
 _WORKSPACES_AT_HAND = 1024
 _REMOVED_AT_ONCE = 500
+_FOUND_AT_ONCE = 16
 _TRIMS_PER_BOUND = 8
 
 log = structlog.get_logger()
@@ -139,6 +141,58 @@ class KeptAnswers:
         )
         await self._note_written(workspace_id, purpose, row["size"])
         return True
+
+    async def keep_all(
+        self, workspace_id: str, purpose: Purpose, values: Mapping[str, bytes], *, seconds: int
+    ) -> bool:
+        """
+        Keep new `values`, each under its key, for `seconds`. False if the purpose is not served.
+
+        All are seen at once, and a power cut may lose them.
+        """
+        if not self.serves(purpose):
+            return False
+        keys = self._keys_of(workspace_id)[0]
+        rows = [
+            await self._row(keys, purpose, keys.digest(purpose.name, key), value)
+            for key, value in values.items()
+        ]
+        places = ", ".join(
+            f"(:workspace_id, :purpose, :digest{n}, :stamp{n}, 0, {self._moment.sql}, "
+            f"{self._moment.sql} + :seconds, :size{n}, :sealed{n})"
+            for n, _ in enumerate(rows)
+        )
+        each = ("digest", "stamp", "size", "sealed")
+        sql = f"INSERT INTO kept_answers ({_COLUMNS}) VALUES {places}"  # noqa: S608 - the names are ours
+        own = {f"{name}{n}": row[name] for n, row in enumerate(rows) for name in each}
+        shared = {"workspace_id": workspace_id, "purpose": purpose.name, "seconds": seconds}
+        await self._write(sql, {**own, **shared, "now": self._moment.now}, durable=False)
+        await self._note_written(workspace_id, purpose, sum(row["size"] for row in rows), len(rows))
+        return True
+
+    async def find_all(
+        self, workspace_id: str, purpose: Purpose, keys: Sequence[str], *, most_bytes: int
+    ) -> dict[str, bytes] | None:
+        """Return what is kept under each of `keys`, or None if that is more than `most_bytes`."""
+        found: dict[str, bytes] = {}
+        if not self.serves(purpose):
+            return found
+        every = self._keys_of(workspace_id)
+        for start in range(0, len(keys), _FOUND_AT_ONCE):
+            wanted = {
+                digest: (key, holder)
+                for key in keys[start : start + _FOUND_AT_ONCE]
+                for digest, holder in _make_digests(every, purpose, key).items()
+            }
+            for row in await self._fetch_rows(workspace_id, purpose, wanted, "AND is_claim = 0"):
+                most_bytes -= row["size"]
+                if most_bytes < 0:
+                    return None
+                key, holder = wanted[row["digest"]]
+                value = await self._open(holder, purpose, row)
+                if value is not None:
+                    found[key] = value
+        return found
 
     async def find(self, workspace_id: str, purpose: Purpose, key: str) -> bytes | None:
         """Return the kept value, or None if there is none, it has expired, or no secret opens it."""
@@ -292,10 +346,23 @@ class KeptAnswers:
         self, workspace_id: str, purpose: Purpose, digests: dict[str, WorkspaceKeys], only: str = ""
     ) -> bytes | None:
         """Return the value under the first of `digests` that has one which can be opened."""
+        by_digest = {
+            row["digest"]: row for row in await self._fetch_rows(workspace_id, purpose, digests, only)
+        }
+        for digest, keys in digests.items():
+            if digest in by_digest:
+                opened = await self._open(keys, purpose, by_digest[digest])
+                if opened is not None:
+                    return opened
+        return None
+
+    async def _fetch_rows(
+        self, workspace_id: str, purpose: Purpose, digests: Iterable[str], only: str
+    ) -> list[Row]:
         names = _name_digests(digests)
-        rows = await self._database.fetch_all(
+        return await self._database.fetch_all(
             f"""
-            SELECT digest, sealed
+            SELECT digest, size, sealed
               FROM kept_answers
              WHERE workspace_id = :workspace_id AND purpose = :purpose
                AND digest IN ({_to_placeholders(names)}) AND expires_at > {self._moment.sql} {only}
@@ -305,13 +372,6 @@ class KeptAnswers:
             now=self._moment.now,
             **dict(zip(names, digests, strict=True)),
         )
-        by_digest = {row["digest"]: row for row in rows}
-        for digest, keys in digests.items():
-            if digest in by_digest:
-                opened = await self._open(keys, purpose, by_digest[digest])
-                if opened is not None:
-                    return opened
-        return None
 
     async def _look(self, workspace_id: str, purpose: Purpose, digest: str) -> Row | None:
         return await self._database.fetch_one(
@@ -327,9 +387,9 @@ class KeptAnswers:
             now=self._moment.now,
         )
 
-    async def _note_written(self, workspace_id: str, purpose: Purpose, size: int) -> None:
+    async def _note_written(self, workspace_id: str, purpose: Purpose, size: int, rows: int = 1) -> None:
         written = self._written[workspace_id, purpose]
-        written.rows += 1
+        written.rows += rows
         written.size += size
         if (
             written.rows * _TRIMS_PER_BOUND >= purpose.most_rows

@@ -29,7 +29,7 @@ from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.decoding import decode, read_body
 from mavera.api.http.idempotency import once
 from mavera.api.http.json import json_bytes
-from mavera.core.events import Event, RunFailed, RunStarted
+from mavera.core.events import Event, RunCompleted, RunFailed, RunStarted
 from mavera.core.turn import Turn
 from mavera.errors import (
     APIError,
@@ -130,14 +130,30 @@ async def take_in(request: Request, kind: type[Body]) -> Asked[Body]:
     return Asked(request, principal, raw, await decode(raw, kind))
 
 
-async def respond(asked: Asked[Any], turn: Turn, encoder: "Encoder", *, stream: bool) -> Response:
-    """Answer with a charged run of `turn`; with its first answer, if the client sent this request before."""
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """
+    A turn, and what its answer is written with.
+
+    `keep` is done when the run has completed, before the client knows.
+    """
+
+    turn: Turn
+    encoder: Encoder
+    keep: Callable[[], Awaitable[None]] | None = None
+
+
+async def respond(asked: Asked[Any], prepare: Callable[[], Awaitable[Prepared]], *, stream: bool) -> Response:
+    """Answer with a charged run, or with the first answer, if the client sent this request before."""
     services = services_of(asked.request)
 
     async def begin() -> tuple[ChargedRun, Response]:
-        run = await services.runs.begin(asked.principal, turn)
+        prepared = await prepare()
+        run = await services.runs.begin(asked.principal, prepared.turn)
         heartbeat_seconds = services.settings.heartbeat_seconds
-        return run, RunResponse(run, encoder, stream=stream, heartbeat_seconds=heartbeat_seconds)
+        return run, RunResponse(
+            run, prepared.encoder, stream=stream, heartbeat_seconds=heartbeat_seconds, keep=prepared.keep
+        )
 
     return await once(asked.request, asked.principal, asked.raw, begin)
 
@@ -145,7 +161,16 @@ async def respond(asked: Asked[Any], turn: Turn, encoder: "Encoder", *, stream: 
 class RunResponse(Response):
     """`heartbeat_seconds` of silence in a stream are broken by a comment, for proxies that time out."""
 
-    def __init__(self, run: Run, encoder: Encoder, *, stream: bool, heartbeat_seconds: float) -> None:
+    def __init__(
+        self,
+        run: Run,
+        encoder: Encoder,
+        *,
+        stream: bool,
+        heartbeat_seconds: float,
+        keep: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._keep = keep
         self._run = run
         self._encoder = encoder
         self._stream = stream
@@ -181,6 +206,8 @@ class RunResponse(Response):
             if isinstance(event, RunFailed):
                 raise event.error
             self._encoder.take(event)
+        if self._keep is not None:
+            await self._keep()
         body = json_bytes(self._encoder.body())
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -197,17 +224,22 @@ class RunResponse(Response):
                 await send({"type": "http.response.body", "body": sse.frame(wire), "more_body": True})
             for events in (opening, self._run):
                 async for event in events:
-                    if body := self._framed(event):
+                    delta = self._encoder.delta(event)
+                    if delta is not None:
+                        body = sse.framed(delta, self._encoder.delta_name)
+                    else:
+                        body = await self._framed(event)
+                    if body:
                         await send({"type": "http.response.body", "body": body, "more_body": True})
                     heartbeat.postpone()
         await send({"type": "http.response.body", "body": sse.DONE})
 
-    def _framed(self, event: Event) -> bytes:
+    async def _framed(self, event: Event) -> bytes:
         """Return what `event` comes to, which may be several events of the stream, or none."""
-        delta = self._encoder.delta(event)
-        if delta is not None:
-            return sse.framed(delta, self._encoder.delta_name)
-        return b"".join(sse.frame(wire) for wire in self._encoder.feed(event))
+        wires = list(self._encoder.feed(event))
+        if self._keep is not None and isinstance(event, RunCompleted):
+            await self._keep()
+        return b"".join(map(sse.frame, wires))
 
 
 async def accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:

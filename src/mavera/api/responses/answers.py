@@ -202,12 +202,14 @@ class ResponseObject(Described):
     error: ResponseError | None
     incomplete_details: IncompleteDetails | None
     background: bool
+    conversation: None
     instructions: str | None
     max_output_tokens: int | None
     max_tool_calls: int | None
     metadata: dict[str, str]
     parallel_tool_calls: bool
     previous_response_id: str | None
+    prompt: None
     prompt_cache_key: str | None
     prompt_cache_retention: Literal["in_memory", "24h"] | None
     reasoning: ReasoningUsed

@@ -6,44 +6,70 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mavera.api.http.dispatch import RUN_ERRORS, respond, take_in
+from mavera.api.http.auth import services_of
+from mavera.api.http.dispatch import RUN_ERRORS, Prepared, respond, take_in
 from mavera.api.http.idempotency import KEY_PARAMETER
 from mavera.api.http.operations import Operation
 from mavera.api.responses.answers import EVENTS, CompactedConversation, ResponseObject
 from mavera.api.responses.compaction import CompactionEncoder, turn_of
+from mavera.api.responses.history import History
 from mavera.api.responses.schemas import CompactConversation, CreateResponse
 from mavera.api.responses.stream import ResponseEncoder, usage_body
 from mavera.api.wire.parameters import MODEL
-from mavera.core.ids import new_id
+from mavera.core.ids import ids_within, new_id
 from mavera.errors import PersonaNotFound
 
 
 async def create_response(request: Request) -> Response:
     """Answer an input in a persona's voice."""
     asked = await take_in(request, CreateResponse)
-    turn = asked.body.to_turn()
-    encoder = ResponseEncoder(head_of(asked.body), new_id=new_id, clock=now)
-    return await respond(asked, turn, encoder, stream=asked.body.stream or False)
+    history = History.of(services_of(request), asked.principal)
+
+    async def prepare() -> Prepared:
+        body, before = await history.read(asked.body)
+        turn = body.to_turn(before)
+        encoder = encoder_for(body, kept=history.keeps(body))
+
+        async def keep() -> None:
+            await history.keep(encoder.body(), turn.items)
+
+        return Prepared(turn, encoder, keep if history.keeps(body) else None)
+
+    return await respond(asked, prepare, stream=asked.body.stream or False)
 
 
 async def compact_conversation(request: Request) -> Response:
     """Sum a conversation up, so that it can go on with less to read."""
     asked = await take_in(request, CompactConversation)
-    items = asked.body.to_items()
-    turn = turn_of(items, model=asked.body.model, instructions=asked.body.instructions)
-    encoder = CompactionEncoder(items, created_at=now(), new_id=new_id, usage_body=usage_body)
-    return await respond(asked, turn, encoder, stream=False)
+    history = History.of(services_of(request), asked.principal)
+
+    async def prepare() -> Prepared:
+        body, before = await history.read(asked.body)
+        items = body.to_items(before)
+        turn = turn_of(items, model=body.model, instructions=body.instructions)
+        return Prepared(
+            turn, CompactionEncoder(items, created_at=now(), new_id=new_id, usage_body=usage_body)
+        )
+
+    return await respond(asked, prepare, stream=False)
 
 
-def head_of(body: CreateResponse) -> dict[str, Any]:
+def encoder_for(body: CreateResponse, *, kept: bool) -> ResponseEncoder:
+    """Return the encoder of the answer to `body`, which says `store: true` if it is `kept`."""
+    response_id = new_id("resp")
+    head = _head_of(body, response_id, kept=kept)
+    return ResponseEncoder(head, new_id=ids_within(response_id), clock=now)
+
+
+def _head_of(body: CreateResponse, response_id: str, *, kept: bool) -> dict[str, Any]:
     """Return the Response as far as the request settles it."""
     return {
-        "id": new_id("resp"),
+        "id": response_id,
         "created_at": now(),
         "model": body.model,
         "persona_id": body.persona_id,
         **({"persona_ids": body.persona_ids} if body.persona_ids else {}),
-        **body.echo(),
+        **body.echo(kept=kept),
     }
 
 

@@ -125,7 +125,8 @@ class InputItem(_Object):
 
     message: role, content · function_call: call_id, name, arguments ·
     function_call_output: call_id, output · compaction: encrypted_content, as
-    /responses/compact made it. Items of the other types are taken, so that an earlier
+    /responses/compact made it · item_reference: id, as an earlier answer had it; so is an
+    item that has nothing but an id. Items of the other types are taken, so that an earlier
     answer can be fed back as it came, and left aside.
     """
 
@@ -138,6 +139,7 @@ class InputItem(_Object):
         "image_generation_call",
         "mcp_call",
         "compaction",
+        "item_reference",
     ] = "message"
     id: Identifier | None = None
     status: Literal["in_progress", "completed", "incomplete", "failed"] | None = None
@@ -158,8 +160,26 @@ class InputItem(_Object):
     result: Link | None = None
     parsed_arguments: Opaque = None
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether this stands for an item of an earlier response."""
+        if self.type != "message":
+            return self.type == "item_reference"
+        return self.role is None and self.content is None and self.id is not None
+
     def to_items(self, at: str) -> tuple[Item, ...]:
-        """Return what the model reads of this; `at` is where it stands, as in `input[2]`."""
+        """
+        Return what the model reads of this; `at` is where it stands, as in `input[2]`.
+
+        Raises InvalidRequest for a reference: one that could be resolved has been replaced before.
+        """
+        if self.is_reference:
+            identifier = _needed(self.id, f"{at}.id")
+            raise InvalidRequest(
+                f"'{at}' refers to the item '{identifier[:100]}', which is not kept here, or no longer. "
+                "Send the whole conversation in 'input', without references.",
+                param=f"{at}.id",
+            )
         match self.type:
             case "message":
                 role = _ROLES[_needed(self.role, f"{at}.role")]
@@ -403,23 +423,25 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
         check_tools(turn)
         return turn
 
-    def echo(self) -> dict[str, Any]:
+    def echo(self, *, kept: bool = False) -> dict[str, Any]:
         """Return the settings as the Response object repeats them, defaults filled in."""
         return {
             "background": False,
+            "conversation": None,
             "instructions": self.instructions,
             "max_output_tokens": self.max_output_tokens,
             "max_tool_calls": self.max_tool_calls,
             "metadata": self.metadata or {},
             "parallel_tool_calls": self.parallel_tool_calls is not False,
             "previous_response_id": self.previous_response_id,
+            "prompt": None,
             "prompt_cache_key": self.prompt_cache_key,
             "prompt_cache_retention": self.prompt_cache_retention
             and self.prompt_cache_retention.replace("-", "_"),
             "reasoning": {"effort": self._effort(), "summary": self.reasoning and self.reasoning.summary},
             "safety_identifier": self.safety_identifier,
             "service_tier": "default",
-            "store": False,
+            "store": kept,
             "temperature": 1.0 if self.temperature is None else self.temperature,
             "text": {"format": self._echo_format(), "verbosity": self._verbosity()},
             "tool_choice": self._echo_choice(),
@@ -487,8 +509,8 @@ class CompactConversation(_Object):
     """
     The body of POST /responses/compact.
 
-    `instructions` say what the summary is to keep. As with /responses, nothing is stored,
-    so `previous_response_id` finds nothing; the cache and the tier have no effect.
+    `instructions` say what the summary is to keep. References and `previous_response_id` are read
+    as by /responses; the cache and the tier have no effect.
     """
 
     model: Annotated[Literal["mavera-1"], Meta(description="The model to ask: always `mavera-1`.")]
@@ -503,9 +525,9 @@ class CompactConversation(_Object):
     prompt_cache_options: OpaqueObject | None = None
     service_tier: ServiceTier | None = None
 
-    def to_items(self) -> tuple[Item, ...]:
+    def to_items(self, before: tuple[Item, ...] = ()) -> tuple[Item, ...]:
         """Return the conversation. Raises InvalidRequest if there is nothing to sum up."""
-        items = items_of(self.input)
+        items = items_of(self.input, before)
         if not items:
             raise InvalidRequest("'input' has nothing in it that could be summed up.", param="input")
         return items

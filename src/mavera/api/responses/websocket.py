@@ -8,14 +8,16 @@ WebSocket mode of /responses: many turns on one connection, in lanes.
 A turn is admitted, run, encoded and charged by the code of POST /responses. What comes
 on top is memory: a `previous_response_id` of this connection brings back all that was
 said up to it, so that a turn sends only what is new. Nothing of it outlives the connection.
+Responses are kept in the store as well, as those of HTTP are, so that other connections find them.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal, Protocol
 
 import msgspec
@@ -31,10 +33,11 @@ from mavera.api.http.decoding import clean_body, decode, too_large
 from mavera.api.http.dispatch import UntilDisconnect, accepted_in_time, told
 from mavera.api.http.errors import error_body, error_response
 from mavera.api.http.json import json_bytes
-from mavera.api.responses.routes import head_of, now
+from mavera.api.responses.history import History
+from mavera.api.responses.routes import encoder_for
 from mavera.api.responses.schemas import CreateResponse, InputItem, items_of
 from mavera.api.responses.stream import ResponseEncoder, Wire
-from mavera.core.events import RunFailed
+from mavera.core.events import RunCompleted, RunFailed
 from mavera.core.ids import new_id
 from mavera.core.items import Item
 from mavera.core.turn import Turn
@@ -54,6 +57,8 @@ log = structlog.get_logger()
 MAX_WAITING = 8
 MAX_REMEMBERED = 8
 MAX_LANES = 8
+# Responses that a failed turn has taken with it, as far as a connection remembers which.
+MAX_FORGOTTEN = 64
 
 SERVICE_RESTART = 1012
 
@@ -125,6 +130,11 @@ class Memory:
         self._max_bytes = max_bytes
         self._holding = holding
         self._said: dict[str, _Said] = {}
+        self._failed: dict[str, None] = {}
+
+    def knows(self, response_id: str) -> bool:
+        """Whether only this connection can say what became of a response."""
+        return response_id in self._said or response_id in self._failed
 
     def recall(self, response_id: str | None) -> _Said:
         """Return what was said up to this response. Raises PreviousResponseNotFound."""
@@ -142,12 +152,19 @@ class Memory:
         if said.size > self._max_bytes:
             return
         while len(self._said) >= MAX_REMEMBERED or self._size() + said.size > self._max_bytes:
-            self.forget(next(iter(self._said)))
+            self._drop(next(iter(self._said)))
         if self._holding.take(said.size):
             self._said[response_id] = said
 
     def forget(self, response_id: str | None) -> None:
         """A turn that failed takes what it continued with it, as Open Responses has it."""
+        if response_id is not None:
+            self._failed[response_id] = None
+            if len(self._failed) > MAX_FORGOTTEN:
+                del self._failed[next(iter(self._failed))]
+        self._drop(response_id)
+
+    def _drop(self, response_id: str | None) -> None:
         said = self._said.pop(response_id or "", None)
         if said is not None:
             self._holding.give(said.size)
@@ -293,8 +310,12 @@ class _Session:
         try:
             principal = await authenticate(connection, "responses")
             body = await self._decoded(message)
-            said = self._memory.recall(body.previous_response_id)
-            encoder = ResponseEncoder(head_of(body), new_id=new_id, clock=now)
+            history = History.of(self._services, principal)
+            history.refuse_elsewhere(body)
+            said = await self._recall(history, body.previous_response_id)
+            body = msgspec.structs.replace(body, input=await history.resolve(body.input))
+            keeps = history.keeps(body) and body.generate is not False
+            encoder = encoder_for(body, kept=keeps)
             items: tuple[Item, ...]
             if body.generate is False:
                 items = items_of(body.input, said.items)
@@ -302,7 +323,8 @@ class _Session:
             else:
                 turn = body.to_turn(said.items)
                 items = turn.items
-                await self._run(principal, turn, encoder, body)
+                keep = partial(self._keep, history, encoder, items) if keeps else None
+                await self._run(principal, turn, encoder, body, keep)
         except LEFT:
             raise
         except Exception as error:
@@ -320,8 +342,28 @@ class _Session:
             raise too_large(self._services.settings.max_body_bytes)
         return await decode(message, ResponseCreate)
 
+    async def _recall(self, history: History, response_id: str | None) -> "_Said":
+        """
+        Return what was said up to a response, of this connection or of another one.
+
+        Raises PreviousResponseNotFound, also for a response that a failed turn has taken with it.
+        """
+        if response_id is not None and not self._memory.knows(response_id):
+            items = await history.find_conversation(response_id)
+            if items is not None:
+                return _Said(items, len(msgspec.msgpack.encode(items)))
+        return self._memory.recall(response_id)
+
+    async def _keep(self, history: History, encoder: ResponseEncoder, said: tuple[Item, ...]) -> None:
+        await history.keep(encoder.body(), said)
+
     async def _run(
-        self, principal: Principal, turn: Turn, encoder: ResponseEncoder, body: ResponseCreate
+        self,
+        principal: Principal,
+        turn: Turn,
+        encoder: ResponseEncoder,
+        body: ResponseCreate,
+        keep: Callable[[], Awaitable[None]] | None,
     ) -> None:
         run = await self._services.runs.begin(principal, turn)
         async with aclosing(run):
@@ -333,7 +375,10 @@ class _Session:
                             if delta is not None:
                                 await self._websocket.send_text(delta.decode())
                             else:
-                                await self._send(encoder.feed(event), body)
+                                wires = list(encoder.feed(event))
+                                if keep is not None and isinstance(event, RunCompleted):
+                                    await keep()
+                                await self._send(wires, body)
             except asyncio.CancelledError:
                 left = self._connected.gone
                 if self._ended_by_server or not left:  # not the client's doing, so it costs nothing
@@ -343,7 +388,7 @@ class _Session:
                     await self._send(encoder.feed(RunFailed(error)), body)
                 raise
 
-    async def _send(self, events: Iterator[Wire], body: ResponseCreate) -> None:
+    async def _send(self, events: Iterable[Wire], body: ResponseCreate) -> None:
         for wire in events:
             if body.stream_id is not None:
                 wire["stream_id"] = body.stream_id
