@@ -1,15 +1,16 @@
 """
 What a streamed token and a whole request cost inside mavera, without any socket.
 
-    python -m bench.inside [--tokens 20000] [--requests 4000] [--responses kept|unkept] [--idempotent] [--json]
+    python -m bench.inside [--tokens 20000] [--requests 4000] [--responses kept|unkept] [--idempotent]
 
 A token: bytes of a model's server → bytes for a client. The decoder, the runner, the encoders and the
 response are mavera's own; a model that reads from memory and a client that throws away stand at the ends.
 
 A request: the application as `serve` has it, with key, persona, limits and the ledger in SQLite, asked
 by 32 at a time. "the loop's thread" is what the event loop's thread took of it, the rest is SQLite's.
-With --responses, it asks /responses instead of
-/chat/completions, and the answers are kept or not. With --idempotent, each has an Idempotency-Key of its own. "elapsed" is by the clock, with the disk.
+With --responses, /responses is asked instead of /chat/completions, and its answers are kept or not.
+With --idempotent, each has an Idempotency-Key of its own. "elapsed" is by the clock, with the disk.
+--json prints JSON.
 
 Processor time, least of five runs.
 """

@@ -62,7 +62,7 @@ class ConversationTooLong(InvalidRequest):
 
 
 class PreviousResponseNotFound(InvalidRequest):
-    """The connection does not remember that response. Only WebSocket connections remember any."""
+    """A `previous_response_id` that is neither remembered by this connection nor kept."""
 
     code = "previous_response_not_found"
 

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.proof
 
 PROGRAM = HERE / "node" / "node_modules" / "llmprobe" / "bin" / "dist" / "llmprobe.mjs"
 
-# Nothing is stored and nothing runs behind a connection: both parameters are accepted without effect.
-WITHOUT_EFFECT = {"responses-previous-response-id", "responses-background"}
+# Nothing runs behind a connection: the parameter is accepted without effect.
+WITHOUT_EFFECT = {"responses-background"}
 
 # The tokens that the model behind had in its cache; a model that goes by rules has none.
 OF_THE_MODEL = {

@@ -69,6 +69,8 @@ AT_THE_DOOR = {
     "mosaic_mode",
     "persona_ids",
     "persona_weights",
+    "store",
+    "previous_response_id",
 }
 
 # For each parameter a value other than the one it has when it is left out.

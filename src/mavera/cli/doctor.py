@@ -182,7 +182,7 @@ def _check_kept_answers(settings: Settings) -> Finding:
         "kept answers",
         False,
         "Postgres without MAVERA_KEY_PEPPER; answers are kept for Idempotency-Key only, and other servers "
-        "do not find them",
+        "do not find them; no response is kept for previous_response_id and item_reference",
         "MAVERA_KEY_PEPPER=$(openssl rand -hex 32), the same for every server",
     )
 

@@ -9,8 +9,9 @@ A run that is admitted, charged and settled once, however it ends. Nothing here 
         failed, or nothing was sent    nothing
 """
 
-from collections.abc import AsyncGenerator
-from typing import Self, assert_never
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, Self, assert_never
 
 from mavera.accounts.credits.pricing import input_tokens, price, work_of
 from mavera.accounts.principal import Principal
@@ -39,6 +40,8 @@ from mavera.errors import APIError
 from mavera.runs.admission import Admission, Outcome, Ticket
 from mavera.runs.loop import Runner
 
+Keep = Callable[[RunCompleted], Coroutine[Any, Any, None]]
+
 
 class ChargedRuns:
     """Every turn that somebody pays for begins here, whoever asks: a route, a WebSocket, a study."""
@@ -47,23 +50,26 @@ class ChargedRuns:
         self._admission = admission
         self._runner = runner
 
-    async def begin(self, principal: Principal, turn: Turn) -> "ChargedRun":
+    async def begin(self, principal: Principal, turn: Turn, *, keep: Keep | None = None) -> "ChargedRun":
         """
         Admit a turn and return its run, which has not started yet. Close it, even if it is never read.
+
+        `keep` is given the end of a completed run, and is over before that is passed on.
 
         Raises as `Admission.admit` does; then nothing is held.
         """
         ticket = await self._admission.admit(principal, turn)
-        return ChargedRun(ticket, self._runner.run(turn, principal, run_id=ticket.run_id))
+        return ChargedRun(ticket, self._runner.run(turn, principal, run_id=ticket.run_id), keep)
 
 
 class ChargedRun:
     """The events of a run, of which the last one says what it cost. Close it, even if it is never read."""
 
-    def __init__(self, ticket: Ticket, run: AsyncGenerator[Event, None]) -> None:
+    def __init__(self, ticket: Ticket, run: AsyncGenerator[Event, None], keep: Keep | None = None) -> None:
         self._ticket = ticket
         self._place = ticket.place
         self._run = run
+        self._keep = keep
         self._sent = 0
         self._tool_turns = 0
         self._server_rounds = 0
@@ -144,11 +150,16 @@ class ChargedRun:
 
     async def _complete(self, event: RunCompleted) -> Event:
         self._analysed = _made(event.analysis)
+        # Beside the charge: the writes of both then wait for the store once.
+        keeping = asyncio.create_task(self._keep(event)) if self._keep is not None else None
         try:
             credits = await self._ticket.end(Outcome("completed", event.usage, self._price(event.usage)))
         except APIError as error:
             # What cannot be charged is not an answer: the lease that runs out refunds it.
             return RunFailed(error)
+        finally:
+            if keeping is not None:
+                await asyncio.wait({keeping})
         self.completed = True
         return event.with_credits(credits)
 

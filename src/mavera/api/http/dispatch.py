@@ -29,7 +29,7 @@ from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.decoding import decode, read_body
 from mavera.api.http.idempotency import once
 from mavera.api.http.json import json_bytes
-from mavera.core.events import Event, RunCompleted, RunFailed, RunStarted
+from mavera.core.events import Event, RunFailed, RunStarted
 from mavera.core.turn import Turn
 from mavera.errors import (
     APIError,
@@ -43,7 +43,7 @@ from mavera.errors import (
     StillRunning,
     ValidationFailed,
 )
-from mavera.runs.charged import ChargedRun
+from mavera.runs.charged import ChargedRun, Keep
 
 Body = TypeVar("Body")
 Result = TypeVar("Result")
@@ -132,15 +132,11 @@ async def take_in(request: Request, kind: type[Body]) -> Asked[Body]:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """
-    A turn, and what its answer is written with.
-
-    `keep` is done when the run has completed, before the client knows.
-    """
+    """A turn, and what its answer is written with; `keep` is done while the answer is charged."""
 
     turn: Turn
     encoder: Encoder
-    keep: Callable[[], Awaitable[None]] | None = None
+    keep: Keep | None = None
 
 
 async def respond(asked: Asked[Any], prepare: Callable[[], Awaitable[Prepared]], *, stream: bool) -> Response:
@@ -149,11 +145,9 @@ async def respond(asked: Asked[Any], prepare: Callable[[], Awaitable[Prepared]],
 
     async def begin() -> tuple[ChargedRun, Response]:
         prepared = await prepare()
-        run = await services.runs.begin(asked.principal, prepared.turn)
+        run = await services.runs.begin(asked.principal, prepared.turn, keep=prepared.keep)
         heartbeat_seconds = services.settings.heartbeat_seconds
-        return run, RunResponse(
-            run, prepared.encoder, stream=stream, heartbeat_seconds=heartbeat_seconds, keep=prepared.keep
-        )
+        return run, RunResponse(run, prepared.encoder, stream=stream, heartbeat_seconds=heartbeat_seconds)
 
     return await once(asked.request, asked.principal, asked.raw, begin)
 
@@ -161,16 +155,7 @@ async def respond(asked: Asked[Any], prepare: Callable[[], Awaitable[Prepared]],
 class RunResponse(Response):
     """`heartbeat_seconds` of silence in a stream are broken by a comment, for proxies that time out."""
 
-    def __init__(
-        self,
-        run: Run,
-        encoder: Encoder,
-        *,
-        stream: bool,
-        heartbeat_seconds: float,
-        keep: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        self._keep = keep
+    def __init__(self, run: Run, encoder: Encoder, *, stream: bool, heartbeat_seconds: float) -> None:
         self._run = run
         self._encoder = encoder
         self._stream = stream
@@ -206,8 +191,6 @@ class RunResponse(Response):
             if isinstance(event, RunFailed):
                 raise event.error
             self._encoder.take(event)
-        if self._keep is not None:
-            await self._keep()
         body = json_bytes(self._encoder.body())
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -224,22 +207,17 @@ class RunResponse(Response):
                 await send({"type": "http.response.body", "body": sse.frame(wire), "more_body": True})
             for events in (opening, self._run):
                 async for event in events:
-                    delta = self._encoder.delta(event)
-                    if delta is not None:
-                        body = sse.framed(delta, self._encoder.delta_name)
-                    else:
-                        body = await self._framed(event)
-                    if body:
+                    if body := self._framed(event):
                         await send({"type": "http.response.body", "body": body, "more_body": True})
                     heartbeat.postpone()
         await send({"type": "http.response.body", "body": sse.DONE})
 
-    async def _framed(self, event: Event) -> bytes:
+    def _framed(self, event: Event) -> bytes:
         """Return what `event` comes to, which may be several events of the stream, or none."""
-        wires = list(self._encoder.feed(event))
-        if self._keep is not None and isinstance(event, RunCompleted):
-            await self._keep()
-        return b"".join(map(sse.frame, wires))
+        delta = self._encoder.delta(event)
+        if delta is not None:
+            return sse.framed(delta, self._encoder.delta_name)
+        return b"".join(sse.frame(wire) for wire in self._encoder.feed(event))
 
 
 async def accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:

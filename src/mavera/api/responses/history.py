@@ -5,11 +5,12 @@ What a request refers to instead of sending it: earlier responses, kept for an h
     {"previous_response_id": "resp_…"}           → all that was said up to that response and in it
 
     History.read(body)       the body with its references replaced, and what was said before it
-    History.keep(…)          a finished response, before its last byte goes out
+    History.keep(…)          a response that ends, while it is charged: before its client knows
 
-A response is kept as two values, both encrypted by `storage/kept.py`: its output, for references, and what
-was said before it, for `previous_response_id`. The ids of its items end in its own digits, so both are found
-by any of them. They are found by keys of the same workspace and the same mode only.
+A response is kept encrypted by `storage/kept.py`: its output, for references, and what was said before it,
+for `previous_response_id`. A long conversation is a value of its own, so that whoever refers to items need
+not read it. The ids of the items end in the digits of their response, so both are found by any of them, by
+keys of the same workspace and the same mode only.
 """
 
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ import structlog
 from mavera.accounts.principal import Principal
 from mavera.api.http.json import json_bytes
 from mavera.api.responses.schemas import CompactConversation, CreateResponse, Input, InputItem
+from mavera.api.responses.stream import ResponseEncoder
+from mavera.core.events import RunCompleted
 from mavera.core.ids import owner_of
 from mavera.core.items import Item
 from mavera.errors import APIError, InvalidRequest, PreviousResponseNotFound, RequestTooLarge
@@ -27,10 +30,11 @@ from mavera.services import Services
 from mavera.storage.kept import KeptAnswers, Purpose
 
 KEPT_SECONDS = 3_600
-# Two rows for each response: about as many responses as a workspace of the Business plan makes in an hour.
-RESPONSES = Purpose("responses", 40_000, 256 * 1024 * 1024)
+# About as many as a workspace of the Business plan makes in an hour.
+RESPONSES = Purpose("responses", 20_000, 256 * 1024 * 1024)
 # A larger conversation can be sent again, and its output is still kept.
 MAX_KEPT_BYTES = 4 * 1024 * 1024
+LONG_BYTES = 16 * 1024
 
 Body = TypeVar("Body", CreateResponse, CompactConversation)
 
@@ -38,6 +42,16 @@ log = structlog.get_logger()
 
 _items = msgspec.msgpack.Decoder(tuple[Item, ...])
 _output = msgspec.json.Decoder(list[InputItem])
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """`output` is JSON; `said` is None if the conversation is kept by itself, or not at all."""
+
+    output: bytes
+    said: bytes | None
+
+
+_kept = msgspec.msgpack.Decoder(_Kept)
 
 
 class History:
@@ -100,39 +114,50 @@ class History:
         digits = None if response_id is None or not self._on else owner_of(response_id)
         if digits is None or not str(response_id).startswith("resp_"):
             return None
-        keys = [self._key(digits, "said"), self._key(digits, "output")]
-        values = await self._find_all(keys)
-        if len(values) < len(keys):
+        response, conversation = self._key(digits, "response"), self._key(digits, "said")
+        values = await self._find_all([response, conversation])
+        if response not in values:
             return None
-        output = _output.decode(values[keys[1]])
+        kept = _kept.decode(values[response])
+        said = values.get(conversation) if kept.said is None else kept.said
+        if said is None:
+            return None
+        output = _output.decode(kept.output)
         return (
-            *_items.decode(values[keys[0]]),
+            *_items.decode(said),
             *(item for number, one in enumerate(output) for item in one.to_items(f"output[{number}]")),
         )
 
-    async def keep(self, response: dict[str, Any], said: tuple[Item, ...]) -> None:
+    async def keep(self, encoder: ResponseEncoder, said: tuple[Item, ...], end: RunCompleted) -> None:
         """
-        Keep a response that has ended, and what was said before it.
+        Keep the response that ends in `end`, and what was said before it.
 
-        One that a `previous_response_id` will not find says `store: false` afterwards. A store that is down
-        keeps nothing: the answer is made, and its client can send the conversation again.
+        One that a `previous_response_id` will not find says `store: false`. A store that is down keeps
+        nothing: the answer is made, and its client can send the conversation again.
         """
-        response["store"] = await self._keep(response, said)
+        if not await self._keep(encoder.response_id, encoder.close(end), said):
+            encoder.deny_kept()
 
-    async def _keep(self, response: dict[str, Any], said: tuple[Item, ...]) -> bool:
+    async def _keep(self, response_id: str, items: list[dict[str, Any]], said: tuple[Item, ...]) -> bool:
         """Return whether all of it is kept."""
-        digits = owner_of(response["id"])
-        output = json_bytes(response["output"])
+        digits = owner_of(response_id)
+        output = json_bytes(items)
         conversation = msgspec.msgpack.encode(said)
         if digits is None or len(output) > MAX_KEPT_BYTES:
             return False
-        values = {self._key(digits, "output"): output}
-        if whole := len(conversation) <= MAX_KEPT_BYTES:
+        is_short, whole = len(conversation) <= LONG_BYTES, len(conversation) <= MAX_KEPT_BYTES
+        kept = _Kept(output, conversation if is_short else None)
+        values = {self._key(digits, "response"): msgspec.msgpack.encode(kept)}
+        if whole and not is_short:
             values[self._key(digits, "said")] = conversation
         try:
             await self._kept.keep_all(self._principal.workspace_id, RESPONSES, values, seconds=KEPT_SECONDS)
         except APIError as error:
             log.warning("response_not_kept", reason=error.message)
+            return False
+        except Exception as error:
+            # The answer is made: whatever this is, it must not cost it.
+            log.exception("response_not_kept", error=type(error).__name__)
             return False
         return whole
 
@@ -166,8 +191,8 @@ class History:
         owners = {digits for one in wanted if (digits := owner_of(one)) is not None}
         if not owners or not self._on:
             return {}
-        values = await self._find_all([self._key(digits, "output") for digits in owners])
-        every = (item for value in values.values() for item in _output.decode(value))
+        values = await self._find_all([self._key(digits, "response") for digits in owners])
+        every = (item for value in values.values() for item in _output.decode(_kept.decode(value).output))
         return {item.id: item for item in every if item.id is not None and item.id in wanted}
 
     def _miss(self, response_id: str) -> None:

@@ -1,6 +1,7 @@
 """POST /responses: bytes → request → turn → run → events. POST /responses/compact: likewise, to a summary."""
 
 import time
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -29,11 +30,8 @@ async def create_response(request: Request) -> Response:
         body, before = await history.read(asked.body)
         turn = body.to_turn(before)
         encoder = encoder_for(body, kept=history.keeps(body))
-
-        async def keep() -> None:
-            await history.keep(encoder.body(), turn.items)
-
-        return Prepared(turn, encoder, keep if history.keeps(body) else None)
+        keep = partial(history.keep, encoder, turn.items) if history.keeps(body) else None
+        return Prepared(turn, encoder, keep)
 
     return await respond(asked, prepare, stream=asked.body.stream or False)
 

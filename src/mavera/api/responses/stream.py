@@ -73,6 +73,7 @@ class ResponseEncoder:
         self._server_calls: dict[str, CallItem] = {}
         self._ran: list[Wire] = []
         self._sources: list[Source] = []
+        self._closing: list[Wire] | None = None
         self._body: Wire | None = None
 
     def take(self, event: Event) -> None:
@@ -109,6 +110,19 @@ class ResponseEncoder:
         yield from self.feed(RunStarted())
         completed = self._envelope("response.completed", "completed", usage=Usage())
         yield {**completed, "sequence_number": next(self._numbers)}
+
+    def close(self, event: RunCompleted) -> list[Wire]:
+        """Return the output as it will be when `event` has been fed, which goes on from here."""
+        self._closing = list(self._close(event.reason))
+        return self._output
+
+    def deny_kept(self) -> None:
+        """Say `store: false` from here on."""
+        self._head = {**self._head, "store": False}
+
+    @property
+    def response_id(self) -> str:
+        return str(self._head["id"])
 
     def body(self) -> Wire:
         """Return the finished response; only once the run has ended."""
@@ -249,15 +263,18 @@ class ResponseEncoder:
         self._calls = {}
 
     def _complete(self, reason: FinishReason, usage: Usage, parsed: Parsed | None) -> Iterator[Wire]:
-        status: Status = "incomplete" if reason in _INCOMPLETE else "completed"
-        if not self._output:  # an empty answer is still a message
-            message = yield from self._open_message()
-            yield from message.text("", ())
-        yield from self._close_all(status)
+        status = _status_of(reason)
+        yield from self._close(reason) if self._closing is None else self._closing
         details = {"reason": _INCOMPLETE[reason]} if status == "incomplete" else None
         yield self._envelope(
             f"response.{status}", status, usage=usage, incomplete_details=details, parsed=parsed
         )
+
+    def _close(self, reason: FinishReason) -> Iterator[Wire]:
+        if not self._output:  # an empty answer is still a message
+            message = yield from self._open_message()
+            yield from message.text("", ())
+        yield from self._close_all(_status_of(reason))
 
     def _fail(self, error: APIError) -> Iterator[Wire]:
         yield from self._close_all("incomplete")
@@ -406,6 +423,10 @@ class _Message:
                 "annotation_index": number,
                 "annotation": told,
             }
+
+
+def _status_of(reason: FinishReason) -> Status:
+    return "incomplete" if reason in _INCOMPLETE else "completed"
 
 
 def _delta_frame(at: Wire) -> tuple[bytes, bytes]:

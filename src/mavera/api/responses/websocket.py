@@ -14,7 +14,7 @@ Responses are kept in the store as well, as those of HTTP are, so that other con
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,6 @@ from msgspec import Meta
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
-from mavera.accounts.principal import Principal
 from mavera.api.http.auth import authenticate, credentials_of, services_of
 from mavera.api.http.bounds import MAX_INPUT_ITEMS, Identifier, Text
 from mavera.api.http.decoding import clean_body, decode, too_large
@@ -37,10 +36,9 @@ from mavera.api.responses.history import History
 from mavera.api.responses.routes import encoder_for
 from mavera.api.responses.schemas import CreateResponse, InputItem, items_of
 from mavera.api.responses.stream import ResponseEncoder, Wire
-from mavera.core.events import RunCompleted, RunFailed
+from mavera.core.events import RunFailed
 from mavera.core.ids import new_id
 from mavera.core.items import Item
-from mavera.core.turn import Turn
 from mavera.errors import (
     APIError,
     ConnectionLimitReached,
@@ -50,6 +48,7 @@ from mavera.errors import (
     ServiceUnavailable,
     StreamLimitReached,
 )
+from mavera.runs.charged import ChargedRun
 
 log = structlog.get_logger()
 
@@ -323,8 +322,9 @@ class _Session:
             else:
                 turn = body.to_turn(said.items)
                 items = turn.items
-                keep = partial(self._keep, history, encoder, items) if keeps else None
-                await self._run(principal, turn, encoder, body, keep)
+                keep = partial(history.keep, encoder, items) if keeps else None
+                run = await self._services.runs.begin(principal, turn, keep=keep)
+                await self._run(run, encoder, body)
         except LEFT:
             raise
         except Exception as error:
@@ -354,18 +354,7 @@ class _Session:
                 return _Said(items, len(msgspec.msgpack.encode(items)))
         return self._memory.recall(response_id)
 
-    async def _keep(self, history: History, encoder: ResponseEncoder, said: tuple[Item, ...]) -> None:
-        await history.keep(encoder.body(), said)
-
-    async def _run(
-        self,
-        principal: Principal,
-        turn: Turn,
-        encoder: ResponseEncoder,
-        body: ResponseCreate,
-        keep: Callable[[], Awaitable[None]] | None,
-    ) -> None:
-        run = await self._services.runs.begin(principal, turn)
+    async def _run(self, run: ChargedRun, encoder: ResponseEncoder, body: ResponseCreate) -> None:
         async with aclosing(run):
             try:
                 async with aclosing(accepted_in_time(run)) as opening:
@@ -375,10 +364,7 @@ class _Session:
                             if delta is not None:
                                 await self._websocket.send_text(delta.decode())
                             else:
-                                wires = list(encoder.feed(event))
-                                if keep is not None and isinstance(event, RunCompleted):
-                                    await keep()
-                                await self._send(wires, body)
+                                await self._send(encoder.feed(event), body)
             except asyncio.CancelledError:
                 left = self._connected.gone
                 if self._ended_by_server or not left:  # not the client's doing, so it costs nothing
@@ -388,7 +374,7 @@ class _Session:
                     await self._send(encoder.feed(RunFailed(error)), body)
                 raise
 
-    async def _send(self, events: Iterable[Wire], body: ResponseCreate) -> None:
+    async def _send(self, events: Iterator[Wire], body: ResponseCreate) -> None:
         for wire in events:
             if body.stream_id is not None:
                 wire["stream_id"] = body.stream_id
