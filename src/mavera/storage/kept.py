@@ -154,7 +154,7 @@ class KeptAnswers:
             return False
         keys = self._keys_of(workspace_id)[0]
         rows = [
-            await self._row(keys, purpose, keys.digest(purpose.name, key), value)
+            await self._seal_row(keys, purpose, keys.digest(purpose.name, key), value)
             for key, value in values.items()
         ]
         places = ", ".join(
