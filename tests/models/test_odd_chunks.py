@@ -21,6 +21,8 @@ from tests.models.test_chat_wire import (
     decoded_body,
     lines,
 )
+from tests.support.upstream_stage import CHAT, Stage
+from tests.support.upstream_stub import sends
 
 HELLO = chunk({"content": "Hello"})
 CALLED = {"id": "a", "type": "function", "function": {"name": "pay", "arguments": '{"n": 1}'}}
@@ -279,6 +281,28 @@ def test_a_refusal_that_is_repeated_is_one() -> None:
 def test_whole_answers_are_read_leniently(message: Wire) -> None:
     events = decoded_body(body_of(message, usage={"prompt_tokens": 7.0, "completion_tokens": "2"}))
     assert events == [TextDelta("Hello"), RunCompleted("stop", Usage(7, 2))]
+
+
+STREAMED = lines(HELLO, END)
+BODY = body_of({"content": "Hello"})
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type"),
+    [
+        (STREAMED, "application/json"),
+        (b"\n: begun\n\n" + STREAMED, "application/json; charset=utf-8"),
+        (STREAMED, "text/plain"),
+        (STREAMED, "application/octet-stream"),
+        (BODY, "text/plain"),
+        (b"\n\n " + BODY, "application/octet-stream"),
+        (b"\n\n " + BODY, "application/json"),
+    ],
+)
+def test_an_answer_is_known_by_how_it_begins(shared_stage: Stage, data: bytes, content_type: str) -> None:
+    shared_stage.upstream.script = [sends(data[:9], data[9:], content_type=content_type)]
+    answer = shared_stage.ask(CHAT, stream=False)
+    assert answer.json()["choices"][0]["message"]["content"] == "Hello"
 
 
 def test_an_event_named_error_is_a_failure() -> None:

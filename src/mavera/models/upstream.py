@@ -61,6 +61,7 @@ USER_AGENT = f"mavera/{__version__}"
 log = structlog.get_logger()
 
 _WHOLE_TYPES = frozenset({"application/json", "text/json"})
+_STREAM_BEGINS = (b"data:", b"event:", b"id:", b"retry:", b":")
 # An answer whose reason to end is unknown is logged, each reason once.
 _MOST_REASONS = 100
 
@@ -197,10 +198,9 @@ class UpstreamModel:
             response = await self._open(prompt)
             with closing(response):
                 yield RunStarted()
-                whole = bytearray() if response.content_type in _WHOLE_TYPES else None
-                while not decoder.done and (
-                    data := await response.read(patience_seconds=options.idle_timeout_seconds)
-                ):
+                data = await response.read(patience_seconds=options.idle_timeout_seconds)
+                whole = bytearray() if _is_whole(response.content_type, data) else None
+                while data:
                     if whole is None:
                         for event in joined(decoder.feed(data)):
                             yield event
@@ -211,6 +211,9 @@ class UpstreamModel:
                     else:
                         whole += data
                         _refuse_endless(whole)
+                    data = b""
+                    if not decoder.done:
+                        data = await response.read(patience_seconds=options.idle_timeout_seconds)
                 for event in decoder.feed_body(bytes(whole)) if whole else ():
                     yield event
                 for event in decoder.close():
@@ -370,6 +373,14 @@ def _told(failure: ExchangeFailed) -> APIError:
             return ServiceUnavailable("The model's server has no valid http(s) URL.", retry_after=60)
         case _:
             return ServiceUnavailable("The connection to the model's server broke.", retry_after=1)
+
+
+def _is_whole(content_type: str, begin: bytes) -> bool:
+    """Whether an answer that begins so is one JSON body. Not every server names its type rightly."""
+    begin = begin.lstrip()
+    if content_type in _WHOLE_TYPES:
+        return not begin.startswith(_STREAM_BEGINS)
+    return content_type != "text/event-stream" and begin.startswith(b"{")
 
 
 def _refuse_endless(body: bytearray) -> None:
