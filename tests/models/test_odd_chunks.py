@@ -305,6 +305,32 @@ def test_an_answer_is_known_by_how_it_begins(shared_stage: Stage, data: bytes, c
     assert answer.json()["choices"][0]["message"]["content"] == "Hello"
 
 
+HALVES: dict[str, tuple[list[str], str]] = {
+    "an emoji in two chunks": ([r"Hi \ud83d", r"\ude00!"], "Hi \U0001f600!"),
+    "an emoji in two chunks, and text in a third": ([r"\ud83d", r"\ude00", "!"], "\U0001f600!"),
+    "a first half alone": ([r"Hi \ud83d", "!"], "Hi \ufffd!"),
+    "a second half alone": ([r"Hi \ude00", "!"], "Hi \ufffd!"),
+    "a first half at the end": (["Hi", r" \ud83d"], "Hi \ufffd"),
+    "two first halves": ([r"\ud83d\ud83d", r"\ude00"], "\ufffd\U0001f600"),
+}
+
+
+@pytest.mark.parametrize(("pieces", "text"), HALVES.values(), ids=HALVES.keys())
+def test_halves_of_a_surrogate_pair_are_joined(pieces: list[str], text: str) -> None:
+    chunks = ['{"choices": [{"index": 0, "delta": {"content": "' + piece + '"}}]}' for piece in pieces]
+    assert text_of(decoded(lines(*chunks, END))) == text
+    reads = [lines(chunk({"content": ""})), *map(lines, chunks), lines(END)]
+    decoder = ChunkDecoder(PROMPT)
+    events = [event for read in reads for event in decoder.feed(read)]
+    assert text_of([*events, *decoder.close()]) == text
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "refusal"])
+def test_halves_elsewhere_cost_no_answer(name: str) -> None:
+    odd = r'{"choices": [{"delta": {"%s": "\ud83d", "content": "Hello"}}], "x": "\udead"}'.replace("%s", name)
+    assert text_of(decoded(lines(odd, END))) == "Hello"
+
+
 def test_an_event_named_error_is_a_failure() -> None:
     for data in (
         b'{"message": "out of memory"}',

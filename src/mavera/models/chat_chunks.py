@@ -10,6 +10,8 @@ needs is left aside, whatever it holds. Only what is no JSON, or a text in a for
 error: to leave out a piece of the answer would be to give another answer.
 """
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -145,6 +147,7 @@ NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # Where a part or a block of reasoning has its text, and how deep parts lie within each other.
 _THOUGHT_MEMBERS = ("thinking", "text", "summary", "reasoning", "content")
 _MOST_DEPTH = 6
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 _decode = msgspec.json.Decoder(Chunk).decode
 
@@ -153,10 +156,13 @@ def decode_chunk(text: bytes) -> Chunk:
     """Return the chunk that `text` is. Raises NoChunk."""
     try:
         return _decode(text)
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_chunk(_decoded(text))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise NoChunk(str(error)) from error
+
+
+def join_halves(text: str) -> str:
+    """Return `text` with halves of surrogate pairs joined, and U+FFFD for a half alone."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def read_usage(told: Any) -> Usage | None:
@@ -199,11 +205,41 @@ def _count(reported: Any) -> int:
 def _decoded(text: bytes) -> dict[str, Any]:
     try:
         told = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
+        told = _decoded_with_halves(text)
+        if told is None:
+            raise NoChunk(str(error)) from error
+    except (UnicodeDecodeError, RecursionError) as error:
         raise NoChunk(str(error)) from error
     if not isinstance(told, dict):
         raise NoChunk("it is no JSON object")
     return told
+
+
+def _decoded_with_halves(text: bytes) -> Any:
+    """
+    Return JSON with halves of surrogate pairs, None for what is no JSON.
+
+    JavaScript cuts an emoji in two, so that one half ends a chunk and the other begins the next one. Only
+    texts of the answer keep their halves.
+    """
+    if not _HALF.search(text):
+        return None
+    try:
+        return json.loads(text.decode(), object_hook=_without_halves, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _without_halves(told: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: join_halves(value) if isinstance(value, str) and name not in ("content", "text") else value
+        for name, value in told.items()
+    }
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _read_chunk(told: dict[str, Any]) -> Chunk:

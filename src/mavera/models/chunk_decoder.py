@@ -8,6 +8,7 @@ repeated or empty, null deltas, usage late or never, a last chunk that says ever
 of these is settled here, so that nothing above ever sees them.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeGuard
@@ -30,6 +31,7 @@ from mavera.core.events import (
 from mavera.core.ids import new_id
 from mavera.core.items import Message
 from mavera.core.prompt import Prompt
+from mavera.core.text import REPLACEMENT
 from mavera.core.usage import Usage
 from mavera.errors import APIError, ServiceUnavailable
 from mavera.models import event_stream
@@ -43,6 +45,7 @@ from mavera.models.chat_chunks import (
     NoChunk,
     decode_chunk,
     decode_plain,
+    join_halves,
     read_usage,
 )
 from mavera.models.event_stream import EventStreamReader, LineTooLong
@@ -59,6 +62,7 @@ MOST_NAME_CHARACTERS = 256
 MOST_ID_CHARACTERS = 1024
 _CHARACTERS_PER_TOKEN = 4
 _LINE_FEED, _CARRIAGE_RETURN = b"\n\r"
+_HALF, _FIRST_HALF = re.compile("[\ud800-\udfff]"), re.compile("[\ud800-\udbff]")
 # Names of events that only keep a connection alive.
 _PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 
@@ -148,6 +152,8 @@ class ChunkDecoder:
         # Of the characters that were counted, those which are not text of the answer.
         self._other_characters = self._reasoning_characters = self._reasoning_deltas = 0
         self._held_tokens: list[TokenLogprob] = []
+        # The half of a surrogate pair with which a piece of text ended.
+        self._half = ""
         self._streams_messages = False
         # Whether a read may be taken for a message of its own, and text for nothing but text.
         self._takes_plain = False
@@ -201,7 +207,8 @@ class ChunkDecoder:
             if not self.done:
                 yield from self._feed_message(message)
         splitter = self._splitter
-        self._takes_plain = self._reader.is_idle and not self.done and (splitter is None or splitter.passes)
+        is_open = self._reader.is_idle and not self.done and not self._half
+        self._takes_plain = is_open and (splitter is None or splitter.passes)
         self._watches = splitter is not None and not splitter.is_plain
 
     def _feed_message(self, message: event_stream.Message) -> Iterable[ModelEvent]:
@@ -347,6 +354,10 @@ class ChunkDecoder:
             self._reason = ending
 
     def _feed_text(self, text: str, logprobs: tuple[TokenLogprob, ...] = ()) -> Iterator[ModelEvent]:
+        if self._half or _HALF.search(text):
+            text = self._hold_half(text)
+            if not text and not logprobs:
+                return
         self._count(text, is_text=True)
         self._said.append(text)
         splitter = self._splitter
@@ -363,6 +374,11 @@ class ChunkDecoder:
         self._other_characters += len(text)
         self._held_tokens += logprobs
         yield from self._said_pieces(splitter.feed(text))
+
+    def _hold_half(self, text: str) -> str:
+        text = self._half + text
+        self._half = text[-1:] if _FIRST_HALF.match(text[-1:]) else ""
+        return join_halves(text.removesuffix(self._half) if self._half else text)
 
     def _begins_as_json(self, text: str) -> bool:
         return self._prompt.format.type != "text" and text.lstrip()[:1] in ("{", "[")
@@ -392,6 +408,9 @@ class ChunkDecoder:
         return tokens
 
     def _flush(self) -> Iterator[ModelEvent]:
+        if self._half:
+            self._half = ""
+            yield from self._feed_text(REPLACEMENT)
         if self._splitter is not None:
             yield from self._said_pieces(self._splitter.flush())
 
@@ -406,12 +425,14 @@ class ChunkDecoder:
         yield from self._report(text)
 
     def _report(self, text: str) -> Iterator[ModelEvent]:
+        text = join_halves(text) if _HALF.search(text) else text
         self._reasoning_characters += len(text)
         self._reasoning_deltas += 1
         if self._thinking == "auto":
             yield ReasoningDelta(text)
 
     def _refuse(self, text: str) -> Iterator[ModelEvent]:
+        text = join_halves(text) if _HALF.search(text) else text
         self._count(text)
         yield from self._flush()
         self._refused.append(text)
