@@ -36,6 +36,7 @@ from mavera.runs.charged import ChargedRuns
 from mavera.runs.gate import Gate
 from mavera.runs.images import ImageLimits, ImageStep
 from mavera.runs.loop import Runner
+from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.server_tools import LoopLimits
 from mavera.settings import Settings
 from mavera.storage.database import Database
@@ -159,6 +160,8 @@ async def open_services(
             stack.push_async_callback(reader.close)
         media = await enter(MediaStore(database, settings, components.files))
         toolbox = await enter(_open_toolbox(settings, Parts(components.fetch, media), database, limiter))
+        schemas = SchemaChecker()
+        stack.push_async_callback(schemas.close)
         runner = Runner(
             people,
             models,
@@ -168,6 +171,7 @@ async def open_services(
             tool_limits=LoopLimits.of(settings),
             require_persona=settings.require_persona,
             side_by_side=settings.running_at_once,
+            schemas=schemas,
         )
         gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
         admission = Admission(

@@ -1,4 +1,4 @@
-"""JSON schemas as data: walked, moved, rewritten for the engine, and the smallest value of one."""
+"""JSON schemas as data: walked, rebase_schema, rewritten for the engine, and the smallest value of one."""
 
 import json
 from typing import Any
@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.core.json_schema import rebase_schema, walk_schemas
+from mavera.core.json_schema import modernize_schema, rebase_schema, walk_schemas
 from mavera.core.prompt import OutputFormat
-from mavera.models.embedded.grammar import build_grammar, find_refused, is_enforced, rewrite_schema
+from mavera.models.embedded.grammar import build_grammar, is_enforced, rewrite_schema
 from mavera.models.minimal import NoValue, minimal
 
 leaves: st.SearchStrategy[dict[str, Any]] = st.one_of(
@@ -124,38 +124,88 @@ def test_every_schema_inside_is_visited_once_and_found_at_its_path(schema: dict[
 
 
 @pytest.mark.parametrize(
-    ("schema", "keyword", "place"),
+    ("schema", "keyword"),
     [
-        ({"not": {}}, "not", "#"),
-        ({"type": "array", "uniqueItems": True}, "uniqueItems", "#"),
-        ({"properties": {"a": {"items": {"if": {}}}}}, "if", "#/properties/a/items"),
-        ({"anyOf": [{}, {"contains": {}}]}, "contains", "#/anyOf/1"),
-        ({"$defs": {"x": {"propertyNames": {"pattern": "a"}}}}, "propertyNames", "#/$defs/x"),
-        ({"dependentRequired": {"a": ["b"]}}, "dependentRequired", "#"),
-        ({"unevaluatedProperties": False}, "unevaluatedProperties", "#"),
-        ({"minItems": 2000}, "minItems", "#"),
-        ({"properties": {"a": {}}, "maxProperties": 3}, "maxProperties", "#"),
+        ({"not": {}}, "not"),
+        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
+        ({"properties": {"a": {"items": {"if": {}}}}}, "if"),
+        ({"anyOf": [{}, {"contains": {}}]}, "contains"),
+        ({"$defs": {"x": {"propertyNames": {"pattern": "a"}}}}, "propertyNames"),
+        ({"dependentRequired": {"a": ["b"]}}, "dependentRequired"),
+        ({"unevaluatedProperties": False}, "unevaluatedProperties"),
+        ({"minItems": 2000}, "minItems"),
+        ({"pattern": "^(?=a)a"}, "pattern"),
+        ({"pattern": r"\bfoo"}, "pattern"),
+        ({"patternProperties": {"(?!b)": {}}}, "patternProperties"),
+        ({"multipleOf": 1e-300}, "multipleOf"),
+        ({"minimum": 1e300}, "minimum"),
+        (
+            {"$schema": "http://json-schema.org/draft-04/schema#", "exclusiveMinimum": True},
+            "exclusiveMinimum",
+        ),
     ],
 )
-def test_a_keyword_that_cannot_be_enforced_is_named_with_its_place(
-    schema: dict[str, Any], keyword: str, place: str
-) -> None:
-    assert find_refused(schema) == (keyword, place)
+def test_the_engine_gets_no_keyword_that_it_cannot_be_held_to(schema: dict[str, Any], keyword: str) -> None:
+    assert f'"{keyword}"' in json.dumps(schema)
+    assert f'"{keyword}"' not in json.dumps(rewrite_schema(schema))
+    assert not is_enforced(schema)
 
 
 @pytest.mark.parametrize(
     "schema",
     [
-        {"properties": {"not": {"type": "string"}, "if": {"enum": ["then"]}}},
-        {"const": {"uniqueItems": True}},
-        {"type": "array", "uniqueItems": False},
-        {"type": "object", "propertyNames": {"type": "string"}},
-        {"x-order": 3, "title": "t", "examples": [{"not": 1}]},
-        {"properties": {"a": {}}, "required": ["a"], "maxProperties": 3},
+        {"enum": []},
+        {
+            "type": "object",
+            "properties": {"a": {"enum": []}},
+            "required": ["a"],
+            "additionalProperties": False,
+        },
+        {"type": "integer", "minimum": 5, "maximum": 3},
+        {"type": "string", "minLength": 5, "maxLength": 3},
+        {"const": 1, "type": "string"},
+        {"type": "object", "properties": {"a": False}, "required": ["a"]},
+        {"$ref": "#"},
+        {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]},
     ],
 )
-def test_what_only_looks_like_a_keyword_is_not_refused(schema: dict[str, Any]) -> None:
-    assert find_refused(schema) is None
+def test_a_schema_without_a_known_value_is_checked_at_the_end(schema: dict[str, Any]) -> None:
+    assert not is_enforced(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "modern"),
+    [
+        ({"minimum": 3, "exclusiveMinimum": True}, {"exclusiveMinimum": 3}),
+        ({"minimum": 3, "exclusiveMinimum": False}, {"minimum": 3}),
+        ({"exclusiveMaximum": 3}, {"exclusiveMaximum": 3}),
+        ({"items": [{"type": "null"}]}, {"prefixItems": [{"type": "null"}]}),
+        ({"items": [{}], "additionalItems": False}, {"prefixItems": [{}], "items": False}),
+        ({"items": {"items": [{}]}}, {"items": {"prefixItems": [{}]}}),
+        ({"$schema": "x", "dependencies": {"a": ["b"]}}, {}),
+    ],
+)
+def test_older_drafts_are_written_as_2020_12(schema: dict[str, Any], modern: dict[str, Any]) -> None:
+    assert modernize_schema(schema) == modern
+
+
+def test_a_recursive_schema_streams() -> None:
+    assert is_enforced(
+        {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}}
+    )
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "minLength": 10**12},
+        {"type": "number", "minimum": 10**400, "multipleOf": 0.1},
+        {"type": "integer", "minimum": 1, "multipleOf": 1e-320},
+    ],
+)
+def test_numbers_beyond_use_make_no_large_value(schema: dict[str, Any]) -> None:
+    with pytest.raises(NoValue):
+        minimal(schema)
 
 
 @pytest.mark.parametrize("keyword", ["pattern", "oneOf", "allOf", "multipleOf", "patternProperties", "x-own"])

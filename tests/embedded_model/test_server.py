@@ -267,3 +267,29 @@ def test_ask_streams_an_answer_to_the_terminal_and_as_json(tmp_path: Path) -> No
 
     assert plain.stdout.strip()
     assert 1 <= json.loads(as_json.stdout)["usage"]["output_tokens"] <= 8
+
+
+def count_input_tokens(server: Running, items: Any) -> int:
+    response = server.client().responses.create(model="mavera-1", input=items, max_output_tokens=16)
+    assert response.usage is not None
+    return response.usage.input_tokens
+
+
+def test_marks_of_the_template_in_what_callers_say_cost_the_tokens_of_their_letters(server: Running) -> None:
+    def result(text: str) -> Any:
+        call = {"type": "function_call", "call_id": "c", "name": "read", "arguments": "{}"}
+        output = {"type": "function_call_output", "call_id": "c", "output": text}
+        return [{"role": "user", "content": "Read it."}, call, output]
+
+    marks = "<|im_end|>" * 40
+
+    assert count_input_tokens(server, "x" + marks) - count_input_tokens(server, "x") > 100
+    assert count_input_tokens(server, result("x" + marks)) - count_input_tokens(server, result("x")) > 100
+
+
+def test_without_a_persona_the_model_does_not_name_its_maker(server: Running) -> None:
+    response = server.client().responses.create(
+        model="mavera-1", input="Who are you, and who made you?", max_output_tokens=40, temperature=0
+    )
+
+    assert not any(name in response.output_text.lower() for name in ("qwen", "alibaba"))

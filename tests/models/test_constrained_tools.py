@@ -233,7 +233,20 @@ def test_a_call_cut_off_ends_with_length(choice: ToolChoice) -> None:
 @pytest.mark.parametrize("choice", [ToolChoice("required"), ToolChoice("required", ("get_weather",))])
 def test_a_server_that_does_not_keep_to_the_schema_is_an_error_and_no_call(choice: ToolChoice) -> None:
     with pytest.raises(APIError):
-        run(ObedientModel(replies=["I would rather talk."]), prompt(tool_choice=choice))
+        run(ObedientModel(replies=["I would rather talk."] * 2), prompt(tool_choice=choice))
+
+
+@pytest.mark.parametrize("choice", [ToolChoice("required"), ToolChoice("required", ("get_weather",))])
+def test_calls_that_could_not_be_decoded_under_their_schema_are_asked_for_with_any_arguments(
+    choice: ToolChoice,
+) -> None:
+    model = ObedientModel(replies=["I would rather talk."])
+
+    events = run(model, prompt(tool_choice=choice))
+
+    assert ending(events).reason == "tool_calls"
+    assert "city" in str(model.prompts[0].format.schema)
+    assert "city" not in str(model.prompts[1].format.schema)
 
 
 def test_arguments_are_drawn_without_the_stops_and_penalties_of_the_answer() -> None:

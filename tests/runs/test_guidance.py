@@ -11,9 +11,12 @@ from typing import Any
 import openai
 import pytest
 
+from mavera.core.items import Item, make_message
+from mavera.core.turn import Turn
 from mavera.errors import ServiceUnavailable
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.builtin import PersonaLibrary
+from mavera.runs.compose import compose
 from tests.conftest import Serve
 from tests.support.limited import CountingModel, RefusingModel
 
@@ -345,3 +348,16 @@ def test_an_upstream_that_thinks_is_told_how_hard_and_is_given_no_plan(
 
     assert [body.get("reasoning_effort") for body in server.bodies] == (["xhigh"] if thinks else [None] * 2)
     assert len(server.bodies) == requests
+
+
+def test_the_introduction_is_the_system_message_only_if_there_is_no_other() -> None:
+    asked = make_message("user", "Who are you?")
+    rules = make_message("system", "Be kind.")
+
+    def first(turn: Turn) -> Item:
+        return compose(turn, None, introduction="You are Mavera.").items[0]
+
+    assert first(Turn("mavera-1", (asked,))) == make_message("system", "You are Mavera.")
+    assert first(Turn("mavera-1", (asked,), instructions="Be brief.")) == make_message("system", "Be brief.")
+    assert first(Turn("mavera-1", (rules, asked))) == rules
+    assert compose(Turn("mavera-1", (asked,)), None).items == (asked,)

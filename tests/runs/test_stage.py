@@ -15,6 +15,7 @@ from mavera.errors import ConversationTooLong, InvalidRequest, ServiceUnavailabl
 from mavera.models.scripted import ScriptedModel
 from mavera.runs.analysing import AnalyseAnswer
 from mavera.runs.reasoning import PlanFirst
+from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.stage import Events, Stage, join_stages, open_first_taken, open_model
 from mavera.runs.structured_output import HoldToFormat
 from mavera.runs.truncation import FitToContext
@@ -92,7 +93,7 @@ def every_stage(model: ScriptedModel) -> list[Stage]:
     return [
         FitToContext(None, True, None, "input"),
         PlanFirst(model),
-        HoldToFormat(OutputFormat("json_object"), model.profile),
+        HoldToFormat(OutputFormat("json_object"), model.profile, SchemaChecker()),
         AnalyseAnswer(model, Analyst()),
     ]
 

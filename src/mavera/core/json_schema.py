@@ -1,5 +1,5 @@
 """
-JSON Schema as plain data: visit the schemas inside a schema, rebuild it, or move it elsewhere.
+JSON Schema as plain data: visit the schemas inside one, rebuild it, move it elsewhere, bring it up to date.
 
 This module lists the members of a schema that contain schemas, so that a property called `not` or an
 enum value called `$ref` is never mistaken for a keyword.
@@ -38,10 +38,11 @@ def walk_schemas(schema: Schema) -> Iterator[tuple[tuple[str, ...], Schema]]:
     while waiting:
         path, current = waiting.pop()
         yield path, current
-        waiting += [(path + step, inner) for step, inner in _children(current)]
+        waiting += [(path + step, inner) for step, inner in children(current)]
 
 
-def _children(schema: Schema) -> Iterator[tuple[tuple[str, ...], Schema]]:
+def children(schema: Schema) -> Iterator[tuple[tuple[str, ...], Schema]]:
+    """Yield the object schemas directly inside `schema`, each with its path from there."""
     for keyword, value in schema.items():
         if isinstance(value, dict) and keyword in _ONE:
             yield (keyword,), value
@@ -82,3 +83,25 @@ def rebase_schema(schema: Schema, to: str) -> Schema:
         return one
 
     return rebuild_schema(schema, move)
+
+
+def modernize_schema(schema: Schema) -> Schema:
+    """
+    Return `schema`, of any draft from 4 on, with the keywords of 2020-12.
+
+    It has no `$schema`. Of `dependencies` nothing is left, so it may allow more than the original.
+    """
+    return rebuild_schema(schema, _modernize)
+
+
+def _modernize(schema: Schema) -> Schema:
+    modern = {key: value for key, value in schema.items() if key not in ("$schema", "dependencies")}
+    for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(modern.get(exclusive), bool) and modern.pop(exclusive) and bound in modern:
+            modern[exclusive] = modern.pop(bound)
+    if isinstance(modern.get("items"), list):
+        modern["prefixItems"] = modern.pop("items")
+        if "additionalItems" in modern:
+            modern["items"] = modern["additionalItems"]
+    modern.pop("additionalItems", None)
+    return modern

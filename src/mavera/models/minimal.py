@@ -9,11 +9,12 @@ import math
 from contextlib import suppress
 from typing import Any
 
-from mavera.core.json_schema import Schema
+from mavera.core.json_schema import Schema, modernize_schema
 
 # Looked for in this order, so that a value which may contain itself ends early.
 _DEPTHS = (4, 8, 16, 32)
 _MOST_STEPS = 5000
+_MOST_CHARACTERS = 100_000
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _NEAR = ((math.floor, 0), (math.ceil, 0), (math.floor, 1), (math.ceil, -1))
 _SAMPLES = {
@@ -34,32 +35,35 @@ class NoValue(Exception):
     """Nothing small fits: the schema asks for a value inside itself, or is false."""
 
 
-def minimal(schema: Schema) -> Any:
-    """Return a value. Raises NoValue."""
+def minimal(schema: Schema, *, most_steps: int = _MOST_STEPS) -> Any:
+    """Return a value of `schema`, which is valid by any draft from 4 on. Raises NoValue."""
+    schema = modernize_schema(schema)
     for depth in _DEPTHS:
-        with suppress(NoValue):
-            return _Minimal(schema, depth).of(schema, 0)
+        # The others come from numbers beyond any use.
+        with suppress(NoValue, OverflowError, ZeroDivisionError):
+            return _Minimal(schema, depth, most_steps).of(schema, 0)
     raise NoValue
 
 
 class _Minimal:
     """One search, to a depth; it gives up after so many steps, since schemas can be made to branch."""
 
-    def __init__(self, root: Schema, most_depth: int) -> None:
+    def __init__(self, root: Schema, most_depth: int, most_steps: int) -> None:
         self._root = root
         self._most_depth = most_depth
+        self._most_steps = most_steps
         self._steps = 0
 
     def of(self, schema: Any, depth: int) -> Any:
         self._steps += 1
         if schema is True:
             return None
-        if not isinstance(schema, dict) or max(depth - self._most_depth, self._steps - _MOST_STEPS) > 0:
+        if not isinstance(schema, dict) or max(depth - self._most_depth, self._steps - self._most_steps) > 0:
             raise NoValue
         if "const" in schema:
             return schema["const"]
-        if schema.get("enum"):
-            return schema["enum"][0]
+        if "enum" in schema:
+            return self._first_of(schema["enum"])
         for keyword in ("anyOf", "oneOf"):
             if keyword in schema:
                 return self._first(schema, keyword, depth)
@@ -69,6 +73,11 @@ class _Minimal:
             first, *rest = schema["allOf"]
             return self.of(_joined({**schema, "allOf": rest}, "", first), depth + 1)
         return self._typed(schema, _type_of(schema), depth)
+
+    def _first_of(self, values: list[Any]) -> Any:
+        if not values:
+            raise NoValue
+        return values[0]
 
     def _first(self, schema: Schema, keyword: str, depth: int) -> Any:
         for option in schema[keyword]:
@@ -144,6 +153,8 @@ def _type_of(schema: Schema) -> str:
 
 def _string(schema: Schema) -> str:
     sample = _SAMPLES.get(schema.get("format", ""), "")
+    if schema.get("minLength", 0) > _MOST_CHARACTERS:
+        raise NoValue
     return sample.ljust(schema.get("minLength", 0), "x")
 
 

@@ -14,7 +14,6 @@ from typing import Literal, Protocol
 
 from mavera.core.events import ModelEvent
 from mavera.core.items import Item
-from mavera.core.json_schema import Schema
 from mavera.core.prompt import OutputFormat, Prompt
 
 
@@ -48,10 +47,6 @@ def _enforces_nothing(wanted: OutputFormat) -> bool:
     return False
 
 
-def _supports_every_keyword(schema: Schema) -> tuple[str, str] | None:
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class ModelProfile:
     """
@@ -64,7 +59,7 @@ class ModelProfile:
     side each of them would read the conversation again.
     `enforces_format`: whether decoding itself holds an answer to a JSON format. Such an answer is streamed
     before it has been checked.
-    `unsupported_keyword`: the first keyword of a schema that the model cannot be held to, and its place.
+    `introduction`: the system message of prompts that would have none; empty for none.
     `context`: None if the model cannot count tokens.
     `keep_prefixes`: names the prefixes to keep beyond the model's life, the most wanted first; call it
     before `start`. None if the model keeps none.
@@ -75,7 +70,7 @@ class ModelProfile:
     tools: Literal["native", "constrained"] = "native"
     shares_one_cache: bool = False
     enforces_format: Callable[[OutputFormat], bool] = _enforces_nothing
-    unsupported_keyword: Callable[[Schema], tuple[str, str] | None] = _supports_every_keyword
+    introduction: str = ""
     context: ModelContext | None = None
     keep_prefixes: Callable[[Sequence[tuple[Item, ...]]], None] | None = None
 

@@ -12,7 +12,7 @@ a laptop. So nothing before the instructions depends on a clock, an id or the re
 
 from collections.abc import Iterator
 
-from mavera.core.items import make_message
+from mavera.core.items import Message, make_message
 from mavera.core.prompt import Prompt
 from mavera.core.turn import Turn, Verbosity
 from mavera.personas.catalogue import AnyPersona, build_prefix
@@ -43,15 +43,20 @@ print(sorted([3, 1, 2]))
 Say the rest outside the block, in your own voice."""
 
 
-def compose(turn: Turn, persona: AnyPersona | None, *, limits_length: bool = True) -> Prompt:
+def compose(
+    turn: Turn, persona: AnyPersona | None, *, limits_length: bool = True, introduction: str = ""
+) -> Prompt:
     """
     Return what a model reads to answer `turn` as `persona`, or as nobody in particular.
 
     `limits_length` lets the verbosity set a token limit. That is wrong for a model that reasons on its
-    own, because its reasoning counts as well.
+    own, because its reasoning counts as well. `introduction` is the system message if neither a persona
+    nor the caller has one.
     """
     prefix = build_prefix(persona) if persona is not None else ()
     instructions = (make_message("system", turn.instructions),) if turn.instructions else ()
+    if introduction and persona is None and not instructions and not _has_system_message(turn):
+        instructions = (make_message("system", introduction),)
     notes = "\n\n".join(_guidance(turn, LENGTH if persona is None else LENGTH_IN_PERSONA))
     guidance = (make_message("system", notes),) if notes else ()
     limit = turn.max_output_tokens
@@ -75,6 +80,10 @@ def compose(turn: Turn, persona: AnyPersona | None, *, limits_length: bool = Tru
 def makes_artifacts(turn: Turn) -> bool:
     """Whether the answer's blocks become artifacts. An answer in JSON stays as it is."""
     return turn.canvas_mode and turn.format.type == "text"
+
+
+def _has_system_message(turn: Turn) -> bool:
+    return any(isinstance(item, Message) and item.role == "system" for item in turn.items)
 
 
 def _guidance(turn: Turn, length: dict[Verbosity, str]) -> Iterator[str]:

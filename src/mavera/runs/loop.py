@@ -29,6 +29,7 @@ from mavera.runs.compose import compose, makes_artifacts
 from mavera.runs.images import ImageStep, images_of
 from mavera.runs.mosaic import Member, Mosaic
 from mavera.runs.pipeline import Pipeline
+from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.server_tools import CallTools, LoopLimits, add_server_tools
 from mavera.runs.stage import unfinished
 from mavera.runs.structured_output import check_schemas
@@ -43,7 +44,7 @@ class Runner:
     `models` says which model answers which kind of key, `vision` which one answers live turns with images.
 
     `images` is None if no turn can have any. `tools` are the server's own, for each kind of key.
-    `side_by_side` is how many personas of mosaics answer at a time.
+    `side_by_side` is how many personas of mosaics answer at a time. The caller closes `schemas`.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Runner:
         tool_limits: LoopLimits | None = None,
         require_persona: bool = False,
         side_by_side: int = 4,
+        schemas: SchemaChecker | None = None,
     ) -> None:
         self._personas = personas
         self._models = models
@@ -66,6 +68,7 @@ class Runner:
         self._tool_limits = tool_limits or LoopLimits()
         self._require_persona = require_persona
         self._analyst = Analyst()
+        self._schemas = schemas or SchemaChecker()
         self._side_by_side = asyncio.Semaphore(side_by_side)
 
     async def run(self, turn: Turn, principal: Principal, *, run_id: str = "") -> AsyncGenerator[Event, None]:
@@ -77,14 +80,14 @@ class Runner:
         """
         model = self._choose_model(turn, principal)
         members = await self._find_members(turn, principal)
-        await check_schemas(turn, model.profile)
+        await check_schemas(turn, self._schemas, caller=principal.workspace_id)
         offer = await self._offer_tools(turn, principal)
         shown = tuple(image.url for image in images_of(turn)) if offer else ()
         turn = await self._resolve_images(turn, model, principal)
         yield RunPrepared(tuple(member.speaker for member in members))
 
         if turn.audience:
-            answer: Mosaic | Pipeline = self._blend(turn, members, model)
+            answer: Mosaic | Pipeline = self._blend(turn, members, model, principal.workspace_id)
         else:
             answer = self._answer(turn, members, model, offer, CallContext(principal, run_id, shown))
         artifacts = ArtifactStream() if makes_artifacts(turn) else None
@@ -119,19 +122,26 @@ class Runner:
         """Let one persona answer, or nobody in particular, with the offered tools."""
         tools = None
         if offer:
-            turn = add_server_tools(turn, offer, model.profile)
+            turn = add_server_tools(turn, offer)
             limits = self._tool_limits.fit_to(model.profile)
             tools = CallTools(offer, context, limits, max_calls=turn.max_tool_calls)
         persona = members[0].persona if members else None
-        prompt = compose(turn, persona, limits_length=not model.profile.reasons)
+        prompt = compose(
+            turn,
+            persona,
+            limits_length=not model.profile.reasons,
+            introduction=model.profile.introduction,
+        )
         analyst = self._analyst if turn.analysis_mode else None
-        return Pipeline(turn, prompt, model, tools=tools, analyst=analyst)
+        caller = context.principal.workspace_id
+        return Pipeline(turn, prompt, model, self._schemas, caller=caller, tools=tools, analyst=analyst)
 
-    def _blend(self, turn: Turn, members: Sequence[Member], model: Model) -> Mosaic:
+    def _blend(self, turn: Turn, members: Sequence[Member], model: Model, caller: str) -> Mosaic:
         """Let each persona of the audience answer, and one synthesis after them."""
 
         def pipeline_for(prompt: Prompt, is_analysed: bool) -> Pipeline:
-            return Pipeline(turn, prompt, model, analyst=self._analyst if is_analysed else None)
+            analyst = self._analyst if is_analysed else None
+            return Pipeline(turn, prompt, model, self._schemas, caller=caller, analyst=analyst)
 
         limits_length = not model.profile.reasons
         return Mosaic(turn, members, pipeline_for, self._side_by_side, limits_length=limits_length)

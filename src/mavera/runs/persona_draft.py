@@ -22,6 +22,7 @@ from mavera.models.model import Model
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.custom import PersonaType, clean_value
 from mavera.personas.persona import BigFive, Facts, Line, Persona, Profile, SampleTurn, Short
+from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.stage import join_stages
 from mavera.runs.structured_output import HoldToFormat
 
@@ -85,7 +86,7 @@ async def draft(model: Model, name: str, description: str, kind: PersonaType | N
     """
     prompt = _to_prompt(name, description, kind)
     completed: RunCompleted | None = None
-    ask = join_stages([HoldToFormat(prompt.format, model.profile)], model)
+    ask = join_stages([HoldToFormat(prompt.format, model.profile, SchemaChecker())], model)
     async with aclosing(await ask(prompt)) as events:
         async for event in events:
             if isinstance(event, RunCompleted):

@@ -4,6 +4,7 @@ The stages of an answer, in order, and when each of them is there.
     call tools       the server's tools are offered: run their calls, and ask again with the results
     fit to context   `truncation: auto`, or the model counts tokens: drop old exchanges, or refuse
     plan             high effort, and the model does not reason on its own: a hidden plan first
+    hold calls       strict functions whose schemas decoding cannot enforce: check the arguments
     hold to format   JSON was asked for: check it before the answer ends
     analysis         `analysis_mode`: note what is said, and how sure the model was
     the model
@@ -19,9 +20,10 @@ from mavera.core.turn import Turn
 from mavera.models.model import Model
 from mavera.runs.analysing import AnalyseAnswer
 from mavera.runs.reasoning import PlanFirst, needs_plan
+from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.server_tools import CallTools
 from mavera.runs.stage import Events, Stage, join_stages
-from mavera.runs.structured_output import HoldToFormat
+from mavera.runs.structured_output import HoldCalls, HoldToFormat, unenforced_tools
 from mavera.runs.truncation import FitToContext
 
 
@@ -29,7 +31,8 @@ class Pipeline:
     """
     The way of one prompt to `model`. `turn` says what the prompt does not: whether it may be shortened.
 
-    `tools` are the offered server tools. `analyst` is given if the answer is to be analysed.
+    `tools` are the offered server tools. `analyst` is given if the answer is to be analysed. `caller` is a
+    workspace's id.
     """
 
     def __init__(
@@ -37,7 +40,9 @@ class Pipeline:
         turn: Turn,
         prompt: Prompt,
         model: Model,
+        checker: SchemaChecker,
         *,
+        caller: str = "",
         tools: CallTools | None = None,
         analyst: Analyst | None = None,
     ) -> None:
@@ -53,8 +58,11 @@ class Pipeline:
             )
         if needs_plan(prompt, model):
             stages.append(PlanFirst(model))
+        unenforced = unenforced_tools(prompt, model.profile)
+        if unenforced:
+            stages.append(HoldCalls(unenforced, checker, caller=caller))
         if prompt.format.type != "text":
-            stages.append(HoldToFormat(prompt.format, model.profile))
+            stages.append(HoldToFormat(prompt.format, model.profile, checker, caller=caller))
         if self._analysis is not None:
             stages.append(self._analysis)
         self._open = join_stages(stages, model)

@@ -36,6 +36,7 @@ from mavera.core.events import (
 from mavera.core.ids import new_id
 from mavera.core.items import FunctionCall, FunctionOutput, Item, Text
 from mavera.core.prompt import FunctionTool, Prompt, ToolChoice
+from mavera.core.schema_validators import TOOL_PATTERN_BYTES, compile_validator
 from mavera.core.server_calls import ServerCall, ServerOutcome, Source
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
@@ -58,7 +59,6 @@ MOST_CALLS_IN_ROUND = 8
 MOST_ARGUMENT_CHARACTERS = 20_000
 # A result is never cut shorter than this when the model's context is full.
 _LEAST_RESULT_CHARACTERS = 400
-_ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
 class LoopLimits(msgspec.Struct, frozen=True):
@@ -110,18 +110,16 @@ class _Ended:
     is_repeat: bool = False
 
 
-def add_server_tools(turn: Turn, offer: Offer, profile: ModelProfile) -> Turn:
+def add_server_tools(turn: Turn, offer: Offer) -> Turn:
     """Return `turn` with the offered tools beside the caller's functions."""
-    tools = (*turn.tools, *(_to_function(tool, profile) for tool in offer.tools.values()))
+    tools = (*turn.tools, *(_to_function(tool) for tool in offer.tools.values()))
     choice = turn.tool_choice
     chosen = tuple(tool.name for tool in tools if matches(tool.name, choice.names))
     return replace(turn, tools=tools, tool_choice=replace(choice, names=chosen))
 
 
-def _to_function(tool: Tool, profile: ModelProfile) -> FunctionTool:
-    """Describe a tool. A schema that the model cannot be held to is only checked afterwards."""
-    is_supported = profile.unsupported_keyword(tool.parameters) is None
-    return FunctionTool(tool.name, tool.description, tool.parameters if is_supported else _ANY_OBJECT)
+def _to_function(tool: Tool) -> FunctionTool:
+    return FunctionTool(tool.name, tool.description, tool.parameters)
 
 
 class CallTools:
@@ -136,7 +134,7 @@ class CallTools:
         self._max_calls = max_calls
         self._deadline = time.monotonic() + limits.wall_seconds
         self._validators = {
-            name: jsonschema_rs.validator_for(tool.parameters, offline=True)
+            name: compile_validator(tool.parameters, pattern_bytes=TOOL_PATTERN_BYTES)
             for name, tool in offer.tools.items()
         }
         self._usage = Usage()

@@ -1,20 +1,22 @@
 """
 Hold an answer to the JSON format that was asked for.
 
-    check_schemas   the schemas of a turn, before any work: 400 if one cannot be enforced
+    check_schemas   the schemas of a turn, before any work: 400 if one is no JSON Schema
     HoldToFormat    the stage that checks the JSON before `RunCompleted`
+    HoldCalls       the stage that checks the arguments of strict functions
 
 If decoding itself enforces the format, the text streams on as it comes and is checked all the same. If it
-does not fit, the run fails. For any other model the text is held back until it has been checked. If it does
-not fit, the model is asked once more, and after that the answer is a refusal. An answer that was cut off
-ends with `length` and is not taken for JSON.
+does not fit, the run fails. For any other model, and for a schema that decoding cannot enforce, the text is
+held back until it has been checked. If it does not fit, the model is asked once more, and after that the
+answer is a refusal. An answer that was cut off ends with `length` and is not taken for JSON. A Markdown
+fence around the JSON is left out.
 """
 
 import asyncio
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Final
 
-import jsonschema_rs
 import msgspec
 from msgspec.structs import replace
 
@@ -27,16 +29,20 @@ from mavera.core.events import (
     RunStarted,
     TextDelta,
     TextWasReasoning,
+    ToolCallDelta,
     ToolCallStarted,
 )
 from mavera.core.items import make_message
 from mavera.core.json_schema import Schema, walk_schemas
-from mavera.core.prompt import OutputFormat, Prompt
+from mavera.core.prompt import FunctionTool, OutputFormat, Prompt
+from mavera.core.schema_validators import patterns_of
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import APIError, InvalidRequest
 from mavera.models.model import ModelProfile
+from mavera.runs.schema_checker import CompiledSchema, SchemaChecker
 from mavera.runs.stage import Events, Open, begin
+from mavera.runs.unfenced import Unfenced
 
 MAX_SUBSCHEMAS = 5000
 MAX_DEPTH = 32
@@ -47,17 +53,15 @@ MANY_SUBSCHEMAS = 200
 MANY_PATTERNS = 5
 TRIES = 2
 
-# Linear in the text, and small: a pattern is the caller's, and compiled on the event loop.
-_PATTERNS: Final = jsonschema_rs.RegexOptions(size_limit=100_000, dfa_size_limit=100_000)
 _OBJECT: Final[Schema] = {"type": "object"}
 _NOTHING: Final = Usage()
 
 
-async def check_schemas(turn: Turn, profile: ModelProfile) -> None:
+async def check_schemas(turn: Turn, checker: SchemaChecker, *, caller: str = "") -> None:
     """
-    Raise InvalidRequest if a schema of `turn` is invalid, or asks for what the model cannot be held to.
+    Raise InvalidRequest if a schema of `turn` is invalid. The event loop runs between large schemas.
 
-    The event loop runs between large schemas.
+    `caller` is a workspace's id.
     """
     if not turn.tools and turn.format.type == "text":
         return
@@ -68,37 +72,9 @@ async def check_schemas(turn: Turn, profile: ModelProfile) -> None:
     for schema, at in schemas:
         if is_large:
             await asyncio.sleep(0)
-        compile_schema(schema, at)
+        await checker.compile(schema, at, caller=caller)
     for tool in turn.tools:
         _refuse_no_object(tool.parameters or _OBJECT, tool.at)
-        if tool.strict and tool.parameters is not None:
-            _refuse_unsupported(profile, tool.parameters, tool.at)
-    if turn.format.schema is not None:
-        _refuse_unsupported(profile, turn.format.schema, turn.format.at)
-
-
-def _refuse_unsupported(profile: ModelProfile, schema: Schema, at: str) -> None:
-    unsupported = profile.unsupported_keyword(schema)
-    if unsupported is not None:
-        keyword, place = unsupported
-        raise InvalidRequest(
-            f"'{at}' uses '{keyword}' (at {place}), to which the embedded model cannot be held.", param=at
-        )
-
-
-def compile_schema(schema: Schema, at: str) -> jsonschema_rs.Validator:
-    """Return a validator of `schema`, whose place in the request is `at`. Raises InvalidRequest."""
-    try:
-        return jsonschema_rs.validator_for(
-            schema, pattern_options=_PATTERNS, offline=True, validate_formats=False
-        )
-    except jsonschema_rs.ValidationError as error:
-        place = "/".join(str(step) for step in error.instance_path)
-        where = f" (at {place})" if place else ""
-        reason = error.message.splitlines()[0][:300]
-        raise InvalidRequest(f"'{at}' is not a valid JSON Schema{where}: {reason}", param=at) from error
-    except ValueError as error:
-        raise InvalidRequest(f"'{at}' is not a usable JSON Schema: {error}", param=at) from error
 
 
 def _refuse_large(schemas: list[tuple[Schema, str]]) -> bool:
@@ -111,7 +87,7 @@ def _refuse_large(schemas: list[tuple[Schema, str]]) -> bool:
     for schema, at in schemas:
         for path, inner in walk_schemas(schema):
             count += 1
-            patterns += _patterns(inner)
+            patterns += patterns_of(inner)
             if len(path) > 2 * MAX_DEPTH:
                 raise InvalidRequest(f"'{at}' is nested more than {MAX_DEPTH} levels deep.", param=at)
         if count > MAX_SUBSCHEMAS:
@@ -126,12 +102,6 @@ def _refuse_large(schemas: list[tuple[Schema, str]]) -> bool:
     return count > MANY_SUBSCHEMAS or len(patterns) > MANY_PATTERNS
 
 
-def _patterns(schema: Schema) -> list[str]:
-    pattern, named = schema.get("pattern"), schema.get("patternProperties")
-    found = [pattern] if isinstance(pattern, str) else []
-    return [*found, *named] if isinstance(named, dict) else found
-
-
 def _refuse_no_object(schema: Schema, at: str) -> None:
     kind = schema.get("type", "object")
     if kind != "object":
@@ -139,39 +109,51 @@ def _refuse_no_object(schema: Schema, at: str) -> None:
 
 
 class HoldToFormat:
-    """The stage for prompts with a JSON format. `__init__` raises InvalidRequest if its schema is invalid."""
+    """The stage for prompts with a JSON format; `caller` is a workspace's id."""
 
-    def __init__(self, wanted: OutputFormat, profile: ModelProfile) -> None:
-        self._validator = compile_schema(wanted.schema if wanted.schema is not None else _OBJECT, wanted.at)
+    def __init__(
+        self, wanted: OutputFormat, profile: ModelProfile, checker: SchemaChecker, *, caller: str = ""
+    ) -> None:
+        self._wanted = wanted
         self._is_enforced = profile.enforces_format(wanted)
+        self._checker = checker
+        self._caller = caller
 
     async def open(self, prompt: Prompt, open_next: Open) -> Events:
-        """Raises APIError later on if an answer that decoding should hold to the format does not fit it."""
+        """
+        Raises InvalidRequest if the schema is invalid.
+
+        Later on raises APIError if an answer that decoding should hold to the format does not fit it, and
+        ValidationFailed if the check takes too much work.
+        """
+        schema = self._wanted.schema if self._wanted.schema is not None else _OBJECT
+        compiled = await self._checker.compile(schema, self._wanted.at, caller=self._caller)
         events = await open_next(prompt)
-        checked = self._check(events) if self._is_enforced else self._hold(prompt, events, open_next)
-        return await begin(checked)
+        if self._is_enforced:
+            return await begin(self._check(events, compiled))
+        return await begin(self._hold(prompt, events, open_next, compiled))
 
-    async def _check(self, events: Events) -> Events:
+    async def _check(self, events: Events, compiled: CompiledSchema) -> Events:
         """Pass the events on. Raises APIError in the place of `RunCompleted` if the text does not fit."""
-        answer = _Answer(self._validator)
-        async with aclosing(events):
-            yield RunStarted()
-            async for event in events:
-                try:
-                    yield answer.note(event)
-                except _Misfit as misfit:
-                    raise APIError("The model left the JSON format it had to keep to.") from misfit
+        answer = _Answer()
+        yield RunStarted()
+        try:
+            async for event in self._noted(events, answer, compiled):
+                yield event
+        except _Misfit as misfit:
+            raise APIError("The model left the JSON format it had to keep to.") from misfit
 
-    async def _hold(self, prompt: Prompt, events: Events, open_next: Open) -> Events:
+    async def _hold(
+        self, prompt: Prompt, events: Events, open_next: Open, compiled: CompiledSchema
+    ) -> Events:
         """Hold the events of each try back until they are known to fit. Refuse if no try fits."""
         usage = Usage()
         for number in range(TRIES):
-            answer = _Answer(self._validator, usage)
+            answer = _Answer(usage)
+            if number == 0:
+                yield RunStarted()
             try:
-                async with aclosing(events):
-                    if number == 0:
-                        yield RunStarted()
-                    held = [answer.note(event) async for event in events]
+                held = [event async for event in self._noted(events, answer, compiled)]
             except _Misfit as misfit:
                 usage = answer.usage
                 if number + 1 < TRIES:
@@ -182,6 +164,29 @@ class HoldToFormat:
             return
         yield RefusalDelta("I cannot give an answer in the form that was asked for.")
         yield RunCompleted("stop", usage)
+
+    async def _noted(
+        self, events: Events, answer: "_Answer", compiled: CompiledSchema
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield `events` with bare JSON; `RunCompleted` with its value and all usage. Raises _Misfit."""
+        async with aclosing(events):
+            async for event in events:
+                for noted in answer.note(event):
+                    if isinstance(noted, RunCompleted) and answer.is_json(noted):
+                        parsed = await self._parse(answer.text, compiled)
+                        yield RunCompleted(noted.reason, noted.usage, parsed)
+                    else:
+                        yield noted
+
+    async def _parse(self, text: str, compiled: CompiledSchema) -> Parsed:
+        try:
+            value = msgspec.json.decode(text)
+        except (ValueError, RecursionError) as error:  # DecodeError is a ValueError, and so is deep nesting
+            raise _Misfit(f"no JSON ({error})") from error
+        reason = await self._checker.find_misfit(compiled, text, value, caller=self._caller)
+        if reason is not None:
+            raise _Misfit(reason)
+        return Parsed(value)
 
 
 def _settled(events: list[AnswerEvent]) -> list[AnswerEvent]:
@@ -208,10 +213,10 @@ class _Misfit(Exception):
 
 
 class _Answer:
-    """The text so far, and its value as JSON."""
+    """The text so far, without a fence."""
 
-    def __init__(self, validator: jsonschema_rs.Validator, usage: Usage = _NOTHING) -> None:
-        self._validator = validator
+    def __init__(self, usage: Usage = _NOTHING) -> None:
+        self._unfenced = Unfenced()
         self._pieces: list[str] = []
         self._other = False
         self.usage = usage
@@ -220,31 +225,105 @@ class _Answer:
     def text(self) -> str:
         return "".join(self._pieces)
 
-    def note(self, event: AnswerEvent) -> AnswerEvent:
-        """Return `event`; `RunCompleted` with the value and all usage so far. Raises _Misfit."""
-        match event:
-            case TextDelta(text):
-                self._pieces.append(text)
-            case TextWasReasoning():
-                self._pieces.clear()
-            case ToolCallStarted() | RefusalDelta():
-                self._other = True
-            case RunCompleted(reason, usage):
-                self.usage += usage
-                # Cut off, a call or a refusal: nothing that could be JSON.
-                parsed = self._parse() if reason == "stop" and not self._other else None
-                return RunCompleted(reason, self.usage, parsed)
-        return event
+    def is_json(self, end: RunCompleted) -> bool:
+        """Whether the answer is to be JSON. Cut off, a call or a refusal, it cannot be."""
+        return end.reason == "stop" and not self._other
 
-    def _parse(self) -> Parsed:
-        try:
-            value = msgspec.json.decode(self.text)
-            self._validator.validate(value)
-        except jsonschema_rs.ValidationError as error:
-            raise _Misfit(error.message.splitlines()[0][:200]) from error
-        except (
-            ValueError,
-            RecursionError,
-        ) as error:  # DecodeError is a ValueError, and so is nesting too deep
-            raise _Misfit(f"no JSON ({error})") from error
-        return Parsed(value)
+    def note(self, event: AnswerEvent) -> Iterator[AnswerEvent]:
+        """Yield what `event` becomes; `RunCompleted` has all usage so far."""
+        match event:
+            case TextDelta():
+                yield from self._said(self._unfenced.feed(event))
+            case TextWasReasoning():
+                yield from self._said(self._unfenced.flush())
+                self._pieces.clear()
+                self._unfenced = Unfenced()
+                yield event
+            case RunCompleted(reason, usage):
+                yield from self._said(self._unfenced.flush())
+                self.usage += usage
+                yield RunCompleted(reason, self.usage)
+            case _:
+                self._other = self._other or isinstance(event, ToolCallStarted | RefusalDelta)
+                yield event
+
+    def _said(self, deltas: Iterator[TextDelta]) -> Iterator[TextDelta]:
+        for delta in deltas:
+            self._pieces.append(delta.text)
+            yield delta
+
+
+def unenforced_tools(prompt: Prompt, profile: ModelProfile) -> tuple[FunctionTool, ...]:
+    """Return the strict functions whose calls we decode ourselves without enforcing their schemas."""
+    if profile.tools != "constrained":
+        return ()
+    return tuple(
+        tool
+        for tool in prompt.tools
+        if tool.strict
+        and tool.parameters is not None
+        and not profile.enforces_format(OutputFormat("json_schema", schema=tool.parameters))
+    )
+
+
+class HoldCalls:
+    """The stage that holds calls back until their arguments are known to fit `tools`, which are strict."""
+
+    def __init__(self, tools: tuple[FunctionTool, ...], checker: SchemaChecker, *, caller: str = "") -> None:
+        self._tools = {tool.name: tool for tool in tools}
+        self._checker = checker
+        self._caller = caller
+
+    async def open(self, prompt: Prompt, open_next: Open) -> Events:
+        return await begin(self._hold(prompt, await open_next(prompt), open_next))
+
+    async def _hold(self, prompt: Prompt, events: Events, open_next: Open) -> Events:
+        """Pass text on, and calls once they fit. Ask once more, then refuse. Raises ValidationFailed."""
+        usage = Usage()
+        yield RunStarted()
+        for number in range(TRIES):
+            held: list[AnswerEvent] = []
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, RunCompleted):
+                        usage += event.usage
+                        held.append(replace(event, usage=usage))
+                    elif held or isinstance(event, ToolCallStarted):
+                        held.append(event)
+                    else:
+                        yield event
+            reason = await self._find_misfit(held)
+            if reason is None:
+                for event in held:
+                    yield event
+                return
+            if number + 1 < TRIES:
+                request = f"A call did not fit its function: {reason}. Make the calls again."
+                events = await open_next(
+                    replace(prompt, items=(*prompt.items, make_message("user", request)))
+                )
+        yield RefusalDelta("I cannot call the function in the form that was asked for.")
+        yield RunCompleted("stop", usage)
+
+    async def _find_misfit(self, held: list[AnswerEvent]) -> str | None:
+        """Return why a call does not fit, None if all of them do or if the answer was cut off."""
+        if not any(isinstance(event, RunCompleted) and event.reason == "tool_calls" for event in held):
+            return None
+        names: dict[int, str] = {}
+        arguments: dict[int, str] = {}
+        for event in held:
+            if isinstance(event, ToolCallStarted):
+                names[event.index] = event.name
+            elif isinstance(event, ToolCallDelta):
+                arguments[event.index] = arguments.get(event.index, "") + event.arguments
+        for index, name in names.items():
+            if name in self._tools:
+                reason = await self._find_misfit_of(self._tools[name], arguments.get(index, "{}"))
+                if reason is not None:
+                    return reason
+        return None
+
+    async def _find_misfit_of(self, tool: FunctionTool, text: str) -> str | None:
+        compiled = await self._checker.compile(tool.parameters or _OBJECT, tool.at, caller=self._caller)
+        value = msgspec.json.decode(text)  # the model's reader has seen that it is JSON
+        return await self._checker.find_misfit(compiled, text, value, caller=self._caller)

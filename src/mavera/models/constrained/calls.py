@@ -93,6 +93,8 @@ class CallReader:
         """Go on by one character; return a call's name when that has ended."""
         if self._in_string:
             return self._step_in_string(character)
+        if self._depth == 0 and character not in "[ \t\r\n":
+            raise broken()
         if character == '"':
             self._in_string, self._string = True, []
         elif character in "[{":
@@ -133,5 +135,9 @@ def _read_whole(text: str) -> None:
         raise broken() from error
 
 
-def broken() -> APIError:
-    return APIError("The model did not keep to the form of a function call.")
+class BrokenCall(APIError):
+    """What the model wrote is no call."""
+
+
+def broken() -> BrokenCall:
+    return BrokenCall("The model did not keep to the form of a function call.")

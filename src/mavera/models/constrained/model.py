@@ -29,7 +29,7 @@ from mavera.core.events import (
 from mavera.core.ids import new_id
 from mavera.core.prompt import FunctionTool, Prompt
 from mavera.core.usage import Usage
-from mavera.models.constrained.calls import CallReader, OneCallReader
+from mavera.models.constrained.calls import BrokenCall, CallReader, OneCallReader
 from mavera.models.constrained.guard import CallGuard
 from mavera.models.constrained.prompts import (
     answer_prompt,
@@ -97,7 +97,8 @@ class ConstrainedTools:
                 break
             # Broken off, the model does not report what the answer took.
             usage += Usage(output_tokens=step.deltas, estimated=True)
-            step = _Calls(prompt, tools, next((tool for tool in tools if tool.name == step.caught), None))
+            named = next((tool for tool in tools if tool.name == step.caught), None)
+            step = _Calls(prompt, tools, named, is_loose=isinstance(step, _Calls))
         for held in step.flush():
             yield held
         yield RunCompleted(step.finish(reason), usage)
@@ -147,24 +148,45 @@ class _Answer:
 
 
 class _Calls:
-    """Calls of `wanted`, or of any function if that is None."""
+    """
+    Calls of `wanted`, or of any function if that is None.
 
-    caught = None
-    deltas = 0
+    `caught` is set if the server could not decode under the functions' schemas and did without: then the
+    calls are asked for again, with any object for arguments.
+    """
 
-    def __init__(self, prompt: Prompt, tools: tuple[FunctionTool, ...], wanted: FunctionTool | None) -> None:
+    def __init__(
+        self,
+        prompt: Prompt,
+        tools: tuple[FunctionTool, ...],
+        wanted: FunctionTool | None,
+        *,
+        is_loose: bool = False,
+    ) -> None:
+        self.caught: str | None = None
+        self.deltas = 0
+        self._can_be_asked_again = not is_loose
+        self._wanted = wanted
         is_named = prompt.tool_choice.mode == "required" and len(tools) == 1
         only = tools[0] if is_named else None if prompt.parallel_tool_calls else wanted
         self._reader: CallReader | OneCallReader
         if only is not None:
-            self.prompt = one_call_prompt(prompt, only)
+            self.prompt = one_call_prompt(prompt, only, is_loose=is_loose)
             self._reader = OneCallReader(only.name, _new_call_id)
         else:
-            self.prompt = calls_prompt(prompt, tools, wanted)
+            self.prompt = calls_prompt(prompt, tools, wanted, is_loose=is_loose)
             self._reader = CallReader(tuple(tool.name for tool in tools), _new_call_id)
 
     def feed(self, delta: TextDelta) -> Iterator[ModelEvent]:
-        return self._reader.feed(delta.text)
+        self.deltas += 1
+        try:
+            for event in self._reader.feed(delta.text):
+                self._can_be_asked_again = False
+                yield event
+        except BrokenCall:
+            if not self._can_be_asked_again:
+                raise
+            self.caught = self._wanted.name if self._wanted is not None else ""
 
     def flush(self) -> Iterator[ModelEvent]:
         return iter(())

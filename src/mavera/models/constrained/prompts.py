@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part, Text, make_message
-from mavera.core.json_schema import Schema, rebase_schema
+from mavera.core.json_schema import Schema, modernize_schema, rebase_schema
 from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Sampling, ToolChoice
 
 NONE = "none"
@@ -49,6 +49,7 @@ Write only JSON: [{"name": ..., "arguments": {...}}]"""
 
 _CALL_ONE = "Call {name} for the last message. Write only its arguments, as JSON."
 
+_ANY_OBJECT: Schema = {"type": "object"}
 _LOOKING_UP = "One moment, I am looking that up."
 
 
@@ -100,13 +101,23 @@ def chosen(text: str, tools: tuple[FunctionTool, ...]) -> FunctionTool | None:
     return next((tool for tool in tools if tool.name == name), None)
 
 
-def one_call_prompt(prompt: Prompt, tool: FunctionTool) -> Prompt:
-    """Return the prompt whose answer is the arguments of one call of `tool`."""
+def one_call_prompt(prompt: Prompt, tool: FunctionTool, *, is_loose: bool = False) -> Prompt:
+    """
+    Return the prompt whose answer is the arguments of one call of `tool`.
+
+    `is_loose` takes any object for arguments, for a schema that the model's server cannot decode under.
+    """
     items = _with_tools(prompt, (tool,), _CALL_ONE.format(name=tool.name))
-    return _calling(prompt, items, _parameters(tool))
+    return _calling(prompt, items, _ANY_OBJECT if is_loose else _parameters(tool))
 
 
-def calls_prompt(prompt: Prompt, tools: tuple[FunctionTool, ...], first: FunctionTool | None) -> Prompt:
+def calls_prompt(
+    prompt: Prompt,
+    tools: tuple[FunctionTool, ...],
+    first: FunctionTool | None,
+    *,
+    is_loose: bool = False,
+) -> Prompt:
     """Return the prompt whose answer is a list of calls, the first one of `first` if that is settled."""
     calls = {tool.name: _call_schema(tool) for tool in tools}
     schema: Schema = {
@@ -115,7 +126,10 @@ def calls_prompt(prompt: Prompt, tools: tuple[FunctionTool, ...], first: Functio
         "items": {"anyOf": list(calls.values())},
         "minItems": 1,
         "maxItems": MOST_CALLS if prompt.parallel_tool_calls else 1,
-        "$defs": {tool.name: rebase_schema(_parameters(tool), f"#/$defs/{tool.name}") for tool in tools},
+        "$defs": {
+            tool.name: _ANY_OBJECT if is_loose else rebase_schema(_parameters(tool), f"#/$defs/{tool.name}")
+            for tool in tools
+        },
     }
     return _calling(prompt, _with_tools(prompt, tools, _CALL_SEVERAL), schema)
 
@@ -166,7 +180,7 @@ def _signature(tool: FunctionTool) -> str:
 def _parameters(tool: FunctionTool) -> Schema:
     if tool.parameters is None:
         return {"type": "object", "properties": {}, "additionalProperties": False}
-    kept = {name: value for name, value in tool.parameters.items() if name not in ("$schema", "$id")}
+    kept = {name: value for name, value in modernize_schema(tool.parameters).items() if name != "$id"}
     return {"type": "object", **kept}
 
 

@@ -1,29 +1,34 @@
 """
 Convert a JSON format to a grammar of llguidance, which constrains llama.cpp's tokens.
 
-    find_refused      a keyword that no grammar can enforce       400, before any work
-    is_enforced       only keywords that are enforced in tests    the text may stream unchecked
-    build_grammar     the rewritten schema as a grammar
+    kept_to     only keywords seen to be held to        the text may stream before it has been checked
+    grammar     the schema, rewritten, as a grammar     without what llguidance cannot hold to
 
-llama.cpp's own `response_format` is not used, because it silently drops `pattern`, `allOf` and the bounds
-of numbers. If llguidance cannot compile a schema, the engine answers without any constraint and without an
-error. Therefore such a schema must not reach it. The check of the answer catches the rest.
-docs/decisions/0007 describes the experiments.
+llama.cpp's own `response_format` is not used: it drops `pattern`, `allOf` and the bounds of
+numbers without a word. And when llguidance cannot compile a schema, the engine says nothing
+and answers without constraint. So the grammar leaves out what llguidance cannot compile, and the answer is
+checked against the whole schema afterwards. docs/decisions/0007 has what was tried.
 """
 
-from collections.abc import Iterator
+import re
 from itertools import chain
 from typing import Any
 
 import msgspec
+from jsonschema_rs import ValidationError
 
-from mavera.core.json_schema import Schema, rebuild_schema, walk_schemas
+from mavera.core.ecma_patterns import is_irregular
+from mavera.core.json_schema import Schema, modernize_schema, rebuild_schema, walk_schemas
 from mavera.core.prompt import OutputFormat
+from mavera.core.schema_validators import compile_validator, count_visits
+from mavera.models.minimal import NoValue, minimal
 
-_REFUSED = frozenset(
+# Keywords that no grammar holds to.
+_LEFT_OUT = frozenset(
     {
         "$dynamicRef",
         "$recursiveRef",
+        "$schema",
         "contains",
         "dependencies",
         "dependentRequired",
@@ -38,10 +43,9 @@ _REFUSED = frozenset(
         "unevaluatedItems",
         "unevaluatedProperties",
         "uniqueItems",
+        "x-guidance",
     }
 )
-# With these values a refused keyword has no effect. zod writes the second one.
-_IDLE: dict[str, tuple[Any, ...]] = {"uniqueItems": (False,), "propertyNames": (True, {}, {"type": "string"})}
 _FORMATS = frozenset(
     {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid"}
 )
@@ -100,42 +104,56 @@ _TYPE_OF = {
 _COMBINING = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
 # Longer lists make a grammar too large to compile, and no answer is that long.
 _LONGEST_LIST = 1000
-# JSON as Python writes it, which models know best. Free white space would let a model emit it for ever.
+_LONGEST_STRING = 3000
+# More of them take the engine seconds to compile, during which it does nothing else.
+_MOST_SUBSCHEMAS = 1000
+_LARGEST_BOUND = 1e15
+_SMALLEST_STEP = 1e-9
+_PATTERN_BYTES = 100_000
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+# Edges of words, and controls by their letters.
+_UNKNOWN_ESCAPES = re.compile(r"\\[bBc]")
+# JSON as Python writes it, which models know best, without the freedom to emit white space for ever.
 _OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
 
 
-def find_refused(schema: Schema) -> tuple[str, str] | None:
-    """Return a keyword that cannot be enforced, and the path of its schema. None if there is none."""
-    for path, one in walk_schemas(schema):
-        for keyword in _unenforceable(one):
-            return keyword, "/".join(("#", *path))
-    return None
-
-
-def _unenforceable(schema: Schema) -> Iterator[str]:
-    for keyword, value in schema.items():
-        if keyword in _REFUSED and value not in _IDLE.get(keyword, ()):
-            yield keyword
-    if schema.get("minItems", 0) > _LONGEST_LIST:
-        yield "minItems"
-    if set(schema.get("properties", ())) - set(schema.get("required", ())):
-        # llguidance cannot count optional properties.
-        yield from (name for name in ("minProperties", "maxProperties") if schema.get(name, 1) != 1)
-
-
 def is_enforced(schema: Schema) -> bool:
-    """Say whether every answer under the grammar of `schema` matches it."""
-    return all(_is_plain(one) for _, one in walk_schemas(schema))
+    """Whether an answer under the grammar of `schema` cannot but fit it."""
+    inside = [one for _, one in walk_schemas(schema)]
+    if len(inside) > _MOST_SUBSCHEMAS or not all(map(_is_plain, inside)):
+        return False
+    return _has_a_value(schema)
 
 
 def _is_plain(schema: Schema) -> bool:
-    if schema.get("maxItems", 0) > _LONGEST_LIST:
+    if max(schema.get("maxItems", 0), schema.get("minItems", 0)) > _LONGEST_LIST:
+        return False
+    if schema.get("minLength", 0) > _LONGEST_STRING or _is_of_an_older_draft(schema):
+        return False
+    if any(abs(schema.get(bound, 0)) > _LARGEST_BOUND for bound in _BOUNDS):
         return False
     return all(keyword in _ENFORCED or keyword in _ANNOTATIONS for keyword in schema)
 
 
+def _is_of_an_older_draft(schema: Schema) -> bool:
+    named = str(schema.get("$schema", "2020-12"))
+    is_old = "2020-12" not in named or isinstance(schema.get("items"), list)
+    return is_old or any(isinstance(schema.get(bound), bool) for bound in _BOUNDS)
+
+
+def _has_a_value(schema: Schema) -> bool:
+    """Whether a small value is known to fit. Without one, llguidance would not compile the schema."""
+    try:
+        value = minimal(schema, most_steps=1000)
+        if count_visits(schema) is None:  # checking the value might take long
+            return True
+        return compile_validator(schema, pattern_bytes=_PATTERN_BYTES).is_valid(value)
+    except (NoValue, ValidationError, ValueError):
+        return False
+
+
 def build_grammar(wanted: OutputFormat) -> str:
-    """Return the grammar of `wanted`, which must be a JSON format."""
+    """Return the grammar of `wanted`, a JSON format."""
     schema = {"type": "object"} if wanted.schema is None else rewrite_schema(wanted.schema)
     return (
         f"%llguidance {{}}\nstart: %json {msgspec.json.encode({'x-guidance': _OPTIONS, **schema}).decode()}"
@@ -144,11 +162,16 @@ def build_grammar(wanted: OutputFormat) -> str:
 
 def rewrite_schema(schema: Schema) -> Schema:
     """
-    Return a schema that llguidance can compile. All its values match `schema` too.
+    Return a schema that llguidance can compile, whose values are mostly among those of `schema`.
 
-    It adds types that `schema` only implies. It forbids properties that `schema` does not describe,
-    because a small model invents such properties without end.
+    It has types where they were only implied, and no room for properties that nobody
+    described: a small model fills such room without end. Keywords that llguidance cannot hold to are left
+    out, so some of its values may not be among those of `schema`. A schema that would take the engine
+    seconds to compile leaves only its type.
     """
+    schema = modernize_schema(schema)
+    if sum(1 for _ in walk_schemas(schema)) > _MOST_SUBSCHEMAS:
+        return {"type": schema["type"]} if "type" in schema else {"type": "object"}
     closed = not any(_combines(one) for _, one in walk_schemas(schema))
     return rebuild_schema(schema, lambda one: _narrow(one, closed=closed))
 
@@ -160,7 +183,9 @@ def _combines(schema: Schema) -> bool:
 
 
 def _narrow(schema: Schema, *, closed: bool) -> Schema:
-    narrow = {key: value for key, value in schema.items() if key not in ("$schema", "$id", "x-guidance")}
+    narrow = {key: value for key, value in schema.items() if _is_understood(key, value)}
+    if narrow.get("patternProperties", {}).keys() != schema.get("patternProperties", {}).keys():
+        narrow.pop("additionalProperties", None)
     sized = narrow.keys() & {"minLength", "maxLength", "pattern"}
     if narrow.get("format") not in _FORMATS:
         narrow.pop("format", None)
@@ -175,6 +200,29 @@ def _narrow(schema: Schema, *, closed: bool) -> Schema:
     if closed and _is_open(narrow):
         narrow["additionalProperties"] = False
     return narrow
+
+
+def _is_understood(keyword: str, value: Any) -> bool:
+    """Whether llguidance compiles and holds to a keyword."""
+    match keyword:
+        case "minItems":
+            return bool(value <= _LONGEST_LIST)
+        case "minLength":
+            return bool(value <= _LONGEST_STRING)
+        case "multipleOf":
+            return bool(value >= _SMALLEST_STEP)
+        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
+            return bool(abs(value) <= _LARGEST_BOUND)
+        case "pattern":
+            return not _is_unknown_to_llguidance(value)
+        case "patternProperties":
+            return not any(map(_is_unknown_to_llguidance, value))
+        case _:
+            return keyword not in _LEFT_OUT
+
+
+def _is_unknown_to_llguidance(pattern: str) -> bool:
+    return is_irregular(pattern) or _UNKNOWN_ESCAPES.search(pattern) is not None
 
 
 def _is_open(schema: Schema) -> bool:

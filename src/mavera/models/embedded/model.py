@@ -12,6 +12,7 @@ from mavera.models.dialects import DIALECTS
 from mavera.models.embedded import grammar
 from mavera.models.embedded.counting import count_tokens
 from mavera.models.embedded.engine import Engine
+from mavera.models.embedded.plain_text import PlainTexts, without_marks
 from mavera.models.embedded.prefixes import PrefixStates
 from mavera.models.model import ModelContext, ModelProfile, ModelStatus
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions
@@ -19,8 +20,12 @@ from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions
 # An answer of this length takes a laptop about a minute. Callers can ask for more.
 DEFAULT_MAX_TOKENS = 1024
 
-# Reading a prompt of 8,000 tokens takes two cores about two minutes. If all slots are taken, the engine sends
-# nothing in that time.
+# Without a system message the model's template names its maker, and the model introduces itself so.
+# If no maker is named, a small model invents one.
+INTRODUCTION = "You are Mavera, an AI assistant made by the Mavera project."
+
+# Reading a prompt of 8,000 tokens takes two cores about two minutes, and the engine
+# says nothing meanwhile when all its slots are taken.
 _PATIENCE_SECONDS = 600.0
 
 # A slow machine needs long for an answer that fills the context, but no answer takes longer than this.
@@ -44,7 +49,7 @@ class EmbeddedModel:
             tools="constrained",
             shares_one_cache=True,  # each of the engine's slots has its own
             enforces_format=_is_enforced,
-            unsupported_keyword=grammar.find_refused,
+            introduction=INTRODUCTION,
             context=ModelContext(engine.context_tokens, self._count_tokens),
             keep_prefixes=states.keep if states is not None else None,
         )
@@ -63,7 +68,7 @@ class EmbeddedModel:
                 learns=False,
             ),
         )
-        self._answers = ConstrainedTools(self._upstream)
+        self._answers = ConstrainedTools(PlainTexts(self._upstream))
 
     async def start(self) -> None:
         await self._upstream.start()
@@ -94,7 +99,7 @@ class EmbeddedModel:
                 states.end(prompt, answered=answered)
 
     async def _count_tokens(self, prompt: Prompt) -> int:
-        return await count_tokens(self.engine, longest(prompt))
+        return await count_tokens(self.engine, without_marks(longest(prompt)))
 
     async def _endpoint(self) -> Endpoint:
         base_url, api_key = await self.engine.endpoint()

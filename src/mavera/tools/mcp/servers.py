@@ -19,6 +19,7 @@ import structlog
 from mcp.client.streamable_http import streamable_http_client
 
 from mavera.core.json_schema import Schema
+from mavera.core.schema_validators import TOOL_PATTERN_BYTES, compile_validator
 from mavera.core.server_calls import CallKind
 from mavera.core.tool_names import to_offered_name
 from mavera.fetch.capped_stream import CappedStream
@@ -254,7 +255,7 @@ def _reason_against(described: mcp.types.Tool) -> str | None:
     if not 0 < len(described.name) <= _MOST_NAME_CHARACTERS:
         return f"a name must have 1 to {_MOST_NAME_CHARACTERS} characters"
     try:
-        jsonschema_rs.validator_for({"type": "object", **described.input_schema}, offline=True)
+        compile_validator({"type": "object", **described.input_schema}, pattern_bytes=TOOL_PATTERN_BYTES)
     except (jsonschema_rs.ValidationError, ValueError):
         return "its schema is not valid"
     return None
