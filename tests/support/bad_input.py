@@ -148,7 +148,7 @@ RESPONSES_ONLY: list[Refusal] = [
     ({"input": [{"type": "function_call", "call_id": "c", "name": "f"}]}, 400, "input[0].arguments"),
     ({"input": [{"type": "function_call_output", "call_id": "c"}]}, 400, "input[0].output"),
     (
-        {"input": [{"type": "function_call_output", "call_id": "c" * 65, "output": ""}]},
+        {"input": [{"type": "function_call_output", "call_id": "c" * 16_385, "output": ""}]},
         422,
         "input[0].call_id",
     ),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
+from hypothesis import strategies as st
 
 SCHEMAS = Path(__file__).parents[1] / "data" / "openai-schemas.json"
 ROOTS = (
@@ -72,6 +73,49 @@ def _validator(schema: str) -> jsonschema_rs.Validator:
     return jsonschema_rs.Draft202012Validator(
         {"$ref": f"{_REFERENCE}{schema}", "components": {"schemas": _schemas()}}
     )
+
+
+def strategy_of(schema: str) -> st.SearchStrategy[Any]:
+    """Return values that fit OpenAI's schema of this name."""
+    return _strategy({"$ref": f"{_REFERENCE}{schema}"})
+
+
+def _strategy(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    if "$ref" in schema:
+        name = schema["$ref"].removeprefix(_REFERENCE)
+        return st.deferred(lambda: _strategy(_schemas()[name]))
+    for alternatives in ("oneOf", "anyOf"):
+        if alternatives in schema:
+            return st.one_of([_strategy(one) for one in schema[alternatives]])
+    if "allOf" in schema:
+        return st.tuples(*map(_strategy, schema["allOf"])).map(
+            lambda parts: {name: value for part in parts for name, value in part.items()}
+        )
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
+    return _strategy_of_type(schema)
+
+
+def _strategy_of_type(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    match schema.get("type"):
+        case "object":
+            properties = {name: _strategy(inner) for name, inner in schema.get("properties", {}).items()}
+            needed = {name: properties.pop(name) for name in schema.get("required", ()) if name in properties}
+            return st.fixed_dictionaries(needed, optional=properties)
+        case "array":
+            return st.lists(_strategy(schema.get("items", {})), max_size=2)
+        case "string":
+            return st.text("ab é", min_size=1, max_size=8)
+        case "integer":
+            return st.integers(0, 2**31)
+        case "number":
+            return st.floats(-100, 100)
+        case "boolean":
+            return st.booleans()
+        case "null":
+            return st.none()
+        case _:
+            return st.sampled_from([None, "a", {"a": [1]}])
 
 
 @cache

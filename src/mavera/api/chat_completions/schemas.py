@@ -50,6 +50,7 @@ class ImageURL(_Object):
 class TextPart(_Object, tag_field="type", tag="text"):
     text: AnyText
     prompt_cache_breakpoint: OpaqueObject | None = None
+    cache_control: OpaqueObject | None = None
 
     def to_part(self, at: str) -> Part:
         return Text(self.text)
@@ -65,9 +66,22 @@ class RefusalPart(_Object, tag_field="type", tag="refusal"):
 class ImagePart(_Object, tag_field="type", tag="image_url"):
     image_url: ImageURL
     prompt_cache_breakpoint: OpaqueObject | None = None
+    cache_control: OpaqueObject | None = None
 
     def to_part(self, at: str) -> Part:
         return Image(self.image_url.url, self.image_url.detail or "auto", f"{at}.image_url")
+
+
+class ThinkingPart(_Object, tag_field="type", tag="thinking"):
+    """What a thinking model wrote before its answer; a model reads nothing of it."""
+
+    thinking: Opaque = None
+    signature: AnyText | None = None
+    closed: bool | None = None
+    cache_control: OpaqueObject | None = None
+
+    def to_part(self, at: str) -> Part:
+        return Text("")
 
 
 class Attachment(_Object):
@@ -83,18 +97,42 @@ class CalledFunction(_Object):
     name: Name
     arguments: AnyText
     parsed_arguments: Opaque = None
+    provider_specific_fields: OpaqueObject | None = None
+
+
+class CalledTool(_Object):
+    """A tool of OpenAI's kind `custom`, which takes text."""
+
+    name: Name
+    input: AnyText
 
 
 class ToolCall(_Object):
+    """A call with `custom` is of another server's answer; a model reads it as a call of a function."""
+
     id: CallId
-    function: CalledFunction
-    type: Literal["function"] = "function"
+    function: CalledFunction | None = None
+    custom: CalledTool | None = None
+    type: Literal["function", "custom"] = "function"
     index: int | None = None
+    provider_specific_fields: OpaqueObject | None = None
+    extra_content: OpaqueObject | None = None
+    cache_control: OpaqueObject | None = None
+
+    def to_item(self, at: str) -> FunctionCall:
+        """Return what a model reads of it. Raises InvalidRequest if there is neither kind of call."""
+        if self.function is not None:
+            return FunctionCall(self.id, self.function.name, self.function.arguments)
+        if self.custom is None:
+            raise InvalidRequest(f"'{at}.function' is missing.", param=f"{at}.function")
+        arguments = msgspec.json.encode({"input": self.custom.input}).decode()
+        return FunctionCall(self.id, self.custom.name, arguments)
 
 
 class SystemMessage(_Object, tag_field="role", tag="system"):
     content: AnyText | Annotated[list[TextPart], Meta(max_length=MAX_PARTS)]
     name: Name | None = None
+    cache_control: OpaqueObject | None = None
 
     def to_items(self, at: str) -> tuple[Item, ...]:
         return (Message("system", _parts(self.content, at)),)
@@ -108,6 +146,7 @@ class UserMessage(_Object, tag_field="role", tag="user"):
     content: AnyText | Annotated[list[TextPart | ImagePart], Meta(min_length=1, max_length=MAX_PARTS)]
     attachments: Annotated[list[Attachment], Meta(max_length=1_000)] | None = None
     name: Name | None = None
+    cache_control: OpaqueObject | None = None
 
     def to_items(self, at: str) -> tuple[Item, ...]:
         images = [
@@ -118,9 +157,11 @@ class UserMessage(_Object, tag_field="role", tag="user"):
 
 
 class AssistantMessage(_Object, tag_field="role", tag="assistant"):
-    """Members that a client's library adds to the answers it feeds back are taken and left aside."""
+    """Members that servers and clients' libraries add to answers are taken and left aside."""
 
-    content: AnyText | Annotated[list[TextPart | RefusalPart], Meta(max_length=MAX_PARTS)] | None = None
+    content: (
+        AnyText | Annotated[list[TextPart | RefusalPart | ThinkingPart], Meta(max_length=MAX_PARTS)] | None
+    ) = None
     refusal: AnyText | None = None
     tool_calls: Annotated[list[ToolCall], Meta(max_length=1_000)] | None = None
     name: Name | None = None
@@ -130,11 +171,19 @@ class AssistantMessage(_Object, tag_field="role", tag="assistant"):
     parsed: Opaque = None
     artifacts: OpaqueList | None = None
     reasoning_content: AnyText | None = None
+    reasoning: Opaque = None
+    reasoning_details: OpaqueList | None = None
+    thinking: Opaque = None
+    thinking_blocks: OpaqueList | None = None
+    images: OpaqueList | None = None
+    provider_specific_fields: OpaqueObject | None = None
+    extra_content: OpaqueObject | None = None
+    cache_control: OpaqueObject | None = None
 
     def to_items(self, at: str) -> tuple[Item, ...]:
         parts = _parts(self.content, at) + ((Refusal(self.refusal),) if self.refusal else ())
         said = (Message("assistant", parts),) if parts or not self.tool_calls else ()
-        calls = [FunctionCall(c.id, c.function.name, c.function.arguments) for c in self.tool_calls or ()]
+        calls = [call.to_item(f"{at}.tool_calls[{n}]") for n, call in enumerate(self.tool_calls or ())]
         return (*said, *calls)
 
 
@@ -142,6 +191,7 @@ class ToolMessage(_Object, tag_field="role", tag="tool"):
     content: AnyText | Annotated[list[TextPart | ImagePart], Meta(max_length=MAX_PARTS)]
     tool_call_id: CallId
     name: Name | None = None
+    cache_control: OpaqueObject | None = None
 
     def to_items(self, at: str) -> tuple[Item, ...]:
         return (FunctionOutput(self.tool_call_id, _parts(self.content, at)),)

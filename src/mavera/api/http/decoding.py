@@ -154,6 +154,14 @@ def _decode(body: bytes, kind: type[T]) -> T:
         raise too_deep() from error
 
 
+def convert(value: Any, kind: Any, at: str) -> Any:
+    """Return a decoded `value`, which stands `at` in a body, as a `kind`. Raises as `decode`."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error), kind, at) from error
+
+
 def _count_members(value: Any) -> int:
     """Return how many members all objects in `value` have together."""
     count, waiting = 0, [value]
@@ -212,10 +220,10 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def _refusal(text: str, kind: type[Any]) -> APIError:
+def _refusal(text: str, kind: Any, at: str = "") -> APIError:
     """Return the error for msgspec's sentence, which ends in ``- at `$.messages[3].role` ``."""
     reason, path = _parted(text)
-    param = path.removeprefix("$").lstrip(".")
+    param = (at + path.removeprefix("$")).lstrip(".")
     if missing := _quoted(reason, _MISSING):
         name = _join(param, missing)
         return InvalidRequest(f"'{name}' is missing.", param=name)

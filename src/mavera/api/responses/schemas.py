@@ -8,7 +8,9 @@ from msgspec import Meta
 
 from mavera.api.http.bounds import (
     MAX_INPUT_ITEMS,
+    MAX_LINK,
     MAX_PARTS,
+    CallId,
     Identifier,
     Link,
     LogprobList,
@@ -21,6 +23,7 @@ from mavera.api.http.bounds import (
 from mavera.api.http.bounds import (
     Text as AnyText,
 )
+from mavera.api.http.decoding import convert
 from mavera.api.responses.compaction import opened
 from mavera.api.wire.parameters import (
     MAX_TOOLS,
@@ -54,6 +57,7 @@ T = TypeVar("T")
 
 MAX_INPUT_CHARACTERS = 100_000
 
+RoleName = Literal["user", "assistant", "system", "developer"]
 # A developer's message is the system's, as far as a model without that role can tell.
 _ROLES: dict[str, Role] = {
     "user": "user",
@@ -70,6 +74,7 @@ class _Object(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class InputText(_Object, tag_field="type", tag="input_text"):
     text: AnyText
     prompt_cache_breakpoint: OpaqueObject | None = None
+    cache_control: OpaqueObject | None = None
 
     def to_part(self, at: str) -> Part:
         return Text(self.text)
@@ -80,6 +85,7 @@ class OutputText(_Object, tag_field="type", tag="output_text"):
     annotations: OpaqueList | None = None
     logprobs: LogprobList | None = None
     parsed: Opaque = None
+    cache_control: OpaqueObject | None = None
 
     def to_part(self, at: str) -> Part:
         return Text(self.text)
@@ -97,6 +103,7 @@ class InputImage(_Object, tag_field="type", tag="input_image"):
     file_id: Identifier | None = None
     detail: Literal["auto", "low", "high", "original"] | None = None
     prompt_cache_breakpoint: OpaqueObject | None = None
+    cache_control: OpaqueObject | None = None
 
     def to_part(self, at: str) -> Part:
         if self.image_url is None:
@@ -116,7 +123,12 @@ class ReasoningText(_Object, tag_field="type", tag="reasoning_text"):
         return Text("")
 
 
-ContentPart = InputText | OutputText | OutputRefusal | InputImage | ReasoningText
+class SummaryText(ReasoningText, tag_field="type", tag="summary_text"):
+    pass
+
+
+ContentPart = InputText | OutputText | OutputRefusal | InputImage | ReasoningText | SummaryText
+FunctionResult = AnyText | Annotated[list[InputText | OutputText | InputImage], Meta(max_length=MAX_PARTS)]
 
 
 class InputItem(_Object):
@@ -126,39 +138,87 @@ class InputItem(_Object):
     message: role, content · function_call: call_id, name, arguments ·
     function_call_output: call_id, output · compaction: encrypted_content, as
     /responses/compact made it · item_reference: id, as an earlier answer had it; so is an
-    item that has nothing but an id. Items of the other types are taken, so that an earlier
-    answer can be fed back as it came, and left aside.
+    item that has nothing but an id. Items of the other types, and members that only those have,
+    are taken, so that an earlier answer of any server can be fed back as it came, and left aside.
     """
 
     type: Literal[
         "message",
         "function_call",
         "function_call_output",
-        "reasoning",
-        "web_search_call",
-        "image_generation_call",
-        "mcp_call",
         "compaction",
         "item_reference",
+        "additional_tools",
+        "apply_patch_call",
+        "apply_patch_call_output",
+        "code_interpreter_call",
+        "computer_call",
+        "computer_call_output",
+        "custom_tool_call",
+        "custom_tool_call_output",
+        "file_search_call",
+        "image_generation_call",
+        "local_shell_call",
+        "local_shell_call_output",
+        "mcp_approval_request",
+        "mcp_approval_response",
+        "mcp_call",
+        "mcp_list_tools",
+        "program",
+        "program_output",
+        "reasoning",
+        "shell_call",
+        "shell_call_output",
+        "tool_search_call",
+        "tool_search_output",
+        "web_search_call",
     ] = "message"
     id: Identifier | None = None
-    status: Literal["in_progress", "completed", "incomplete", "failed"] | None = None
-    role: Literal["user", "assistant", "system", "developer"] | None = None
+    status: Word | None = None
+    role: Word | None = None
     content: AnyText | Annotated[list[ContentPart], Meta(max_length=MAX_PARTS)] | None = None
     phase: Literal["commentary", "final_answer"] | None = None
-    call_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-    name: Annotated[str, Meta(max_length=128)] | None = None
+    call_id: CallId | None = None
+    name: Name | None = None
     namespace: Name | None = None
     caller: OpaqueObject | None = None
-    arguments: AnyText | None = None
-    output: (
-        AnyText | Annotated[list[InputText | OutputText | InputImage], Meta(max_length=MAX_PARTS)] | None
-    ) = None
+    arguments: Opaque = None
+    output: Opaque = None
     summary: OpaqueList | None = None
     encrypted_content: AnyText | None = None
     action: OpaqueObject | None = None
-    result: Link | None = None
+    result: Annotated[str, Meta(max_length=MAX_LINK)] | None = None
     parsed_arguments: Opaque = None
+    acknowledged_safety_checks: OpaqueList | None = None
+    actions: OpaqueList | None = None
+    approval_request_id: Identifier | None = None
+    approve: bool | None = None
+    background: Word | None = None
+    cache_control: OpaqueObject | None = None
+    channel: Word | None = None
+    code: AnyText | None = None
+    container_id: Identifier | None = None
+    created_by: Name | None = None
+    environment: OpaqueObject | None = None
+    error: Opaque = None
+    execution: Word | None = None
+    fingerprint: AnyText | None = None
+    input: AnyText | None = None
+    max_output_length: int | None = None
+    operation: OpaqueObject | None = None
+    output_format: Word | None = None
+    outputs: OpaqueList | None = None
+    pending_safety_checks: OpaqueList | None = None
+    provider_specific_fields: OpaqueObject | None = None
+    quality: Word | None = None
+    queries: OpaqueList | None = None
+    reason: AnyText | None = None
+    recipient: Name | None = None
+    results: OpaqueList | None = None
+    revised_prompt: AnyText | None = None
+    server_label: Name | None = None
+    size: Word | None = None
+    tools: OpaqueList | None = None
 
     @property
     def is_reference(self) -> bool:
@@ -182,22 +242,26 @@ class InputItem(_Object):
             )
         match self.type:
             case "message":
-                role = _ROLES[_needed(self.role, f"{at}.role")]
+                role = _role(_needed(self.role, f"{at}.role"), f"{at}.role")
                 return (Message(role, _parts(_needed(self.content, f"{at}.content"), f"{at}.content")),)
             case "function_call":
                 call_id = _needed(self.call_id, f"{at}.call_id")
                 name = _needed(self.name, f"{at}.name")
-                return (FunctionCall(call_id, name, _needed(self.arguments, f"{at}.arguments")),)
+                arguments = _needed(self.arguments, f"{at}.arguments")
+                return (FunctionCall(call_id, name, convert(arguments, AnyText, f"{at}.arguments")),)
             case "function_call_output":
                 call_id = _needed(self.call_id, f"{at}.call_id")
-                return (
-                    FunctionOutput(call_id, _parts(_needed(self.output, f"{at}.output"), f"{at}.output")),
-                )
+                output = convert(_needed(self.output, f"{at}.output"), FunctionResult, f"{at}.output")
+                return (FunctionOutput(call_id, _parts(output, f"{at}.output")),)
             case "compaction":
                 content = _needed(self.encrypted_content, f"{at}.encrypted_content")
                 return (opened(content, f"{at}.encrypted_content"),)
             case _:
                 return ()
+
+
+def _role(name: str, param: str) -> Role:
+    return _ROLES[convert(name, RoleName, param)]
 
 
 def _needed(value: T | None, param: str) -> T:
@@ -241,7 +305,7 @@ def _refuse_stray_outputs(items: Sequence[Item]) -> None:
             calls.add(item.call_id)
         elif isinstance(item, FunctionOutput) and item.call_id not in calls:
             raise InvalidRequest(
-                f"No function_call with the call_id '{item.call_id}' stands before its output in 'input'.",
+                f"No function_call with the call_id '{item.call_id[:100]}' stands before its output.",
                 param="input",
             )
 
