@@ -1,12 +1,18 @@
 """Half an answer never counts as a whole one, whatever its server calls the reason."""
 
+import asyncio
+from contextlib import aclosing
+
 import pytest
+from structlog.testing import capture_logs
 
 from mavera.core.events import RunCompleted
 from mavera.errors import ServiceUnavailable
 from mavera.models.chunk_decoder import ChunkDecoder
 from mavera.models.finish_reasons import ENDINGS, ending_of
+from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions
 from tests.models.test_chat_wire import PROMPT, call, chunk, decoded, lines
+from tests.support.upstream_stub import running_upstream, sends
 
 GOOD = [(ending, name) for ending in ENDINGS if ending != "failed" for name in sorted(ENDINGS[ending])]
 
@@ -69,3 +75,23 @@ def test_a_promise_of_calls_that_never_came_is_a_plain_end() -> None:
     finished = decoded(lines(chunk({"content": "x"}), chunk(reason="tool_calls")))[-1]
     assert isinstance(finished, RunCompleted)
     assert finished.reason == "stop"
+
+
+async def ask_twice(url: str) -> None:
+    async def endpoint() -> Endpoint:
+        return Endpoint(url)
+
+    model = UpstreamModel(endpoint, UpstreamOptions(model="stub"))
+    for _ in range(2):
+        async with aclosing(model.stream(PROMPT)) as events:
+            assert [event async for event in events]
+    await model.close()
+
+
+def test_an_unknown_reason_is_logged_once() -> None:
+    with running_upstream() as upstream, capture_logs() as logs:
+        upstream.script = [sends(lines(chunk({"content": "x"}), chunk(reason="of_our_own")))]
+        asyncio.run(ask_twice(upstream.url))
+
+    found = [one["reason"] for one in logs if one["event"] == "unknown_finish_reason"]
+    assert found == ["of_our_own"]
