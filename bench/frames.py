@@ -23,7 +23,7 @@ from typing import Any
 import uvicorn
 
 from bench.report import show
-from mavera.accounts.first_run import first_run
+from mavera.accounts.first_run import make_first_key
 from mavera.app import create_app
 from mavera.logs import configure_logs
 from mavera.models.chunk_decoder import ChunkDecoder
@@ -144,7 +144,7 @@ async def _serving(folder: Path) -> AsyncIterator[tuple[int, str]]:
     configure_logs(settings)
     async with Database.open(settings) as database:
         await ensure_schema(database)
-        key = await first_run(database)
+        key = await make_first_key(database)
     assert key is not None
     app = create_app(settings, live_model=EmbeddedModel(StandInEngine(f"http://127.0.0.1:{engine_port}")))
     config = server_config(app, settings)

@@ -32,7 +32,7 @@ from starlette.types import Message
 
 from bench.load import ANSWER
 from bench.report import show
-from mavera.accounts.first_run import first_run
+from mavera.accounts.first_run import make_first_key
 from mavera.accounts.principal import Principal
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
 from mavera.api.http.dispatch import Encoder, RunResponse
@@ -174,7 +174,7 @@ async def request_microseconds(
     configure_logs(settings)
     async with Database.open(settings) as database:
         await ensure_schema(database)
-        key = await first_run(database)
+        key = await make_first_key(database)
     app = create_app(settings, live_model=WholeFromMemory())
     question = Question.of(key, responses=responses, idempotent=idempotent)
     async with app.router.lifespan_context(app):

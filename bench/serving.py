@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import uvicorn
 import uvloop
 
-from mavera.accounts.first_run import first_run
+from mavera.accounts.first_run import make_first_key
 from mavera.accounts.keys.keyring import Keyring
-from mavera.accounts.keys.repository import first_workspace_id
+from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.accounts.keys.text import peppers_of
 from mavera.app import create_app
 from mavera.logs import configure_logs
@@ -62,10 +62,10 @@ def serving(**environment: str) -> Iterator[Addresses]:
 async def _first_key(settings: Settings) -> str:
     async with Database.open(settings) as database:
         await ensure_schema(database)
-        key = await first_run(database)
+        key = await make_first_key(database)
         if key is not None:
             return key
-        workspace_id = await first_workspace_id(database)
+        workspace_id = await find_first_workspace_id(database)
         assert workspace_id is not None
         async with Keyring(database, peppers=peppers_of(settings)) as keyring:
             return (await keyring.create(workspace_id, "bench", "live")).text

@@ -32,7 +32,7 @@ import uvloop
 from aiohttp import web
 
 from bench.report import median, show
-from mavera.accounts.first_run import first_run
+from mavera.accounts.first_run import make_first_key
 from mavera.accounts.principal import Principal
 from mavera.app import create_app
 from mavera.core.events import (
@@ -258,7 +258,7 @@ async def _server(url: str) -> AsyncIterator[tuple[str, str]]:
 async def _first_key(settings: Settings) -> str:
     async with Database.open(settings) as database:
         await ensure_schema(database)
-        key = await first_run(database)
+        key = await make_first_key(database)
     assert key is not None
     return key
 

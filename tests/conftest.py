@@ -22,9 +22,9 @@ import structlog
 import uvicorn
 from hypothesis import settings as hypothesis_settings
 
-from mavera.accounts.first_run import first_run
+from mavera.accounts.first_run import make_first_key
 from mavera.accounts.keys.keyring import Keyring
-from mavera.accounts.keys.repository import first_workspace_id
+from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.app import create_app
 from mavera.fetch.image_reader import is_installed
 from mavera.models.model import Model
@@ -161,8 +161,8 @@ async def _make_keys(settings: Settings) -> tuple[str, str]:
     database = Database.open(settings)
     try:
         await ensure_schema(database)
-        await first_run(database)
-        workspace_id = await first_workspace_id(database)
+        await make_first_key(database)
+        workspace_id = await find_first_workspace_id(database)
         if workspace_id is None:
             raise RuntimeError("the first start made no workspace")
         async with Keyring(database) as keyring:
@@ -178,7 +178,7 @@ def revoke(served: Served) -> None:
 
     async def run() -> None:
         async with Database.open(served.settings) as database, Keyring(database) as keyring:
-            workspace_id = await first_workspace_id(database)
+            workspace_id = await find_first_workspace_id(database)
             assert workspace_id is not None
             await keyring.revoke(workspace_id, served.key)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mavera.accounts.keys.keyring import NewKey
 from mavera.accounts.keys.repository import ApiKey
-from mavera.accounts.keys.text import KeyText, Mode, Peppers, new_key, parse_key
+from mavera.accounts.keys.text import KeyText, Mode, Peppers, make_key_text, parse_key
 from mavera.errors import Unauthorized
 
 modes = st.sampled_from(["live", "test"])
@@ -17,7 +17,7 @@ LENGTH = len("mvra_live_") + 33 + 6
 
 @given(modes)
 def test_every_key_made_is_read_back(mode: Mode) -> None:
-    key = new_key(mode)
+    key = make_key_text(mode)
     assert parse_key(key.text) == key
     assert key.mode == mode
     assert len(key.text) == LENGTH
@@ -31,7 +31,7 @@ def test_every_key_made_is_read_back(mode: Mode) -> None:
     st.one_of(st.sampled_from(string.ascii_letters + string.digits), st.characters()),
 )
 def test_a_key_with_any_one_character_changed_is_refused(mode: Mode, at: int, character: str) -> None:
-    text = new_key(mode).text
+    text = make_key_text(mode).text
     changed = text[:at] + character + text[at + 1 :]
     if changed != text:
         with pytest.raises(Unauthorized):
@@ -40,7 +40,7 @@ def test_a_key_with_any_one_character_changed_is_refused(mode: Mode, at: int, ch
 
 @given(modes, st.integers(0, LENGTH - 2))
 def test_a_key_with_two_neighbours_swapped_is_refused(mode: Mode, at: int) -> None:
-    text = new_key(mode).text
+    text = make_key_text(mode).text
     swapped = text[:at] + text[at + 1] + text[at] + text[at + 2 :]
     if swapped != text:
         with pytest.raises(Unauthorized):
@@ -49,7 +49,7 @@ def test_a_key_with_two_neighbours_swapped_is_refused(mode: Mode, at: int) -> No
 
 @given(modes, st.integers(0, LENGTH - 1), st.text(max_size=3))
 def test_a_key_cut_short_or_run_on_is_refused(mode: Mode, length: int, more: str) -> None:
-    text = new_key(mode).text
+    text = make_key_text(mode).text
     for wrong in (text[:length], text + more + "\n"):
         with pytest.raises(Unauthorized):
             parse_key(wrong)
@@ -83,7 +83,7 @@ def test_the_checksum_stays_what_scanners_of_leaked_keys_know() -> None:
 
 
 def test_no_repr_holds_the_text() -> None:
-    key = new_key("live")
+    key = make_key_text("live")
     made = NewKey(ApiKey("c1", "c2", "name", "live", key.last_four, 0), key.text)
     for shown in (repr(key), str(key), f"{key}", repr(made), str([made])):
         assert key.text not in shown

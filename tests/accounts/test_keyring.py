@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from mavera.accounts.first_run import first_run
+from mavera.accounts.first_run import make_first_key
 from mavera.accounts.keys import keyring as keyring_module
 from mavera.accounts.keys.keyring import Keyring, NewKey
-from mavera.accounts.keys.text import new_key
+from mavera.accounts.keys.text import make_key_text
 from mavera.accounts.principal import Principal
 from mavera.accounts.short_lived import ShortLived
 from mavera.errors import InvalidRequest, NotFound, ServiceUnavailable, Unauthorized
@@ -57,7 +57,7 @@ class House:
 async def house(opened: Open, *, write_last_used_seconds: float = 60) -> AsyncIterator[House]:
     clock = Clock()
     async with opened() as database:
-        first_key = await first_run(database)
+        first_key = await make_first_key(database)
         assert first_key is not None
         keyring = Keyring(database, clock=clock, write_last_used_seconds=write_last_used_seconds)
         principal = await keyring.authenticate(f"Bearer {first_key}")
@@ -76,7 +76,7 @@ async def refusal(keyring: Keyring, header: str | None) -> str:
 def test_the_first_run_makes_one_workspace_and_one_live_key_once(opened: Open) -> None:
     async def main() -> None:
         async with opened() as one, opened() as two:
-            made = await asyncio.gather(*(first_run(database) for database in (one, two, one, two)))
+            made = await asyncio.gather(*(make_first_key(database) for database in (one, two, one, two)))
             [text] = [text for text in made if text]
             principal = await (keyring := Keyring(one)).authenticate(f"Bearer {text}")
             assert (principal.mode, principal.plan) == ("live", "enterprise")
@@ -104,7 +104,7 @@ def test_each_refusal_says_what_to_change_and_quotes_no_key(opened: Open) -> Non
             revoked, expired = await h.made(), await h.made(expires_in=10)
             await h.keyring.revoke(h.workspace_id, revoked.key.id)
             h.clock.seconds += 11
-            unknown = new_key("live").text
+            unknown = make_key_text("live").text
             mistyped = unknown[:-1] + ("a" if unknown[-1] != "a" else "b")
             refusals = {
                 None: "No API key was sent",
@@ -175,7 +175,7 @@ def test_requests_within_a_second_ask_the_store_once(opened: Open) -> None:
         async with house(opened) as h:
             counting = CountingDatabase(h.database._url, h.database._engine)
             keyring = Keyring(counting)
-            for text, expected in ((h.first_key, Principal), (new_key("live").text, Unauthorized)):
+            for text, expected in ((h.first_key, Principal), (make_key_text("live").text, Unauthorized)):
                 counting.questions = 0
                 asking = (keyring.authenticate(f"Bearer {text}") for _ in range(100))
                 answers = await asyncio.gather(*asking, return_exceptions=True)
@@ -217,7 +217,9 @@ def test_a_store_that_is_away_lets_nobody_in(opened: Open) -> None:
 def test_guesses_are_kept_within_bounds_and_push_out_no_key(opened: Open) -> None:
     async def main() -> None:
         async with house(opened) as h:
-            guesses = [f"Bearer {new_key('live').text}" for _ in range(keyring_module.CACHED_REFUSALS + 50)]
+            guesses = [
+                f"Bearer {make_key_text('live').text}" for _ in range(keyring_module.CACHED_REFUSALS + 50)
+            ]
             for start in range(0, len(guesses), 50):  # a store that is asked too much at once says so
                 asking = (h.keyring.authenticate(header) for header in guesses[start : start + 50])
                 answers = await asyncio.gather(*asking, return_exceptions=True)
@@ -352,7 +354,7 @@ def test_the_store_and_the_log_never_see_the_text_of_a_key(
         async with house(opened) as h:
             new = await h.made()
             await h.keyring.authenticate(f"Bearer {new.text}")
-            await refusal(h.keyring, f"Bearer {new_key('live').text}")
+            await refusal(h.keyring, f"Bearer {make_key_text('live').text}")
             stored = await h.database.fetch_all("SELECT * FROM api_keys")
             assert new.text[10:30] not in repr(stored)
             return new.text

@@ -49,12 +49,12 @@ def test_the_stores_window_slides_and_the_wait_it_tells_is_enough(redis_url: str
         assert isinstance(limiter, SharedLimiter)
         key = f"key{time.time_ns()}"
         windows = (Window(2.0, 3),)
-        first = [await limiter.ask(key, windows) for _ in range(3)]
-        refused = await limiter.ask(key, windows)
+        first = [await limiter.fetch_verdict(key, windows) for _ in range(3)]
+        refused = await limiter.fetch_verdict(key, windows)
         assert [each.allowed for each in first] == [True] * 3
         assert (refused.allowed, refused.reset_seconds) == (False, 2)
         await asyncio.sleep(refused.reset_seconds)
-        assert (await limiter.ask(key, windows)).allowed
+        assert (await limiter.fetch_verdict(key, windows)).allowed
         await limiter.close()
 
     asyncio.run(main())
@@ -69,7 +69,7 @@ def test_a_store_whose_clock_steps_back_makes_nobody_wait_longer_than_the_window
         key = f"key{time.time_ns()}"
         windows = (Window(2.0, 3),)
         for _ in range(3):
-            await limiter.ask(key, windows)
+            await limiter.fetch_verdict(key, windows)
         async with redis.Redis.from_url(redis_url) as store:
             # What the store would hold had its clock been an hour ahead until now.
             name = f"mavera:limit:{{{key}}}:2"
@@ -77,10 +77,10 @@ def test_a_store_whose_clock_steps_back_makes_nobody_wait_longer_than_the_window
             await store.delete(name)
             for first, last, count in groups:
                 await store.rpush(name, f"{float(first) + 3600:.6f} {float(last) + 3600:.6f} {count}")
-        refused = await limiter.ask(key, windows)
+        refused = await limiter.fetch_verdict(key, windows)
         assert (refused.allowed, refused.remaining, refused.reset_seconds) == (False, 0, 2)
         await asyncio.sleep(refused.reset_seconds)
-        assert (await limiter.ask(key, windows)).allowed
+        assert (await limiter.fetch_verdict(key, windows)).allowed
         await limiter.close()
 
     asyncio.run(main())

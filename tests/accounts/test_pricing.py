@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.accounts.credits.pricing import Work, estimate, input_tokens, price
+from mavera.accounts.credits.pricing import Work, estimate_credits, estimate_input_tokens, price
 from mavera.core.items import Image, Message, make_message
 from mavera.core.prompt import Effort
 from mavera.core.turn import Turn
@@ -51,12 +51,12 @@ def test_every_credit_of_every_range_can_be_reached() -> None:
 @given(st.text(max_size=20_000), st.integers(1, 10_000), st.sampled_from(EFFORTS))
 def test_an_estimate_is_the_price_of_a_usual_answer(text: str, limit: int, effort: Effort) -> None:
     turn = Turn("mavera-1", (make_message("user", text),), max_output_tokens=limit, reasoning_effort=effort)
-    assert estimate(turn) == price(Work(len(text) // 4 + min(limit, 500), effort=effort))
+    assert estimate_credits(turn) == price(Work(len(text) // 4 + min(limit, 500), effort=effort))
 
 
 def test_a_picture_is_seen_wherever_it_stands() -> None:
     turn = Turn(
         "mavera-1", (make_message("user", "What is this?"), Message("user", (Image("https://x.test/a.png"),)))
     )
-    assert estimate(turn) == 3
-    assert input_tokens(turn) > 500
+    assert estimate_credits(turn) == 3
+    assert estimate_input_tokens(turn) > 500

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from mavera.accounts.keys.keyring import Keyring
-from mavera.accounts.keys.repository import first_workspace_id
-from mavera.accounts.keys.text import new_key
+from mavera.accounts.keys.repository import find_first_workspace_id
+from mavera.accounts.keys.text import make_key_text
 from mavera.models.scripted import ScriptedModel
 from mavera.storage.database import Database
 from tests.conftest import Serve, Served, running_server
@@ -497,7 +497,7 @@ def used_up_key(served: Served, kind: str) -> str:
     async def make() -> str:
         database = Database.open(served.settings)
         try:
-            workspace_id = await first_workspace_id(database)
+            workspace_id = await find_first_workspace_id(database)
             assert workspace_id is not None
             made_at = time.time() - 3600
             async with Keyring(database, clock=lambda: made_at) as keyring:
@@ -514,7 +514,7 @@ def used_up_key(served: Served, kind: str) -> str:
 
 
 def test_a_key_well_made_but_unknown_is_refused(served: Served) -> None:
-    key = new_key("live").text
+    key = make_key_text("live").text
 
     answer = ask(served, "GET", "/api/v1/models", headers={"Authorization": f"Bearer {key}"}, key=False)
 

@@ -17,6 +17,7 @@ from tests.docs.pages import ROOT
 
 SOURCE = ROOT / "src" / "mavera"
 ROOMS = (
+    "accounts",
     "analysis",
     "child_command.py",
     "cli",

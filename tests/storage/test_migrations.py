@@ -40,7 +40,7 @@ TABLES = {
 START = """
 import asyncio, sys
 from pathlib import Path
-from mavera.accounts.first_run import first_run
+from mavera.accounts.first_run import make_first_key
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
@@ -48,7 +48,7 @@ from mavera.storage.schema import ensure_schema
 async def main():
     database = Database.open(Settings(data_dir=Path(sys.argv[1])))
     await ensure_schema(database)
-    print(await first_run(database) or "")
+    print(await make_first_key(database) or "")
     await database.close()
 
 asyncio.run(main())

@@ -1,5 +1,5 @@
 """
-The first answers to requests with an Idempotency-Key, for callers who repeat one.
+The first answers to requests with an Idempotency-Key, for callers who repeat a request.
 
     claim ──→ None          run the request, then keep its answer or free the claim
           ──→ FirstAnswer   the request was answered before
@@ -27,8 +27,8 @@ from mavera.storage.moment import Clock, moment_of
 KEPT_SECONDS = 86_400
 CLAIM_SECONDS = 60
 NAME_MAX = 255
-# As many answers as a workspace of the Business plan can make in a day, at 5 kB each. Only the oldest go,
-# and a client repeats a request within minutes.
+# A workspace of the Business plan can make that many answers in a day, at 5 kB each. Only the oldest are
+# removed, and a client repeats a request within minutes.
 IDEMPOTENCY = Purpose("idempotency", 50_000, 256 * 1024 * 1024, needs_shared_secret=False)
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One request under one Idempotency-Key; `request_digest` tells it from any other."""
+    """One request under one Idempotency-Key. `request_digest` distinguishes it from any other."""
 
     workspace_id: str
     key_id: str
@@ -45,7 +45,7 @@ class Claim:
 
     @property
     def place(self) -> str:
-        """What the answer is kept under: each API key has names of its own."""
+        """The key under which the answer is kept. Each API key has names of its own."""
         return f"{self.key_id} {self.name}"
 
 
@@ -62,7 +62,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FirstAnswers:
-    """`clock` tells Unix seconds; without it, claims on Postgres go by the database's clock."""
+    """`clock` returns Unix seconds. Without it, claims on Postgres go by the database's clock."""
 
     def __init__(self, database: Database, kept_answers: KeptAnswers, *, clock: Clock | None = None) -> None:
         self._database = database
@@ -84,7 +84,7 @@ class FirstAnswers:
 
     async def claim(self, claim: Claim) -> FirstAnswer | None:
         """
-        Return the first answer, or None to the one caller who is to give it.
+        Return the first answer, or None to the one caller that has to make it.
 
         If the caller is cancelled, nothing is claimed.
         """
@@ -116,21 +116,21 @@ class FirstAnswers:
 
     async def keep(self, claim: Claim, answer: FirstAnswer) -> None:
         """Keep the answer for a day, unless the claim has been lost."""
-        held = self._open.get(claim)
-        if held is not None:
+        place = self._open.get(claim)
+        if place is not None:
             value = msgspec.msgpack.encode(_Kept(claim.request_digest, answer))
-            await self._kept.fill(held, value, seconds=KEPT_SECONDS)
-            # If that raises, the claim is still here to be freed.
+            await self._kept.fill(place, value, seconds=KEPT_SECONDS)
+            # If that raises, the claim is still here, so that it can be freed.
             self._open.pop(claim, None)
 
     async def free(self, claim: Claim) -> None:
         """Let the request be made again. Does nothing if its answer is kept."""
-        held = self._open.pop(claim, None)
-        if held is not None:
-            await self._kept.release(held)
+        place = self._open.pop(claim, None)
+        if place is not None:
+            await self._kept.release(place)
 
     async def renew(self) -> None:
-        """Renew the claims of requests that run here, and remove what servers of earlier releases left."""
+        """Renew the claims of requests that run here, and remove expired rows of earlier releases."""
         await self._kept.renew(list(self._open.values()), seconds=CLAIM_SECONDS)
         await self._database.execute(
             f"DELETE FROM idempotency WHERE expires_at <= {self._moment.sql}",  # noqa: S608 - the clock is ours

@@ -1,13 +1,13 @@
 """
-What each plan includes, and what a key may do.
+Plans with their limits and credits, and the scopes of keys.
 
     plan         a minute   a day     at once   credits a month
     free               10      100        10               500
     pro                60    5,000        60             5,000
     business          300   50,000       300            50,000
-    enterprise  1,000,000        –         –         unlimited      each may be set per workspace
+    enterprise  1,000,000        –         –         unlimited      each can be set per workspace
 
-Requests are counted per key, runs at once and credits per workspace.
+Requests are counted per key. Concurrent runs and credits are counted per workspace.
 """
 
 import datetime
@@ -23,12 +23,12 @@ Scope = Literal["responses", "personas:read", "personas:write", "focus_groups", 
 
 PLAN_NAMES: tuple[PlanName, ...] = get_args(PlanName)
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-# What a key may do unless it is made with other scopes: everything but hand out keys.
+# A key gets these scopes unless it is made with others: everything except making keys.
 DEFAULT_SCOPES: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope != "admin")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """None is no limit."""
+    """The limits of requests and runs. None means no limit."""
 
     requests_per_minute: int
     requests_per_day: int | None
@@ -51,7 +51,7 @@ PLANS: dict[PlanName, Plan] = {
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What an enterprise workspace has of its own; None leaves what the plan says."""
+    """The limits that are set for one enterprise workspace. None keeps the plan's limit."""
 
     requests_per_minute: int | None = None
     requests_per_day: int | None = None
@@ -59,8 +59,8 @@ class Overrides:
     monthly_credits: int | None = None
 
 
-def plan_named(name: str) -> PlanName:
-    """Return the plan's name. Raises InvalidRequest for one that there is not."""
+def to_plan_name(name: str) -> PlanName:
+    """Return the plan's name. Raises InvalidRequest if there is no such plan."""
     for known in PLAN_NAMES:
         if name == known:
             return known
@@ -68,7 +68,7 @@ def plan_named(name: str) -> PlanName:
 
 
 def limits_of(plan: str, overrides: Overrides) -> Limits:
-    limits = PLANS[plan_named(plan)].limits
+    limits = PLANS[to_plan_name(plan)].limits
     return Limits(
         overrides.requests_per_minute or limits.requests_per_minute,
         overrides.requests_per_day or limits.requests_per_day,
@@ -77,14 +77,14 @@ def limits_of(plan: str, overrides: Overrides) -> Limits:
 
 
 def monthly_credits_of(plan: str, overrides: Overrides) -> int | None:
-    """Return what is granted each month; None is credit without limit."""
+    """Return the credits that are granted each month, or None if credit is unlimited."""
     if overrides.monthly_credits is not None:
         return overrides.monthly_credits
-    return PLANS[plan_named(plan)].monthly_credits
+    return PLANS[to_plan_name(plan)].monthly_credits
 
 
 def check_scopes(scopes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the scopes, each once, in the order of the list. Raises InvalidRequest for an unknown one."""
+    """Return each scope once, in the order of `SCOPES`. Raises InvalidRequest if one is unknown, or none."""
     for scope in scopes:
         if scope not in SCOPES:
             raise InvalidRequest(
@@ -96,13 +96,13 @@ def check_scopes(scopes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def month_of(seconds: float) -> int:
-    """Return the month of a time, in UTC, as 202611."""
+    """Return the month of a time in UTC, as a number such as 202611."""
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     return moment.year * 100 + moment.month
 
 
 def month_bounds(month: int) -> tuple[int, int]:
-    """Return when a month begins and when the next one does, in Unix seconds."""
+    """Return the beginnings of a month and of the next one, in Unix seconds."""
     year, number = divmod(month, 100)
     after = (year + 1, 1) if number == 12 else (year, number + 1)
     begin, end = (datetime.datetime(y, m, 1, tzinfo=datetime.UTC) for y, m in ((year, number), after))

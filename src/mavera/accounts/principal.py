@@ -1,4 +1,4 @@
-"""Who asks: the one value that carries a caller from the door down to the model, the tools and the bill."""
+"""The principal: the value that stands for the caller of a request, from its arrival to the charge."""
 
 from typing import Self
 
@@ -13,8 +13,8 @@ class Principal(msgspec.Struct, frozen=True):
     """
     The key, the workspace that pays, and its rights.
 
-    `mode` says which model answers, which tools run and whose custom personas are meant: those of the
-    workspace's live keys, or those of its test keys.
+    `mode` decides which model answers, which tools run, and which custom personas the caller sees: those of
+    the workspace's live keys, or those of its test keys.
     """
 
     key_id: str

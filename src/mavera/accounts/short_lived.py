@@ -1,8 +1,8 @@
 """
-What was found out a moment ago, so that it need not be found out again.
+A small cache whose entries live for a short time.
 
-Entries die of age, or at the limit of the least recent use. The clock is one that
-nobody can set back.
+It drops entries that are too old, and the least recently used entry beyond its limit. Its clock is
+monotonic.
 """
 
 import time
@@ -40,7 +40,7 @@ class ShortLived(Generic[V]):
         return value
 
     def put(self, key: str, value: V, *, known_at: float) -> None:
-        """Keep `value`, whose age counts from `known_at`: when the question was asked, not answered."""
+        """Keep `value`. Its age counts from `known_at`, the time when the lookup began."""
         self._entries[key] = (known_at, value)
         self._entries.move_to_end(key)
         if len(self._entries) > self._limit:

@@ -1,11 +1,9 @@
-"""
-Workspaces: who pays. SQL for what they are, what they are granted and what they have.
-"""
+"""SQL for workspaces, which pay for runs: their plans, grants, balances and budgets."""
 
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from mavera.accounts.plans import Limits, Overrides, limits_of, month_of, monthly_credits_of, plan_named
+from mavera.accounts.plans import Limits, Overrides, limits_of, month_of, monthly_credits_of, to_plan_name
 from mavera.core.ids import new_cuid
 from mavera.core.text import clean_text
 from mavera.errors import InvalidRequest, NotFound
@@ -22,7 +20,7 @@ _COLUMNS = """
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """`balance` is below zero only where credit is unlimited: then it is what was used."""
+    """`balance` is negative only if credit is unlimited. Then it counts the credits that were used."""
 
     id: str
     name: str
@@ -67,12 +65,12 @@ class NewWorkspace:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        check_overrides(plan_named(self.plan), self.overrides)
+        check_overrides(to_plan_name(self.plan), self.overrides)
         check_budget(self.budget)
 
 
 async def create(db: Queries, new: NewWorkspace, *, now: int) -> str:
-    """Return the id of the new workspace; its first credits come with the first look at them."""
+    """Return the id of the new workspace. Its first credits are granted when they are first needed."""
     workspace_id = new_cuid()
     await db.execute(
         """
@@ -96,7 +94,7 @@ async def create(db: Queries, new: NewWorkspace, *, now: int) -> str:
 
 
 async def get(db: Queries, workspace_id: str, *, now: int) -> Workspace:
-    """Return the workspace. Raises NotFound."""
+    """Return the workspace. Raises NotFound if it does not exist."""
     row = await db.fetch_one(
         f"SELECT {_COLUMNS} FROM workspaces WHERE id = :id",  # noqa: S608
         id=workspace_id,
@@ -123,7 +121,7 @@ async def rename(db: Queries, workspace_id: str, name: str) -> None:
 
 
 async def set_budget(db: Queries, workspace_id: str, budget: int | None) -> None:
-    """Set what may be spent in a month; alerts count anew from there."""
+    """Set the credits that may be spent in a month, and reset the alerts."""
     await db.execute(
         "UPDATE workspaces SET budget = :budget, alerted_percent = 0 WHERE id = :id",
         budget=check_budget(budget),
@@ -135,12 +133,12 @@ async def change_plan(
     database: Database, workspace_id: str, plan: str, overrides: Overrides, *, now: int
 ) -> None:
     """
-    Put a workspace on a plan, from the next second on. Raises InvalidRequest, NotFound.
+    Put a workspace on a plan, which is in force within a second. Raises InvalidRequest or NotFound.
 
-    Where the month's credits have come already, the difference to a larger plan comes now; a
-    smaller one takes nothing away. What was used of unlimited credit is not owed afterwards.
+    If the month's credits have been granted already, the difference to a larger plan is granted now. A
+    smaller plan takes nothing away. Credits that were used while credit was unlimited are not owed.
     """
-    check_overrides(plan_named(plan), overrides)
+    check_overrides(to_plan_name(plan), overrides)
     included = monthly_credits_of(plan, overrides)
     async with database.transaction() as transaction:
         before = await get(transaction, workspace_id, now=now)
@@ -176,7 +174,7 @@ async def change_plan(
 
 
 async def grant_due(database: Database, workspace_id: str, *, now: int) -> bool:
-    """Add this month's credits unless that was done. Returns whether this call did it."""
+    """Grant this month's credits if that has not been done. Return whether this call did it."""
     workspace = await get(database, workspace_id, now=now)
     amount = workspace.monthly_credits
     if workspace.unlimited or not amount:
@@ -200,7 +198,7 @@ async def grant_due(database: Database, workspace_id: str, *, now: int) -> bool:
 
 
 async def grant_all_due(database: Database, *, now: int) -> None:
-    """Add this month's credits wherever that was not done."""
+    """Grant this month's credits to all workspaces that have not had them."""
     rows = await database.fetch_all(
         "SELECT id FROM workspaces WHERE unlimited = 0 AND granted_month < :month ORDER BY id",
         month=month_of(now),
@@ -210,7 +208,7 @@ async def grant_all_due(database: Database, *, now: int) -> None:
 
 
 async def top_up(database: Database, workspace_id: str, credits: int, *, note: str | None, now: int) -> int:
-    """Add credits and return the new balance. Raises InvalidRequest, NotFound."""
+    """Add credits and return the new balance. Raises InvalidRequest or NotFound."""
     if not 0 < credits <= 1_000_000_000:
         raise InvalidRequest("A grant is a whole number of credits from 1 to 1,000,000,000.", param="credits")
     if note is not None and len(note) > NOTE_MAX:
@@ -227,7 +225,7 @@ async def top_up(database: Database, workspace_id: str, credits: int, *, note: s
     return int(row["balance"])
 
 
-async def ledger(db: Queries, workspace_id: str, *, limit: int) -> list[Row]:
+async def list_ledger(db: Queries, workspace_id: str, *, limit: int) -> list[Row]:
     """Return the newest entries of the ledger, newest first."""
     return await db.fetch_all(
         """

@@ -49,7 +49,7 @@ def balance(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: Da
         found, now = await choose_workspace(database, workspace), int(time.time())
         await workspaces.grant_due(database, found, now=now)
         shown = describe_workspace(await workspaces.get(database, found, now=now))
-        return shown, await workspaces.ledger(database, found, limit=20)
+        return shown, await workspaces.list_ledger(database, found, limit=20)
 
     shown, entries = with_database(data_dir, find)
     if as_json:

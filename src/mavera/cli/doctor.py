@@ -159,7 +159,7 @@ async def _store(settings: Settings) -> list[Finding]:
                 return [
                     Finding("store", True, f"at {version or 'nothing'}; the next start brings it up to date")
                 ]
-            workspace_id = await repository.first_workspace_id(database)
+            workspace_id = await repository.find_first_workspace_id(database)
             async with Keyring(database) as keyring:
                 keys = await keyring.list(workspace_id) if workspace_id else ()
     except (APIError, ConfigurationError) as error:

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from mavera.accounts.keys.repository import first_workspace_id
+from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.accounts.principal import Principal
 from mavera.errors import ConfigurationError
 from mavera.personas.builtin import PersonaLibrary, Roll
@@ -41,7 +41,7 @@ def load_personas(data_dir: Path | None, workspace_id: str | None) -> Roll[AnyPe
         return asyncio.run(Personas(PersonaLibrary.load()).roll(Principal.local()))
 
     async def roll(database: Database, _: Settings) -> Roll[AnyPersona]:
-        operator = Principal.local(workspace_id or await first_workspace_id(database) or "")
+        operator = Principal.local(workspace_id or await find_first_workspace_id(database) or "")
         return await Personas(PersonaLibrary.load(), database).roll(operator)
 
     return with_database(data_dir, roll)
@@ -49,7 +49,7 @@ def load_personas(data_dir: Path | None, workspace_id: str | None) -> Roll[AnyPe
 
 async def choose_workspace(database: Database, workspace_id: str | None) -> str:
     """Return `workspace_id`, or the first workspace's id. Raises ConfigurationError if there is none."""
-    found = workspace_id or await first_workspace_id(database)
+    found = workspace_id or await find_first_workspace_id(database)
     if found is None:
         raise ConfigurationError("There is no workspace yet. Start the server once: mavera serve")
     return found

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from mavera.accounts.keys.repository import first_workspace_id
+from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.cli.options import AsJSON, DataDir, format_time, print_json
 from mavera.cli.store import InWorkspace, choose_workspace, with_database
 from mavera.errors import APIError, ConfigurationError
@@ -47,7 +47,7 @@ def list_tools(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir:
     """List the tools (also those of MCP servers), their providers, and whether a workspace may use them."""
 
     async def find(database: Database, settings: Settings) -> list[dict[str, object]]:
-        workspace_id = workspace or await first_workspace_id(database)
+        workspace_id = workspace or await find_first_workspace_id(database)
         allowed = await allowed_tools(database, workspace_id) if workspace_id else None
         media = MediaStore(database, settings, media_files(settings))
         tools = choose_tools(settings, Parts(GuardedFetch(FetchPolicy.from_settings(settings)), media))

@@ -45,10 +45,10 @@ def show_usage(
         workspace_id = await choose_workspace(database, workspace)
         span = Span(workspace_id, *month_bounds(month_of(time.time())))
         return _Used(
-            await usage.in_all(database, span),
-            [(_date(day), sums) for day, sums in await usage.by_day(database, span)],
-            await usage.by_key(database, span),
-            [(persona or "(none)", sums) for persona, sums in await usage.by_persona(database, span)],
+            await usage.sum_all(database, span),
+            [(_date(day), sums) for day, sums in await usage.sum_by_day(database, span)],
+            await usage.sum_by_key(database, span),
+            [(persona or "(none)", sums) for persona, sums in await usage.sum_by_persona(database, span)],
         )
 
     used = with_database(data_dir, add_up)

@@ -18,7 +18,7 @@ import structlog
 
 from mavera.accounts.credits.holds import Credits
 from mavera.accounts.credits.ledger import End, Reserve
-from mavera.accounts.credits.pricing import estimate
+from mavera.accounts.credits.pricing import estimate_credits
 from mavera.accounts.keys.text import Mode
 from mavera.accounts.limits.concurrency import Running
 from mavera.accounts.plans import Scope
@@ -101,7 +101,7 @@ class Admission:
         self._metrics.runs_in_progress.inc()
         try:
             if principal.mode == "live":
-                amount = estimate(turn) if credits is None else credits
+                amount = estimate_credits(turn) if credits is None else credits
                 await self._credits.reserve(Reserve(ticket.run_id, workspace_id, principal.key_id, amount))
         except BaseException:
             self.release(ticket)

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Self, assert_never
 
-from mavera.accounts.credits.pricing import input_tokens, price, work_of
+from mavera.accounts.credits.pricing import estimate_input_tokens, price, work_of
 from mavera.accounts.principal import Principal
 from mavera.core.analysis import Analysis
 from mavera.core.events import (
@@ -136,7 +136,7 @@ class ChargedRun:
         if not self._sent:
             await self._fail()
             return
-        usage = Usage(input_tokens(self._ticket.turn), self._sent, estimated=True)
+        usage = Usage(estimate_input_tokens(self._ticket.turn), self._sent, estimated=True)
         for answer in self._answers:
             usage += answer.usage
         await self._ticket.end_quietly(Outcome("cancelled", usage, self._price(usage)))

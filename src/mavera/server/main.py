@@ -12,7 +12,7 @@ import sys
 import uvicorn
 from rich.console import Console
 
-from mavera.accounts.first_run import first_run
+from mavera.accounts.first_run import make_first_key
 from mavera.accounts.keys.text import peppers_of
 from mavera.app import create_app
 from mavera.errors import ConfigurationError
@@ -53,7 +53,7 @@ def serve(settings: Settings) -> None:
 async def _first_key(settings: Settings) -> str | None:
     """Bring the store up to date, and return the new key if this is the first start."""
     async with open_store(settings) as database:
-        return await first_run(database, peppers_of(settings))
+        return await make_first_key(database, peppers_of(settings))
 
 
 def _listen(settings: Settings) -> socket.socket:

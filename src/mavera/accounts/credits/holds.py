@@ -1,15 +1,15 @@
 """
-Credits: held before a run, charged when it has ended, given back if it failed.
+Hold credits before a run, charge them when it has ended, and refund them if it failed.
 
     reserve → run → end (completed, cancelled: the price · failed: nothing)
        │         ↘ the process dies → its lease runs out → any process refunds it
-       ↘ the caller is cancelled → whatever was held is released at once
+       ↘ the caller is cancelled → the reservation is released at once
 
-A process renews a lease for as long as the run lives in it, so a lease may be short. Steps that
-arrive at the same time are committed together; each call returns once its part is durable.
+A process renews the lease for as long as the run lives in it, so a lease can be short. Steps that arrive at
+the same time are committed together, and each call returns once its step is durable.
 
-Every reservation has a living owner. `look` checks that: it compares what the database says this
-process holds with the runs that live here.
+Every reservation has a living owner. `look` checks that: it compares this process's reservations in the
+database with the runs that live here.
 """
 
 import asyncio
@@ -38,9 +38,9 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class Holdings:
     """
-    What is held, as of one look at the database.
+    The state of the reservations, as of one look at the database.
 
-    `ownerless` counts reservations of this process that none of its runs owns, `expired` those of
+    `ownerless` counts reservations of this process that none of its runs owns. `expired` counts those of
     any process whose lease has run out. `oldest_seconds` is the age of the oldest run's reservation.
     """
 
@@ -51,9 +51,9 @@ class Holdings:
 
 class Credits:
     """
-    `clock` tells Unix seconds; without it, leases on Postgres go by the database's clock.
+    `clock` returns Unix seconds. Without it, leases on Postgres go by the database's clock.
 
-    `on_look` is called with each new count of what is held, a few times in each lease.
+    `on_look` is called with each new count of the reservations, a few times in each lease.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Credits:
         self._sweeper: asyncio.Task[None] | None = None
 
     def watch(self, owners: Collection[str]) -> None:
-        """Take `owners`, the ids of the runs that live here: the leases of no other run are renewed."""
+        """Renew only the leases of `owners`, the ids of the runs that live here."""
         self._owners = owners
 
     async def __aenter__(self) -> Self:
@@ -97,10 +97,10 @@ class Credits:
 
     async def reserve(self, step: Reserve) -> None:
         """
-        Hold credits for a run; a second time for the same run changes nothing.
+        Hold credits for a run. A second call for the same run changes nothing.
 
-        Raises CreditsExhausted or BudgetExceeded. If it raises anything, or is cancelled, nothing is
-        held; a commit that comes after the cancellation is reversed. Give each try its own `run_id`.
+        Raises CreditsExhausted or BudgetExceeded. If it raises anything, or is cancelled, nothing is held.
+        A commit that comes after the cancellation is reversed. Give each try its own `run_id`.
         """
         if step.ends_with_process:
             self._held.add(step.run_id)
@@ -112,9 +112,9 @@ class Credits:
 
     async def end(self, step: End) -> int:
         """
-        Charge a run, or refund one that failed, and return what it cost.
+        Charge a run, or refund one that failed, and return its price.
 
-        The first end of a run counts, every other one returns 0 and changes nothing.
+        Only the first end of a run counts. Every other one returns 0 and changes nothing.
         """
         self._held.discard(step.run_id)
         charged = await self._commits.do(step)
@@ -129,7 +129,7 @@ class Credits:
         return charged.credits
 
     async def sweep(self) -> int:
-        """Renew the leases of living runs, refund those that ran out anywhere, and grant what is due."""
+        """Renew the leases of living runs, refund expired leases of all processes, and grant due credits."""
         await self._renew()
         expired = await self._database.fetch_all(
             f"""
@@ -150,9 +150,10 @@ class Credits:
         return len(expired)
 
     async def look(self) -> Holdings:
-        """Count what is held, and by how many reservations without an owner."""
-        # An end that is being written still has its row, and may be in any of these three places.
-        known = self._living()
+        """Count the reservations, and log an error if some have no owner."""
+        # A run whose end is being written still has its row. It may move between these places meanwhile,
+        # so the living are listed before and after the query.
+        known = self._list_living()
         rows = await self._database.fetch_all(
             f"""
             SELECT run_id, process_id, expires_at, {self._moment.sql} AS moment
@@ -163,7 +164,7 @@ class Credits:
             now=self._moment.now,
             process_id=self._lease.process_id,
         )
-        known |= self._living()
+        known |= self._list_living()
         oldest = await self._database.fetch_one(
             f"""
             SELECT {self._moment.sql} - MIN(created_at) AS age
@@ -183,7 +184,7 @@ class Credits:
         self._on_look(holdings)
         return holdings
 
-    def _living(self) -> set[str]:
+    def _list_living(self) -> set[str]:
         """Return the runs that own a reservation here, or whose end is not written yet."""
         owners = self._held if self._owners is None else self._owners
         return {*owners, *(step.run_id for step in self._commits.iterate_unfinished())}
@@ -203,14 +204,14 @@ class Credits:
         try:
             await self._commits.do(step)
         except Conflict:
-            return  # The ledger has it: this run holds its credits already.
+            return  # the ledger already has the reservation of this run
         except CreditsExhausted:
             if not await self._has_after_all(step):
                 raise
             await self._commits.do(step)
 
     async def _has_after_all(self, step: Reserve) -> bool:
-        """Say whether the month's credits, which come with the first need of them, are enough."""
+        """Grant the month's credits if that has not been done, and check the balance again."""
         now = self._moment.now
         await workspaces.grant_due(self._database, step.workspace_id, now=now)
         workspace = await workspaces.get(self._database, step.workspace_id, now=now)
@@ -234,12 +235,12 @@ class Credits:
 
 
 def _must_last(step: Step) -> bool:
-    """A charge has to outlive a power cut; what is held dies with the run that holds it."""
+    """A charge has to survive a power cut. A reservation ends with its run."""
     return not isinstance(step, Reserve)
 
 
 def _undo(step: Step) -> Step | None:
-    """Nobody owns what is held for a caller who left; a charge is due whoever has left."""
+    """Release the reservation of a caller that was cancelled. A charge is due in any case."""
     if isinstance(step, Reserve):
         return Release(step.run_id, step.workspace_id, step.key_id)
     return None

@@ -1,16 +1,15 @@
 """
-The ledger's statements: what is held, charged and given back, for many runs in one transaction.
+The ledger's statements: hold, charge and refund credits for many runs in one transaction.
 
-    Reserve  balance −held            a row in reservations, one in the ledger      or a refusal
-    End      balance +held −charge    the reservation goes, ledger and usage get a row
+    Reserve  balance −held            add a row to reservations and one to the ledger, or refuse
+    End      balance +held −charge    delete the reservation, add a row to ledger and usage
     Expire   balance +held            the same, for a run whose lease has run out
-    Release  balance +held            the reservation goes, for a caller who left before admission ended
+    Release  balance +held            delete the reservation, for a caller cancelled before admission ended
 
-A reservation is deleted by exactly one of those that try: so no run is settled or
-refunded twice, however often and from wherever it is asked. The row of a workspace is
-always taken before those of its keys, and workspaces in the order of their ids, so two
-processes do not wait for each other. A caller's charge above what was held is taken
-only where the balance and the budgets still have it: neither is ever passed.
+Exactly one of several processes deletes a reservation, so no run is settled or refunded twice. The row of a
+workspace is always changed before those of its keys, and workspaces in the order of their ids, so two
+processes do not wait for each other. A charge above the held credits is taken only if the balance and the
+budgets allow it, so neither is ever exceeded.
 """
 
 from collections import defaultdict
@@ -30,14 +29,14 @@ ALERT_PERCENTS = (50, 75, 90)
 MOST_ANCESTORS_KNOWN = 10_000
 
 OwnerKind = Literal["run", "study", "block"]
-# When the lease of a reservation runs out whose owner outlives every process. Servers that know no
-# owners leave it alone as well.
+# The expiry of a reservation whose owner outlives every process. Servers of releases without owners leave
+# it alone, too.
 NEVER = 1 << 62
 
 
 class Hold(msgspec.Struct, frozen=True):
     """
-    Who owns a reservation. A `run` dies with its process; a `study` and a `block` are rows of their own.
+    The owner of a reservation. A `run` dies with its process. A `study` and a `block` are rows of their own.
 
     Only the reservations of runs have a lease that runs out.
     """
@@ -51,7 +50,7 @@ class Hold(msgspec.Struct, frozen=True):
 
 
 class Reserve(msgspec.Struct, frozen=True):
-    """Without a `hold`, the run itself is the owner."""
+    """A request to hold credits. Without a `hold`, the run itself is the owner."""
 
     run_id: str
     workspace_id: str
@@ -70,10 +69,10 @@ class Reserve(msgspec.Struct, frozen=True):
 
 class End(msgspec.Struct, frozen=True):
     """
-    `credits` is the price; a run that failed has none. One that `reserved` nothing is only noted.
+    The end of a run. `credits` is its price, 0 if it failed. A run that `reserved` nothing is only recorded.
 
-    `persona_version` is None for a persona of the library; `personas` is JSON, if several answered.
-    `upstream_nanos` is what the model's server charged, in billionths of its currency, if that is known.
+    `persona_version` is None for a persona of the library. `personas` is JSON, if several answered.
+    `upstream_nanos` is the price that the model's server charged, in billionths of its currency, if known.
     """
 
     run_id: str
@@ -107,7 +106,7 @@ class Release(msgspec.Struct, frozen=True):
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """A budget has passed `percent` of itself; `subject_id` is a workspace or a key."""
+    """More than `percent` of a budget is spent. `subject_id` is a workspace or a key."""
 
     subject_id: str
     percent: int
@@ -124,7 +123,7 @@ Step = Reserve | End | Expire | Release
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """The terms on which a process holds: `moment_sql` is the time by which the lease is measured."""
+    """The lease that a process gives its reservations. `moment_sql` is the time that measures it."""
 
     process_id: str
     seconds: int
@@ -140,9 +139,9 @@ def apply_steps(
     ancestors: dict[str, tuple[str, ...]] | None = None,
 ) -> list[Charged | APIError]:
     """
-    Do `steps` and return what each was charged, or why it was refused.
+    Do `steps` and return for each its charge, or the error that refuses it.
 
-    `ancestors` is what earlier batches found out: the keys whose budgets a key spends beside its own.
+    `ancestors` caches, for each key, the keys whose budgets it spends beside its own.
     """
     book = _Book(statements, now, lease, {} if ancestors is None else ancestors)
     numbered: dict[str, list[tuple[int, Step]]] = defaultdict(list)
@@ -159,7 +158,7 @@ def apply_steps(
 
 
 class _Ended(msgspec.Struct, frozen=True):
-    """A run that has ended while it held something: how much, and since which month."""
+    """A run that has ended, the credits that it held, and the month in which they were held."""
 
     number: int
     step: End | Expire | Release
@@ -173,7 +172,7 @@ class _Ended(msgspec.Struct, frozen=True):
 
 @dataclass
 class _Book:
-    """One batch: its balances change at once, its rows are collected and written at the end."""
+    """One batch. Balances change at once, and other rows are collected and written at the end."""
 
     statements: Statements
     now: int
@@ -188,7 +187,7 @@ class _Book:
         self.month = month_of(self.now)
 
     def reserve(self, workspace_id: str, steps: list[tuple[int, Reserve]]) -> None:
-        """Hold credits for all, or where that is refused, for as many as there is credit for."""
+        """Hold credits for all steps, or, if there is not enough, for each one that the rest allows."""
         if not steps:
             return
         by_key: dict[str, int] = defaultdict(int)
@@ -206,13 +205,13 @@ class _Book:
                 self._note_reserved(step, taken[0]["moment"])
 
     def end(self, workspace_id: str, steps: Sequence[tuple[int, End | Expire | Release]]) -> None:
-        """Charge or give back what the runs hold; those that hold nothing any more have ended before."""
+        """Charge or refund the runs. A run without a reservation has ended before."""
         if not steps:
             return
         held = self._release([step.run_id for _, step in steps], expired=isinstance(steps[0][1], Expire))
         charged: list[_Ended] = []
         for number, step in steps:
-            # Taken out: the same run twice in one batch is charged once too.
+            # The row is removed, so that a run that ends twice in one batch is charged once.
             row = held.pop(step.run_id, None)
             if row is not None:
                 charged.append(_Ended(number, step, row["credits"], row["month"]))
@@ -229,7 +228,7 @@ class _Book:
 
     def _release(self, run_ids: list[str], *, expired: bool) -> dict[str, Row]:
         names = [f"run{number}" for number in range(len(run_ids))]
-        # A run that is being renewed is not expired after all; one that ended may be of any age.
+        # Only an expired lease may be refunded: the run may have renewed it since the sweep saw it.
         only = f" AND owner_kind = 'run' AND expires_at <= {self.lease.moment_sql}" if expired else ""
         sql = f"""
             DELETE FROM reservations
@@ -263,7 +262,7 @@ class _Book:
         budgets = self._take(workspace_id, taken, by_key)
         if isinstance(budgets, APIError):
             return False
-        alerts = self._alerts(workspace_id, budgets)
+        alerts = self._record_alerts(workspace_id, budgets)
         for end, charge in charges:
             self.outcomes[end.number] = Charged(charge, alerts)
             self._note_ended(end.step, end.held - charge, charge)
@@ -271,7 +270,7 @@ class _Book:
         return True
 
     def _take(self, workspace_id: str, credits: int, by_key: dict[str, int]) -> list[Row] | APIError:
-        """Take credits and count them as spent: all, with the budgets as they then are, or nothing."""
+        """Take credits and count them as spent. Return the new budgets, or the error if nothing was taken."""
         spent = sum(by_key.values())
         values = {
             "id": workspace_id,
@@ -282,7 +281,7 @@ class _Book:
         }
         budgets = self.statements.fetch_all(_take_from_workspace(self.lease.moment_sql), values)
         if not budgets:
-            return self._refusal(workspace_id, credits, spent)
+            return self._explain_refusal(workspace_id, credits, spent)
         done: dict[str, int] = {}
         by_spender = self._with_ancestors(by_key)
         for key_id in sorted(by_spender):
@@ -297,7 +296,7 @@ class _Book:
         return budgets
 
     def _with_ancestors(self, by_key: dict[str, int]) -> dict[str, int]:
-        """Return what each key spends, itself and through the keys that it has made."""
+        """Return the spending of each key, including that of the keys that it has made."""
         self._look_up([key_id for key_id in by_key if key_id not in self.ancestors])
         by_spender: dict[str, int] = defaultdict(int)
         for key_id, spent in by_key.items():
@@ -306,7 +305,7 @@ class _Book:
         return by_spender
 
     def _look_up(self, key_ids: list[str]) -> None:
-        """Note the ancestors of keys that were not seen before: they are the same for ever."""
+        """Cache the ancestors of new keys. They never change."""
         if not key_ids:
             return
         names = [f"key{number}" for number in range(len(key_ids))]
@@ -326,18 +325,18 @@ class _Book:
         rows = [{"id": key_id, "spent": spent} for key_id, spent in by_key.items()]
         self.statements.execute_many("UPDATE api_keys SET spent = spent - :spent WHERE id = :id", rows)
 
-    def _refusal(self, workspace_id: str, credits: int, spent: int) -> APIError:
+    def _explain_refusal(self, workspace_id: str, credits: int, spent: int) -> APIError:
         rows = self.statements.fetch_all(_REFUSED_BY, {"id": workspace_id, "month": self.month})
         if rows and rows[0]["budget"] is not None and rows[0]["spent"] + spent > rows[0]["budget"]:
             return BudgetExceeded("This workspace has no budget left for this month.")
         left = rows[0]["balance"] if rows else 0
         return CreditsExhausted(f"This request needs {credits} credits; the workspace has {left} left.")
 
-    def _alerts(self, workspace_id: str, budgets: list[Row]) -> tuple[Alert, ...]:
+    def _record_alerts(self, workspace_id: str, budgets: list[Row]) -> tuple[Alert, ...]:
         alerts: list[Alert] = []
         for row in budgets:
             if row["budget"]:
-                alerts += self._reached(row)
+                alerts += self._find_alerts(row)
         for alert in alerts:
             table = "workspaces" if alert.subject_id == workspace_id else "api_keys"
             values = {"percent": alert.percent, "id": alert.subject_id}
@@ -347,7 +346,7 @@ class _Book:
         self.statements.execute_many(_INSERT_ALERT, [{**asdict(alert), **same} for alert in alerts])
         return tuple(alerts)
 
-    def _reached(self, row: Row) -> list[Alert]:
+    def _find_alerts(self, row: Row) -> list[Alert]:
         return [
             Alert(row["id"], percent, row["budget"], row["spent"])
             for percent in ALERT_PERCENTS
@@ -374,7 +373,7 @@ class _Book:
         self._note(step, "reserve", -step.credits)
 
     def _note_ended(self, step: End | Expire | Release, back: int, charge: int) -> None:
-        if isinstance(step, Release):  # there was no run, so there is no usage either
+        if isinstance(step, Release):  # there was no run, so there is no usage
             self._note(step, "refund", back, "client left before admission")
             return
         refunded = isinstance(step, Expire) or step.status == "failed"
@@ -410,7 +409,7 @@ class _Book:
         )
 
 
-# A month that is over for whoever wrote last is not begun again by a clock that steps back.
+# A clock that steps back does not begin a month again that was over for the last writer.
 _SPENT = "CASE WHEN spent_month >= :month THEN spent ELSE 0 END"
 _SET_SPENT = f"""
        spent = {_SPENT} + :spent,
@@ -418,7 +417,7 @@ _SET_SPENT = f"""
        spent_month = CASE WHEN spent_month > :month THEN spent_month ELSE :month END"""
 
 
-# To give back is never refused; to take is, where the balance or the budget falls short.
+# A refund always succeeds. Taking credits fails if the balance or the budget falls short.
 @cache
 def _take_from_workspace(moment_sql: str) -> str:
     return f"""

@@ -1,4 +1,4 @@
-"""What was used, added up: in all, by day, by key and by persona."""
+"""Sums of the usage of a workspace: in all, by day, by key and by persona."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -7,9 +7,9 @@ from mavera.core.usage import MOST_TOKENS
 from mavera.storage.database import Queries, Row
 
 
-def _sum(column: str) -> str:
-    # Older rows may have any count that an upstream made up, and one absurd count must not
-    # make the sum overflow for the whole workspace.
+def _sum_column(column: str) -> str:
+    # Older rows may contain any count that an upstream reported. One absurd count must not make the
+    # sum of the whole workspace overflow.
     bounded = (
         f"CASE WHEN {column} < 0 THEN 0 WHEN {column} > {MOST_TOKENS} THEN {MOST_TOKENS} ELSE {column} END"
     )
@@ -18,11 +18,11 @@ def _sum(column: str) -> str:
 
 _SUMS = f"""
     COUNT(*) AS requests,
-    {_sum("input_tokens")},
-    {_sum("output_tokens")},
-    {_sum("credits")},
+    {_sum_column("input_tokens")},
+    {_sum_column("output_tokens")},
+    {_sum_column("credits")},
     COALESCE(SUM(CASE WHEN status = 'failed' THEN 1 ELSE 0 END), 0) AS errors,
-    {_sum("milliseconds")}
+    {_sum_column("milliseconds")}
 """
 _RANGE = "workspace_id = :workspace_id AND created_at >= :begin AND created_at < :end"
 
@@ -42,7 +42,7 @@ class Sums:
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        # Postgres adds up in a type of its own, which is not int.
+        # Postgres returns sums in a type of its own, not as int.
         return cls(**{name: int(row[name]) for name in cls.__slots__})
 
 
@@ -59,30 +59,31 @@ class Span:
         return {"workspace_id": self.workspace_id, "begin": self.begin, "end": self.end}
 
 
-async def in_all(db: Queries, span: Span) -> Sums:
+async def sum_all(db: Queries, span: Span) -> Sums:
     row = await db.fetch_one(f"SELECT {_SUMS} FROM usage WHERE {_RANGE}", **span.values)  # noqa: S608
     return Sums.from_row(row) if row else Sums()
 
 
-async def by_day(db: Queries, span: Span) -> list[tuple[int, Sums]]:
-    """Return each day with a run, as days since 1970 in UTC."""
+async def sum_by_day(db: Queries, span: Span) -> list[tuple[int, Sums]]:
+    """Return the sums of each day with a run. Days are counted since 1970 in UTC."""
     return [
-        (int(row["day"]), Sums.from_row(row)) for row in await _grouped(db, span, "created_at / 86400", "day")
+        (int(row["day"]), Sums.from_row(row))
+        for row in await _fetch_groups(db, span, "created_at / 86400", "day")
     ]
 
 
-async def by_key(db: Queries, span: Span) -> list[tuple[str, Sums]]:
-    return [(row["key_id"], Sums.from_row(row)) for row in await _grouped(db, span, "key_id", "key_id")]
+async def sum_by_key(db: Queries, span: Span) -> list[tuple[str, Sums]]:
+    return [(row["key_id"], Sums.from_row(row)) for row in await _fetch_groups(db, span, "key_id", "key_id")]
 
 
-async def by_persona(db: Queries, span: Span) -> list[tuple[str | None, Sums]]:
-    """None stands for answers without a persona."""
-    rows = await _grouped(db, span, "persona_id", "persona_id")
+async def sum_by_persona(db: Queries, span: Span) -> list[tuple[str | None, Sums]]:
+    """Return the sums of each persona. None stands for answers without a persona."""
+    rows = await _fetch_groups(db, span, "persona_id", "persona_id")
     return [(row["persona_id"], Sums.from_row(row)) for row in rows]
 
 
-async def _grouped(db: Queries, span: Span, what: str, name: str) -> list[Row]:
+async def _fetch_groups(db: Queries, span: Span, column: str, name: str) -> list[Row]:
     return await db.fetch_all(
-        f"SELECT {what} AS {name}, {_SUMS} FROM usage WHERE {_RANGE} GROUP BY {what} ORDER BY {what}",  # noqa: S608
+        f"SELECT {column} AS {name}, {_SUMS} FROM usage WHERE {_RANGE} GROUP BY {column} ORDER BY {column}",  # noqa: S608
         **span.values,
     )

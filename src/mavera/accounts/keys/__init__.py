@@ -1,1 +1,1 @@
-"""API keys: their text, who they belong to, and what one may do to another."""
+"""API keys: their text, their storage, and the rights of one key over another."""

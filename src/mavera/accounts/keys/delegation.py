@@ -1,16 +1,17 @@
 """
-What one API key may do to another: make it, revoke it, and change what their workspace may spend.
+The rights of one API key over others: make a key, revoke one, and change their workspace's budget.
 
-A key hands out at most what it has. What a request leaves out, the new key gets from its maker:
+A key gives at most its own rights. If a request omits a member, the new key gets a default from its maker:
 
-    mode         the maker's                     a live key makes test keys too
-    scopes       the usual ones that it has      never one that it lacks
-    expires_at   the maker's                     never later
-    budget       the maker's                     never more, and what the new key spends is also
-                                                 spent by its maker, its maker's maker, and so on
+    member       default                         limit
+    mode         the maker's                     a live key can also make test keys
+    scopes       the default scopes it has       none that the maker lacks
+    expires_at   the maker's                     not later
+    budget       the maker's                     not more; the new key's spending also counts for its
+                                                 maker, its maker's maker, and so on
 
-The last rule is the ledger's: however many keys a key makes, together they spend no more than it
-may. These rules bind keys. The operator, on the command line, is bound by none of them.
+The ledger enforces the last rule: however many keys a key makes, together they spend no more than its own
+budget. These rules bind keys only. The operator, on the command line, is not bound by them.
 """
 
 from dataclasses import dataclass
@@ -20,14 +21,14 @@ from mavera.accounts.keys.text import Mode
 from mavera.accounts.plans import DEFAULT_SCOPES
 from mavera.errors import Forbidden
 
-# Each level is a further row that a charge writes.
+# A charge writes one more row for each level.
 MAX_LEVELS = 8
 MAX_LIVING_KEYS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a key is asked to make. None takes what the maker has to give."""
+    """The requested members of a new key. None takes the default from the maker."""
 
     name: str = ""
     mode: Mode | None = None
@@ -38,7 +39,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class KeyTerms:
-    """What a key is made with. `budget` is in credits a month, `expires_at` in Unix seconds."""
+    """The members of a new key. `budget` is in credits a month, `expires_at` in Unix seconds."""
 
     name: str = ""
     mode: Mode = "live"
@@ -46,19 +47,19 @@ class KeyTerms:
     scopes: tuple[str, ...] = DEFAULT_SCOPES
     budget: int | None = None
     ancestors: tuple[str, ...] = ()
-    """The keys above it, by id: the operator's own first, its maker last."""
+    """The ids of the keys above it: the operator's own first, its maker last."""
 
 
 def delegate(maker: ApiKey, wish: Wish) -> KeyTerms:
-    """Return the terms that `maker` gives a new key. Raises Forbidden, naming what it lacks."""
+    """Return the terms that `maker` gives a new key. Raises Forbidden, naming the right that it lacks."""
     if len(maker.ancestors) >= MAX_LEVELS:
         raise Forbidden(f"This API key is {MAX_LEVELS} levels below the operator's own, and makes no keys.")
     return KeyTerms(
         wish.name,
-        _mode(maker, wish.mode),
-        _expiry(maker, wish.expires_at),
-        _scopes(maker, wish.scopes),
-        _budget(maker, wish.budget),
+        _choose_mode(maker, wish.mode),
+        _choose_expiry(maker, wish.expires_at),
+        _choose_scopes(maker, wish.scopes),
+        _choose_budget(maker, wish.budget),
         (*maker.ancestors, maker.id),
     )
 
@@ -83,7 +84,7 @@ def check_revocation(maker: ApiKey, key: ApiKey) -> None:
 
 
 def check_usage_limit(maker: ApiKey, before: int | None, after: int | None) -> None:
-    """Raise Forbidden where `maker` may not change its workspace's budget; None is no budget."""
+    """Raise Forbidden if `maker` may not change its workspace's budget. None means no budget."""
     raises = before is not None and (after is None or after > before)
     if maker.mode == "test":
         raise Forbidden("This is a test key: it does not say what live keys may spend.", param="usage_limit")
@@ -95,13 +96,13 @@ def check_usage_limit(maker: ApiKey, before: int | None, after: int | None) -> N
         )
 
 
-def _mode(maker: ApiKey, mode: Mode | None) -> Mode:
+def _choose_mode(maker: ApiKey, mode: Mode | None) -> Mode:
     if mode == "live" and maker.mode == "test":
         raise Forbidden("This is a test key: it makes test keys only.", param="mode")
     return mode or maker.mode
 
 
-def _expiry(maker: ApiKey, expires_at: int | None) -> int | None:
+def _choose_expiry(maker: ApiKey, expires_at: int | None) -> int | None:
     if expires_at is None or maker.expires_at is None:
         return expires_at if maker.expires_at is None else maker.expires_at
     if expires_at > maker.expires_at:
@@ -112,7 +113,7 @@ def _expiry(maker: ApiKey, expires_at: int | None) -> int | None:
     return expires_at
 
 
-def _scopes(maker: ApiKey, scopes: tuple[str, ...] | None) -> tuple[str, ...]:
+def _choose_scopes(maker: ApiKey, scopes: tuple[str, ...] | None) -> tuple[str, ...]:
     if scopes is None:
         scopes = tuple(scope for scope in DEFAULT_SCOPES if scope in maker.scopes)
     if not scopes or not set(scopes) <= set(maker.scopes):
@@ -122,7 +123,7 @@ def _scopes(maker: ApiKey, scopes: tuple[str, ...] | None) -> tuple[str, ...]:
     return scopes
 
 
-def _budget(maker: ApiKey, budget: int | None) -> int | None:
+def _choose_budget(maker: ApiKey, budget: int | None) -> int | None:
     if maker.budget is not None and budget is not None and budget > maker.budget:
         raise Forbidden(
             f"This API key has a budget of {maker.budget:,} credits a month, the most that it hands out.",

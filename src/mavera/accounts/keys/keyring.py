@@ -1,12 +1,11 @@
 """
-Whose key is this? And: make, list and revoke keys.
+Authenticate requests by their API key, and make, list and revoke keys.
 
-    Authorization: Bearer mvra_live_…  →  well-formed?  →  asked within a second?  →  the store  →  Principal
+    Authorization: Bearer mvra_live_…  →  well-formed?  →  in the cache?  →  the store  →  Principal
 
-What the store said, yes or no, is kept for a second: the usual request does not touch
-it, and a key that another process revoked stops within that second. Requests that ask
-about the same key at the same time share one question. When a key was last used is
-written a few seconds later, for all keys together.
+The result of a lookup is cached for a second. So most requests do not need the store, and a key that another
+process revoked stops working within that second. Simultaneous requests with the same key share one lookup.
+The times of last use are written a few seconds later, for all keys together.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ import structlog
 from mavera.accounts.keys import repository
 from mavera.accounts.keys.delegation import MAX_LIVING_KEYS, KeyTerms, Wish, check_revocation, delegate
 from mavera.accounts.keys.repository import ApiKey, NewApiKey, StoredKey
-from mavera.accounts.keys.text import Mode, Peppers, new_key, parse_key
+from mavera.accounts.keys.text import Mode, Peppers, make_key_text, parse_key
 from mavera.accounts.plans import check_scopes
 from mavera.accounts.principal import Principal
 from mavera.accounts.short_lived import ShortLived
@@ -42,7 +41,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key just made. `text` is nowhere else: show it now, once."""
+    """A new key. `text` is stored nowhere, so show it now."""
 
     key: ApiKey
     text: str = field(repr=False)
@@ -60,10 +59,10 @@ class Keyring:
         self._database = database
         self._peppers = peppers
         self._clock = clock
-        # Two caches, so that guesses of strangers cannot push out the keys in use.
+        # With two caches, guesses by strangers cannot displace the keys in use.
         self._principals = ShortLived[Principal](limit=CACHED_PRINCIPALS, life_seconds=CACHE_SECONDS)
         self._refusals = ShortLived[str](limit=CACHED_REFUSALS, life_seconds=CACHE_SECONDS)
-        self._questions: dict[str, asyncio.Task[Principal | str]] = {}
+        self._lookups: dict[str, asyncio.Task[Principal | str]] = {}
         self._write_last_used_seconds = write_last_used_seconds
         self._used: dict[str, int] = {}
         self._writer: asyncio.Task[None] | None = None
@@ -75,39 +74,39 @@ class Keyring:
         await self.close()
 
     async def close(self) -> None:
-        """Write what is still unwritten; the database must be open until then."""
+        """Write the remaining times of last use. The database must still be open."""
         if self._writer is not None:
             self._writer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._writer
-        await asyncio.gather(*self._questions.values(), return_exceptions=True)
+        await asyncio.gather(*self._lookups.values(), return_exceptions=True)
         await self._write_last_used()
 
     async def authenticate(self, authorization_header: str | None) -> Principal:
-        """Return who asks, or raise Unauthorized with a message that says what to change."""
+        """Return the caller, or raise Unauthorized with a message that says what to change."""
         token = _bearer_token(authorization_header)
         digest = self._peppers.digest(token)
-        answer = self._principals.get(digest) or await self._answer(digest, token)
+        principal = self._principals.get(digest) or await self._look_up_principal(digest, token)
         now = int(self._clock())
-        if answer.expires_at is not None and answer.expires_at <= now:
+        if principal.expires_at is not None and principal.expires_at <= now:
             raise Unauthorized("This API key has expired. Create a new one.")
-        self._note_use(answer.key_id, now)
-        return answer
+        self._note_use(principal.key_id, now)
+        return principal
 
-    async def _answer(self, digest: str, token: str) -> Principal:
-        """Return whose key it is, where that is not known. Raises Unauthorized."""
+    async def _look_up_principal(self, digest: str, token: str) -> Principal:
+        """Return the owner of a key that is not in the cache. Raises Unauthorized."""
         text = parse_key(token).text
-        answer = self._refusals.get(digest) or await self._ask(digest, text)
-        if isinstance(answer, str):
-            raise Unauthorized(answer)
-        return answer
+        found = self._refusals.get(digest) or await self._look_up_once(digest, text)
+        if isinstance(found, str):
+            raise Unauthorized(found)
+        return found
 
     async def create(self, workspace_id: str, name: str, mode: Mode, expires_at: int | None = None) -> NewKey:
         """Make a key with the usual scopes and no budget of its own."""
         return await self.make(workspace_id, KeyTerms(name, mode, expires_at))
 
     async def make(self, workspace_id: str, terms: KeyTerms) -> NewKey:
-        """Make a key. Raises InvalidRequest for terms that do not fit, NotFound without the workspace."""
+        """Make a key. Raises InvalidRequest for invalid terms, and NotFound if there is no such workspace."""
         return await self._make(self._database, workspace_id, terms)
 
     async def _make(self, db: Queries, workspace_id: str, terms: KeyTerms) -> NewKey:
@@ -118,10 +117,10 @@ class Keyring:
             raise InvalidRequest("'expires_at' lies before the year 10000, in seconds.", param="expires_at")
         if len(terms.name) > NAME_MAX:
             raise InvalidRequest(f"A key's name has at most {NAME_MAX} characters.", param="name")
-        text = new_key(terms.mode)
+        text = make_key_text(terms.mode)
         new = NewApiKey(
             workspace_id,
-            clean_text(terms.name),  # a terminal may give bytes that are no text
+            clean_text(terms.name),  # a terminal may pass bytes that are not text
             text,
             self._peppers.digest(text.text),
             created_at=now,
@@ -138,13 +137,13 @@ class Keyring:
         """
         Let a key make another one, with at most its own rights.
 
-        Raises Forbidden, naming what it may not hand out, InvalidRequest for terms that do not fit,
-        or Unauthorized if it was revoked a moment ago.
+        Raises Forbidden, naming the right that it may not give, InvalidRequest for invalid terms, or
+        Unauthorized if `maker` was revoked a moment ago.
         """
         now = int(self._clock())
         async with self._database.transaction() as transaction:
             await repository.lock_workspace(transaction, maker.workspace_id)
-            terms = delegate(await self._living(transaction, maker), wish)
+            terms = delegate(await self._reload_key(transaction, maker), wish)
             if await repository.count_living(transaction, maker.workspace_id, now=now) >= MAX_LIVING_KEYS:
                 raise Forbidden(f"This workspace has {MAX_LIVING_KEYS:,} API keys. Revoke some of them.")
             return await self._make(transaction, maker.workspace_id, terms)
@@ -153,24 +152,24 @@ class Keyring:
         """
         Revoke the key with this id, these last four characters, or this text.
 
-        It stops within a second in every process. `with_children` also revokes the keys that it
-        made, and those that they made. To revoke a revoked key changes nothing.
-        Raises NotFound, or InvalidRequest if two living keys end in the same four.
+        It stops working within a second in every process. `with_children` also revokes the keys that it
+        made, and those that they made. Revoking a revoked key changes nothing.
+        Raises NotFound, or InvalidRequest if two living keys end in the same four characters.
         """
         async with self._database.transaction() as transaction:
             await repository.lock_workspace(transaction, workspace_id)
             digests = self._peppers.digests(named)
-            key = _only_one(await repository.find_named(transaction, workspace_id, named, digests))
+            key = _pick_one(await repository.find_named(transaction, workspace_id, named, digests))
             return await self._revoke(transaction, key, with_children=with_children)
 
     async def revoke_as(self, maker: Principal, key_id: str, *, with_children: bool = False) -> ApiKey:
-        """Let a key revoke another one. Raises NotFound, or Forbidden for one with more rights."""
+        """Let a key revoke another one. Raises NotFound, or Forbidden if that has more rights."""
         async with self._database.transaction() as transaction:
             await repository.lock_workspace(transaction, maker.workspace_id)
             key = await repository.find_key(transaction, maker.workspace_id, key_id)
             if key is None:
                 raise NotFound("This workspace has no such API key.")
-            check_revocation(await self._living(transaction, maker), key)
+            check_revocation(await self._reload_key(transaction, maker), key)
             return await self._revoke(transaction, key, with_children=with_children)
 
     async def _revoke(self, transaction: Queries, key: ApiKey, *, with_children: bool) -> ApiKey:
@@ -184,33 +183,33 @@ class Keyring:
         assert revoked is not None  # noqa: S101 - it was there a statement ago
         return revoked
 
-    async def _living(self, transaction: Queries, maker: Principal) -> ApiKey:
-        """Return a key as it is now; what was known of it may be a second old."""
+    async def _reload_key(self, transaction: Queries, maker: Principal) -> ApiKey:
+        """Return the current state of a key. The cached state may be a second old."""
         key = await repository.find_key(transaction, maker.workspace_id, maker.key_id)
         if key is None or key.revoked_at is not None:
             raise Unauthorized("This API key has been revoked. Create a new one.")
         return key
 
     async def list(self, workspace_id: str) -> tuple[ApiKey, ...]:
-        """Return the keys of a workspace, revoked ones too, newest first."""
+        """Return the keys of a workspace, newest first, including revoked ones."""
         return tuple(await repository.list_keys(self._database, workspace_id))
 
-    async def _ask(self, digest: str, text: str) -> Principal | str:
-        question = self._questions.get(digest)
-        if question is None:
-            question = asyncio.create_task(self._look_up(digest, text))
-            self._questions[digest] = question
-            question.add_done_callback(functools.partial(self._answered, digest))
-        # A client that leaves takes the answer from nobody else.
-        return await asyncio.shield(question)
+    async def _look_up_once(self, digest: str, text: str) -> Principal | str:
+        lookup = self._lookups.get(digest)
+        if lookup is None:
+            lookup = asyncio.create_task(self._look_up(digest, text))
+            self._lookups[digest] = lookup
+            lookup.add_done_callback(functools.partial(self._forget_lookup, digest))
+        # A client that disconnects must not cancel the lookup of the others.
+        return await asyncio.shield(lookup)
 
-    def _answered(self, digest: str, question: asyncio.Task[Principal | str]) -> None:
-        del self._questions[digest]
-        if not question.cancelled():
-            question.exception()  # Where all who asked have left, nobody else fetches it.
+    def _forget_lookup(self, digest: str, lookup: asyncio.Task[Principal | str]) -> None:
+        del self._lookups[digest]
+        if not lookup.cancelled():
+            lookup.exception()  # asyncio warns of an exception that nobody retrieves
 
     async def _look_up(self, digest: str, text: str) -> Principal | str:
-        """Return whose key it is, or why it is refused; keep either for a moment."""
+        """Return the owner of a key, or the reason for its refusal. Cache either."""
         known_at = self._principals.now()
         stored = await repository.find_by_digest(self._database, self._peppers.digests(text))
         if stored is None:
@@ -218,7 +217,7 @@ class Keyring:
         elif stored.revoked_at is not None:
             refusal = "This API key has been revoked. Create a new one."
         else:
-            if stored.digest != digest:  # made before the pepper was set or rotated
+            if stored.digest != digest:  # the key was made before the pepper was set or rotated
                 await repository.replace_digest(self._database, stored.id, digest)
             principal = _to_principal(stored)
             self._principals.put(digest, principal, known_at=known_at)
@@ -251,7 +250,7 @@ class Keyring:
 
 
 def _bearer_token(header: str | None) -> str:
-    # The header is never quoted: what stands in the wrong place may be the key.
+    # No message quotes the header, because a misplaced word may be the key.
     if header is None or not header.strip():
         raise Unauthorized("No API key was sent. Send the header 'Authorization: Bearer <your API key>'.")
     scheme, _, token = header.strip().partition(" ")
@@ -274,7 +273,7 @@ def _to_principal(stored: StoredKey) -> Principal:
     )
 
 
-def _only_one(found: Sequence[ApiKey]) -> ApiKey:
+def _pick_one(found: Sequence[ApiKey]) -> ApiKey:
     if not found:
         raise NotFound("This workspace has no such API key.")
     living = [key for key in found if key.revoked_at is None]

@@ -1,4 +1,4 @@
-"""SQL for API keys, and for what is done once in the life of a database."""
+"""SQL for API keys, and for the milestones in the life of a database."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from mavera.storage.database import Queries, Row
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What may be shown of a key. Times are Unix seconds."""
+    """The public part of a key. Times are Unix seconds."""
 
     id: str
     workspace_id: str
@@ -30,7 +30,7 @@ class ApiKey:
 
     @property
     def made_by(self) -> str | None:
-        """Return the id of the key that made this one, None for one of the operator's own."""
+        """The id of the key that made this one, or None if the operator made it."""
         return self.ancestors[-1] if self.ancestors else None
 
     @classmethod
@@ -45,7 +45,7 @@ _COLUMNS = """id, workspace_id, name, mode, last_four, created_at, revoked_at, e
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """What to write of a key that is being made."""
+    """The row of a new key."""
 
     workspace_id: str
     name: str
@@ -60,7 +60,7 @@ class NewApiKey:
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """What a request's key is checked against, and what the request may then know."""
+    """A stored key: the digest that authenticates a request, and the rights that it then has."""
 
     id: str
     workspace_id: str
@@ -89,7 +89,7 @@ class StoredKey:
 
 
 async def insert_key(db: Queries, key: NewApiKey) -> ApiKey:
-    """Store `key`; the look for its workspace and the write are one statement."""
+    """Store `key`. Raises NotFound if its workspace does not exist."""
     row = await db.fetch_one(
         f"""
         INSERT INTO api_keys (id, workspace_id, name, digest, mode, last_four, created_at, expires_at,
@@ -153,7 +153,7 @@ async def list_keys(db: Queries, workspace_id: str) -> list[ApiKey]:
 
 
 async def find_named(db: Queries, workspace_id: str, named: str, digests: Sequence[str]) -> list[ApiKey]:
-    """Return the keys whose id or last four characters are `named` or whose digest fits, newest first."""
+    """Return keys with the id or last four characters `named`, or one of `digests`, newest first."""
     names = [f"digest{number}" for number in range(len(digests))]
     rows = await db.fetch_all(
         f"""
@@ -171,7 +171,7 @@ async def find_named(db: Queries, workspace_id: str, named: str, digests: Sequen
 
 
 async def revoke_key(db: Queries, key_id: str, *, now: int) -> str:
-    """Revoke a key that exists and return its digest; the first time of revoking stays."""
+    """Revoke an existing key and return its digest. An earlier time of revocation stays."""
     [row] = await db.fetch_all(
         """
         UPDATE api_keys
@@ -200,7 +200,7 @@ async def lock_workspace(db: Queries, workspace_id: str) -> None:
 
 
 async def count_living(db: Queries, workspace_id: str, *, now: int) -> int:
-    """Return how many keys of the workspace are neither revoked nor expired."""
+    """Return the number of keys of the workspace that are neither revoked nor expired."""
     [row] = await db.fetch_all(
         """
         SELECT COUNT(*) AS living
@@ -215,7 +215,7 @@ async def count_living(db: Queries, workspace_id: str, *, now: int) -> int:
 
 
 async def revoke_below(db: Queries, workspace_id: str, key_id: str, *, now: int) -> list[str]:
-    """Revoke the keys that a key has made, and those that they have made; return their digests."""
+    """Revoke the keys that a key has made, and those that they have made. Return their digests."""
     rows = await db.fetch_all(
         """
         UPDATE api_keys
@@ -231,8 +231,8 @@ async def revoke_below(db: Queries, workspace_id: str, key_id: str, *, now: int)
 
 
 async def write_last_used(db: Queries, used: Mapping[str, int]) -> None:
-    """Note when each key was last used; a later time that another process wrote stays."""
-    # In the order of their ids, so that two processes cannot each wait for the other's row.
+    """Record the time when each key was last used. A later time that another process wrote stays."""
+    # All processes write rows in the order of ids, so two of them cannot wait for each other.
     await db.execute_many(
         """
         UPDATE api_keys
@@ -244,7 +244,7 @@ async def write_last_used(db: Queries, used: Mapping[str, int]) -> None:
 
 
 async def reach_milestone(db: Queries, name: str, *, now: int) -> bool:
-    """Return True to the one caller, of all there will ever be, that comes first."""
+    """Return True to the first caller in the life of the database, and False to every other."""
     row = await db.fetch_one(
         """
         INSERT INTO milestones (name, reached_at)
@@ -258,7 +258,7 @@ async def reach_milestone(db: Queries, name: str, *, now: int) -> bool:
     return row is not None
 
 
-async def first_workspace_id(db: Queries) -> str | None:
-    """Return the workspace of the first start, None where there was none yet."""
+async def find_first_workspace_id(db: Queries) -> str | None:
+    """Return the workspace of the first start, or None if there has been no start."""
     row = await db.fetch_one("SELECT id FROM workspaces ORDER BY created_at, id LIMIT 1")
     return str(row["id"]) if row else None

@@ -1,12 +1,11 @@
 """
-The text of an API key, from nothing but the text.
+The text of an API key: make it, check it, and digest it.
 
     mvra_live_ 7Kq…33 characters…Zp 0aB3xY
-    └ mode ──┘ └ 196 random bits ─┘ └────┘ CRC-32 of all that stands before it
+    └ mode ──┘ └ 196 random bits ─┘ └────┘ CRC-32 of the text before it
 
-The checksum tells a slip of the hand from a key that is not known, without a look at
-the store, and lets scanners of leaked secrets be sure of a find. It guards against
-mistakes, not against people: what is secret is in the random part.
+The checksum distinguishes a mistyped key from an unknown one without a look at the store, and lets scanners
+recognise a leaked key. It guards against mistakes, not against attackers: the secret is the random part.
 """
 
 import hashlib
@@ -32,25 +31,25 @@ _REST = re.compile(rf"[0-9A-Za-z]{{{_RANDOM_LENGTH + _CHECKSUM_LENGTH}}}")
 
 @dataclass(frozen=True, slots=True)
 class KeyText:
-    """A well-formed key; its text is in no repr, so in no log either."""
+    """A well-formed key. Its repr, and so a log, does not contain its text."""
 
     text: str = field(repr=False)
     mode: Mode
 
     @property
     def last_four(self) -> str:
-        """What may be shown: of the checksum, so that it says next to nothing of the secret."""
+        """The end of the key, which is safe to show: it is part of the checksum, not of the secret."""
         return self.text[-4:]
 
 
-def new_key(mode: Mode) -> KeyText:
+def make_key_text(mode: Mode) -> KeyText:
     number = secrets.randbelow(62**_RANDOM_LENGTH)
     unchecked = f"mvra_{mode}_{to_base62(number, _RANDOM_LENGTH)}"
     return KeyText(unchecked + _checksum(unchecked), mode)
 
 
 def parse_key(text: str) -> KeyText:
-    """Return the key, or raise Unauthorized with what is wrong; the message never quotes `text`."""
+    """Return the key. Raises Unauthorized with the reason if it is malformed, without quoting `text`."""
     mode = _PREFIXES.get(text[:_PREFIX_LENGTH])
     if mode is None:
         raise Unauthorized("This is not a mavera API key: keys start with mvra_live_ or mvra_test_.")
@@ -65,10 +64,10 @@ def parse_key(text: str) -> KeyText:
 @dataclass(frozen=True, slots=True)
 class Peppers:
     """
-    The server's secrets that digests are made with: who copies the database still needs them.
+    The server's secrets for digests of keys. A copy of the database is useless without them.
 
-    `previous` ones, and none at all, are still understood: a key made with them is
-    found, and stored anew with `current` when it is next used.
+    A key whose digest was made with a `previous` pepper, or with none, is still found. Its next use stores
+    its digest with the `current` one.
     """
 
     current: str = field(default="", repr=False)
@@ -76,14 +75,14 @@ class Peppers:
 
     def digest(self, text: str) -> str:
         """
-        Return what is stored in place of a key, in hex: HMAC-SHA-256, or SHA-256 without a pepper.
+        Return the digest that is stored in place of a key, in hex: HMAC-SHA-256, or SHA-256 without a pepper.
 
-        A slow hash is for passwords, which can be guessed; 196 random bits cannot.
+        Passwords need a slow hash because they can be guessed. 196 random bits cannot.
         """
         return _digest(text, self.current)
 
     def digests(self, text: str) -> tuple[str, ...]:
-        """Return every digest that the key may be stored under, the current one first."""
+        """Return every digest under which the key may be stored, the current one first."""
         return tuple(dict.fromkeys(_digest(text, pepper) for pepper in (self.current, *self.previous, "")))
 
 

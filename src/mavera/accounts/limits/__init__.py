@@ -1,1 +1,1 @@
-"""Limits of a key and of a workspace: requests in a window, and runs at once."""
+"""The limits of requests of a key, and of concurrent runs of a workspace."""

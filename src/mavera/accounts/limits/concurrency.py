@@ -1,11 +1,11 @@
 """
-How many runs a workspace has going on: no more at once than its plan allows.
+Count the concurrent runs of each workspace, and allow no more than its plan does.
 
-    begin(workspace, most) → may it?      end(workspace)      each that may begin has to end
+    begin(workspace, most) → allowed or not      end(workspace)      for each run that was allowed
 
-Counted in this process; the workers of one parent count in that one, together. Other
-machines count for themselves: to be exact there, each run would need an answer from the
-network twice, to guard a number that protects the model and not the bill.
+Each process counts its own runs, except that the workers of one parent count together in the parent. Each
+machine counts for itself. An exact count over machines would cost two network round trips for each run, and
+the limit protects the model, not the bill.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ class Running(Protocol):
 
 
 class RunningHere:
-    """Counts in this process. `most` of None is no cap, and is counted all the same."""
+    """Counts in this process. If `most` is None, the run is allowed in any case and still counted."""
 
     def __init__(self) -> None:
         self._running: dict[str, int] = {}
@@ -41,7 +41,7 @@ class RunningHere:
 
 
 class RunsOfWorker:
-    """The parent's side of one worker, which may die with runs going on."""
+    """The runs of one worker, which the parent counts. The worker may die during runs."""
 
     def __init__(self, running: RunningHere) -> None:
         self._running = running
@@ -60,7 +60,7 @@ class RunsOfWorker:
             del self._mine[workspace_id]
 
     def close(self) -> None:
-        """End what the worker can no longer say has ended."""
+        """End the runs of a worker that has died."""
         for workspace_id in self._mine.elements():
             self._running.end(workspace_id, None)
         self._mine.clear()

@@ -1,16 +1,16 @@
 """
-How many requests a key may make: exact sliding windows of a minute and a day.
+Limit the requests of a key with exact sliding windows of a minute and a day.
 
-    allow(key, limits) → Verdict     both windows have room: counted once in each
-                                     one has none: counted in neither, and when to come back
+    allow(key, limits) → Verdict     both windows have room: the request is counted in both
+                                     one has no room: it is counted in neither, and gets a time to retry
 
-In memory by default, so per process; with MAVERA_RATE_LIMIT_URL in Redis or Valkey, exact
-across all processes: one script, one round trip, by that server's clock. A store that
-is down leaves each process to count for itself until it is back.
+By default each process counts in memory. With MAVERA_RATE_LIMIT_URL, Redis or Valkey counts exactly across
+all processes, with one script, one round trip and that server's clock. While that store is down, each
+process counts for itself.
 
-A window remembers when its requests came. Past a thousand of them it remembers groups,
-each no longer than a thousandth of the window, and lets a group go when its last
-request is old enough: never more than the limit in any window, and little memory.
+A window stores the times of its requests. Beyond a thousand of them it stores groups, each no longer than a
+thousandth of the window, and drops a group when its last request is old enough. So no window ever has more
+requests than its limit, and it needs little memory.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ MINUTE_SECONDS, DAY_SECONDS = 60.0, 86_400.0
 GROUPS = 1_000
 KEYS_IN_MEMORY = 10_000
 STORE_TIMEOUT_SECONDS = 1.0
-ASKED_AT_ONCE = 256
+SENT_AT_ONCE = 256
 STORE_AWAY_SECONDS = 1.0
 
 log = structlog.get_logger()
@@ -53,9 +53,9 @@ class Window(msgspec.Struct, frozen=True):
 
 class Verdict(msgspec.Struct, frozen=True):
     """
-    What came of one request, as of the window that is nearer to its end.
+    The decision on one request, with the state of the window that is nearer to its limit.
 
-    `reset_seconds`: until that window has room for one more than now.
+    `reset_seconds` is the time until that window has room for one more request than now.
     """
 
     allowed: bool
@@ -79,7 +79,7 @@ def windows_of(limits: Limits) -> tuple[Window, ...]:
 
 
 class MemoryLimiter:
-    """Counts in this process. `clock` is one that nobody can set back."""
+    """Counts in this process. `clock` must be monotonic."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -106,15 +106,15 @@ class MemoryLimiter:
         if allowed:
             for count, window in pairs:
                 count.add(now, window.group_seconds)
-        states = [(count.total, count.oldest(now)) for count in counts]
-        return verdict(allowed, windows, states, now)
+        states = [(count.total, count.find_oldest(now)) for count in counts]
+        return to_verdict(allowed, windows, states, now)
 
     async def close(self) -> None:
         return None
 
 
 class _Count:
-    """The requests of one window: groups of [first, last, how many], oldest first."""
+    """The requests of one window: groups of [first time, last time, number], oldest first."""
 
     __slots__ = ("groups", "total")
 
@@ -134,37 +134,36 @@ class _Count:
         else:
             self.groups.append([now, now, 1])
 
-    def oldest(self, now: float) -> float:
-        """Return when the group that leaves next had its last request."""
+    def find_oldest(self, now: float) -> float:
+        """Return the time of the last request of the oldest group."""
         return self.groups[0][1] if self.groups else now
 
 
-def verdict(
+def to_verdict(
     allowed: bool, windows: tuple[Window, ...], states: list[tuple[int, float]], now: float
 ) -> Verdict:
-    """Return what to tell: of the window that refuses longest, or else has the least left."""
-    told: Verdict | None = None
+    """Report the window that blocks longest, or else the one with the fewest requests left."""
+    nearest: Verdict | None = None
     for window, (total, oldest) in zip(windows, states, strict=True):
         remaining = max(0, window.most - total)
         reset_seconds = max(1, math.ceil(oldest + window.seconds - now))
         if (
-            told is None
-            or remaining < told.remaining
-            or (not remaining and reset_seconds > told.reset_seconds)
+            nearest is None
+            or remaining < nearest.remaining
+            or (not remaining and reset_seconds > nearest.reset_seconds)
         ):
-            told = Verdict(allowed, window.most, remaining, reset_seconds)
-    assert told is not None  # noqa: S101 - there is always the minute
-    return told
+            nearest = Verdict(allowed, window.most, remaining, reset_seconds)
+    assert nearest is not None  # noqa: S101 - there is always the minute
+    return nearest
 
 
 class SharedLimiter:
     """
     Counts in Redis or Valkey, for all processes together.
 
-    What is asked while an answer is on its way goes out together when it has come. While
-    the store is away each process counts for itself and asks again once a second;
-    `local_requests` says how many requests were counted that way since the start, and
-    `on_local` is called for each.
+    Requests that arrive during a round trip share the next one. While the store is down, each process counts
+    for itself and retries the store once a second. `local_requests` is the number of requests that it counted
+    so since the start, and `on_local` is called for each.
     """
 
     def __init__(
@@ -178,7 +177,7 @@ class SharedLimiter:
         self._errors = errors
         self._script = store.register_script(_SCRIPT)
         self._waiting: list[tuple[str, tuple[Window, ...], asyncio.Future[Verdict]]] = []
-        self._asker: asyncio.Task[None] | None = None
+        self._sender: asyncio.Task[None] | None = None
         self._local = MemoryLimiter()
         self._reachable = OncePerSecond(self._ping)
         self._away_until = 0.0
@@ -187,23 +186,23 @@ class SharedLimiter:
     async def allow(self, key_id: str, limits: Limits) -> Verdict:
         if time.monotonic() >= self._away_until:
             try:
-                return await self.ask(key_id, windows_of(limits))
+                return await self.fetch_verdict(key_id, windows_of(limits))
             except self._errors as error:
                 self._note_away(error)
         self.local_requests += 1
         self._on_local()
         return await self._local.allow(key_id, limits)
 
-    async def ask(self, key_id: str, windows: tuple[Window, ...]) -> Verdict:
-        """Return the store's verdict. Raises what its client raises."""
-        answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self._waiting.append((key_id, windows, answer))
-        if self._asker is None:
-            self._asker = asyncio.create_task(self._ask_while_waiting())
-        return await answer
+    async def fetch_verdict(self, key_id: str, windows: tuple[Window, ...]) -> Verdict:
+        """Return the store's verdict. Raises the errors of its client."""
+        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._waiting.append((key_id, windows, future))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send_while_waiting())
+        return await future
 
     async def is_reachable(self) -> bool:
-        """Ask the store for a sign of life, at most once a second."""
+        """Whether the store answers a ping, which is sent at most once a second."""
         return await self._reachable.get()
 
     async def _ping(self) -> bool:
@@ -214,49 +213,49 @@ class SharedLimiter:
 
     async def close(self) -> None:
         await self._reachable.close()
-        if self._asker is not None:
-            await self._asker
+        if self._sender is not None:
+            await self._sender
         await self._store.aclose()
 
-    async def _ask_while_waiting(self) -> None:
+    async def _send_while_waiting(self) -> None:
         try:
             while self._waiting:
-                asked, self._waiting = self._waiting[:ASKED_AT_ONCE], self._waiting[ASKED_AT_ONCE:]
-                await self._ask_together(asked)
+                batch, self._waiting = self._waiting[:SENT_AT_ONCE], self._waiting[SENT_AT_ONCE:]
+                await self._send_together(batch)
         finally:
-            self._asker = None
+            self._sender = None
 
-    async def _ask_together(
-        self, asked: list[tuple[str, tuple[Window, ...], asyncio.Future[Verdict]]]
+    async def _send_together(
+        self, batch: list[tuple[str, tuple[Window, ...], asyncio.Future[Verdict]]]
     ) -> None:
         try:
             async with self._store.pipeline(transaction=False) as pipeline:
-                for key_id, windows, _ in asked:
+                for key_id, windows, _ in batch:
                     await self._script(*_script_input(key_id, windows), client=pipeline)
-                answers = await pipeline.execute()
+                replies = await pipeline.execute()
         except self._errors as error:
-            _refuse(asked, error)
+            _reject(batch, error)
             return
         except BaseException as error:
-            # An answer that makes no sense, or the end of the server: whoever waits would wait for ever.
-            _refuse(asked, OSError(f"The store of rate limits failed: {type(error).__name__}."))
+            # After an absurd reply, or when the server stops, the callers would wait for ever.
+            _reject(batch, OSError(f"The store of rate limits failed: {type(error).__name__}."))
             raise
-        for (_, windows, future), (allowed, now, *states) in zip(asked, answers, strict=True):
-            if not future.done():  # cancelled: whoever asked has left
+        for (_, windows, future), (allowed, now, *states) in zip(batch, replies, strict=True):
+            if not future.done():  # a cancelled future is done
                 pairs = [(int(n), float(at)) for n, at in zip(states[::2], states[1::2], strict=True)]
-                future.set_result(verdict(bool(allowed), windows, pairs, float(now)))
+                future.set_result(to_verdict(bool(allowed), windows, pairs, float(now)))
 
     def _note_away(self, error: Exception) -> None:
         now = time.monotonic()
-        if now >= self._away_until:  # said once, not by each of those that were waiting
+        if now >= self._away_until:  # log once, not for each request that was waiting
             log.warning("rate_limit_store_away", error=type(error).__name__, local=self.local_requests)
         self._away_until = now + STORE_AWAY_SECONDS
 
 
-def _refuse(
-    asked: Sequence[tuple[str, tuple[Window, ...], asyncio.Future[Verdict]]], error: Exception
+def _reject(
+    batch: Sequence[tuple[str, tuple[Window, ...], asyncio.Future[Verdict]]], error: Exception
 ) -> None:
-    for _, _, future in asked:
+    for _, _, future in batch:
         if not future.done():
             future.set_exception(error)
 
@@ -270,9 +269,9 @@ def _script_input(key_id: str, windows: tuple[Window, ...]) -> tuple[list[str], 
 
 def open_limiter(url: str, on_local: Callable[[], None] = lambda: None) -> Limiter:
     """
-    Return a limiter that counts at `url`, or in this process where there is none.
+    Return a limiter that counts at `url`, or in this process if that is empty.
 
-    `on_local` is called for each request that this process counts since the store is away.
+    `on_local` is called for each request that this process counts because the store is down.
     """
     if not url:
         return MemoryLimiter()
@@ -295,7 +294,8 @@ def open_limiter(url: str, on_local: Callable[[], None] = lambda: None) -> Limit
     return SharedLimiter(store, (redis.RedisError, OSError, TimeoutError), on_local)
 
 
-# What `_Count` does, at the store. A list holds the groups, newest first, as "first last count".
+# The script does the work of `_Count` at the store. A list contains the groups, newest first, as "first last
+# count".
 _SCRIPT = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -308,8 +308,8 @@ local function parse(group)
     return tonumber(first), tonumber(last), tonumber(count)
 end
 
--- Where this server's clock has stepped back, what was counted before counts as of now: else a key
--- that had used up its limit would wait until the clock is there again.
+-- If this server's clock has stepped back, earlier requests get the current time. Otherwise a key that has
+-- used up its limit would wait until the clock is there again.
 local function settle(list)
     local newest = redis.call('LINDEX', list, 0)
     if not newest then return end

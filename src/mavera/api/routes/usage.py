@@ -107,18 +107,18 @@ async def get_usage(request: Request) -> Response:
         workspace_id=workspace.id,
         plan=workspace.plan,
         billing_period=Period(start=span.begin, end=span.end),
-        credits=_credits(workspace, total := await usage.in_all(database, span)),
+        credits=_credits(workspace, total := await usage.sum_all(database, span)),
         api_requests=RequestsMade(**_made(total)),
         rate_limit=RateLimit(
             requests_per_minute=workspace.limits.requests_per_minute,
             requests_per_day=workspace.limits.requests_per_day,
         ),
         limits=SpendingLimits(usage_limit=workspace.budget, budget_alerts=[50, 75, 90]),
-        by_day=[DayUsage(date=_date(day), **_made(s)) for day, s in await usage.by_day(database, span)],
-        by_key=[KeyUsage(key_id=key, **_made(s)) for key, s in await usage.by_key(database, span)],
+        by_day=[DayUsage(date=_date(day), **_made(s)) for day, s in await usage.sum_by_day(database, span)],
+        by_key=[KeyUsage(key_id=key, **_made(s)) for key, s in await usage.sum_by_key(database, span)],
         by_persona=[
             PersonaUsage(persona_id=persona, **_made(s))
-            for persona, s in await usage.by_persona(database, span)
+            for persona, s in await usage.sum_by_persona(database, span)
         ],
     )
     return json_response(body)
