@@ -33,7 +33,7 @@ from mavera.models.model import ModelStatus
 from mavera.personas.builtin import PersonaLibrary
 from mavera.runs.mosaic import GROUP
 from mavera.runs.reasoning import ASK_FOR_PLAN
-from mavera.server.config import server_config
+from mavera.server.config import build_server_config
 from mavera.settings import load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
@@ -147,7 +147,7 @@ async def _serving(folder: Path) -> AsyncIterator[tuple[int, str]]:
         key = await make_first_key(database)
     assert key is not None
     app = create_app(settings, live_model=EmbeddedModel(StandInEngine(f"http://127.0.0.1:{engine_port}")))
-    config = server_config(app, settings)
+    config = build_server_config(app, settings)
     config.port, config.lifespan = 0, "on"
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())

@@ -29,7 +29,7 @@ from mavera.app import create_app
 from mavera.fetch.image_reader import is_installed
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
-from mavera.server.config import server_config
+from mavera.server.config import build_server_config
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
@@ -134,7 +134,7 @@ class _Running:
         key, test_key = asyncio.run(_make_keys(self._settings))
         self._listener = socket.create_server(("127.0.0.1", 0))
         app = create_app(self._settings, live_model=self._model)
-        config = server_config(app, self._settings)
+        config = build_server_config(app, self._settings)
         config.timeout_graceful_shutdown = self._given.get("shutdown_grace_seconds", 5)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]})

@@ -2,11 +2,11 @@
 Questions from a worker process to the one that started it, over a pair of sockets.
 
     worker    await link.ask(question, Verdict)          →  [id, [kind of question, …]]
-              link.tell(question)                           the same; nobody waits for the answer
+              link.tell(question)                           the same; nobody waits for the reply
     parent    answer_all(sock, Question, answer)         ←  [id, true, …]  |  [id, false, [message, seconds]]
 
-`Question` is a union of tagged Structs (`server/questions.py`). The pair of sockets has no name, so nobody
-else can ask. Its end tells each side that the other is gone.
+`Question` is a union of tagged Structs (`server/questions.py`). The pair of sockets has no name, so no other
+process can ask. When one side ends, the other one reads the end of the stream.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-# Settings are the longest answer there is.
+# The settings are the longest reply.
 _MOST_LINE_BYTES = 1024 * 1024
 
 
-class _Answer(msgspec.Struct, array_like=True):
+class _Reply(msgspec.Struct, array_like=True):
     id: int
-    answered: bool
+    succeeded: bool
     body: msgspec.Raw
 
 
@@ -40,7 +40,7 @@ class _Refusal(msgspec.Struct, array_like=True):
 
 
 class Link:
-    """The worker's end. `lost` is called once, when the parent is gone."""
+    """The worker's end. `lost` is called once, when the parent has ended."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lost: Callable[[], None]
@@ -49,7 +49,7 @@ class Link:
         self._writer = writer
         self._lost = lost
         self._ids = itertools.count()
-        self._waiting: dict[int, asyncio.Future[_Answer]] = {}
+        self._waiting: dict[int, asyncio.Future[_Reply]] = {}
         self._task = asyncio.create_task(self._read(), name="mavera-link")
 
     @classmethod
@@ -58,54 +58,54 @@ class Link:
         return cls(reader, writer, lost)
 
     async def ask(self, question: msgspec.Struct, kind: type[T]) -> T:
-        """Return the parent's answer. Raises ServiceUnavailable if it refuses."""
+        """Return the parent's reply. Raises ServiceUnavailable if it refuses."""
         number = next(self._ids)
-        future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[_Reply] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         self._writer.write(msgspec.json.encode((number, question)) + b"\n")
         try:
-            answer = await future
+            reply = await future
         finally:
             del self._waiting[number]
-        if answer.answered:
-            return msgspec.json.decode(answer.body, type=kind)
-        refusal = msgspec.json.decode(answer.body, type=_Refusal)
+        if reply.succeeded:
+            return msgspec.json.decode(reply.body, type=kind)
+        refusal = msgspec.json.decode(reply.body, type=_Refusal)
         raise ServiceUnavailable(refusal.message, retry_after=refusal.retry_after)
 
     def tell(self, question: msgspec.Struct) -> None:
-        """Send something to which nobody needs the answer."""
+        """Send a question whose reply nobody needs."""
         self._writer.write(msgspec.json.encode((next(self._ids), question)) + b"\n")
 
     async def _read(self) -> None:
-        decode = msgspec.json.Decoder(_Answer).decode
+        decode = msgspec.json.Decoder(_Reply).decode
         try:
             while line := await self._reader.readline():
-                answer = decode(line)
-                future = self._waiting.get(answer.id)
+                reply = decode(line)
+                future = self._waiting.get(reply.id)
                 if future is not None and not future.done():
-                    future.set_result(answer)
+                    future.set_result(reply)
         except OSError:
             pass
         except (msgspec.DecodeError, ValueError) as error:  # ValueError: a line beyond the limit
             log.error("link_broken", error=type(error).__name__)
         self._writer.close()
-        # Without the parent's answers, every question would wait for ever.
+        # Without the parent's replies, every question would wait for ever.
         self._lost()
 
 
 async def answer_all(sock: socket.socket, kind: Any, answer: Callable[[Any], Awaitable[Any]]) -> None:
-    """Answer a worker's questions, each of `kind`, until it is gone. A slow answer holds up no other."""
+    """Answer a worker's questions, each of `kind`, until it has ended. A slow reply does not delay others."""
     reader, writer = await asyncio.open_unix_connection(sock=sock, limit=_MOST_LINE_BYTES)
     decode = msgspec.json.Decoder(tuple[int, kind]).decode
     tasks: set[asyncio.Task[None]] = set()
     try:
         while line := await reader.readline():
             number, question = decode(line)
-            task = asyncio.create_task(_answer(writer, number, question, answer))
+            task = asyncio.create_task(_reply(writer, number, question, answer))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
     except OSError:
-        pass  # it died with its questions unanswered
+        pass  # the worker died during its questions
     except (msgspec.DecodeError, ValueError) as error:  # ValueError: a line beyond the limit
         log.error("link_broken", error=type(error).__name__)
     finally:
@@ -114,7 +114,7 @@ async def answer_all(sock: socket.socket, kind: Any, answer: Callable[[Any], Awa
         writer.close()
 
 
-async def _answer(
+async def _reply(
     writer: asyncio.StreamWriter, number: int, question: Any, answer: Callable[[Any], Awaitable[Any]]
 ) -> None:
     try:
@@ -122,7 +122,7 @@ async def _answer(
     except APIError as error:
         line = (number, False, (error.message, error.retry_after))
     except Exception as error:
-        # The worker waits for an answer, whatever becomes of the question.
+        # The worker waits for a reply in any case.
         log.exception("question failed", question=type(question).__name__, error=type(error).__name__)
         line = (number, False, ("The server could not look that up just now.", 1))
     writer.write(msgspec.json.encode(line, enc_hook=str) + b"\n")

@@ -31,6 +31,8 @@ ROOMS = (
     "metrics.py",
     "models/embedded",
     "personas",
+    "link.py",
+    "server",
     "settings.py",
     "storage",
     "tools/making",

@@ -1,4 +1,4 @@
-"""Answers that the server writes by itself, before or instead of the application."""
+"""Responses that the server writes itself, before or instead of the application."""
 
 from http import HTTPStatus
 
@@ -8,7 +8,7 @@ from mavera.core.ids import new_id
 from mavera.errors import APIError
 
 
-def closing_answer(error: APIError) -> bytes:
+def build_closing_response(error: APIError) -> bytes:
     """Return the whole HTTP response for `error`, the last one on its connection."""
     body = json_bytes(error_body(error))
     lines = [

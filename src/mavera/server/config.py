@@ -1,4 +1,4 @@
-"""The configuration of a serving process, alone or one of several workers."""
+"""The configuration of a serving process, which is alone or one of several workers."""
 
 import gc
 import math
@@ -13,14 +13,14 @@ from mavera.server.http_protocol import GuardedHTTP
 from mavera.server.websocket_protocol import GuardedWebSocket
 from mavera.settings import Settings
 
-# A request leaves hardly a cycle behind; Python's own 700 would look for one twice in each.
+# A request leaves hardly any cycle behind. With Python's own 700, each request would cause two collections.
 GARBAGE_ALLOCATIONS = 20_000
 
 
-def server_config(application: Starlette, settings: Settings) -> uvicorn.Config:
-    """Return how to serve what `create_app` has returned, within the limits that the settings name."""
+def build_server_config(application: Starlette, settings: Settings) -> uvicorn.Config:
+    """Return uvicorn's configuration for an application of `create_app`, with the limits of the settings."""
     connections = Connections(ConnectionLimits.of(settings), application.state.metrics)
-    # uvicorn makes one for each connection: it wants something to call, though its types say a class.
+    # uvicorn calls these once for each connection. Its types say a class, but any callable works.
     http: Any = partial(GuardedHTTP, connections)
     ws: Any = partial(GuardedWebSocket, connections)
     return uvicorn.Config(
@@ -28,18 +28,18 @@ def server_config(application: Starlette, settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # nobody here asks where a request came from
+        proxy_headers=False,  # nothing here uses the address of a proxy's client
         http=http,
         ws=ws,
         ws_max_size=settings.max_body_bytes,
-        # Deflating events of a few bytes costs more than it saves.
+        # Compressing events of a few bytes costs more than it saves.
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
     )
 
 
 def settle_garbage() -> None:
-    """Say that what start-up made lives for good: collections need not look at it again."""
+    """Keep the objects of start-up out of later garbage collections, because they live for ever."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_ALLOCATIONS)

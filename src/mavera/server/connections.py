@@ -1,8 +1,8 @@
 """
-The open connections of one process, and what they may take together.
+The open connections of one process, with limits on their number and their memory.
 
     Connections    counts connections by address, refuses those beyond the caps, sweeps once a second
-    Connection     what the sweep asks of each one; the protocol classes are such
+    Connection     the interface for the sweep, which the protocol classes implement
     Holding        the bytes that the messages of one connection take while they arrive and wait
 
 A connection notes the time of its last change by the sweep's clock, `now`, and the sweep closes it when
@@ -25,11 +25,11 @@ from mavera.settings import Settings
 SWEEP_SECONDS = 1.0
 DESCRIPTOR_SWEEPS = 10
 MEMORY_SWEEPS = 60
-# Each connection may hold this much in any case. So no usual request fails because somebody else holds much.
+# Each connection may always hold this much, so no usual request fails because another client holds much.
 FREE_BYTES = 64 * 1024
-# Refused connections that are still told why. Those beyond are closed without an answer.
+# So many refused connections get a response with the reason. Further ones are closed without a response.
 MAX_REFUSED = 32
-# Beyond this share of the connections, those that ask nothing have `PRESSED_SECONDS` only.
+# If more than this share of the connections is in use, idle ones are closed after `PRESSED_SECONDS`.
 PRESSED_SHARE, PRESSED_SECONDS = 0.8, 2.0
 LOW_SHARE = 0.8
 
@@ -55,7 +55,7 @@ class ConnectionLimits:
         connections = settings.max_connections
         descriptors = descriptor_limit()
         if descriptors is not None and connections > descriptors // 2:
-            # The other half is for connections to models and providers, the database and files.
+            # The other half is for connections to models and providers, for the database and for files.
             connections = max(descriptors // 2, 1)
             log.warning("connections_capped", connections=connections, descriptors=descriptors)
         return cls(
@@ -72,17 +72,17 @@ class ConnectionLimits:
 
 
 class Connection(Protocol):
-    """One connection, as the sweep sees it."""
+    """A connection for the sweep."""
 
     def check_deadline(self, now: float, *, pressed: bool) -> None:
-        """Close the connection if its time is over. `pressed` says that places are running out."""
+        """Close the connection if its time is over. `pressed` is true if connections are running out."""
 
     def drop(self) -> None:
         """Close the connection at once."""
 
 
 class _Address:
-    """What the connections of one address take."""
+    """The connections of one address, and the bytes that they hold."""
 
     __slots__ = ("connections", "key", "receiving")
 
@@ -95,7 +95,7 @@ class Holding:
     """
     The bytes that one connection holds: those that arrive, and those that its application keeps.
 
-    The first `FREE_BYTES` are free. The rest counts towards what the address and all connections may hold.
+    The first `FREE_BYTES` are free. The rest counts towards the limits of the address and of all connections.
     """
 
     __slots__ = ("_address", "_connections", "_size")
@@ -106,7 +106,7 @@ class Holding:
         self._size = 0
 
     def take(self, size: int) -> bool:
-        """Add `size` bytes, and return whether there was room. If there was none, nothing is added."""
+        """Add `size` bytes and return True, or add nothing and return False if there is no room."""
         extra = max(0, self._size + size - FREE_BYTES) - max(0, self._size - FREE_BYTES)
         if not self._connections.take_bytes(self._address, extra):
             return False
@@ -134,9 +134,9 @@ class Connections:
 
     def admit(self, connection: Connection, host: str | None) -> APIError | None:
         """
-        Count a new connection, and return None; or return the error to answer it with.
+        Count a new connection and return None, or return the error with which to refuse it.
 
-        A refused connection is swept like the others, so it has to `leave` too.
+        The sweep includes refused connections, so they must `leave`, too.
         """
         self._start()
         address = self._address_of(host)
@@ -144,7 +144,7 @@ class Connections:
         if self._admitted >= self.limits.connections:
             error, reason = ServiceUnavailable("The server has no free connection.", retry_after=5), "total"
         elif address.connections >= self.limits.per_address:
-            error = RateLimitExceeded("Your address has as many connections as one may have.", retry_after=5)
+            error = RateLimitExceeded("Your address has the maximum number of connections.", retry_after=5)
             reason = "address"
         if error is None:
             self.join(connection, host)
@@ -158,7 +158,7 @@ class Connections:
         return error
 
     def join(self, connection: Connection, host: str | None) -> Holding:
-        """Count a connection that needs no leave: one that replaces another. Return what it may hold."""
+        """Count a connection that replaces an admitted one, and return its holding."""
         address = self._address_of(host)
         address.connections += 1
         self._admitted += 1
@@ -173,7 +173,7 @@ class Connections:
         return Holding(self, address)
 
     def leave(self, connection: Connection) -> None:
-        """Count a connection no more; twice does no harm."""
+        """Stop counting a connection. A second call does nothing."""
         address = self._open.pop(connection, None)
         if address is None:
             return
@@ -219,7 +219,7 @@ class Connections:
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
         last, self.now = self.now, loop.time()
-        # After a pause of the whole process, first read what has arrived meanwhile; but do not wait for ever.
+        # After a pause of the whole process, skip one sweep, so that waiting data is read first.
         self._paused = self.now - last > 3 * SWEEP_SECONDS and not self._paused
         if not self._paused:
             pressed = self._admitted > PRESSED_SHARE * self.limits.connections
@@ -248,7 +248,7 @@ class Connections:
 
 
 def _network_of(host: str | None) -> str:
-    """Return what counts as one address: an IPv4 address, or the /64 network of an IPv6 address."""
+    """Return the unit that counts as one address: an IPv4 address, or the /64 network of an IPv6 address."""
     if host is None or ":" not in host:
         return host or ""
     address = ipaddress.IPv6Address(host.partition("%")[0])

@@ -1,10 +1,10 @@
 """
 uvicorn's cycle of one request and its response, which writes the head with the first piece of the body.
 
-Two writes are two calls into the system and two packets. ASGI wants a server to wait in this way: it must not
-send the head of a response before the first event of its body.
+Two writes would be two system calls and two packets. ASGI allows this: a server must not send the head of a
+response before the first event of its body.
 
-An application that sends events out of turn, or what is no HTTP, gets a RuntimeError as from uvicorn.
+An application that sends events out of order, or invalid HTTP, gets a RuntimeError as from uvicorn.
 """
 
 import re
@@ -42,7 +42,7 @@ class Cycle(RequestResponseCycle):
         self.waiting_for_100_continue = False
         parts, closes = [STATUS_LINE[status]], False
         for name, value in (*self.default_headers, *headers):
-            name = _checked(name)
+            name = _check_name(name)
             if name == b"content-length" and self.chunked_encoding is None:
                 self.chunked_encoding, self.expected_content_length = False, int(value)
             elif name == b"transfer-encoding" and value.lower() == b"chunked":
@@ -88,12 +88,12 @@ class Cycle(RequestResponseCycle):
 
 
 def _out_of_turn(message: Any) -> RuntimeError:
-    return RuntimeError(f"The application sent '{message['type']}' out of turn.")
+    return RuntimeError(f"The application sent '{message['type']}' out of order.")
 
 
 @lru_cache(maxsize=256)
-def _checked(name: bytes) -> bytes:
-    """Return the name of a header in small letters."""
+def _check_name(name: bytes) -> bytes:
+    """Return the name of a header in lower case."""
     if _NOT_IN_NAMES.search(name):
-        raise RuntimeError("The name of a header has a character that none may have.")
+        raise RuntimeError("The name of a header has a forbidden character.")
     return name.lower()

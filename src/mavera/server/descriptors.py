@@ -1,4 +1,4 @@
-"""The file descriptors of this process: how many it has open, and how many it may open."""
+"""The file descriptors of this process: count the open ones, and read and raise their limit."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ import sys
 if sys.platform != "win32":
     import resource
 
-# As many as ten thousand connections need, and few enough to list.
+# Ten thousand connections need no more, and so many are still quick to list.
 WANTED = 65_536
 _FOLDERS = ("/proc/self/fd", "/dev/fd")
 
@@ -22,7 +22,7 @@ def raise_descriptor_limit() -> None:
 
 
 def descriptor_limit() -> int | None:
-    """Return how many descriptors this process may have open, or None if nothing limits them."""
+    """Return the limit of open descriptors, or None if there is no limit."""
     if sys.platform == "win32":
         return None
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -30,10 +30,10 @@ def descriptor_limit() -> int | None:
 
 
 def count_descriptors() -> int | None:
-    """Return how many descriptors are open, or None if this system does not tell."""
+    """Return the number of open descriptors, or None if the system does not show them."""
     for folder in _FOLDERS:
         try:
-            return len(os.listdir(folder)) - 1  # without the one that reads the folder
+            return len(os.listdir(folder)) - 1  # except the one that reads the folder
         except OSError:
             continue
     return None

@@ -1,4 +1,4 @@
-"""How a command ends: a foreseen failure is one line on standard error and an exit code."""
+"""End a command: a foreseen failure becomes one line on standard error and an exit code."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ RED, PLAIN = "\033[31m", "\033[0m"
 
 @contextmanager
 def one_line_endings() -> Iterator[None]:
-    """Exit with 1 after a foreseen failure, 130 after a Ctrl-C, 141 where nobody reads on."""
+    """Exit with 1 after a foreseen failure, 130 after a Ctrl-C, and 141 if the output's reader has ended."""
     try:
         yield
     except ConfigurationError as error:
@@ -22,13 +22,13 @@ def one_line_endings() -> Iterator[None]:
         fail(error.message)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output, `head` say, has had enough
+    except BrokenPipeError:  # the reader of our output, such as `head`, has ended
         sys.stderr.close()
         sys.exit(141)
 
 
 def fail(message: str) -> NoReturn:
-    """Say `message` on standard error, red on a terminal, and exit with 1."""
+    """Write `message` to standard error, red on a terminal, and exit with 1."""
     in_color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     sys.stderr.write(f"{RED}mavera: {message}{PLAIN}\n" if in_color else f"mavera: {message}\n")
     sys.exit(1)

@@ -3,12 +3,12 @@ uvicorn's HTTP protocol, with limits on what a client may send and on how long i
 
     head    from the first byte, or from the opening of the connection, to the end of the header fields
     body    the rest of the request
-    answer  the application has the request; the client may only be slow to read
+    answer  the application has the request, and only slow reading by the client is limited
     idle    between two requests
-    drop    the answer is complete, but the client still sends a body that nobody reads
-    over    the server has said why it closes, and waits a moment for the client to read that
+    drop    the response is complete, but the client still sends a body that nobody reads
+    over    the server has sent its reason for closing, and waits a moment for the client to read it
 
-Most of a request costs a few assignments here; the sweep of `Connections` does the rest.
+A usual request costs only a few assignments here. The sweep of `Connections` does the rest.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mavera.errors import APIError, HeadTooLarge, InvalidRequest, RequestTooSlow, ServiceUnavailable
-from mavera.server.answers import closing_answer
+from mavera.server.answers import build_closing_response
 from mavera.server.connections import FREE_BYTES, PRESSED_SECONDS, SWEEP_SECONDS, Connections, Holding
 from mavera.server.cycle import Cycle
 
-# Requests that a client may send before it has read the answer to an earlier one.
+# A client may send so many requests before it has read the response to the first.
 MAX_PIPELINED = 32
 # A body that arrives at this rate is never too slow.
 LEAST_BYTES_PER_SECOND = 16 * 1024
@@ -34,7 +34,7 @@ OVER_BYTES = 1024 * 1024
 
 
 class _Refused(Exception):
-    """Stops the parser. Whoever raises it has said why in `_fault`."""
+    """Stops the parser. The reason is in `_fault`."""
 
 
 class GuardedHTTP(HttpToolsProtocol):
@@ -85,7 +85,7 @@ class GuardedHTTP(HttpToolsProtocol):
             piece, data = (data, b"") if len(data) <= room else (data[:room], data[room:])
             messages = self._messages
             self._feed(piece)
-            # A piece that ended a message says nothing of the size of the next head.
+            # If the piece ended a message, the size of the next head is unknown.
             self._head_bytes = self._head_bytes + len(piece) if self._messages == messages else 0
             if self._upgraded:
                 return
@@ -97,7 +97,7 @@ class GuardedHTTP(HttpToolsProtocol):
             self._end(InvalidRequest("The chunks of the body have more framing than content."))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:  # it is a trailer: nobody has asked for those
+        if not self._in_head:  # trailers are ignored
             return
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
@@ -129,7 +129,7 @@ class GuardedHTTP(HttpToolsProtocol):
         scope["query_string"] = url.query or b""
 
     def _start_cycle(self) -> None:
-        """Do as uvicorn does, with a cycle of our own."""
+        """Do as uvicorn does, but with our own class of cycle."""
         before = self.cycle
         self.cycle = Cycle(
             scope=self.scope,
@@ -195,7 +195,7 @@ class GuardedHTTP(HttpToolsProtocol):
         super().handle_websocket_upgrade()
         self._guard.leave(self)
         self._upgraded = True
-        self.parser = None  # type: ignore[assignment]  # it knows this protocol, which nothing else does any more
+        self.parser = None  # type: ignore[assignment]  # it would keep this protocol alive
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -209,7 +209,7 @@ class GuardedHTTP(HttpToolsProtocol):
         self.transport.abort()
 
     def check_deadline(self, now: float, *, pressed: bool) -> None:
-        if self.transport.is_closing():  # what was written last is still unread
+        if self.transport.is_closing():  # the client has not read the last bytes
             self._closing_since = self._closing_since or now
             if now - self._closing_since > self._limits.write_seconds:
                 self.drop()
@@ -218,11 +218,12 @@ class GuardedHTTP(HttpToolsProtocol):
             self.drop()
         elif self._phase == "body" and self.flow.read_paused:
             self._since = now  # the application reads slowly, not the client
-        elif now - self._since > self._seconds(pressed) + SWEEP_SECONDS:  # it was noted up to a sweep early
+        # `_since` may be up to one sweep too early.
+        elif now - self._since > self._choose_deadline_seconds(pressed) + SWEEP_SECONDS:
             self._expire()
 
-    def _seconds(self, pressed: bool) -> float:
-        """Return how long the connection may stay in its phase."""
+    def _choose_deadline_seconds(self, pressed: bool) -> float:
+        """Return the time for which the connection may stay in its phase."""
         limits, most = self._limits, PRESSED_SECONDS if pressed else math.inf
         match self._phase:
             case "head":
@@ -252,10 +253,10 @@ class GuardedHTTP(HttpToolsProtocol):
 
     def _end(self, error: APIError) -> None:
         """
-        Answer with `error` and close, or close at once if another answer is under way.
+        Respond with `error` and close, or close at once if another response is under way.
 
-        The connection stays open for a moment for reading: if it were closed while the client sends, the
-        client's system would discard the answer.
+        The connection stays open for reading for a moment. If it were closed while the client sends, the
+        client's system would discard the response.
         """
         if self.transport.is_closing():
             return
@@ -268,7 +269,7 @@ class GuardedHTTP(HttpToolsProtocol):
                 return
         self._phase, self._since = "over", self._guard.now
         self._release()
-        self.transport.write(closing_answer(error))
+        self.transport.write(build_closing_response(error))
         self.transport.write_eof()
         self.flow.resume_reading()
 
@@ -282,7 +283,7 @@ class GuardedHTTP(HttpToolsProtocol):
         if self._holding is None:
             self._holding = self._guard.holding_of(self)
         if not self._holding.take(size):
-            self._fault = ServiceUnavailable("The server receives as much as it may hold.", retry_after=5)
+            self._fault = ServiceUnavailable("The server is receiving as much as it can hold.", retry_after=5)
             raise _Refused
         self._held_bytes += size
 

@@ -1,4 +1,4 @@
-"""The parts that a worker uses in place of its own: each asks the parent, which has one for all workers."""
+"""Parts of a worker that ask the parent, which has one such part for all workers."""
 
 import asyncio
 from contextlib import suppress
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class LinkedLimiter:
-    """Counts requests at the parent: exact for all its workers together."""
+    """Counts requests at the parent, so the limits are exact for all its workers together."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -40,7 +40,7 @@ class LinkedLimiter:
 
 
 class LinkedRunning:
-    """Counts runs at the parent. A workspace without a cap is not counted at all."""
+    """Counts runs at the parent. Runs of a workspace without a limit are not counted."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -52,7 +52,7 @@ class LinkedRunning:
         try:
             return await asyncio.shield(question)
         except asyncio.CancelledError:
-            # It is counted there, or will be in a moment: nobody here would say that it has ended.
+            # The parent counts the run now or in a moment, and nobody else here would end it.
             question.add_done_callback(lambda done: self._take_back(workspace_id, done))
             raise
 
@@ -67,7 +67,7 @@ class LinkedRunning:
 
 
 class LinkedEngine:
-    """Asks the parent where the engine is, and once a second how it is."""
+    """Asks the parent for the engine's address, and once a second for its status."""
 
     def __init__(self, link: Link, *, context_tokens: int) -> None:
         self._link = link
@@ -84,14 +84,14 @@ class LinkedEngine:
         self._task = asyncio.create_task(self._look(), name="mavera-engine-status")
 
     async def endpoint(self) -> EngineAddress:
-        """Return where the engine listens. Raises ServiceUnavailable as the parent does."""
+        """Return the address of the engine. Raises ServiceUnavailable if the parent has none."""
         return await self._link.ask(GetEngineAddress(), EngineAddress)
 
     def status(self) -> ModelStatus:
         return self._status
 
     def load_progress(self) -> float | None:
-        return None  # The parent's own business.
+        return None  # only the parent loads the engine
 
     async def close(self) -> None:
         if self._task is not None:
@@ -107,12 +107,12 @@ class LinkedEngine:
             except ServiceUnavailable:
                 pass
             except Exception as error:
-                # Without the next look, this worker would show the last status for ever.
+                # Without the next request, this worker would show the last status for ever.
                 log.exception("engine_status_unknown", error=type(error).__name__)
 
 
 def exchange_counts(link: Link) -> Exchange:
-    """Return what sends this worker's metrics to the parent, and returns those of all workers."""
+    """Return a function that sends this worker's metrics to the parent and returns those of all workers."""
 
     async def exchange(counted: Counted) -> Counted:
         return await link.ask(ExchangeCounts(counted), Counted)

@@ -1,7 +1,7 @@
 """
 The program behind `mavera serve`: `python -m mavera.server.main`, with the command's options as settings.
 
-It is a program of its own so that the parser of the command line, some 10 MB, does not stay in memory.
+It is a separate program so that the parser of the command line, some 10 MB, does not stay in memory.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from mavera.app import create_app
 from mavera.errors import ConfigurationError
 from mavera.logs import configure_logs
 from mavera.personas.builtin import PersonaLibrary
-from mavera.server.config import server_config, settle_garbage
+from mavera.server.config import build_server_config, settle_garbage
 from mavera.server.descriptors import raise_descriptor_limit
 from mavera.server.endings import one_line_endings
 from mavera.server.parent import run_workers
@@ -33,8 +33,8 @@ def main() -> None:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until told to stop, after saying what a user needs to make the first call."""
-    # Whatever this process or a child of it writes, other users of the machine cannot read.
+    """Print the information that a user needs for a first request, then serve until a signal."""
+    # Other users of the machine must not read files that this process or its children write.
     os.umask(0o077)
     configure_logs(settings)
     raise_descriptor_limit()
@@ -47,7 +47,7 @@ def serve(settings: Settings) -> None:
         run_workers(settings, listener)
         return
     settle_garbage()
-    uvicorn.Server(server_config(application, settings)).run(sockets=[listener])
+    uvicorn.Server(build_server_config(application, settings)).run(sockets=[listener])
 
 
 async def _first_key(settings: Settings) -> str | None:
@@ -57,7 +57,7 @@ async def _first_key(settings: Settings) -> str | None:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """Return a socket bound where the settings say. Raises ConfigurationError where that fails."""
+    """Return a socket bound to the address in the settings. Raises ConfigurationError if that fails."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

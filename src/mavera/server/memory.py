@@ -1,4 +1,4 @@
-"""What the C library does with memory that was freed."""
+"""Return freed memory of the C library to the system."""
 
 import ctypes
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from functools import cache
 
 def return_freed_memory() -> None:
     """
-    Give freed pages back to the system, wherever they lie in the heap. Does nothing without glibc.
+    Return freed pages to the system, wherever they are in the heap. Does nothing without glibc.
 
-    By itself glibc returns the heap's end only, and large bodies leave holes between small blocks. Takes
-    1 ms for each 10 MB that go back.
+    By itself glibc returns only the end of the heap, and large bodies leave holes between small blocks. The
+    call takes 1 ms for each 10 MB that it returns.
     """
     _trim()(0)
 

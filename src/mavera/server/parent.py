@@ -1,11 +1,11 @@
 """
-`mavera serve --workers N`: one process that answers nothing, and N that share its port.
+`mavera serve --workers N`: one parent that serves no requests, and N workers that share its port.
 
     parent   the listening socket, the embedded model's engine, the counts of requests and runs, the metrics
-    worker   accepts from that socket, and asks the parent for the others over its link
+    worker   accepts from that socket, and asks the parent for the other parts over its link
 
-A worker that ends is started again. Told to stop, the parent lets all of them finish what
-they have begun. Killed, it takes them with it: each ends when its link does.
+The parent restarts a worker that ends. When it is asked to stop, it lets all workers finish their requests.
+When it is killed, each worker ends because its link does.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ from mavera.settings import Settings, to_values
 
 COMMAND = build_python_command("mavera.server.worker")
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, SETTLED_SECONDS = 0.1, 5.0, 30.0
-# Beyond the grace that a worker gives its own answers.
+# This is added to the grace that a worker gives its responses.
 KILL_AFTER_SECONDS = 5.0
 
 log = structlog.get_logger()
 
 
 def run_workers(settings: Settings, listener: socket.socket) -> None:
-    """Serve until told to stop. Raises KeyboardInterrupt where that was a Ctrl-C."""
+    """Serve until a signal. Raises KeyboardInterrupt if that was a Ctrl-C."""
     parent = Parent(settings, listener)
     asyncio.run(parent.run())
     if parent.interrupted:
@@ -73,7 +73,7 @@ class Parent:
                 await asyncio.wait(late)
 
     async def _open_shared(self, stack: AsyncExitStack) -> SharedParts:
-        """Open what the workers share."""
+        """Open the parts that the workers share."""
         engine = None
         if self._settings.backend == "embedded":
             engine = EmbeddedEngine(self._settings)
@@ -83,7 +83,7 @@ class Parent:
         return SharedParts(to_values(self._settings), MemoryLimiter(), RunningHere(), WorkerTotals(), engine)
 
     async def _keep(self, number: int, shared: SharedParts) -> None:
-        """Give one worker a life after the other, until all are to stop."""
+        """Run one worker, and start it again whenever it ends, until the parent stops."""
         wait = FIRST_WAIT_SECONDS
         while not self._stopping.is_set():
             born = time.monotonic()
@@ -92,7 +92,7 @@ class Parent:
             try:
                 status = await self._live(answers)
             except OSError as error:
-                # No memory, process or descriptor is free: one may be a moment later.
+                # Memory, processes or descriptors are used up, perhaps only for a moment.
                 status = f"not started: {error.strerror or type(error).__name__}"
             except Exception as error:
                 log.exception("worker_failed", worker=number, error=type(error).__name__)
@@ -142,7 +142,7 @@ class Parent:
         )
 
     def _stop(self, number: signal.Signals) -> None:
-        """Let the workers finish; asked a second time, do not."""
+        """Let the workers finish. The second signal kills them."""
         again = self._stopping.is_set()
         self.interrupted = self.interrupted or number == signal.SIGINT
         self._stopping.set()

@@ -1,10 +1,10 @@
 """
-Everything that a worker asks its parent: one Struct for each question, one method for each that answers it.
+The questions of a worker to its parent: one Struct for each question, and the class that answers them.
 
     worker    linked.py   LinkedLimiter, LinkedRunning, LinkedEngine, exchange_counts
     parent    WorkerAnswers.answer, which has a case for every member of `Question`
 
-Nothing that a client sends or a model answers goes over the link.
+No request or answer goes over the link.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from mavera.models.model import ModelStatus
 
 
 class _Question(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """A question, told from the others by its first element: the name of its class."""
+    """A question. Its first element is the name of its class."""
 
 
 class GetSettings(_Question, frozen=True):
@@ -30,14 +30,14 @@ class GetSettings(_Question, frozen=True):
 
 
 class CountRequest(_Question, frozen=True):
-    """A request with a key; the answer is a `Verdict`."""
+    """Count a request with a key. The reply is a `Verdict`."""
 
     key_id: str
     limits: Limits
 
 
 class BeginRun(_Question, frozen=True):
-    """Whether a workspace that may have `most` runs at once may begin one more."""
+    """Ask whether a workspace that may have `most` runs at once may begin one more."""
 
     workspace_id: str
     most: int
@@ -50,15 +50,15 @@ class EndRun(_Question, frozen=True):
 
 
 class GetEngineAddress(_Question, frozen=True):
-    """Where the embedded model's engine listens, once it does."""
+    """Ask for the address of the embedded model's engine. The reply may have to wait for its start."""
 
 
 class GetEngineStatus(_Question, frozen=True):
-    """How the embedded model is."""
+    """Ask for the status of the embedded model."""
 
 
 class ExchangeCounts(_Question, frozen=True):
-    """This worker's metrics; the answer is those of all workers."""
+    """Send this worker's metrics. The reply contains those of all workers."""
 
     counted: Counted
 
@@ -70,7 +70,7 @@ Question = (
 
 @dataclass(frozen=True, slots=True)
 class SharedParts:
-    """What the workers of one parent share. `engine` is None unless the embedded model answers."""
+    """The parts that the workers of one parent share. `engine` is None unless the embedded model answers."""
 
     settings: dict[str, Any]
     limiter: Limiter
@@ -80,7 +80,7 @@ class SharedParts:
 
 
 class WorkerAnswers:
-    """The parent's answers to one worker, which may die with runs going on."""
+    """The parent's replies to one worker. The worker may die during runs."""
 
     def __init__(self, shared: SharedParts, number: int) -> None:
         self._shared = shared
@@ -110,7 +110,7 @@ class WorkerAnswers:
                 assert_never(question)
 
     def close(self) -> None:
-        """End what the worker can no longer end; what it has counted stays."""
+        """End the runs of a worker that has ended. Its counts stay."""
         self._runs.close()
         self._shared.counts.end(self._number)
 

@@ -1,4 +1,4 @@
-"""What signals mean to the server's processes."""
+"""Signals of the server's processes."""
 
 import signal
 import sys
@@ -6,9 +6,9 @@ import sys
 
 def stop_on_hangup() -> None:
     """
-    Let SIGHUP stop this process as SIGTERM does: running answers are finished first.
+    Let SIGHUP stop this process as SIGTERM does, which finishes running answers first.
 
-    Settings are read once, so there is nothing to reload. A hangup that is ignored, as `nohup` has it, stays
+    Settings are read once, so there is nothing to reload. If SIGHUP is ignored, as under `nohup`, it stays
     ignored. Does nothing on Windows.
     """
     if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -4,11 +4,11 @@ uvicorn's WebSocket protocol, with limits on what a client may send and on how l
     bytes → _unread → parser → messages → queue → application
                              → pings → pongs
 
-Bytes go to the parser in slices, and only while the last message has been taken and the client reads what
-the server writes. So neither small frames nor pings make the server hold much or work long at a time.
+Bytes go to the parser in slices, and only if the application has taken the last message and the client reads
+the server's output. So neither small frames nor pings make the server hold much or work long at a time.
 
-The server's end does not close a connection at once: its application is told by an event, and closes the
-connection when its answers are complete. The server's grace bounds that, as it does for requests.
+A stop of the server does not close a connection at once. An event informs the application, which closes the
+connection when its responses are complete. The server's grace limits that time, as it does for requests.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from websockets.frames import CloseCode
 
 from mavera.api.responses.websocket import HOLDING, SERVER_ENDS
 from mavera.errors import InvalidRequest
-from mavera.server.answers import closing_answer
+from mavera.server.answers import build_closing_response
 from mavera.server.connections import FREE_BYTES, Connections
 from mavera.server.http_protocol import LEAST_BYTES_PER_SECOND
 
-# Some 10 ms of work if it consists of the smallest frames.
+# A slice of the smallest frames takes about 10 ms of work.
 SLICE_BYTES = 8 * 1024
 
 
@@ -52,9 +52,9 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
 
     def _forget_messages(self) -> None:
         """
-        Free what has arrived and will not be read.
+        Free the bytes that have arrived and will not be read.
 
-        The parser is a generator that knows its connection, and an error in it knows the generator. Such
+        The parser is a generator that refers to its connection, and its errors refer to the generator. Such
         cycles would keep all of it until the next full garbage collection, which is rare here.
         """
         self._unread = memoryview(b"")
@@ -87,7 +87,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         self._parse()
 
     def _parse(self) -> None:
-        """Parse what has arrived for as long as its messages and pongs have somewhere to go."""
+        """Parse the bytes that have arrived, as long as messages can be queued and pongs sent."""
         while self._unread and not (self._blocked or self.read_paused or self._yielding):
             if self.transport.is_closing():
                 self._unread = memoryview(b"")
@@ -118,14 +118,14 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         self.handle_events()
         self._note_partial()
         if not self._hold():
-            self._fail(CloseCode.TRY_AGAIN_LATER, "The server receives as much as it may hold.")
+            self._fail(CloseCode.TRY_AGAIN_LATER, "The server is receiving as much as it can hold.")
         return completed
 
     def _refuse_handshake(self) -> None:
-        """Answer a head that the WebSocket parser does not take, though the HTTP parser did."""
-        answer = b"".join(self.conn.data_to_send())
+        """Respond to a head that the HTTP parser accepted and the WebSocket parser refuses."""
+        response = b"".join(self.conn.data_to_send())
         error = InvalidRequest("The request is not a valid opening of a WebSocket.")
-        self.transport.write(answer or closing_answer(error))
+        self.transport.write(response or build_closing_response(error))
         self.handshake_complete = self.close_sent = True
         self.transport.close()
 
@@ -139,7 +139,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         return len(self.conn.reader.buffer) + sum(map(len, self.frames))
 
     def _hold(self) -> bool:
-        """Count what this protocol holds now. Returns False if that is more than it may."""
+        """Count the bytes that this protocol holds now. Returns False if they exceed the limits."""
         size = self._partial_bytes() + self._queued_bytes
         if size <= FREE_BYTES >= self._held_bytes:
             return True
@@ -152,7 +152,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         return True
 
     def handle_cont(self, event: Any) -> None:
-        # One growing buffer: as many empty fragments as a client likes take no memory.
+        # In one growing buffer, any number of empty fragments takes no memory.
         self.frames[0] += event.data
         if event.fin:
             self.send_receive_event_to_app()
@@ -186,7 +186,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         self.read_paused = True
 
     def _fail(self, code: CloseCode, reason: str) -> None:
-        """Close the connection for what the client has sent."""
+        """Close the connection because of the client's data."""
         self.conn.fail(code, reason)
         self._unread = memoryview(b"")
         self.frames = []
@@ -196,7 +196,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     def handle_parser_exception(self) -> None:
         if not self.close_sent and self.conn.close_sent is not None:
             super().handle_parser_exception()
-        else:  # the closing handshake had begun, so there is nothing more to say
+        else:  # the closing handshake has begun, so nothing more may be sent
             self.transport.close()
 
     async def receive(self) -> Any:
@@ -218,7 +218,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
             self.transport.pause_reading()
 
     def pause_writing(self) -> None:
-        """Called if the client does not read. Then its pings are not read either, for each costs a pong."""
+        """Stop reading while the client does not read, because each of its pings would cost a pong."""
         super().pause_writing()
         self._blocked, self._blocked_since = True, self._guard.now
         self.transport.pause_reading()

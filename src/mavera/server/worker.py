@@ -1,7 +1,7 @@
 """
 One worker of `mavera serve --workers N`, started as `python -m mavera.server.worker LINK LISTENER`.
 
-Both arguments are numbers of open sockets: the link to the parent, and the one to accept from.
+Both arguments are file descriptors of sockets: the link to the parent, and the listening socket.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from mavera.app import create_app
 from mavera.link import Link
 from mavera.logs import configure_logs
 from mavera.models.embedded.model import EmbeddedModel
-from mavera.server.config import server_config, settle_garbage
+from mavera.server.config import build_server_config, settle_garbage
 from mavera.server.linked import LinkedEngine, LinkedLimiter, LinkedRunning, exchange_counts
 from mavera.server.questions import GetSettings
 from mavera.server.signals import stop_on_hangup
@@ -30,7 +30,7 @@ PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     if sys.platform == "linux":
-        # Also where this process is too busy to see its link end.
+        # This ends the worker even if it is too busy to notice the end of its link.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     stop_on_hangup()
     link, listener = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
@@ -42,7 +42,7 @@ async def _serve(link_socket: socket.socket, listener: socket.socket) -> None:
     link = await Link.open(link_socket, lost=_end_with_parent)
     settings = from_values(await link.ask(GetSettings(), dict[str, Any]))
     configure_logs(settings)
-    config = server_config(_application(settings, link), settings)
+    config = build_server_config(_application(settings, link), settings)
     settle_garbage()
     await uvicorn.Server(config).serve(sockets=[listener])
 

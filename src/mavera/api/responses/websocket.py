@@ -234,7 +234,7 @@ class _Session:
             return
         lane = _envelope(message).stream_id
         if not self._hold(message):
-            full = ServiceUnavailable("The server receives as much as it may hold.", retry_after=5)
+            full = ServiceUnavailable("The server is receiving as much as it can hold.", retry_after=5)
             await self._refuse(full, lane)
         elif lane in self._lanes:
             await self._queue(lane, message)
