@@ -11,7 +11,7 @@ tenth of the time of a request.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -70,6 +70,7 @@ class ModelState:
     restarts: int
     database_ready: bool = True
     limits_ready: bool = True
+    named: Mapping[str, bool] | None = None
 
 
 class Counted(msgspec.Struct):
@@ -220,6 +221,12 @@ class _Families:
         for name, described in _GAUGES.items():
             yield GaugeMetricFamily(name, described, value=gauges.get(name, 0))
         yield GaugeMetricFamily("mavera_model_ready", "Whether the model answers.", value=self._model.ready)
+        by_name = GaugeMetricFamily(
+            "mavera_named_model_ready", "Whether the model of that name answers.", labels=["model"]
+        )
+        for name, ready in (self._model.named or {}).items():
+            by_name.add_metric([name], ready)
+        yield by_name
         yield GaugeMetricFamily(
             "mavera_database_ready", "Whether the database can be used.", value=self._model.database_ready
         )

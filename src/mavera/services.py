@@ -25,8 +25,10 @@ from mavera.media.files import MediaFiles
 from mavera.media.store import MediaStore
 from mavera.metrics import Metrics
 from mavera.models.choice import choose_model, choose_vision_model
+from mavera.models.config import DEFAULT_NAME
 from mavera.models.embedded.cores import count_usable_cores
 from mavera.models.model import Model
+from mavera.models.named import NamedModel, NamedModels, choose_named_model, choose_named_models
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
@@ -53,7 +55,11 @@ from mavera.tools.toolbox import Toolbox, ToolPolicy
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Every part of a server, opened. A route finds it at `request.app.state.services`."""
+    """
+    Every part of a server, opened. A route finds it at `request.app.state.services`.
+
+    `models` says which model answers keys of each mode unless a live key asks for one of `named_models`.
+    """
 
     settings: Settings
     metrics: Metrics
@@ -61,6 +67,7 @@ class Services:
     keyring: Keyring
     personas: Personas
     models: Mapping[Mode, Model]
+    named_models: NamedModels
     runs: ChargedRuns
     limiter: Limiter
     admission: Admission
@@ -79,6 +86,7 @@ class Components:
     """
 
     model: Model
+    named: dict[str, NamedModel]
     vision: Model | None
     fetch: GuardedFetch
     files: MediaFiles
@@ -100,8 +108,10 @@ class Components:
         Workers share their parent's engine, limiter and count of runs. Raises ConfigurationError if
         settings contradict each other.
         """
+        default = model or choose_model(settings)
         return cls(
-            model=model or choose_model(settings),
+            model=default,
+            named=choose_named_models(settings, default),
             vision=choose_vision_model(settings),
             fetch=GuardedFetch(FetchPolicy.from_settings(settings)),
             files=media_files(settings),
@@ -116,6 +126,20 @@ async def open_store(settings: Settings) -> AsyncIterator[Database]:
     async with Database.open(settings) as database:
         await ensure_schema(database)
         yield database
+
+
+@asynccontextmanager
+async def open_named_model(
+    settings: Settings, name: str, people: Personas | None = None
+) -> AsyncIterator[NamedModel]:
+    """
+    Start the model that callers would ask for as `name`; it may keep the prefixes of `people` ready.
+
+    Raises ConfigurationError if there is none.
+    """
+    named = choose_named_model(settings, name)
+    async with started(named.model, people):
+        yield named
 
 
 @asynccontextmanager
@@ -154,6 +178,9 @@ async def open_services(
             "live": await enter(started(components.model, people)),
             "test": await enter(started(ScriptedModel(keeps_prompts=False))),
         }
+        for name, other in components.named.items():
+            if name != DEFAULT_NAME:
+                await enter(started(other.model))
         vision = await enter(started(components.vision)) if components.vision else None
         reader = _image_reader(settings)
         if reader is not None:
@@ -166,6 +193,7 @@ async def open_services(
             people,
             models,
             images=ImageStep(components.fetch, reader, ImageLimits.of(settings)),
+            named=components.named,
             vision=vision,
             tools={"live": toolbox, "test": Toolbox(scripted_tools(), policy=ToolPolicy("none"))},
             tool_limits=LoopLimits.of(settings),
@@ -179,7 +207,7 @@ async def open_services(
             gate,
             metrics,
             components.running,
-            models={"live": settings.answering_model, "test": "scripted"},
+            named_models=components.named,
             secrets=secrets,
         )
         yield Services(
@@ -189,6 +217,7 @@ async def open_services(
             keyring=keyring,
             personas=people,
             models=models,
+            named_models=components.named,
             runs=ChargedRuns(admission, runner),
             limiter=limiter,
             admission=admission,

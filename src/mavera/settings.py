@@ -159,6 +159,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     s3_prefix: str = ""
     s3_path_style: bool = True
     mcp_config: Path | None = None
+    models_config: Path | None = None
 
     @property
     def backend(self) -> Literal["embedded", "upstream", "scripted"]:
@@ -214,6 +215,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def resolved_media_dir(self) -> Path:
         """The folder of the images and videos that tools generate."""
         return (self.media_dir or self.data_dir / "media").expanduser().absolute()
+
+    @property
+    def resolved_models_config(self) -> Path:
+        return (self.models_config or self.data_dir / "models.toml").expanduser().absolute()
 
     @property
     def resolved_mcp_config(self) -> Path:

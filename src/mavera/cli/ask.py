@@ -20,7 +20,7 @@ from rich.console import Console
 
 from mavera.accounts.principal import Principal
 from mavera.cli.drawing import draw_analysis
-from mavera.cli.options import AsJSON, DataDir, print_json
+from mavera.cli.options import AsJSON, DataDir, ModelOption, print_json
 from mavera.cli.progress import wait_until_ready
 from mavera.cli.store import InWorkspace, load_personas
 from mavera.core.events import (
@@ -46,7 +46,7 @@ from mavera.personas.catalogue import Personas
 from mavera.personas.custom import CustomPersona
 from mavera.personas.persona import Persona
 from mavera.runs.loop import Runner
-from mavera.services import open_model, started
+from mavera.services import open_named_model, started
 from mavera.settings import Settings, load_settings
 from mavera.tools.choice import lookup_tools
 from mavera.tools.toolbox import Toolbox, ToolPolicy
@@ -82,6 +82,7 @@ def ask(
         float | None, typer.Option(min=0, max=2, help="From 0, for the likeliest words, to 2.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
+    model: ModelOption = "mavera-1",
     tools: Annotated[
         bool, typer.Option("--tools", help="Let the model search and read web pages, if that is set up.")
     ] = False,
@@ -105,7 +106,7 @@ def ask(
         raise ConfigurationError('The question is empty. Type one: mavera ask "…" --persona "Gen Z Consumer"')
     found = find_persona(persona, remote=url is not None, data_dir=data_dir, workspace=workspace)
     turn = Turn(
-        model="mavera-1",
+        model=model,
         items=(make_message("user", text),),
         persona_id=get_id(found),
         instructions=instructions,
@@ -159,7 +160,8 @@ async def _ask(
             # The server composes the prompt. The persona and the guidance must not be in it twice.
             turn = replace(turn, persona_id=None, verbosity="medium", analysis_mode=False)
         else:
-            model = await stack.enter_async_context(open_model(settings, people))
+            named = await stack.enter_async_context(open_named_model(settings, turn.model, people))
+            model, turn = named.model, named.prepare(turn)
         await wait_until_ready(model, console, load_progress=get_load_progress(model))
         used = turn.tool_choice.mode != "none" and remote is None
         toolbox = await _toolbox(settings, stack, console) if used else Toolbox()
@@ -210,7 +212,7 @@ def build_remote_model(turn: Turn, remote: Remote) -> UpstreamModel:
     return UpstreamModel(
         endpoint,
         UpstreamOptions(
-            model="mavera-1", defaults=asked, settings=UpstreamSettings("--key", "--url", "--url")
+            model=turn.model, defaults=asked, settings=UpstreamSettings("--key", "--url", "--url")
         ),
     )
 

@@ -20,7 +20,7 @@ from mavera.cli.ask import (
     get_load_progress,
 )
 from mavera.cli.drawing import draw_bar, draw_chart, list_scales
-from mavera.cli.options import AsJSON, DataDir, print_json
+from mavera.cli.options import AsJSON, DataDir, ModelOption, print_json
 from mavera.cli.progress import wait_until_ready
 from mavera.cli.store import InWorkspace
 from mavera.core.analysis import Analysis
@@ -32,7 +32,7 @@ from mavera.errors import ConfigurationError, ServiceUnavailable
 from mavera.models.model import Model
 from mavera.personas.catalogue import Personas
 from mavera.runs.loop import Runner
-from mavera.services import open_model, started
+from mavera.services import open_named_model, started
 from mavera.settings import Settings, load_settings
 
 app = typer.Typer(add_completion=False)
@@ -53,6 +53,7 @@ def compare(
         float | None, typer.Option(min=0, max=2, help="From 0, for the likeliest words, to 2.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answers.")] = None,
+    model: ModelOption = "mavera-1",
     url: Annotated[
         str | None,
         typer.Option(envvar="MAVERA_BASE_URL", help="Ask this server, as in http://127.0.0.1:8000/api/v1."),
@@ -69,7 +70,7 @@ def compare(
         raise ConfigurationError(f"{plot} must end in .svg, because the chart is SVG.")
     remote = Remote(url.rstrip("/"), key) if url else None
     asked = Turn(
-        "mavera-1",
+        model,
         (make_message("user", question),),
         max_output_tokens=max_tokens,
         sampling=Sampling(temperature=temperature, seed=seed),
@@ -98,14 +99,15 @@ async def _ask_all(
     console = Console(stderr=True, highlight=False)
     answers: list[tuple[str, Analysis]] = []
     async with AsyncExitStack() as stack:
-        local = None if remote else await stack.enter_async_context(open_model(settings))
+        name = turns[0].model
+        local = None if remote else await stack.enter_async_context(open_named_model(settings, name))
         for turn in turns:
             if remote is not None:
                 model: Model = await stack.enter_async_context(started(build_remote_model(turn, remote)))
                 turn = replace(turn, persona_id=None, analysis_mode=False)
             else:
                 assert local is not None  # noqa: S101 - the model is either remote or local
-                model = local
+                model, turn = local.model, local.prepare(turn)
             await wait_until_ready(model, console, load_progress=get_load_progress(model))
             answers.append(await _answer(Runner(people, {"live": model}), turn))
     return answers

@@ -6,15 +6,11 @@ import platform
 import shlex
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import aiohttp
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from mavera import __version__
 from mavera.accounts.keys import repository
@@ -22,18 +18,15 @@ from mavera.accounts.keys.keyring import Keyring
 from mavera.accounts.limits.windows import open_limiter
 from mavera.accounts.plans import Limits
 from mavera.child_command import build_pip_command
+from mavera.cli.model_probe import print_findings, probe_model, probe_named, probe_server
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.production import Finding, check_production
-from mavera.core.items import make_message
-from mavera.core.prompt import OutputFormat, Prompt, Sampling
 from mavera.errors import APIError, ConfigurationError
 from mavera.extras import build_install_command, find_foreign_distributions
-from mavera.models.base_url import endpoint_url, normalise_base_url
-from mavera.models.choice import choose_upstream
-from mavera.models.dialects import describe, dialect_for
+from mavera.models.choice import choose_upstream, choose_vision_model
 from mavera.models.embedded.catalogue import find_model
 from mavera.models.embedded.pull import resolve_model
-from mavera.models.upstream import Endpoint, UpstreamModel, request_headers
+from mavera.models.named import choose_other_models
 from mavera.personas.builtin import PersonaLibrary
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
@@ -46,28 +39,6 @@ from mavera.tools.tool import ToolFailed
 # The engine needs memory for the mapped file, for a repacked copy of it, and for the prompts it has read.
 _MEMORY_MARGIN = 2.5
 _PROMPT_CACHE_BYTES = 1_000_000_000
-# What mavera sends by itself: a token limit, a temperature, log-probabilities and JSON under a schema.
-_QUESTION = Prompt(
-    (make_message("user", 'Answer with the JSON {"ok": true}.'),),
-    sampling=Sampling(temperature=0.0),
-    format=OutputFormat(
-        "json_schema",
-        "probe",
-        schema={
-            "type": "object",
-            "properties": {"ok": {"type": "boolean"}},
-            "required": ["ok"],
-            "additionalProperties": False,
-        },
-        strict=True,
-    ),
-    max_output_tokens=64,
-    top_logprobs=1,
-    reasoning_effort="low",
-    preferences=frozenset({"temperature", "max_output_tokens", "top_logprobs"}),
-)
-_ANSWER_SECONDS = 60
-_PATIENCE = aiohttp.ClientTimeout(total=10, sock_connect=5)
 
 app = typer.Typer(add_completion=False)
 
@@ -88,18 +59,9 @@ def doctor(
     if as_json:
         print_json(findings)
     else:
-        _print(findings)
+        print_findings(findings)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
-
-
-def _print(findings: list[Finding]) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 1))
-    for finding in findings:
-        mark = "[green]✓[/]" if finding.ok else "[red]✗[/]"
-        advice = f"\n→ [bold]{finding.advice}[/]" if finding.advice else ""
-        table.add_row(mark, finding.what, finding.detail + advice)
-    Console(highlight=False).print(table)
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:
@@ -121,6 +83,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
             yield asyncio.run(_upstream(settings))
         case "scripted":
             yield Finding("model", True, "scripted: fixed answers, for tests")
+    yield from asyncio.run(_check_named_models(settings))
     if settings.vision_base_url:
         yield asyncio.run(_vision(settings))
     if settings.searxng_url:
@@ -268,59 +231,24 @@ async def _upstream(settings: Settings) -> Finding:
         model = choose_upstream(settings)
     except ConfigurationError as error:
         return Finding("model", False, str(error), "check MAVERA_UPSTREAM_BASE_URL and MAVERA_UPSTREAM_MODEL")
-    found = await _openai_server("model", "UPSTREAM", await model.endpoint(), settings.upstream_model)
-    return await _dialect(model, found) if found.ok else found
+    return await probe_model("model", model)
 
 
-async def _dialect(model: UpstreamModel, found: Finding) -> Finding:
-    """Ask one short question with all that mavera sends by itself, and say what the server did not take."""
-    await model.start()
+async def _check_named_models(settings: Settings) -> list[Finding]:
+    """Ask each model of models.toml."""
     try:
-        async with asyncio.timeout(_ANSWER_SECONDS), aclosing(model.stream(_QUESTION)) as events:
-            async for _ in events:
-                pass
-    except TimeoutError:
-        reason = f"it gave no answer within {_ANSWER_SECONDS} seconds"
-        return Finding(found.what, False, f"{found.detail}: {reason}", "see the log of that server")
-    except APIError as error:
-        return Finding(found.what, False, f"{found.detail}: {error.message}", "check MAVERA_UPSTREAM_MODEL")
-    finally:
-        await model.close()
-    dialect = model.dialect
-    return Finding(found.what, True, f"{found.detail}; dialect {dialect.name}: {describe(dialect)}")
+        named = choose_other_models(settings)
+    except ConfigurationError as error:
+        return [Finding("models.toml", False, str(error), "correct the file, or set the variable")]
+    return [await probe_named(model) for model in named.values()]
 
 
 async def _vision(settings: Settings) -> Finding:
     try:
-        base_url = normalise_base_url(settings.vision_base_url, "MAVERA_VISION_BASE_URL")
+        model = choose_vision_model(settings)
     except ConfigurationError as error:
-        return Finding("vision", False, str(error), "check MAVERA_VISION_BASE_URL")
-    dialect = dialect_for("auto", base_url, settings.vision_model)
-    endpoint = Endpoint(base_url, settings.vision_api_key, dialect.key_header)
-    return await _openai_server("vision", "VISION", endpoint, settings.vision_model)
-
-
-async def _openai_server(what: str, prefix: str, endpoint: Endpoint, model: str) -> Finding:
-    """List the models of the server in the settings MAVERA_`prefix`_*."""
-    base_url = endpoint.base_url
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=_PATIENCE, headers=request_headers(endpoint)) as session,
-            session.get(endpoint_url(base_url, "/models")) as answer,
-        ):
-            status = answer.status
-    except (aiohttp.ClientError, TimeoutError, ValueError):
-        return Finding(what, False, f"{base_url} does not answer", f"check MAVERA_{prefix}_BASE_URL")
-    if status == 401:
-        return Finding(what, False, f"{base_url} refuses the key", f"check MAVERA_{prefix}_API_KEY")
-    if status == 403:
-        advice = f"check what MAVERA_{prefix}_API_KEY may do, and any firewall or blocked region in between"
-        return Finding(what, False, f"{base_url} refuses the request (403)", advice)
-    if status >= 500:
-        return Finding(what, False, f"{base_url} answered {status}", "see the log of that server")
-    if not model:
-        return Finding(what, False, f"no model is named for {base_url}", f"set MAVERA_{prefix}_MODEL")
-    return Finding(what, True, f"{model} at {base_url}")
+        return Finding("vision", False, str(error), "check MAVERA_VISION_BASE_URL and MAVERA_VISION_MODEL")
+    return await probe_server("vision", model) if model is not None else Finding("vision", True, "none")
 
 
 async def _searxng(settings: Settings) -> Finding:

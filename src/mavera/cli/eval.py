@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mavera.accounts.principal import Principal
-from mavera.cli.options import AsJSON, DataDir, print_json
+from mavera.cli.options import AsJSON, DataDir, ModelOption, print_json
 from mavera.cli.progress import wait_until_ready
 from mavera.core.events import Event
 from mavera.core.turn import Turn
@@ -23,7 +23,7 @@ from mavera.evaluation.plot import draw_svg
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
 from mavera.runs.loop import Runner
-from mavera.services import open_model
+from mavera.services import open_named_model
 from mavera.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -53,13 +53,14 @@ def personas(
     at_once: Annotated[
         int, typer.Option(min=1, max=64, help="The personas to ask at a time. A large server can take more.")
     ] = 4,
+    model: ModelOption = "mavera-1",
     plot: Annotated[Path | None, typer.Option(help="Draw the figures into this SVG file.")] = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
     """Measure whether personas differ, and in the right direction, with the model in the settings."""
     plan = Plan.of(PersonaLibrary.load(), personas, questions, pairs)
-    report = asyncio.run(_run(plan, load_settings(data_dir=data_dir), answers, at_once))
+    report = asyncio.run(_run(plan, load_settings(data_dir=data_dir), model, answers, at_once))
     if plot is not None:
         try:
             plot.write_text(draw_svg(report.figures, "Personas, with 95 % intervals"), encoding="utf-8")
@@ -71,13 +72,13 @@ def personas(
         _print(report)
 
 
-async def _run(plan: Plan, settings: Settings, answers: Path | None, at_once: int) -> Report:
+async def _run(plan: Plan, settings: Settings, name: str, answers: Path | None, at_once: int) -> Report:
     console = Console(stderr=True, highlight=False)
     people = Personas(PersonaLibrary.load())
     columns = (TextColumn("Asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    async with open_model(settings, people) as model:
-        await wait_until_ready(model, console)
-        runner = Runner(people, {"live": model})
+    async with open_named_model(settings, name, people) as named:
+        await wait_until_ready(named.model, console)
+        runner = Runner(people, {"live": named.model})
 
         def ask(turn: Turn) -> AsyncGenerator[Event, None]:
             return runner.run(turn, Principal.local())

@@ -13,6 +13,9 @@ DataDir = Annotated[
         "--data-dir", envvar="MAVERA_DATA_DIR", help="The folder of the database, files and settings."
     ),
 ]
+ModelOption = Annotated[
+    str, typer.Option(help="The model that answers: `mavera-1`, or another name of `mavera models list`.")
+]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print one JSON value for scripts.")]
 
 

@@ -30,6 +30,7 @@ class _Used:
     days: list[tuple[str, Sums]]
     keys: list[tuple[str, Sums]]
     personas: list[tuple[str, Sums]]
+    upstream_costs: list[tuple[str, float]]
 
 
 @app.command()
@@ -49,6 +50,7 @@ def show_usage(
             [(_date(day), sums) for day, sums in await usage.sum_by_day(database, span)],
             await usage.sum_by_key(database, span),
             [(persona or "(none)", sums) for persona, sums in await usage.sum_by_persona(database, span)],
+            await usage.sum_upstream_costs(database, span),
         )
 
     used = with_database(data_dir, add_up)
@@ -68,6 +70,10 @@ def _print(used: _Used) -> None:
         f"{total.input_tokens + total.output_tokens:,} tokens, {total.errors:,} errors, "
         f"{total.mean_milliseconds:,} ms a request\n"
     )
+    for currency, amount in used.upstream_costs:
+        console.print(
+            f"{amount:,.4f} {currency} charged by the models' servers, by the prices in models.toml\n"
+        )
     most = max((sums.credits for _, sums in used.days), default=0) or 1
     for date, sums in used.days:
         bar = "█" * round(_BAR * sums.credits / most) or "▏"
@@ -97,6 +103,7 @@ def _print_csv(used: _Used) -> None:
 def _document(used: _Used) -> dict[str, Any]:
     return {
         "total": _public(used.total),
+        "upstream_costs": [{"currency": name, "amount": amount} for name, amount in used.upstream_costs],
         "by_day": [{"date": date, **_public(sums)} for date, sums in used.days],
         "by_key": [{"key_id": key, **_public(sums)} for key, sums in used.keys],
         "by_persona": [{"persona_id": persona, **_public(sums)} for persona, sums in used.personas],

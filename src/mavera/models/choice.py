@@ -26,12 +26,12 @@ def choose_model(settings: Settings) -> Model:
             return _upstream(settings)
 
 
-def choose_vision_model(settings: Settings) -> Model | None:
+def choose_vision_model(settings: Settings) -> UpstreamModel | None:
     """Return the model that answers turns with images, None where the settings name no other for them."""
     if not settings.vision_base_url:
         return None
     named = UpstreamSettings("MAVERA_VISION_API_KEY", "MAVERA_VISION_BASE_URL", "MAVERA_VISION_MODEL")
-    return _model_at(
+    return build_upstream(
         Endpoint(settings.vision_base_url, settings.vision_api_key),
         settings,
         UpstreamOptions(model=settings.vision_model, sees_images=True, settings=named),
@@ -50,7 +50,7 @@ def _upstream(settings: Settings) -> Model:
 
 def choose_upstream(settings: Settings) -> UpstreamModel:
     """Return the model at MAVERA_UPSTREAM_BASE_URL. Raises ConfigurationError."""
-    return _model_at(
+    return build_upstream(
         Endpoint(settings.upstream_base_url, settings.upstream_api_key),
         settings,
         UpstreamOptions(
@@ -63,7 +63,7 @@ def choose_upstream(settings: Settings) -> UpstreamModel:
     )
 
 
-def _model_at(
+def build_upstream(
     endpoint: Endpoint,
     settings: Settings,
     options: UpstreamOptions,

@@ -144,7 +144,7 @@ class UpstreamModel:
 
     def __init__(self, endpoint: Callable[[], Awaitable[Endpoint]], options: UpstreamOptions) -> None:
         self.endpoint = endpoint
-        self._options = options
+        self.options = options
         self._dialect = options.dialect
         self.profile = ModelProfile(
             sees_images=options.sees_images,
@@ -161,7 +161,7 @@ class UpstreamModel:
 
     async def start(self) -> None:
         if self._poster is None:
-            options = self._options
+            options = self.options
             self._poster = Poster(
                 connect_seconds=options.connect_timeout_seconds,
                 keep_alive=options.keep_alive,
@@ -183,10 +183,10 @@ class UpstreamModel:
         """Return what the latest request showed: nothing is asked for this."""
         if self._failure is not None:
             return ModelStatus("unavailable", f"The latest request failed: {self._failure}")
-        return ModelStatus("ready", f"An OpenAI-compatible server answers as {self._options.model}.")
+        return ModelStatus("ready", f"An OpenAI-compatible server answers as {self.options.model}.")
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
-        options = self._options
+        options = self.options
         decoder = ChunkDecoder(
             prompt,
             most_characters=options.most_characters,
@@ -230,17 +230,17 @@ class UpstreamModel:
         """Note what an answer shows of its server."""
         if (inside := decoder.starts_inside) is not None and inside != self._starts_inside:
             self._starts_inside = inside
-            log.info("upstream_reasoning", model=self._options.model, starts_inside=inside)
+            log.info("upstream_reasoning", model=self.options.model, starts_inside=inside)
         reason = decoder.unknown_reason
         if reason and reason not in self._unknown_reasons and len(self._unknown_reasons) < _MOST_REASONS:
             self._unknown_reasons.add(reason)
-            log.warning("unknown_finish_reason", model=self._options.model, reason=reason)
+            log.warning("unknown_finish_reason", model=self.options.model, reason=reason)
 
     def _check_data_due(self, due: float) -> float:
         """Return until when data has to come, 0 for not yet known. Raises NoAnswerInTime after that."""
         now = asyncio.get_running_loop().time()
         if not due:
-            return now + max(self._options.first_byte_timeout_seconds, self._options.idle_timeout_seconds)
+            return now + max(self.options.first_byte_timeout_seconds, self.options.idle_timeout_seconds)
         if now > due:
             raise NoAnswerInTime("lines without data")
         return due
@@ -257,7 +257,7 @@ class UpstreamModel:
 
     async def _open(self, prompt: Prompt) -> Answer:
         """Return an answer whose status is 200. What a refusal teaches is applied at once."""
-        dialect, options = self._dialect, self._options
+        dialect, options = self._dialect, self.options
         for _ in range(_MOST_LESSONS):
             asked = request_body(
                 prompt,
@@ -287,14 +287,14 @@ class UpstreamModel:
             if lasting is not None and lasting.dialect != self._dialect:
                 self._dialect = lasting.dialect
                 reason = self._without_keys(refusal.message[:_MOST_REASON_CHARACTERS])
-                model = self._options.model
+                model = self.options.model
                 log.info("upstream_dialect_learned", model=model, change=lasting.change, reason=reason)
         return lesson
 
     async def _send(self, body: bytes) -> Answer:
         """Return an answer whose status is 200, after as many tries as the options allow."""
-        for attempt in range(self._options.retries + 1):
-            last = attempt == self._options.retries
+        for attempt in range(self.options.retries + 1):
+            last = attempt == self.options.retries
             try:
                 response = await self._post(body)
             except ServiceUnavailable as failure:
@@ -308,7 +308,7 @@ class UpstreamModel:
                     self._dialect = replace(self._dialect, name="llama.cpp", allows_parallel_calls=False)
                 return response
             try:
-                error = await _status_error(response, self._options.settings)
+                error = await _status_error(response, self.options.settings)
             finally:
                 response.close()
             if isinstance(error, ServiceUnavailable) and response.status != 429:
@@ -327,7 +327,7 @@ class UpstreamModel:
         assert self._poster is not None  # noqa: S101 - start() has just made it
         try:
             return await self._poster.post(
-                _address(endpoint), body, patience_seconds=self._options.first_byte_timeout_seconds
+                _address(endpoint), body, patience_seconds=self.options.first_byte_timeout_seconds
             )
         except ExchangeFailed as failure:
             raise self._note_failure(failure) from failure

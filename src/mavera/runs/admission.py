@@ -9,7 +9,6 @@ held or charged, and the live model's queue is not its own.
 """
 
 import time
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -19,7 +18,6 @@ import structlog
 from mavera.accounts.credits.holds import Credits
 from mavera.accounts.credits.ledger import End, Reserve
 from mavera.accounts.credits.pricing import estimate_credits
-from mavera.accounts.keys.text import Mode
 from mavera.accounts.limits.concurrency import Running
 from mavera.accounts.plans import Scope
 from mavera.accounts.principal import Principal
@@ -29,6 +27,7 @@ from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import APIError, RateLimitExceeded
 from mavera.metrics import Metrics
+from mavera.models.named import SCRIPTED, NamedModel, NamedModels
 from mavera.runs.gate import Gate, Place
 from mavera.storage.sealing import Secrets
 
@@ -40,7 +39,7 @@ _WORKSPACES_AT_HAND = 1024
 
 
 class Admission:
-    """`models` says which model answers keys of each mode; `secrets` are for digests of end users."""
+    """`named_models` answer live keys; `secrets` are for digests of end users."""
 
     def __init__(
         self,
@@ -49,11 +48,11 @@ class Admission:
         metrics: Metrics,
         running: Running,
         *,
-        models: Mapping[Mode, str],
+        named_models: NamedModels,
         secrets: Secrets,
     ) -> None:
         self._credits = credits
-        self._models = models
+        self._named_models = named_models
         self._keys_of = lru_cache(_WORKSPACES_AT_HAND)(secrets.keys_of)
         self._gate = gate
         self._metrics = metrics
@@ -96,7 +95,8 @@ class Admission:
             self._running.end(workspace_id, most)
             raise
         ticket = Ticket(self, principal, turn, place)
-        ticket.model = self._models[principal.mode] if needs_model else None
+        if needs_model:
+            ticket.model = self._named_models[turn.model] if principal.mode == "live" else SCRIPTED
         self._living[ticket.run_id] = ticket
         self._metrics.runs_in_progress.inc()
         try:
@@ -149,7 +149,7 @@ class Ticket:
         self.principal = principal
         self.turn = turn
         self.place = place
-        self.model: str | None = None
+        self.model: NamedModel | None = None
         self._admission = admission
         self._started = time.perf_counter()
         self.speakers: tuple[Speaker, ...] = ()
@@ -162,6 +162,8 @@ class Ticket:
         self.ended = True
         self._admission.release(self)
         live = self.principal.mode == "live"
+        model = self.model
+        cost = model.cost_nanos(outcome.usage) if model is not None and outcome.status != "failed" else None
         step = End(
             self.run_id,
             self.principal.workspace_id,
@@ -170,7 +172,9 @@ class Ticket:
             credits=outcome.credits if live else 0,
             **self._who(),
             operation=self.turn.operation,
-            model=self.model,
+            model=model.record_name if model is not None else None,
+            upstream_nanos=cost,
+            upstream_currency=model.config.currency if model is not None and cost is not None else None,
             end_user_digest=self._digest_end_user(),
             input_tokens=outcome.usage.input_tokens,
             output_tokens=outcome.usage.output_tokens,

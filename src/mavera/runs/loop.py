@@ -21,7 +21,9 @@ from mavera.core.events import Event, RunCompleted, RunFailed, RunPrepared, RunS
 from mavera.core.prompt import Prompt
 from mavera.core.turn import Turn
 from mavera.errors import APIError, ConversationTooLong, InvalidRequest, PersonaNotFound
+from mavera.models.config import DEFAULT_NAME
 from mavera.models.model import Model
+from mavera.models.named import NamedModels
 from mavera.personas.catalogue import AnyPersona, Personas
 from mavera.personas.custom import CustomPersona
 from mavera.runs.artifacts import ArtifactStream
@@ -52,6 +54,7 @@ class Runner:
         personas: Personas,
         models: Mapping[Mode, Model],
         *,
+        named: NamedModels | None = None,
         images: ImageStep | None = None,
         vision: Model | None = None,
         tools: Mapping[Mode, Toolbox] | None = None,
@@ -62,6 +65,7 @@ class Runner:
     ) -> None:
         self._personas = personas
         self._models = models
+        self._named = named or {}
         self._images = images
         self._vision = vision
         self._tools = tools or {}
@@ -78,6 +82,8 @@ class Runner:
         `principal` decides which model answers, which personas the turn may name beside the library's and
         for whom tools run. The audit of tools names `run_id`.
         """
+        if principal.mode == "live" and (named := self._named.get(turn.model)) is not None:
+            turn = named.prepare(turn)
         model = self._choose_model(turn, principal)
         members = await self._find_members(turn, principal)
         await check_schemas(turn, self._schemas, caller=principal.workspace_id)
@@ -147,6 +153,8 @@ class Runner:
         return Mosaic(turn, members, pipeline_for, self._side_by_side, limits_length=limits_length)
 
     def _choose_model(self, turn: Turn, principal: Principal) -> Model:
+        if principal.mode == "live" and turn.model != DEFAULT_NAME and turn.model in self._named:
+            return self._named[turn.model].model
         if principal.mode == "live" and self._vision is not None and images_of(turn):
             return self._vision
         return self._models[principal.mode]

@@ -347,6 +347,11 @@ def m0008_usage_groups(tables: Tables) -> None:
     )
 
 
+def m0009_usage_currency(tables: Tables) -> None:
+    """`upstream_currency` is the currency of `upstream_nanos`, as ISO 4217 has it."""
+    tables.add_columns("usage", upstream_currency="TEXT")
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -356,6 +361,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0006_owners,
     m0007_kept_answers,
     m0008_usage_groups,
+    m0009_usage_currency,
 )
 
 

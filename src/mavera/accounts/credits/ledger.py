@@ -72,7 +72,7 @@ class End(msgspec.Struct, frozen=True):
     The end of a run. `credits` is its price, 0 if it failed. A run that `reserved` nothing is only recorded.
 
     `persona_version` is None for a persona of the library. `personas` is JSON, if several answered.
-    `upstream_nanos` is the price that the model's server charged, in billionths of its currency, if known.
+    `upstream_nanos` is what the model's server charged, in billionths of `upstream_currency`, if known.
     """
 
     run_id: str
@@ -89,6 +89,7 @@ class End(msgspec.Struct, frozen=True):
     operation: str | None = None
     model: str | None = None
     upstream_nanos: int | None = None
+    upstream_currency: str | None = None
     end_user_digest: str | None = None
     reserved: bool = True
 
@@ -405,6 +406,7 @@ class _Book:
                 step.model,
                 step.upstream_nanos,
                 step.end_user_digest,
+                step.upstream_currency,
             )
         )
 
@@ -451,7 +453,7 @@ _LEDGER = "ledger (workspace_id, kind, reference, credits, key_id, note, created
 _USAGE = """
 usage (run_id, workspace_id, key_id, persona_id, persona_version, personas, status,
        input_tokens, output_tokens, credits, milliseconds, created_at,
-       operation, model, upstream_nanos, end_user_digest)"""
+       operation, model, upstream_nanos, end_user_digest, upstream_currency)"""
 
 _INSERT_ALERT = """
 INSERT INTO alerts (subject_id, month, percent, workspace_id, budget, spent, created_at)

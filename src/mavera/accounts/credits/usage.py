@@ -27,6 +27,9 @@ _SUMS = f"""
 _RANGE = "workspace_id = :workspace_id AND created_at >= :begin AND created_at < :end"
 
 
+_NANOS = 1_000_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Sums:
     requests: int = 0
@@ -80,6 +83,17 @@ async def sum_by_persona(db: Queries, span: Span) -> list[tuple[str | None, Sums
     """Return the sums of each persona. None stands for answers without a persona."""
     rows = await _fetch_groups(db, span, "persona_id", "persona_id")
     return [(row["persona_id"], Sums.from_row(row)) for row in rows]
+
+
+async def sum_upstream_costs(db: Queries, span: Span) -> list[tuple[str, float]]:
+    """Return what the servers of models charged as far as it is known, in each currency."""
+    rows = await db.fetch_all(
+        "SELECT upstream_currency, SUM(upstream_nanos) AS nanos FROM usage "  # noqa: S608
+        f"WHERE {_RANGE} AND upstream_currency IS NOT NULL GROUP BY upstream_currency "
+        "ORDER BY upstream_currency",
+        **span.values,
+    )
+    return [(row["upstream_currency"], int(row["nanos"]) / _NANOS) for row in rows]
 
 
 async def _fetch_groups(db: Queries, span: Span, column: str, name: str) -> list[Row]:

@@ -43,9 +43,18 @@ from mavera.errors import (
     StillRunning,
     ValidationFailed,
 )
+from mavera.models.named import check_model_name
 from mavera.runs.charged import ChargedRun, Keep
 
-Body = TypeVar("Body")
+
+class NamesModel(Protocol):
+    """A request body that says which model is to answer."""
+
+    @property
+    def model(self) -> str: ...
+
+
+Body = TypeVar("Body", bound=NamesModel)
 Result = TypeVar("Result")
 
 log = structlog.get_logger()
@@ -126,8 +135,11 @@ class Asked(Generic[Body]):
 async def take_in(request: Request, kind: type[Body]) -> Asked[Body]:
     """Return what a request asks. Raises Unauthorized, RateLimitExceeded, and as `decode` does."""
     principal = await authenticate(request)
-    raw = await read_body(request, max_bytes=services_of(request).settings.max_body_bytes)
-    return Asked(request, principal, raw, await decode(raw, kind))
+    services = services_of(request)
+    raw = await read_body(request, max_bytes=services.settings.max_body_bytes)
+    body = await decode(raw, kind)
+    check_model_name(body.model, services.named_models)
+    return Asked(request, principal, raw, body)
 
 
 @dataclass(frozen=True, slots=True)

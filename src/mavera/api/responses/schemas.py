@@ -29,6 +29,7 @@ from mavera.api.wire.parameters import (
     MAX_TOOLS,
     FunctionName,
     JSONSchema,
+    ModelName,
     Parameters,
     ServiceTier,
     TokenLimit,
@@ -577,7 +578,7 @@ class CompactConversation(_Object):
     as by /responses; the cache and the tier have no effect.
     """
 
-    model: Annotated[Literal["mavera-1"], Meta(description="The model to ask: always `mavera-1`.")]
+    model: ModelName
     input: (
         Annotated[str, Meta(min_length=1, max_length=MAX_INPUT_CHARACTERS)]
         | Annotated[list[InputItem], Meta(min_length=1, max_length=MAX_INPUT_ITEMS)]

@@ -48,6 +48,7 @@ from mavera.errors import (
     ServiceUnavailable,
     StreamLimitReached,
 )
+from mavera.models.named import check_model_name
 from mavera.runs.charged import ChargedRun
 
 log = structlog.get_logger()
@@ -340,7 +341,9 @@ class _Session:
             raise InvalidRequest("A message has to be JSON text, not bytes.")
         if len(message) > self._services.settings.max_body_bytes:
             raise too_large(self._services.settings.max_body_bytes)
-        return await decode(message, ResponseCreate)
+        body = await decode(message, ResponseCreate)
+        check_model_name(body.model, self._services.named_models)
+        return body
 
     async def _recall(self, history: History, response_id: str | None) -> "_Said":
         """

@@ -16,6 +16,7 @@ from mavera.accounts.limits.windows import Limiter, SharedLimiter
 from mavera.api.http.auth import services_of
 from mavera.api.http.json import json_response
 from mavera.api.http.operations import Operation
+from mavera.models.model import ModelStatus
 
 PartState = Literal["ready", "unavailable"]
 
@@ -46,6 +47,7 @@ class Ready(msgspec.Struct, kw_only=True):
     database_detail: str | None = None
     rate_limits: Literal["ready", "unavailable", "local"]
     model: ModelHealth
+    models: dict[str, ModelHealth]
 
 
 async def live(_: Request) -> Response:
@@ -66,9 +68,14 @@ async def ready(request: Request) -> Response:
         database="ready" if store.is_ready else "unavailable",
         database_detail=store.detail,
         rate_limits=await rate_limit_state(services.limiter),
-        model=ModelHealth(state=model.state, detail=model.detail),
+        model=_health(model),
+        models={name: _health(named.model.status()) for name, named in services.named_models.items()},
     )
     return json_response(body, status=200 if is_ready else 503)
+
+
+def _health(status: ModelStatus) -> ModelHealth:
+    return ModelHealth(state=status.state, detail=status.detail)
 
 
 async def rate_limit_state(limiter: Limiter) -> Literal["ready", "unavailable", "local"]:

@@ -44,6 +44,10 @@ def route(metrics: Metrics, exchange: Exchange | None = None) -> Route:
             status.restarts,
             database_ready=(await services.store_probe.state()).is_ready,
             limits_ready=await rate_limit_state(services.limiter) != "unavailable",
+            named={
+                name: named.model.status().state in ("ready", "idle")
+                for name, named in services.named_models.items()
+            },
         )
         with suppress(APIError):  # a database that is away leaves the numbers of the last look
             await services.admission.look()

@@ -1,4 +1,4 @@
-"""GET /models and GET /models/{id}: the one model id that clients send."""
+"""GET /models and GET /models/{id}: the names that clients send as `model`."""
 
 from typing import Literal
 
@@ -6,22 +6,23 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mavera.api.http.auth import authenticate
+from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.json import json_response
 from mavera.api.http.operations import Operation, Parameter
-from mavera.api.wire.parameters import MODEL
 from mavera.errors import NotFound
+from mavera.models.named import NamedModel
 
 _CREATED = 1775001600  # 2026-04-01, when the model id was first served
 
 
-class ModelObject(msgspec.Struct, kw_only=True):
-    """A model, as OpenAI lists one."""
+class ModelObject(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A model, as OpenAI lists one. `context_tokens` is there if the operator has said it."""
 
-    id: str = MODEL
-    object: Literal["model"] = "model"
-    created: int = _CREATED
-    owned_by: str = "mavera"
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    context_tokens: int | None = None
 
 
 class ModelList(msgspec.Struct, kw_only=True):
@@ -32,15 +33,28 @@ class ModelList(msgspec.Struct, kw_only=True):
 async def list_models(request: Request) -> Response:
     """List the models."""
     await authenticate(request)
-    return json_response(ModelList(data=[ModelObject()]))
+    named = services_of(request).named_models
+    return json_response(ModelList(data=[_to_object(model) for model in named.values()]))
 
 
 async def get_model(request: Request) -> Response:
     """Return one model."""
     await authenticate(request)
-    if request.path_params["model_id"] != MODEL:
-        raise NotFound(f"There is one model here: {MODEL}.", param="model")
-    return json_response(ModelObject())
+    named = services_of(request).named_models
+    model = named.get(request.path_params["model_id"])
+    if model is None:
+        raise NotFound(f"There is no such model here. Known models: {', '.join(named)}.", param="model")
+    return json_response(_to_object(model))
+
+
+def _to_object(model: NamedModel) -> ModelObject:
+    return ModelObject(
+        id=model.name,
+        object="model",
+        created=_CREATED,
+        owned_by="mavera",
+        context_tokens=model.config.context_tokens,
+    )
 
 
 OPERATIONS = (

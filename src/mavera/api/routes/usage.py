@@ -65,6 +65,13 @@ class SpendingLimits(msgspec.Struct, kw_only=True):
     budget_alerts: list[int]
 
 
+class UpstreamCost(msgspec.Struct, kw_only=True):
+    """What the models' own servers charged, as far as models.toml has their prices."""
+
+    currency: str
+    amount: float
+
+
 class DayUsage(RequestsMade, kw_only=True):
     date: str
 
@@ -88,6 +95,7 @@ class UsageObject(msgspec.Struct, kw_only=True):
     api_requests: RequestsMade
     rate_limit: RateLimit
     limits: SpendingLimits
+    upstream_costs: list[UpstreamCost]
     by_day: list[DayUsage]
     by_key: list[KeyUsage]
     by_persona: list[PersonaUsage]
@@ -114,6 +122,10 @@ async def get_usage(request: Request) -> Response:
             requests_per_day=workspace.limits.requests_per_day,
         ),
         limits=SpendingLimits(usage_limit=workspace.budget, budget_alerts=[50, 75, 90]),
+        upstream_costs=[
+            UpstreamCost(currency=currency, amount=amount)
+            for currency, amount in await usage.sum_upstream_costs(database, span)
+        ],
         by_day=[DayUsage(date=_date(day), **_made(s)) for day, s in await usage.sum_by_day(database, span)],
         by_key=[KeyUsage(key_id=key, **_made(s)) for key, s in await usage.sum_by_key(database, span)],
         by_persona=[

@@ -18,8 +18,18 @@ from mavera.api.wire.tools import BuiltInTool, NamesOwnTools
 from mavera.core.prompt import Effort, Sampling, ToolChoice
 from mavera.core.turn import NamedTool, Turn, Verbosity
 from mavera.errors import InvalidRequest, ValidationFailed
+from mavera.models.config import DEFAULT_NAME
 
-MODEL = "mavera-1"
+MODEL = DEFAULT_NAME
+# Which names there are depends on the operator: `check_model_name` knows them.
+ModelName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        description="The model to ask: `mavera-1`, or another one that `GET /api/v1/models` lists.",
+    ),
+]
 MAX_TOOLS = 64
 
 TokenLimit = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -44,7 +54,7 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     instead_of: ClassVar[Mapping[str, str]] = {}
 
-    model: Annotated[Literal["mavera-1"], Meta(description="The model to ask: always `mavera-1`.")]
+    model: ModelName
     persona_id: Annotated[
         PersonaId | None,
         Meta(description="Id of the persona that answers. `GET /api/v1/personas` lists them."),

@@ -1,0 +1,104 @@
+"""
+Ask the server of a model whether it answers, and how it wants to be spoken to.
+
+    GET /models           does it answer, and take the key?
+    one short question    which dialect does it speak, and what does it refuse?
+"""
+
+import asyncio
+from contextlib import aclosing
+
+import aiohttp
+from rich.console import Console
+from rich.table import Table
+
+from mavera.cli.production import Finding
+from mavera.core.items import make_message
+from mavera.core.prompt import OutputFormat, Prompt, Sampling
+from mavera.errors import APIError
+from mavera.models.base_url import endpoint_url
+from mavera.models.dialects import describe
+from mavera.models.named import NamedModel
+from mavera.models.upstream import UpstreamModel, request_headers
+
+# What mavera sends by itself: a token limit, a temperature, log-probabilities and JSON under a schema.
+_QUESTION = Prompt(
+    (make_message("user", 'Answer with the JSON {"ok": true}.'),),
+    sampling=Sampling(temperature=0.0),
+    format=OutputFormat(
+        "json_schema",
+        "probe",
+        schema={
+            "type": "object",
+            "properties": {"ok": {"type": "boolean"}},
+            "required": ["ok"],
+            "additionalProperties": False,
+        },
+        strict=True,
+    ),
+    max_output_tokens=64,
+    top_logprobs=1,
+    reasoning_effort="low",
+    preferences=frozenset({"temperature", "max_output_tokens", "top_logprobs"}),
+)
+_ANSWER_SECONDS = 60
+_PATIENCE = aiohttp.ClientTimeout(total=10, sock_connect=5)
+
+
+async def probe_named(named: NamedModel) -> Finding:
+    """Ask a model of models.toml."""
+    assert isinstance(named.model, UpstreamModel)  # noqa: S101 - the file has no others
+    return await probe_model(named.name, named.model)
+
+
+async def probe_model(what: str, model: UpstreamModel) -> Finding:
+    """Ask one short question with all that mavera sends by itself, and say what the server did not take."""
+    found = await probe_server(what, model)
+    if not found.ok:
+        return found
+    await model.start()
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS), aclosing(model.stream(_QUESTION)) as events:
+            async for _ in events:
+                pass
+    except TimeoutError:
+        reason = f"it gave no answer within {_ANSWER_SECONDS} seconds"
+        return Finding(what, False, f"{found.detail}: {reason}", "see the log of that server")
+    except APIError as error:
+        advice = f"check {model.options.settings.model}"
+        return Finding(what, False, f"{found.detail}: {error.message}", advice)
+    finally:
+        await model.close()
+    dialect = model.dialect
+    return Finding(what, True, f"{found.detail}; dialect {dialect.name}: {describe(dialect)}")
+
+
+async def probe_server(what: str, model: UpstreamModel) -> Finding:
+    """List the models of a server, which costs nothing."""
+    endpoint, settings = await model.endpoint(), model.options.settings
+    base_url = endpoint.base_url
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=_PATIENCE, headers=request_headers(endpoint)) as session,
+            session.get(endpoint_url(base_url, "/models")) as answer,
+        ):
+            status = answer.status
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return Finding(what, False, f"{base_url} does not answer", f"check {settings.base_url}")
+    if status == 401:
+        return Finding(what, False, f"{base_url} refuses the key", f"check {settings.api_key}")
+    if status == 403:
+        advice = f"check what {settings.api_key} may do, and any firewall or blocked region in between"
+        return Finding(what, False, f"{base_url} refuses the request (403)", advice)
+    if status >= 500:
+        return Finding(what, False, f"{base_url} answered {status}", "see the log of that server")
+    return Finding(what, True, f"{model.options.model} at {base_url}")
+
+
+def print_findings(findings: list[Finding]) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    for finding in findings:
+        mark = "[green]✓[/]" if finding.ok else "[red]✗[/]"
+        advice = f"\n→ [bold]{finding.advice}[/]" if finding.advice else ""
+        table.add_row(mark, finding.what, finding.detail + advice)
+    Console(highlight=False).print(table)

@@ -1,0 +1,103 @@
+"""The models that answer live keys, each under the name that callers send as `model`."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from mavera.core.turn import Turn
+from mavera.core.usage import Usage
+from mavera.errors import ConfigurationError, ValidationFailed
+from mavera.models.choice import build_upstream, choose_model
+from mavera.models.config import DEFAULT_NAME, MODEL_NAME, ModelConfig, load_models_config
+from mavera.models.model import Model
+from mavera.models.scripted import ScriptedModel
+from mavera.models.upstream import Endpoint, UpstreamOptions, UpstreamSettings
+from mavera.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class NamedModel:
+    """`record_name` is what rows of usage call the model."""
+
+    name: str
+    model: Model
+    record_name: str
+    config: ModelConfig
+
+    def prepare(self, turn: Turn) -> Turn:
+        """Return `turn` with the recommended sampling where the caller says nothing."""
+        sampling, filled = self.config.fill(turn.sampling)
+        return replace(turn, sampling=sampling, preferences=turn.preferences | filled) if filled else turn
+
+    def cost_nanos(self, usage: Usage) -> int | None:
+        return self.config.cost_nanos(usage)
+
+
+NamedModels = Mapping[str, NamedModel]
+# What rows of usage say of test keys, whatever model they name.
+SCRIPTED = NamedModel("scripted", ScriptedModel(keeps_prompts=False), "scripted", ModelConfig())
+
+
+def choose_named_models(settings: Settings, default: Model) -> dict[str, NamedModel]:
+    """
+    Return all models by name: `default`, which the settings name, first.
+
+    Raises ConfigurationError if models.toml is not valid, or a variable that holds a key is not set.
+    """
+    configs = load_models_config(settings)
+    return {DEFAULT_NAME: _default(settings, default, configs), **choose_other_models(settings)}
+
+
+def choose_other_models(settings: Settings) -> dict[str, NamedModel]:
+    """Return the models of models.toml beside the one that the settings name. Raises ConfigurationError."""
+    configs = load_models_config(settings)
+    return {name: _named(settings, name, one) for name, one in configs.items() if name != DEFAULT_NAME}
+
+
+def choose_named_model(settings: Settings, name: str) -> NamedModel:
+    """Return the one called `name`, for a command. Raises ConfigurationError, which lists the names."""
+    configs = load_models_config(settings)
+    if name == DEFAULT_NAME:
+        return _default(settings, choose_model(settings), configs)
+    if name not in configs:
+        known = ", ".join([DEFAULT_NAME, *(other for other in configs if other != DEFAULT_NAME)])
+        raise ConfigurationError(f"There is no model '{name}'. Known models: {known}.")
+    return _named(settings, name, configs[name])
+
+
+def check_model_name(name: str, named: NamedModels) -> None:
+    """Raise ValidationFailed, which lists the names, if there is no model called `name`."""
+    if name not in named:
+        known = ", ".join(named)
+        # Only a name of the usual characters is repeated: others may not be what they look like.
+        shown = f" '{name}'" if MODEL_NAME.fullmatch(name) else " of that name"
+        raise ValidationFailed(f"There is no model{shown} here. Known models: {known}.", param="model")
+
+
+def _default(settings: Settings, model: Model, configs: Mapping[str, ModelConfig]) -> NamedModel:
+    config = configs.get(DEFAULT_NAME, ModelConfig())
+    return NamedModel(DEFAULT_NAME, model, settings.answering_model, config)
+
+
+def _named(settings: Settings, name: str, config: ModelConfig) -> NamedModel:
+    key = ""
+    if config.key_variable:
+        key = os.environ.get(config.key_variable, "").strip()
+        if not key:
+            raise ConfigurationError(
+                f"The model '{name}' takes its key from the environment variable {config.key_variable}, "
+                "which is not set."
+            )
+    at = f"'{name}' in models.toml"
+    options = UpstreamOptions(
+        model=config.model,
+        sees_images=config.vision,
+        reasoning_effort=config.reasoning_effort,
+        settings=UpstreamSettings(
+            config.key_variable or f"key_variable of {at}", f"base_url of {at}", f"model of {at}"
+        ),
+    )
+    model = build_upstream(Endpoint(config.base_url, key), settings, options, config.dialect)
+    return NamedModel(name, model, name, config)
