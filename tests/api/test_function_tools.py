@@ -6,6 +6,7 @@ from typing import Any
 import openai
 import pytest
 
+from mavera.api.responses.namespaces import join_name
 from mavera.errors import APIError
 from mavera.models.constrained.model import ConstrainedTools
 from mavera.models.scripted import ScriptedModel
@@ -173,7 +174,7 @@ def test_a_call_cut_off_is_incomplete_and_length(serve: Serve) -> None:
 
 
 def test_a_model_that_leaves_the_form_of_a_call_fails_the_run(serve: Serve) -> None:
-    served = serve(constrained(replies=["I would rather talk."] * 2))
+    served = serve(constrained(replies=["I would rather talk."] * 4))
     asked: Any = {"model": "mavera-1", "input": "Hm?", "tools": [WEATHER], "tool_choice": "required"}
 
     with pytest.raises(openai.InternalServerError):
@@ -218,3 +219,27 @@ def test_a_test_key_makes_forced_calls_and_else_talks(serve: Serve) -> None:
     assert (call.name, json.loads(call.arguments)) == ("get_weather", {"city": ""})
     assert [item.type for item in required.output] == ["function_call"]
     assert [item.type for item in free.output] == ["message"]
+
+
+def test_a_function_in_a_namespace_is_called_by_both_names_and_its_call_is_taken_back(serve: Serve) -> None:
+    long = "a_function_whose_name_is_as_long_as_names_of_functions_may_be_ok"
+    functions = [{"type": "function", "name": name, "strict": False} for name in ("search", long)]
+    tools: Any = [{"type": "namespace", "name": "mcp__shop", "description": "A shop.", "tools": functions}]
+    served = serve(ScriptedModel(["Fine."]))
+    client = openai.OpenAI(base_url=served.base_url, api_key=served.test_key, max_retries=0)
+
+    first = client.responses.create(
+        model="mavera-1",
+        input="Look.",
+        tools=tools,
+        tool_choice="required",
+        extra_body={"client_metadata": {"session": "s"}},
+    )
+    [call] = [item.to_dict() for item in first.output]
+    result = {"type": "function_call_output", "call_id": call["call_id"], "output": "3 shoes"}
+    second: Any = [{"role": "user", "content": "Look."}, call, result]
+    answer = client.responses.create(model="mavera-1", input=second, tools=tools, tool_choice="none")
+
+    assert (call["namespace"], call["name"]) == ("mcp__shop", "search")
+    assert answer.status == "completed"
+    assert len(join_name("mcp__shop", long)) == 64

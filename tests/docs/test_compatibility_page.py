@@ -100,6 +100,7 @@ SAMPLES: dict[str, Any] = {
     "prompt_cache_retention": "24h",
     "prompt_cache_options": {"a": 1},
     "service_tier": "flex",
+    "client_metadata": {"a": "b"},
     "moderation": {"a": 1},
     "max_output_tokens": 9,
     "max_completion_tokens": 9,

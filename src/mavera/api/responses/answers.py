@@ -60,13 +60,14 @@ class OutputMessage(Described, tag_field="type", tag="message"):
 
 
 class OutputFunctionCall(Described, tag_field="type", tag="function_call"):
-    """`arguments` is JSON as text."""
+    """`arguments` is JSON as text. `namespace` is there if the request had the function in one."""
 
     id: str
     status: ItemStatus
     call_id: str
     name: str
     arguments: str
+    namespace: str | UnsetType = UNSET
 
 
 class WebSearchCall(Described, tag_field="type", tag="web_search_call"):

@@ -56,7 +56,9 @@ def encoder_for(body: CreateResponse, *, kept: bool) -> ResponseEncoder:
     """Return the encoder of the answer to `body`, which says `store: true` if it is `kept`."""
     response_id = new_id("resp")
     head = _head_of(body, response_id, kept=kept)
-    return ResponseEncoder(head, new_id=ids_within(response_id), clock=now)
+    return ResponseEncoder(
+        head, new_id=ids_within(response_id), clock=now, namespaces=body.names_in_namespaces()
+    )
 
 
 def _head_of(body: CreateResponse, response_id: str, *, kept: bool) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from mavera.api.http.bounds import (
 )
 from mavera.api.http.decoding import convert
 from mavera.api.responses.compaction import opened
+from mavera.api.responses.namespaces import join_name
 from mavera.api.wire.parameters import (
     MAX_TOOLS,
     FunctionName,
@@ -248,6 +249,7 @@ class InputItem(_Object):
             case "function_call":
                 call_id = _needed(self.call_id, f"{at}.call_id")
                 name = _needed(self.name, f"{at}.name")
+                name = join_name(self.namespace, name) if self.namespace else name
                 arguments = _needed(self.arguments, f"{at}.arguments")
                 return (FunctionCall(call_id, name, convert(arguments, AnyText, f"{at}.arguments")),)
             case "function_call_output":
@@ -335,6 +337,18 @@ class Function(_Object, tag_field="type", tag="function"):
             "parameters": self.parameters,
             "strict": self.strict,
         }
+
+
+class Namespace(_Object, tag_field="type", tag="namespace"):
+    """Functions of one group; a call of one says its group in `namespace`."""
+
+    name: FunctionName
+    tools: Annotated[list[Function], Meta(max_length=MAX_TOOLS)]
+    description: AnyText | None = None
+
+    def flatten(self) -> list[Function]:
+        """Return the functions under the names that a model reads."""
+        return [msgspec.structs.replace(tool, name=join_name(self.name, tool.name)) for tool in self.tools]
 
 
 class NamedFunction(_Object, tag_field="type", tag="function"):
@@ -436,7 +450,8 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
     max_output_tokens: TokenLimit | None = None
     max_tool_calls: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     text: TextOptions | None = None
-    tools: Annotated[list[Function | OwnTool], Meta(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[list[Function | Namespace | OwnTool], Meta(max_length=MAX_TOOLS)] | None = None
+    client_metadata: OpaqueObject | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedTools | OwnTool | None = None
     reasoning: ReasoningOptions | None = None
     include: Annotated[list[Include], Meta(max_length=64)] | None = None
@@ -510,7 +525,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             "temperature": 1.0 if self.temperature is None else self.temperature,
             "text": {"format": self._echo_format(), "verbosity": self._verbosity()},
             "tool_choice": self._echo_choice(),
-            "tools": [tool.echo() for tool in self.tools or ()],
+            "tools": [tool.echo() for tool, _ in self._tools()],
             "top_logprobs": self.top_logprobs or 0,
             "top_p": 1.0 if self.top_p is None else self.top_p,
             "truncation": self.truncation or "disabled",
@@ -520,7 +535,24 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
         }
 
     def _tools(self) -> list[tuple[Function | OwnTool, str]]:
-        return [(tool, f"tools[{number}]") for number, tool in enumerate(self.tools or ())]
+        """Return the tools, those in namespaces under their joined names, each with its place."""
+        found: list[tuple[Function | OwnTool, str]] = []
+        for number, tool in enumerate(self.tools or ()):
+            at = f"tools[{number}]"
+            if isinstance(tool, Namespace):
+                found += [(inner, f"{at}.tools[{n}]") for n, inner in enumerate(tool.flatten())]
+            else:
+                found.append((tool, at))
+        return found
+
+    def names_in_namespaces(self) -> dict[str, tuple[str, str]]:
+        """Return the namespace and the name of each function in one, by the name that a model reads."""
+        return {
+            join_name(group.name, tool.name): (group.name, tool.name)
+            for group in self.tools or ()
+            if isinstance(group, Namespace)
+            for tool in group.tools
+        }
 
     def _echo_choice(self) -> Any:
         choice = self.tool_choice or "auto"

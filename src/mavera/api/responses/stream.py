@@ -15,7 +15,7 @@ the run fails; the last event lists exactly the items announced. The unstreamed 
 that last event's response. Pure: the ids and the clock are given to the encoder.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from itertools import count
 from typing import Any, Literal, assert_never
 
@@ -56,13 +56,22 @@ _INCOMPLETE: dict[FinishReason, str] = {"length": "max_output_tokens", "content_
 class ResponseEncoder:
     """
     `head` is the Response as far as the request settles it: id, created_at, model and
-    the echoed settings. `new_id(prefix)` makes item ids, `clock()` tells Unix seconds.
+    the echoed settings. `namespaces` has the namespace and the name of functions by the names that the
+    model reads. `new_id(prefix)` makes item ids, `clock()` tells Unix seconds.
     """
 
     delta_name = TEXT_DELTA
 
-    def __init__(self, head: Wire, *, new_id: Callable[[str], str], clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        head: Wire,
+        *,
+        new_id: Callable[[str], str],
+        clock: Callable[[], int],
+        namespaces: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
         self._head = head
+        self._namespaces = namespaces or {}
         self._new_id = new_id
         self._clock = clock
         self._numbers = count()
@@ -205,14 +214,16 @@ class ResponseEncoder:
     def _open_call(self, index: int, call_id: str, name: str) -> Iterator[Wire]:
         yield from self._close_message("completed")
         self._calls[index] = len(self._output)
+        namespace, own_name = self._namespaces.get(name, (None, name))
         yield from self._announce(
             {
                 "id": self._new_id("fc"),
                 "type": "function_call",
                 "status": "in_progress",
                 "call_id": call_id,
-                "name": name,
+                "name": own_name,
                 "arguments": "",
+                **({"namespace": namespace} if namespace is not None else {}),
             }
         )
 
