@@ -18,7 +18,7 @@ class AttentiveModel(ScriptedModel):
 
     Numbers in arguments and in JSON answers are the question's first number, texts what it has
     in quotes, else its last name. JSON without a schema follows the one in the conversation, or
-    has the keys that the question quotes.
+    has the keys that the question quotes. Asked for the user's name, it says the one it was told.
     """
 
     def _says(self, prompt: Prompt) -> Iterator[ModelEvent]:
@@ -31,6 +31,8 @@ class AttentiveModel(ScriptedModel):
         elif outputs := [item for item in prompt.items if isinstance(item, FunctionOutput)]:
             told = " and ".join("".join(getattr(p, "text", "") for p in item.output) for item in outputs)
             yield from map(TextDelta, re.findall(r"\s*\S+", f"It gave {told}"))
+        elif (name := _name_told(prompt)) and "my name?" in _question(prompt):
+            yield TextDelta(name)
         else:
             yield from super()._says(prompt)
 
@@ -58,6 +60,13 @@ def _calls(tools: list[FunctionTool], prompt: Prompt) -> Iterator[ModelEvent]:
 def _question(prompt: Prompt) -> str:
     questions = [item.text for item in prompt.items if isinstance(item, Message) and item.role == "user"]
     return questions[-1] if questions else ""
+
+
+def _name_told(prompt: Prompt) -> str:
+    """Return the name that a user gave in any message, or an empty text."""
+    texts = [item.text for item in prompt.items if isinstance(item, Message) and item.role == "user"]
+    names = [match[1] for text in texts if (match := re.search(r"My name is (\w+)", text))]
+    return names[-1] if names else ""
 
 
 def _schema_told(prompt: Prompt) -> dict[str, Any]:
