@@ -5,7 +5,7 @@ Keys never reach a log. Anything that looks like a key is cut to its prefix, and
 settings are cut out.
 
 Questions and answers never reach a log either. Our own lines contain no content, at any level. The
-debug and info lines of libraries do: aiosqlite logs each statement with its values, and HTTP clients log
+debug and info lines of libraries do: SQLAlchemy logs each statement with its values, and HTTP clients log
 URLs and bodies. Therefore MAVERA_LOG_LEVEL applies to our own lines only. Libraries log warnings and
 errors only, whatever level they set for themselves.
 """

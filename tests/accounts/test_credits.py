@@ -364,10 +364,8 @@ def test_a_full_disk_refuses_and_leaves_the_books_in_order(opened: Open) -> None
         async with bank(opened, 1_000_000) as b:
             pages = (await b.one("PRAGMA page_count"))["page_count"]
             await b.credits.reserve(b.reserve())
-            thread = b.database._file
-            assert thread is not None
-            assert thread._connection is not None
-            thread._connection.execute(f"PRAGMA max_page_count = {pages}")
+            limit = f"PRAGMA max_page_count = {pages}"
+            await b.database.batch(lambda statements: statements.execute(limit, {}))  # of this connection
             results = await outcomes(*(b.credits.reserve(b.reserve()) for _ in range(400)))
             assert {type(result) for result in results} >= {ServiceUnavailable}
             await b.credits.reserve(b.reserve())  # a new connection, without the limit

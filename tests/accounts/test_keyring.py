@@ -173,7 +173,7 @@ def test_a_key_revoked_by_another_process_stops_within_a_second(opened: Open) ->
 def test_requests_within_a_second_ask_the_store_once(opened: Open) -> None:
     async def main() -> None:
         async with house(opened) as h:
-            counting = CountingDatabase(h.database._url, h.database._engine)
+            counting = CountingDatabase(h.database._pool, is_file=h.database.is_file)
             keyring = Keyring(counting)
             for text, expected in ((h.first_key, Principal), (make_key_text("live").text, Unauthorized)):
                 counting.questions = 0
@@ -207,7 +207,7 @@ def test_a_store_that_is_away_lets_nobody_in(opened: Open) -> None:
 
     async def main() -> None:
         async with house(opened) as h:
-            keyring = Keyring(Away(h.database._url, h.database._engine))
+            keyring = Keyring(Away(h.database._pool, is_file=h.database.is_file))
             with pytest.raises(ServiceUnavailable):
                 await keyring.authenticate(f"Bearer {h.first_key}")
 
@@ -285,7 +285,7 @@ def test_last_use_is_kept_while_it_cannot_be_written(opened: Open) -> None:
 
     async def main() -> None:
         async with house(opened) as h:
-            database = Away(h.database._url, h.database._engine)
+            database = Away(h.database._pool, is_file=h.database.is_file)
             keyring = Keyring(database, write_last_used_seconds=0.05)
             await keyring.authenticate(f"Bearer {h.first_key}")
             await asyncio.sleep(0.2)

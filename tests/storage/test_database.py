@@ -2,13 +2,14 @@
 
 import asyncio
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
 from mavera.errors import APIError, ConfigurationError, ServiceUnavailable
 from mavera.settings import Settings
-from mavera.storage.database import Database
+from mavera.storage.database import Conflict, Database, Statements
 from mavera.storage.engine import parse_url
 from tests.support.opening import Open
 from tests.support.requirements import require_module
@@ -84,6 +85,85 @@ def test_cancelling_at_any_moment_never_keeps_the_write_lock(opened: Open) -> No
                 task.cancel()
                 await asyncio.wait([task])
             await asyncio.wait_for(database.execute(INSERT, name="after"), 2)
+
+    asyncio.run(main())
+
+
+def test_after_a_failed_statement_a_transaction_can_only_be_rolled_back(opened: Open) -> None:
+    async def insert_after_conflict(database: Database) -> None:
+        async with database.transaction() as transaction:
+            await transaction.execute(INSERT, name="a")
+            with pytest.raises(Conflict):
+                await transaction.execute(INSERT, name="a")
+            await transaction.execute(INSERT, name="b")
+
+    async def main() -> None:
+        async with opened() as database:
+            with pytest.raises(APIError):
+                await insert_after_conflict(database)
+            assert await count(database) == 0
+            await database.execute(INSERT, name="c")
+            with pytest.raises(Conflict):
+                await database.execute(INSERT, name="c")
+            assert await count(database) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.sqlite
+def test_reads_do_not_wait_for_a_batch_that_writes(opened: Open) -> None:
+    async def main() -> None:
+        async with opened() as database:
+            is_writing, may_end = threading.Event(), threading.Event()
+
+            def write(statements: Statements) -> None:
+                statements.execute(INSERT, {"name": "a"})
+                is_writing.set()
+                assert may_end.wait(20)
+
+            batch = asyncio.create_task(database.batch(write))
+            try:
+                assert await asyncio.to_thread(is_writing.wait, 20)
+                assert await asyncio.gather(*(count(database) for _ in range(30))) == [0] * 30
+            finally:
+                may_end.set()
+            await batch
+            assert await count(database) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.sqlite
+def test_a_statement_whose_caller_was_cancelled_has_ended_before_the_caller_goes_on(
+    opened: Open, settings: Settings
+) -> None:
+    async def main() -> None:
+        async with opened() as holder, opened() as waiter:
+            async with holder.transaction():
+                inserting = asyncio.create_task(waiter.execute(INSERT, name="a"))
+                await asyncio.sleep(0.1)  # it waits for the lock
+                inserting.cancel()
+                await asyncio.sleep(0.1)
+                assert not inserting.done()
+            await asyncio.wait([inserting])
+            assert inserting.cancelled()
+            # Whoever undoes what was cancelled would otherwise run before it.
+            assert await count(holder) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.sqlite
+def test_a_database_that_was_closed_is_unavailable_and_waits_for_nobody(opened: Open) -> None:
+    async def insert_after_close(database: Database) -> None:
+        async with database.transaction() as transaction:
+            await database.close()
+            await transaction.execute(INSERT, name="a")
+
+    async def main() -> None:
+        async with opened() as database:
+            with pytest.raises(ServiceUnavailable):
+                await insert_after_close(database)
 
     asyncio.run(main())
 
@@ -207,7 +287,7 @@ def test_a_file_that_was_open_to_the_world_is_closed(tmp_path: Path) -> None:
     [
         ("postgres://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
         ("postgresql://u:p@h/d?sslmode=require", "postgresql+asyncpg://u:p@h/d?ssl=require"),
-        ("sqlite:////srv/m.db", "sqlite+aiosqlite:////srv/m.db"),
+        ("sqlite:////srv/m.db", "sqlite:////srv/m.db"),
     ],
 )
 def test_a_database_url_gets_the_driver_that_mavera_uses(given: str, used: str) -> None:

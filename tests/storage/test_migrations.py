@@ -7,17 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, inspect
 
 from mavera.errors import ConfigurationError, ServiceUnavailable
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from mavera.storage.engine import make_engine, parse_url
+from mavera.storage.engine import parse_url
 from mavera.storage.migrations import MIGRATIONS
 from mavera.storage.schema import ensure_schema, find_version, list_versions
 from tests.support import servers
 from tests.support.opening import Open
-from tests.support.tables import load_released
+from tests.support.tables import list_tables, load_released, read_columns
 
 TABLES = {
     "mavera_migrations",
@@ -68,18 +67,10 @@ def test_a_first_start_ignores_modules_in_the_working_directory(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
 
 
-async def tables(database: Database) -> set[str]:
-    def names(connection: Connection) -> set[str]:
-        return set(inspect(connection).get_table_names())
-
-    async with database.transaction() as transaction:
-        return await transaction.run_sync(names)
-
-
 def test_a_new_database_has_every_table_and_records_every_migration(opened: Open) -> None:
     async def main() -> None:
         async with opened() as database:
-            assert await tables(database) == TABLES
+            assert await list_tables(database) == TABLES
             rows = await database.fetch_all("SELECT name FROM mavera_migrations ORDER BY name")
             assert tuple(row["name"] for row in rows) == list_versions()
 
@@ -98,7 +89,7 @@ def test_a_released_database_upgrades_with_its_rows(
             assert await find_version(database) == "0004_tools"
             await ensure_schema(database)
             assert await find_version(database) == list_versions()[-1]
-            assert await tables(database) == TABLES | {"alembic_version"}
+            assert await list_tables(database) == TABLES | {"alembic_version"}
 
     asyncio.run(upgrade())
     after = asyncio.run(read_all(settings))
@@ -115,10 +106,9 @@ def test_a_released_database_gets_the_columns_of_a_new_one(
     load_released(database_url, engine)
 
     async def columns(url: str) -> dict[str, set[tuple[str, bool]]]:
-        async with Database(parse_url(url), make_engine(parse_url(url))) as database:
+        async with Database.at(parse_url(url)) as database:
             await ensure_schema(database)
-            async with database.transaction() as transaction:
-                return await transaction.run_sync(_columns)
+            return await read_columns(database)
 
     upgraded = asyncio.run(columns(database_url))
     if engine == "sqlite":
@@ -128,14 +118,6 @@ def test_a_released_database_gets_the_columns_of_a_new_one(
             new = asyncio.run(columns(url))
     del upgraded["alembic_version"]
     assert upgraded == new
-
-
-def _columns(connection: Connection) -> dict[str, set[tuple[str, bool]]]:
-    inspector = inspect(connection)
-    return {
-        table: {(column["name"], bool(column["nullable"])) for column in inspector.get_columns(table)}
-        for table in inspector.get_table_names()
-    }
 
 
 async def pretend_applied(database: Database, name: str) -> None:
@@ -189,7 +171,7 @@ def test_a_migration_that_fails_says_why(settings: Settings) -> None:
         await database.execute("CREATE TABLE workspaces (id TEXT)")
         with pytest.raises(ConfigurationError, match=r"could not be brought up to date|another program"):
             await ensure_schema(database)
-        assert await tables(database) == {"workspaces"}, "a half-done migration was left behind"
+        assert await list_tables(database) == {"workspaces"}, "a half-done migration was left behind"
         await database.close()
 
     asyncio.run(main())

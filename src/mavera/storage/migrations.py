@@ -14,7 +14,7 @@ Unix seconds, a month is a number such as 202611, and every number has 64 bits.
 from collections.abc import Callable
 from typing import Literal
 
-from mavera.storage.blocking import Statements
+from mavera.storage.pool import Statements
 
 Dialect = Literal["sqlite", "postgresql"]
 

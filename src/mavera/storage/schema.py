@@ -15,9 +15,9 @@ from functools import partial
 
 from mavera import __version__
 from mavera.errors import APIError, ConfigurationError
-from mavera.storage.blocking import Statements
 from mavera.storage.database import Database
 from mavera.storage.migrations import MIGRATIONS, Tables, name_of
+from mavera.storage.pool import Statements
 
 _KNOWN = tuple(map(name_of, MIGRATIONS))
 # Any number that no other program on the same Postgres uses will do.

@@ -1,0 +1,132 @@
+"""
+Turn the errors of the databases' drivers into errors of the API.
+
+    away, full, damaged, read-only, locked   →  ServiceUnavailable, with the seconds until a retry can help
+    a row that is there already              →  Conflict
+    anything else is a mistake of ours       →  APIError
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from mavera.errors import APIError, ServiceUnavailable
+
+# Classes of Postgres's error states. A retry can succeed after a busy one (a deadlock, a lock). The others
+# mean that Postgres cannot serve now: no connection, no resources, an operator's stop, a system fault.
+_POSTGRES_BUSY = frozenset({"40", "55"})
+_POSTGRES_AWAY = frozenset({"08", "53", "57", "58"})
+_DISK_FULL, _READ_ONLY = "53100", "25006"
+# These errors occur if an empty database, or one of another program, has replaced ours.
+_POSTGRES_LACKS = frozenset({"42P01", "42703", "3F000"})
+_SQLITE_LACKS = ("no such table", "no such column", "table ")
+
+
+class Conflict(APIError):
+    """A row breaks a rule of its table, most often because it exists already."""
+
+
+@contextmanager
+def storage_errors(*, connecting: bool = False) -> Iterator[None]:
+    """Turn errors of the database libraries into ours."""
+    try:
+        yield
+    except PoolTimeoutError as error:
+        raise busy() from error
+    except SQLAlchemyError as error:
+        public = _from_sqlalchemy(error)
+        # Before there is a connection, none of our statements has run, so the mistake is not in our SQL.
+        raise (_unreachable() if connecting and type(public) is APIError else public) from error
+    except sqlite3.Error as error:
+        raise _from_sqlite(error) from error
+    except OSError as error:
+        # asyncpg passes errors of its socket on.
+        raise _unreachable() from error
+    except (OverflowError, UnicodeError) as error:
+        # sqlite3 raises these before it calls SQLite: for a number beyond 64 bits, and for half a character.
+        raise _mistake() from error
+
+
+def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
+    if not isinstance(error, DBAPIError):
+        return _mistake()
+    if isinstance(error, IntegrityError):
+        return _conflict()
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return _from_sqlite_code(code, str(error.orig))
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if state == _DISK_FULL:
+        return _full()
+    if state in _POSTGRES_LACKS:
+        return _lacking()
+    if state[:2] in _POSTGRES_BUSY:
+        return busy()
+    if state[:2] in _POSTGRES_AWAY or state == _READ_ONLY:
+        return _unreachable()
+    if isinstance(error.orig and error.orig.__cause__, ValueError):
+        return _mistake()  # asyncpg raises it for a value that does not fit its column
+    away = isinstance(error, OperationalError | InterfaceError)
+    return _unreachable() if away or error.connection_invalidated else _mistake()
+
+
+def _from_sqlite(error: sqlite3.Error) -> APIError:
+    """Convert an error of the driver as `_from_sqlalchemy` converts one that SQLAlchemy wraps."""
+    if isinstance(error, sqlite3.IntegrityError):
+        return _conflict()
+    return _from_sqlite_code(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR), str(error))
+
+
+def _from_sqlite_code(code: int, message: str) -> APIError:
+    # The low byte is the kind of SQLite's error. The rest gives details.
+    match code & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return busy()
+        case sqlite3.SQLITE_FULL:
+            return _full()
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_FORMAT:
+            return _lasting("The database file is damaged, or is no SQLite database.")
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return _lasting("The database file cannot be opened.")
+        case sqlite3.SQLITE_READONLY:
+            return _lasting("The database file cannot be written.")
+        case sqlite3.SQLITE_IOERR:
+            return _lasting("The database's disk failed.")
+        case sqlite3.SQLITE_ERROR if message.startswith(_SQLITE_LACKS):
+            return _lacking()
+        case sqlite3.SQLITE_ERROR | sqlite3.SQLITE_MISUSE | sqlite3.SQLITE_RANGE | sqlite3.SQLITE_TOOBIG:
+            return _mistake()
+        case _:
+            return _unreachable()
+
+
+def _full() -> ServiceUnavailable:
+    return ServiceUnavailable("The database's disk is full. The operator has to make room.", retry_after=30)
+
+
+def _lasting(fault: str) -> ServiceUnavailable:
+    """Return the error for a fault that lasts until the operator repairs it."""
+    return ServiceUnavailable(f"{fault} The operator has to repair or restore it.", retry_after=30)
+
+
+def _lacking() -> ServiceUnavailable:
+    return _lasting("The database lacks tables or columns that this mavera needs.")
+
+
+def _conflict() -> Conflict:
+    return Conflict("The database has such a row already.")
+
+
+def busy() -> ServiceUnavailable:
+    return ServiceUnavailable("The database is busy. Try again in a second.", retry_after=1)
+
+
+def _unreachable() -> ServiceUnavailable:
+    return ServiceUnavailable("The database cannot be reached. Try again in a few seconds.", retry_after=5)
+
+
+def _mistake() -> APIError:
+    return APIError("The database refused a statement.")

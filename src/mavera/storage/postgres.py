@@ -1,0 +1,133 @@
+"""A pool of connections to Postgres: asyncpg under SQLAlchemy, which writes `:name` as asyncpg wants it."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import URL, CursorResult, text
+from sqlalchemy import Connection as BlockingConnection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from mavera.core.finish import finish
+from mavera.errors import ConfigurationError
+from mavera.extras import describe_missing_extra
+from mavera.storage.faults import storage_errors
+from mavera.storage.pool import Statements, run_transaction
+from mavera.storage.rows import Row
+
+T = TypeVar("T")
+
+WAIT_SECONDS = 5.0
+
+
+class PostgresPool:
+    def __init__(self, url: URL) -> None:
+        """Make a pool that connects when it is used. Raises ConfigurationError without asyncpg."""
+        self._engine = _make_engine(url)
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator["PostgresConnection"]:
+        with storage_errors(connecting=True):
+            connection = await self._engine.connect()
+        try:
+            yield PostgresConnection(connection)
+        finally:
+            # Even if the task is cancelled, once or twice, the connection must go back to the pool.
+            await finish(_give_back(connection))
+
+    async def batch(self, function: Callable[[Statements], T], *, durable: bool) -> T:
+        async with self.lend() as connection, run_transaction(connection):
+            if not durable:
+                await connection.execute("SET LOCAL synchronous_commit TO off", {})
+            return await connection.run_blocking(function)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+class PostgresConnection:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def fetch_all(self, sql: str, values: Row, /) -> list[Row]:
+        return cast("list[Row]", (await self._run(sql, dict(values))).mappings().all())
+
+    async def execute(self, sql: str, values: Row, /) -> int:
+        return (await self._run(sql, dict(values))).rowcount
+
+    async def execute_many(self, sql: str, rows: Sequence[Row], /) -> None:
+        await self._run(sql, [dict(row) for row in rows])
+
+    async def run_blocking(self, function: Callable[[Statements], T]) -> T:
+        return await self._connection.run_sync(lambda connection: function(PooledStatements(connection)))
+
+    async def begin(self) -> None:
+        await self._run("BEGIN", {})
+
+    async def commit(self) -> None:
+        await self._run("COMMIT", {})
+
+    async def roll_back(self) -> None:
+        if self._connection.invalidated:
+            return
+        try:
+            await self._run("ROLLBACK", {})
+        except SQLAlchemyError:
+            # Discarding the connection rolls back, too.
+            await self._connection.invalidate()
+
+    async def _run(self, sql: str, values: dict[str, Any] | list[dict[str, Any]]) -> CursorResult[Any]:
+        return await self._connection.execute(text(sql), values)
+
+
+class PooledStatements:
+    """Statements inside `AsyncConnection.run_sync`: they look blocking, but the event loop goes on."""
+
+    def __init__(self, connection: BlockingConnection) -> None:
+        self._connection = connection
+
+    def fetch_all(self, sql: str, values: Row, /) -> list[Row]:
+        return cast("list[Row]", self._connection.execute(text(sql), dict(values)).mappings().all())
+
+    def execute(self, sql: str, values: Row, /) -> int:
+        return self._connection.execute(text(sql), dict(values)).rowcount
+
+    def execute_many(self, sql: str, rows: Sequence[Row], /) -> None:
+        if rows:
+            self._connection.execute(text(sql), [dict(row) for row in rows])
+
+    def insert(self, into: str, rows: Sequence[tuple[Any, ...]], /) -> None:
+        if rows:
+            names = _names(len(rows[0]))
+            sql = f"INSERT INTO {into} VALUES ({', '.join(f':{name}' for name in names)})"  # noqa: S608
+            self.execute_many(sql, [dict(zip(names, row, strict=True)) for row in rows])
+
+
+@cache
+def _names(count: int) -> tuple[str, ...]:
+    return tuple(f"value{number}" for number in range(count))
+
+
+async def _give_back(connection: AsyncConnection) -> None:
+    with storage_errors():
+        await connection.close()
+
+
+def _make_engine(url: URL) -> AsyncEngine:
+    try:
+        return create_async_engine(
+            url,
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            pool_size=5,
+            max_overflow=5,
+            pool_timeout=WAIT_SECONDS,
+            pool_pre_ping=True,
+            connect_args={"timeout": WAIT_SECONDS},
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            describe_missing_extra("postgres", "MAVERA_DATABASE_URL with Postgres")
+        ) from error
