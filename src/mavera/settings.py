@@ -73,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics: Literal["token", "all", "off"] = "token"
     metrics_token: str = ""
     require_persona: bool = False
+    list_persona_models: bool = False
     persona_credits: Annotated[int, Meta(ge=0, le=_MOST)] = 300
 
     key_pepper: str = ""

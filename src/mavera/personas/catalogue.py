@@ -6,6 +6,7 @@ Look up all personas that a workspace can name: the library's and its own.
 """
 
 import asyncio
+import reprlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,13 +16,14 @@ from mavera.accounts.keys.text import Mode
 from mavera.accounts.principal import Principal
 from mavera.core.ids import is_cuid
 from mavera.core.items import Item
-from mavera.errors import Forbidden
+from mavera.errors import Forbidden, PersonaNotFound
 from mavera.personas import repository
 from mavera.personas.builtin import PersonaLibrary, Roll
 from mavera.personas.custom import CustomPersona, Sheet, build_custom_prefix
 from mavera.personas.persona import Persona
 from mavera.personas.prompt import build_library_prefix
 from mavera.personas.repository import PersonaLimits
+from mavera.personas.slugs import find_by_slug, nearest_slug
 from mavera.storage.database import Database
 
 ROLL_SECONDS = 1.0
@@ -74,6 +76,17 @@ class Personas:
             if found is not None:
                 return found
         return self._base.get(persona_id)
+
+    async def find(self, slug_or_id: str, principal: Principal) -> AnyPersona:
+        """Return the persona of this id or slug. Raises PersonaNotFound, with the nearest slug."""
+        if self._base.has(slug_or_id) or is_cuid(slug_or_id):
+            return await self.get(slug_or_id, principal)
+        found = find_by_slug(slug_or_id, self._base) or find_by_slug(slug_or_id, await self.roll(principal))
+        if found is None:
+            near = nearest_slug(slug_or_id, await self.roll(principal))
+            hint = f"Did you mean '{near}'?" if near else "List them with GET /api/v1/personas."
+            raise PersonaNotFound(f"No persona has the id or slug {reprlib.repr(slug_or_id)}. {hint}")
+        return found
 
     async def roll(self, principal: Principal) -> Roll[AnyPersona]:
         """Return all personas as of at most a second ago. Changes made in this process show at once."""

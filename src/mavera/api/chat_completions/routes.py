@@ -12,6 +12,7 @@ from mavera.api.http.dispatch import RUN_ERRORS, Prepared, respond, take_in
 from mavera.api.http.idempotency import KEY_PARAMETER
 from mavera.api.http.operations import Operation
 from mavera.api.wire.answers import ErrorBody
+from mavera.api.wire.named_personas import PERSONA_PARAMETER
 from mavera.api.wire.parameters import MODEL
 from mavera.core.ids import new_id
 
@@ -19,7 +20,7 @@ from mavera.core.ids import new_id
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation in a persona's voice."""
     asked = await take_in(request, CreateChatCompletion)
-    prepared = Prepared(asked.body.to_turn(), _encoder_for(asked.body))
+    prepared = Prepared(asked.body.to_turn(), _encoder_for(asked.body, asked.model))
 
     async def prepare() -> Prepared:
         return prepared
@@ -27,11 +28,11 @@ async def create_chat_completion(request: Request) -> Response:
     return await respond(asked, prepare, stream=asked.body.stream or False)
 
 
-def _encoder_for(body: CreateChatCompletion) -> ChatCompletionEncoder:
+def _encoder_for(body: CreateChatCompletion, model: str) -> ChatCompletionEncoder:
     return ChatCompletionEncoder(
         new_id("chatcmpl"),
         int(time.time()),
-        body.model,
+        model,
         logprobs=body.logprobs or False,
         include_usage=body.include_usage,
     )
@@ -46,7 +47,7 @@ OPERATIONS = (
         "Chat Completions",
         description="OpenAI's Chat Completions API, with a persona. Streamed, it comes in chunks.",
         request=CreateChatCompletion,
-        parameters=(KEY_PARAMETER,),
+        parameters=(KEY_PARAMETER, PERSONA_PARAMETER),
         example={
             "model": MODEL,
             "messages": [{"role": "user", "content": "How do you feel about sustainable fashion?"}],

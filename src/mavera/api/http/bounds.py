@@ -19,6 +19,7 @@ MAX_TEXT = 10 * 1024 * 1024
 # Base64 makes four characters of three bytes: enough for the largest MAVERA_IMAGE_MAX_BYTES.
 MAX_LINK = 180 * 1024 * 1024
 
+MAX_PERSONA_ID = 100
 PersonaId = Annotated[str, Meta(max_length=64)]
 Identifier = Annotated[str, Meta(max_length=MAX_IDENTIFIER)]
 # Some providers seal what a model thought into the ids of its calls.

@@ -27,8 +27,10 @@ from mavera.accounts.principal import Principal
 from mavera.api.http import sse
 from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.decoding import decode, read_body
+from mavera.api.http.headers import header
 from mavera.api.http.idempotency import once
 from mavera.api.http.json import json_bytes
+from mavera.api.wire.named_personas import PERSONA_HEADER, name_persona
 from mavera.core.events import Event, RunFailed, RunStarted
 from mavera.core.turn import Turn
 from mavera.errors import (
@@ -43,7 +45,6 @@ from mavera.errors import (
     StillRunning,
     ValidationFailed,
 )
-from mavera.models.named import check_model_name
 from mavera.runs.charged import ChargedRun, Keep
 
 
@@ -124,12 +125,17 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[Body]):
-    """A request for a run: who sent it, and its body, decoded and as it came."""
+    """
+    A request for a run: who sent it, and its body, decoded and as it came.
+
+    `model` is as the client wrote it, with a persona behind it. The body has both apart.
+    """
 
     request: Request
     principal: Principal
     raw: bytes
     body: Body
+    model: str
 
 
 async def take_in(request: Request, kind: type[Body]) -> Asked[Body]:
@@ -137,9 +143,10 @@ async def take_in(request: Request, kind: type[Body]) -> Asked[Body]:
     principal = await authenticate(request)
     services = services_of(request)
     raw = await read_body(request, max_bytes=services.settings.max_body_bytes)
-    body = await decode(raw, kind)
-    check_model_name(body.model, services.named_models)
-    return Asked(request, principal, raw, body)
+    decoded: Any = await decode(raw, kind)
+    named = header(request, PERSONA_HEADER)
+    body = await name_persona(decoded, named, services.named_models, services.personas, principal)
+    return Asked(request, principal, raw, body, decoded.model)
 
 
 @dataclass(frozen=True, slots=True)

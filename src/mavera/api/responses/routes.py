@@ -16,6 +16,7 @@ from mavera.api.responses.compaction import CompactionEncoder, turn_of
 from mavera.api.responses.history import History
 from mavera.api.responses.schemas import CompactConversation, CreateResponse
 from mavera.api.responses.stream import ResponseEncoder, usage_body
+from mavera.api.wire.named_personas import PERSONA_PARAMETER
 from mavera.api.wire.parameters import MODEL
 from mavera.core.ids import ids_within, new_id
 from mavera.errors import PersonaNotFound
@@ -29,7 +30,7 @@ async def create_response(request: Request) -> Response:
     async def prepare() -> Prepared:
         body, before = await history.read(asked.body)
         turn = body.to_turn(before)
-        encoder = encoder_for(body, kept=history.keeps(body))
+        encoder = encoder_for(body, asked.model, kept=history.keeps(body))
         keep = partial(history.keep, encoder, turn.items) if history.keeps(body) else None
         return Prepared(turn, encoder, keep)
 
@@ -52,21 +53,21 @@ async def compact_conversation(request: Request) -> Response:
     return await respond(asked, prepare, stream=False)
 
 
-def encoder_for(body: CreateResponse, *, kept: bool) -> ResponseEncoder:
-    """Return the encoder of the answer to `body`, which says `store: true` if it is `kept`."""
+def encoder_for(body: CreateResponse, model: str, *, kept: bool) -> ResponseEncoder:
+    """Return the encoder of the answer to `body`, which says `model` and, if it is `kept`, `store: true`."""
     response_id = new_id("resp")
-    head = _head_of(body, response_id, kept=kept)
+    head = _head_of(body, model, response_id, kept=kept)
     return ResponseEncoder(
         head, new_id=ids_within(response_id), clock=now, namespaces=body.names_in_namespaces()
     )
 
 
-def _head_of(body: CreateResponse, response_id: str, *, kept: bool) -> dict[str, Any]:
+def _head_of(body: CreateResponse, model: str, response_id: str, *, kept: bool) -> dict[str, Any]:
     """Return the Response as far as the request settles it."""
     return {
         "id": response_id,
         "created_at": now(),
-        "model": body.model,
+        "model": model,
         "persona_id": body.persona_id,
         **({"persona_ids": body.persona_ids} if body.persona_ids else {}),
         **body.echo(kept=kept),
@@ -86,7 +87,7 @@ OPERATIONS = (
         "Responses",
         description="OpenAI's Responses API, with a persona. Streamed, it comes as named events.",
         request=CreateResponse,
-        parameters=(KEY_PARAMETER,),
+        parameters=(KEY_PARAMETER, PERSONA_PARAMETER),
         example={"model": MODEL, "input": "How do you feel about sustainable fashion?", "persona_id": None},
         response=ResponseObject,
         errors=RUN_ERRORS,

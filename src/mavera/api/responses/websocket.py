@@ -31,11 +31,13 @@ from mavera.api.http.bounds import MAX_INPUT_ITEMS, Identifier, Text
 from mavera.api.http.decoding import clean_body, decode, too_large
 from mavera.api.http.dispatch import UntilDisconnect, accepted_in_time, told
 from mavera.api.http.errors import error_body, error_response
+from mavera.api.http.headers import header
 from mavera.api.http.json import json_bytes
 from mavera.api.responses.history import History
 from mavera.api.responses.routes import encoder_for
 from mavera.api.responses.schemas import CreateResponse, InputItem, items_of
 from mavera.api.responses.stream import ResponseEncoder, Wire
+from mavera.api.wire.named_personas import PERSONA_HEADER, name_persona
 from mavera.core.events import RunFailed
 from mavera.core.ids import new_id
 from mavera.core.items import Item
@@ -48,7 +50,6 @@ from mavera.errors import (
     ServiceUnavailable,
     StreamLimitReached,
 )
-from mavera.models.named import check_model_name
 from mavera.runs.charged import ChargedRun
 
 log = structlog.get_logger()
@@ -310,12 +311,20 @@ class _Session:
         try:
             principal = await authenticate(connection, "responses")
             body = await self._decoded(message)
+            sent = body.model
+            body = await name_persona(
+                body,
+                header(self._websocket, PERSONA_HEADER),
+                self._services.named_models,
+                self._services.personas,
+                principal,
+            )
             history = History.of(self._services, principal)
             history.refuse_elsewhere(body)
             said = await self._recall(history, body.previous_response_id)
             body = msgspec.structs.replace(body, input=await history.resolve(body.input))
             keeps = history.keeps(body) and body.generate is not False
-            encoder = encoder_for(body, kept=keeps)
+            encoder = encoder_for(body, sent, kept=keeps)
             items: tuple[Item, ...]
             if body.generate is False:
                 items = items_of(body.input, said.items)
@@ -341,9 +350,7 @@ class _Session:
             raise InvalidRequest("A message has to be JSON text, not bytes.")
         if len(message) > self._services.settings.max_body_bytes:
             raise too_large(self._services.settings.max_body_bytes)
-        body = await decode(message, ResponseCreate)
-        check_model_name(body.model, self._services.named_models)
-        return body
+        return await decode(message, ResponseCreate)
 
     async def _recall(self, history: History, response_id: str | None) -> "_Said":
         """

@@ -52,6 +52,7 @@ from mavera.personas.custom import (
     Sheet,
 )
 from mavera.personas.persona import Category, Profile
+from mavera.personas.slugs import slug_of
 from mavera.runs.admission import Outcome, Ticket
 from mavera.runs.persona_draft import draft
 
@@ -105,6 +106,7 @@ class CustomPersonaObject(msgspec.Struct, kw_only=True):
 
     id: str
     object: Literal["custom_persona"] = "custom_persona"
+    slug: str
     name: str
     category: str
     description: str
@@ -130,6 +132,7 @@ def to_custom_object(persona: CustomPersona) -> CustomPersonaObject:
     details = {"pipeline_type": persona.pipeline_type, "persona_type": persona.type}
     return CustomPersonaObject(
         id=persona.id,
+        slug=slug_of(persona),
         name=persona.name,
         category=persona.category,
         description=persona.description,

@@ -3,15 +3,27 @@
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.json import json_response
+from mavera.api.http.lists import flag_of
 from mavera.api.http.operations import Operation, Parameter
-from mavera.errors import NotFound
+from mavera.errors import Forbidden, InvalidRequest, NotFound, ServiceUnavailable, ValidationFailed
 from mavera.models.named import NamedModel
+from mavera.personas.catalogue import AnyPersona
+from mavera.personas.slugs import slug_of
 
+_QUERY = (
+    Parameter(
+        "personas",
+        "query",
+        "Whether to list models with personas behind their name, as `mavera-1/gen-z-consumer`.",
+        {"type": "boolean"},
+    ),
+)
 _CREATED = 1775001600  # 2026-04-01, when the model id was first served
 
 
@@ -23,6 +35,7 @@ class ModelObject(msgspec.Struct, kw_only=True, omit_defaults=True):
     created: int
     owned_by: str
     context_tokens: int | None = None
+    name: str | UnsetType = UNSET
 
 
 class ModelList(msgspec.Struct, kw_only=True):
@@ -31,10 +44,18 @@ class ModelList(msgspec.Struct, kw_only=True):
 
 
 async def list_models(request: Request) -> Response:
-    """List the models."""
-    await authenticate(request)
-    named = services_of(request).named_models
-    return json_response(ModelList(data=[_to_object(model) for model in named.values()]))
+    """List the models, and with `personas` each with each persona."""
+    principal = await authenticate(request)
+    asked = flag_of(request, "personas")
+    services = services_of(request)
+    named = services.named_models.values()
+    models = [_to_object(model) for model in named]
+    if asked:
+        principal.require("personas:read")
+    if services.settings.list_persona_models if asked is None else asked:
+        personas = await services.personas.roll(principal) if "personas:read" in principal.scopes else ()
+        models += [_to_object(model, persona) for model in named for persona in personas]
+    return json_response(ModelList(data=models))
 
 
 async def get_model(request: Request) -> Response:
@@ -47,9 +68,10 @@ async def get_model(request: Request) -> Response:
     return json_response(_to_object(model))
 
 
-def _to_object(model: NamedModel) -> ModelObject:
+def _to_object(model: NamedModel, persona: AnyPersona | None = None) -> ModelObject:
     return ModelObject(
-        id=model.name,
+        id=model.name if persona is None else f"{model.name}/{slug_of(persona)}",
+        name=UNSET if persona is None else persona.name,
         object="model",
         created=_CREATED,
         owned_by="mavera",
@@ -58,7 +80,16 @@ def _to_object(model: NamedModel) -> ModelObject:
 
 
 OPERATIONS = (
-    Operation("GET", "/models", list_models, "List models", "Models", response=ModelList),
+    Operation(
+        "GET",
+        "/models",
+        list_models,
+        "List models",
+        "Models",
+        response=ModelList,
+        parameters=_QUERY,
+        errors=(Forbidden, InvalidRequest, ValidationFailed, ServiceUnavailable),
+    ),
     Operation(
         "GET",
         "/models/{model_id}",

@@ -21,6 +21,7 @@ from mavera.personas.builtin import Roll
 from mavera.personas.catalogue import AnyPersona
 from mavera.personas.custom import CustomPersona
 from mavera.personas.persona import CATEGORIES
+from mavera.personas.slugs import slug_of
 
 _FILTERS = (
     Parameter(
@@ -44,6 +45,7 @@ class PersonaObject(msgspec.Struct, kw_only=True):
 
     id: str
     object: Literal["persona"] = "persona"
+    slug: str
     name: str
     category: str
     description: str
@@ -62,6 +64,7 @@ class PersonaList(msgspec.Struct, kw_only=True):
 def to_object(persona: AnyPersona) -> PersonaObject:
     return PersonaObject(
         id=persona.id,
+        slug=slug_of(persona),
         name=persona.name,
         category=persona.category,
         description=persona.description,

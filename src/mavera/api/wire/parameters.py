@@ -26,8 +26,9 @@ ModelName = Annotated[
     str,
     Meta(
         min_length=1,
-        max_length=200,
-        description="The model to ask: `mavera-1`, or another one that `GET /api/v1/models` lists.",
+        max_length=300,
+        description="The model to ask: `mavera-1`, or another one that `GET /api/v1/models` lists; with "
+        "the slug or the id of a persona behind a slash, if you like.",
     ),
 ]
 MAX_TOOLS = 64

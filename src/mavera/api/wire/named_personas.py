@@ -1,0 +1,78 @@
+"""
+The persona that a request names outside of `persona_id`, for clients that cannot send that.
+
+    {"model": "mavera-1/gen-z-consumer"}      a slug or an id behind the model's name
+    X-Persona-Id: gen-z-consumer              a header
+
+All that a request names has to be the same persona.
+"""
+
+from typing import Any
+
+import msgspec
+
+from mavera.accounts.principal import Principal
+from mavera.api.http.bounds import MAX_PERSONA_ID
+from mavera.api.http.operations import Parameter
+from mavera.errors import InvalidRequest, PersonaNotFound
+from mavera.models.named import NamedModels, check_model_name
+from mavera.personas.catalogue import Personas
+
+HEADER = "X-Persona-Id"
+PERSONA_HEADER = HEADER.lower().encode()
+PERSONA_PARAMETER = Parameter(
+    HEADER,
+    "header",
+    "The id or slug of the persona, for clients that cannot send `persona_id`.",
+    {"type": "string", "maxLength": MAX_PERSONA_ID},
+)
+
+
+def split_model(name: str, known: NamedModels) -> tuple[str, str | None]:
+    """Return the name of the model in `name`, and the persona behind it. Names of models may have slashes."""
+    if name in known:
+        return name, None
+    model, slash, persona = name.rpartition("/")
+    return (model, persona) if slash and model in known else (name, None)
+
+
+async def name_persona(
+    body: Any, header: str | None, known: NamedModels, personas: Personas, principal: Principal
+) -> Any:
+    """
+    Return `body` with the model's name alone in `model`, and the persona that is named in `persona_id`.
+
+    Raises PersonaNotFound if there is no such persona, and InvalidRequest if two different ones are named.
+    """
+    model, behind = split_model(body.model, known)
+    if model not in known:
+        check_model_name(model, known)
+    if behind is None and header is None:
+        return body
+    takes_persona = hasattr(body, "persona_id")
+    changes: dict[str, Any] = {"model": model}
+    named: dict[str, str] = {}
+    if takes_persona and body.persona_id is not None:
+        named["persona_id"] = body.persona_id
+    if behind is not None:
+        named["model"] = await _find(behind, "model", personas, principal)
+    # An audience in the body wins over a header that a client sends with everything.
+    if header is not None and takes_persona and not body.mosaic_mode:
+        named[HEADER] = await _find(header, HEADER, personas, principal)
+    if len(set(named.values())) > 1:
+        told = " and ".join(f"'{place}' names {_shown(one)}" for place, one in named.items())
+        raise InvalidRequest(f"Two personas are named: {told}. Send one.", param=list(named)[-1])
+    if takes_persona and named:
+        changes["persona_id"] = next(iter(named.values()))
+    return msgspec.structs.replace(body, **changes)
+
+
+def _shown(persona_id: str) -> str:
+    return f"'{persona_id[:MAX_PERSONA_ID]}'"
+
+
+async def _find(given: str, param: str, personas: Personas, principal: Principal) -> str:
+    try:
+        return (await personas.find(given[: MAX_PERSONA_ID + 1], principal)).id
+    except PersonaNotFound as error:
+        raise PersonaNotFound(error.message, param=param) from error
