@@ -45,8 +45,7 @@ async def name_persona(
     Raises PersonaNotFound if there is no such persona, and InvalidRequest if two different ones are named.
     """
     model, behind = split_model(body.model, known)
-    if model not in known:
-        check_model_name(model, known)
+    check_model_name(model, known)
     if behind is None and header is None:
         return body
     takes_persona = hasattr(body, "persona_id")
