@@ -58,12 +58,12 @@ def create_app(
     counts: Exchange | None = None,
 ) -> Starlette:
     """
-    Return the ASGI application; nothing is opened before its lifespan starts.
+    Return the ASGI application. Nothing is opened before its lifespan starts.
 
-    `live_model` answers `mvra_live_` keys and `limiter` counts requests, each in place of the one
-    that the settings name. Of several workers `running` and `counts` are what they have together:
-    the runs of each workspace, and the metrics.
-    Raises ConfigurationError where settings contradict each other.
+    `live_model` answers `mvra_live_` keys and `limiter` counts requests, each in place of the one in the
+    settings. Several workers share `running`, which counts the runs of each workspace, and `counts`, which
+    exchanges their metrics.
+    Raises ConfigurationError if settings contradict each other.
     """
     parse_origins(settings.cors_origins)
     components = Components.of(settings, model=live_model, limiter=limiter, running=running)
@@ -88,7 +88,7 @@ def create_app(
 
 @asynccontextmanager
 async def _sending(metrics: Metrics, counts: Exchange) -> AsyncIterator[None]:
-    """Send what is counted for as long as the block, and at its end."""
+    """Send the metrics regularly during the block, and at its end."""
     task = asyncio.create_task(metrics_page.send_counts(metrics, counts))
     try:
         yield
@@ -99,7 +99,7 @@ async def _sending(metrics: Metrics, counts: Exchange) -> AsyncIterator[None]:
 
 
 class _Application(Starlette):
-    """Starlette without its outermost layer: `RequestLog` answers what nobody foresaw, and knows its id."""
+    """Starlette without its outermost layer, because `RequestLog` handles unforeseen errors."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ def _routes(operations: tuple[Operation, ...]) -> list[BaseRoute]:
 
 
 def _handlers(operations: tuple[Operation, ...]) -> dict[tuple[str, str], Handler]:
-    """Return those whose path has no parameter in it, by method and path."""
+    """Return the handlers of paths without parameters, by method and path."""
     return {
         (operation.method, path): operation.handler
         for operation in operations

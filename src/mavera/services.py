@@ -3,9 +3,9 @@ Open every part of a server, in order, and close it in the opposite one. Nothing
 
     open_store(settings)      the database, with its tables up to date
     open_model(settings)      the language model, started
-    open_services(settings)   both, and all that answers and bills a request
+    open_services(settings)   both, and every part that answers and charges a request
 
-The application, the server's processes and the commands all begin here.
+The application, the server's processes and the commands all use these functions.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -48,8 +48,8 @@ from mavera.storage.schema import ensure_schema
 from mavera.storage.sealing import open_secrets
 from mavera.tools.allowances import StoredAllowances
 from mavera.tools.audit import AuditLog
-from mavera.tools.choice import Parts, choose_tools, media_files, tool_sources
-from mavera.tools.scripted import scripted_tools
+from mavera.tools.choice import Parts, choose_media_files, choose_tools, open_tool_sources
+from mavera.tools.scripted import make_scripted_tools
 from mavera.tools.toolbox import Toolbox, ToolPolicy
 
 
@@ -114,7 +114,7 @@ class Components:
             named=choose_named_models(settings, default),
             vision=choose_vision_model(settings),
             fetch=GuardedFetch(FetchPolicy.from_settings(settings)),
-            files=media_files(settings),
+            files=choose_media_files(settings),
             running=running or RunningHere(),
             limiter=limiter,
         )
@@ -133,19 +133,19 @@ async def open_named_model(
     settings: Settings, name: str, people: Personas | None = None
 ) -> AsyncIterator[NamedModel]:
     """
-    Start the model that callers would ask for as `name`; it may keep the prefixes of `people` ready.
+    Start the model that callers select as `name`. It may keep the prefixes of `people` ready.
 
-    Raises ConfigurationError if there is none.
+    Raises ConfigurationError if there is no such model.
     """
     named = choose_named_model(settings, name)
-    async with started(named.model, people):
+    async with start_model(named.model, people):
         yield named
 
 
 @asynccontextmanager
 async def open_model(settings: Settings, people: Personas | None = None) -> AsyncIterator[Model]:
-    """Start the language model that `settings` name; it may keep the prefixes of `people` ready."""
-    async with started(choose_model(settings), people) as model:
+    """Start the language model that `settings` name. It may keep the prefixes of `people` ready."""
+    async with start_model(choose_model(settings), people) as model:
         yield model
 
 
@@ -154,10 +154,10 @@ async def open_services(
     settings: Settings, components: Components | None = None, metrics: Metrics | None = None
 ) -> AsyncIterator[Services]:
     """
-    Open all parts that answer and bill a request, and close them at the end of the block.
+    Open all parts that answer and charge a request, and close them at the end of the block.
 
-    Raises ConfigurationError if settings contradict each other or the database is another's, and
-    ServiceUnavailable if it cannot be reached.
+    Raises ConfigurationError if settings contradict each other or the database belongs to another program,
+    and ServiceUnavailable if the database cannot be reached.
     """
     components = components or Components.of(settings)
     metrics = metrics or Metrics()
@@ -175,13 +175,13 @@ async def open_services(
         stack.push_async_callback(limiter.close)
         people = Personas(PersonaLibrary.load(), database)
         models: dict[Mode, Model] = {
-            "live": await enter(started(components.model, people)),
-            "test": await enter(started(ScriptedModel(keeps_prompts=False))),
+            "live": await enter(start_model(components.model, people)),
+            "test": await enter(start_model(ScriptedModel(keeps_prompts=False))),
         }
         for name, other in components.named.items():
             if name != DEFAULT_NAME:
-                await enter(started(other.model))
-        vision = await enter(started(components.vision)) if components.vision else None
+                await enter(start_model(other.model))
+        vision = await enter(start_model(components.vision)) if components.vision else None
         reader = _image_reader(settings)
         if reader is not None:
             stack.push_async_callback(reader.close)
@@ -195,7 +195,7 @@ async def open_services(
             images=ImageStep(components.fetch, reader, ImageLimits.of(settings)),
             named=components.named,
             vision=vision,
-            tools={"live": toolbox, "test": Toolbox(scripted_tools(), policy=ToolPolicy("none"))},
+            tools={"live": toolbox, "test": Toolbox(make_scripted_tools(), policy=ToolPolicy("none"))},
             tool_limits=LoopLimits.of(settings),
             require_persona=settings.require_persona,
             side_by_side=settings.running_at_once,
@@ -229,7 +229,7 @@ async def open_services(
 
 
 @asynccontextmanager
-async def started(model: Model, people: Personas | None = None) -> AsyncIterator[Model]:
+async def start_model(model: Model, people: Personas | None = None) -> AsyncIterator[Model]:
     """Start `model`, which may keep the prefixes of `people` ready, and close it at the end of the block."""
     keep_prefixes = model.profile.keep_prefixes
     if people is not None and keep_prefixes is not None:
@@ -254,11 +254,11 @@ async def _open_credits(database: Database, settings: Settings, metrics: Metrics
 async def _open_toolbox(
     settings: Settings, parts: Parts, database: Database, limiter: Limiter
 ) -> AsyncIterator[Toolbox]:
-    """Open the server's own tools, for live keys."""
+    """Open the server tools for live keys."""
     async with AuditLog(database) as audit:
         toolbox = Toolbox(
             choose_tools(settings, parts),
-            sources=tool_sources(settings),
+            sources=open_tool_sources(settings),
             policy=ToolPolicy.of(settings),
             allowances=StoredAllowances(database),
             limiter=limiter,
@@ -272,7 +272,7 @@ async def _open_toolbox(
 
 
 def _image_reader(settings: Settings) -> ImageReader | None:
-    """Return the reader of images for a model that cannot see; its process starts with the first one."""
+    """Return the reader of images for a model that cannot see. Its process starts with the first image."""
     wanted = settings.image_reading
     if wanted == "never" or (wanted == "auto" and settings.backend == "upstream") or not is_installed():
         return None

@@ -11,7 +11,7 @@ from mavera.core.items import Message
 from mavera.core.quoting import ANGLE_MARKS, INVISIBLE, SQUARE_MARKS, defuse
 from mavera.fetch.image_description import ImageReading, TextLine, describe_image
 from mavera.personas.custom import Sheet, build_custom_prefix, clean_line
-from mavera.tools.tool import Found, ToolFailed, ToolResult, one_line, quoted, quoted_failure
+from mavera.tools.tool import Found, ToolFailed, ToolResult, one_line, quote_failure, quote_result
 
 # As the tokenizers of the families write them.
 MARKS = (
@@ -54,17 +54,17 @@ MARKS = (
 
 def read_found(text: str) -> str:
     found = Found("https://example.com/", text, text, date=text)
-    return quoted("tavily_search", ToolResult("", (found,)), first_number=1, most_characters=100_000)
+    return quote_result("tavily_search", ToolResult("", (found,)), first_number=1, most_characters=100_000)
 
 
 def read_program(text: str) -> str:
-    return quoted(
+    return quote_result(
         "shop__find", ToolResult("", text=text, origin="a program"), first_number=1, most_characters=100_000
     )
 
 
 def read_failure(text: str) -> str:
-    return quoted_failure("f", ToolFailed("It failed.", said=text, origin="a server"))
+    return quote_failure("f", ToolFailed("It failed.", said=text, origin="a server"))
 
 
 def read_image(text: str) -> str:

@@ -19,6 +19,7 @@ SOURCE = ROOT / "src" / "mavera"
 ROOMS = (
     "accounts",
     "analysis",
+    "app.py",
     "child_command.py",
     "cli",
     "core",
@@ -26,18 +27,19 @@ ROOMS = (
     "evaluation",
     "extras.py",
     "fetch",
+    "link.py",
     "logs.py",
     "media",
     "metrics.py",
+    "models/constrained",
     "models/embedded",
     "personas",
-    "link.py",
+    "runs",
     "server",
+    "services.py",
     "settings.py",
     "storage",
-    "tools/making",
-    "tools/mcp",
-    "tools/search",
+    "tools",
 )
 
 HEADLESS = re.compile(r"(What|Which|Who|Whose|Where)\b")

@@ -21,7 +21,7 @@ from mavera.errors import ConfigurationError, NotFound, ServiceUnavailable
 from mavera.media.store import MediaStore
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
-from mavera.tools.choice import media_files
+from mavera.tools.choice import choose_media_files
 from tests.conftest import Serve, Served
 from tests.support.bucket import Bucket, running_bucket
 from tests.support.provider_stub import MP4, Providers, png
@@ -206,7 +206,7 @@ def in_store(
     async def run() -> Any:
         async with (
             Database.open(chosen) as database,
-            MediaStore(database, chosen, media_files(chosen), clock=clock) as store,
+            MediaStore(database, chosen, choose_media_files(chosen), clock=clock) as store,
         ):
             return await use(store, database)
 
@@ -280,7 +280,7 @@ def test_a_long_file_is_never_in_memory_whole(tmp_path: Path, kept_in: dict[str,
             yield bytes(bytearray(BLOCK))
 
     async def use() -> int:
-        files = media_files(chosen)
+        files = choose_media_files(chosen)
         size = await files.keep("a-long-file", blocks())
         tracemalloc.start()
         try:
@@ -321,4 +321,4 @@ def test_the_doctor_tries_the_bucket(
 )
 def test_half_a_bucket_stops_the_start(tmp_path: Path, given: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
-        media_files(load_settings({}, data_dir=tmp_path, **given))
+        choose_media_files(load_settings({}, data_dir=tmp_path, **given))

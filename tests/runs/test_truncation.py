@@ -12,7 +12,7 @@ from mavera.core.prompt import Prompt
 from mavera.errors import ConversationTooLong
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
-from mavera.runs.truncation import FitToContext, droppable, most_tokens, without
+from mavera.runs.truncation import FitToContext, find_droppable, most_tokens, without
 from tests.conftest import Serve
 from tests.support.limited import CountingModel, RefusingModel
 from tests.support.stages import answer
@@ -35,7 +35,7 @@ CONVERSATIONS = st.lists(MESSAGES | CALLS | OUTPUTS, min_size=1, max_size=25).ma
 @settings(max_examples=400)
 @given(CONVERSATIONS)
 def test_the_ends_and_the_system_messages_stay_and_nothing_is_named_twice(items: tuple[Item, ...]) -> None:
-    groups = droppable(Prompt(items))
+    groups = find_droppable(Prompt(items))
     gone = [at for group in groups for at in group]
 
     assert len(gone) == len(set(gone))
@@ -58,7 +58,7 @@ def test_a_call_and_its_output_go_together(items: tuple[Item, ...], number: int)
                 calls += item.call_id not in after
         return outputs, calls
 
-    left = without(Prompt(items), droppable(Prompt(items))[:number]).items
+    left = without(Prompt(items), find_droppable(Prompt(items))[:number]).items
 
     assert orphans(left)[0] <= orphans(items)[0]
     assert orphans(left)[1] <= orphans(items)[1]
@@ -76,7 +76,7 @@ def exchange(number: int) -> tuple[Item, ...]:
 def test_whole_exchanges_go_first_the_oldest_of_the_middle_before_the_others() -> None:
     items = (make_message("system", "Be brief."), *(item for number in range(4) for item in exchange(number)))
 
-    groups = droppable(Prompt(items))
+    groups = find_droppable(Prompt(items))
 
     assert groups[:2] == (frozenset({5, 6, 7, 8}), frozenset({9, 10, 11, 12}))
 
@@ -91,7 +91,7 @@ def test_an_agents_many_calls_after_one_question_lose_their_middle() -> None:
         )
     ]
 
-    groups = droppable(Prompt((make_message("user", "Go."), *rounds)))
+    groups = find_droppable(Prompt((make_message("user", "Go."), *rounds)))
 
     assert groups == (frozenset({1, 2}), frozenset({3, 4}), frozenset({5, 6}))
 
@@ -117,7 +117,7 @@ def test_what_is_sent_fits_and_no_more_is_dropped_than_has_to_be(
     items: tuple[Item, ...], context: int, drops: bool
 ) -> None:
     prompt = Prompt(items, max_output_tokens=20)
-    groups = droppable(prompt) if drops else ()
+    groups = find_droppable(prompt) if drops else ()
     model = CountingModel(["ok"], context_tokens=context)
 
     if refused := refusal(model, items, drops=drops):
@@ -176,7 +176,7 @@ def test_a_failure_after_the_first_event_is_not_tried_again() -> None:
 def test_the_prefix_is_never_dropped(prefix: tuple[Item, ...], items: tuple[Item, ...]) -> None:
     prompt = Prompt((*prefix, *items), prefix_length=len(prefix))
 
-    assert without(prompt, droppable(prompt)).prefix == prefix
+    assert without(prompt, find_droppable(prompt)).prefix == prefix
 
 
 @pytest.mark.parametrize(

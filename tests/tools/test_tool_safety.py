@@ -51,7 +51,10 @@ def test_allowed_tools_narrow_the_servers_without_their_being_listed(
     client = tavily(serve, upstream, providers).client()
     upstream.script = [calls(search("hours")), says("At nine."), calls(search("hours")), says("At nine.")]
     choice: Any = {"type": "allowed_tools", "mode": mode, "tools": [{"type": "web_search"}]}
-    chat: Any = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [{"type": "web_search"}]}}
+    chat: Any = {
+        "type": "allowed_tools",
+        "allowed_tools": {"mode": mode, "tools": [{"type": "web_search"}]},
+    }
 
     flat = client.responses.create(model="mavera-1", input="Hm?", tool_choice=choice)
     completion = client.chat.completions.create(model="mavera-1", messages=ASKED, tool_choice=chat)

@@ -11,7 +11,7 @@ from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
 from mavera.media.store import Media, MediaStore
 from mavera.settings import load_settings
 from mavera.storage.database import Database
-from mavera.tools.choice import media_files
+from mavera.tools.choice import choose_media_files
 from mavera.tools.making.images_server import Picture
 from mavera.tools.making.video import ORPHANED_SECONDS, VideoJobs, VideoLimits, VideoState
 
@@ -50,7 +50,7 @@ def test_a_job_is_as_old_as_the_database_says(
         nonlocal database_now
         async with (
             Database.open(settings) as database,
-            MediaStore(database, settings, media_files(settings), clock=lambda: database_now) as store,
+            MediaStore(database, settings, choose_media_files(settings), clock=lambda: database_now) as store,
         ):
             job = await store.begin("w", "generateVideo", provider_id="job")
             database_now += ORPHANED_SECONDS

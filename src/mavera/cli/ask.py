@@ -46,9 +46,9 @@ from mavera.personas.catalogue import Personas
 from mavera.personas.custom import CustomPersona
 from mavera.personas.persona import Persona
 from mavera.runs.loop import Runner
-from mavera.services import open_named_model, started
+from mavera.services import open_named_model, start_model
 from mavera.settings import Settings, load_settings
-from mavera.tools.choice import lookup_tools
+from mavera.tools.choice import make_lookup_tools
 from mavera.tools.toolbox import Toolbox, ToolPolicy
 
 app = typer.Typer(add_completion=False)
@@ -156,7 +156,7 @@ async def _ask(
     console = Console(stderr=True, highlight=False)
     async with AsyncExitStack() as stack:
         if remote is not None:
-            model: Model = await stack.enter_async_context(started(build_remote_model(turn, remote)))
+            model: Model = await stack.enter_async_context(start_model(build_remote_model(turn, remote)))
             # The server composes the prompt. The persona and the guidance must not be in it twice.
             turn = replace(turn, persona_id=None, verbosity="medium", analysis_mode=False)
         else:
@@ -173,7 +173,7 @@ async def _ask(
 
 async def _toolbox(settings: Settings, stack: AsyncExitStack, console: Console) -> Toolbox:
     """Return search and extract even if the settings do not offer them, because `--tools` asks for them."""
-    tools = lookup_tools(settings, GuardedFetch(FetchPolicy.from_settings(settings)))
+    tools = make_lookup_tools(settings, GuardedFetch(FetchPolicy.from_settings(settings)))
     toolbox = Toolbox(tools, policy=ToolPolicy(frozenset(tool.name for tool in tools)))
     stack.push_async_callback(toolbox.close)
     await toolbox.start()

@@ -32,7 +32,7 @@ from mavera.errors import ConfigurationError, ServiceUnavailable
 from mavera.models.model import Model
 from mavera.personas.catalogue import Personas
 from mavera.runs.loop import Runner
-from mavera.services import open_named_model, started
+from mavera.services import open_named_model, start_model
 from mavera.settings import Settings, load_settings
 
 app = typer.Typer(add_completion=False)
@@ -103,7 +103,7 @@ async def _ask_all(
         local = None if remote else await stack.enter_async_context(open_named_model(settings, name))
         for turn in turns:
             if remote is not None:
-                model: Model = await stack.enter_async_context(started(build_remote_model(turn, remote)))
+                model: Model = await stack.enter_async_context(start_model(build_remote_model(turn, remote)))
                 turn = replace(turn, persona_id=None, analysis_mode=False)
             else:
                 assert local is not None  # noqa: S101 - the model is either remote or local

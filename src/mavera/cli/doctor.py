@@ -32,7 +32,7 @@ from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import find_version, list_versions
 from mavera.storage.sealing import has_shared_secret, secret_path
-from mavera.tools.choice import media_files
+from mavera.tools.choice import choose_media_files
 from mavera.tools.search.searxng import SearXNG
 from mavera.tools.tool import ToolFailed
 
@@ -175,7 +175,7 @@ async def _bucket(settings: Settings) -> Finding:
         yield written
 
     try:
-        files = media_files(settings)
+        files = choose_media_files(settings)
         size = await files.keep(name, pieces())
         read = b"".join([piece async for piece in files.pieces(name, 0, size)])
         await files.remove(name)

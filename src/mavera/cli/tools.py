@@ -22,8 +22,8 @@ from mavera.media.store import MediaStore
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.tools import audit
-from mavera.tools.allowances import allow_tools, allowed_tools
-from mavera.tools.choice import OWN_TOOLS, Parts, choose_tools, media_files, tool_sources
+from mavera.tools.allowances import allow_tools, find_allowed_tools
+from mavera.tools.choice import OWN_TOOLS, Parts, choose_media_files, choose_tools, open_tool_sources
 from mavera.tools.mcp.config import load_mcp_config
 from mavera.tools.search.index import Document, SearchIndex
 from mavera.tools.search.tavily_extract import FetchedPages, read_document
@@ -48,10 +48,10 @@ def list_tools(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir:
 
     async def find(database: Database, settings: Settings) -> list[dict[str, object]]:
         workspace_id = workspace or await find_first_workspace_id(database)
-        allowed = await allowed_tools(database, workspace_id) if workspace_id else None
-        media = MediaStore(database, settings, media_files(settings))
+        allowed = await find_allowed_tools(database, workspace_id) if workspace_id else None
+        media = MediaStore(database, settings, choose_media_files(settings))
         tools = choose_tools(settings, Parts(GuardedFetch(FetchPolicy.from_settings(settings)), media))
-        toolbox = Toolbox(tools, sources=tool_sources(settings))
+        toolbox = Toolbox(tools, sources=open_tool_sources(settings))
         try:
             await toolbox.start_sources()
             return [

@@ -1,11 +1,11 @@
 """
-Who may run now, and what is held for it.
+Admit runs: check their rights and limits, and hold their credits.
 
     admit: scope → runs at once → place in the model's queue → credits held → Ticket
-    ticket.end(outcome): everything is given back, and the run is charged once
+    ticket.end(outcome): the place is released, and the run is charged once
 
-The request has been counted before (`accounts/limits/windows.py`). A test key runs free: nothing is
-held or charged, and the live model's queue is not its own.
+The request has been counted before (`accounts/limits/windows.py`). Runs of test keys are free: no credits are
+held or charged, and they do not enter the queue of the live model.
 """
 
 import time
@@ -33,13 +33,13 @@ from mavera.storage.sealing import Secrets
 
 log = structlog.get_logger()
 
-# What the digests of end users are made for: `storage/sealing.py` keeps purposes apart.
+# The purpose of the digests of end users. `storage/sealing.py` separates purposes.
 END_USER = "end user"
 _WORKSPACES_AT_HAND = 1024
 
 
 class Admission:
-    """`named_models` answer live keys; `secrets` are for digests of end users."""
+    """`named_models` answer live keys. `secrets` are for digests of end users."""
 
     def __init__(
         self,
@@ -74,12 +74,12 @@ class Admission:
         needs_model: bool = True,
     ) -> "Ticket":
         """
-        Let a turn in, and hold its credits: `credits`, or what the turn will most likely cost.
+        Admit a turn, and hold its credits: `credits`, or the estimated price of the turn.
 
         Work that needs no model takes no place in its queue.
 
         Raises Forbidden, RateLimitExceeded, ServiceUnavailable, CreditsExhausted or
-        BudgetExceeded; then nothing is held and nothing has been done.
+        BudgetExceeded. If it raises, nothing is held.
         """
         principal.require(scope)
         most = principal.limits.concurrent_runs
@@ -109,7 +109,7 @@ class Admission:
         return ticket
 
     def release(self, ticket: "Ticket") -> None:
-        """Let others have the ticket's place."""
+        """Release the ticket's place for other runs."""
         self._living.pop(ticket.run_id, None)
         if ticket.place is not None:
             ticket.place.leave()
@@ -118,11 +118,11 @@ class Admission:
         self._running.end(principal.workspace_id, principal.limits.concurrent_runs)
 
     def digest_end_user(self, workspace_id: str, end_user: str) -> str:
-        """Return the digest that the records keep of a person's name; guesses need the secret."""
+        """Return the digest of a person's name for the records. Guessing the name needs the secret."""
         return self._keys_of(workspace_id)[0].digest(END_USER, end_user)
 
     async def settle(self, step: End) -> int:
-        """Charge a run, and return what it cost. What could not be charged is counted as failed."""
+        """Charge a run, and return its price. A run that could not be charged is counted as failed."""
         status, charged = "failed", 0
         try:
             charged = await self._credits.end(step)
@@ -134,7 +134,7 @@ class Admission:
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a run ended, and what it comes to."""
+    """The end of a run, its usage and its price."""
 
     status: Literal["completed", "cancelled", "failed"]
     usage: Usage = Usage()
@@ -156,7 +156,7 @@ class Ticket:
         self.ended = False
 
     async def end(self, outcome: Outcome) -> int:
-        """Settle and return what was charged; only the first end counts."""
+        """Settle the run and return the charge. Only the first end counts."""
         if self.ended:
             return 0
         self.ended = True
@@ -189,7 +189,7 @@ class Ticket:
         return self._admission.digest_end_user(self.principal.workspace_id, self.turn.end_user)
 
     async def fail(self) -> None:
-        """Give back what is held; where the ledger cannot be reached, its lease will."""
+        """Refund the held credits. If the ledger cannot be reached, the end of the lease refunds them."""
         await self.end_quietly(Outcome("failed"))
 
     async def end_quietly(self, outcome: Outcome) -> None:
@@ -199,9 +199,9 @@ class Ticket:
             log.warning("settlement_left_to_lease", run=self.run_id, reason=error.message)
 
     def _who(self) -> dict[str, Any]:
-        """Return what the records keep of those who answered."""
+        """Return the members of the record that name the personas."""
         if not self.speakers:
-            return {}  # the id that the caller sent may be no persona's at all
+            return {}  # the id that the caller sent may not belong to a persona
         if len(self.speakers) == 1:
             return {"persona_id": self.speakers[0].id, "persona_version": self.speakers[0].version}
         members = [{"id": s.id, "version": s.version, "weight": s.weight} for s in self.speakers]

@@ -1,11 +1,11 @@
 """
-What an artifact is called, and of which type it is.
+Choose the name and the type of an artifact.
 
     ```python Sorting a list      →  code, "Sorting a list", python, sorting-a-list
     <artifact type="text/html" …> →  html, …
 
-A model names things as it likes; what comes out is one of our types, a title on one
-line and an identifier that no other artifact of the answer has.
+A model may use any names. The result is one of our types, a title on one line, and an identifier that is
+unique in the answer.
 """
 
 import re
@@ -39,7 +39,7 @@ _DEFAULT_TITLES: Mapping[ArtifactType, str] = {
     "csv": "CSV data",
     "json": "JSON data",
 }
-# What gives a block away whose fence names no language, or only the one it is written in.
+# These beginnings reveal the type of a block whose fence names no language, or only that of its syntax.
 _TELLTALES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\s*(<\?xml[^>]*>\s*)?<svg\b", re.I), "svg"),
     (re.compile(r"\s*<(!doctype html|html)\b", re.I), "html"),
@@ -56,7 +56,7 @@ _HEADING = re.compile(r"\s{0,3}#{1,6}\s+(?P<title>.*?)[\s#]*|\s*\*\*(?P<bold>[^*
 
 
 class Label(msgspec.Struct, frozen=True):
-    """What the model said of a block, before it is settled."""
+    """The members that the model wrote for a block."""
 
     language: str = ""
     type: str = ""
@@ -65,7 +65,7 @@ class Label(msgspec.Struct, frozen=True):
 
 
 def from_info(info: str) -> Label:
-    """Return what stands behind the backticks of a fence."""
+    """Read the text behind the backticks of a fence."""
     match = _INFO.fullmatch(info)
     if match is None:
         return Label()
@@ -74,7 +74,7 @@ def from_info(info: str) -> Label:
 
 
 def from_attributes(text: str) -> Label:
-    """Return what stands in a tag that the model wrote itself."""
+    """Read the attributes of a tag that the model wrote itself."""
     found = {name.lower(): first or second for name, first, second in _ATTRIBUTE.findall(text)}
     return Label(
         found.get("language", "").strip().lower(),
@@ -85,13 +85,13 @@ def from_attributes(text: str) -> Label:
 
 
 def heading_of(line: str) -> str:
-    """Return the title that a line of prose is, if it is a heading or stands in bold."""
+    """Return the title in a line of prose if it is a heading or in bold, otherwise an empty text."""
     match = _HEADING.fullmatch(line)
     return (match["title"] or match["bold"] or "").strip() if match else ""
 
 
 def settle(label: Label, first_line: str, heading: str, taken: Iterable[str]) -> Artifact:
-    """Return the artifact that begins with `first_line` after the prose that `heading` stands over."""
+    """Return the artifact that begins with `first_line` below `heading`."""
     language = _language(label.language, first_line)
     kind = _type(label.type, language)
     title = _one_line(label.title) or _one_line(heading) or _default_title(kind, language)
@@ -130,7 +130,7 @@ def _slug(text: str) -> str:
 
 
 def _free(wanted: str, taken: frozenset[str]) -> str:
-    """Return `wanted`, numbered where another artifact has that name already."""
+    """Return `wanted`, with a number if another artifact has that name already."""
     name, number = wanted, 1
     while name in taken:
         number += 1

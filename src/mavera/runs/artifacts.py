@@ -1,18 +1,17 @@
 """
-Wrap what an answer holds for keeping in artifact tags, while it streams.
+Wrap the blocks of an answer in artifact tags while it streams.
 
             a fence, or a tag of the model's own
     prose ─────────────────────────────────────────→ block
       ↑                                                │ its closing fence or tag, or the end of the text
       └────────────────────────────────────────────────┘
 
-Small models write fenced blocks well and tags badly, so they are asked for fences, and
-the tags are made here: whatever the model writes, they are balanced and never nested.
-What looks like a tag of ours and is none is escaped (`&lt;artifact`); the list of
-artifacts has it as the model wrote it.
+Small models write fenced blocks well and tags badly, so the prompt asks for fences, and the tags are made
+here. Whatever the model writes, they are balanced and never nested. Text that looks like one of our tags is
+escaped (`&lt;artifact`), but the list of artifacts has it as the model wrote it.
 
-Pure: pieces of text in, pieces of text out, and what comes out does not depend on where
-the text was cut. Nothing is decided before enough of it has come, and no more is held back.
+The output does not depend on the places where the text was cut. Text is held back only until it is clear
+whether it begins a block.
 """
 
 import re
@@ -38,7 +37,7 @@ from mavera.runs.artifact_names import Label, from_attributes, from_info, headin
 
 CLOSING_TAG = "</artifact>"
 
-# How much of a block's first line is looked at to tell what it is.
+# The type of a block is read from so many characters of its first line.
 _LOOK_AHEAD = 40
 
 # Every pattern is bounded, so no more than a line or two of text is ever held back.
@@ -54,7 +53,7 @@ _PLAIN = re.compile(r"[^<\n]+\n?|\n|<")
 
 @dataclass(slots=True)
 class _Block:
-    """An artifact being written; `mark` is its fence, empty where a tag of the model's own began it."""
+    """An artifact being written. `mark` is its fence, or empty if the model's own tag began it."""
 
     artifact: Artifact
     mark: str = ""
@@ -76,8 +75,9 @@ class _Block:
 
 class ArtifactWriter:
     """
-    `feed` returns what is settled of the text so far, `end` the rest; `artifacts` has
-    the blocks that have been closed. After `end` another text may begin.
+    Rewrites one text. `feed` returns the output that is certain so far, and `end` the rest.
+
+    `artifacts` has the blocks that have been closed. After `end` another text may begin.
     """
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class ArtifactWriter:
             yield said
 
     def _step(self) -> str | None:
-        """Return what the next piece of the text becomes; None where more of it is needed to tell."""
+        """Return the output for the next piece of the text, or None if that needs more text."""
         if self._block is None:
             return self._drop_late_end_tag() if self._owes_end_tag else self._feed_prose()
         return self._feed_fenced(self._block) if self._block.mark else self._feed_tagged(self._block)
@@ -136,7 +136,7 @@ class ArtifactWriter:
             self._line = ""
 
     def _open_tagged(self, tag: regex.Match[str]) -> str | None:
-        """Open what a tag of the model's own begins; a fence right behind it belongs to it."""
+        """Open the block of a tag that the model wrote. A fence right behind it belongs to it."""
         line_end = _REST_OF_LINE.match(self._held, tag.end())
         start = line_end.end() if line_end else tag.end()
         if self._may_become(_FENCE, start):
@@ -249,7 +249,7 @@ def _strip_indent(text: str, indent: int) -> str:
 
 
 class ArtifactStream:
-    """The same over the events of a run: text is rewritten, the last event gets the list."""
+    """Rewrites the text in the events of a run, and adds the list of artifacts to the last event."""
 
     def __init__(self) -> None:
         self._writer = ArtifactWriter()

@@ -149,7 +149,7 @@ class ChargedRun:
             await self._fail()
 
     async def _complete(self, event: RunCompleted) -> Event:
-        self._analysed = _made(event.analysis)
+        self._analysed = _has_analysis(event.analysis)
         # Beside the charge: the writes of both then wait for the store once.
         keeping = asyncio.create_task(self._keep(event)) if self._keep is not None else None
         try:
@@ -178,7 +178,7 @@ class ChargedRun:
         """Return what it costs: of a mosaic the sum of its parts, each answer and what blends them."""
         if not self._answers:
             return self._price_of(usage.total_tokens, self._analysed)
-        parts = [(answer.usage.total_tokens, _made(answer.analysis)) for answer in self._answers]
+        parts = [(answer.usage.total_tokens, _has_analysis(answer.analysis)) for answer in self._answers]
         rest = usage.total_tokens - sum(tokens for tokens, _ in parts)
         return sum((self._price_of(*part) for part in parts), self._price_of(rest, self._analysed))
 
@@ -188,6 +188,6 @@ class ChargedRun:
         )
 
 
-def _made(analysis: Analysis | None) -> bool:
+def _has_analysis(analysis: Analysis | None) -> bool:
     """Whether there is an analysis to charge for."""
     return analysis is not None and analysis.error is None

@@ -1,5 +1,5 @@
 """
-The queue in front of a model: so many run, so many wait, the next is told to come back.
+The gate in front of a model: a bounded number of runs enter, and a bounded number wait.
 
     join() → Place     or ServiceUnavailable, at once
     place.turn()       returns when it is this run's turn
@@ -18,7 +18,7 @@ _NEWEST_WEIGHT = 0.2
 
 
 class Gate:
-    """`on_waiting` is told of each that begins (1) or ends (-1) to wait."""
+    """`on_waiting` is called with 1 when a run begins to wait, and with -1 when it stops."""
 
     def __init__(
         self,
@@ -38,16 +38,16 @@ class Gate:
 
     @property
     def is_full(self) -> bool:
-        """Whether whoever comes now has to wait for another run to end."""
+        """Whether a new run has to wait for the end of another one."""
         return self._turns.locked()
 
     def join(self) -> "Place":
-        """Return a place. Raises ServiceUnavailable where all are taken."""
+        """Return a place. Raises ServiceUnavailable if all are taken."""
         if self._inside >= self._most:
             waves = self._inside / self._running
             retry_after = min(MOST_RETRY_SECONDS, max(1, math.ceil(self._usual_seconds * waves)))
             raise ServiceUnavailable(
-                "The model is busy, and as many requests wait for it as may. Try again later.",
+                "The model is busy, and its queue is full. Try again later.",
                 retry_after=retry_after,
             )
         self._inside += 1
@@ -74,7 +74,7 @@ class Gate:
 
 
 class Place:
-    """One run's place; `turn` and `leave` may be said again and then do nothing."""
+    """The place of one run. Further calls of `turn` and `leave` do nothing."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -87,7 +87,7 @@ class Place:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether `turn` has to wait for another run to end."""
+        """Whether `turn` has to wait for the end of another run."""
         return self._entered_at is None and self._gate.is_full
 
     async def turn(self) -> None:

@@ -1,12 +1,12 @@
 """
-What becomes of a turn's images before a model is asked.
+Prepare the images of a turn before a model reads them.
 
     data: and http(s) URLs → bytes → PNG, JPEG, GIF or WebP? → the model sees:  a data URL
-                                                             → it does not:   what was read, as text
-                                                             → nothing reads: 422
+                                                             → it does not:   a description as text
+                                                             → no reader:     422
 
-All images of a turn are fetched side by side. The first that is refused refuses the turn,
-by the name of the field that held it.
+All images of a turn are fetched at once. The first that is refused fails the turn, with an error that names
+its field.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from mavera.fetch.image_header import ImageHeader, read_header
 from mavera.fetch.image_reader import ImageReader
 from mavera.settings import Settings
 
-# What stores of files call an image when nobody told them; the bytes decide anyway.
+# File stores send images with these types. The bytes decide in the end.
 CONTENT_TYPES = frozenset(
     {"image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"}
     | {"application/octet-stream", "binary/octet-stream"}
 )
 MAX_TURN_BYTES = 50 * 1024 * 1024
-# What stands before the comma of a data URL.
+# The limit of the text before the comma of a data URL.
 MAX_HEAD_CHARACTERS = 1024
 # binascii holds the interpreter's lock, so that a thread would not help: one call for 20 MB takes 50 ms.
 # The event loop runs between slices.
@@ -53,7 +53,7 @@ class ImageLimits:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """An image that is one: its bytes and what they begin with."""
+    """A checked image: its bytes and its header."""
 
     data: bytes
     header: ImageHeader
@@ -61,7 +61,7 @@ class _File:
 
 
 class ImageStep:
-    """`reader` is None where nothing here reads images for a model that cannot see."""
+    """`reader` is None if this server cannot describe images for a model that does not see them."""
 
     def __init__(self, fetch: GuardedFetch, reader: ImageReader | None, limits: ImageLimits) -> None:
         self._fetch = fetch
@@ -173,7 +173,7 @@ def _with_parts(turn: Turn, parts: list[Part]) -> Turn:
     """Return `turn` with its images, in their order, exchanged for `parts`."""
     rest = iter(parts)
 
-    def exchanged(item: Item) -> Item:
+    def replace_images(item: Item) -> Item:
         new = tuple(next(rest) if isinstance(part, Image) else part for part in _parts(item))
         match item:
             case Message():
@@ -183,11 +183,11 @@ def _with_parts(turn: Turn, parts: list[Part]) -> Turn:
             case _:
                 return item
 
-    return replace(turn, items=tuple(exchanged(item) for item in turn.items))
+    return replace(turn, items=tuple(replace_images(item) for item in turn.items))
 
 
 async def _from_base64(text: str, start: int) -> bytes:
-    """Decode `text` from `start` on, in slices. Raises ValueError where it is not base64 throughout."""
+    """Decode `text` from `start` on, in slices. Raises ValueError if it is not all base64."""
     pieces: list[bytes] = []
     for at in range(start, len(text), _BASE64_SLICE):
         piece = text[at : at + _BASE64_SLICE]
@@ -208,7 +208,7 @@ async def _as_data_url(file: _File) -> Image:
 
 
 async def _all_or_first_error(waiting: list[Coroutine[Any, Any, _File]]) -> list[_File]:
-    """Return all results; when one fails, stop the others and raise its error."""
+    """Return all results. If one fails, stop the others and raise its error."""
     tasks = [asyncio.create_task(one) for one in waiting]
     try:
         return list(await asyncio.gather(*tasks))

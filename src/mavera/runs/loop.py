@@ -33,7 +33,7 @@ from mavera.runs.mosaic import Member, Mosaic
 from mavera.runs.pipeline import Pipeline
 from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.server_tools import CallTools, LoopLimits, add_server_tools
-from mavera.runs.stage import unfinished
+from mavera.runs.stage import make_unfinished_error
 from mavera.runs.structured_output import check_schemas
 from mavera.tools.tool import CallContext
 from mavera.tools.toolbox import Offer, Toolbox
@@ -112,7 +112,7 @@ class Runner:
                         for written in artifacts.feed(event):
                             yield written
             if not is_complete:
-                raise unfinished()
+                raise make_unfinished_error()
         except Exception as error:
             if isinstance(error, ConversationTooLong):
                 error.param = turn.items_param

@@ -40,7 +40,7 @@ from mavera.errors import APIError
 from mavera.personas.catalogue import AnyPersona
 from mavera.runs.compose import compose
 from mavera.runs.pipeline import Pipeline
-from mavera.runs.stage import Events, begin, unfinished
+from mavera.runs.stage import Events, begin, make_unfinished_error
 
 log = structlog.get_logger()
 
@@ -173,7 +173,7 @@ class Mosaic:
                             done = await pipeline.complete(event)
                             text = "".join(pieces).strip()
                             return PersonaAnswer(member.speaker, text, done.usage, done.analysis)
-        raise unfinished()
+        raise make_unfinished_error()
 
     async def _find_positions(self, answers: tuple[PersonaAnswer, ...]) -> tuple[Position, ...]:
         """Return who takes which position, or nothing if the model cannot say: that spoils no answer."""
@@ -184,7 +184,7 @@ class Mosaic:
                     if isinstance(event, RunCompleted):
                         self._spent += event.usage
                         return count_shares(event.parsed.value, answers) if event.parsed is not None else ()
-            raise unfinished()
+            raise make_unfinished_error()
         except APIError as error:
             log.warning("positions_not_found", reason=error.message)
         return ()

@@ -48,7 +48,7 @@ class DraftTurn(SampleTurn, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model fills in: a profile, flat, in the order in which a person is easily thought of."""
+    """The flat profile that the model fills in, in the order in which a person is easy to imagine."""
 
     speaker: Short
     age: Annotated[int, Meta(ge=16, le=95)]

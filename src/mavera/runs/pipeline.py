@@ -23,7 +23,7 @@ from mavera.runs.reasoning import PlanFirst, needs_plan
 from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.server_tools import CallTools
 from mavera.runs.stage import Events, Stage, join_stages
-from mavera.runs.structured_output import HoldCalls, HoldToFormat, unenforced_tools
+from mavera.runs.structured_output import HoldCalls, HoldToFormat, find_unenforced_tools
 from mavera.runs.truncation import FitToContext
 
 
@@ -58,7 +58,7 @@ class Pipeline:
             )
         if needs_plan(prompt, model):
             stages.append(PlanFirst(model))
-        unenforced = unenforced_tools(prompt, model.profile)
+        unenforced = find_unenforced_tools(prompt, model.profile)
         if unenforced:
             stages.append(HoldCalls(unenforced, checker, caller=caller))
         if prompt.format.type != "text":

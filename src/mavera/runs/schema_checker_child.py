@@ -26,10 +26,10 @@ from mavera.runs.schema_checker import (
 def main() -> None:
     memory_bytes, cpu_seconds = (int(float(argument)) for argument in sys.argv[1:3])
     limit_memory(memory_bytes)
-    answer_frames(_encoded_answer, cpu_seconds=cpu_seconds, answers=take_stdout())
+    answer_frames(_encode_answer, cpu_seconds=cpu_seconds, answers=take_stdout())
 
 
-def _encoded_answer(frame: bytes) -> bytes:
+def _encode_answer(frame: bytes) -> bytes:
     return msgspec.json.encode(_answer(msgspec.json.decode(frame, type=SchemaQuestion)))
 
 

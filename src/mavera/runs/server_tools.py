@@ -50,8 +50,8 @@ from mavera.tools.tool import (
     ToolFailed,
     ToolResult,
     one_line,
-    quoted,
-    quoted_failure,
+    quote_failure,
+    quote_result,
 )
 from mavera.tools.toolbox import Offer, matches
 
@@ -232,7 +232,7 @@ class CallTools:
     async def _run(self, call: ServerCall) -> _Ended:
         started = time.perf_counter()
 
-        def ended(status: str, summary: str, **members: Any) -> ServerOutcome:
+        def end_call(status: str, summary: str, **members: Any) -> ServerOutcome:
             milliseconds = round((time.perf_counter() - started) * 1000)
             failed = status == "failed"
             return ServerOutcome(call, "failed" if failed else "completed", milliseconds, summary, **members)
@@ -243,12 +243,12 @@ class CallTools:
             seconds = min(tool.timeout_seconds, left)
             result = await self._offer.call(tool, arguments, self._context, seconds)
         except _Misfit as error:
-            outcome = ended("failed", one_line(str(error)))
+            outcome = end_call("failed", one_line(str(error)))
             return _Ended(outcome, f"This call failed: {error}", isinstance(error, _Repeated))
         except ToolFailed as error:
-            return _Ended(ended("failed", error.summary), quoted_failure(call.name, error))
+            return _Ended(end_call("failed", error.summary), quote_failure(call.name, error))
         text, sources = self._to_text(call, result)
-        outcome = ended(
+        outcome = end_call(
             "completed",
             result.summary,
             sources=sources,
@@ -261,7 +261,7 @@ class CallTools:
         first = self._sources + 1
         self._sources += len(result.found)
         most = self._limits.result_characters
-        text = quoted(call.name, result, first_number=first, most_characters=most)
+        text = quote_result(call.name, result, first_number=first, most_characters=most)
         sources = tuple(
             Source(number, found.url, one_line(found.title) or found.url)
             for number, found in enumerate(result.found, first)

@@ -50,7 +50,7 @@ async def begin(events: Events) -> Events:
     """Wait for the first event, `RunStarted`, and return the events that follow. Raises what they raise."""
     first = await anext(events, None)
     if first is None:
-        raise unfinished()
+        raise make_unfinished_error()
     if not isinstance(first, RunStarted):
         await events.aclose()
         raise TypeError(f"the first event is {type(first).__name__}, not RunStarted")
@@ -80,5 +80,5 @@ async def open_first_taken(
     raise refusal or ValueError("there is no prompt to try")
 
 
-def unfinished() -> ServiceUnavailable:
+def make_unfinished_error() -> ServiceUnavailable:
     return ServiceUnavailable("The model stopped before its answer was finished.", retry_after=1)

@@ -138,7 +138,7 @@ class HoldToFormat:
         answer = _Answer()
         yield RunStarted()
         try:
-            async for event in self._noted(events, answer, compiled):
+            async for event in self._note_events(events, answer, compiled):
                 yield event
         except _Misfit as misfit:
             raise APIError("The model left the JSON format it had to keep to.") from misfit
@@ -153,19 +153,19 @@ class HoldToFormat:
             if number == 0:
                 yield RunStarted()
             try:
-                held = [event async for event in self._noted(events, answer, compiled)]
+                held = [event async for event in self._note_events(events, answer, compiled)]
             except _Misfit as misfit:
                 usage = answer.usage
                 if number + 1 < TRIES:
                     events = await open_next(_second_prompt(prompt, answer.text, str(misfit)))
                 continue
-            for event in _settled(held):
+            for event in _settle(held):
                 yield event
             return
         yield RefusalDelta("I cannot give an answer in the form that was asked for.")
         yield RunCompleted("stop", usage)
 
-    async def _noted(
+    async def _note_events(
         self, events: Events, answer: "_Answer", compiled: CompiledSchema
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield `events` with bare JSON; `RunCompleted` with its value and all usage. Raises _Misfit."""
@@ -189,7 +189,7 @@ class HoldToFormat:
         return Parsed(value)
 
 
-def _settled(events: list[AnswerEvent]) -> list[AnswerEvent]:
+def _settle(events: list[AnswerEvent]) -> list[AnswerEvent]:
     """Return `events` with the text that turned out to be reasoning as reasoning."""
     for place, event in enumerate(events):
         if isinstance(event, TextWasReasoning):
@@ -197,7 +197,7 @@ def _settled(events: list[AnswerEvent]) -> list[AnswerEvent]:
             thought = "".join(one.text for one in before if isinstance(one, TextDelta))
             others = [one for one in before if not isinstance(one, TextDelta)]
             shown: list[AnswerEvent] = [ReasoningDelta(thought)] if event.is_shown and thought else []
-            return [*shown, *others, *_settled(events[place + 1 :])]
+            return [*shown, *others, *_settle(events[place + 1 :])]
     return events
 
 
@@ -233,27 +233,27 @@ class _Answer:
         """Yield what `event` becomes; `RunCompleted` has all usage so far."""
         match event:
             case TextDelta():
-                yield from self._said(self._unfenced.feed(event))
+                yield from self._join_text(self._unfenced.feed(event))
             case TextWasReasoning():
-                yield from self._said(self._unfenced.flush())
+                yield from self._join_text(self._unfenced.flush())
                 self._pieces.clear()
                 self._unfenced = Unfenced()
                 yield event
             case RunCompleted(reason, usage):
-                yield from self._said(self._unfenced.flush())
+                yield from self._join_text(self._unfenced.flush())
                 self.usage += usage
                 yield RunCompleted(reason, self.usage)
             case _:
                 self._other = self._other or isinstance(event, ToolCallStarted | RefusalDelta)
                 yield event
 
-    def _said(self, deltas: Iterator[TextDelta]) -> Iterator[TextDelta]:
+    def _join_text(self, deltas: Iterator[TextDelta]) -> Iterator[TextDelta]:
         for delta in deltas:
             self._pieces.append(delta.text)
             yield delta
 
 
-def unenforced_tools(prompt: Prompt, profile: ModelProfile) -> tuple[FunctionTool, ...]:
+def find_unenforced_tools(prompt: Prompt, profile: ModelProfile) -> tuple[FunctionTool, ...]:
     """Return the strict functions whose calls we decode ourselves without enforcing their schemas."""
     if profile.tools != "constrained":
         return ()

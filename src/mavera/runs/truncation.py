@@ -47,7 +47,7 @@ class FitToContext:
     items_param: str
 
     async def open(self, prompt: Prompt, open_next: Open) -> Events:
-        groups = droppable(prompt) if self.drops else ()
+        groups = find_droppable(prompt) if self.drops else ()
         dropped = await self._count_to_drop(self.context, prompt, groups) if self.context else 0
         return await open_first_taken(_shorten(prompt, groups, dropped), open_next)
 
@@ -121,7 +121,7 @@ def without(prompt: Prompt, groups: Sequence[Group]) -> Prompt:
     return replace(prompt, items=tuple(item for at, item in enumerate(prompt.items) if at not in gone))
 
 
-def droppable(prompt: Prompt) -> tuple[Group, ...]:
+def find_droppable(prompt: Prompt) -> tuple[Group, ...]:
     """Return the groups of items that may be dropped, in the order in which to drop them."""
     start = prompt.prefix_length
     return tuple(frozenset(start + at for at in group) for group in _droppable(prompt.items[start:]))

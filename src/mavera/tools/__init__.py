@@ -1,1 +1,1 @@
-"""What a run can use besides a model: the guarded fetch, and the reading of images."""
+"""Server tools: their descriptions, their providers, and the toolbox that offers and calls them."""

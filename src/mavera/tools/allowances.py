@@ -1,4 +1,4 @@
-"""Which tools each workspace may use: a column of its row, asked at most once a second."""
+"""The server tools that each workspace may use: a column of its row, read at most once a second."""
 
 from mavera.accounts.short_lived import ShortLived
 from mavera.errors import NotFound
@@ -17,13 +17,13 @@ class StoredAllowances:
         known = self._known.get(workspace_id)
         if known is None:
             asked_at = self._known.now()
-            known = (await allowed_tools(self._database, workspace_id),)
+            known = (await find_allowed_tools(self._database, workspace_id),)
             self._known.put(workspace_id, known, known_at=asked_at)
         return known[0]
 
 
-async def allowed_tools(db: Queries, workspace_id: str) -> frozenset[str] | None:
-    """Return the names a workspace may use, None for all."""
+async def find_allowed_tools(db: Queries, workspace_id: str) -> frozenset[str] | None:
+    """Return the names of the tools that a workspace may use, or None for all."""
     row = await db.fetch_one("SELECT tools FROM workspaces WHERE id = :id", id=workspace_id)
     if row is None or row["tools"] is None:
         return None
@@ -31,7 +31,7 @@ async def allowed_tools(db: Queries, workspace_id: str) -> frozenset[str] | None
 
 
 async def allow_tools(db: Queries, workspace_id: str, names: tuple[str, ...] | None) -> None:
-    """Set the names a workspace may use, None for all. Raises NotFound."""
+    """Set the names of the tools that a workspace may use, or None for all. Raises NotFound."""
     tools = None if names is None else " ".join(sorted(set(names))) or _NONE
     changed = await db.execute(
         "UPDATE workspaces SET tools = :tools WHERE id = :id", tools=tools, id=workspace_id

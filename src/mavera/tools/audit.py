@@ -1,7 +1,7 @@
 """
-One row for each call of a tool: who, which, how it ended. What was asked and found is not kept.
+Record one row for each call of a server tool: caller, tool and outcome, but neither arguments nor result.
 
-Rows are gathered and written a moment later, many in one go; `close` writes the rest.
+Rows are collected and written together a moment later. The end of the log writes the rest.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from mavera.errors import APIError
 from mavera.storage.database import Database, Queries, Row
 
 WRITE_AFTER_SECONDS = 0.2
-# A database that is away this long loses rows rather than the server its memory.
+# If the database is unreachable for long, the oldest rows are dropped, so that memory stays bounded.
 MOST_WAITING = 10_000
 
 log = structlog.get_logger()
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """`characters` is the size of the result, before it was cut for the model."""
+    """A call. `characters` is the size of its result before that was cut for the model."""
 
     principal: Principal
     run_id: str
@@ -52,7 +52,7 @@ class AuditRow:
 
 
 class NoAudit:
-    """For runs without a store."""
+    """The audit of runs without a store, which records nothing."""
 
     def note(self, row: AuditRow) -> None:
         return None

@@ -1,7 +1,7 @@
 """
-An HTTP transport for the SDKs of providers, which read answers whole: it ends an answer past a size.
+An HTTP transport that limits the size of responses, for SDKs of providers, which read responses whole.
 
-Imported only with the SDKs themselves: it needs `httpx`.
+It needs `httpx`, so only modules that need an SDK import it.
 """
 
 import httpx
@@ -10,7 +10,7 @@ from mavera.fetch.capped_stream import CappedStream
 
 
 class TooLarge(httpx.ReadError):
-    """The answer is larger than this server reads of it."""
+    """The response exceeds the limit."""
 
 
 class _CappedStream(CappedStream, httpx.AsyncByteStream):
@@ -18,18 +18,18 @@ class _CappedStream(CappedStream, httpx.AsyncByteStream):
 
 
 class CappedTransport(httpx.AsyncHTTPTransport):
-    """Raises TooLarge in place of the piece that goes past `most_bytes`, and for an answer that is packed."""
+    """Raises TooLarge when a response exceeds `most_bytes`, and for a compressed response."""
 
     def __init__(self, most_bytes: int) -> None:
         super().__init__()
         self._most_bytes = most_bytes
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        # Unpacked, a small answer can be huge: none is asked for packed.
+        # A small compressed response can be huge when decompressed, so the request asks for none.
         request.headers["Accept-Encoding"] = "identity"
         response = await super().handle_async_request(request)
         if response.headers.get("content-encoding", "identity") != "identity":
             await response.aclose()
-            raise TooLarge("an answer that is packed, though none was asked for")
+            raise TooLarge("the response is compressed, though the request forbade it")
         response.stream = _CappedStream(response.stream, self._most_bytes, TooLarge("too large"))
         return response

@@ -1,8 +1,8 @@
 """
-Which tools there are and who does their work: what the settings come down to.
+Choose the server tools and their providers according to the settings.
 
-Providers that need a package of their own are imported here, by name, only where they are
-set up; a package that is missing stops the start with the line to type.
+This module imports a provider with optional packages by name, and only if it is set up. If a package is
+missing, the server does not start, and the error has the command that installs it.
 """
 
 import importlib
@@ -46,18 +46,18 @@ OWN_TOOLS: tuple[str, ...] = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What tools share with the rest of the server."""
+    """The parts that tools share with the rest of the server."""
 
     fetch: GuardedFetch
     media: MediaStore
 
 
 def choose_tools(settings: Settings, parts: Parts) -> list[Tool]:
-    """Return the server's tools; one that is not set up has no provider. Raises ConfigurationError."""
-    return [*lookup_tools(settings, parts.fetch), *_media_tools(settings, parts)]
+    """Return the server tools. A tool that is not set up has no provider. Raises ConfigurationError."""
+    return [*make_lookup_tools(settings, parts.fetch), *_media_tools(settings, parts)]
 
 
-def lookup_tools(settings: Settings, fetch: GuardedFetch) -> list[Tool]:
+def make_lookup_tools(settings: Settings, fetch: GuardedFetch) -> list[Tool]:
     """Return the tools that need no store: search and extract."""
     seconds = settings.tools_timeout_seconds
     search: SearchProvider = SearchIndex(settings.search_index_path)
@@ -66,10 +66,10 @@ def lookup_tools(settings: Settings, fetch: GuardedFetch) -> list[Tool]:
     if settings.searxng_url:
         search = SearXNG(_http_url("MAVERA_SEARXNG_URL", settings.searxng_url))
     if settings.tavily_api_key:
-        tavily = needed("mavera.tools.search.tavily", "MAVERA_TAVILY_API_KEY", "tools")
+        tavily = import_optional("mavera.tools.search.tavily", "MAVERA_TAVILY_API_KEY", "tools")
         base_url = _http_url("MAVERA_TAVILY_BASE_URL", settings.tavily_base_url)
         search = extract = tavily.Tavily(settings.tavily_api_key, base_url, timeout_seconds=seconds)
-    # Without a key it reads what a search found; alone, it is there for those who name it.
+    # Without a key it reads the pages that a search found. Without a search, only callers who name it get it.
     unasked = bool(settings.tavily_api_key or settings.searxng_url)
     return [
         TavilySearchTool(search, timeout_seconds=seconds),
@@ -85,7 +85,9 @@ def _media_tools(settings: Settings, parts: Parts) -> list[Tool]:
     provider: VideoProvider = NoVideo()
     if settings.runway_api_key:
         _http_url("MAVERA_RUNWAY_BASE_URL", settings.runway_base_url)
-        provider = needed("mavera.tools.making.runway", "MAVERA_RUNWAY_API_KEY", "tools").Runway(settings)
+        provider = import_optional("mavera.tools.making.runway", "MAVERA_RUNWAY_API_KEY", "tools").Runway(
+            settings
+        )
     limits = VideoLimits(settings.runway_poll_seconds, settings.runway_job_seconds, settings.media_max_bytes)
     jobs = VideoJobs(provider, parts.media, parts.fetch, limits)
     image_seconds, seconds = settings.images_timeout_seconds, settings.tools_timeout_seconds
@@ -97,23 +99,23 @@ def _media_tools(settings: Settings, parts: Parts) -> list[Tool]:
     ]
 
 
-def tool_sources(settings: Settings) -> list[ToolSource]:
+def open_tool_sources(settings: Settings) -> list[ToolSource]:
     """Return the MCP servers. Raises ConfigurationError."""
     configs = load_mcp_config(settings.resolved_mcp_config, required=settings.mcp_config is not None)
     if not configs:
         return []
-    module = needed("mavera.tools.mcp.servers", str(settings.resolved_mcp_config), "mcp")
+    module = import_optional("mavera.tools.mcp.servers", str(settings.resolved_mcp_config), "mcp")
     servers: list[ToolSource] = module.build_mcp_servers(configs)
     return servers
 
 
-def media_files(settings: Settings) -> MediaFiles:
-    """Return where images and videos are kept. Raises ConfigurationError."""
+def choose_media_files(settings: Settings) -> MediaFiles:
+    """Return the storage of images and videos. Raises ConfigurationError."""
     half = bool(settings.s3_access_key_id) != bool(settings.s3_secret_access_key)
     named = settings.s3_endpoint_url or settings.s3_access_key_id or settings.s3_secret_access_key
     if not settings.s3_bucket:
         if named:
-            raise ConfigurationError("MAVERA_S3_BUCKET is not set; without it media are kept in a folder.")
+            raise ConfigurationError("MAVERA_S3_BUCKET is not set. Without it, media are kept in a folder.")
         return FolderFiles(settings.resolved_media_dir)
     if half:
         raise ConfigurationError(
@@ -121,12 +123,12 @@ def media_files(settings: Settings) -> MediaFiles:
         )
     if settings.s3_endpoint_url:
         _http_url("MAVERA_S3_ENDPOINT_URL", settings.s3_endpoint_url)
-    files: MediaFiles = needed("mavera.media.bucket", "MAVERA_S3_BUCKET", "s3").S3Files(settings)
+    files: MediaFiles = import_optional("mavera.media.bucket", "MAVERA_S3_BUCKET", "s3").S3Files(settings)
     return files
 
 
-def needed(module: str, setting: str, extra: Extra) -> ModuleType:
-    """Return a module of ours that needs optional packages. Raises ConfigurationError without them."""
+def import_optional(module: str, setting: str, extra: Extra) -> ModuleType:
+    """Import a module of ours that needs optional packages. Raises ConfigurationError without them."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

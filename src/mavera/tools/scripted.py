@@ -1,7 +1,7 @@
 """
-Tools that always give the same, for `mvra_test_` keys: every shape of an answer, nothing done.
+Tools with fixed results for `mvra_test_` keys: every shape of a result, without any work.
 
-They are never offered unasked: an integrator names one, and forces it with `tool_choice`.
+They are offered only to requests that name one. An integrator forces its call with `tool_choice`.
 """
 
 import base64
@@ -49,7 +49,7 @@ class ScriptedTool:
         return self.result
 
 
-def scripted_tools() -> list[Tool]:
+def make_scripted_tools() -> list[Tool]:
     image = ToolResult("A scripted image.", text="The image was made and is shown.", image=_one_pixel())
     video = ToolResult("A scripted video.", text="The video was started.")
     return [

@@ -1,10 +1,10 @@
 """
-The server's tools, who is offered which, and what surrounds each call.
+The toolbox: offer server tools to a turn, and run each call within its limits.
 
-    offer(turn, principal)   configured ∩ allowed to the workspace ∩ what the request names → Offer
-    offer.call(…)         quota → timeout → the tool → an audit row
+    offer(turn, principal)   configured ∩ allowed to the workspace ∩ named by the request → Offer
+    offer.call(…)            quota → timeout → the tool → an audit row
 
-A tool that a request names and that cannot be offered is a 400 that says why.
+If a request names a tool that cannot be offered, the response is a 400 with the reason.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ from mavera.tools.tool import Arguments, CallContext, Tool, ToolFailed, ToolResu
 
 log = structlog.get_logger()
 
-# Calls at the same time, and how many of them one workspace may have: each holds a connection to a provider.
+# The limits of concurrent calls, in all and of one workspace. Each call holds a connection to a provider.
 _PLACES, _PLACES_EACH, _PATIENCE_SECONDS = 64, 16, 20.0
 
-# What a caller may write for a tool of ours.
+# Other names that a caller may use for our tools.
 SYNONYMS = {
     "web_search": "tavily_search",
     "web_search_2025_08_26": "tavily_search",
@@ -43,15 +43,15 @@ SYNONYMS = {
 
 
 class Allowances(Protocol):
-    """Which tools a workspace may use."""
+    """The tools that each workspace may use."""
 
     async def of(self, workspace_id: str) -> frozenset[str] | None:
-        """Return the names, None for all. A name that ends in `__*` stands for all of an MCP server."""
+        """Return the names, or None for all. A name that ends in `__*` stands for all of an MCP server."""
         ...
 
 
 class ToolSource(Protocol):
-    """Something that has tools now and may have others later; their names begin with its label."""
+    """A source of tools, which may change with time. Their names begin with its label."""
 
     @property
     def label(self) -> str: ...
@@ -61,7 +61,7 @@ class ToolSource(Protocol):
 
     @property
     def left_out(self) -> Mapping[str, str]:
-        """Return why each of its other tools is not offered, by the name that the source gives it."""
+        """The reason for each tool that is not offered, by the name that the source gives it."""
         ...
 
     async def start(self) -> None: ...
@@ -76,7 +76,7 @@ class AllowAll:
 
 @dataclass(frozen=True, slots=True)
 class ToolPolicy:
-    """`unasked`: which tools are offered without being named: `auto`, `none`, or their names."""
+    """`unasked` chooses the tools that a request gets without naming them: `auto`, `none`, or their names."""
 
     unasked: frozenset[str] | Literal["auto", "none"] = "auto"
     per_minute: int = 120
@@ -96,7 +96,7 @@ class ToolPolicy:
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """The tools of one run, by name; empty where none may be called."""
+    """The tools that one run may call, by name."""
 
     tools: dict[str, Tool] = {}
     toolbox: "Toolbox | None" = None
@@ -107,7 +107,7 @@ class Offer(msgspec.Struct, frozen=True):
     async def call(
         self, tool: Tool, arguments: Arguments, context: CallContext, seconds: float
     ) -> ToolResult:
-        """Return the result. Raises ToolFailed, also where the tool takes longer than `seconds`."""
+        """Return the result. Raises ToolFailed, even if the tool only takes longer than `seconds`."""
         assert self.toolbox is not None  # noqa: S101 - an offer with tools has one
         return await self.toolbox.call(tool, arguments, context, seconds)
 
@@ -140,7 +140,7 @@ class Toolbox:
 
     @property
     def tools(self) -> tuple[Tool, ...]:
-        """All there are now, set up or not."""
+        """All tools of this moment, whether they are set up or not."""
         return (*self._own, *(tool for source in self._sources for tool in source.tools))
 
     @property
@@ -149,7 +149,7 @@ class Toolbox:
 
     @property
     def away(self) -> tuple[ToolSource, ...]:
-        """The sources that have no tools now."""
+        """The sources that have no tools at the moment."""
         return tuple(source for source in self._sources if not source.tools)
 
     async def start(self) -> None:
@@ -159,7 +159,7 @@ class Toolbox:
         await self.start_sources()
 
     async def start_sources(self) -> None:
-        """Connect, side by side: one that is slow or away does not hold up the others."""
+        """Connect to all sources at once, so that a slow or unreachable one does not delay the others."""
         for source in self._sources:
             self._opened.push_async_callback(source.close)
         await asyncio.gather(*(source.start() for source in self._sources))
@@ -168,14 +168,14 @@ class Toolbox:
         await self._opened.aclose()
 
     async def offer(self, turn: Turn, principal: Principal) -> Offer:
-        """Return what `turn` may call. Raises InvalidRequest for a tool it names and may not have."""
+        """Return the tools that `turn` may call. Raises InvalidRequest if it names one that it may not."""
         if turn.tool_choice.mode == "none":
             return _NOTHING
-        # Only what might be offered is looked at: most requests name none, and get none.
-        asked = self.tools if turn.named_tools else self._unasked()
+        # Only tools that could be offered are examined, because most requests name none and get none.
+        asked = self.tools if turn.named_tools else self._list_unasked()
         usable = {tool.name: tool for tool in asked if tool.provider}
         for tool in turn.tools:
-            usable.pop(tool.name, None)  # the caller's own goes before ours
+            usable.pop(tool.name, None)  # the caller's own tool has precedence
         if not (usable or turn.named_tools):
             return _NOTHING
         allowed = await self._allowances.of(principal.workspace_id) if usable else None
@@ -192,8 +192,8 @@ class Toolbox:
         }
         return Offer(found, self)
 
-    def _unasked(self) -> Sequence[Tool]:
-        """Return those that are offered to a request that names none."""
+    def _list_unasked(self) -> Sequence[Tool]:
+        """Return the tools that a request gets without naming any."""
         others = [tool for source in self._sources for tool in source.tools if self._is_unasked(tool)]
         return (*self._own_unasked, *others) if others else self._own_unasked
 
@@ -211,7 +211,7 @@ class Toolbox:
         if known is None:
             listed = ", ".join(tool.name for tool in self.tools)
             raise InvalidRequest(
-                f"There is no tool '{named.name[:80]}' here. The server's own are: {listed}.", param=named.at
+                f"There is no tool '{named.name[:80]}' here. The server tools are: {listed}.", param=named.at
             )
         raise InvalidRequest(
             f"The tool '{named.name}' is not set up on this server: {known.setting}.", param=named.at
@@ -220,7 +220,7 @@ class Toolbox:
     async def call(
         self, tool: Tool, arguments: Arguments, context: CallContext, seconds: float
     ) -> ToolResult:
-        """Run one call; whatever becomes of it, the audit has a row."""
+        """Run one call. The audit gets a row in any case."""
         started = time.perf_counter()
         status, size = "cancelled", 0
         try:
@@ -256,7 +256,7 @@ class Toolbox:
 
 
 def matches(name: str, patterns: Collection[str]) -> bool:
-    """Whether `name` is one of `patterns`, of which `shop__*` stands for all tools of an MCP server."""
+    """Whether `name` is one of `patterns`. `shop__*` stands for all tools of an MCP server."""
     server, separator, _ = name.partition("__")
     return name in patterns or bool(separator and f"{server}__*" in patterns)
 
@@ -272,6 +272,6 @@ async def _within(seconds: float, tool: Tool, arguments: Arguments, context: Cal
     except ToolFailed:
         raise
     except Exception as error:
-        # A fault of ours or of a provider's library: its text may hold a key, so nobody is told it.
+        # The text of an unforeseen error may contain a key, so only its type is logged.
         log.exception("tool failed", tool=tool.name, error=type(error).__name__)
-        raise ToolFailed("The tool failed for a reason of its own.") from error
+        raise ToolFailed("The tool failed because of an internal error.") from error

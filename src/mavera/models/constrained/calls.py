@@ -2,9 +2,9 @@
 Read calls from the JSON text of a constrained answer, while it comes.
 
     [{"name": "f", "arguments": {"city": "Oslo"}}, …]     CallReader
-    {"city": "Oslo"}                                      OneCallReader: the name is settled
+    {"city": "Oslo"}                                      OneCallReader: the name is known
 
-Arguments go out as they are written. Pure: the ids are made by whom the reader is given.
+Arguments are passed on while the model writes them. A reader gets the function that makes ids.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,22 +27,22 @@ class OneCallReader:
 
     def feed(self, text: str) -> Iterator[CallEvent]:
         if not self._pieces and not text.startswith("{"):
-            raise broken()
+            raise make_form_error()
         if not self._pieces:
             yield ToolCallStarted(0, self._new_id(), self._name)
         self._pieces.append(text)
         yield ToolCallDelta(0, text)
 
     def close(self) -> None:
-        """Raise APIError where what came is not whole."""
+        """Raise APIError if the text is incomplete."""
         _read_whole("".join(self._pieces))
 
 
 class CallReader:
     """
-    The text is a list of calls; white space may stand anywhere, `name` comes before `arguments`.
+    The text is a list of calls. White space may be anywhere, and `name` comes before `arguments`.
 
-    Depth 1 is the list, 2 a call, 3 and more its arguments.
+    Depth 1 is the list, depth 2 is a call, and greater depths are its arguments.
     """
 
     def __init__(self, names: tuple[str, ...], new_id: Callable[[], str]) -> None:
@@ -64,37 +64,37 @@ class CallReader:
             name = self._step(character)
             if max(depth, self._depth) > 2 and self._key == "arguments":
                 if not self._named:
-                    raise broken()
+                    raise make_form_error()
                 piece.append(character)
             if name is not None:
-                yield from self._flushed(piece)
+                yield from self._flush(piece)
                 piece = []
                 yield self._start(name)
-        yield from self._flushed(piece)
+        yield from self._flush(piece)
 
     def close(self) -> None:
-        """Raise APIError where what came is not whole."""
+        """Raise APIError if the text is incomplete."""
         _read_whole("".join(self._text))
         if not self._calls:
-            raise broken()
+            raise make_form_error()
 
-    def _flushed(self, piece: list[str]) -> Iterator[CallEvent]:
+    def _flush(self, piece: list[str]) -> Iterator[CallEvent]:
         if piece:
             yield ToolCallDelta(self._calls - 1, "".join(piece))
 
     def _start(self, name: str) -> ToolCallStarted:
         if name not in self._names:
-            raise broken()
+            raise make_form_error()
         self._calls += 1
         self._named = True
         return ToolCallStarted(self._calls - 1, self._new_id(), name)
 
     def _step(self, character: str) -> str | None:
-        """Go on by one character; return a call's name when that has ended."""
+        """Read one character. Return the name of a call when it has ended."""
         if self._in_string:
             return self._step_in_string(character)
         if self._depth == 0 and character not in "[ \t\r\n":
-            raise broken()
+            raise make_form_error()
         if character == '"':
             self._in_string, self._string = True, []
         elif character in "[{":
@@ -114,11 +114,11 @@ class CallReader:
             self._escaped = True
         elif character == '"':
             self._in_string = False
-            return self._string_ended()
+            return self._end_string()
         self._string.append(character)
         return None
 
-    def _string_ended(self) -> str | None:
+    def _end_string(self) -> str | None:
         if self._depth != 2:
             return None
         text = "".join(self._string)
@@ -132,12 +132,12 @@ def _read_whole(text: str) -> None:
     try:
         msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise broken() from error
+        raise make_form_error() from error
 
 
 class BrokenCall(APIError):
-    """What the model wrote is no call."""
+    """The model wrote something other than a call."""
 
 
-def broken() -> BrokenCall:
+def make_form_error() -> BrokenCall:
     return BrokenCall("The model did not keep to the form of a function call.")

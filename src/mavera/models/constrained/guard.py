@@ -1,11 +1,11 @@
 """
-Keep text that looks like a call of a known function from being said.
+Hold back text that looks like a call of a known function.
 
-    {"name": "get_weather"  …  also in a ``` fence, in brackets or with doubled braces
+    {"name": "get_weather"  …  even in a ``` fence, in brackets or with doubled braces
     {"get_weather": {  …       <tool_call>       get_weather(  at the beginning of a line
 
-Text is held back only while it could still turn out to be one of these, and then goes on
-as it came. What stands before a call is said; the call is `caught`.
+Text is held back only while it could still become one of these, and is then passed on unchanged. The text
+before a call is passed on, and the call is `caught`.
 """
 
 import re
@@ -16,7 +16,7 @@ import regex
 
 from mavera.core.events import TextDelta
 
-# Bounded, like all that may repeat here, so that no more than a line or two is ever held.
+# Every repetition is bounded, so that no more than a line or two is ever held back.
 _SPACE = r"\s{0,20}"
 _COLON = rf"{_SPACE}:{_SPACE}"
 _OPENED = rf'(?:`{{1,3}}\w{{0,20}}\s{{0,20}})?\[?{_SPACE}\{{[{{\s]{{0,20}}"'
@@ -29,7 +29,7 @@ _CALLS = (
     rf'{_OPENED}type"{_COLON}"function"',
     r"<tool_call>",
 )
-# Most of what is said, in the middle of a line: let through without a closer look.
+# Most text in the middle of a line matches this, and needs no closer look.
 _HARMLESS = re.compile(r"[^\n`\[{<]*[^\s`\[{<]")
 
 
@@ -49,14 +49,14 @@ class CallGuard:
         self.caught: str | None = None
 
     def feed(self, delta: TextDelta) -> Iterator[TextDelta]:
-        """Yield what can be said. A call ends it: `caught` is then the function's name, "" if unknown."""
+        """Yield text that is no call. After a call, `caught` is the function's name, or "" if unknown."""
         if not self._held and self._before != "\n" and _HARMLESS.fullmatch(delta.text):
             self._before = delta.text[-1]
             yield delta
             return
         self._held.append(delta)
         text = self._before + "".join(held.text for held in self._held)
-        # The first whole call, or else the first place from which the text may still become one.
+        # Find the first whole call, or else the first place from which the text may become one.
         match = self._pattern.search(text, partial=True)
         if match is None or match.partial:
             yield from self._release(len(text) if match is None else match.start())
@@ -66,7 +66,7 @@ class CallGuard:
             self._held = []
 
     def flush(self) -> Iterator[TextDelta]:
-        """Yield what was held back: it was no call."""
+        """Yield the text that was held back, because it is no call."""
         held, self._held = self._held, []
         yield from held
 

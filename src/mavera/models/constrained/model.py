@@ -5,11 +5,10 @@ Give function calls to a model that has none, but whose output can be held to a 
     tool_choice auto                   decision → answer, or calls
     tool_choice required, or named     calls
 
-The decision is one short constrained question, never shown. An answer is then the plain
-one, streamed as it comes: the prompt says nothing of tools, so there is nothing to
-imitate; should text look like a call all the same, the call is made instead of said.
-The calls come from decoding under the functions' own schemas, so each is a real one.
-docs/decisions/0007 says why, with figures.
+The decision is one short constrained question, which the caller does not see. The prompt of an answer does
+not mention tools, so the model has nothing to imitate, and the answer is streamed. If its text still looks
+like a call, the call is made, and its text is not sent. Calls are decoded under the schemas of the
+functions, so each is valid. docs/decisions/0007 has the reasons and figures.
 """
 
 from collections.abc import AsyncGenerator, Iterator
@@ -34,10 +33,10 @@ from mavera.models.constrained.guard import CallGuard
 from mavera.models.constrained.prompts import (
     answer_prompt,
     calls_prompt,
-    chosen,
     decision_prompt,
-    offered,
     one_call_prompt,
+    read_decision,
+    select_tools,
 )
 from mavera.models.model import Model, ModelStatus
 
@@ -59,7 +58,7 @@ class ConstrainedTools:
         return self._model.status()
 
     def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
-        tools = offered(prompt)
+        tools = select_tools(prompt)
         if not tools:
             return self._model.stream(answer_prompt(prompt))
         return self._stream_steps(prompt, tools)
@@ -95,7 +94,7 @@ class ConstrainedTools:
                             yield event
             if step.caught is None:
                 break
-            # Broken off, the model does not report what the answer took.
+            # A model that was stopped does not report its usage.
             usage += Usage(output_tokens=step.deltas, estimated=True)
             named = next((tool for tool in tools if tool.name == step.caught), None)
             step = _Calls(prompt, tools, named, is_loose=isinstance(step, _Calls))
@@ -120,7 +119,7 @@ class ConstrainedTools:
                         usage = structs.replace(event.usage, reasoning_tokens=event.usage.output_tokens)
                     case _:
                         pass
-        return chosen("".join(pieces), tools), usage
+        return read_decision("".join(pieces), tools), usage
 
 
 class _Answer:
@@ -192,7 +191,7 @@ class _Calls:
         return iter(())
 
     def finish(self, reason: FinishReason) -> FinishReason:
-        """Return why the answer ended. Raises APIError if the calls are not whole."""
+        """Return the reason for the end of the answer. Raises APIError if the calls are incomplete."""
         if reason != "stop":
             return reason
         self._reader.close()

@@ -1,12 +1,12 @@
 """
-What a model without tools is asked, so that it can be given tools all the same.
+Prompts that give tools to a model without tools of its own.
 
     decision    no persona: tools in one line each, three examples, the last message → {"function": …}
     calls       persona, tools with their schemas, the conversation, a request → the calls as JSON
-    answer      persona, the conversation: as if there were no tools, hence nothing to imitate
+    answer      persona and conversation, without tools, so the model has no calls to imitate
 
-Earlier calls and what they returned are told in words, in messages that alternate, since
-many chat templates know neither tool messages nor two messages of one side in a row.
+Earlier calls and their results are described in words, in messages of alternating roles, because many chat
+templates know neither tool messages nor two messages of one role in a row.
 """
 
 from collections.abc import Iterable, Iterator
@@ -53,7 +53,7 @@ _ANY_OBJECT: Schema = {"type": "object"}
 _LOOKING_UP = "One moment, I am looking that up."
 
 
-def offered(prompt: Prompt) -> tuple[FunctionTool, ...]:
+def select_tools(prompt: Prompt) -> tuple[FunctionTool, ...]:
     """Return the functions that may be called."""
     choice = prompt.tool_choice
     if choice.mode == "none":
@@ -63,12 +63,12 @@ def offered(prompt: Prompt) -> tuple[FunctionTool, ...]:
 
 def answer_prompt(prompt: Prompt) -> Prompt:
     """Return the prompt that answers in words."""
-    return replace(prompt, items=tuple(_spoken(prompt.items)), tools=(), tool_choice=ToolChoice())
+    return replace(prompt, items=tuple(_put_into_words(prompt.items)), tools=(), tool_choice=ToolChoice())
 
 
 def longest(prompt: Prompt) -> Prompt:
     """Return the longest of the prompts that are made of `prompt`."""
-    tools = offered(prompt)
+    tools = select_tools(prompt)
     return calls_prompt(prompt, tools, None) if tools else answer_prompt(prompt)
 
 
@@ -84,7 +84,7 @@ def decision_prompt(prompt: Prompt, tools: tuple[FunctionTool, ...]) -> Prompt:
     items.append(make_message("user", "\n".join(_situation(prompt.items[prompt.prefix_length :]))))
     schema = _object({"function": {"enum": [NONE, *(tool.name for tool in tools)]}})
     return replace(
-        _constrained(prompt, items, schema),
+        _constrain(prompt, items, schema),
         prefix_length=0,
         max_output_tokens=_DECISION_TOKENS,
         sampling=Sampling(temperature=0.0, seed=prompt.sampling.seed),
@@ -92,8 +92,8 @@ def decision_prompt(prompt: Prompt, tools: tuple[FunctionTool, ...]) -> Prompt:
     )
 
 
-def chosen(text: str, tools: tuple[FunctionTool, ...]) -> FunctionTool | None:
-    """Return what was decided; None is to answer in words, also where the decision cannot be read."""
+def read_decision(text: str, tools: tuple[FunctionTool, ...]) -> FunctionTool | None:
+    """Return the chosen function, or None to answer in words or if the decision cannot be read."""
     try:
         name = msgspec.json.decode(text)["function"]
     except (msgspec.DecodeError, KeyError, TypeError):
@@ -135,17 +135,17 @@ def calls_prompt(
 
 
 def _calling(prompt: Prompt, items: Iterable[Item], schema: Schema) -> Prompt:
-    """Arguments are drawn coolly, unless the caller says how, and know no stops or penalties."""
+    """Sample arguments at temperature 0, unless the caller set one, without stop texts or penalties."""
     given = prompt.sampling
     temperature = 0.0 if given.temperature is None else given.temperature
     sampling = Sampling(temperature=temperature, top_p=given.top_p, seed=given.seed)
     preferences = (
         prompt.preferences if given.temperature is not None else prompt.preferences | {"temperature"}
     )
-    return replace(_constrained(prompt, items, schema), sampling=sampling, preferences=preferences)
+    return replace(_constrain(prompt, items, schema), sampling=sampling, preferences=preferences)
 
 
-def _constrained(prompt: Prompt, items: Iterable[Item], schema: Schema) -> Prompt:
+def _constrain(prompt: Prompt, items: Iterable[Item], schema: Schema) -> Prompt:
     return replace(
         prompt,
         items=tuple(items),
@@ -157,14 +157,14 @@ def _constrained(prompt: Prompt, items: Iterable[Item], schema: Schema) -> Promp
 
 
 def _with_tools(prompt: Prompt, tools: tuple[FunctionTool, ...], request: str) -> Iterator[Item]:
-    functions = "\n".join(_described(tool) for tool in tools)
+    functions = "\n".join(_describe(tool) for tool in tools)
     yield from prompt.prefix
     yield make_message("system", _TOOLS.format(functions=functions))
-    yield from _spoken(prompt.items[prompt.prefix_length :])
+    yield from _put_into_words(prompt.items[prompt.prefix_length :])
     yield make_message("system", request)
 
 
-def _described(tool: FunctionTool) -> str:
+def _describe(tool: FunctionTool) -> str:
     described = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
     return _json({name: value for name, value in described.items() if value is not None})
 
@@ -174,7 +174,7 @@ def _signature(tool: FunctionTool) -> str:
     needed = parameters.get("required", ())
     names = (name if name in needed else f"{name}?" for name in parameters.get("properties", ()))
     first_line = (tool.description or "").strip().splitlines()[:1]
-    return f"{tool.name}({', '.join(names)})" + "".join(f": {_clipped(line, 300)}" for line in first_line)
+    return f"{tool.name}({', '.join(names)})" + "".join(f": {_clip(line, 300)}" for line in first_line)
 
 
 def _parameters(tool: FunctionTool) -> Schema:
@@ -197,8 +197,8 @@ def _object(properties: dict[str, Any]) -> Schema:
     }
 
 
-def _spoken(items: Iterable[Item]) -> Iterator[Item]:
-    """Yield `items` with calls and their outputs told in words."""
+def _put_into_words(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield `items` with calls and their outputs described in words."""
     calls: dict[str, FunctionCall] = {}
     silent = True  # whether the last message was not the assistant's
     for is_message, group in groupby(items, lambda item: isinstance(item, Message)):
@@ -212,14 +212,14 @@ def _spoken(items: Iterable[Item]) -> Iterator[Item]:
             if isinstance(item, FunctionCall):
                 calls[item.call_id] = item
             elif isinstance(item, FunctionOutput):
-                told += _told(item, calls.get(item.call_id))
+                told += _describe_output(item, calls.get(item.call_id))
         if silent:
             yield make_message("assistant", _LOOKING_UP)
         if told:
             yield Message("user", (*told, Text("Now answer me with that.")))
 
 
-def _told(item: FunctionOutput, call: FunctionCall | None) -> Iterator[Part]:
+def _describe_output(item: FunctionOutput, call: FunctionCall | None) -> Iterator[Part]:
     name = f"{call.name} {call.arguments}" if call is not None else "The function"
     yield Text(f"{name} gives: {_text(item)}\n")
     yield from (part for part in item.output if isinstance(part, Image))
@@ -230,11 +230,11 @@ def _text(item: FunctionOutput) -> str:
 
 
 def _situation(conversation: tuple[Item, ...]) -> Iterator[str]:
-    """Yield the lines of the decision's question: rules, what was said, the last message, what is known."""
+    """Yield the lines of the decision's question: rules, recent messages, the last one, and results."""
     messages = [(n, item) for n, item in enumerate(conversation) if isinstance(item, Message)]
     rules = " ".join(message.text for _, message in messages if message.role == "system")
     if rules:
-        yield f"(Rules: {_clipped(rules, 1000)})"
+        yield f"(Rules: {_clip(rules, 1000)})"
     last, question = max(
         (n, message.text)
         for n, message in [(-1, make_message("user", "")), *messages]
@@ -242,16 +242,16 @@ def _situation(conversation: tuple[Item, ...]) -> Iterator[str]:
     )
     talk = [message for n, message in messages if n < last and message.role != "system"]
     for message in talk[-_RECENT_MESSAGES:]:
-        yield f"({message.role.capitalize()} before: {_clipped(message.text, 300)})"
-    yield f"Message: {_clipped(question, 4000)}"
+        yield f"({message.role.capitalize()} before: {_clip(message.text, 300)})"
+    yield f"Message: {_clip(question, 4000)}"
     calls = {item.call_id: item for item in conversation if isinstance(item, FunctionCall)}
     for item in conversation[last + 1 :]:
         if isinstance(item, FunctionOutput) and (call := calls.get(item.call_id)):
-            known = _clipped(_text(item), 500)
+            known = _clip(_text(item), 500)
             yield f"(Done: {call.name} {call.arguments}, which gave {known}. What is missing still?)"
 
 
-def _clipped(text: str, most: int) -> str:
+def _clip(text: str, most: int) -> str:
     """Shorten from the middle: what is asked stands at the beginning or at the end."""
     return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
 
