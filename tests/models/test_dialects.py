@@ -346,6 +346,23 @@ def test_models_that_reason_get_no_temperature_of_ours(model: str, is_fixed: boo
     assert ("temperature" in dialect.left_out) is is_fixed
 
 
+def test_a_refusal_in_plain_text_teaches_too_and_a_page_of_html_is_not_passed_on(upstream: Upstream) -> None:
+    def says(text: str) -> Behaviour:
+        async def behave(_: Any) -> Any:
+            return web.Response(text=text, status=400)
+
+        return behave
+
+    upstream.script = [says("Unsupported parameter: max_tokens"), speaks("openai", "Yes.")]
+    ask(model_at(upstream), PROMPTS["a token limit"])
+    assert "max_completion_tokens" in upstream.asked[-1]
+
+    upstream.asked.clear()
+    upstream.script = [says("<html>Bad gateway</html>")]
+    with pytest.raises(InvalidRequest, match="no reason"):
+        ask(model_at(upstream), ASKED)
+
+
 def test_every_request_says_who_asks(upstream: Upstream) -> None:
     agents = []
 

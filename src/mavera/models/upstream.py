@@ -439,7 +439,11 @@ async def _read_refusal(response: Answer) -> Refusal:
                     break
                 body += data
         return to_refusal(msgspec.json.decode(body))
-    except (TimeoutError, ExchangeFailed, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Some gateways answer in plain text. A page of HTML says nothing that a caller could use.
+        text = body.decode(errors="replace").strip()
+        return Refusal(text if text and not text.startswith(("<", "{", "[")) else _NO_REASON)
+    except (TimeoutError, ExchangeFailed, RecursionError):
         return Refusal(_NO_REASON)
 
 
