@@ -90,3 +90,18 @@ for (const [door, model] of Object.entries(models)) {
     await assert.rejects(failing, (error) => error.statusCode === 422);
   });
 }
+
+test("a persona in the model's name or in a header is looked for, in both formats", async () => {
+  const connection = { baseURL: process.env.MAVERA_BASE_URL, apiKey: process.env.MAVERA_API_KEY };
+  const models = (persona) => {
+    const named = createOpenAI({ ...connection, headers: { "X-Persona-Id": persona } });
+    return [openai(`mavera-1/${persona}`), openai.chat(`mavera-1/${persona}`), named("mavera-1")];
+  };
+  for (const model of models("gen-z-consumer")) {
+    assert.equal((await generateText({ model, prompt: "Hello?", maxRetries: 0 })).text, said);
+  }
+  for (const model of models("gen-q-consumer")) {
+    const failing = generateText({ model, prompt: "Hello?", maxRetries: 0 });
+    await assert.rejects(failing, (error) => error.statusCode === 404);
+  }
+});
