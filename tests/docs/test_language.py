@@ -19,6 +19,7 @@ SOURCE = ROOT / "src" / "mavera"
 ROOMS = (
     "accounts",
     "analysis",
+    "api/http",
     "app.py",
     "child_command.py",
     "cli",

@@ -71,7 +71,7 @@ async def scan(body: bytes) -> Scanned:
 
 @dataclass(slots=True)
 class _Found:
-    """What has been counted so far."""
+    """The counts so far."""
 
     text_bytes: int = 0
     values: int = 0
@@ -101,7 +101,7 @@ class _Found:
         if _LONG_NUMBER.search(outside):
             raise InvalidRequest(f"The body has a number of more than {MAX_NUMBER_CHARACTERS} characters.")
         self._descend(outside)
-        return b"" if len(parts) == 1 or parts[-2] else _reopened(parts[-3], parts[-1])
+        return b"" if len(parts) == 1 or parts[-2] else _reopen(parts[-3], parts[-1])
 
     def _descend(self, outside: bytes) -> None:
         depths = _depths(outside, self.depth)
@@ -110,7 +110,7 @@ class _Found:
         self.depth = depths[-1]
 
 
-def _reopened(beginning: bytes, escape: bytes) -> bytes:
+def _reopen(beginning: bytes, escape: bytes) -> bytes:
     """Return the beginning of a string, once that has been found to be no data URL, as a bare quote."""
     is_open = len(beginning) < len(_DATA_URL) or beginning.lower() == _DATA_URL
     return (beginning if is_open else b'"') + escape
@@ -132,7 +132,7 @@ async def _end_of_data_url(body: bytes, start: int) -> int:
 
 
 def refuse_depth(body: bytes) -> None:
-    """Raise InvalidRequest where `body`, which is valid JSON, is nested deeper than `MAX_DEPTH`."""
+    """Raise InvalidRequest if `body`, which is valid JSON, is nested deeper than `MAX_DEPTH`."""
     if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return
     if max(_depths(b"".join(_STRING.split(body)[::3]), 0)) > MAX_DEPTH:

@@ -24,8 +24,8 @@ class ByteRange:
         )
 
 
-def asked_range(header: str | None, size: int) -> ByteRange | None:
-    """Return the part of `size` bytes that `header` asks for, None where that is all of them."""
+def parse_range(header: str | None, size: int) -> ByteRange | None:
+    """Return the part of `size` bytes that `header` requests, or None if that is all of them."""
     found = _ONE.fullmatch(header or "")
     first, last = found.groups() if found is not None else ("", "")
     if not first and not last:

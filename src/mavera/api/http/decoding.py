@@ -28,7 +28,7 @@ from starlette.requests import Request
 
 from mavera.api.http.auth import services_of
 from mavera.api.http.body_scan import refuse_depth, scan, too_deep
-from mavera.api.http.expected_values import expected_values
+from mavera.api.http.expected_values import list_expected_values
 from mavera.api.http.headers import header
 from mavera.api.http.json import json_bytes
 from mavera.core.text import clean_json, clean_json_pieces
@@ -222,12 +222,12 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 def _refusal(text: str, kind: Any, at: str = "") -> APIError:
     """Return the error for msgspec's sentence, which ends in ``- at `$.messages[3].role` ``."""
-    reason, path = _parted(text)
+    reason, path = _split_path(text)
     param = (at + path.removeprefix("$")).lstrip(".")
-    if missing := _quoted(reason, _MISSING):
+    if missing := _find_quoted_name(reason, _MISSING):
         name = _join(param, missing)
         return InvalidRequest(f"'{name}' is missing.", param=name)
-    if (unknown := _quoted(reason, _UNKNOWN)) is not None:
+    if (unknown := _find_quoted_name(reason, _UNKNOWN)) is not None:
         shown = unknown[:_MAX_SHOWN]
         name = _join(param, shown)
         hint = _hint(shown, _field_names(_key(kind)))
@@ -235,11 +235,11 @@ def _refusal(text: str, kind: Any, at: str = "") -> APIError:
             hint = f" Send {instead}."
         return InvalidRequest(f"'{name}' is not a parameter of this endpoint.{hint}", param=name)
     if not param:
-        return InvalidRequest(f"The body has to be a JSON object: {_shortened(reason).lower()}.")
-    sentence = f"'{param}' does not fit: {_shortened(reason[0].lower() + reason[1:])}."
-    if reason.startswith(_NO_VALUE) and (values := expected_values(_key(kind), path)):
-        sentence += f" It has to be {_listed(values)}."
-        if written := _quoted_value(reason):
+        return InvalidRequest(f"The body has to be a JSON object: {_shorten(reason).lower()}.")
+    sentence = f"'{param}' does not fit: {_shorten(reason[0].lower() + reason[1:])}."
+    if reason.startswith(_NO_VALUE) and (values := list_expected_values(_key(kind), path)):
+        sentence += f" It has to be {_join_values(values)}."
+        if written := _find_quoted_value(reason):
             sentence += _hint(written, values)
     return ValidationFailed(sentence, param=param)
 
@@ -250,7 +250,7 @@ def _hint(name: str, known: Iterable[str]) -> str:
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
-def _listed(values: Sequence[str]) -> str:
+def _join_values(values: Sequence[str]) -> str:
     *others, last = [f"'{value}'" for value in values[:_MOST_VALUES]]
     more = f" or one of {len(values) - _MOST_VALUES} others" if len(values) > _MOST_VALUES else ""
     if more:
@@ -258,17 +258,17 @@ def _listed(values: Sequence[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _quoted_value(reason: str) -> str:
+def _find_quoted_value(reason: str) -> str:
     """Return the value that stands in quotation marks at the end of `reason`, if it is short."""
     value = reason.partition("'")[2].removesuffix("'")
     return value if len(value) <= _MAX_SHOWN else ""
 
 
-def _shortened(reason: str) -> str:
+def _shorten(reason: str) -> str:
     return reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}…'"
 
 
-def _parted(text: str) -> tuple[str, str]:
+def _split_path(text: str) -> tuple[str, str]:
     """Return the reason and the path of msgspec's sentence; a name in the reason may have megabytes."""
     for separator in (" - at `key` in `", " - at `"):
         reason, found, path = text.rpartition(separator)
@@ -277,7 +277,7 @@ def _parted(text: str) -> tuple[str, str]:
     return text, ""
 
 
-def _quoted(reason: str, beginning: str) -> str | None:
+def _find_quoted_name(reason: str, beginning: str) -> str | None:
     """Return the name that stands in backticks after `beginning`, or None if `reason` begins otherwise."""
     return reason[len(beginning) : -1] if reason.startswith(beginning) and reason.endswith("`") else None
 

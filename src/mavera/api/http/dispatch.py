@@ -107,7 +107,7 @@ class Encoder(Protocol):
 
     @property
     def delta_name(self) -> str | None:
-        """What the events of `delta` are called, as a stream of server-sent events names them."""
+        """The name of the events of `delta` in a stream of server-sent events."""
         ...
 
     def delta(self, event: Event) -> bytes | None:
@@ -216,7 +216,7 @@ class RunResponse(Response):
         await send({"type": "http.response.body", "body": body})
 
     async def _send_stream(self, send: Send) -> None:
-        opening = accepted_in_time(self._run)
+        opening = start_in_time(self._run)
         first = await anext(opening)  # raises while a status can still say so
         headers = [(name.encode(), value.encode()) for name, value in sse.HEADERS.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -226,20 +226,20 @@ class RunResponse(Response):
                 await send({"type": "http.response.body", "body": sse.frame(wire), "more_body": True})
             for events in (opening, self._run):
                 async for event in events:
-                    if body := self._framed(event):
+                    if body := self._frame_event(event):
                         await send({"type": "http.response.body", "body": body, "more_body": True})
                     heartbeat.postpone()
         await send({"type": "http.response.body", "body": sse.DONE})
 
-    def _framed(self, event: Event) -> bytes:
+    def _frame_event(self, event: Event) -> bytes:
         """Return what `event` comes to, which may be several events of the stream, or none."""
         delta = self._encoder.delta(event)
         if delta is not None:
-            return sse.framed(delta, self._encoder.delta_name)
+            return sse.frame_bytes(delta, self._encoder.delta_name)
         return b"".join(sse.frame(wire) for wire in self._encoder.feed(event))
 
 
-async def accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
+async def start_in_time(run: Run) -> AsyncGenerator[Event, None]:
     """
     Yield how a run begins, up to its first event. What follows is to be read from `run` itself.
 
@@ -268,7 +268,7 @@ async def accepted_in_time(run: Run) -> AsyncGenerator[Event, None]:
     except Exception as error:
         if not late:
             raise
-        yield RunFailed(told(error))
+        yield RunFailed(to_public_error(error))
         return
     if not late or not isinstance(event, RunStarted):
         yield event
@@ -289,8 +289,8 @@ class _Beside(Generic[Result]):
             await asyncio.wait({self._task})
 
 
-def told(error: Exception) -> APIError:
-    """Return what a client is told of `error`, where no status can say it."""
+def to_public_error(error: Exception) -> APIError:
+    """Return `error` for a client that has its status already. Other errors than ours are logged whole."""
     if isinstance(error, APIError):
         return error
     log.error("run failed", exc_info=error)
@@ -320,9 +320,9 @@ class UntilDisconnect:
         self._timer = loop.call_later(self._watch_after_seconds, self._begin)
 
     def _begin(self) -> None:
-        self._watch = asyncio.create_task(self._disconnected())
+        self._watch = asyncio.create_task(self._wait_for_disconnect())
 
-    async def _disconnected(self) -> None:
+    async def _wait_for_disconnect(self) -> None:
         await self._departure()
         self.gone = True
         assert self._task is not None  # noqa: S101 - a coroutine runs in a task

@@ -44,7 +44,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     if status == 404:
         return error_response(NotFound(f"There is nothing at {path}. /docs lists what there is."))
     if status == 405:
-        allowed = _allowed(request)
+        allowed = _list_allowed_methods(request)
         refusal = MethodNotAllowed(f"{path} takes {allowed or 'another method'}.")
         response = error_response(refusal)
         response.headers["Allow"] = allowed
@@ -52,7 +52,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     return error_response(InvalidRequest("The request could not be read."))
 
 
-def _allowed(request: Request) -> str:
+def _list_allowed_methods(request: Request) -> str:
     """Return the methods of every route at the request's path; Starlette names the first one's only."""
     routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
     return ", ".join(sorted({method for route in routes for method in getattr(route, "methods", None) or ()}))

@@ -11,7 +11,7 @@ from msgspec import inspect
 _STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?:\d+|\.\.\.)\]")
 
 
-def expected_values(kind: Any, path: str) -> tuple[str, ...]:
+def list_expected_values(kind: Any, path: str) -> tuple[str, ...]:
     """
     Return the values that the field at `path` of `kind`, as in `$.messages[3].role`, may have.
 

@@ -1,8 +1,8 @@
 """
-Which hosts this server answers to: those that MAVERA_ALLOWED_HOSTS names, and its own addresses.
+Check the `Host` of requests: MAVERA_ALLOWED_HOSTS and the server's own addresses are allowed.
 
-A web page of a stranger can have its own name resolve to 127.0.0.1, and then reads whatever a server there
-shows without a key. Its requests carry that name in `Host`, so they are refused:
+A stranger's web page can let its own name resolve to 127.0.0.1, and then reads everything that a server there
+shows without a key. Its requests have that name in `Host`, so they are refused:
 
     MAVERA_ALLOWED_HOSTS   names             those, as well as the ones below
                            empty             on a loopback address only the ones below, elsewhere any

@@ -86,14 +86,14 @@ async def once_made(
 
 
 async def _digest(path: str, body: bytes) -> str:
-    """Return what tells this request from others; a large body is hashed in a thread, without the GIL."""
+    """Return a digest that identifies this request. A thread hashes a large body, without the GIL."""
 
-    def hashed() -> str:
+    def compute_digest() -> str:
         digest = hashlib.sha256(path.encode() + b"\n")
         digest.update(body)
         return digest.hexdigest()
 
-    return hashed() if len(body) <= SMALL_BODY_BYTES else await asyncio.to_thread(hashed)
+    return compute_digest() if len(body) <= SMALL_BODY_BYTES else await asyncio.to_thread(compute_digest)
 
 
 class _Kept(Response):

@@ -42,7 +42,7 @@ def limit_of(request: Request) -> int:
 
 
 def flag_of(request: Request, name: str) -> bool | None:
-    """Return a true/false query parameter, None where it is absent. Raises ValidationFailed."""
+    """Return a true/false query parameter, or None if it is absent. Raises ValidationFailed."""
     text = request.query_params.get(name)
     if text is None:
         return None

@@ -1,10 +1,9 @@
 """
-What every request gets: an id, the headers that were set for it on the way, one log line
-when it is over, an answer whatever goes wrong.
+Give every request an id, its headers, one log line at its end, and a response even after a fault.
 
-Plain ASGI, not Starlette's BaseHTTPMiddleware: that one hides disconnects and puts a
-task and a queue between a stream and its client. A path without parameters is looked up
-here: Starlette tries its routes one after the other and wraps each answer three times.
+This is plain ASGI, because Starlette's BaseHTTPMiddleware hides disconnects and puts a task and a queue
+between a stream and its client. Paths without parameters are looked up here, because Starlette tries its
+routes one after the other and wraps each response three times.
 """
 
 import time

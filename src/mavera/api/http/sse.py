@@ -21,10 +21,10 @@ HEADERS = {
 
 def frame(wire: dict[str, Any]) -> bytes:
     """Return the bytes of one event."""
-    return framed(json_bytes(wire), wire.get("type"))
+    return frame_bytes(json_bytes(wire), wire.get("type"))
 
 
-def framed(data: bytes, name: str | None) -> bytes:
+def frame_bytes(data: bytes, name: str | None) -> bytes:
     """Return the bytes of an event whose JSON is `data`."""
     if name is None:
         return b"data: %b\n\n" % data

@@ -29,7 +29,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDiscon
 from mavera.api.http.auth import authenticate, credentials_of, services_of
 from mavera.api.http.bounds import MAX_INPUT_ITEMS, Identifier, Text
 from mavera.api.http.decoding import clean_body, decode, too_large
-from mavera.api.http.dispatch import UntilDisconnect, accepted_in_time, told
+from mavera.api.http.dispatch import UntilDisconnect, start_in_time, to_public_error
 from mavera.api.http.errors import error_body, error_response
 from mavera.api.http.headers import header
 from mavera.api.http.json import json_bytes
@@ -339,7 +339,7 @@ class _Session:
             raise
         except Exception as error:
             await asyncio.sleep(0)  # the message was decoded just now, and is decoded again
-            envelope, refusal = _envelope(message), told(error)
+            envelope, refusal = _envelope(message), to_public_error(error)
             self._memory.forget(envelope.previous_response_id)
             await self._websocket.send_text(error_event(refusal, envelope.stream_id))
             return refusal.status
@@ -367,7 +367,7 @@ class _Session:
     async def _run(self, run: ChargedRun, encoder: ResponseEncoder, body: ResponseCreate) -> None:
         async with aclosing(run):
             try:
-                async with aclosing(accepted_in_time(run)) as opening:
+                async with aclosing(start_in_time(run)) as opening:
                     for events in (opening, run):
                         async for event in events:
                             delta = None if body.stream_id is not None else encoder.delta(event)

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from mavera.api.http.auth import authenticate, services_of
-from mavera.api.http.byte_range import ByteRange, asked_range
+from mavera.api.http.byte_range import ByteRange, parse_range
 from mavera.api.http.json import json_response
 from mavera.api.http.operations import Operation, Parameter
 from mavera.errors import Forbidden, NotFound
@@ -70,7 +70,7 @@ async def get_content(request: Request) -> Response:
     )
     size, etag = media.bytes or 0, f'"{media.id}"'
     asked = request.headers.get("range") if request.headers.get("if-range", etag) == etag else None
-    part = asked_range(asked, size)
+    part = parse_range(asked, size)
     headers = {
         "accept-ranges": "bytes",
         "cache-control": "private, max-age=300",
