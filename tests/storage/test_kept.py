@@ -243,3 +243,20 @@ def test_without_a_shared_secret_only_what_does_not_need_one_is_kept(opened: Ope
             assert await kept.find("w", alone, "one") == b"value"
 
     asyncio.run(main())
+
+
+def test_several_are_kept_at_once_and_found_within_a_bound(opened: Open) -> None:
+    async def main() -> None:
+        async with keeping(opened) as (kept, database, clock):
+            values = {f"key {n}": b"%d" % n * 100 for n in range(3)}
+            assert await kept.keep_all("w", WIDE, values, seconds=60)
+
+            keys = [f"key {n}" for n in range(40)]
+            assert await kept.find_all("w", WIDE, keys, most_bytes=10_000) == values
+            assert await kept.find_all("w", WIDE, keys, most_bytes=200) is None
+            assert await kept.find_all("v", WIDE, keys, most_bytes=10_000) == {}
+            clock.seconds += 60
+            assert await kept.find_all("w", WIDE, keys, most_bytes=10_000) == {}
+            assert await count(database) == 3
+
+    asyncio.run(main())
