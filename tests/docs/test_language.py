@@ -20,6 +20,7 @@ ROOMS = (
     "accounts",
     "analysis",
     "api/http",
+    "api/wire",
     "app.py",
     "child_command.py",
     "cli",

@@ -27,7 +27,7 @@ from mavera.api.wire.parameters import (
     TokenLimit,
     check_mosaic,
     check_tools,
-    named_tools,
+    find_named_tools,
 )
 from mavera.api.wire.tools import AllowedOwnTool, BuiltInTool, OwnTool
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part, Refusal, Text
@@ -350,7 +350,7 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
             sampling=self.sampling(stop=stop, logit_bias=self.logit_bias),
             format=self.response_format.to_format() if self.response_format else OutputFormat(),
             tools=tuple(tool.to_tool(at) for tool, at in tools if isinstance(tool, Tool)),
-            named_tools=named_tools(tools, self.tool_choice),
+            named_tools=find_named_tools(tools, self.tool_choice),
             tool_choice=self._tool_choice(),
             parallel_tool_calls=self.parallel_tool_calls is not False,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,

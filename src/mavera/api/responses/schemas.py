@@ -36,7 +36,7 @@ from mavera.api.wire.parameters import (
     TokenLimit,
     check_mosaic,
     check_tools,
-    named_tools,
+    find_named_tools,
 )
 from mavera.api.wire.tools import AllowedOwnTool, BuiltInTool, OwnTool
 from mavera.core.items import (
@@ -486,7 +486,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             sampling=self.sampling(),
             format=wanted,
             tools=tuple(tool.to_tool(at) for tool, at in self._tools() if isinstance(tool, Function)),
-            named_tools=named_tools(self._tools(), self.tool_choice),
+            named_tools=find_named_tools(self._tools(), self.tool_choice),
             max_tool_calls=self.max_tool_calls,
             tool_choice=self._tool_choice(),
             parallel_tool_calls=self.parallel_tool_calls is not False,

@@ -238,12 +238,12 @@ class ResponseEncoder:
         opened = CallItem(call, self._new_id(CallItem.prefix(call)), len(self._output))
         self._server_calls[call.id] = opened
         yield from self._announce(opened.item)
-        yield from opened.started()
+        yield from opened.announce_start()
 
     def _close_server_call(self, outcome: ServerOutcome) -> Iterator[Wire]:
         self._sources += outcome.sources
         self._ran.append(call_object(outcome))
-        yield from self._server_calls.pop(outcome.call.id).ended(outcome)
+        yield from self._server_calls.pop(outcome.call.id).announce_end(outcome)
 
     def _announce(self, item: Wire) -> Iterator[Wire]:
         self._output.append(item)
@@ -264,7 +264,7 @@ class ResponseEncoder:
     def _close_all(self, status: Status) -> Iterator[Wire]:
         yield from self._close_message(status)
         for opened in self._server_calls.values():
-            yield from opened.abandoned()
+            yield from opened.announce_abort()
         self._server_calls = {}
         for position in self._calls.values():
             item = self._output[position]

@@ -1,1 +1,1 @@
-"""What both wire formats share: parameters, tools, and members of the answer."""
+"""The parts that both wire formats share: parameters, tools, and members of responses."""

@@ -1,4 +1,4 @@
-"""What the answers of both endpoints have in common, described; the encoders write it."""
+"""Descriptions of the members that the responses of both endpoints share. The encoders write them."""
 
 from typing import Literal
 
@@ -44,7 +44,7 @@ class PersonaUsage(Described):
 
 
 class PersonaAnswerObject(Described):
-    """What one persona of a mosaic said. `version` is null for the library's."""
+    """The answer of one persona of a mosaic. `version` is null for a library persona."""
 
     persona_id: str
     name: str
@@ -56,7 +56,7 @@ class PersonaAnswerObject(Described):
 
 
 class PositionObject(Described):
-    """What some of them hold; `share` is the sum of their weights, of 1."""
+    """A position that some of the personas hold. `share` is the sum of their weights, 0 to 1."""
 
     position: str
     share: float
@@ -72,7 +72,7 @@ ServiceTierUsed = Literal["default"]
 
 
 class ErrorDetail(Described):
-    """`code` names the kind of failure; `param` the field of the request at fault, where there is one."""
+    """`code` names the kind of failure; `param` the field of the request at fault, if there is one."""
 
     message: str
     type: str
@@ -81,6 +81,6 @@ class ErrorDetail(Described):
 
 
 class ErrorBody(Described):
-    """What every failed request answers with."""
+    """The body of every error response."""
 
     error: ErrorDetail

@@ -59,14 +59,14 @@ async def name_persona(
     if header is not None and takes_persona and not body.mosaic_mode:
         named[HEADER] = await _find(header, HEADER, personas, principal)
     if len(set(named.values())) > 1:
-        told = " and ".join(f"'{place}' names {_shown(one)}" for place, one in named.items())
+        told = " and ".join(f"'{place}' names {_quote_id(one)}" for place, one in named.items())
         raise InvalidRequest(f"Two personas are named: {told}. Send one.", param=list(named)[-1])
     if takes_persona and named:
         changes["persona_id"] = next(iter(named.values()))
     return msgspec.structs.replace(body, **changes)
 
 
-def _shown(persona_id: str) -> str:
+def _quote_id(persona_id: str) -> str:
     return f"'{persona_id[:MAX_PERSONA_ID]}'"
 
 

@@ -1,9 +1,8 @@
 """
-What the two endpoints' request bodies have in common.
+The parameters that the request bodies of both endpoints share.
 
-Every parameter that OpenAI documents is here or in the endpoint's own `schemas.py`;
-those kept only so that clients which send them are not refused are listed, with what
-they do and do not, in docs/compatibility.md.
+Every parameter that OpenAI documents is here or in the endpoint's own `schemas.py`.
+docs/compatibility.md lists those that are accepted only so that clients which send them are not refused.
 """
 
 import math
@@ -140,12 +139,12 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def check_mosaic(turn: Turn) -> None:
-    """Raise InvalidRequest where a mosaic is asked for what only one persona can do."""
+    """Raise InvalidRequest if a mosaic is requested with tools."""
     if turn.audience and (turn.tools or turn.named_tools):
         raise InvalidRequest("A mosaic calls no tools: leave 'tools' out.", param="tools")
 
 
-def named_tools(tools: Sequence[tuple[Any, str]], choice: Any) -> tuple[NamedTool, ...]:
+def find_named_tools(tools: Sequence[tuple[Any, str]], choice: Any) -> tuple[NamedTool, ...]:
     """Return the server's own tools that a request names, each once: in `tools`, or as its `tool_choice`."""
     if not tools and choice is None:
         return ()
@@ -158,7 +157,7 @@ def named_tools(tools: Sequence[tuple[Any, str]], choice: Any) -> tuple[NamedToo
 
 def check_tools(turn: Turn, *, name_at: str = "name") -> None:
     """
-    Raise InvalidRequest where the tools and the choice among them do not fit together.
+    Raise InvalidRequest if the tools and the choice among them do not fit together.
 
     `name_at` is where a tool's name stands inside it.
     """

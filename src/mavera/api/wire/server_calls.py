@@ -3,7 +3,7 @@ How the server's own tool calls stand in an answer, in both wire formats.
 
     tool_calls, server_tool_calls    one object for each call, in the order in which they ended
     items of /responses              OpenAI's own: web_search_call, image_generation_call, mcp_call
-    annotations                      url_citation, where the text refers to a source
+    annotations                      url_citation, if the text refers to a source
 """
 
 from collections.abc import Iterator
@@ -73,7 +73,7 @@ class CallItem:
         kind: str = self.item["type"]
         return kind
 
-    def started(self) -> Iterator[Wire]:
+    def announce_start(self) -> Iterator[Wire]:
         """Yield the events that follow the item's announcement."""
         yield self._event("in_progress")
         if self._type in _WORKING:
@@ -82,7 +82,7 @@ class CallItem:
             arguments = {"arguments": self._call.arguments, **self._at}
             yield {"type": "response.mcp_call_arguments.done", **arguments}
 
-    def ended(self, outcome: ServerOutcome) -> Iterator[Wire]:
+    def announce_end(self, outcome: ServerOutcome) -> Iterator[Wire]:
         self.item["status"] = outcome.status
         if self._call.kind == "search":
             sources = [{"type": "url", "url": source.url} for source in outcome.sources]
@@ -93,7 +93,7 @@ class CallItem:
             self.item["output"] = outcome.summary
         yield from self._end_events(outcome.status)
 
-    def abandoned(self) -> Iterator[Wire]:
+    def announce_abort(self) -> Iterator[Wire]:
         """Close the item of a call that will not end any more."""
         self.item["status"] = "failed"
         yield from self._end_events("failed")
