@@ -20,6 +20,7 @@ ROOMS = (
     "accounts",
     "analysis",
     "api/http",
+    "api/routes",
     "api/wire",
     "app.py",
     "child_command.py",

@@ -163,7 +163,7 @@ async def create_persona(request: Request) -> Response:
     )
 
     async def make() -> bytes:
-        return json_bytes(to_custom_object(await _Making(request, principal, sheet).made()))
+        return json_bytes(to_custom_object(await _Making(request, principal, sheet).make()))
 
     return await once_made(request, principal, raw, make)
 
@@ -215,7 +215,7 @@ def _members(body: PersonaBody, sent: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _details(body: PersonaBody, sent: tuple[str, ...]) -> dict[str, Any]:
-    """Return the details sent, from either place. Raises InvalidRequest where one stands in both."""
+    """Return the details sent, from either place. Raises InvalidRequest if one is in both."""
     flat = {name: getattr(body, name) for name in _DETAIL_NAMES if name in sent}
     nested = msgspec.to_builtins(body.details) if body.details is not None else {}
     for name in nested:
@@ -232,7 +232,7 @@ class _Making:
     principal: Principal
     sheet: Sheet
 
-    async def made(self) -> CustomPersona:
+    async def make(self) -> CustomPersona:
         services = services_of(self.request)
         drafts = self.sheet.pipeline_type == "north_star" and self.sheet.profile is None
         if drafts:
@@ -243,13 +243,13 @@ class _Making:
             self.principal, turn, scope="personas:write", credits=price, needs_model=drafts
         )
         try:
-            sheet, usage = await self._drafted(ticket) if drafts else (self.sheet, Usage())
+            sheet, usage = await self._draft(ticket) if drafts else (self.sheet, Usage())
             # A persona that is stored is also paid for, even if the client leaves in between.
-            return await finish(self._stored(ticket, sheet, usage, price))
+            return await finish(self._store(ticket, sheet, usage, price))
         finally:
             await ticket.fail()  # nothing, if it was charged
 
-    async def _stored(self, ticket: Ticket, sheet: Sheet, usage: Usage, price: int) -> CustomPersona:
+    async def _store(self, ticket: Ticket, sheet: Sheet, usage: Usage, price: int) -> CustomPersona:
         personas = services_of(self.request).personas
         persona = await personas.create(self.principal, sheet, credits=price)
         try:
@@ -259,7 +259,7 @@ class _Making:
             raise
         return persona
 
-    async def _drafted(self, ticket: Ticket) -> tuple[Sheet, Usage]:
+    async def _draft(self, ticket: Ticket) -> tuple[Sheet, Usage]:
         """Let the model invent the person, for as long as the client waits for it."""
         model = services_of(self.request).models[self.principal.mode]
         drafted = None

@@ -32,9 +32,9 @@ _ERRORS: tuple[type[APIError], ...] = (Forbidden, ServiceUnavailable)
 
 class CreateApiKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """
-    What the new key is for, what it may do, and until when.
+    The purpose, the rights and the expiry of the new key.
 
-    A key hands out at most what it has, and what is left out is the most that it has.
+    A key gives at most its own rights. An omitted member gets the most that it can give.
     """
 
     name: Annotated[str, Meta(max_length=100)] = ""

@@ -88,11 +88,11 @@ async def get_content(request: Request) -> Response:
     headers["content-length"] = str(wanted.length)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
-    pieces = await _begun(store.pieces(media, wanted.start, wanted.length))
+    pieces = await _begin(store.pieces(media, wanted.start, wanted.length))
     return StreamingResponse(pieces, status, headers)
 
 
-async def _begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _begin(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Return the same pieces, the first of them read already: what is not there is an error."""
     first = await anext(pieces, b"")
 

@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 def route(metrics: Metrics, exchange: Exchange | None = None) -> Route:
-    """`exchange` is how several workers add up theirs, None where this process is alone."""
+    """`exchange` is how several workers add up theirs, None if this process is alone."""
 
     async def read(request: Request) -> Response:
         """Return the metrics in Prometheus's text format."""
@@ -83,7 +83,7 @@ async def send_counts(metrics: Metrics, exchange: Exchange) -> None:
 
 
 def _check_reader(request: Request, settings: Settings) -> None:
-    """Raise NotFound where nobody may read, Unauthorized without the token."""
+    """Raise NotFound if nobody may read, Unauthorized without the token."""
     if settings.metrics == "all":
         return
     if settings.metrics == "off" or not settings.metrics_token:

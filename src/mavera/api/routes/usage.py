@@ -66,7 +66,7 @@ class SpendingLimits(msgspec.Struct, kw_only=True):
 
 
 class UpstreamCost(msgspec.Struct, kw_only=True):
-    """What the models' own servers charged, as far as models.toml has their prices."""
+    """The prices that upstreams charged, as far as models.toml has them."""
 
     currency: str
     amount: float
@@ -85,7 +85,7 @@ class PersonaUsage(RequestsMade, kw_only=True):
 
 
 class UsageObject(msgspec.Struct, kw_only=True):
-    """What a workspace used in one month."""
+    """The usage of a workspace in one month."""
 
     object: Literal["usage"] = "usage"
     workspace_id: str
@@ -116,7 +116,7 @@ async def get_usage(request: Request) -> Response:
         plan=workspace.plan,
         billing_period=Period(start=span.begin, end=span.end),
         credits=_credits(workspace, total := await usage.sum_all(database, span)),
-        api_requests=RequestsMade(**_made(total)),
+        api_requests=RequestsMade(**_to_members(total)),
         rate_limit=RateLimit(
             requests_per_minute=workspace.limits.requests_per_minute,
             requests_per_day=workspace.limits.requests_per_day,
@@ -126,10 +126,12 @@ async def get_usage(request: Request) -> Response:
             UpstreamCost(currency=currency, amount=amount)
             for currency, amount in await usage.sum_upstream_costs(database, span)
         ],
-        by_day=[DayUsage(date=_date(day), **_made(s)) for day, s in await usage.sum_by_day(database, span)],
-        by_key=[KeyUsage(key_id=key, **_made(s)) for key, s in await usage.sum_by_key(database, span)],
+        by_day=[
+            DayUsage(date=_date(day), **_to_members(s)) for day, s in await usage.sum_by_day(database, span)
+        ],
+        by_key=[KeyUsage(key_id=key, **_to_members(s)) for key, s in await usage.sum_by_key(database, span)],
         by_persona=[
-            PersonaUsage(persona_id=persona, **_made(s))
+            PersonaUsage(persona_id=persona, **_to_members(s))
             for persona, s in await usage.sum_by_persona(database, span)
         ],
     )
@@ -145,7 +147,7 @@ def _credits(workspace: Workspace, total: Sums) -> CreditsUsed:
     return CreditsUsed(used=total.credits, included=included, remaining=remaining, percentage_used=percentage)
 
 
-def _made(sums: Sums) -> dict[str, int]:
+def _to_members(sums: Sums) -> dict[str, int]:
     return {
         "total_requests": sums.requests,
         "total_tokens": sums.input_tokens + sums.output_tokens,

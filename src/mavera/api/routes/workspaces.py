@@ -60,7 +60,7 @@ class WorkspaceObject(msgspec.Struct, kw_only=True):
 
 
 class UpdateWorkspace(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What is left out stays as it is; a `usage_limit` of null takes the budget away."""
+    """Omitted members stay as they are. A `usage_limit` of null removes the budget."""
 
     name: Annotated[str, Meta(min_length=1, max_length=NAME_MAX)] | UnsetType = UNSET
     usage_limit: Annotated[int, Meta(ge=0, le=_MOST)] | UnsetType | None = UNSET
@@ -72,14 +72,14 @@ _OPERATORS = frozenset({*WorkspaceLimits.__struct_fields__, "plan", "limits", "m
 async def get_workspace(request: Request) -> Response:
     """Return the workspace."""
     principal = await _own(request)
-    return json_response(await _shown(request, principal.workspace_id))
+    return json_response(await _describe_workspace(request, principal.workspace_id))
 
 
 async def update_workspace(request: Request) -> Response:
     """Change the name or the budget."""
     principal = await _own(request)
     services = services_of(request)
-    body = await _decoded(await read_short_body(request))
+    body = await _decode(await read_short_body(request))
     async with services.database.transaction() as transaction:
         await repository.lock_workspace(transaction, principal.workspace_id)
         if body.name is not UNSET:
@@ -87,18 +87,18 @@ async def update_workspace(request: Request) -> Response:
         if body.usage_limit is not UNSET:
             await _check_usage_limit(transaction, principal, body.usage_limit)
             await workspaces.set_budget(transaction, principal.workspace_id, body.usage_limit)
-    return json_response(await _shown(request, principal.workspace_id))
+    return json_response(await _describe_workspace(request, principal.workspace_id))
 
 
 async def _check_usage_limit(transaction: Queries, principal: Principal, limit: int | None) -> None:
-    """Raise Forbidden where the key that asks may not spend without a limit itself."""
+    """Raise Forbidden if the key that asks may not spend without a limit itself."""
     key = await repository.find_key(transaction, principal.workspace_id, principal.key_id)
     workspace = await workspaces.get(transaction, principal.workspace_id, now=int(time.time()))
     if key is not None:
         check_usage_limit(key, workspace.budget, limit)
 
 
-async def _decoded(body: bytes) -> UpdateWorkspace:
+async def _decode(body: bytes) -> UpdateWorkspace:
     """Raise Forbidden, not InvalidRequest, for what is there and is not the team's to change."""
     try:
         return await decode(body, UpdateWorkspace)
@@ -118,7 +118,7 @@ async def _own(request: Request) -> Principal:
     return principal
 
 
-async def _shown(request: Request, workspace_id: str) -> WorkspaceObject:
+async def _describe_workspace(request: Request, workspace_id: str) -> WorkspaceObject:
     database, now = services_of(request).database, int(time.time())
     await workspaces.grant_due(database, workspace_id, now=now)
     return to_object(await workspaces.get(database, workspace_id, now=now))
