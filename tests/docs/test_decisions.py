@@ -24,6 +24,14 @@ def test_the_index_lists_every_decision() -> None:
     assert links(DECISIONS / "README.md") == pages
 
 
+def test_each_decision_has_a_number_of_its_own_which_its_title_repeats() -> None:
+    pages = list(DECISIONS.glob("0*.md"))
+
+    assert len({page.name[:4] for page in pages}) == len(pages)
+    for page in pages:
+        assert page.read_text(encoding="utf-8").startswith(f"# {page.name[:4]}"), page.name
+
+
 def test_a_decision_says_its_context_what_was_decided_and_what_follows() -> None:
     for page in DECISIONS.glob("0*.md"):
         assert list(sections(page))[1:] == ["Context", "Decision", "Consequences"], page.name
