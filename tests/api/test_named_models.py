@@ -8,11 +8,10 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from openai import OpenAI
-from typer.testing import CliRunner
 from websockets.sync.client import connect
 
-from mavera.cli.main import app
 from tests.conftest import Served, running_server
+from tests.support.command import Mavera
 from tests.support.dialect_stubs import speaks
 from tests.support.upstream_stub import Upstream, running_upstream
 
@@ -148,30 +147,22 @@ def test_each_model_has_its_state(stage: tuple[Served, Upstream]) -> None:
     assert states == {"mavera-1": "ready", "reasoner": "ready", "away": "unavailable"}
 
 
-def test_the_commands_know_the_names(tmp_path: Path) -> None:
+def test_the_commands_know_the_names(tmp_path: Path, mavera: Mavera) -> None:
     with running_upstream() as upstream:
         upstream.script = [speaks("openai", "By the reasoner.")]
         (tmp_path / "models.toml").write_text(FILE.format(url=upstream.url), encoding="utf-8")
-        environment = {
-            "MAVERA_DATA_DIR": str(tmp_path),
-            "MAVERA_MODEL_BACKEND": "scripted",
-            "REASONER_KEY": KEY,
-        }
+        environment = {"MAVERA_DATA_DIR": str(tmp_path), "REASONER_KEY": KEY}
 
-        def run(*command: str) -> Any:
-            return CliRunner().invoke(app, command, env=environment)
-
-        listed = run("models", "list", "--json")
-        checked = run("models", "check", "--json")
-        asked = run("ask", "Hm?", "--model", "reasoner", "--json")
-        unknown = run("ask", "Hm?", "--model", "nobody")
+        listed = mavera("models", "list", "--json", **environment)
+        checked = mavera("models", "check", "--json", code=1, **environment)
+        asked = mavera("ask", "Hm?", "--model", "reasoner", "--json", **environment)
+        unknown = mavera("ask", "Hm?", "--model", "nobody", code=1, **environment)
 
     rows = {row["name"]: row for row in json.loads(listed.stdout) if row["kind"] == "upstream"}
     assert rows["reasoner"]["model"] == "vendor/reasoner"
     assert rows["reasoner"]["currency"] == "USD"
     findings = {found["what"]: found["ok"] for found in json.loads(checked.stdout)}
     assert findings == {"reasoner": True, "away": False}
-    assert checked.exit_code == 1
     assert json.loads(asked.stdout)["text"] == "By the reasoner."
-    assert "Known models: mavera-1, reasoner, away." in str(unknown.exception)
-    assert KEY not in listed.output + checked.output + asked.output
+    assert "Known models: mavera-1, reasoner, away." in unknown.stderr
+    assert KEY not in listed.stdout + checked.stdout + asked.stdout + checked.stderr + asked.stderr

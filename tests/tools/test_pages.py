@@ -15,7 +15,7 @@ from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.prompt import build_system_text
 from tests.conftest import Serve, Served, revoke
 
-PUBLIC = {"id", "object", "name", "category", "description", "is_custom", "is_expert", "created_at"}
+PUBLIC = {"id", "object", "name", "category", "description", "is_custom", "is_expert", "created_at", "slug"}
 
 
 class Unavailable(ScriptedModel):
