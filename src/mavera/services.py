@@ -45,7 +45,7 @@ from mavera.storage.database import Database
 from mavera.storage.kept import KeptAnswers
 from mavera.storage.probe import StoreProbe
 from mavera.storage.schema import ensure_schema
-from mavera.storage.sealing import open_secrets
+from mavera.storage.sealing import Secrets, open_secrets
 from mavera.tools.allowances import StoredAllowances
 from mavera.tools.audit import AuditLog
 from mavera.tools.choice import Parts, choose_media_files, choose_tools, open_tool_sources
@@ -201,15 +201,7 @@ async def open_services(
             side_by_side=settings.running_at_once,
             schemas=schemas,
         )
-        gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
-        admission = Admission(
-            credits,
-            gate,
-            metrics,
-            components.running,
-            named_models=components.named,
-            secrets=secrets,
-        )
+        admission = _make_admission(settings, components, metrics, credits, secrets)
         yield Services(
             settings=settings,
             metrics=metrics,
@@ -226,6 +218,16 @@ async def open_services(
             media=media,
             store_probe=store_probe,
         )
+
+
+def _make_admission(
+    settings: Settings, components: Components, metrics: Metrics, credits: Credits, secrets: Secrets
+) -> Admission:
+    """Return what lets turns in, with the queue before the model."""
+    gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
+    return Admission(
+        credits, gate, metrics, components.running, named_models=components.named, secrets=secrets
+    )
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ def reference(response: dict[str, Any], number: int = 0, **members: Any) -> dict
     return {"type": "item_reference", "id": response["output"][number]["id"], **members}
 
 
-def heard(model: ScriptedModel) -> list[str]:
+def read_texts(model: ScriptedModel) -> list[str]:
     return [item.text for item in model.prompts[-1].items]  # type: ignore[union-attr]
 
 
@@ -42,7 +42,7 @@ def test_a_reference_stands_for_the_item_it_names(serve: Serve, stream: bool, na
     answer = ask(served, input=[user, item, {"role": "user", "content": "Who am I?"}], stream=stream)
 
     assert answer.status_code == 200, answer.text
-    assert heard(model) == SAID
+    assert read_texts(model) == SAID
 
 
 @pytest.mark.parametrize("first_is_streamed", [False, True])
@@ -55,11 +55,11 @@ def test_a_previous_response_brings_all_that_was_said_back(serve: Serve, first_i
     else:
         first = client.responses.create(model="mavera-1", input="My name is Ada.")  # type: ignore[assignment]
     second = client.responses.create(model="mavera-1", input="Who am I?", previous_response_id=first.id)
-    assert heard(model) == SAID
+    assert read_texts(model) == SAID
 
     client.responses.create(model="mavera-1", input="And now?", previous_response_id=second.id)
 
-    assert heard(model) == [*SAID, "This is a scripted answer to: Who am I?", "And now?"]
+    assert read_texts(model) == [*SAID, "This is a scripted answer to: Who am I?", "And now?"]
     assert (second.store, second.previous_response_id) == (True, first.id)  # type: ignore[attr-defined]
 
 
@@ -71,8 +71,8 @@ def test_a_long_conversation_comes_back_as_well(serve: Serve) -> None:
     second = ask(served, input="Who am I?", previous_response_id=first["id"]).json()
 
     assert second["previous_response_id"] == first["id"]
-    assert heard(model)[0] == words
-    assert heard(model)[2:] == ["Who am I?"]
+    assert read_texts(model)[0] == words
+    assert read_texts(model)[2:] == ["Who am I?"]
 
 
 def test_calls_are_referred_to_and_answered(serve: Serve) -> None:
@@ -250,4 +250,4 @@ def test_a_compaction_reads_what_it_refers_to(serve: Serve) -> None:
     answer = httpx.post(f"{served.base_url}/responses/compact", json=body, headers=served.headers)
 
     assert answer.status_code == 200
-    assert heard(model)[:3] == [*SAID[:2], "Hm?"]
+    assert read_texts(model)[:3] == [*SAID[:2], "Hm?"]

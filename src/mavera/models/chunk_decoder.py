@@ -503,7 +503,7 @@ class ChunkDecoder:
                 yield ToolCallDelta(call.number, text)
 
     def _position_of(self, call: Call, function: Function) -> int | None:
-        """Which started call this continues; None where it begins another one."""
+        """Return the position of the started call that this one continues, None if it begins another one."""
         if not self._calls:
             return None
         last = len(self._calls) - 1

@@ -38,7 +38,7 @@ PricePerMillion = Annotated[float, Meta(ge=0, le=100_000)]
 
 
 class RecommendedSampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the makers of a model recommend. It is used if a caller says nothing."""
+    """The sampling that the makers of a model recommend. A caller who names none gets it."""
 
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None

@@ -183,7 +183,7 @@ def is_optional(name: str, value: Any, preferences: Collection[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a server said with a 400 or 422. `params` are those that it named beside its message."""
+    """The refusal of a server, a 400 or 422. `params` are those that it named beside its message."""
 
     message: str
     params: tuple[str, ...] = ()

@@ -73,7 +73,7 @@ class ImagePart(_Object, tag_field="type", tag="image_url"):
 
 
 class ThinkingPart(_Object, tag_field="type", tag="thinking"):
-    """What a thinking model wrote before its answer; a model reads nothing of it."""
+    """The reasoning that a model wrote before its answer. No model reads it as history."""
 
     thinking: Opaque = None
     signature: AnyText | None = None

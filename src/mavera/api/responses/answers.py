@@ -44,7 +44,7 @@ class ReasoningTextPart(Described, tag_field="type", tag="reasoning_text"):
 
 
 class OutputReasoning(Described, tag_field="type", tag="reasoning"):
-    """What the model thought, if its server shows it. It is no part of the answer."""
+    """The reasoning of the model, if its server shows it. It is not part of the answer."""
 
     id: str
     status: ItemStatus

@@ -1,5 +1,5 @@
 """
-What a request refers to instead of sending it: earlier responses, kept for an hour.
+Find the earlier responses that a request refers to. They are kept for an hour.
 
     {"type": "item_reference", "id": "msg_…"}    → the item, where it stands; or 400
     {"previous_response_id": "resp_…"}           → all that was said up to that response and in it
