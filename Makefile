@@ -52,10 +52,10 @@ format: .venv/dev
 
 # Pin what pyproject.toml asks for, the reading of images and pages included, with hashes.
 lock: .venv/dev
-	$(BIN)/pip-compile -q --extra ocr --extra pages --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
+	$(BIN)/pip-compile -q --extra ocr --extra pages --extra research --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    -o requirements/run.txt pyproject.toml requirements/build.in
-	$(BIN)/pip-compile -q --extra ocr --extra pages --extra tools --extra mcp --extra s3 --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
+	$(BIN)/pip-compile -q --extra ocr --extra pages --extra research --extra tools --extra mcp --extra s3 --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    -o requirements/dev.txt pyproject.toml requirements/build.in requirements/dev.in
 	$(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
