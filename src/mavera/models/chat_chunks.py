@@ -108,7 +108,7 @@ class Chunk(msgspec.Struct):
 _Empty = Literal[""] | None
 
 
-class _PlainDelta(msgspec.Struct, gc=False):
+class PlainDelta(msgspec.Struct, gc=False):
     """Nothing but text: any other member that counts is null or empty."""
 
     content: str
@@ -123,7 +123,7 @@ class _PlainDelta(msgspec.Struct, gc=False):
 
 
 class _PlainChoice(msgspec.Struct, gc=False):
-    delta: _PlainDelta
+    delta: PlainDelta
     index: Literal[0] = 0
     message: None = None
     finish_reason: _Empty = None

@@ -27,10 +27,16 @@ _MARKS: Final[dict[str, tuple[str, ...]]] = {
 _BETWEEN: Final = ("<|start|>assistant", "<|channel|>final<|message|>", "<|START_RESPONSE|>")
 _CLOSING_ALONE: Final = ("</think>", "</thinking>")
 _QUOTES: Final = "`'\"“‘«"
+_BEGINS: Final = tuple({mark[0] for mark in (*_MARKS, *_BETWEEN)})
 # White space before a mark is held back as well, but not without end.
 _MOST_SPACE: Final = 64
 
 Kind = Literal["text", "reasoning", "all so far was reasoning"]
+
+
+def may_hold_marks(text: str) -> bool:
+    """Whether a whole text may hold a mark of reasoning. False is certain, and True is a guess."""
+    return "<" in text or text.lstrip()[:1] in _BEGINS
 
 
 class Piece(NamedTuple):

@@ -17,10 +17,11 @@ What a server says of itself may repeat our key to us; it is cut out of every me
 import asyncio
 import random
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Literal
 
 import msgspec
@@ -45,6 +46,7 @@ from mavera.models.exchange import (
     TooMuch,
 )
 from mavera.models.model import ModelProfile, ModelStatus
+from mavera.models.plain_answer import read_plain_answer
 
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _MAX_RETRY_WAIT_SECONDS = 5.0
@@ -186,45 +188,66 @@ class UpstreamModel:
         return ModelStatus("ready", f"An OpenAI-compatible server answers as {self.options.model}.")
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
-        options = self.options
-        decoder = ChunkDecoder(
-            prompt,
-            most_characters=options.most_characters,
-            thinking=options.thinking,
-            starts_inside=self._starts_inside,
-        )
+        patience = self.options.idle_timeout_seconds
         chunks, data_due = 0, 0.0
         try:
             response = await self._open(prompt)
             with closing(response):
                 yield RunStarted()
-                data = await response.read(patience_seconds=options.idle_timeout_seconds)
-                whole = bytearray() if _is_whole(response.content_type, data) else None
+                data = await response.read(patience_seconds=patience)
+                if _is_whole(response.content_type, data):
+                    body = await self._read_whole(response, data)
+                    for event in self._decode_whole(prompt, body):
+                        yield event
+                    return
+                decoder = self._make_decoder(prompt)
                 while data:
-                    if whole is None:
-                        for event in joined(decoder.feed(data)):
-                            yield event
-                        if decoder.chunks != chunks:
-                            chunks, data_due = decoder.chunks, 0.0
-                        else:
-                            data_due = self._check_data_due(data_due)
+                    for event in joined(decoder.feed(data)):
+                        yield event
+                    if decoder.chunks != chunks:
+                        chunks, data_due = decoder.chunks, 0.0
                     else:
-                        whole += data
-                        _refuse_endless(whole)
-                    data = b""
-                    if not decoder.done:
-                        data = await response.read(patience_seconds=options.idle_timeout_seconds)
-                for event in decoder.feed_body(bytes(whole)) if whole else ():
-                    yield event
-                for event in decoder.close():
-                    if isinstance(event, RunCompleted):
-                        self._learn_from(decoder)
+                        data_due = self._check_data_due(data_due)
+                    data = b"" if decoder.done else await response.read(patience_seconds=patience)
+                for event in self._close(decoder):
                     yield event
         except ExchangeFailed as failure:
             raise self._note_failure(failure) from failure
         except APIError as error:
             self._hide_keys(error)
             raise
+
+    def _make_decoder(self, prompt: Prompt) -> ChunkDecoder:
+        options = self.options
+        return ChunkDecoder(
+            prompt,
+            most_characters=options.most_characters,
+            thinking=options.thinking,
+            starts_inside=self._starts_inside,
+        )
+
+    async def _read_whole(self, response: Answer, begin: bytes) -> bytes:
+        """Return the body of an answer that did not come as a stream."""
+        body = bytearray(begin)
+        while data := await response.read(patience_seconds=self.options.idle_timeout_seconds):
+            body += data
+            _refuse_endless(body)
+        return bytes(body)
+
+    def _decode_whole(self, prompt: Prompt, body: bytes) -> Iterable[ModelEvent]:
+        options = self.options
+        if not self._starts_inside and len(body) <= options.most_characters:
+            plain = read_plain_answer(body, splits_thoughts=options.thinking != "keep")
+            if plain is not None:
+                return plain
+        decoder = self._make_decoder(prompt)
+        return chain(decoder.feed_body(body) if body else (), self._close(decoder))
+
+    def _close(self, decoder: ChunkDecoder) -> Iterator[ModelEvent]:
+        for event in decoder.close():
+            if isinstance(event, RunCompleted):
+                self._learn_from(decoder)
+            yield event
 
     def _learn_from(self, decoder: ChunkDecoder) -> None:
         """Note what an answer shows of its server."""
