@@ -30,6 +30,7 @@ ROOMS = (
     "evaluation",
     "extras.py",
     "fetch",
+    "focus_groups",
     "link.py",
     "logs.py",
     "media",
