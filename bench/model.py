@@ -25,7 +25,7 @@ from bench.streams import Timing, timed_stream
 from mavera.core.items import make_message
 from mavera.core.prompt import Sampling
 from mavera.core.turn import Turn
-from mavera.models.chat_wire import request_body
+from mavera.models.chat_wire import build_request_body
 from mavera.personas.builtin import PersonaLibrary
 from mavera.runs.compose import compose
 
@@ -97,7 +97,7 @@ class Contest:
         return {
             "top_p": 1.0,
             "return_progress": True,
-            **request_body(compose(turn, self._persona), model="e"),
+            **build_request_body(compose(turn, self._persona), model="e"),
         }
 
 

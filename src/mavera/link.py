@@ -1,9 +1,9 @@
 """
 Questions from a worker process to the one that started it, over a pair of sockets.
 
-    worker    await link.ask(question, Verdict)          →  [id, [kind of question, …]]
-              link.tell(question)                           the same; nobody waits for the reply
-    parent    answer_all(sock, Question, answer)         ←  [id, true, …]  |  [id, false, [message, seconds]]
+    worker    await link.fetch_reply(question, Verdict)   →  [id, [kind of question, …]]
+              link.send(question)                         the same; nobody waits for the reply
+    parent    reply_to_all(sock, Question, reply)         ←  [id, true, …]  |  [id, false, [message, seconds]]
 
 `Question` is a union of tagged Structs (`server/questions.py`). The pair of sockets has no name, so no other
 process can ask. When one side ends, the other one reads the end of the stream.
@@ -57,7 +57,7 @@ class Link:
         reader, writer = await asyncio.open_unix_connection(sock=sock, limit=_MOST_LINE_BYTES)
         return cls(reader, writer, lost)
 
-    async def ask(self, question: msgspec.Struct, kind: type[T]) -> T:
+    async def fetch_reply(self, question: msgspec.Struct, kind: type[T]) -> T:
         """Return the parent's reply. Raises ServiceUnavailable if it refuses."""
         number = next(self._ids)
         future: asyncio.Future[_Reply] = asyncio.get_running_loop().create_future()
@@ -72,7 +72,7 @@ class Link:
         refusal = msgspec.json.decode(reply.body, type=_Refusal)
         raise ServiceUnavailable(refusal.message, retry_after=refusal.retry_after)
 
-    def tell(self, question: msgspec.Struct) -> None:
+    def send(self, question: msgspec.Struct) -> None:
         """Send a question whose reply nobody needs."""
         self._writer.write(msgspec.json.encode((next(self._ids), question)) + b"\n")
 
@@ -93,15 +93,15 @@ class Link:
         self._lost()
 
 
-async def answer_all(sock: socket.socket, kind: Any, answer: Callable[[Any], Awaitable[Any]]) -> None:
-    """Answer a worker's questions, each of `kind`, until it has ended. A slow reply does not delay others."""
+async def reply_to_all(sock: socket.socket, kind: Any, reply: Callable[[Any], Awaitable[Any]]) -> None:
+    """Reply to the questions of a worker, each of `kind`, until it ends. A slow reply delays no other."""
     reader, writer = await asyncio.open_unix_connection(sock=sock, limit=_MOST_LINE_BYTES)
     decode = msgspec.json.Decoder(tuple[int, kind]).decode
     tasks: set[asyncio.Task[None]] = set()
     try:
         while line := await reader.readline():
             number, question = decode(line)
-            task = asyncio.create_task(_reply(writer, number, question, answer))
+            task = asyncio.create_task(_send_reply(writer, number, question, reply))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
     except OSError:
@@ -114,11 +114,11 @@ async def answer_all(sock: socket.socket, kind: Any, answer: Callable[[Any], Awa
         writer.close()
 
 
-async def _reply(
-    writer: asyncio.StreamWriter, number: int, question: Any, answer: Callable[[Any], Awaitable[Any]]
+async def _send_reply(
+    writer: asyncio.StreamWriter, number: int, question: Any, reply: Callable[[Any], Awaitable[Any]]
 ) -> None:
     try:
-        line: Any = (number, True, await answer(question))
+        line: Any = (number, True, await reply(question))
     except APIError as error:
         line = (number, False, (error.message, error.retry_after))
     except Exception as error:

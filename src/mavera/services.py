@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from mavera.accounts.credits.holds import Credits, Holdings
-from mavera.accounts.idempotency import FirstAnswers
+from mavera.accounts.idempotency import FirstResponses
 from mavera.accounts.keys.keyring import Keyring
 from mavera.accounts.keys.text import Mode, peppers_of
 from mavera.accounts.limits.concurrency import Running, RunningHere
@@ -72,7 +72,7 @@ class Services:
     limiter: Limiter
     admission: Admission
     kept_answers: KeptAnswers
-    first_answers: FirstAnswers
+    first_responses: FirstResponses
     media: MediaStore
     store_probe: StoreProbe
 
@@ -170,7 +170,7 @@ async def open_services(
         credits = await enter(_open_credits(database, settings, metrics))
         secrets = open_secrets(settings)
         kept_answers = await enter(KeptAnswers(database, secrets))
-        first_answers = await enter(FirstAnswers(database, kept_answers))
+        first_responses = await enter(FirstResponses(database, kept_answers))
         limiter = components.limiter or open_limiter(settings.rate_limit_url, metrics.limited_locally.inc)
         stack.push_async_callback(limiter.close)
         people = Personas(PersonaLibrary.load(), database)
@@ -214,7 +214,7 @@ async def open_services(
             limiter=limiter,
             admission=admission,
             kept_answers=kept_answers,
-            first_answers=first_answers,
+            first_responses=first_responses,
             media=media,
             store_probe=store_probe,
         )

@@ -7,7 +7,7 @@ import pytest
 
 from mavera.accounts.credits.holds import LEASE_SECONDS, Credits, Holdings
 from mavera.accounts.credits.ledger import Hold, Reserve
-from mavera.accounts.idempotency import Claim, FirstAnswers
+from mavera.accounts.idempotency import Claim, FirstResponses
 from mavera.errors import StillRunning
 from mavera.storage.group_commit import MAX_BATCH, GroupCommit
 from mavera.storage.kept import KeptAnswers
@@ -189,11 +189,11 @@ def test_a_server_whose_clock_is_ahead_leaves_the_runs_and_claims_of_others_alon
             claim = Claim("workspace", "key", "once", "digest")
             kept, kept_ahead = KeptAnswers(b.database, SECRETS), KeptAnswers(elsewhere, SECRETS)
             object.__setattr__(kept_ahead._moment, "clock", ahead._moment.clock)
-            assert await FirstAnswers(b.database, kept).claim(claim) is None
+            assert await FirstResponses(b.database, kept).claim(claim) is None
             await kept_ahead.sweep()
             assert (await b.one("SELECT COUNT(*) AS n FROM kept_answers"))["n"] == 1
             with pytest.raises(StillRunning):
-                await FirstAnswers(elsewhere, kept_ahead).claim(claim)
+                await FirstResponses(elsewhere, kept_ahead).claim(claim)
 
     asyncio.run(main())
 
@@ -201,7 +201,7 @@ def test_a_server_whose_clock_is_ahead_leaves_the_runs_and_claims_of_others_alon
 def test_a_cancelled_claim_claims_nothing(opened: Open) -> None:
     async def main() -> None:
         async with opened() as database:
-            answers = FirstAnswers(database, KeptAnswers(database, SECRETS))
+            answers = FirstResponses(database, KeptAnswers(database, SECRETS))
             for steps in range(40):
                 claiming = asyncio.ensure_future(
                     answers.claim(Claim("workspace", "key", f"name{steps}", "digest"))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from mavera.accounts.idempotency import FirstAnswers
+from mavera.accounts.idempotency import FirstResponses
 from mavera.models.scripted import ScriptedModel
 from mavera.settings import Settings
 from mavera.storage.database import Database
@@ -93,7 +93,7 @@ def test_answers_that_earlier_releases_kept_in_clear_are_erased_at_the_start(
             await ensure_schema(database)
         assert ANSWER.encode() in await stored(settings)
         async with Database.open(settings) as database:
-            answers = FirstAnswers(database, KeptAnswers(database, Secrets(b"secret")))
+            answers = FirstResponses(database, KeptAnswers(database, Secrets(b"secret")))
             async with answers:
                 rows = await database.fetch_all("SELECT name FROM idempotency")
                 assert [row["name"] for row in rows] == ["running"], "an older server may be running it"

@@ -72,7 +72,7 @@ def test_the_chunks_add_up_to_the_unstreamed_body(
 
     chunks = encode(encoding, events)
 
-    body = msgspec.json.decode(msgspec.json.encode(encoding.body()))
+    body = msgspec.json.decode(msgspec.json.encode(encoding.build_body()))
     choice = body["choices"][0]
     said = joined(chunks)
     assert (said["content"] or "") == (choice["message"]["content"] or "")
@@ -106,7 +106,7 @@ def test_the_reason_comes_once_and_last(events: list[Event], include_usage: bool
     last = [chunk for chunk in chunks if chunk["choices"]][-1]
     reasons = [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"]]
     assert [reason for reason in reasons if reason] == [last["choices"][0]["finish_reason"]]
-    assert encoding.body()["choices"][0]["finish_reason"] == reasons[-1]
+    assert encoding.build_body()["choices"][0]["finish_reason"] == reasons[-1]
     assert len(chunks[-1]["choices"]) == (0 if include_usage else 1)
 
 
@@ -127,13 +127,13 @@ def test_the_short_way_of_a_delta_says_what_the_long_way_does(
 
     chunks: list[Wire] = []
     for event in events:
-        delta = short.delta(event)
+        delta = short.encode_delta(event)
         chunks += [msgspec.json.decode(delta)] if delta is not None else list(short.feed(event))
 
     long = encoder(logprobs=logprobs, include_usage=include_usage)
     assert msgspec.json.decode(msgspec.json.encode(chunks)) == encode(long, events)
     if isinstance(events[-1], RunCompleted):
-        assert short.body() == long.body()
+        assert short.build_body() == long.build_body()
 
 
 @given(runs(), st.booleans(), st.booleans())
@@ -146,7 +146,7 @@ def test_every_chunk_is_one_that_our_own_description_has(
         kind = ErrorBody if "error" in chunk else ChatCompletionChunkObject
         assert msgspec.to_builtins(msgspec.convert(chunk, kind)) == chunk
     if isinstance(events[-1], RunCompleted):
-        body = msgspec.json.decode(msgspec.json.encode(encoding.body()))
+        body = msgspec.json.decode(msgspec.json.encode(encoding.build_body()))
         assert msgspec.to_builtins(msgspec.convert(body, ChatCompletionObject)) == body
 
 
@@ -155,7 +155,7 @@ def test_every_body_is_one_that_openai_describes(events: list[Event], logprobs: 
     encoding = encoder(logprobs=logprobs)
     encode(encoding, events)
 
-    assert_fits_openai("CreateChatCompletionResponse", msgspec.to_builtins(encoding.body()))
+    assert_fits_openai("CreateChatCompletionResponse", msgspec.to_builtins(encoding.build_body()))
 
 
 @given(runs())
@@ -185,7 +185,7 @@ def test_an_empty_answer_has_an_empty_content() -> None:
     encoding = encoder()
     encode(encoding, [RunStarted(), FINISHED])
 
-    assert encoding.body()["choices"][0]["message"]["content"] == ""
+    assert encoding.build_body()["choices"][0]["message"]["content"] == ""
 
 
 def test_an_answer_of_calls_alone_has_no_content() -> None:
@@ -197,7 +197,7 @@ def test_an_answer_of_calls_alone_has_no_content() -> None:
     ]
     encode(encoding, events)
 
-    assert encoding.body()["choices"][0]["message"]["content"] is None
+    assert encoding.build_body()["choices"][0]["message"]["content"] is None
 
 
 @pytest.mark.parametrize("fed", [[], [RunStarted()], [RunStarted(), TextDelta("Hello")]])
@@ -206,4 +206,4 @@ def test_a_run_that_has_not_ended_has_no_body(fed: list[Event]) -> None:
     encode(encoding, fed)
 
     with pytest.raises(RuntimeError):
-        encoding.body()
+        encoding.build_body()

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.api.responses.compaction import MAX_KEPT_CHARACTERS, kept, opened, sealed
+from mavera.api.responses.compaction import (
+    MAX_KEPT_CHARACTERS,
+    open_summary,
+    seal_summary,
+    select_kept_messages,
+)
 from mavera.core.items import make_message
 from mavera.errors import InvalidRequest
 from mavera.models.scripted import ScriptedModel
@@ -105,17 +110,17 @@ def test_a_client_that_leaves_stops_the_summary(serve: Serve) -> None:
 
 @given(st.text())
 def test_a_summary_is_read_back_whole(summary: str) -> None:
-    assert msgspec.json.encode(summary).decode() in opened(sealed(summary), "x").text
+    assert msgspec.json.encode(summary).decode() in open_summary(seal_summary(summary), "x").text
 
 
 @given(st.text(min_size=1), st.data())
 def test_damaged_content_is_refused(summary: str, data: st.DataObject) -> None:
-    content = sealed(summary)
+    content = seal_summary(summary)
     place = data.draw(st.integers(0, len(content) - 1))
     damaged = content[:place] + content[place + 1 :]
 
     with pytest.raises(InvalidRequest) as refused:
-        opened(damaged, "input[0].encrypted_content")
+        open_summary(damaged, "input[0].encrypted_content")
 
     assert refused.value.param == "input[0].encrypted_content"
 
@@ -125,12 +130,12 @@ def test_damaged_content_is_refused(summary: str, data: st.DataObject) -> None:
 )
 def test_content_of_others_is_refused(content: str) -> None:
     with pytest.raises(InvalidRequest):
-        opened(content, "x")
+        open_summary(content, "x")
 
 
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), st.text(max_size=3_000)), max_size=8))
 def test_the_latest_user_messages_are_kept_whole_and_in_order(talk: list[tuple[Any, str]]) -> None:
-    told = kept([make_message(role, text) for role, text in talk])
+    told = select_kept_messages([make_message(role, text) for role, text in talk])
 
     spoken = [text for role, text in talk if role == "user" and text]
     assert told == spoken[len(spoken) - len(told) :]

@@ -209,7 +209,7 @@ def test_any_answer_of_ours_is_taken(events: list[Any]) -> None:
     encoding = encoder()
     for event in events:
         encoding.take(event)
-    fed_back(encoding.body()["output"])
+    fed_back(encoding.build_body()["output"])
 
 
 @pytest.mark.parametrize(

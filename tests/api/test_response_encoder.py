@@ -186,7 +186,7 @@ def test_the_short_way_of_a_delta_says_what_the_long_way_does(events: list[Event
 
     wires: list[Wire] = []
     for event in events:
-        delta = short.delta(event)
+        delta = short.encode_delta(event)
         wires += [msgspec.json.decode(delta)] if delta is not None else list(short.feed(event))
 
     assert msgspec.json.decode(msgspec.json.encode(wires)) == encode(events)
@@ -205,7 +205,7 @@ def test_the_unstreamed_body_is_the_last_event_of_the_stream(events: list[Event]
     encoding = encoder()
     wires = [wire for event in events for wire in encoding.feed(event)]
 
-    assert encoding.body() == wires[-1]["response"]
+    assert encoding.build_body() == wires[-1]["response"]
 
 
 REQUESTS: dict[str, Wire] = {
@@ -265,7 +265,7 @@ def test_what_a_response_echoes_is_what_openai_describes(fields: Wire) -> None:
         for wire in encoding.feed(event):
             assert_fits_openai("ResponseStreamEvent", msgspec.to_builtins(wire))
 
-    assert_fits_openai("Response", msgspec.to_builtins(encoding.body()))
+    assert_fits_openai("Response", msgspec.to_builtins(encoding.build_body()))
 
 
 def test_a_failure_says_why_and_keeps_what_was_said() -> None:
@@ -302,7 +302,7 @@ def test_a_run_that_has_not_ended_has_no_body(fed: list[Event]) -> None:
         list(encoding.feed(event))
 
     with pytest.raises(RuntimeError):
-        encoding.body()
+        encoding.build_body()
 
 
 def test_text_that_turns_out_to_be_reasoning_becomes_a_reasoning_item_before_the_message() -> None:
@@ -310,7 +310,7 @@ def test_text_that_turns_out_to_be_reasoning_becomes_a_reasoning_item_before_the
     for event in (RunStarted(), TextDelta("Hm."), TextWasReasoning(), HELLO, FINISHED):
         whole.take(event)
 
-    thought, message = whole.body()["output"]
+    thought, message = whole.build_body()["output"]
     assert (thought["type"], thought["content"][0]["text"]) == ("reasoning", "Hm.")
     assert message["content"][0]["text"] == "Hello"
 
@@ -320,4 +320,4 @@ def test_reasoning_that_is_dropped_leaves_the_message_alone() -> None:
     for event in (RunStarted(), TextDelta("Hm."), TextWasReasoning(is_shown=False), HELLO, FINISHED):
         whole.take(event)
 
-    assert [item["type"] for item in whole.body()["output"]] == ["message"]
+    assert [item["type"] for item in whole.build_body()["output"]] == ["message"]

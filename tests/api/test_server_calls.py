@@ -77,7 +77,7 @@ def test_a_completion_lists_the_calls_that_ended_and_cites_what_it_says(run: lis
         for _ in encoding.feed(event):
             pass
 
-    body = encoding.body()
+    body = encoding.build_body()
 
     assert msgspec.to_builtins(msgspec.convert(body, ChatCompletionObject)) == body
     assert len(body.get("tool_calls", ())) == sum(isinstance(event, ServerCallEnded) for event in run)
@@ -93,7 +93,7 @@ def test_the_chunks_of_a_completion_that_called_add_up_to_its_text(run: list[Eve
     encoding = ChatCompletionEncoder("chatcmpl_1", 0, "mavera-1")
     said = ""
     for event in run:
-        delta = encoding.delta(event)
+        delta = encoding.encode_delta(event)
         chunks = list(encoding.feed(event)) if delta is None else [msgspec.json.decode(delta)]
         said += "".join(choice["delta"].get("content") or "" for c in chunks for choice in c["choices"])
 
@@ -101,8 +101,8 @@ def test_the_chunks_of_a_completion_that_called_add_up_to_its_text(run: list[Eve
     for event in run:
         for _ in unstreamed.feed(event):
             pass
-    assert said == encoding.body()["choices"][0]["message"]["content"]
-    assert encoding.body() == unstreamed.body()
+    assert said == encoding.build_body()["choices"][0]["message"]["content"]
+    assert encoding.build_body() == unstreamed.build_body()
 
 
 def test_a_response_that_called_nothing_does_not_speak_of_calls() -> None:
@@ -111,7 +111,7 @@ def test_a_response_that_called_nothing_does_not_speak_of_calls() -> None:
         for _ in encoding.feed(event):
             pass
 
-    assert "server_tool_calls" not in encoding.body()
+    assert "server_tool_calls" not in encoding.build_body()
 
 
 @pytest.mark.parametrize(

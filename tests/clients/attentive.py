@@ -8,7 +8,7 @@ from typing import Any
 from mavera.core.events import ModelEvent, TextDelta, ToolCallDelta, ToolCallStarted
 from mavera.core.items import FunctionCall, FunctionOutput, Message
 from mavera.core.prompt import FunctionTool, Prompt
-from mavera.models.minimal import minimal
+from mavera.models.minimal import build_minimal_value
 from mavera.models.scripted import ScriptedModel
 
 
@@ -21,7 +21,7 @@ class AttentiveModel(ScriptedModel):
     has the keys that the question quotes. Asked for the user's name, it says the one it was told.
     """
 
-    def _says(self, prompt: Prompt) -> Iterator[ModelEvent]:
+    def _choose_deltas(self, prompt: Prompt) -> Iterator[ModelEvent]:
         called = self._called(prompt)
         if called:
             yield from _calls(called, prompt)
@@ -34,7 +34,7 @@ class AttentiveModel(ScriptedModel):
         elif (name := _name_told(prompt)) and "my name?" in _question(prompt):
             yield TextDelta(name)
         else:
-            yield from super()._says(prompt)
+            yield from super()._choose_deltas(prompt)
 
     def _called(self, prompt: Prompt) -> list[FunctionTool]:
         choice = prompt.tool_choice
@@ -85,7 +85,9 @@ def _filled(schema: dict[str, Any], question: str) -> Any:
     """Return a value that fits `schema`, with what the question says in it."""
     numbers = re.findall(r"\d+", question)
     names = re.findall(r"'([^']+)'", question)[:1] or re.findall(r"\b[^\W\d_a-z]\w+", question)
-    return _replaced(minimal(schema), int(numbers[0]) if numbers else 0, names[-1] if names else "thing")
+    return _replaced(
+        build_minimal_value(schema), int(numbers[0]) if numbers else 0, names[-1] if names else "thing"
+    )
 
 
 def _replaced(value: Any, number: int, name: str) -> Any:

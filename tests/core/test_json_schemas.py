@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mavera.core.json_schema import modernize_schema, rebase_schema, walk_schemas
 from mavera.core.prompt import OutputFormat
 from mavera.models.embedded.grammar import build_grammar, is_enforced, rewrite_schema
-from mavera.models.minimal import NoValue, minimal
+from mavera.models.minimal import NoValue, build_minimal_value
 
 leaves: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.sampled_from(
@@ -70,7 +70,7 @@ def fits(schema: dict[str, Any], value: Any) -> bool:
 
 @given(schemas)
 def test_the_smallest_value_fits_its_schema(schema: dict[str, Any]) -> None:
-    assert fits(schema, minimal(schema))
+    assert fits(schema, build_minimal_value(schema))
 
 
 def test_the_smallest_value_of_a_schema_inside_itself_ends() -> None:
@@ -80,7 +80,7 @@ def test_the_smallest_value_of_a_schema_inside_itself_ends() -> None:
         "required": ["left"],
     }
 
-    assert minimal(tree) == {"left": None}
+    assert build_minimal_value(tree) == {"left": None}
 
 
 @pytest.mark.parametrize(
@@ -94,20 +94,20 @@ def test_the_smallest_value_of_a_schema_inside_itself_ends() -> None:
 )
 def test_a_schema_without_a_small_value_is_given_up(schema: dict[str, Any]) -> None:
     with pytest.raises(NoValue):
-        minimal(schema)
+        build_minimal_value(schema)
 
 
 @given(schemas)
 def test_values_of_the_rewritten_schema_are_values_of_the_schema(schema: dict[str, Any]) -> None:
-    assert fits(schema, minimal(rewrite_schema(schema)))
+    assert fits(schema, build_minimal_value(rewrite_schema(schema)))
 
 
 @given(schemas)
 def test_a_schema_means_the_same_after_a_move(schema: dict[str, Any]) -> None:
     home = {"$defs": {"f": rebase_schema(schema, "#/$defs/f")}, "$ref": "#/$defs/f"}
 
-    assert fits(home, minimal(schema))
-    assert fits(schema, minimal(home))
+    assert fits(home, build_minimal_value(schema))
+    assert fits(schema, build_minimal_value(home))
 
 
 @given(schemas)
@@ -205,7 +205,7 @@ def test_a_recursive_schema_streams() -> None:
 )
 def test_numbers_beyond_use_make_no_large_value(schema: dict[str, Any]) -> None:
     with pytest.raises(NoValue):
-        minimal(schema)
+        build_minimal_value(schema)
 
 
 @pytest.mark.parametrize("keyword", ["pattern", "oneOf", "allOf", "multipleOf", "patternProperties", "x-own"])

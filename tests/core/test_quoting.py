@@ -64,7 +64,7 @@ def read_program(text: str) -> str:
 
 
 def read_failure(text: str) -> str:
-    return quote_failure("f", ToolFailed("It failed.", said=text, origin="a server"))
+    return quote_failure("f", ToolFailed("It failed.", detail=text, origin="a server"))
 
 
 def read_image(text: str) -> str:

@@ -16,9 +16,9 @@ PACKAGE = ROOT / "src" / "mavera"
 # The way of the money. The page may leave out no file of these rooms that runs, none of these files, and no
 # public method of these classes that runs.
 ROOMS = ("runs/", "accounts/credits/", "accounts/limits/")
-CLASSES = ("FirstAnswers", "KeptAnswers", "ChargedRuns", "Admission", "Gate", "Credits")
+CLASSES = ("FirstResponses", "KeptAnswers", "ChargedRuns", "Admission", "Gate", "Credits")
 FILES = ("accounts/idempotency.py", "accounts/keys/keyring.py", "storage/kept.py", "api/http/idempotency.py")
-LAST = ("accounts/idempotency.py", "FirstAnswers.free")
+LAST = ("accounts/idempotency.py", "FirstResponses.free")
 
 
 def rows() -> Iterator[tuple[str, str, str]]:

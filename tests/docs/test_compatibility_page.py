@@ -19,7 +19,7 @@ from mavera.api.responses.schemas import (
     TextOptions,
 )
 from mavera.api.wire.parameters import Parameters
-from mavera.models.chat_wire import request_body
+from mavera.models.chat_wire import build_request_body
 from mavera.models.dialects import DIALECTS, Dialect
 from mavera.personas.builtin import PersonaLibrary
 from mavera.runs.compose import compose
@@ -208,7 +208,7 @@ def asked(endpoint: str, extra: dict[str, Any]) -> dict[str, Any]:
     """Return what a model's server would be asked."""
     turn = decoded(endpoint, extra).to_turn()
     persona = LIBRARY.get(turn.persona_id) if turn.persona_id else None
-    return request_body(compose(turn, persona), model="m", reasoning_effort=True)
+    return build_request_body(compose(turn, persona), model="m", reasoning_effort=True)
 
 
 def echo(endpoint: str, extra: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import pytest
 
 from mavera.errors import ConfigurationError
-from mavera.models.base_url import endpoint_url, normalise_base_url
+from mavera.models.base_url import build_endpoint_url, normalise_base_url
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,9 @@ from mavera.models.base_url import endpoint_url, normalise_base_url
     ],
 )
 def test_a_base_url_leads_to_chat_completions(given: str, url: str) -> None:
-    assert endpoint_url(normalise_base_url(given, "MAVERA_UPSTREAM_BASE_URL"), "/chat/completions") == url
+    assert (
+        build_endpoint_url(normalise_base_url(given, "MAVERA_UPSTREAM_BASE_URL"), "/chat/completions") == url
+    )
 
 
 @pytest.mark.parametrize(

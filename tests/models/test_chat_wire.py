@@ -22,7 +22,7 @@ from mavera.core.items import make_message
 from mavera.core.prompt import Prompt
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
-from mavera.models.chunk_decoder import MAX_LINE_BYTES, MOST_NAME_CHARACTERS, ChunkDecoder, joined
+from mavera.models.chunk_decoder import MAX_LINE_BYTES, MOST_NAME_CHARACTERS, ChunkDecoder, join_deltas
 
 PROMPT = Prompt((make_message("user", "How much would you pay?"),))
 Wire = dict[str, Any]
@@ -135,7 +135,7 @@ def test_chunks_that_say_nothing_change_nothing(odd: Wire) -> None:
 
 @given(st.lists(st.sampled_from([TextDelta("a"), TextDelta("b"), RefusalDelta("no")]), max_size=12))
 def test_joined_pieces_say_the_same_in_as_few_events_as_may_be(events: list[ModelEvent]) -> None:
-    together = list(joined(events))
+    together = list(join_deltas(events))
 
     texts = [event for event in events if isinstance(event, TextDelta)]
     pieces = [event for event in together if isinstance(event, TextDelta)]
@@ -149,7 +149,7 @@ def test_what_came_before_a_failure_is_joined_and_not_lost() -> None:
     told: list[ModelEvent] = []
 
     with pytest.raises(ServiceUnavailable):
-        told.extend(joined(ChunkDecoder(PROMPT).feed(data)))
+        told.extend(join_deltas(ChunkDecoder(PROMPT).feed(data)))
 
     assert told == [TextDelta("ab", (), 2)]
 

@@ -16,7 +16,7 @@ from mavera.core.events import ModelEvent, TextDelta
 from mavera.core.items import FunctionCall, FunctionOutput, Text, make_message
 from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Sampling, ToolChoice
 from mavera.errors import APIError, ConversationTooLong, InvalidRequest
-from mavera.models.chat_wire import request_body
+from mavera.models.chat_wire import build_request_body
 from mavera.models.dialects import DIALECTS, Refusal, dialect_for, learn
 from mavera.models.upstream import USER_AGENT, Endpoint, UpstreamModel, UpstreamOptions, to_refusal
 from mavera.settings import DialectName
@@ -152,16 +152,16 @@ def test_log_probabilities_that_a_caller_chose_are_refused_by_their_name(upstrea
 def test_what_is_left_out_for_the_server_is_still_sent_for_a_caller(upstream: Upstream) -> None:
     mistral = DIALECTS["mistral"]
 
-    body = request_body(replace(ASKED, top_logprobs=2), model="m", dialect=mistral)
-    own = request_body(replace(ASKED, top_logprobs=2, preferences=OWN), model="m", dialect=mistral)
+    body = build_request_body(replace(ASKED, top_logprobs=2), model="m", dialect=mistral)
+    own = build_request_body(replace(ASKED, top_logprobs=2, preferences=OWN), model="m", dialect=mistral)
 
     assert body["top_logprobs"] == 2
     assert own.keys() == {"model", "messages", "stream"}
 
 
 def test_only_what_was_asked_for_or_needed_is_sent() -> None:
-    plain = request_body(ASKED, model="m")
-    tools = request_body(replace(ASKED, tools=(FunctionTool("now"),)), model="m")
+    plain = build_request_body(ASKED, model="m")
+    tools = build_request_body(replace(ASKED, tools=(FunctionTool("now"),)), model="m")
 
     assert plain.keys() == {"model", "messages", "stream", "stream_options"}
     assert tools.keys() == {*plain, "tools"}
@@ -177,9 +177,13 @@ def test_llama_cpp_is_told_that_calls_may_be_made_side_by_side() -> None:
     for is_parallel in (True, False):
         one = replace(prompt, parallel_tool_calls=is_parallel)
         assert (
-            request_body(one, model="m", dialect=DIALECTS["llama.cpp"])["parallel_tool_calls"] is is_parallel
+            build_request_body(one, model="m", dialect=DIALECTS["llama.cpp"])["parallel_tool_calls"]
+            is is_parallel
         )
-    assert request_body(replace(prompt, parallel_tool_calls=False), model="m")["parallel_tool_calls"] is False
+    assert (
+        build_request_body(replace(prompt, parallel_tool_calls=False), model="m")["parallel_tool_calls"]
+        is False
+    )
 
 
 def test_a_server_that_says_it_is_llama_cpp_is_taken_at_its_word(upstream: Upstream) -> None:
@@ -282,7 +286,7 @@ def test_lessons_come_to_an_end(said_words: list[str], wanted: str, name: Dialec
     prompt, dialect, refusal = PROMPTS[wanted], DIALECTS[name], Refusal(" ".join(said_words))
 
     for _ in range(8):
-        sent = request_body(prompt, model="m", dialect=dialect)
+        sent = build_request_body(prompt, model="m", dialect=dialect)
         lesson = learn(dialect, refusal, sent, prompt.preferences)
         if lesson is None:
             return

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from mavera.models.exchange import Address, ExchangeFailed, NoAnswerInTime, Poster, TooMuch
+from mavera.models.exchange import Address, ExchangeFailed, Poster, TimedOut, TooMuch
 
 Say = Callable[[asyncio.StreamWriter], Awaitable[None]]
 BURST = 20
@@ -68,10 +68,10 @@ async def _slow_body(writer: asyncio.StreamWriter) -> None:
         (_endless_headers, TooMuch),
         (_endless_header, TooMuch),
         (_endless_continue, TooMuch),
-        (_slow_continue, NoAnswerInTime),
+        (_slow_continue, TimedOut),
         (_endless_trailers, TooMuch),
         (_endless_body, TooMuch),
-        (_slow_body, NoAnswerInTime),
+        (_slow_body, TimedOut),
     ],
 )
 def test_an_answer_without_end_fails(say: Say, failure: type[ExchangeFailed]) -> None:

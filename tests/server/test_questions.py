@@ -13,12 +13,12 @@ from mavera.accounts.limits.concurrency import RunningHere
 from mavera.accounts.limits.windows import MemoryLimiter
 from mavera.accounts.plans import PLANS
 from mavera.errors import ServiceUnavailable
-from mavera.link import Link, answer_all
+from mavera.link import Link, reply_to_all
 from mavera.metrics import Counted, WorkerTotals
 from mavera.models.embedded.process import EngineAddress
 from mavera.models.model import ModelStatus
 from mavera.server.linked import LinkedEngine, LinkedLimiter, LinkedRunning, exchange_counts
-from mavera.server.questions import GetSettings, Question, SharedParts, WorkerAnswers
+from mavera.server.questions import GetSettings, Question, SharedParts, WorkerReplies
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="workers share a socket, which needs POSIX")
 
@@ -47,13 +47,13 @@ class NotedLink(Link):
 
     asked: ClassVar[set[type]] = set()
 
-    async def ask(self, question: msgspec.Struct, kind: type[Any]) -> Any:
+    async def fetch_reply(self, question: msgspec.Struct, kind: type[Any]) -> Any:
         self.asked.add(type(question))
-        return await super().ask(question, kind)
+        return await super().fetch_reply(question, kind)
 
-    def tell(self, question: msgspec.Struct) -> None:
+    def send(self, question: msgspec.Struct) -> None:
         self.asked.add(type(question))
-        super().tell(question)
+        super().send(question)
 
 
 def linked(use: Any, engine: Engine | None = None) -> SharedParts:
@@ -62,11 +62,11 @@ def linked(use: Any, engine: Engine | None = None) -> SharedParts:
 
     async def run() -> None:
         ours, theirs = socket.socketpair()
-        answers = WorkerAnswers(shared, 1)
-        parent = asyncio.create_task(answer_all(ours, Question, answers.answer))
+        replies = WorkerReplies(shared, 1)
+        parent = asyncio.create_task(reply_to_all(ours, Question, replies.reply))
         lost = asyncio.Event()
         await use(await NotedLink.open(theirs, lost=lost.set))
-        answers.close()
+        replies.close()
         parent.cancel()
         with suppress(asyncio.CancelledError):
             await parent
@@ -78,7 +78,7 @@ def linked(use: Any, engine: Engine | None = None) -> SharedParts:
 
 def test_every_question_is_answered_by_what_the_parent_has() -> None:
     async def use(link: Link) -> None:
-        assert await link.ask(GetSettings(), dict[str, int]) == {"port": 1}
+        assert await link.fetch_reply(GetSettings(), dict[str, int]) == {"port": 1}
         verdict = await LinkedLimiter(link).allow("key", PLANS["free"].limits)
         assert (verdict.allowed, verdict.remaining) == (True, 9)
         running = LinkedRunning(link)

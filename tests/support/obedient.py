@@ -7,7 +7,7 @@ from typing import Any
 from mavera.core.events import FinishReason, ModelEvent, RunCompleted, RunStarted, TextDelta
 from mavera.core.prompt import Prompt
 from mavera.core.usage import Usage
-from mavera.models.minimal import minimal
+from mavera.models.minimal import build_minimal_value
 from mavera.models.model import ModelProfile, ModelStatus
 
 
@@ -58,5 +58,5 @@ class ObedientModel:
         schema = prompt.format.schema or {"type": "object"}
         if list(schema.get("properties", ())) == ["function"]:
             return json.dumps({"function": self.decides})
-        reply = self.replies.pop(0) if self.replies else minimal(schema)
+        reply = self.replies.pop(0) if self.replies else build_minimal_value(schema)
         return reply if isinstance(reply, str) else json.dumps(reply)

@@ -1,11 +1,11 @@
 """
-The first answers to requests with an Idempotency-Key, for callers who repeat a request.
+The first responses to requests with an Idempotency-Key, for callers who repeat a request.
 
-    claim ──→ None          run the request, then keep its answer or free the claim
-          ──→ FirstAnswer   the request was answered before
+    claim ──→ None          run the request, then keep its response or free the claim
+          ──→ FirstResponse   the request was answered before
           ──→ StillRunning, or ValidationFailed if the key was sent with another request
 
-Answers are kept for a day, encrypted. A claim is renewed while its request runs here; after its process
+Responses are kept for a day, encrypted. A claim is renewed while its request runs here; after its process
 has died, the request can be made again within a minute.
 """
 
@@ -27,7 +27,7 @@ from mavera.storage.moment import Clock, moment_of
 KEPT_SECONDS = 86_400
 CLAIM_SECONDS = 60
 NAME_MAX = 255
-# A workspace of the Business plan can make that many answers in a day, at 5 kB each. Only the oldest are
+# A workspace of the Business plan can make that many responses in a day, at 5 kB each. Only the oldest are
 # removed, and a client repeats a request within minutes.
 IDEMPOTENCY = Purpose("idempotency", 50_000, 256 * 1024 * 1024, needs_shared_secret=False)
 
@@ -45,23 +45,23 @@ class Claim:
 
     @property
     def place(self) -> str:
-        """The key under which the answer is kept. Each API key has names of its own."""
+        """The key under which the response is kept. Each API key has names of its own."""
         return f"{self.key_id} {self.name}"
 
 
-class FirstAnswer(msgspec.Struct, frozen=True):
+class FirstResponse(msgspec.Struct, frozen=True):
     content_type: str
     body: bytes
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
-    """Without an answer, the request is still running."""
+    """Without a response, the request is still running."""
 
     request_digest: str
-    answer: FirstAnswer | None = None
+    response: FirstResponse | None = None
 
 
-class FirstAnswers:
+class FirstResponses:
     """`clock` returns Unix seconds. Without it, claims on Postgres go by the database's clock."""
 
     def __init__(self, database: Database, kept_answers: KeptAnswers, *, clock: Clock | None = None) -> None:
@@ -82,9 +82,9 @@ class FirstAnswers:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._renewer
 
-    async def claim(self, claim: Claim) -> FirstAnswer | None:
+    async def claim(self, claim: Claim) -> FirstResponse | None:
         """
-        Return the first answer, or None to the one caller that has to make it.
+        Return the first response, or None to the one caller that has to make it.
 
         If the caller is cancelled, nothing is claimed.
         """
@@ -100,9 +100,9 @@ class FirstAnswers:
             return None
         if found.request_digest != claim.request_digest:
             raise ValidationFailed("This Idempotency-Key was sent before, with another request.")
-        if found.answer is None:
+        if found.response is None:
             raise StillRunning("The first request with this Idempotency-Key is still running.", retry_after=1)
-        return found.answer
+        return found.response
 
     async def _claim(self, claim: Claim) -> _Kept | None:
         value = msgspec.msgpack.encode(_Kept(claim.request_digest))
@@ -114,17 +114,17 @@ class FirstAnswers:
         self._open[claim] = found
         return None
 
-    async def keep(self, claim: Claim, answer: FirstAnswer) -> None:
-        """Keep the answer for a day, unless the claim has been lost."""
+    async def keep(self, claim: Claim, response: FirstResponse) -> None:
+        """Keep the response for a day, unless the claim has been lost."""
         place = self._open.get(claim)
         if place is not None:
-            value = msgspec.msgpack.encode(_Kept(claim.request_digest, answer))
+            value = msgspec.msgpack.encode(_Kept(claim.request_digest, response))
             await self._kept.fill(place, value, seconds=KEPT_SECONDS)
             # If that raises, the claim is still here, so that it can be freed.
             self._open.pop(claim, None)
 
     async def free(self, claim: Claim) -> None:
-        """Let the request be made again. Does nothing if its answer is kept."""
+        """Let the request be made again. Does nothing if its response is kept."""
         place = self._open.pop(claim, None)
         if place is not None:
             await self._kept.release(place)

@@ -16,10 +16,10 @@ from mavera.cli.production import Finding
 from mavera.core.items import make_message
 from mavera.core.prompt import OutputFormat, Prompt, Sampling
 from mavera.errors import APIError
-from mavera.models.base_url import endpoint_url
+from mavera.models.base_url import build_endpoint_url
 from mavera.models.dialects import describe
 from mavera.models.named import NamedModel
-from mavera.models.upstream import UpstreamModel, request_headers
+from mavera.models.upstream import UpstreamModel, build_request_headers
 
 # What mavera sends by itself: a token limit, a temperature, log-probabilities and JSON under a schema.
 _QUESTION = Prompt(
@@ -79,8 +79,8 @@ async def probe_server(what: str, model: UpstreamModel) -> Finding:
     base_url = endpoint.base_url
     try:
         async with (
-            aiohttp.ClientSession(timeout=_PATIENCE, headers=request_headers(endpoint)) as session,
-            session.get(endpoint_url(base_url, "/models")) as answer,
+            aiohttp.ClientSession(timeout=_PATIENCE, headers=build_request_headers(endpoint)) as session,
+            session.get(build_endpoint_url(base_url, "/models")) as answer,
         ):
             status = answer.status
     except (aiohttp.ClientError, TimeoutError, ValueError):

@@ -43,20 +43,20 @@ def normalise_base_url(base_url: str, setting: str) -> str:
             f"{_guess(text) or 'http://127.0.0.1:8001/v1'}."
         )
     if parts.fragment:
-        raise _refusal(setting, "has a part after '#'", parts._replace(fragment=""))
+        raise _build_refusal(setting, "has a part after '#'", parts._replace(fragment=""))
     path = parts.path.rstrip("/").removesuffix(_CHAT).rstrip("/")
     for ending in sorted(_OTHER_ENDPOINTS, key=len, reverse=True):
         if path.endswith(ending):
             right = path.removesuffix(ending) or "/v1"
-            raise _refusal(setting, f"ends in {ending}", parts._replace(path=right))
-    if path in ("", "/api") and (known := _known_path(host, parts.port)):
-        raise _refusal(setting, f"lacks {known}", parts._replace(path=known))
+            raise _build_refusal(setting, f"ends in {ending}", parts._replace(path=right))
+    if path in ("", "/api") and (known := _find_known_path(host, parts.port)):
+        raise _build_refusal(setting, f"lacks {known}", parts._replace(path=known))
     if host.endswith(_AZURE_HOSTS):
         _check_azure(setting, parts, path)
     return urlunsplit(parts._replace(path=path))
 
 
-def endpoint_url(base_url: str, path: str) -> str:
+def build_endpoint_url(base_url: str, path: str) -> str:
     """Return the URL of `path`, as "/models", below a normalised base URL; the query stays at the end."""
     if "?" not in base_url:
         return base_url + path
@@ -64,19 +64,19 @@ def endpoint_url(base_url: str, path: str) -> str:
     return f"{before}{path}?{query}"
 
 
-def _known_path(host: str, port: int | None) -> str | None:
+def _find_known_path(host: str, port: int | None) -> str | None:
     return "/v1" if port == _OLLAMA_PORT else _KNOWN_PATHS.get(host)
 
 
 def _check_azure(setting: str, parts: SplitResult, path: str) -> None:
     if path in ("", "/openai"):
-        raise _refusal(setting, "lacks /openai/v1", parts._replace(path="/openai/v1"))
+        raise _build_refusal(setting, "lacks /openai/v1", parts._replace(path="/openai/v1"))
     if "/deployments/" in path and "api-version=" not in parts.query:
         version = "&".join(part for part in (parts.query, "api-version=2024-10-21") if part)
-        raise _refusal(setting, "lacks the query api-version", parts._replace(path=path, query=version))
+        raise _build_refusal(setting, "lacks the query api-version", parts._replace(path=path, query=version))
 
 
-def _refusal(setting: str, fault: str, right: SplitResult) -> ConfigurationError:
+def _build_refusal(setting: str, fault: str, right: SplitResult) -> ConfigurationError:
     """Return an error with the right value, which shows no password."""
     if "@" in right.netloc:
         right = right._replace(netloc=f"…@{right.netloc.rpartition('@')[2]}")

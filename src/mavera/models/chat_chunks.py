@@ -69,7 +69,7 @@ class Delta(msgspec.Struct):
         if self.reasoning_content:
             return self.reasoning_content
         told = (self.reasoning, self.thinking, self.reasoning_details, self.thinking_blocks)
-        return next((text for text in map(_thought, told) if text), "")
+        return next((text for text in map(_read_thought, told) if text), "")
 
 
 class _Logprob(msgspec.Struct):
@@ -157,7 +157,7 @@ def decode_chunk(text: bytes) -> Chunk:
     try:
         return _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _read_chunk(_decoded(text))
+        return _read_chunk(_decode_object(text))
 
 
 def join_halves(text: str) -> str:
@@ -169,27 +169,27 @@ def read_usage(told: Any) -> Usage | None:
     """Return what a server says it counted, None if it names no count. Counts may be floats or text."""
     if not isinstance(told, dict):
         return None
-    read = _first(told, "prompt_tokens", "input_tokens")
-    written = _first(told, "completion_tokens", "output_tokens")
+    read = _find_first(told, "prompt_tokens", "input_tokens")
+    written = _find_first(told, "completion_tokens", "output_tokens")
     if read is None and written is None:
         return None
-    given = _details(told, "prompt_tokens_details", "input_tokens_details")
-    made = _details(told, "completion_tokens_details", "output_tokens_details")
-    cached = _first(given, "cached_tokens")
+    given = _find_details(told, "prompt_tokens_details", "input_tokens_details")
+    made = _find_details(told, "completion_tokens_details", "output_tokens_details")
+    cached = _find_first(given, "cached_tokens")
     if cached is None:  # DeepSeek's name, and Anthropic's
-        cached = _first(told, "prompt_cache_hit_tokens", "cache_read_input_tokens")
-    reasoning = _first(made, "reasoning_tokens")
+        cached = _find_first(told, "prompt_cache_hit_tokens", "cache_read_input_tokens")
+    reasoning = _find_first(made, "reasoning_tokens")
     if reasoning is None:
-        reasoning = _first(told, "reasoning_tokens")
+        reasoning = _find_first(told, "reasoning_tokens")
     return Usage(_count(read), _count(written), _count(cached), _count(reasoning))
 
 
-def _first(told: dict[str, Any], *names: str) -> Any:
+def _find_first(told: dict[str, Any], *names: str) -> Any:
     return next((told[name] for name in names if told.get(name) is not None), None)
 
 
-def _details(told: dict[str, Any], *names: str) -> dict[str, Any]:
-    found = _first(told, *names)
+def _find_details(told: dict[str, Any], *names: str) -> dict[str, Any]:
+    found = _find_first(told, *names)
     return found if isinstance(found, dict) else {}
 
 
@@ -202,11 +202,11 @@ def _count(reported: Any) -> int:
     return to_token_count(reported)
 
 
-def _decoded(text: bytes) -> dict[str, Any]:
+def _decode_object(text: bytes) -> dict[str, Any]:
     try:
         told = msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        told = _decoded_with_halves(text)
+        told = _decode_with_halves(text)
         if told is None:
             raise NoChunk(str(error)) from error
     except (UnicodeDecodeError, RecursionError) as error:
@@ -216,7 +216,7 @@ def _decoded(text: bytes) -> dict[str, Any]:
     return told
 
 
-def _decoded_with_halves(text: bytes) -> Any:
+def _decode_with_halves(text: bytes) -> Any:
     """
     Return JSON with halves of surrogate pairs, None for what is no JSON.
 
@@ -248,7 +248,7 @@ def _read_chunk(told: dict[str, Any]) -> Chunk:
         choices = [choices]
     kind = told.get("object")
     return Chunk(
-        [_read_choice(choice) for choice in _dicts(choices)],
+        [_read_choice(choice) for choice in _keep_objects(choices)],
         told.get("usage"),
         told.get("analysis"),
         told.get("error"),
@@ -278,36 +278,36 @@ def _read_delta(told: Any) -> Delta | None:
     if not isinstance(told, dict):
         raise NoChunk("a delta in an unknown form")
     content = told.get("content")
-    thoughts = told.get("reasoning_content") or "".join(_thoughts_in(content)) or None
+    thoughts = told.get("reasoning_content") or "".join(_find_thoughts(content)) or None
     called = told.get("function_call")
     return Delta(
-        _text(content),
-        _refusal(told.get("refusal")),
-        [_read_call(call) for call in _calls(told.get("tool_calls"))],
+        _read_text(content),
+        _read_refusal(told.get("refusal")),
+        [_read_call(call) for call in _list_calls(told.get("tool_calls"))],
         _read_function(called) if isinstance(called, dict) and called else None,
-        _thought(thoughts) or None,
+        _read_thought(thoughts) or None,
         *(told.get(name) for name in ("reasoning", "reasoning_details", "thinking", "thinking_blocks")),
     )
 
 
-def _text(told: Any) -> str | None:
+def _read_text(told: Any) -> str | None:
     """Return the text of a content, which may be a list of parts; None where there is none."""
     if told is None or isinstance(told, str):
         return told
     if not told:  # [], {}, false and 0 stand for nothing
         return None
     parts = told if isinstance(told, list) else [told]
-    return "".join(_part_text(part) for part in parts)
+    return "".join(_read_part(part) for part in parts)
 
 
-def _refusal(told: Any) -> str | None:
+def _read_refusal(told: Any) -> str | None:
     try:
-        return _text(told)
+        return _read_text(told)
     except NoChunk:
         return None  # it says nothing, and the answer stands beside it
 
 
-def _part_text(part: Any) -> str:
+def _read_part(part: Any) -> str:
     if part is None or isinstance(part, str):
         return part or ""
     if not isinstance(part, dict):
@@ -322,31 +322,31 @@ def _part_text(part: Any) -> str:
     return text or ""
 
 
-def _thoughts_in(content: Any) -> Iterator[str]:
+def _find_thoughts(content: Any) -> Iterator[str]:
     """Yield what the thinking parts of a content say."""
-    for part in _dicts(content if isinstance(content, list) else [content]):
+    for part in _keep_objects(content if isinstance(content, list) else [content]):
         if part.get("type") in ("thinking", "reasoning", "reasoning_content"):
-            yield _thought(part)
+            yield _read_thought(part)
 
 
-def _thought(told: Any, depth: int = 0) -> str:
+def _read_thought(told: Any, depth: int = 0) -> str:
     """Return reasoning in any of its forms as one text; "" for a form that is not known."""
     if isinstance(told, str):
         return told
     if depth > _MOST_DEPTH:
         return ""
     if isinstance(told, list):
-        return "".join(_thought(one, depth + 1) for one in told)
+        return "".join(_read_thought(one, depth + 1) for one in told)
     if isinstance(told, dict):
-        members = (_thought(told.get(name), depth + 1) for name in _THOUGHT_MEMBERS)
+        members = (_read_thought(told.get(name), depth + 1) for name in _THOUGHT_MEMBERS)
         return next((text for text in members if text), "")
     return ""
 
 
-def _calls(told: Any) -> list[dict[str, Any]]:
+def _list_calls(told: Any) -> list[dict[str, Any]]:
     if isinstance(told, dict):
         told = [told] if told.keys() & {"function", "name"} else list(told.values())
-    return _dicts(told)
+    return _keep_objects(told)
 
 
 def _read_call(told: dict[str, Any]) -> Call:
@@ -376,5 +376,5 @@ def _number(told: Any) -> int | None:
         return None
 
 
-def _dicts(told: Any) -> list[dict[str, Any]]:
+def _keep_objects(told: Any) -> list[dict[str, Any]]:
     return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []

@@ -1,7 +1,7 @@
 """
 A prompt as OpenAI's /chat/completions takes it.
 
-    Prompt → request_body() → the JSON to send
+    Prompt → build_request_body() → the JSON to send
 
 Pure: no socket, no clock. `chunk_decoder.py` reads the answer.
 """
@@ -23,7 +23,7 @@ _ANY_SERVER = DIALECTS["auto"]
 _WITH_USAGE = {"include_usage": True}
 
 
-def request_body(
+def build_request_body(
     prompt: Prompt,
     *,
     model: str,
@@ -41,7 +41,7 @@ def request_body(
     """
     merges = dialect.merges_system
     prefix = prefixes.messages(prompt.prefix) if prefixes is not None and not merges else ()
-    messages: list[Any] = [*prefix, *_messages(prompt.items[prompt.prefix_length if prefix else 0 :])]
+    messages: list[Any] = [*prefix, *_build_messages(prompt.items[prompt.prefix_length if prefix else 0 :])]
     body: dict[str, Any] = {"model": model, "messages": messages, "stream": True}
     sampling = prompt.sampling
     optional = {
@@ -59,16 +59,16 @@ def request_body(
     if prompt.max_output_tokens is not None and dialect.limits:
         body[dialect.limits[0]] = prompt.max_output_tokens
     if prompt.format.type != "text":
-        body.update(constrain(prompt.format) if constrain else _json_format(prompt, dialect, messages))
+        body.update(constrain(prompt.format) if constrain else _build_json_format(prompt, dialect, messages))
     if prompt.top_logprobs is not None:
         # Asked for no others than the token itself, llama.cpp's server sends nothing at all.
         body.update(logprobs=True, top_logprobs=max(prompt.top_logprobs, 1))
     if prompt.tools and prompt.tool_choice.mode != "none":
-        body.update(_tools(prompt, dialect))
+        body.update(_build_tools(prompt, dialect))
     if dialect.left_out or dialect.names:
         _leave_out(body, dialect, prompt.preferences)
     if merges:
-        body["messages"] = _merged(messages)
+        body["messages"] = _merge_system(messages)
     if dialect.short_call_ids:
         _shorten_call_ids(body["messages"])
     return body
@@ -76,7 +76,7 @@ def request_body(
 
 def _leave_out(body: dict[str, Any], dialect: Dialect, preferences: Collection[str]) -> None:
     for name in dialect.left_out:
-        if name in body and dialect.leaves_out(name, body[name], preferences):
+        if name in body and dialect.omits(name, body[name], preferences):
             del body[name]
             if name == "top_logprobs":
                 del body["logprobs"]
@@ -85,13 +85,13 @@ def _leave_out(body: dict[str, Any], dialect: Dialect, preferences: Collection[s
             body[theirs] = body.pop(name)
 
 
-def _json_format(prompt: Prompt, dialect: Dialect, messages: list[Any]) -> dict[str, Any]:
+def _build_json_format(prompt: Prompt, dialect: Dialect, messages: list[Any]) -> dict[str, Any]:
     """Return the members that ask for JSON. What they cannot say is said in one more message."""
     wanted = prompt.format
     asked: JSONMode = "json_schema" if wanted.type == "json_schema" else "json_object"
-    mode = dialect.json_mode(asked)
-    if mode != asked or (mode == "json_object" and dialect.mentions_json and not _mentions_json(prompt)):
-        messages.append({"role": "system", "content": _json_in_words(wanted)})
+    mode = dialect.choose_json_mode(asked)
+    if mode != asked or (mode == "json_object" and dialect.mentions_json and not _has_word_json(prompt)):
+        messages.append({"role": "system", "content": _describe_json(wanted)})
     if mode is None:
         return {}
     if mode == "json_object":
@@ -101,14 +101,14 @@ def _json_format(prompt: Prompt, dialect: Dialect, messages: list[Any]) -> dict[
     return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
-def _json_in_words(wanted: OutputFormat) -> str:
+def _describe_json(wanted: OutputFormat) -> str:
     words = "Answer with one JSON object and nothing else: no Markdown, no words around it."
     if wanted.schema is None:
         return words
     return f"{words} It fits this JSON Schema:\n{msgspec.json.encode(wanted.schema).decode()}"
 
 
-def _mentions_json(prompt: Prompt) -> bool:
+def _has_word_json(prompt: Prompt) -> bool:
     return any(isinstance(item, Message) and "json" in item.text.lower() for item in prompt.items)
 
 
@@ -125,12 +125,12 @@ class EncodedPrefixes:
         if known is None or known[0] != prefix:
             if len(self._encoded) >= MOST_PREFIXES:
                 self._encoded.clear()
-            encoded = tuple(msgspec.Raw(msgspec.json.encode(message)) for message in _messages(prefix))
+            encoded = tuple(msgspec.Raw(msgspec.json.encode(message)) for message in _build_messages(prefix))
             known = self._encoded[prefix[0]] = (prefix, encoded)
         return known[1]
 
 
-def _messages(items: tuple[Item, ...]) -> Iterator[dict[str, Any]]:
+def _build_messages(items: tuple[Item, ...]) -> Iterator[dict[str, Any]]:
     """
     Yield one message for each turn of the assistant: its text and the calls it makes.
 
@@ -147,16 +147,16 @@ def _messages(items: tuple[Item, ...]) -> Iterator[dict[str, Any]]:
                 continue
             case Message("assistant", parts):
                 turn = turn or {"role": "assistant", "content": None}
-                turn["content"] = _joined_content(turn["content"], _content(parts))
+                turn["content"] = _join_content(turn["content"], _build_content(parts))
                 continue
         if turn is not None:
             yield turn
             turn = None
         match item:
             case Message(role, parts):
-                yield {"role": role, "content": _content(parts)}
+                yield {"role": role, "content": _build_content(parts)}
             case FunctionOutput(call_id, output):
-                yield {"role": "tool", "tool_call_id": call_id, "content": _content(output)}
+                yield {"role": "tool", "tool_call_id": call_id, "content": _build_content(output)}
     if turn is not None:
         yield turn
 
@@ -164,7 +164,7 @@ def _messages(items: tuple[Item, ...]) -> Iterator[dict[str, Any]]:
 _Content = str | list[dict[str, Any]]
 
 
-def _joined_content(before: _Content | None, content: _Content) -> _Content:
+def _join_content(before: _Content | None, content: _Content) -> _Content:
     if not before or not content:
         return before or content
     if isinstance(before, str) and isinstance(content, str):
@@ -174,7 +174,7 @@ def _joined_content(before: _Content | None, content: _Content) -> _Content:
     return [*lists[0], *lists[1]]
 
 
-def _content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
+def _build_content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
     texts = [part.text for part in parts if not isinstance(part, Image)]
     if len(texts) == len(parts):
         return "".join(texts)
@@ -186,7 +186,7 @@ def _content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
     ]
 
 
-def _merged(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     system = [message["content"] for message in messages if message["role"] == "system"]
     if not system:
         return messages
@@ -194,12 +194,12 @@ def _merged(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"role": "system", "content": "\n\n".join(system)}, *rest]
 
 
-def _tools(prompt: Prompt, dialect: Dialect) -> dict[str, Any]:
+def _build_tools(prompt: Prompt, dialect: Dialect) -> dict[str, Any]:
     """Return the members for `tools`. A choice is sent only if it is not the one that servers start with."""
     choice = prompt.tool_choice
     offered = [tool for tool in prompt.tools if not choice.names or tool.name in choice.names]
     leaves_strict_out = "strict" in dialect.left_out
-    members: dict[str, Any] = {"tools": [_tool(tool, dialect, leaves_strict_out) for tool in offered]}
+    members: dict[str, Any] = {"tools": [_build_tool(tool, dialect, leaves_strict_out) for tool in offered]}
     if choice.mode == "required":
         is_named = len(choice.names) == 1 and dialect.names_function
         named = {"type": "function", "function": {"name": choice.names[0]}} if is_named else None
@@ -209,7 +209,7 @@ def _tools(prompt: Prompt, dialect: Dialect) -> dict[str, Any]:
     return members
 
 
-def _tool(tool: FunctionTool, dialect: Dialect, leaves_strict_out: bool) -> dict[str, Any]:
+def _build_tool(tool: FunctionTool, dialect: Dialect, leaves_strict_out: bool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     parameters = _with_properties(tool.parameters or {})
     if parameters.get("properties") != {} or dialect.keeps_empty_parameters:
@@ -234,12 +234,12 @@ def _shorten_call_ids(messages: list[Any]) -> None:
         if not isinstance(message, dict):
             continue  # the prefix, which calls nothing
         for call in message.get("tool_calls", ()):
-            call["id"] = _short_id(call["id"])
+            call["id"] = _shorten_id(call["id"])
         if "tool_call_id" in message:
-            message["tool_call_id"] = _short_id(message["tool_call_id"])
+            message["tool_call_id"] = _shorten_id(message["tool_call_id"])
 
 
-def _short_id(call_id: str) -> str:
+def _shorten_id(call_id: str) -> str:
     if len(call_id) == _SHORT_ID_CHARACTERS and call_id.isalnum() and call_id.isascii():
         return call_id
     return hashlib.sha256(call_id.encode()).hexdigest()[:_SHORT_ID_CHARACTERS]

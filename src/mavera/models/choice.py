@@ -21,9 +21,9 @@ def choose_model(settings: Settings) -> Model:
         case "scripted":
             return ScriptedModel(keeps_prompts=False)
         case "embedded":
-            return _embedded(settings)
+            return _build_embedded(settings)
         case "upstream":
-            return _upstream(settings)
+            return _build_upstream_model(settings)
 
 
 def choose_vision_model(settings: Settings) -> UpstreamModel | None:
@@ -38,12 +38,12 @@ def choose_vision_model(settings: Settings) -> UpstreamModel | None:
     )
 
 
-def _embedded(settings: Settings) -> EmbeddedModel:
+def _build_embedded(settings: Settings) -> EmbeddedModel:
     engine = EmbeddedEngine(settings)
     return EmbeddedModel(engine, PrefixStates(engine, settings.states_dir, settings.prefix_states_mib << 20))
 
 
-def _upstream(settings: Settings) -> Model:
+def _build_upstream_model(settings: Settings) -> Model:
     model = choose_upstream(settings)
     return ConstrainedTools(model) if settings.upstream_tools == "constrained" else model
 
@@ -78,11 +78,11 @@ def build_upstream(
         dialect = replace(dialect, merges_system=True)
     endpoint = replace(endpoint, base_url=base_url, key_header=dialect.key_header)
 
-    async def same_endpoint() -> Endpoint:
+    async def get_endpoint() -> Endpoint:
         return endpoint
 
     return UpstreamModel(
-        same_endpoint,
+        get_endpoint,
         replace(
             options,
             dialect=dialect,

@@ -49,7 +49,7 @@ from mavera.models.chat_chunks import (
     read_usage,
 )
 from mavera.models.event_stream import EventStreamReader, LineTooLong
-from mavera.models.finish_reasons import ending_of, reason_text
+from mavera.models.finish_reasons import ending_of, read_reason
 from mavera.models.thinking import Piece, ThoughtSplitter
 
 Thinking = Literal["auto", "keep", "drop"]
@@ -194,7 +194,7 @@ class ChunkDecoder:
                 self._said.append(text)
                 self._characters_left -= len(text)
                 if self._characters_left < 0:
-                    raise _too_long()
+                    raise _to_too_long()
                 return (TextDelta(text),)
         return self._feed_messages(data)
 
@@ -202,7 +202,7 @@ class ChunkDecoder:
         try:
             messages = self._reader.feed(data)
         except LineTooLong as error:
-            raise _broken("a line without end") from error
+            raise _to_broken("a line without end") from error
         for message in messages:
             if not self.done:
                 yield from self._feed_message(message)
@@ -219,7 +219,7 @@ class ChunkDecoder:
         if not text or (message.event in _PINGS and b'"choices"' not in text):
             return ()
         if message.event == "error":
-            raise reported_error(_error_in(text))
+            raise to_reported_error(_find_error(text))
         return self._feed_chunk(text)
 
     def feed_body(self, body: bytes) -> Iterator[ModelEvent]:
@@ -237,7 +237,7 @@ class ChunkDecoder:
         if self._reason in ("stop", "tool_calls"):
             yield from self._finish_text()
             yield from self._finish_calls()
-        yield RunCompleted(self._reason, self._final_usage(), analysis=self._analysis)
+        yield RunCompleted(self._reason, self._estimate_usage(), analysis=self._analysis)
 
     def _finish_text(self) -> Iterator[ModelEvent]:
         """See to an answer that consists of reasoning alone. Raises ServiceUnavailable."""
@@ -258,7 +258,7 @@ class ChunkDecoder:
     def _finish_calls(self) -> Iterator[ModelEvent]:
         for call in self._calls:
             if call.number is None:
-                raise _broken("a tool call without a name")
+                raise _to_broken("a tool call without a name")
             if not call.arguments.strip():  # callers parse them, and "" is no JSON
                 yield ToolCallDelta(call.number, "{}")
 
@@ -266,12 +266,12 @@ class ChunkDecoder:
         try:
             chunk = decode_chunk(text)
         except NoChunk as error:
-            raise _broken(str(error)) from error
+            raise _to_broken(str(error)) from error
         self.chunks += 1
         if chunk.error or chunk.object == "error":
             self._check_error(chunk)
         if chunk.analysis is not None:
-            self._analysis = _analysis(chunk.analysis)
+            self._analysis = _read_analysis(chunk.analysis)
         if chunk.usage is not None:
             self._usage = read_usage(chunk.usage) or self._usage
         yield from self._feed_choices(chunk)
@@ -279,24 +279,24 @@ class ChunkDecoder:
     def _check_error(self, chunk: Chunk) -> None:
         """Raise what a chunk reports. An error whose members are all empty is none."""
         if chunk.object == "error":
-            raise reported_error(chunk.message)
+            raise to_reported_error(chunk.message)
         if not isinstance(chunk.error, dict) or any(chunk.error.values()):
-            raise reported_error(chunk.error)
+            raise to_reported_error(chunk.error)
 
     def _feed_choices(self, chunk: Chunk) -> Iterator[ModelEvent]:
         choice = next((one for one in chunk.choices or () if not one.index), None)
         if choice is None:
             return
         if choice.delta is not None:
-            yield from self._feed_delta(choice.delta, self._logprobs(choice))
+            yield from self._feed_delta(choice.delta, self._read_logprobs(choice))
         if choice.message is not None:
-            logprobs = self._logprobs(choice) if choice.delta is None else ()
+            logprobs = self._read_logprobs(choice) if choice.delta is None else ()
             if self._is_piece(choice, chunk):
                 self._streams_messages = True
                 yield from self._feed_delta(choice.message, logprobs)
             else:
                 yield from self._feed_message_object(choice.message, logprobs)
-        if reason := reason_text(choice.finish_reason):
+        if reason := read_reason(choice.finish_reason):
             self._end(reason)
 
     def _is_piece(self, choice: Choice, chunk: Chunk) -> bool:
@@ -328,13 +328,13 @@ class ChunkDecoder:
 
         What is new is passed on. If the message contradicts the stream, the stream stands.
         """
-        if not self._said and (thought := _rest(message.reasoning_text(), self._thoughts)):
+        if not self._said and (thought := _find_rest(message.reasoning_text(), self._thoughts)):
             self._thoughts.append(thought)
             yield from self._think(thought)
-        text = _rest(message.content or "", self._said)
+        text = _find_rest(message.content or "", self._said)
         if text or (logprobs and not self._said):
             yield from self._feed_text(text, logprobs)
-        if refusal := _rest(message.refusal or "", self._refused):
+        if refusal := _find_rest(message.refusal or "", self._refused):
             yield from self._refuse(refusal)
         calls = [*(message.tool_calls or ())]
         if message.function_call is not None and not calls:
@@ -345,7 +345,7 @@ class ChunkDecoder:
         """Note why the answer ended. Raises ServiceUnavailable for a failure."""
         ending = ending_of(reason)
         if ending == "failed":
-            raise reported_error(f"it ended with '{reason}'.")
+            raise to_reported_error(f"it ended with '{reason}'.")
         if ending is None:
             self.unknown_reason, ending = reason, "length"
         if ending == "stop" and self._calls:
@@ -368,22 +368,22 @@ class ChunkDecoder:
         ):
             yield TextDelta(text, logprobs)
             return
-        if self._starts_inside and len(self._said) == 1 and self._begins_as_json(text):
+        if self._starts_inside and len(self._said) == 1 and self._is_json_start(text):
             splitter.start_as_text()
             self._starts_inside = False
         self._other_characters += len(text)
         self._held_tokens += logprobs
-        yield from self._said_pieces(splitter.feed(text))
+        yield from self._encode_pieces(splitter.feed(text))
 
     def _hold_half(self, text: str) -> str:
         text = self._half + text
         self._half = text[-1:] if _FIRST_HALF.match(text[-1:]) else ""
         return join_halves(text.removesuffix(self._half) if self._half else text)
 
-    def _begins_as_json(self, text: str) -> bool:
+    def _is_json_start(self, text: str) -> bool:
         return self._prompt.format.type != "text" and text.lstrip()[:1] in ("{", "[")
 
-    def _said_pieces(self, pieces: Iterable[Piece]) -> Iterator[ModelEvent]:
+    def _encode_pieces(self, pieces: Iterable[Piece]) -> Iterator[ModelEvent]:
         for kind, text in pieces:
             match kind:
                 case "text":
@@ -412,7 +412,7 @@ class ChunkDecoder:
             self._half = ""
             yield from self._feed_text(REPLACEMENT)
         if self._splitter is not None:
-            yield from self._said_pieces(self._splitter.flush())
+            yield from self._encode_pieces(self._splitter.flush())
 
     def _think(self, text: str) -> Iterator[ModelEvent]:
         """Take reasoning that came apart from the text."""
@@ -438,7 +438,7 @@ class ChunkDecoder:
         self._refused.append(text)
         yield RefusalDelta(text)
 
-    def _logprobs(self, choice: Choice) -> tuple[TokenLogprob, ...]:
+    def _read_logprobs(self, choice: Choice) -> tuple[TokenLogprob, ...]:
         """Return the tokens' log-probabilities where they were asked for: some servers always send them."""
         if self._prompt.top_logprobs is None or choice.logprobs is None:
             return ()
@@ -452,7 +452,7 @@ class ChunkDecoder:
             same = next((one for one in streamed if one.is_repeated_by(call, function)), None)
             if same is not None:
                 streamed.remove(same)
-                if rest := _rest(function.text, same.pieces):
+                if rest := _find_rest(function.text, same.pieces):
                     yield from self._feed_arguments(same, rest)
             elif not streamed:
                 yield from self._start_call(call, function)
@@ -476,7 +476,7 @@ class ChunkDecoder:
 
     def _start_call(self, call: Call, function: Function) -> Iterator[ModelEvent]:
         if len(self._calls) >= MOST_CALLS:
-            raise _broken("too many tool calls")
+            raise _to_broken("too many tool calls")
         yield from self._flush()
         started = _StartedCall("", call.id)
         self._calls.append(started)
@@ -524,9 +524,9 @@ class ChunkDecoder:
         if not is_text:
             self._other_characters += len(text)
         if self._characters_left < 0:
-            raise _too_long()
+            raise _to_too_long()
 
-    def _final_usage(self) -> Usage:
+    def _estimate_usage(self) -> Usage:
         """Return what the server counted, else an estimate; reasoning that it did not count is estimated."""
         usage = self._usage
         if usage is None:
@@ -544,51 +544,51 @@ class ChunkDecoder:
         return msgspec.structs.replace(usage, reasoning_tokens=round(usage.output_tokens * share))
 
 
-def joined(events: Iterable[ModelEvent]) -> Iterable[ModelEvent]:
+def join_deltas(events: Iterable[ModelEvent]) -> Iterable[ModelEvent]:
     """
     Return `events` with pieces of text that follow each other made one, and pieces of reasoning likewise.
 
     What came in one read has waited here together: it goes the rest of the way once. Pieces with
     log-probabilities stay as they are. Where `events` raises, what came before goes first.
     """
-    return events if isinstance(events, tuple) and len(events) < 2 else _joined(events)
+    return events if isinstance(events, tuple) and len(events) < 2 else _join(events)
 
 
-def _joined(events: Iterable[ModelEvent]) -> Iterator[ModelEvent]:
+def _join(events: Iterable[ModelEvent]) -> Iterator[ModelEvent]:
     kind: type[TextDelta | ReasoningDelta] = TextDelta
     pieces: list[str] = []
     try:
         for event in events:
             if isinstance(event, ReasoningDelta) or (isinstance(event, TextDelta) and not event.logprobs):
                 if pieces and kind is not type(event):
-                    yield _one(kind, pieces)
+                    yield _merge_pieces(kind, pieces)
                     pieces = []
                 kind = type(event)
                 pieces.append(event.text)
                 continue
             if pieces:
-                yield _one(kind, pieces)
+                yield _merge_pieces(kind, pieces)
                 pieces = []
             yield event
     except APIError:
         if pieces:
-            yield _one(kind, pieces)
+            yield _merge_pieces(kind, pieces)
         raise
     if pieces:
-        yield _one(kind, pieces)
+        yield _merge_pieces(kind, pieces)
 
 
-def _one(kind: type[TextDelta | ReasoningDelta], pieces: list[str]) -> TextDelta | ReasoningDelta:
+def _merge_pieces(kind: type[TextDelta | ReasoningDelta], pieces: list[str]) -> TextDelta | ReasoningDelta:
     return kind("".join(pieces), pieces=len(pieces))
 
 
-def _rest(whole: str, streamed: list[str]) -> str:
+def _find_rest(whole: str, streamed: list[str]) -> str:
     """Return how `whole` goes on after what was streamed, "" if it contradicts it."""
     so_far = "".join(streamed)
     return whole[len(so_far) :] if whole.startswith(so_far) else ""
 
 
-def _analysis(told: Any) -> Analysis | None:
+def _read_analysis(told: Any) -> Analysis | None:
     """Read what a mavera server sends; another server's member of that name is none."""
     try:
         found = msgspec.convert(told, Analysis)
@@ -610,7 +610,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _error_in(text: bytes) -> Any:
+def _find_error(text: bytes) -> Any:
     """Return what an event called `error` reports, in whatever form."""
     try:
         told = msgspec.json.decode(text)
@@ -619,16 +619,16 @@ def _error_in(text: bytes) -> Any:
     return told.get("error", told) if isinstance(told, dict) else told
 
 
-def reported_error(error: Any) -> APIError:
+def to_reported_error(error: Any) -> APIError:
     """Return what a server's own error object comes down to; shapes differ, a message is all we rely on."""
     message = error.get("message") if isinstance(error, dict) else error
     text = message if isinstance(message, str) and message else "no reason given"
     return ServiceUnavailable(f"The model failed while answering: {text[:500]}", retry_after=1)
 
 
-def _too_long() -> APIError:
+def _to_too_long() -> APIError:
     return ServiceUnavailable("The model's answer is longer than this server passes on.", retry_after=60)
 
 
-def _broken(reason: str) -> APIError:
+def _to_broken(reason: str) -> APIError:
     return ServiceUnavailable(f"The model's server sent what is no chat completion: {reason}.", retry_after=1)

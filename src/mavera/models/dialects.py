@@ -53,11 +53,11 @@ class Dialect:
     merges_system: bool = False
     key_header: Literal["Authorization", "api-key"] = "Authorization"
 
-    def leaves_out(self, name: str, value: Any, preferences: Collection[str]) -> bool:
+    def omits(self, name: str, value: Any, preferences: Collection[str]) -> bool:
         """Whether `name` is not sent: the server refuses or ignores it, and nobody asked for it."""
         return name in self.left_out and is_optional(name, value, preferences)
 
-    def json_mode(self, wanted: JSONMode) -> JSONMode | None:
+    def choose_json_mode(self, wanted: JSONMode) -> JSONMode | None:
         """Return how to ask for JSON: as `wanted`, or else the next best; None for in words."""
         if wanted in self.json_modes:
             return wanted
@@ -134,13 +134,13 @@ _OLLAMA_PORT = 11434
 
 def dialect_for(name: DialectName, url: str, model: str) -> Dialect:
     """Return how to speak to the server at `url`: as `name` says or, for `auto`, as the host is known for."""
-    dialect = DIALECTS[_named_by(url) if name == "auto" else name]
+    dialect = DIALECTS[_find_name(url) if name == "auto" else name]
     if dialect.name in ("openai", "azure") and _REASONING_MODELS.search(model):
         return replace(dialect, left_out=dialect.left_out | _FIXED_SAMPLING)
     return dialect
 
 
-def _named_by(url: str) -> DialectName:
+def _find_name(url: str) -> DialectName:
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
     for known, name in _HOSTS:
@@ -216,9 +216,9 @@ def learn(
     return _learn_parameters(dialect, refusal, sent, preferences)
 
 
-def refused_parameter(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) -> str | None:
+def find_refused_parameter(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) -> str | None:
     """Return the parameter that a refusal names, as mavera's callers call it; None if it names none."""
-    names = _named_parameters(dialect, refusal, sent)
+    names = _find_parameters(dialect, refusal, sent)
     return names[0] if names else None
 
 
@@ -260,7 +260,8 @@ def _learn_manners(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) 
 def _learn_limit(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) -> Lesson | None:
     """Learn the name of the token limit. A limit of the wrong size is another matter."""
     name = dialect.limits[0] if dialect.limits else ""
-    if name not in sent or name not in _mentioned(refusal, [name]) or not _UNKNOWN.search(refusal.message):
+    is_named = name in sent and name in _find_mentioned(refusal, [name])
+    if not is_named or not _UNKNOWN.search(refusal.message):
         return None
     others = tuple(other for other in dialect.limits if other != name)
     return Lesson(replace(dialect, limits=others), f"{others[0]} for {name}") if others else None
@@ -276,7 +277,7 @@ def _learn_format(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) -
         return None
     mode = given["type"]
     less = replace(dialect, json_modes=tuple(other for other in dialect.json_modes if other != mode))
-    instead = less.json_mode(mode) or "JSON asked for in words"
+    instead = less.choose_json_mode(mode) or "JSON asked for in words"
     return Lesson(less, f"{instead} for {mode}", is_lasting=not _BAD_SCHEMA.search(refusal.message))
 
 
@@ -285,11 +286,11 @@ def _learn_tools(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) ->
     tools, choice = sent.get("tools", ()), sent.get("tool_choice")
     is_strict = any(tool["function"].get("strict") for tool in tools)
     is_bad_schema = bool(_BAD_SCHEMA.search(refusal.message)) and "response_format" not in refusal.message
-    is_about_strict = "strict" in _mentioned(refusal, ["strict"])
+    is_about_strict = "strict" in _find_mentioned(refusal, ["strict"])
     if is_strict and (is_about_strict or is_bad_schema):
         left_out = dialect.left_out | {"strict"}
         return Lesson(replace(dialect, left_out=left_out), "no strict", is_lasting=not is_bad_schema)
-    if choice is None or "tool_choice" not in _mentioned(refusal, ["tool_choice"]):
+    if choice is None or "tool_choice" not in _find_mentioned(refusal, ["tool_choice"]):
         return None
     if isinstance(choice, Mapping):
         return Lesson(replace(dialect, names_function=False), "tool_choice names no function")
@@ -301,10 +302,10 @@ def _learn_tools(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) ->
 def _learn_parameters(
     dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any], preferences: Collection[str]
 ) -> Lesson | None:
-    named = _named_parameters(dialect, refusal, sent)
+    named = _find_parameters(dialect, refusal, sent)
     if dialect.limits and dialect.limits[0] in named and "max_output_tokens" in preferences:
         return Lesson(replace(dialect, limits=()), "no token limit", bool(_UNKNOWN.search(refusal.message)))
-    values = _values(dialect, sent)
+    values = _map_values(dialect, sent)
     optional = frozenset(name for name in named if is_optional(name, values[name], preferences))
     if not optional or optional <= dialect.left_out:
         return None
@@ -320,21 +321,21 @@ _PLAIN_WORDS = frozenset({"stop", "seed", "strict", "tools", "model", "messages"
 _NOT_PARAMETERS = frozenset({"model", "messages", "stream", "response_format"})
 
 
-def _values(dialect: Dialect, sent: Mapping[str, Any]) -> dict[str, Any]:
+def _map_values(dialect: Dialect, sent: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was sent under the names that mavera uses."""
     ours = {theirs: name for name, theirs in dialect.names} | _SENT_AS
     return {ours.get(name, name): value for name, value in sent.items() if name not in _NOT_PARAMETERS}
 
 
-def _named_parameters(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) -> list[str]:
+def _find_parameters(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) -> list[str]:
     """Return the parameters among those sent that a refusal names, the first one first."""
     ours = {theirs: name for name, theirs in dialect.names} | _SENT_AS
     theirs = [name for name in sent if name not in _NOT_PARAMETERS]
-    found = [ours.get(name, name) for name in _mentioned(refusal, theirs)]
+    found = [ours.get(name, name) for name in _find_mentioned(refusal, theirs)]
     return list(dict.fromkeys(found))
 
 
-def _mentioned(refusal: Refusal, names: Collection[str]) -> list[str]:
+def _find_mentioned(refusal: Refusal, names: Collection[str]) -> list[str]:
     """Return which of `names` a refusal mentions: those that it lists, else in the order of its message."""
     if refusal.params:
         steps = [re.split(r"[.\[\]]+", param) for param in refusal.params]

@@ -1,7 +1,7 @@
 """
 Send a request to a model's server over HTTP/1.1, and read the answer piece by piece.
 
-    Poster.post(address, body) → Answer: status, headers, read() → bytes … b"" at its end, close()
+    Poster.post(address, body) → ServerResponse: status, headers, read() → bytes … b"" at its end, close()
 
 An HTTP client for one thing: it knows no redirects, cookies, proxies or compression, which
 mavera does not want of a model's server, and costs a fifth of one that does
@@ -10,7 +10,7 @@ mavera does not want of a model's server, and costs a fifth of one that does
 An exchange has limits: bytes received of any kind, bytes of headers, and seconds in all. A server that
 goes past one, whatever it sends, fails the exchange.
 
-Exceptions of the sockets stop here: CannotConnect, NoAnswerInTime, TooMuch, Broke, BadAddress.
+Exceptions of the sockets stop here: CannotConnect, TimedOut, TooMuch, Broke, BadAddress.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class CannotConnect(ExchangeFailed):
     pass
 
 
-class NoAnswerInTime(ExchangeFailed):
+class TimedOut(ExchangeFailed):
     pass
 
 
@@ -120,20 +120,20 @@ class Poster:
         self._all: set[_Connection] = set()
         self._tls: ssl.SSLContext | None = None
 
-    async def post(self, address: Address, body: bytes, *, patience_seconds: float) -> "Answer":
+    async def post(self, address: Address, body: bytes, *, patience_seconds: float) -> "ServerResponse":
         """
         Return the answer once its headers are here.
 
-        Raises BadAddress, CannotConnect, NoAnswerInTime after `patience_seconds` from the
+        Raises BadAddress, CannotConnect, TimedOut after `patience_seconds` from the
         request's end to the answer's headers, TooMuch, and Broke.
         """
         connection = self._take(address) or await self._connect(address)
         try:
-            await connection.ask(b"%b%d\r\n\r\n" % (address.head, len(body)), body, patience_seconds)
+            await connection.send_request(b"%b%d\r\n\r\n" % (address.head, len(body)), body, patience_seconds)
         except BaseException:
             connection.drop()
             raise
-        return Answer(self, address, connection)
+        return ServerResponse(self, address, connection)
 
     async def close(self) -> None:
         if self._sweep_timer is not None:
@@ -194,7 +194,7 @@ class Poster:
         return connection
 
 
-class Answer:
+class ServerResponse:
     """One answer; close it, which gives its connection back or, before its end, drops it."""
 
     def __init__(self, poster: Poster, address: Address, connection: "_Connection") -> None:
@@ -214,7 +214,7 @@ class Answer:
         return self._headers.get(name, b"").decode("latin-1")
 
     def read(self, *, patience_seconds: float) -> Awaitable[bytes]:
-        """Await the next bytes, none at the end. Raises NoAnswerInTime, TooMuch or Broke."""
+        """Await the next bytes, none at the end. Raises TimedOut, TooMuch or Broke."""
         if self._connection is None:
             raise Broke("closed")
         return self._connection.read(patience_seconds)
@@ -258,7 +258,7 @@ class _Connection(asyncio.Protocol):
         at_rest = self._ended and not self._last and not self._pieces
         return at_rest and self._failure is None and self._transport is not None
 
-    async def ask(self, head: bytes, body: bytes, patience_seconds: float) -> None:
+    async def send_request(self, head: bytes, body: bytes, patience_seconds: float) -> None:
         """Send a request, and return when the answer's headers are here."""
         if self._transport is None:
             raise Broke("closed")
@@ -318,7 +318,7 @@ class _Connection(asyncio.Protocol):
         if self._patience_ends > self._loop.time():
             self._set_timer()
             return
-        self._fail(NoAnswerInTime("silence"))
+        self._fail(TimedOut("silence"))
 
     def _fail(self, failure: ExchangeFailed) -> None:
         if self._failure is None:

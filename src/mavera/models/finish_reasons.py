@@ -128,27 +128,27 @@ ENDINGS: Final[dict[Ending, frozenset[str]]] = {
 }
 
 
-def _normal(reason: str) -> str:
+def _normalise(reason: str) -> str:
     return "".join(filter(str.isalnum, reason)).lower()
 
 
-_ENDING_OF: Final = {_normal(name): ending for ending, names in ENDINGS.items() for name in names}
+_ENDING_OF: Final = {_normalise(name): ending for ending, names in ENDINGS.items() for name in names}
 # Words that stand in the member's place while the answer is still coming.
 _NOT_YET: Final = frozenset(("", "null", "none", "finishreasonunspecified", "unspecified"))
 
 
-def reason_text(reported: Any) -> str:
+def read_reason(reported: Any) -> str:
     """Return what a server gives as the reason as one text; "" while there is none."""
     if isinstance(reported, dict):  # SGLang's own API: {"type": "stop", "matched": 2}
         reported = reported.get("type")
     if not reported:
         return ""
     text = str(reported).strip()
-    return "" if _normal(text) in _NOT_YET else text[:200]
+    return "" if _normalise(text) in _NOT_YET else text[:200]
 
 
 def ending_of(reason: str) -> Ending | None:
     """Return how an answer ended that gives `reason`, None if no list names it."""
-    whole = _ENDING_OF.get(_normal(reason))
+    whole = _ENDING_OF.get(_normalise(reason))
     # Google writes "content_filter: RECITATION" and "function_call_filter: MALFORMED_FUNCTION_CALL".
-    return whole or _ENDING_OF.get(_normal(reason.partition(":")[0]))
+    return whole or _ENDING_OF.get(_normalise(reason.partition(":")[0]))

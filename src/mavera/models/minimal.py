@@ -35,17 +35,17 @@ class NoValue(Exception):
     """Nothing small fits: the schema asks for a value inside itself, or is false."""
 
 
-def minimal(schema: Schema, *, most_steps: int = _MOST_STEPS) -> Any:
+def build_minimal_value(schema: Schema, *, most_steps: int = _MOST_STEPS) -> Any:
     """Return a value of `schema`, which is valid by any draft from 4 on. Raises NoValue."""
     schema = modernize_schema(schema)
     for depth in _DEPTHS:
         # The others come from numbers beyond any use.
         with suppress(NoValue, OverflowError, ZeroDivisionError):
-            return _Minimal(schema, depth, most_steps).of(schema, 0)
+            return _Search(schema, depth, most_steps).of(schema, 0)
     raise NoValue
 
 
-class _Minimal:
+class _Search:
     """One search, to a depth; it gives up after so many steps, since schemas can be made to branch."""
 
     def __init__(self, root: Schema, most_depth: int, most_steps: int) -> None:
@@ -63,51 +63,51 @@ class _Minimal:
         if "const" in schema:
             return schema["const"]
         if "enum" in schema:
-            return self._first_of(schema["enum"])
+            return self._pick_first(schema["enum"])
         for keyword in ("anyOf", "oneOf"):
             if keyword in schema:
-                return self._first(schema, keyword, depth)
+                return self._build_first(schema, keyword, depth)
         if "$ref" in schema:
-            return self.of(_joined(schema, "$ref", self._resolved(schema["$ref"])), depth + 1)
+            return self.of(_merge(schema, "$ref", self._resolve(schema["$ref"])), depth + 1)
         if schema.get("allOf"):
             first, *rest = schema["allOf"]
-            return self.of(_joined({**schema, "allOf": rest}, "", first), depth + 1)
-        return self._typed(schema, _type_of(schema), depth)
+            return self.of(_merge({**schema, "allOf": rest}, "", first), depth + 1)
+        return self._build_typed(schema, _type_of(schema), depth)
 
-    def _first_of(self, values: list[Any]) -> Any:
+    def _pick_first(self, values: list[Any]) -> Any:
         if not values:
             raise NoValue
         return values[0]
 
-    def _first(self, schema: Schema, keyword: str, depth: int) -> Any:
+    def _build_first(self, schema: Schema, keyword: str, depth: int) -> Any:
         for option in schema[keyword]:
             try:
-                return self.of(_joined(schema, keyword, option), depth + 1)
+                return self.of(_merge(schema, keyword, option), depth + 1)
             except NoValue:
                 continue
         raise NoValue
 
-    def _typed(self, schema: Schema, kind: str, depth: int) -> Any:
+    def _build_typed(self, schema: Schema, kind: str, depth: int) -> Any:
         match kind:
             case "object":
-                return self._object(schema, depth)
+                return self._build_object(schema, depth)
             case "array":
-                return self._array(schema, depth)
+                return self._build_array(schema, depth)
             case "string":
-                return _string(schema)
+                return _build_string(schema)
             case "integer" | "number":
-                return _number(schema, whole=kind == "integer")
+                return _build_number(schema, whole=kind == "integer")
             case "boolean":
                 return False
             case _:
                 return None
 
-    def _object(self, schema: Schema, depth: int) -> dict[str, Any]:
+    def _build_object(self, schema: Schema, depth: int) -> dict[str, Any]:
         properties = schema.get("properties", {})
         others = schema.get("additionalProperties", True)
         return {name: self.of(properties.get(name, others), depth + 1) for name in schema.get("required", ())}
 
-    def _array(self, schema: Schema, depth: int) -> list[Any]:
+    def _build_array(self, schema: Schema, depth: int) -> list[Any]:
         first = schema.get("prefixItems", [])
         rest = schema.get("items", True)
         return [
@@ -115,7 +115,7 @@ class _Minimal:
             for n in range(min(schema.get("minItems", 0), _MOST_STEPS))
         ]
 
-    def _resolved(self, reference: str) -> Any:
+    def _resolve(self, reference: str) -> Any:
         found: Any = self._root
         for step in reference.lstrip("#").split("/")[1:]:
             name = step.replace("~1", "/").replace("~0", "~")
@@ -126,7 +126,7 @@ class _Minimal:
         return found
 
 
-def _joined(schema: Schema, without: str, other: Any) -> Any:
+def _merge(schema: Schema, without: str, other: Any) -> Any:
     """Return what `schema`, less one keyword, and `other` ask for together."""
     if not isinstance(other, dict):
         return other
@@ -151,14 +151,14 @@ def _type_of(schema: Schema) -> str:
     return "array" if schema.keys() & {"items", "prefixItems"} else "string"
 
 
-def _string(schema: Schema) -> str:
+def _build_string(schema: Schema) -> str:
     sample = _SAMPLES.get(schema.get("format", ""), "")
     if schema.get("minLength", 0) > _MOST_CHARACTERS:
         raise NoValue
     return sample.ljust(schema.get("minLength", 0), "x")
 
 
-def _number(schema: Schema, *, whole: bool) -> float:
+def _build_number(schema: Schema, *, whole: bool) -> float:
     """Return 0 where it fits, else the first fitting number on or next to a bound."""
     bounds = [schema[name] for name in _BOUNDS if name in schema]
     step = schema.get("multipleOf", 1)

@@ -47,24 +47,24 @@ def choose_named_models(settings: Settings, default: Model) -> dict[str, NamedMo
     Raises ConfigurationError if models.toml is not valid, or a variable that holds a key is not set.
     """
     configs = load_models_config(settings)
-    return {DEFAULT_NAME: _default(settings, default, configs), **choose_other_models(settings)}
+    return {DEFAULT_NAME: _build_default(settings, default, configs), **choose_other_models(settings)}
 
 
 def choose_other_models(settings: Settings) -> dict[str, NamedModel]:
     """Return the models of models.toml beside the one that the settings name. Raises ConfigurationError."""
     configs = load_models_config(settings)
-    return {name: _named(settings, name, one) for name, one in configs.items() if name != DEFAULT_NAME}
+    return {name: _build_named(settings, name, one) for name, one in configs.items() if name != DEFAULT_NAME}
 
 
 def choose_named_model(settings: Settings, name: str) -> NamedModel:
     """Return the one called `name`, for a command. Raises ConfigurationError, which lists the names."""
     configs = load_models_config(settings)
     if name == DEFAULT_NAME:
-        return _default(settings, choose_model(settings), configs)
+        return _build_default(settings, choose_model(settings), configs)
     if name not in configs:
         known = ", ".join([DEFAULT_NAME, *(other for other in configs if other != DEFAULT_NAME)])
         raise ConfigurationError(f"There is no model '{name}'. Known models: {known}.")
-    return _named(settings, name, configs[name])
+    return _build_named(settings, name, configs[name])
 
 
 def check_model_name(name: str, named: NamedModels) -> None:
@@ -76,12 +76,12 @@ def check_model_name(name: str, named: NamedModels) -> None:
         raise ValidationFailed(f"There is no model{shown} here. Known models: {known}.", param="model")
 
 
-def _default(settings: Settings, model: Model, configs: Mapping[str, ModelConfig]) -> NamedModel:
+def _build_default(settings: Settings, model: Model, configs: Mapping[str, ModelConfig]) -> NamedModel:
     config = configs.get(DEFAULT_NAME, ModelConfig())
     return NamedModel(DEFAULT_NAME, model, settings.answering_model, config)
 
 
-def _named(settings: Settings, name: str, config: ModelConfig) -> NamedModel:
+def _build_named(settings: Settings, name: str, config: ModelConfig) -> NamedModel:
     key = ""
     if config.key_variable:
         key = os.environ.get(config.key_variable, "").strip()

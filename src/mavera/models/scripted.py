@@ -29,7 +29,7 @@ from mavera.core.items import Message
 from mavera.core.json_schema import Schema
 from mavera.core.prompt import FunctionTool, Prompt
 from mavera.core.usage import Usage
-from mavera.models.minimal import NoValue, minimal
+from mavera.models.minimal import NoValue, build_minimal_value
 from mavera.models.model import ModelProfile, ModelStatus
 
 _ANYTHING: Schema = {"type": "object"}
@@ -76,7 +76,7 @@ class ScriptedModel:
     async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
         if self._keeps_prompts:
             self.prompts.append(prompt)
-        deltas = [_scored(delta, prompt.top_logprobs) for delta in self._says(prompt)]
+        deltas = [_add_logprobs(delta, prompt.top_logprobs) for delta in self._choose_deltas(prompt)]
         limit = prompt.max_output_tokens if prompt.max_output_tokens is not None else len(deltas)
         self.running += 1
         try:
@@ -88,28 +88,28 @@ class ScriptedModel:
                     await asyncio.sleep(self._delay_seconds)
                 yield delta
             self._fail_at(len(deltas))
-            spent = sum(len(_words(item.text)) for item in prompt.items if isinstance(item, Message))
+            spent = sum(len(_split_words(item.text)) for item in prompt.items if isinstance(item, Message))
             usage = Usage(input_tokens=spent, output_tokens=min(limit, len(deltas)))
-            yield RunCompleted(_reason(deltas, limit), usage)
+            yield RunCompleted(_find_reason(deltas, limit), usage)
         finally:
             self.running -= 1
 
-    def _says(self, prompt: Prompt) -> Iterator[ModelEvent]:
+    def _choose_deltas(self, prompt: Prompt) -> Iterator[ModelEvent]:
         if self._deltas is not None:
             yield from map(TextDelta, self._deltas)
         elif prompt.tool_choice.mode == "required":
-            yield from _call(prompt)
+            yield from _call_tool(prompt)
         elif prompt.format.type == "text":
-            yield from map(TextDelta, _words(_answer(prompt)))
+            yield from map(TextDelta, _split_words(_write_answer(prompt)))
         else:
-            yield from _json_answer(prompt.format.schema or _ANYTHING)
+            yield from _answer_in_json(prompt.format.schema or _ANYTHING)
 
     def _fail_at(self, number: int) -> None:
         if self._failure is not None and number == self._fail_after:
             raise self._failure
 
 
-def _scored(delta: ModelEvent, top: int | None) -> ModelEvent:
+def _add_logprobs(delta: ModelEvent, top: int | None) -> ModelEvent:
     """Give text, where that was asked for, log-probabilities: the shorter a word, the surer."""
     if top is None or not isinstance(delta, TextDelta):
         return delta
@@ -118,46 +118,46 @@ def _scored(delta: ModelEvent, top: int | None) -> ModelEvent:
     return TextDelta(delta.text, (TokenLogprob(delta.text, logprob, top=others),))
 
 
-def _reason(deltas: list[ModelEvent], limit: int) -> FinishReason:
+def _find_reason(deltas: list[ModelEvent], limit: int) -> FinishReason:
     if len(deltas) > limit:
         return "length"
     return "tool_calls" if any(isinstance(delta, ToolCallStarted) for delta in deltas) else "stop"
 
 
-def _call(prompt: Prompt) -> Iterator[ModelEvent]:
+def _call_tool(prompt: Prompt) -> Iterator[ModelEvent]:
     """Call the function that is forced, or the first that may be called."""
     allowed = prompt.tool_choice.names
     tool = next(tool for tool in prompt.tools if not allowed or tool.name in allowed)
     yield ToolCallStarted(0, f"call_scripted{len(prompt.items)}", tool.name)
-    yield from (ToolCallDelta(0, piece) for piece in _words(_arguments(tool)))
+    yield from (ToolCallDelta(0, piece) for piece in _split_words(_build_arguments(tool)))
 
 
-def _arguments(tool: FunctionTool) -> str:
+def _build_arguments(tool: FunctionTool) -> str:
     try:
-        return _json({"type": "object", **(tool.parameters or {})})
+        return _write_json({"type": "object", **(tool.parameters or {})})
     except NoValue:
         return "{}"
 
 
-def _json_answer(schema: Schema) -> Iterator[ModelEvent]:
+def _answer_in_json(schema: Schema) -> Iterator[ModelEvent]:
     try:
-        yield from map(TextDelta, _words(_json(schema)))
+        yield from map(TextDelta, _split_words(_write_json(schema)))
     except NoValue:
         yield RefusalDelta("No small value fits this schema.")
 
 
-def _json(schema: Schema) -> str:
+def _write_json(schema: Schema) -> str:
     """Write the smallest value as Python does, with spaces at which to cut it into deltas."""
-    return msgspec.json.format(msgspec.json.encode(minimal(schema)), indent=0).decode()
+    return msgspec.json.format(msgspec.json.encode(build_minimal_value(schema)), indent=0).decode()
 
 
-def _answer(prompt: Prompt) -> str:
+def _write_answer(prompt: Prompt) -> str:
     questions = [item.text for item in prompt.items if isinstance(item, Message) and item.role == "user"]
     question = " ".join(questions[-1].split())[:200] if questions else ""
     answer = f"This is a scripted answer to: {question}"
     return min((answer.partition(stop)[0] for stop in prompt.sampling.stop), key=len, default=answer)
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     """Split into words that keep the space before them: joined they are the text again."""
     return re.findall(r"\s*\S+|\s+$", text)

@@ -31,18 +31,18 @@ from mavera import __version__
 from mavera.core.events import ModelEvent, RunCompleted, RunStarted
 from mavera.core.prompt import OutputFormat, Prompt
 from mavera.errors import APIError, ConversationTooLong, InvalidRequest, ServiceUnavailable
-from mavera.models.base_url import endpoint_url
-from mavera.models.chat_wire import EncodedPrefixes, request_body
-from mavera.models.chunk_decoder import ChunkDecoder, Thinking, joined
-from mavera.models.dialects import DIALECTS, Dialect, Lesson, Refusal, learn, refused_parameter
+from mavera.models.base_url import build_endpoint_url
+from mavera.models.chat_wire import EncodedPrefixes, build_request_body
+from mavera.models.chunk_decoder import ChunkDecoder, Thinking, join_deltas
+from mavera.models.dialects import DIALECTS, Dialect, Lesson, Refusal, find_refused_parameter, learn
 from mavera.models.exchange import (
     Address,
-    Answer,
     BadAddress,
     CannotConnect,
     ExchangeFailed,
-    NoAnswerInTime,
     Poster,
+    ServerResponse,
+    TimedOut,
     TooMuch,
 )
 from mavera.models.model import ModelProfile, ModelStatus
@@ -202,7 +202,7 @@ class UpstreamModel:
                     return
                 decoder = self._make_decoder(prompt)
                 while data:
-                    for event in joined(decoder.feed(data)):
+                    for event in join_deltas(decoder.feed(data)):
                         yield event
                     if decoder.chunks != chunks:
                         chunks, data_due = decoder.chunks, 0.0
@@ -260,12 +260,12 @@ class UpstreamModel:
             log.warning("unknown_finish_reason", model=self.options.model, reason=reason)
 
     def _check_data_due(self, due: float) -> float:
-        """Return until when data has to come, 0 for not yet known. Raises NoAnswerInTime after that."""
+        """Return until when data has to come, 0 for not yet known. Raises TimedOut after that."""
         now = asyncio.get_running_loop().time()
         if not due:
             return now + max(self.options.first_byte_timeout_seconds, self.options.idle_timeout_seconds)
         if now > due:
-            raise NoAnswerInTime("lines without data")
+            raise TimedOut("lines without data")
         return due
 
     def _hide_keys(self, error: APIError) -> None:
@@ -278,11 +278,11 @@ class UpstreamModel:
             text = text.replace(key, "(the key)")
         return text
 
-    async def _open(self, prompt: Prompt) -> Answer:
+    async def _open(self, prompt: Prompt) -> ServerResponse:
         """Return an answer whose status is 200. What a refusal teaches is applied at once."""
         dialect, options = self._dialect, self.options
         for _ in range(_MOST_LESSONS):
-            asked = request_body(
+            asked = build_request_body(
                 prompt,
                 model=options.model,
                 dialect=dialect,
@@ -295,7 +295,7 @@ class UpstreamModel:
             except _Refused as refused:
                 lesson = self._learn(dialect, refused.refusal, asked, prompt) if options.learns else None
                 if lesson is None:
-                    refused.param = refused_parameter(dialect, refused.refusal, asked)
+                    refused.param = find_refused_parameter(dialect, refused.refusal, asked)
                     raise
                 dialect = lesson.dialect
         raise ServiceUnavailable("The model's server refuses every form of the request.", retry_after=60)
@@ -314,16 +314,16 @@ class UpstreamModel:
                 log.info("upstream_dialect_learned", model=model, change=lasting.change, reason=reason)
         return lesson
 
-    async def _send(self, body: bytes) -> Answer:
+    async def _send(self, body: bytes) -> ServerResponse:
         """Return an answer whose status is 200, after as many tries as the options allow."""
         for attempt in range(self.options.retries + 1):
             last = attempt == self.options.retries
             try:
                 response = await self._post(body)
             except ServiceUnavailable as failure:
-                if last or isinstance(failure.__cause__, NoAnswerInTime | TooMuch):
+                if last or isinstance(failure.__cause__, TimedOut | TooMuch):
                     raise
-                await asyncio.sleep(_backoff(attempt))
+                await asyncio.sleep(_choose_backoff(attempt))
                 continue
             if response.status == 200:
                 self._failure = None
@@ -331,17 +331,17 @@ class UpstreamModel:
                     self._dialect = replace(self._dialect, name="llama.cpp", allows_parallel_calls=False)
                 return response
             try:
-                error = await _status_error(response, self.options.settings)
+                error = await _to_status_error(response, self.options.settings)
             finally:
                 response.close()
             if isinstance(error, ServiceUnavailable) and response.status != 429:
                 self._failure = error.message
             if last or response.status not in _RETRIED_STATUSES:
                 raise error
-            await asyncio.sleep(_retry_wait(response, attempt))
+            await asyncio.sleep(_choose_wait(response, attempt))
         raise AssertionError("unreachable")
 
-    async def _post(self, body: bytes) -> Answer:
+    async def _post(self, body: bytes) -> ServerResponse:
         endpoint = await self.endpoint()
         if endpoint.api_key:
             self._keys.add(endpoint.api_key)
@@ -350,14 +350,14 @@ class UpstreamModel:
         assert self._poster is not None  # noqa: S101 - start() has just made it
         try:
             return await self._poster.post(
-                _address(endpoint), body, patience_seconds=self.options.first_byte_timeout_seconds
+                _build_address(endpoint), body, patience_seconds=self.options.first_byte_timeout_seconds
             )
         except ExchangeFailed as failure:
             raise self._note_failure(failure) from failure
 
     def _note_failure(self, failure: ExchangeFailed) -> APIError:
         """Return what a failed exchange means to our caller, and remember it for `status`."""
-        error = _told(failure)
+        error = _to_error(failure)
         # An answer without end may be the doing of a question: the next one may well be answered.
         if not isinstance(failure, TooMuch):
             self._failure = error.message
@@ -365,16 +365,16 @@ class UpstreamModel:
 
 
 @lru_cache(maxsize=64)
-def _address(endpoint: Endpoint) -> Address:
+def _build_address(endpoint: Endpoint) -> Address:
     headers = {
         "Content-Type": "application/json",
         "Accept": "text/event-stream, application/json",
-        **request_headers(endpoint),
+        **build_request_headers(endpoint),
     }
-    return Address.of(endpoint_url(endpoint.base_url, "/chat/completions"), headers=headers)
+    return Address.of(build_endpoint_url(endpoint.base_url, "/chat/completions"), headers=headers)
 
 
-def request_headers(endpoint: Endpoint) -> dict[str, str]:
+def build_request_headers(endpoint: Endpoint) -> dict[str, str]:
     """Return the headers of every request to a model's server: who asks, and the key."""
     headers = {"User-Agent": USER_AGENT}
     if endpoint.api_key:
@@ -383,12 +383,12 @@ def request_headers(endpoint: Endpoint) -> dict[str, str]:
     return headers
 
 
-def _told(failure: ExchangeFailed) -> APIError:
+def _to_error(failure: ExchangeFailed) -> APIError:
     """Return what a failed exchange means to our caller."""
     match failure:
         case CannotConnect():
             return ServiceUnavailable("The model's server could not be reached.", retry_after=5)
-        case NoAnswerInTime():
+        case TimedOut():
             return ServiceUnavailable("The model's server did not answer in time.", retry_after=5)
         case TooMuch():
             return ServiceUnavailable(_TOO_MUCH, retry_after=60)
@@ -411,7 +411,7 @@ def _refuse_endless(body: bytearray) -> None:
         raise ServiceUnavailable(_TOO_MUCH, retry_after=60)
 
 
-async def _status_error(response: Answer, settings: UpstreamSettings) -> APIError:
+async def _to_status_error(response: ServerResponse, settings: UpstreamSettings) -> APIError:
     """Return what a status other than 200 means to our caller."""
     match response.status:
         case 400 | 413 | 422:
@@ -444,14 +444,14 @@ async def _status_error(response: Answer, settings: UpstreamSettings) -> APIErro
                 retry_after=60,
             )
         case 429:
-            wait = _retry_after(response) or 5
+            wait = _read_retry_after(response) or 5
             return ServiceUnavailable("The model's server has too much to do.", retry_after=wait)
         case status:
-            wait = _retry_after(response) or 5
+            wait = _read_retry_after(response) or 5
             return ServiceUnavailable(f"The model's server answered {status}.", retry_after=wait)
 
 
-async def _read_refusal(response: Answer) -> Refusal:
+async def _read_refusal(response: ServerResponse) -> Refusal:
     """Return what the body of a refusal says; the status alone has to do where it does not come."""
     body = bytearray()
     try:
@@ -493,12 +493,12 @@ def to_refusal(told: Any) -> Refusal:
     if isinstance(error, dict):
         error = error.get("detail")
     if isinstance(error, list):
-        return _refusal_of_details(error)
+        return _to_detailed_refusal(error)
     message = error if isinstance(error, str) and error else _NO_REASON
     return Refusal(message, (param,) if isinstance(param, str) and param else ())
 
 
-def _refusal_of_details(details: list[Any]) -> Refusal:
+def _to_detailed_refusal(details: list[Any]) -> Refusal:
     """Return what pydantic's list of faults says."""
     messages, params = [], []
     for detail in details:
@@ -511,15 +511,15 @@ def _refusal_of_details(details: list[Any]) -> Refusal:
     return Refusal("; ".join(messages) or _NO_REASON, tuple(params))
 
 
-def _retry_after(response: Answer) -> int | None:
+def _read_retry_after(response: ServerResponse) -> int | None:
     value = response.header(b"retry-after")
     return max(1, int(value)) if value.isdecimal() and len(value) < 6 else None
 
 
-def _retry_wait(response: Answer, attempt: int) -> float:
-    return min(_retry_after(response) or _backoff(attempt), _MAX_RETRY_WAIT_SECONDS)
+def _choose_wait(response: ServerResponse, attempt: int) -> float:
+    return min(_read_retry_after(response) or _choose_backoff(attempt), _MAX_RETRY_WAIT_SECONDS)
 
 
-def _backoff(attempt: int) -> float:
+def _choose_backoff(attempt: int) -> float:
     """Seconds before the next try: about 0.1, 0.2, 0.4 …, spread so that callers do not return together."""
     return 0.1 * 2.0**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret

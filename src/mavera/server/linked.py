@@ -33,7 +33,7 @@ class LinkedLimiter:
         self._link = link
 
     async def allow(self, key_id: str, limits: Limits) -> Verdict:
-        return await self._link.ask(CountRequest(key_id, limits), Verdict)
+        return await self._link.fetch_reply(CountRequest(key_id, limits), Verdict)
 
     async def close(self) -> None:
         return None
@@ -48,7 +48,7 @@ class LinkedRunning:
     async def begin(self, workspace_id: str, most: int | None) -> bool:
         if most is None:
             return True
-        question = asyncio.ensure_future(self._link.ask(BeginRun(workspace_id, most), bool))
+        question = asyncio.ensure_future(self._link.fetch_reply(BeginRun(workspace_id, most), bool))
         try:
             return await asyncio.shield(question)
         except asyncio.CancelledError:
@@ -58,12 +58,12 @@ class LinkedRunning:
 
     def end(self, workspace_id: str, most: int | None) -> None:
         if most is not None:
-            self._link.tell(EndRun(workspace_id))
+            self._link.send(EndRun(workspace_id))
 
     def _take_back(self, workspace_id: str, question: asyncio.Future[bool]) -> None:
         with suppress(asyncio.CancelledError, APIError):
             if question.result():
-                self._link.tell(EndRun(workspace_id))
+                self._link.send(EndRun(workspace_id))
 
 
 class LinkedEngine:
@@ -80,12 +80,12 @@ class LinkedEngine:
         return self._context_tokens
 
     async def start(self) -> None:
-        self._status = await self._link.ask(GetEngineStatus(), ModelStatus)
+        self._status = await self._link.fetch_reply(GetEngineStatus(), ModelStatus)
         self._task = asyncio.create_task(self._look(), name="mavera-engine-status")
 
     async def endpoint(self) -> EngineAddress:
         """Return the address of the engine. Raises ServiceUnavailable if the parent has none."""
-        return await self._link.ask(GetEngineAddress(), EngineAddress)
+        return await self._link.fetch_reply(GetEngineAddress(), EngineAddress)
 
     def status(self) -> ModelStatus:
         return self._status
@@ -103,7 +103,7 @@ class LinkedEngine:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                self._status = await self._link.ask(GetEngineStatus(), ModelStatus)
+                self._status = await self._link.fetch_reply(GetEngineStatus(), ModelStatus)
             except ServiceUnavailable:
                 pass
             except Exception as error:
@@ -115,6 +115,6 @@ def exchange_counts(link: Link) -> Exchange:
     """Return a function that sends this worker's metrics to the parent and returns those of all workers."""
 
     async def exchange(counted: Counted) -> Counted:
-        return await link.ask(ExchangeCounts(counted), Counted)
+        return await link.fetch_reply(ExchangeCounts(counted), Counted)
 
     return exchange

@@ -20,10 +20,10 @@ import structlog
 from mavera.accounts.limits.concurrency import RunningHere
 from mavera.accounts.limits.windows import MemoryLimiter
 from mavera.child_command import build_python_command
-from mavera.link import answer_all
+from mavera.link import reply_to_all
 from mavera.metrics import WorkerTotals
 from mavera.models.embedded.supervisor import EmbeddedEngine
-from mavera.server.questions import Question, SharedParts, WorkerAnswers
+from mavera.server.questions import Question, SharedParts, WorkerReplies
 from mavera.settings import Settings, to_values
 
 COMMAND = build_python_command("mavera.server.worker")
@@ -87,10 +87,10 @@ class Parent:
         wait = FIRST_WAIT_SECONDS
         while not self._stopping.is_set():
             born = time.monotonic()
-            answers = WorkerAnswers(shared, number)
+            replies = WorkerReplies(shared, number)
             status: int | str
             try:
-                status = await self._live(answers)
+                status = await self._live(replies)
             except OSError as error:
                 # Memory, processes or descriptors are used up, perhaps only for a moment.
                 status = f"not started: {error.strerror or type(error).__name__}"
@@ -98,7 +98,7 @@ class Parent:
                 log.exception("worker_failed", worker=number, error=type(error).__name__)
                 status = "failed"
             finally:
-                answers.close()
+                replies.close()
             if self._stopping.is_set():
                 return
             if time.monotonic() - born > SETTLED_SECONDS:
@@ -108,7 +108,7 @@ class Parent:
                 await asyncio.wait_for(self._stopping.wait(), wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
-    async def _live(self, answers: WorkerAnswers) -> int:
+    async def _live(self, replies: WorkerReplies) -> int:
         """
         Run one worker from its start to its end, and return its exit status.
 
@@ -122,7 +122,7 @@ class Parent:
             ours.close()
             raise
         self._processes.add(process)
-        link = asyncio.create_task(answer_all(ours, Question, answers.answer))
+        link = asyncio.create_task(reply_to_all(ours, Question, replies.reply))
         if self._stopping.is_set():
             process.terminate()
         try:

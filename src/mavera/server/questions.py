@@ -1,10 +1,10 @@
 """
-The questions of a worker to its parent: one Struct for each question, and the class that answers them.
+The questions of a worker to its parent: one Struct for each question, and the class that replies to them.
 
     worker    linked.py   LinkedLimiter, LinkedRunning, LinkedEngine, exchange_counts
-    parent    WorkerAnswers.answer, which has a case for every member of `Question`
+    parent    WorkerReplies.reply, which has a case for every member of `Question`
 
-No request or answer goes over the link.
+No request or response goes over the link.
 """
 
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ class SharedParts:
     engine: Engine | None
 
 
-class WorkerAnswers:
+class WorkerReplies:
     """The parent's replies to one worker. The worker may die during runs."""
 
     def __init__(self, shared: SharedParts, number: int) -> None:
@@ -87,7 +87,7 @@ class WorkerAnswers:
         self._number = number
         self._runs = RunsOfWorker(shared.running)
 
-    async def answer(
+    async def reply(
         self, question: Question
     ) -> dict[str, Any] | Verdict | bool | EngineAddress | ModelStatus | Counted | None:
         match question:

@@ -40,7 +40,7 @@ def main() -> None:
 
 async def _serve(link_socket: socket.socket, listener: socket.socket) -> None:
     link = await Link.open(link_socket, lost=_end_with_parent)
-    settings = from_values(await link.ask(GetSettings(), dict[str, Any]))
+    settings = from_values(await link.fetch_reply(GetSettings(), dict[str, Any]))
     configure_logs(settings)
     config = build_server_config(_application(settings, link), settings)
     settle_garbage()

@@ -83,7 +83,7 @@ def m0002_credits(tables: Tables) -> None:
         reservations  credits held for runs in flight, until they end or their lease runs out
         usage         one row for each run that was admitted
         alerts        budgets that are nearly spent
-        idempotency   first answers, for callers who repeat a request
+        idempotency   first responses, for callers who repeat a request
 
     Each run writes three of these tables, so they have few indexes and no foreign keys.
     """

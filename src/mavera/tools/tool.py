@@ -29,18 +29,18 @@ class ToolFailed(Exception):
     """
     The call failed. The message is for the model and the caller, and contains no secret.
 
-    `said` is a message of another program, which `origin` names. It is quoted as data, like a result.
+    `detail` is a message of another program, which `origin` names. It is quoted as data, like a result.
     """
 
-    def __init__(self, message: str, *, said: str = "", origin: str = "") -> None:
+    def __init__(self, message: str, *, detail: str = "", origin: str = "") -> None:
         super().__init__(message)
-        self.said = said
+        self.detail = detail
         self.origin = origin
 
     @property
     def summary(self) -> str:
         """One line for people."""
-        return one_line(f"{self} {self.said}")
+        return one_line(f"{self} {self.detail}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +149,9 @@ def quote_result(name: str, result: ToolResult, *, first_number: int, most_chara
 def quote_failure(name: str, failure: ToolFailed, *, most_characters: int = 500) -> str:
     """Return the text that the model reads about a failed call."""
     text = f"This call failed: {failure}"
-    if not failure.said:
+    if not failure.detail:
         return text
-    said = _clip(_defuse(failure.said), most_characters)
+    said = _clip(_defuse(failure.detail), most_characters)
     return f"{text}\n{_fence(said, f'{name}: {failure.origin}')}"
 
 

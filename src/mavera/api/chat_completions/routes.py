@@ -8,7 +8,7 @@ from starlette.responses import Response
 from mavera.api.chat_completions.answers import ChatCompletionChunkObject, ChatCompletionObject
 from mavera.api.chat_completions.schemas import CreateChatCompletion
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
-from mavera.api.http.dispatch import RUN_ERRORS, Prepared, respond, take_in
+from mavera.api.http.dispatch import RUN_ERRORS, Prepared, receive_request, respond
 from mavera.api.http.idempotency import KEY_PARAMETER
 from mavera.api.http.operations import Operation
 from mavera.api.wire.answers import ErrorBody
@@ -19,7 +19,7 @@ from mavera.core.ids import new_id
 
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation in a persona's voice."""
-    asked = await take_in(request, CreateChatCompletion)
+    asked = await receive_request(request, CreateChatCompletion)
     prepared = Prepared(asked.body.to_turn(), _encoder_for(asked.body, asked.model))
 
     async def prepare() -> Prepared:

@@ -135,7 +135,7 @@ class SystemMessage(_Object, tag_field="role", tag="system"):
     cache_control: OpaqueObject | None = None
 
     def to_items(self, at: str) -> tuple[Item, ...]:
-        return (Message("system", _parts(self.content, at)),)
+        return (Message("system", _to_parts(self.content, at)),)
 
 
 class DeveloperMessage(SystemMessage, tag_field="role", tag="developer"):
@@ -153,7 +153,7 @@ class UserMessage(_Object, tag_field="role", tag="user"):
             Image(attachment.url, param=f"{at}.attachments[{position}].url")
             for position, attachment in enumerate(self.attachments or ())
         ]
-        return (Message("user", (*_parts(self.content, at), *images)),)
+        return (Message("user", (*_to_parts(self.content, at), *images)),)
 
 
 class AssistantMessage(_Object, tag_field="role", tag="assistant"):
@@ -181,7 +181,7 @@ class AssistantMessage(_Object, tag_field="role", tag="assistant"):
     cache_control: OpaqueObject | None = None
 
     def to_items(self, at: str) -> tuple[Item, ...]:
-        parts = _parts(self.content, at) + ((Refusal(self.refusal),) if self.refusal else ())
+        parts = _to_parts(self.content, at) + ((Refusal(self.refusal),) if self.refusal else ())
         said = (Message("assistant", parts),) if parts or not self.tool_calls else ()
         calls = [call.to_item(f"{at}.tool_calls[{n}]") for n, call in enumerate(self.tool_calls or ())]
         return (*said, *calls)
@@ -194,13 +194,13 @@ class ToolMessage(_Object, tag_field="role", tag="tool"):
     cache_control: OpaqueObject | None = None
 
     def to_items(self, at: str) -> tuple[Item, ...]:
-        return (FunctionOutput(self.tool_call_id, _parts(self.content, at)),)
+        return (FunctionOutput(self.tool_call_id, _to_parts(self.content, at)),)
 
 
 ChatMessage = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
 
 
-def _parts(content: str | OpaqueList | None, at: str) -> tuple[Part, ...]:
+def _to_parts(content: str | OpaqueList | None, at: str) -> tuple[Part, ...]:
     """Return the content of the message that stands `at`."""
     if content is None:
         return ()
@@ -351,7 +351,7 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
             format=self.response_format.to_format() if self.response_format else OutputFormat(),
             tools=tuple(tool.to_tool(at) for tool, at in tools if isinstance(tool, Tool)),
             named_tools=find_named_tools(tools, self.tool_choice),
-            tool_choice=self._tool_choice(),
+            tool_choice=self._to_tool_choice(),
             parallel_tool_calls=self.parallel_tool_calls is not False,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             reasoning_effort=self.reasoning_effort or "medium",
@@ -379,7 +379,7 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
                 "'analysis_mode' cannot be used with a JSON 'response_format'.", param="analysis_mode"
             )
 
-    def _tool_choice(self) -> ToolChoice:
+    def _to_tool_choice(self) -> ToolChoice:
         match self.tool_choice:
             case None:
                 return ToolChoice()

@@ -18,7 +18,7 @@ from typing import Any, assert_never
 
 from mavera.api.http.errors import error_body
 from mavera.api.http.json import json_bytes
-from mavera.api.wire.members import analysis_member, artifacts_member, mosaic_member
+from mavera.api.wire.members import build_analysis, build_artifacts, build_mosaic
 from mavera.api.wire.server_calls import call_object, url_citation
 from mavera.core.events import (
     Event,
@@ -84,9 +84,9 @@ class ChatCompletionEncoder:
         """Keep of `event` what the whole completion will say."""
         match event:
             case TextDelta(text, logprobs):
-                self._text.append(self._separated(text))
+                self._text.append(self._separate(text))
                 if self._wants_logprobs:
-                    self._logprobs += map(_token, logprobs)
+                    self._logprobs += map(_encode_token, logprobs)
             case ReasoningDelta(text):
                 self._reasoning.append(text)
             case TextWasReasoning(is_shown):
@@ -101,11 +101,11 @@ class ChatCompletionEncoder:
             case ServerCallStarted() | ServerCallEnded():
                 self._note_server_call(event)
             case PersonasAnswered():
-                self._mosaic = mosaic_member(event)
+                self._mosaic = build_mosaic(event)
             case RunCompleted(reason, usage, parsed, artifacts, analysis):
                 self._finish_reason, self._usage, self._parsed = reason, usage, parsed
-                self._artifacts = artifacts_member(artifacts)
-                self._analysis = analysis_member(analysis)
+                self._artifacts = build_artifacts(artifacts)
+                self._analysis = build_analysis(analysis)
             case RunPrepared() | RunStarted() | RunFailed():
                 pass
             case _:
@@ -118,26 +118,28 @@ class ChatCompletionEncoder:
         self.take(event)
         match event:
             case ReasoningDelta(text):
-                yield self._chunk({"reasoning_content": text})
+                yield self._build_chunk({"reasoning_content": text})
             case RunStarted():
-                yield self._chunk({"role": "assistant", "content": "", "refusal": None})
+                yield self._build_chunk({"role": "assistant", "content": "", "refusal": None})
             case TextDelta(_, logprobs):
                 told = self._logprobs[len(self._logprobs) - len(logprobs) :]
-                logged = _logprobs(told) if self._wants_logprobs else None
-                yield self._chunk({"content": self._text[-1]}, logprobs=logged)
+                logged = _wrap_logprobs(told) if self._wants_logprobs else None
+                yield self._build_chunk({"content": self._text[-1]}, logprobs=logged)
             case RefusalDelta(text):
-                yield self._chunk({"refusal": text})
+                yield self._build_chunk({"refusal": text})
             case ToolCallStarted(index, call_id, name):
                 call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
-                yield self._chunk({"tool_calls": [{"index": index, **call}]})
+                yield self._build_chunk({"tool_calls": [{"index": index, **call}]})
             case ToolCallDelta(index, arguments):
-                yield self._chunk({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]})
+                yield self._build_chunk(
+                    {"tool_calls": [{"index": index, "function": {"arguments": arguments}}]}
+                )
             case RunCompleted(usage=usage):
                 yield from self._finish(usage)
             case RunFailed(error):
                 yield error_body(error)
 
-    def delta(self, event: Event) -> bytes | None:
+    def encode_delta(self, event: Event) -> bytes | None:
         """
         Return the JSON of the chunk where `event` is text and no more, None for any other event.
 
@@ -152,10 +154,10 @@ class ChatCompletionEncoder:
     @cached_property
     def _frame(self) -> tuple[bytes, bytes]:
         """What stands around the text of each delta."""
-        before, _, after = json_bytes(self._chunk({"content": ""})).rpartition(b'""')
+        before, _, after = json_bytes(self._build_chunk({"content": ""})).rpartition(b'""')
         return before, after
 
-    def body(self) -> Wire:
+    def build_body(self) -> Wire:
         """Return the completion; only once `RunCompleted` has been fed."""
         if self._usage is None:
             raise RuntimeError("the run has not completed")
@@ -163,46 +165,46 @@ class ChatCompletionEncoder:
             "role": "assistant",
             "content": "".join(self._text) if self._text or not (self._calls or self._refusal) else None,
             "refusal": "".join(self._refusal) or None,
-            "annotations": self._annotations(),
+            "annotations": self._find_annotations(),
             **self._artifacts,
         }
         if self._reasoning:
             message["reasoning_content"] = "".join(self._reasoning)
         if self._calls:
             message["tool_calls"] = self._calls
-        message.update(self._told())
+        message.update(self._build_parsed())
         choice = {
             "index": 0,
             "message": message,
-            "logprobs": _logprobs(self._logprobs) if self._wants_logprobs else None,
+            "logprobs": _wrap_logprobs(self._logprobs) if self._wants_logprobs else None,
             "finish_reason": self._finish_reason,
         }
         return {
             **self._head,
             "object": "chat.completion",
             "choices": [choice],
-            "usage": usage_body(self._usage),
+            "usage": build_usage(self._usage),
             **self._analysis,
             "service_tier": "default",
-            **self._server_calls(),
+            **self._build_server_calls(),
             **self._mosaic,
         }
 
     def _finish(self, usage: Usage) -> Iterator[Wire]:
-        annotations = self._annotations()
-        delta = {**self._told(), **({"annotations": annotations} if annotations else {})}
+        annotations = self._find_annotations()
+        delta = {**self._build_parsed(), **({"annotations": annotations} if annotations else {})}
         last = {
-            **self._chunk(delta, finish_reason=self._finish_reason),
+            **self._build_chunk(delta, finish_reason=self._finish_reason),
             **self._artifacts,
             **self._analysis,
-            **self._server_calls(),
+            **self._build_server_calls(),
             **self._mosaic,
         }
         if not self._include_usage:
-            yield {**last, "usage": usage_body(usage)}
+            yield {**last, "usage": build_usage(usage)}
             return
         yield last
-        yield {**self._chunk({}), "choices": [], "usage": usage_body(usage)}
+        yield {**self._build_chunk({}), "choices": [], "usage": build_usage(usage)}
 
     def _note_server_call(self, event: ServerCallEvent) -> None:
         if isinstance(event, ServerCallStarted):
@@ -219,24 +221,24 @@ class ChatCompletionEncoder:
         del self._text[texts:], self._logprobs[tokens:]
         self._paused = bool(self._text)
 
-    def _separated(self, text: str) -> str:
+    def _separate(self, text: str) -> str:
         """Keep what is said before and after a tool ran apart: here it is one text."""
         paused, self._paused = self._paused, False
         return f"\n\n{text}" if paused else text
 
-    def _server_calls(self) -> Wire:
+    def _build_server_calls(self) -> Wire:
         return {"tool_calls": self._ran} if self._ran else {}
 
-    def _annotations(self) -> list[Wire]:
+    def _find_annotations(self) -> list[Wire]:
         if not self._sources:
             return []
         cited = find_citations("".join(self._text), self._sources)
         return [{"type": "url_citation", "url_citation": _without_type(url_citation(one))} for one in cited]
 
-    def _told(self) -> Wire:
+    def _build_parsed(self) -> Wire:
         return {"parsed": self._parsed.value} if self._parsed is not None else {}
 
-    def _chunk(
+    def _build_chunk(
         self, delta: Wire, *, finish_reason: FinishReason | None = None, logprobs: Wire | None = None
     ) -> Wire:
         choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
@@ -250,7 +252,7 @@ def _without_type(annotation: Wire) -> Wire:
     return {name: value for name, value in annotation.items() if name != "type"}
 
 
-def usage_body(usage: Usage) -> Wire:
+def build_usage(usage: Usage) -> Wire:
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
@@ -261,14 +263,14 @@ def usage_body(usage: Usage) -> Wire:
     }
 
 
-def _logprobs(tokens: list[Wire]) -> Wire:
+def _wrap_logprobs(tokens: list[Wire]) -> Wire:
     return {"content": tokens, "refusal": None}
 
 
-def _token(token: TokenLogprob) -> Wire:
-    return {**_plain(token), "top_logprobs": [_plain(other) for other in token.top]}
+def _encode_token(token: TokenLogprob) -> Wire:
+    return {**_encode_plain(token), "top_logprobs": [_encode_plain(other) for other in token.top]}
 
 
-def _plain(token: TokenLogprob) -> Wire:
+def _encode_plain(token: TokenLogprob) -> Wire:
     data = token.bytes if token.bytes is not None else tuple(token.token.encode())
     return {"token": token.token, "logprob": token.logprob, "bytes": data}

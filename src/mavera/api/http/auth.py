@@ -64,11 +64,11 @@ def rate_limit_headers(verdict: Verdict, *, now: float) -> list[tuple[bytes, byt
         (b"x-ratelimit-reset", str(round(now) + verdict.reset_seconds).encode()),
         (b"x-ratelimit-limit-requests", limit),
         (b"x-ratelimit-remaining-requests", remaining),
-        (b"x-ratelimit-reset-requests", _duration(verdict.reset_seconds).encode()),
+        (b"x-ratelimit-reset-requests", _format_duration(verdict.reset_seconds).encode()),
     ]
 
 
-def _duration(seconds: int) -> str:
+def _format_duration(seconds: int) -> str:
     """Write a duration as OpenAI does: 17s, 6m0s, 2h0m5s."""
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

@@ -104,7 +104,7 @@ class _Found:
         return b"" if len(parts) == 1 or parts[-2] else _reopen(parts[-3], parts[-1])
 
     def _descend(self, outside: bytes) -> None:
-        depths = _depths(outside, self.depth)
+        depths = _find_depths(outside, self.depth)
         if max(depths) > MAX_DEPTH:
             raise too_deep()
         self.depth = depths[-1]
@@ -135,11 +135,11 @@ def refuse_depth(body: bytes) -> None:
     """Raise InvalidRequest if `body`, which is valid JSON, is nested deeper than `MAX_DEPTH`."""
     if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return
-    if max(_depths(b"".join(_STRING.split(body)[::3]), 0)) > MAX_DEPTH:
+    if max(_find_depths(b"".join(_STRING.split(body)[::3]), 0)) > MAX_DEPTH:
         raise too_deep()
 
 
-def _depths(outside: bytes, before: int) -> list[int]:
+def _find_depths(outside: bytes, before: int) -> list[int]:
     brackets = outside.translate(None, delete=_NO_BRACKETS)
     return list(accumulate((1 if bracket in b"[{" else -1 for bracket in brackets), initial=before))
 

@@ -142,10 +142,10 @@ def decode_at_once(body: bytes, kind: type[T]) -> T:
 
 def _decode(body: bytes, kind: type[T]) -> T:
     try:
-        decoder: msgspec.json.Decoder[T] = _decoder(_key(kind))
+        decoder: msgspec.json.Decoder[T] = _get_decoder(_build_key(kind))
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _refusal(str(error), kind) from error
+        raise _to_refusal(str(error), kind) from error
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
     except UnicodeDecodeError as error:
@@ -159,7 +159,7 @@ def convert(value: Any, kind: Any, at: str) -> Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise _refusal(str(error), kind, at) from error
+        raise _to_refusal(str(error), kind, at) from error
 
 
 def _count_members(value: Any) -> int:
@@ -210,17 +210,17 @@ def _refuse_repeated(members: list[tuple[str, Any]]) -> None:
 _parse_strictly = json.JSONDecoder(object_pairs_hook=_refuse_repeated).decode
 
 
-def _key(kind: Any) -> Hashable:
+def _build_key(kind: Any) -> Hashable:
     """Return `kind` as `cache` wants to see it: mypy does not know that classes hash."""
     return cast("Hashable", kind)
 
 
 @cache
-def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+def _get_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def _refusal(text: str, kind: Any, at: str = "") -> APIError:
+def _to_refusal(text: str, kind: Any, at: str = "") -> APIError:
     """Return the error for msgspec's sentence, which ends in ``- at `$.messages[3].role` ``."""
     reason, path = _split_path(text)
     param = (at + path.removeprefix("$")).lstrip(".")
@@ -230,21 +230,21 @@ def _refusal(text: str, kind: Any, at: str = "") -> APIError:
     if (unknown := _find_quoted_name(reason, _UNKNOWN)) is not None:
         shown = unknown[:_MAX_SHOWN]
         name = _join(param, shown)
-        hint = _hint(shown, _field_names(_key(kind)))
+        hint = _suggest(shown, _list_field_names(_build_key(kind)))
         if not param and (instead := getattr(kind, "instead_of", {}).get(unknown)):
             hint = f" Send {instead}."
         return InvalidRequest(f"'{name}' is not a parameter of this endpoint.{hint}", param=name)
     if not param:
         return InvalidRequest(f"The body has to be a JSON object: {_shorten(reason).lower()}.")
     sentence = f"'{param}' does not fit: {_shorten(reason[0].lower() + reason[1:])}."
-    if reason.startswith(_NO_VALUE) and (values := list_expected_values(_key(kind), path)):
+    if reason.startswith(_NO_VALUE) and (values := list_expected_values(_build_key(kind), path)):
         sentence += f" It has to be {_join_values(values)}."
         if written := _find_quoted_value(reason):
-            sentence += _hint(written, values)
+            sentence += _suggest(written, values)
     return ValidationFailed(sentence, param=param)
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
+def _suggest(name: str, known: Iterable[str]) -> str:
     """Return a question that names what `name` is near to, or an empty string."""
     near = difflib.get_close_matches(name, [one for one in known if one != name], n=1, cutoff=_NEAR_ENOUGH)
     return f" Did you mean '{near[0]}'?" if near else ""
@@ -287,7 +287,7 @@ def _join(parent: str, name: str) -> str:
 
 
 @cache
-def _field_names(kind: Any) -> tuple[str, ...]:
+def _list_field_names(kind: Any) -> tuple[str, ...]:
     """Every field name of a Struct and of the Structs inside it, outermost first."""
     schemas = msgspec.json.schema_components([kind])[1]
     ordered = [schemas.get(getattr(kind, "__name__", ""), {}), *schemas.values()]

@@ -1,7 +1,7 @@
 """
 Take a request for a run in, and answer it: with a stream of events, or the one body they add up to.
 
-    take_in: key → bytes → body        respond: turn → admitted and charged run → RunResponse
+    receive_request: key → bytes → body        respond: turn → admitted and charged run → RunResponse
     run (events) → encoder (wire events) → sse (bytes) → client
                                          → body        → client
 
@@ -28,7 +28,7 @@ from mavera.api.http import sse
 from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.decoding import decode, read_body
 from mavera.api.http.headers import header
-from mavera.api.http.idempotency import once
+from mavera.api.http.idempotency import respond_once
 from mavera.api.http.json import json_bytes
 from mavera.api.wire.named_personas import PERSONA_HEADER, name_persona
 from mavera.core.events import Event, RunFailed, RunStarted
@@ -107,10 +107,10 @@ class Encoder(Protocol):
 
     @property
     def delta_name(self) -> str | None:
-        """The name of the events of `delta` in a stream of server-sent events."""
+        """The name of the events of `encode_delta` in a stream of server-sent events."""
         ...
 
-    def delta(self, event: Event) -> bytes | None:
+    def encode_delta(self, event: Event) -> bytes | None:
         """Return the JSON of the one wire event of a plain piece of text; None for what `feed` takes."""
         ...
 
@@ -120,11 +120,11 @@ class Encoder(Protocol):
         """Take `event` where nobody is told of it before the whole body."""
         ...
 
-    def body(self) -> dict[str, Any]: ...
+    def build_body(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Asked(Generic[Body]):
+class ReceivedRequest(Generic[Body]):
     """
     A request for a run: who sent it, and its body, decoded and as it came.
 
@@ -138,7 +138,7 @@ class Asked(Generic[Body]):
     model: str
 
 
-async def take_in(request: Request, kind: type[Body]) -> Asked[Body]:
+async def receive_request(request: Request, kind: type[Body]) -> ReceivedRequest[Body]:
     """Return what a request asks. Raises Unauthorized, RateLimitExceeded, and as `decode` does."""
     principal = await authenticate(request)
     services = services_of(request)
@@ -146,7 +146,7 @@ async def take_in(request: Request, kind: type[Body]) -> Asked[Body]:
     decoded: Any = await decode(raw, kind)
     named = header(request, PERSONA_HEADER)
     body = await name_persona(decoded, named, services.named_models, services.personas, principal)
-    return Asked(request, principal, raw, body, decoded.model)
+    return ReceivedRequest(request, principal, raw, body, decoded.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,17 +158,19 @@ class Prepared:
     keep: Keep | None = None
 
 
-async def respond(asked: Asked[Any], prepare: Callable[[], Awaitable[Prepared]], *, stream: bool) -> Response:
-    """Answer with a charged run, or with the first answer, if the client sent this request before."""
-    services = services_of(asked.request)
+async def respond(
+    received: ReceivedRequest[Any], prepare: Callable[[], Awaitable[Prepared]], *, stream: bool
+) -> Response:
+    """Respond with a charged run, or with the first response if the client sent this request before."""
+    services = services_of(received.request)
 
     async def begin() -> tuple[ChargedRun, Response]:
         prepared = await prepare()
-        run = await services.runs.begin(asked.principal, prepared.turn, keep=prepared.keep)
+        run = await services.runs.begin(received.principal, prepared.turn, keep=prepared.keep)
         heartbeat_seconds = services.settings.heartbeat_seconds
         return run, RunResponse(run, prepared.encoder, stream=stream, heartbeat_seconds=heartbeat_seconds)
 
-    return await once(asked.request, asked.principal, asked.raw, begin)
+    return await respond_once(received.request, received.principal, received.raw, begin)
 
 
 class RunResponse(Response):
@@ -186,7 +188,7 @@ class RunResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._run):
             try:
-                async with UntilDisconnect(partial(client_leaves, receive)):
+                async with UntilDisconnect(partial(wait_for_disconnect, receive)):
                     await (self._send_stream(send) if self._stream else self._send_body(send))
             except asyncio.CancelledError:
                 # The client's leaving is swallowed above: this is the server's end, its grace over.
@@ -210,7 +212,7 @@ class RunResponse(Response):
             if isinstance(event, RunFailed):
                 raise event.error
             self._encoder.take(event)
-        body = json_bytes(self._encoder.body())
+        body = json_bytes(self._encoder.build_body())
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -233,7 +235,7 @@ class RunResponse(Response):
 
     def _frame_event(self, event: Event) -> bytes:
         """Return what `event` comes to, which may be several events of the stream, or none."""
-        delta = self._encoder.delta(event)
+        delta = self._encoder.encode_delta(event)
         if delta is not None:
             return sse.frame_bytes(delta, self._encoder.delta_name)
         return b"".join(sse.frame(wire) for wire in self._encoder.feed(event))
@@ -297,7 +299,7 @@ def to_public_error(error: Exception) -> APIError:
     return APIError("Something went wrong while answering.")
 
 
-async def client_leaves(receive: Receive) -> None:
+async def wait_for_disconnect(receive: Receive) -> None:
     """Return when the client of a request disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -17,39 +17,39 @@ def list_expected_values(kind: Any, path: str) -> tuple[str, ...]:
 
     Returns an empty tuple if the field does not have one of a few values.
     """
-    nodes = list(_alternatives(_root(kind)))
+    nodes = list(_list_alternatives(_find_root(kind)))
     for step in _STEP.finditer(path):
-        nodes = [inner for node in nodes for inner in _inside(node, step["name"])]
+        nodes = [inner for node in nodes for inner in _list_inside(node, step["name"])]
     values = [value for node in nodes if isinstance(node, inspect.LiteralType) for value in node.values]
     return tuple(dict.fromkeys(str(value) for value in values))
 
 
 @cache
-def _root(kind: Any) -> inspect.Type:
+def _find_root(kind: Any) -> inspect.Type:
     return inspect.type_info(kind)
 
 
-def _alternatives(node: inspect.Type) -> Iterator[inspect.Type]:
+def _list_alternatives(node: inspect.Type) -> Iterator[inspect.Type]:
     """Yield the types that a union stands for, or `node` itself."""
     if isinstance(node, inspect.Metadata):
-        yield from _alternatives(node.type)
+        yield from _list_alternatives(node.type)
     elif isinstance(node, inspect.UnionType):
         for one in node.types:
-            yield from _alternatives(one)
+            yield from _list_alternatives(one)
     else:
         yield node
 
 
-def _inside(node: inspect.Type, name: str | None) -> Iterator[inspect.Type]:
+def _list_inside(node: inspect.Type, name: str | None) -> Iterator[inspect.Type]:
     """Yield the types of what stands one step inside `node`: a field called `name`, or an element."""
     if name is None:
         if isinstance(node, inspect.ListType | inspect.VarTupleType):
-            yield from _alternatives(node.item_type)
+            yield from _list_alternatives(node.item_type)
         elif isinstance(node, inspect.DictType):
-            yield from _alternatives(node.value_type)
+            yield from _list_alternatives(node.value_type)
     elif isinstance(node, inspect.StructType):
         if name == node.tag_field:
             yield inspect.LiteralType((node.tag,))
         for field in node.fields:
             if field.encode_name == name:
-                yield from _alternatives(field.type)
+                yield from _list_alternatives(field.type)

@@ -1,8 +1,8 @@
 """
-Idempotency-Key: the same request twice is one run, and the second answer is the first one's bytes.
+Idempotency-Key: a request that is sent twice runs once, and both responses have the same bytes.
 
-Only an answer that was completed is kept, streamed or not; after a failure the request
-may be made again. A stream that is answered again comes at once, as it was sent.
+Only the response of a completed run is kept, streamed or not. After a failure, the request can be made
+again. A kept stream is sent at once, with the bytes of the first one.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from mavera.accounts.idempotency import NAME_MAX, Claim, FirstAnswer, FirstAnswers
+from mavera.accounts.idempotency import NAME_MAX, Claim, FirstResponse, FirstResponses
 from mavera.accounts.principal import Principal
 from mavera.api.http import sse
 from mavera.api.http.auth import services_of
@@ -27,61 +27,61 @@ from mavera.runs.charged import ChargedRun
 
 log = structlog.get_logger()
 
-# An answer repeats parts of its request, so its size is the caller's to choose.
+# A response repeats parts of its request, so a caller could make it as large as it likes.
 MAX_KEPT_BYTES = 8 * 1024 * 1024
 
 KEY_PARAMETER = Parameter(
     "Idempotency-Key",
     "header",
-    "The same key with the same request returns the first answer, for a day.",
+    "The same key with the same request returns the first response, for a day.",
     {"type": "string", "minLength": 1, "maxLength": NAME_MAX},
 )
 
 Begin = Callable[[], Awaitable[tuple[ChargedRun, Response]]]
 
 
-async def once(request: Request, principal: Principal, body: bytes, begin: Begin) -> Response:
-    """Return what `begin` makes, or the first answer where the client asked this before."""
+async def respond_once(request: Request, principal: Principal, body: bytes, begin: Begin) -> Response:
+    """Return the response that `begin` makes, or the first one if the client sent this request before."""
     name = header(request, b"idempotency-key")
     if name is None:
         return (await begin())[1]
-    answers = services_of(request).first_answers
+    responses = services_of(request).first_responses
     digest = await _digest(request.scope["path"], body)
     claim = Claim(principal.workspace_id, principal.key_id, name, digest)
-    first = await answers.claim(claim)
+    first = await responses.claim(claim)
     if first is not None:
         headers = {"idempotent-replayed": "true", "content-type": first.content_type}
         return Response(first.body, headers=headers)
     try:
         run, response = await begin()
     except BaseException:
-        await _free(answers, claim)
+        await _free(responses, claim)
         raise
-    return _Kept(response, run, answers, claim)
+    return _Kept(response, run, responses, claim)
 
 
-async def once_made(
+async def keep_made(
     request: Request, principal: Principal, body: bytes, make: Callable[[], Awaitable[bytes]]
 ) -> Response:
-    """Answer 201 with the JSON that `make` returns, or with what it returned to the same request before."""
+    """Respond 201 with the JSON that `make` returns, or that it returned to the same request before."""
     name = request.headers.get("idempotency-key")
     if name is None:
         return Response(await make(), status_code=201, media_type="application/json")
-    answers = services_of(request).first_answers
+    responses = services_of(request).first_responses
     digest = await _digest(request.scope["path"], body)
     claim = Claim(principal.workspace_id, principal.key_id, name, digest)
-    first = await answers.claim(claim)
+    first = await responses.claim(claim)
     if first is not None:
         headers = {"idempotent-replayed": "true", "content-type": first.content_type}
         return Response(first.body, status_code=201, headers=headers)
     try:
         made = await make()
         try:
-            await finish(answers.keep(claim, FirstAnswer("application/json", made)))
+            await finish(responses.keep(claim, FirstResponse("application/json", made)))
         except APIError as error:
-            log.warning("first_answer_not_kept", reason=error.message)
+            log.warning("first_response_not_kept", reason=error.message)
     finally:
-        await _free(answers, claim)
+        await _free(responses, claim)
     return Response(made, status_code=201, media_type="application/json")
 
 
@@ -99,10 +99,10 @@ async def _digest(path: str, body: bytes) -> str:
 class _Kept(Response):
     """Send a response, and keep what was sent."""
 
-    def __init__(self, response: Response, run: ChargedRun, answers: FirstAnswers, claim: Claim) -> None:
+    def __init__(self, response: Response, run: ChargedRun, responses: FirstResponses, claim: Claim) -> None:
         self._response = response
         self._run = run
-        self._answers = answers
+        self._responses = responses
         self._claim = claim
         self.status_code = 200
         self.background = None
@@ -129,21 +129,21 @@ class _Kept(Response):
         try:
             await self._response(scope, receive, send_and_keep)
         finally:
-            await _free(self._answers, self._claim)
+            await _free(self._responses, self._claim)
 
     async def _keep(self, content_type: str, pieces: list[bytes], size: int) -> None:
-        """Keep the answer before its last byte goes out: a client that retries then is answered."""
+        """Keep the response before its last byte is sent, so that a retry right after that byte finds it."""
         if size > MAX_KEPT_BYTES:
-            log.warning("first_answer_not_kept", reason="it is too large", bytes=size)
+            log.warning("first_response_not_kept", reason="it is too large", bytes=size)
             return
         try:
-            await self._answers.keep(self._claim, FirstAnswer(content_type, b"".join(pieces)))
+            await self._responses.keep(self._claim, FirstResponse(content_type, b"".join(pieces)))
         except APIError as error:
-            log.warning("first_answer_not_kept", reason=error.message)
+            log.warning("first_response_not_kept", reason=error.message)
 
 
-async def _free(answers: FirstAnswers, claim: Claim) -> None:
+async def _free(responses: FirstResponses, claim: Claim) -> None:
     try:
-        await finish(answers.free(claim))
+        await finish(responses.free(claim))
     except APIError as error:
         log.warning("claim_left_to_expire", reason=error.message)

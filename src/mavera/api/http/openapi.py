@@ -30,7 +30,7 @@ def openapi_document(operations: Sequence[Operation], prefix: str) -> dict[str, 
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         path = operation.path if operation.absolute else prefix + operation.path
-        paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, named)
+        paths.setdefault(path, {})[operation.method.lower()] = _describe_operation(operation, named)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -49,12 +49,12 @@ def openapi_document(operations: Sequence[Operation], prefix: str) -> dict[str, 
     }
 
 
-def _operation(operation: Operation, named: dict[type[Any], Any]) -> dict[str, Any]:
+def _describe_operation(operation: Operation, named: dict[type[Any], Any]) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.handler.__name__,
         "summary": operation.summary,
         "tags": [operation.tag],
-        "responses": _responses(operation, named),
+        "responses": _describe_responses(operation, named),
     }
     if operation.description:
         described["description"] = operation.description
@@ -79,7 +79,7 @@ def _operation(operation: Operation, named: dict[type[Any], Any]) -> dict[str, A
     return described
 
 
-def _responses(operation: Operation, named: dict[type[Any], Any]) -> dict[str, Any]:
+def _describe_responses(operation: Operation, named: dict[type[Any], Any]) -> dict[str, Any]:
     schema = named[operation.response] if operation.response is not None else {"type": "object"}
     content: dict[str, Any] = {"application/json": {"schema": schema}}
     if operation.events:
@@ -99,11 +99,11 @@ def _responses(operation: Operation, named: dict[type[Any], Any]) -> dict[str, A
         }
     for status in sorted({error.status for error in operation.all_errors}):
         kinds = [error for error in operation.all_errors if error.status == status]
-        responses[str(status)] = _error_response(kinds)
+        responses[str(status)] = _describe_error(kinds)
     return responses
 
 
-def _error_response(kinds: list[type[APIError]]) -> dict[str, Any]:
+def _describe_error(kinds: list[type[APIError]]) -> dict[str, Any]:
     waits = any(issubclass(kind, RateLimitExceeded | ServiceUnavailable) for kind in kinds)
     return {
         "description": ", ".join(f"`{kind.code}`" for kind in kinds),

@@ -26,7 +26,7 @@ from mavera.errors import InvalidRequest
 Wire = dict[str, Any]
 
 MAX_SUMMARY_TOKENS = 1024
-# User messages are kept word for word, the latest first, as long as they have this many characters.
+# The latest user messages are kept word for word, up to this many characters together.
 MAX_KEPT_CHARACTERS = 4_000
 
 _PREFIX = "mvcmp1_"
@@ -56,14 +56,18 @@ def turn_of(items: Sequence[Item], *, model: str, instructions: str | None) -> T
     )
 
 
-def sealed(summary: str) -> str:
+def seal_summary(summary: str) -> str:
     """Return the content of a compaction item."""
     data = summary.encode()
     return _PREFIX + base64.urlsafe_b64encode(_check(data) + data).decode()
 
 
-def opened(content: str, param: str) -> Message:
-    """Return what a model reads of such content. Raises InvalidRequest where `sealed` did not make it."""
+def open_summary(content: str, param: str) -> Message:
+    """
+    Return the system message that tells a model the summary in `content`.
+
+    Raises InvalidRequest if `seal_summary` did not make the content.
+    """
     try:
         if not content.startswith(_PREFIX):
             raise ValueError("another server's")
@@ -105,7 +109,7 @@ class CompactionEncoder:
         self._said: list[str] = []
         self._usage: Usage | None = None
 
-    def delta(self, event: Event) -> bytes | None:
+    def encode_delta(self, event: Event) -> bytes | None:
         return None
 
     def take(self, event: Event) -> None:
@@ -121,21 +125,24 @@ class CompactionEncoder:
         self.take(event)
         return iter(())
 
-    def body(self) -> Wire:
+    def build_body(self) -> Wire:
         """Return the compaction; only once the run has completed."""
         if self._usage is None:
             raise RuntimeError("the run has not completed")
-        content = sealed("".join(self._said).strip())
+        content = seal_summary("".join(self._said).strip())
         compaction = {"id": self._new_id("cmp"), "type": "compaction", "encrypted_content": content}
         return {
             "id": self._new_id("resp"),
             "object": "response.compaction",
             "created_at": self._created_at,
-            "output": [*(self._message(text) for text in kept(self._items)), compaction],
+            "output": [
+                *(self._build_message(text) for text in select_kept_messages(self._items)),
+                compaction,
+            ],
             "usage": self._usage_body(self._usage),
         }
 
-    def _message(self, text: str) -> Wire:
+    def _build_message(self, text: str) -> Wire:
         return {
             "id": self._new_id("msg"),
             "type": "message",
@@ -145,7 +152,7 @@ class CompactionEncoder:
         }
 
 
-def kept(items: Sequence[Item]) -> list[str]:
+def select_kept_messages(items: Sequence[Item]) -> list[str]:
     """Return the latest of the user's messages, whole, in the order in which they were said."""
     texts: list[str] = []
     left = MAX_KEPT_CHARACTERS

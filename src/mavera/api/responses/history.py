@@ -89,11 +89,11 @@ class History:
         that is not found stays one. With MAVERA_STRICT_HISTORY, InvalidRequest is raised for the former.
         """
         self.refuse_elsewhere(body)
-        if body.previous_response_id is None and not _references(body.input):
+        if body.previous_response_id is None and not _find_references(body.input):
             return body, ()
         before = await self.find_conversation(body.previous_response_id)
         if before is None and body.previous_response_id is not None:
-            self._miss(body.previous_response_id)
+            self._report_miss(body.previous_response_id)
         read = msgspec.structs.replace(
             body,
             input=await self.resolve(body.input),
@@ -103,7 +103,7 @@ class History:
 
     async def resolve(self, given: Input) -> Input:
         """Return `given` with the items that it refers to; a reference that is not found stays one."""
-        references = _references(given)
+        references = _find_references(given)
         if not references or isinstance(given, str):
             return given
         found = await self._find_items(references)
@@ -114,7 +114,7 @@ class History:
         digits = None if response_id is None or not self._on else owner_of(response_id)
         if digits is None or not str(response_id).startswith("resp_"):
             return None
-        response, conversation = self._key(digits, "response"), self._key(digits, "said")
+        response, conversation = self._build_key(digits, "response"), self._build_key(digits, "said")
         values = await self._find_all([response, conversation])
         if response not in values:
             return None
@@ -147,9 +147,9 @@ class History:
             return False
         is_short, whole = len(conversation) <= LONG_BYTES, len(conversation) <= MAX_KEPT_BYTES
         kept = _Kept(output, conversation if is_short else None)
-        values = {self._key(digits, "response"): msgspec.msgpack.encode(kept)}
+        values = {self._build_key(digits, "response"): msgspec.msgpack.encode(kept)}
         if whole and not is_short:
-            values[self._key(digits, "said")] = conversation
+            values[self._build_key(digits, "said")] = conversation
         try:
             await self._kept.keep_all(self._principal.workspace_id, RESPONSES, values, seconds=KEPT_SECONDS)
         except APIError as error:
@@ -172,7 +172,7 @@ class History:
                 raise InvalidRequest(f"'{name}' finds nothing here. Send {instead}.", param=name)
             log.warning("parameter_without_effect", parameter=name, workspace=self._principal.workspace_id)
 
-    def _key(self, digits: str, part: str) -> str:
+    def _build_key(self, digits: str, part: str) -> str:
         return f"{self._principal.mode} {digits} {part}"
 
     async def _find_all(self, keys: list[str]) -> dict[str, bytes]:
@@ -191,11 +191,11 @@ class History:
         owners = {digits for one in wanted if (digits := owner_of(one)) is not None}
         if not owners or not self._on:
             return {}
-        values = await self._find_all([self._key(digits, "response") for digits in owners])
+        values = await self._find_all([self._build_key(digits, "response") for digits in owners])
         every = (item for value in values.values() for item in _output.decode(_kept.decode(value).output))
         return {item.id: item for item in every if item.id is not None and item.id in wanted}
 
-    def _miss(self, response_id: str) -> None:
+    def _report_miss(self, response_id: str) -> None:
         """Log that a `previous_response_id` is not found, or raise PreviousResponseNotFound."""
         if self._strict:
             raise PreviousResponseNotFound(
@@ -212,6 +212,6 @@ _ELSEWHERE = {
 }
 
 
-def _references(given: Input) -> set[str]:
+def _find_references(given: Input) -> set[str]:
     """Return the ids of the items that are referred to."""
     return set() if isinstance(given, str) else {item.id for item in given if item.is_reference and item.id}

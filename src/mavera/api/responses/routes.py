@@ -8,14 +8,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mavera.api.http.auth import services_of
-from mavera.api.http.dispatch import RUN_ERRORS, Prepared, respond, take_in
+from mavera.api.http.dispatch import RUN_ERRORS, Prepared, receive_request, respond
 from mavera.api.http.idempotency import KEY_PARAMETER
 from mavera.api.http.operations import Operation
 from mavera.api.responses.answers import EVENTS, CompactedConversation, ResponseObject
 from mavera.api.responses.compaction import CompactionEncoder, turn_of
 from mavera.api.responses.history import History
 from mavera.api.responses.schemas import CompactConversation, CreateResponse
-from mavera.api.responses.stream import ResponseEncoder, usage_body
+from mavera.api.responses.stream import ResponseEncoder, build_usage
 from mavera.api.wire.named_personas import PERSONA_PARAMETER
 from mavera.api.wire.parameters import MODEL
 from mavera.core.ids import ids_within, new_id
@@ -24,7 +24,7 @@ from mavera.errors import PersonaNotFound
 
 async def create_response(request: Request) -> Response:
     """Answer an input in a persona's voice."""
-    asked = await take_in(request, CreateResponse)
+    asked = await receive_request(request, CreateResponse)
     history = History.of(services_of(request), asked.principal)
 
     async def prepare() -> Prepared:
@@ -39,7 +39,7 @@ async def create_response(request: Request) -> Response:
 
 async def compact_conversation(request: Request) -> Response:
     """Sum a conversation up, so that it can go on with less to read."""
-    asked = await take_in(request, CompactConversation)
+    asked = await receive_request(request, CompactConversation)
     history = History.of(services_of(request), asked.principal)
 
     async def prepare() -> Prepared:
@@ -47,7 +47,7 @@ async def compact_conversation(request: Request) -> Response:
         items = body.to_items(before)
         turn = turn_of(items, model=body.model, instructions=body.instructions)
         return Prepared(
-            turn, CompactionEncoder(items, created_at=now(), new_id=new_id, usage_body=usage_body)
+            turn, CompactionEncoder(items, created_at=now(), new_id=new_id, usage_body=build_usage)
         )
 
     return await respond(asked, prepare, stream=False)
@@ -57,9 +57,7 @@ def encoder_for(body: CreateResponse, model: str, *, kept: bool) -> ResponseEnco
     """Return the encoder of the answer to `body`, which says `model` and, if it is `kept`, `store: true`."""
     response_id = new_id("resp")
     head = _head_of(body, model, response_id, kept=kept)
-    return ResponseEncoder(
-        head, new_id=ids_within(response_id), clock=now, namespaces=body.names_in_namespaces()
-    )
+    return ResponseEncoder(head, new_id=ids_within(response_id), clock=now, namespaces=body.find_namespaces())
 
 
 def _head_of(body: CreateResponse, model: str, response_id: str, *, kept: bool) -> dict[str, Any]:

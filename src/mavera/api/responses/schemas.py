@@ -24,7 +24,7 @@ from mavera.api.http.bounds import (
     Text as AnyText,
 )
 from mavera.api.http.decoding import convert
-from mavera.api.responses.compaction import opened
+from mavera.api.responses.compaction import open_summary
 from mavera.api.responses.namespaces import join_name
 from mavera.api.wire.parameters import (
     MAX_TOOLS,
@@ -236,7 +236,7 @@ class InputItem(_Object):
         Raises InvalidRequest for a reference: one that could be resolved has been replaced before.
         """
         if self.is_reference:
-            identifier = _needed(self.id, f"{at}.id")
+            identifier = _require(self.id, f"{at}.id")
             raise InvalidRequest(
                 f"'{at}' refers to the item '{identifier[:100]}', which is not kept here, or no longer. "
                 "Send the whole conversation in 'input', without references.",
@@ -244,36 +244,36 @@ class InputItem(_Object):
             )
         match self.type:
             case "message":
-                role = _role(_needed(self.role, f"{at}.role"), f"{at}.role")
-                return (Message(role, _parts(_needed(self.content, f"{at}.content"), f"{at}.content")),)
+                role = _to_role(_require(self.role, f"{at}.role"), f"{at}.role")
+                return (Message(role, _to_parts(_require(self.content, f"{at}.content"), f"{at}.content")),)
             case "function_call":
-                call_id = _needed(self.call_id, f"{at}.call_id")
-                name = _needed(self.name, f"{at}.name")
+                call_id = _require(self.call_id, f"{at}.call_id")
+                name = _require(self.name, f"{at}.name")
                 name = join_name(self.namespace, name) if self.namespace else name
-                arguments = _needed(self.arguments, f"{at}.arguments")
+                arguments = _require(self.arguments, f"{at}.arguments")
                 return (FunctionCall(call_id, name, convert(arguments, AnyText, f"{at}.arguments")),)
             case "function_call_output":
-                call_id = _needed(self.call_id, f"{at}.call_id")
-                output = convert(_needed(self.output, f"{at}.output"), FunctionResult, f"{at}.output")
-                return (FunctionOutput(call_id, _parts(output, f"{at}.output")),)
+                call_id = _require(self.call_id, f"{at}.call_id")
+                output = convert(_require(self.output, f"{at}.output"), FunctionResult, f"{at}.output")
+                return (FunctionOutput(call_id, _to_parts(output, f"{at}.output")),)
             case "compaction":
-                content = _needed(self.encrypted_content, f"{at}.encrypted_content")
-                return (opened(content, f"{at}.encrypted_content"),)
+                content = _require(self.encrypted_content, f"{at}.encrypted_content")
+                return (open_summary(content, f"{at}.encrypted_content"),)
             case _:
                 return ()
 
 
-def _role(name: str, param: str) -> Role:
+def _to_role(name: str, param: str) -> Role:
     return _ROLES[convert(name, RoleName, param)]
 
 
-def _needed(value: T | None, param: str) -> T:
+def _require(value: T | None, param: str) -> T:
     if value is None:
         raise InvalidRequest(f"'{param}' is missing.", param=param)
     return value
 
 
-def _parts(content: str | Sequence[Any], at: str) -> tuple[Part, ...]:
+def _to_parts(content: str | Sequence[Any], at: str) -> tuple[Part, ...]:
     """Return the content that stands `at`."""
     if isinstance(content, str):
         return (Text(content),)
@@ -393,8 +393,8 @@ class FormatJSONSchema(_Object, tag_field="type", tag="json_schema"):
 
     def to_format(self) -> OutputFormat:
         inner = self.json_schema or self
-        name = _needed(inner.name, "text.format.name")
-        schema = _needed(inner.schema, "text.format.schema")
+        name = _require(inner.name, "text.format.name")
+        schema = _require(inner.schema, "text.format.schema")
         strict = inner.strict or False
         return OutputFormat("json_schema", name, inner.description, schema, strict, "text.format.schema")
 
@@ -469,7 +469,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
 
         Raises InvalidRequest or ValidationFailed where fields contradict each other.
         """
-        wanted = self._format()
+        wanted = self._to_format()
         if self.analysis_mode and wanted.type != "text":
             raise InvalidRequest(
                 "'analysis_mode' cannot be used with a JSON 'text.format'.", param="analysis_mode"
@@ -485,14 +485,14 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             max_output_tokens=self.max_output_tokens,
             sampling=self.sampling(),
             format=wanted,
-            tools=tuple(tool.to_tool(at) for tool, at in self._tools() if isinstance(tool, Function)),
-            named_tools=find_named_tools(self._tools(), self.tool_choice),
+            tools=tuple(tool.to_tool(at) for tool, at in self._list_tools() if isinstance(tool, Function)),
+            named_tools=find_named_tools(self._list_tools(), self.tool_choice),
             max_tool_calls=self.max_tool_calls,
-            tool_choice=self._tool_choice(),
+            tool_choice=self._to_tool_choice(),
             parallel_tool_calls=self.parallel_tool_calls is not False,
-            top_logprobs=self._top_logprobs(),
-            reasoning_effort=self._effort(),
-            verbosity=self._verbosity(),
+            top_logprobs=self._count_top_logprobs(),
+            reasoning_effort=self._choose_effort(),
+            verbosity=self._choose_verbosity(),
             analysis_mode=self.analysis_mode or False,
             canvas_mode=self.canvas_mode or False,
             audience=self.audience(),
@@ -518,14 +518,17 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             "prompt_cache_key": self.prompt_cache_key,
             "prompt_cache_retention": self.prompt_cache_retention
             and self.prompt_cache_retention.replace("-", "_"),
-            "reasoning": {"effort": self._effort(), "summary": self.reasoning and self.reasoning.summary},
+            "reasoning": {
+                "effort": self._choose_effort(),
+                "summary": self.reasoning and self.reasoning.summary,
+            },
             "safety_identifier": self.safety_identifier,
             "service_tier": "default",
             "store": kept,
             "temperature": 1.0 if self.temperature is None else self.temperature,
-            "text": {"format": self._echo_format(), "verbosity": self._verbosity()},
+            "text": {"format": self._echo_format(), "verbosity": self._choose_verbosity()},
             "tool_choice": self._echo_choice(),
-            "tools": [tool.echo() for tool, _ in self._tools()],
+            "tools": [tool.echo() for tool, _ in self._list_tools()],
             "top_logprobs": self.top_logprobs or 0,
             "top_p": 1.0 if self.top_p is None else self.top_p,
             "truncation": self.truncation or "disabled",
@@ -534,7 +537,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             **({"user": self.user} if self.user is not None else {}),
         }
 
-    def _tools(self) -> list[tuple[Function | OwnTool, str]]:
+    def _list_tools(self) -> list[tuple[Function | OwnTool, str]]:
         """Return the tools, those in namespaces under their joined names, each with its place."""
         found: list[tuple[Function | OwnTool, str]] = []
         for number, tool in enumerate(self.tools or ()):
@@ -545,7 +548,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
                 found.append((tool, at))
         return found
 
-    def names_in_namespaces(self) -> dict[str, tuple[str, str]]:
+    def find_namespaces(self) -> dict[str, tuple[str, str]]:
         """Return the namespace and the name of each function in one, by the name that a model reads."""
         return {
             join_name(group.name, tool.name): (group.name, tool.name)
@@ -558,11 +561,11 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
         choice = self.tool_choice or "auto"
         return choice.echo_choice() if isinstance(choice, BuiltInTool) else choice
 
-    def _format(self) -> OutputFormat:
+    def _to_format(self) -> OutputFormat:
         return self.text.format.to_format() if self.text and self.text.format else OutputFormat()
 
     def _echo_format(self) -> dict[str, Any]:
-        wanted = self._format()
+        wanted = self._to_format()
         if wanted.type != "json_schema":
             return {"type": wanted.type}
         described = {"description": wanted.description} if wanted.description is not None else {}
@@ -574,20 +577,20 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             "strict": wanted.strict,
         }
 
-    def _top_logprobs(self) -> int | None:
+    def _count_top_logprobs(self) -> int | None:
         if "message.output_text.logprobs" in (self.include or ()) or self.top_logprobs:
             return self.top_logprobs or 0
         return None
 
-    def _effort(self) -> Effort:
+    def _choose_effort(self) -> Effort:
         nested = self.reasoning.effort if self.reasoning else None
         return nested or self.reasoning_effort or "medium"
 
-    def _verbosity(self) -> Verbosity:
+    def _choose_verbosity(self) -> Verbosity:
         nested = self.text.verbosity if self.text else None
         return nested or self.verbosity or "medium"
 
-    def _tool_choice(self) -> ToolChoice:
+    def _to_tool_choice(self) -> ToolChoice:
         match self.tool_choice:
             case None:
                 return ToolChoice()

@@ -20,7 +20,7 @@ from itertools import count
 from typing import Any, Literal, assert_never
 
 from mavera.api.http.json import json_bytes
-from mavera.api.wire.members import analysis_member, artifacts_member, mosaic_member
+from mavera.api.wire.members import build_analysis, build_artifacts, build_mosaic
 from mavera.api.wire.server_calls import CallItem, call_object, url_citation
 from mavera.core.events import (
     Event,
@@ -98,7 +98,7 @@ class ResponseEncoder:
             wire["sequence_number"] = next(self._numbers)
             yield wire
 
-    def delta(self, event: Event) -> bytes | None:
+    def encode_delta(self, event: Event) -> bytes | None:
         """
         Return the JSON of the wire event where `event` goes on with the text that is open.
 
@@ -107,17 +107,17 @@ class ResponseEncoder:
         """
         if self._message is None or not isinstance(event, TextDelta) or event.logprobs or not event.text:
             return None
-        frame = self._message.text_frame()
+        frame = self._message.get_text_frame()
         if frame is None:
             return None
         self._message.note(event.text)
         before, after = frame
         return b"%b%b%b%d}" % (before, json_bytes(event.text), after, next(self._numbers))
 
-    def nothing(self) -> Iterator[Wire]:
+    def encode_empty(self) -> Iterator[Wire]:
         """Yield the events of a response without any output: a turn that asked for none."""
         yield from self.feed(RunStarted())
-        completed = self._envelope("response.completed", "completed", usage=Usage())
+        completed = self._build_envelope("response.completed", "completed", usage=Usage())
         yield {**completed, "sequence_number": next(self._numbers)}
 
     def close(self, event: RunCompleted) -> list[Wire]:
@@ -133,7 +133,7 @@ class ResponseEncoder:
     def response_id(self) -> str:
         return str(self._head["id"])
 
-    def body(self) -> Wire:
+    def build_body(self) -> Wire:
         """Return the finished response; only once the run has ended."""
         if self._body is None or self._body["status"] == "in_progress":
             raise RuntimeError("the run has not ended")
@@ -144,31 +144,31 @@ class ResponseEncoder:
             case RunPrepared() | TextWasReasoning():  # such text has been sent
                 return
             case RunStarted():
-                yield self._envelope("response.created", "in_progress")
-                yield self._envelope("response.in_progress", "in_progress")
+                yield self._build_envelope("response.created", "in_progress")
+                yield self._build_envelope("response.in_progress", "in_progress")
             case PersonasAnswered():
-                self._head = {**self._head, **mosaic_member(event)}
+                self._head = {**self._head, **build_mosaic(event)}
             case TextDelta(text, logprobs):
                 message = yield from self._open_message()
-                yield from message.text(text, logprobs)
+                yield from message.add_text(text, logprobs)
             case ReasoningDelta(text):
-                yield from self._reason(text)
+                yield from self._add_reasoning(text)
             case RefusalDelta(text):
                 message = yield from self._open_message()
-                yield from message.refusal(text)
+                yield from message.add_refusal(text)
             case ToolCallStarted() | ToolCallDelta():
-                yield from self._call(event)
+                yield from self._feed_call(event)
             case ServerCallStarted() | ServerCallEnded():
-                yield from self._server_call(event)
+                yield from self._feed_server_call(event)
             case RunCompleted(reason, usage, parsed, artifacts, analysis):
-                self._head = {**self._head, **artifacts_member(artifacts), **analysis_member(analysis)}
+                self._head = {**self._head, **build_artifacts(artifacts), **build_analysis(analysis)}
                 yield from self._complete(reason, usage, parsed)
             case RunFailed(error):
                 yield from self._fail(error)
             case _:
                 assert_never(event)
 
-    def _reason(self, text: str) -> Iterator[Wire]:
+    def _add_reasoning(self, text: str) -> Iterator[Wire]:
         if not text:
             return
         if self._reasoning is None:
@@ -178,7 +178,7 @@ class ResponseEncoder:
             self._reasoning = _Reasoning(item, len(self._output))
             yield from self._announce(item)
             yield from self._reasoning.open()
-        yield self._reasoning.text(text)
+        yield self._reasoning.add_text(text)
 
     def _withdraw_message(self, event: TextWasReasoning) -> ReasoningDelta:
         """Take the open message out of the output, and return the reasoning that it turned out to be."""
@@ -186,7 +186,7 @@ class ResponseEncoder:
         if message is None:
             return ReasoningDelta("")
         self._output.pop()
-        return ReasoningDelta(message.said if event.is_shown else "")
+        return ReasoningDelta(message.full_text if event.is_shown else "")
 
     def _open_message(self) -> Generator[Wire, None, "_Message"]:
         if self._message is None:
@@ -202,14 +202,14 @@ class ResponseEncoder:
             yield from self._announce(item)
         return self._message
 
-    def _call(self, event: ToolCallStarted | ToolCallDelta) -> Iterator[Wire]:
+    def _feed_call(self, event: ToolCallStarted | ToolCallDelta) -> Iterator[Wire]:
         if isinstance(event, ToolCallStarted):
             yield from self._open_call(event.index, event.call_id, event.name)
             return
         position = self._calls[event.index]
         item = self._output[position]
         item["arguments"] += event.arguments
-        yield _arguments("delta", item["id"], position, delta=event.arguments)
+        yield _build_arguments_event("delta", item["id"], position, delta=event.arguments)
 
     def _open_call(self, index: int, call_id: str, name: str) -> Iterator[Wire]:
         yield from self._close_message("completed")
@@ -227,7 +227,7 @@ class ResponseEncoder:
             }
         )
 
-    def _server_call(self, event: ServerCallEvent) -> Iterator[Wire]:
+    def _feed_server_call(self, event: ServerCallEvent) -> Iterator[Wire]:
         if isinstance(event, ServerCallStarted):
             yield from self._open_server_call(event.call)
         else:
@@ -268,7 +268,9 @@ class ResponseEncoder:
         self._server_calls = {}
         for position in self._calls.values():
             item = self._output[position]
-            yield _arguments("done", item["id"], position, name=item["name"], arguments=item["arguments"])
+            yield _build_arguments_event(
+                "done", item["id"], position, name=item["name"], arguments=item["arguments"]
+            )
             item["status"] = status
             yield {"type": "response.output_item.done", "output_index": position, "item": _copy(item)}
         self._calls = {}
@@ -277,23 +279,23 @@ class ResponseEncoder:
         status = _status_of(reason)
         yield from self._close(reason) if self._closing is None else self._closing
         details = {"reason": _INCOMPLETE[reason]} if status == "incomplete" else None
-        yield self._envelope(
+        yield self._build_envelope(
             f"response.{status}", status, usage=usage, incomplete_details=details, parsed=parsed
         )
 
     def _close(self, reason: FinishReason) -> Iterator[Wire]:
         if not self._output:  # an empty answer is still a message
             message = yield from self._open_message()
-            yield from message.text("", ())
+            yield from message.add_text("", ())
         yield from self._close_all(_status_of(reason))
 
     def _fail(self, error: APIError) -> Iterator[Wire]:
         yield from self._close_all("incomplete")
         # OpenAI's own list of codes has no name for ours, so ours stands beside it as `type`.
         told = {"code": "server_error", "message": error.message, "type": error.code}
-        yield self._envelope("response.failed", "failed", error=told)
+        yield self._build_envelope("response.failed", "failed", error=told)
 
-    def _envelope(
+    def _build_envelope(
         self,
         name: str,
         status: str,
@@ -311,7 +313,7 @@ class ResponseEncoder:
             "error": error,
             "incomplete_details": incomplete_details,
             "output": [_copy(item) for item in self._output],
-            "usage": usage_body(usage) if usage is not None else None,
+            "usage": build_usage(usage) if usage is not None else None,
         }
         if parsed is not None:
             self._body["parsed"] = parsed.value
@@ -333,7 +335,7 @@ class _Reasoning:
         self._item["content"].append(part)
         yield {"type": "response.content_part.added", **self._at, "part": _copy(part)}
 
-    def text(self, text: str) -> Wire:
+    def add_text(self, text: str) -> Wire:
         self._pieces.append(text)
         return {"type": "response.reasoning_text.delta", **self._at, "delta": text}
 
@@ -357,26 +359,26 @@ class _Message:
         self._pieces: list[str] = []
         self._frame: tuple[bytes, bytes] | None = None
 
-    def text_frame(self) -> tuple[bytes, bytes] | None:
+    def get_text_frame(self) -> tuple[bytes, bytes] | None:
         """Return what stands around the text of each delta, None unless a text is open."""
         return self._frame
 
     @property
-    def said(self) -> str:
+    def full_text(self) -> str:
         return "".join(self._pieces)
 
     def note(self, text: str) -> None:
         self._pieces.append(text)
 
-    def text(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> Iterator[Wire]:
+    def add_text(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> Iterator[Wire]:
         yield from self._open({"type": "output_text", "text": "", "annotations": [], "logprobs": []})
-        tokens = [_token(token) for token in logprobs]
+        tokens = [_encode_token(token) for token in logprobs]
         self._part["logprobs"] += tokens
         self._pieces.append(text)
         if text or tokens:
             yield {"type": TEXT_DELTA, **self._at, "delta": text, "logprobs": tokens}
 
-    def refusal(self, text: str) -> Iterator[Wire]:
+    def add_refusal(self, text: str) -> Iterator[Wire]:
         yield from self._open({"type": "refusal", "refusal": ""})
         self._pieces.append(text)
         yield {"type": "response.refusal.delta", **self._at, "delta": text}
@@ -404,7 +406,7 @@ class _Message:
             return
         yield from self._close_part()
         self._item["content"].append(part)
-        self._frame = _delta_frame(self._at) if part["type"] == "output_text" else None
+        self._frame = _build_delta_frame(self._at) if part["type"] == "output_text" else None
         yield {"type": "response.content_part.added", **self._at, "part": _copy(part)}
 
     def _close_part(self) -> Iterator[Wire]:
@@ -440,14 +442,14 @@ def _status_of(reason: FinishReason) -> Status:
     return "incomplete" if reason in _INCOMPLETE else "completed"
 
 
-def _delta_frame(at: Wire) -> tuple[bytes, bytes]:
+def _build_delta_frame(at: Wire) -> tuple[bytes, bytes]:
     """Return the JSON of a text delta that stands `at`, before its text and from there to its number."""
     whole = json_bytes({"type": TEXT_DELTA, **at, "delta": "", "logprobs": []})
     before, _, after = whole.rpartition(b'""')
     return before, after[:-1] + b',"sequence_number":'
 
 
-def usage_body(usage: Usage) -> Wire:
+def build_usage(usage: Usage) -> Wire:
     return {
         "input_tokens": usage.input_tokens,
         "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
@@ -458,7 +460,7 @@ def usage_body(usage: Usage) -> Wire:
     }
 
 
-def _arguments(step: str, item_id: str, position: int, **members: str) -> Wire:
+def _build_arguments_event(step: str, item_id: str, position: int, **members: str) -> Wire:
     kind = f"response.function_call_arguments.{step}"
     return {"type": kind, "item_id": item_id, "output_index": position, **members}
 
@@ -468,10 +470,10 @@ def _copy(item: Wire) -> Wire:
     return {key: list(value) if isinstance(value, list) else value for key, value in item.items()}
 
 
-def _token(token: TokenLogprob) -> Wire:
-    return {**_plain(token), "top_logprobs": [_plain(other) for other in token.top]}
+def _encode_token(token: TokenLogprob) -> Wire:
+    return {**_encode_plain(token), "top_logprobs": [_encode_plain(other) for other in token.top]}
 
 
-def _plain(token: TokenLogprob) -> Wire:
+def _encode_plain(token: TokenLogprob) -> Wire:
     data = token.bytes if token.bytes is not None else tuple(token.token.encode())
     return {"token": token.token, "logprob": token.logprob, "bytes": data}

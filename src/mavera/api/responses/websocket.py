@@ -117,7 +117,7 @@ class _Envelope(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class Conversation:
     """What was said up to a response and in it, and how many bytes of messages that took."""
 
     items: tuple[Item, ...]
@@ -130,17 +130,17 @@ class Memory:
     def __init__(self, max_bytes: int, holding: Holding) -> None:
         self._max_bytes = max_bytes
         self._holding = holding
-        self._said: dict[str, _Said] = {}
+        self._said: dict[str, Conversation] = {}
         self._failed: dict[str, None] = {}
 
     def knows(self, response_id: str) -> bool:
         """Whether only this connection can say what became of a response."""
         return response_id in self._said or response_id in self._failed
 
-    def recall(self, response_id: str | None) -> _Said:
+    def recall(self, response_id: str | None) -> Conversation:
         """Return what was said up to this response. Raises PreviousResponseNotFound."""
         if response_id is None:
-            return _Said((), 0)
+            return Conversation((), 0)
         if response_id not in self._said:
             raise PreviousResponseNotFound(
                 f"This connection remembers no response '{response_id[:100]}'. Send the whole conversation"
@@ -149,10 +149,10 @@ class Memory:
             )
         return self._said[response_id]
 
-    def remember(self, response_id: str, said: _Said) -> None:
+    def remember(self, response_id: str, said: Conversation) -> None:
         if said.size > self._max_bytes:
             return
-        while len(self._said) >= MAX_REMEMBERED or self._size() + said.size > self._max_bytes:
+        while len(self._said) >= MAX_REMEMBERED or self._count_bytes() + said.size > self._max_bytes:
             self._drop(next(iter(self._said)))
         if self._holding.take(said.size):
             self._said[response_id] = said
@@ -171,10 +171,10 @@ class Memory:
             self._holding.give(said.size)
 
     def close(self) -> None:
-        self._holding.give(self._size())
+        self._holding.give(self._count_bytes())
         self._said.clear()
 
-    def _size(self) -> int:
+    def _count_bytes(self) -> int:
         return sum(said.size for said in self._said.values())
 
 
@@ -189,10 +189,10 @@ class _Session:
         self._websocket = websocket
         self._connected = UntilDisconnect(self._read_messages, watch_after_seconds=0)
         self._services = services_of(websocket)
-        self._holding = _holding(websocket)
+        self._holding = _get_holding(websocket)
         self._memory = Memory(self._services.settings.max_body_bytes, self._holding)
         self._held_bytes = 0
-        self._server_ends = _server_ends(websocket)
+        self._server_ends = _get_end_event(websocket)
         self._lanes: dict[str | None, deque[bytes | None]] = {}
         self._ending = False
         self._ended_by_server = False
@@ -220,11 +220,11 @@ class _Session:
         """Take in what the client sends, until it leaves."""
         while (message := await self._websocket.receive())["type"] != "websocket.disconnect":
             text = message.pop("text", None)
-            await self._take_in(None if text is None else text.encode())
+            await self._accept(None if text is None else text.encode())
             del text  # else the last message is kept until the next one
         self._ended_by_server = message.get("code") == SERVICE_RESTART
 
-    async def _take_in(self, message: bytes | None) -> None:
+    async def _accept(self, message: bytes | None) -> None:
         """Put a message into its lane, or say why that cannot be."""
         if self._ending:
             return
@@ -234,37 +234,37 @@ class _Session:
         except APIError as error:
             await self._refuse(error, None)
             return
-        lane = _envelope(message).stream_id
-        if not self._hold(message):
+        lane = _read_envelope(message).stream_id
+        if not self._take_bytes(message):
             full = ServiceUnavailable("The server is receiving as much as it can hold.", retry_after=5)
             await self._refuse(full, lane)
         elif lane in self._lanes:
-            await self._queue(lane, message)
+            await self._enqueue(lane, message)
         elif len(self._lanes) >= MAX_LANES:
-            self._give(message)
+            self._give_bytes(message)
             await self._refuse(StreamLimitReached(f"At most {MAX_LANES} streams are answered at once."), lane)
         else:
             self._lanes[lane] = deque()
             self._group.create_task(self._follow(lane, message))
 
-    async def _queue(self, lane: str | None, message: bytes | None) -> None:
+    async def _enqueue(self, lane: str | None, message: bytes | None) -> None:
         waiting = [each for messages in self._lanes.values() for each in messages]
         size = sum(len(each or b"") for each in (*waiting, message))
         if waiting and (len(waiting) >= MAX_WAITING or size > self._services.settings.max_body_bytes):
-            self._give(message)
+            self._give_bytes(message)
             busy = RateLimitExceeded("As many turns wait on this connection as may.", retry_after=1)
             await self._refuse(busy, lane)
             return
         self._lanes[lane].append(message)
 
-    def _hold(self, message: bytes | None) -> bool:
+    def _take_bytes(self, message: bytes | None) -> bool:
         size = len(message or b"")
         if not self._holding.take(size):
             return False
         self._held_bytes += size
         return True
 
-    def _give(self, message: bytes | None) -> None:
+    def _give_bytes(self, message: bytes | None) -> None:
         size = len(message or b"")
         self._holding.give(size)
         self._held_bytes -= size
@@ -293,9 +293,9 @@ class _Session:
         started, status = time.perf_counter(), 499
         connection = HTTPConnection({**self._websocket.scope, "state": {}})  # the log line is the turn's
         try:
-            status = await self._take(connection, message)
+            status = await self._take_turn(connection, message)
         finally:
-            self._give(message)
+            self._give_bytes(message)
             log.info(
                 "request",
                 method="WEBSOCKET",
@@ -306,11 +306,11 @@ class _Session:
                 **getattr(connection.state, "log", {}),
             )
 
-    async def _take(self, connection: HTTPConnection, message: bytes | None) -> int:
+    async def _take_turn(self, connection: HTTPConnection, message: bytes | None) -> int:
         """Answer one message and return the status that HTTP would have had."""
         try:
             principal = await authenticate(connection, "responses")
-            body = await self._decoded(message)
+            body = await self._decode_message(message)
             sent = body.model
             body = await name_persona(
                 body,
@@ -328,7 +328,7 @@ class _Session:
             items: tuple[Item, ...]
             if body.generate is False:
                 items = items_of(body.input, said.items)
-                await self._send(encoder.nothing(), body)
+                await self._send(encoder.encode_empty(), body)
             else:
                 turn = body.to_turn(said.items)
                 items = turn.items
@@ -339,20 +339,20 @@ class _Session:
             raise
         except Exception as error:
             await asyncio.sleep(0)  # the message was decoded just now, and is decoded again
-            envelope, refusal = _envelope(message), to_public_error(error)
+            envelope, refusal = _read_envelope(message), to_public_error(error)
             self._memory.forget(envelope.previous_response_id)
             await self._websocket.send_text(error_event(refusal, envelope.stream_id))
             return refusal.status
-        return self._remember(body, encoder.body(), items, said.size + len(message or b""))
+        return self._remember(body, encoder.build_body(), items, said.size + len(message or b""))
 
-    async def _decoded(self, message: bytes | None) -> ResponseCreate:
+    async def _decode_message(self, message: bytes | None) -> ResponseCreate:
         if message is None:
             raise InvalidRequest("A message has to be JSON text, not bytes.")
         if len(message) > self._services.settings.max_body_bytes:
             raise too_large(self._services.settings.max_body_bytes)
         return await decode(message, ResponseCreate)
 
-    async def _recall(self, history: History, response_id: str | None) -> "_Said":
+    async def _recall(self, history: History, response_id: str | None) -> "Conversation":
         """
         Return what was said up to a response, of this connection or of another one.
 
@@ -361,7 +361,7 @@ class _Session:
         if response_id is not None and not self._memory.knows(response_id):
             items = await history.find_conversation(response_id)
             if items is not None:
-                return _Said(items, len(msgspec.msgpack.encode(items)))
+                return Conversation(items, len(msgspec.msgpack.encode(items)))
         return self._memory.recall(response_id)
 
     async def _run(self, run: ChargedRun, encoder: ResponseEncoder, body: ResponseCreate) -> None:
@@ -370,7 +370,7 @@ class _Session:
                 async with aclosing(start_in_time(run)) as opening:
                     for events in (opening, run):
                         async for event in events:
-                            delta = None if body.stream_id is not None else encoder.delta(event)
+                            delta = None if body.stream_id is not None else encoder.encode_delta(event)
                             if delta is not None:
                                 await self._websocket.send_text(delta.decode())
                             else:
@@ -399,7 +399,9 @@ class _Session:
         answered = tuple(
             item for number, given in enumerate(output) for item in given.to_items(f"output[{number}]")
         )
-        self._memory.remember(response["id"], _Said((*items, *answered), size + len(json_bytes(output))))
+        self._memory.remember(
+            response["id"], Conversation((*items, *answered), size + len(json_bytes(output)))
+        )
         return 200
 
 
@@ -426,20 +428,20 @@ async def respond_over_websocket(websocket: WebSocket) -> None:
         session.close()
 
 
-def _server_ends(websocket: WebSocket) -> asyncio.Event:
+def _get_end_event(websocket: WebSocket) -> asyncio.Event:
     """Return what is set when the server is told to stop; never, where it is one that cannot say so."""
     extensions = websocket.scope.get("extensions", {})
     event: asyncio.Event = extensions[SERVER_ENDS]["event"] if SERVER_ENDS in extensions else asyncio.Event()
     return event
 
 
-def _holding(websocket: WebSocket) -> Holding:
+def _get_holding(websocket: WebSocket) -> Holding:
     extensions = websocket.scope.get("extensions", {})
     holding: Holding = extensions[HOLDING]["holding"] if HOLDING in extensions else _Unlimited()
     return holding
 
 
-def _envelope(message: bytes | None) -> _Envelope:
+def _read_envelope(message: bytes | None) -> _Envelope:
     try:
         return msgspec.json.decode(message or b"{}", type=_Envelope)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

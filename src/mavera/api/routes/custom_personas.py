@@ -20,8 +20,8 @@ from mavera.accounts.principal import Principal
 from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.bounds import Identifier
 from mavera.api.http.decoding import decode, read_short_body
-from mavera.api.http.dispatch import UntilDisconnect, client_leaves
-from mavera.api.http.idempotency import KEY_PARAMETER, once_made
+from mavera.api.http.dispatch import UntilDisconnect, wait_for_disconnect
+from mavera.api.http.idempotency import KEY_PARAMETER, keep_made
 from mavera.api.http.json import json_bytes, json_response
 from mavera.api.http.operations import Operation, Parameter
 from mavera.api.wire.parameters import MODEL
@@ -154,18 +154,18 @@ async def create_persona(request: Request) -> Response:
     raw = await read_short_body(request)
     body = await decode(raw, CreatePersona)
     _refuse_other_workspace(principal, body.workspace_id)
-    members = _members(body, body.__struct_fields__)
+    members = _to_members(body, body.__struct_fields__)
     category = members.pop("category", None) or ("Professional" if body.type == "B2B" else "Lifestyle")
     sheet = Sheet.from_members(
         pipeline_type=body.pipeline_type,
-        details=_details(body, body.__struct_fields__),
+        details=_to_details(body, body.__struct_fields__),
         **{"description": "", "category": category, **members},
     )
 
     async def make() -> bytes:
         return json_bytes(to_custom_object(await _Making(request, principal, sheet).make()))
 
-    return await once_made(request, principal, raw, make)
+    return await keep_made(request, principal, raw, make)
 
 
 async def update_persona(request: Request) -> Response:
@@ -175,7 +175,7 @@ async def update_persona(request: Request) -> Response:
     raw = await read_short_body(request)
     body = await decode(raw, UpdatePersona)
     sent = tuple(msgspec.json.decode(raw, type=dict[str, Any]))
-    members, details = _members(body, sent), _details(body, sent)
+    members, details = _to_members(body, sent), _to_details(body, sent)
     for name in ("name", "category", "is_expert"):
         if name in sent and getattr(body, name) is None:
             raise ValidationFailed(f"'{name}' cannot be null.", param=name)
@@ -204,7 +204,7 @@ def _refuse_other_workspace(principal: Principal, workspace_id: str | None) -> N
         raise NotFound("This API key has no such workspace.", param="workspace_id")
 
 
-def _members(body: PersonaBody, sent: tuple[str, ...]) -> dict[str, Any]:
+def _to_members(body: PersonaBody, sent: tuple[str, ...]) -> dict[str, Any]:
     """Return what a body says of a sheet's own members."""
     members = {name: getattr(body, name) for name in _PLAIN_NAMES if name in sent}
     if members.get("description", "") is None:
@@ -214,7 +214,7 @@ def _members(body: PersonaBody, sent: tuple[str, ...]) -> dict[str, Any]:
     return members
 
 
-def _details(body: PersonaBody, sent: tuple[str, ...]) -> dict[str, Any]:
+def _to_details(body: PersonaBody, sent: tuple[str, ...]) -> dict[str, Any]:
     """Return the details sent, from either place. Raises InvalidRequest if one is in both."""
     flat = {name: getattr(body, name) for name in _DETAIL_NAMES if name in sent}
     nested = msgspec.to_builtins(body.details) if body.details is not None else {}
@@ -263,7 +263,7 @@ class _Making:
         """Let the model invent the person, for as long as the client waits for it."""
         model = services_of(self.request).models[self.principal.mode]
         drafted = None
-        async with UntilDisconnect(partial(client_leaves, self.request.receive)):
+        async with UntilDisconnect(partial(wait_for_disconnect, self.request.receive)):
             if ticket.place is not None:
                 await ticket.place.turn()
             drafted = await draft(model, self.sheet.name, self.sheet.description, self.sheet.type)

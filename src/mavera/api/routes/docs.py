@@ -36,17 +36,17 @@ def routes(operations: Sequence[Operation], prefix: str) -> list[BaseRoute]:
     return [
         Route("/", home),
         Route("/openapi.json", openapi),
-        Route("/docs", _page("index.html")),
-        *(Route(f"/docs/{name}", _page(name)) for name in _asset_names()),
+        Route("/docs", _build_page("index.html")),
+        *(Route(f"/docs/{name}", _build_page(name)) for name in _list_assets()),
     ]
 
 
-def _asset_names() -> list[str]:
+def _list_assets() -> list[str]:
     folder = files("mavera.api.routes") / "docs_page"
     return sorted(entry.name for entry in folder.iterdir() if entry.name.endswith((".js", ".css")))
 
 
-def _page(name: str) -> Handler:
+def _build_page(name: str) -> Handler:
     file = files("mavera.api.routes") / "docs_page" / name
     media_type = _TYPES[name.rpartition(".")[2]]
     headers = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff"}

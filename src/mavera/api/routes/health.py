@@ -68,13 +68,13 @@ async def ready(request: Request) -> Response:
         database="ready" if store.is_ready else "unavailable",
         database_detail=store.detail,
         rate_limits=await rate_limit_state(services.limiter),
-        model=_health(model),
-        models={name: _health(named.model.status()) for name, named in services.named_models.items()},
+        model=_to_health(model),
+        models={name: _to_health(named.model.status()) for name, named in services.named_models.items()},
     )
     return json_response(body, status=200 if is_ready else 503)
 
 
-def _health(status: ModelStatus) -> ModelHealth:
+def _to_health(status: ModelStatus) -> ModelHealth:
     return ModelHealth(state=status.state, detail=status.detail)
 
 

@@ -119,14 +119,14 @@ async def create_api_key(request: Request) -> Response:
     scopes = None if body.scopes is None else tuple(body.scopes)
     wish = Wish(body.name, body.mode, body.expires_at, scopes, body.budget)
     new = await services.keyring.delegate(principal, wish)
-    return json_response(NewApiKeyObject(key=new.text, **_members(new.key)), status=201)
+    return json_response(NewApiKeyObject(key=new.text, **_to_members(new.key)), status=201)
 
 
 async def list_api_keys(request: Request) -> Response:
     """List the keys of the workspace, revoked ones too, newest first."""
     principal = await authenticate(request, "admin")
     keys = await services_of(request).keyring.list(principal.workspace_id)
-    return json_response(list_body([ApiKeyObject(**_members(key)) for key in keys], None))
+    return json_response(list_body([ApiKeyObject(**_to_members(key)) for key in keys], None))
 
 
 async def delete_api_key(request: Request) -> Response:
@@ -136,10 +136,10 @@ async def delete_api_key(request: Request) -> Response:
     with_children = flag_of(request, _WITH_CHILDREN.name) or False
     key_id = request.path_params["key_id"]
     revoked = await services_of(request).keyring.revoke_as(principal, key_id, with_children=with_children)
-    return json_response(ApiKeyObject(**_members(revoked)))
+    return json_response(ApiKeyObject(**_to_members(revoked)))
 
 
-def _members(key: ApiKey) -> dict[str, Any]:
+def _to_members(key: ApiKey) -> dict[str, Any]:
     members: dict[str, Any] = {name: getattr(key, name) for name in _MEMBERS}
     return {**members, "scopes": list(key.scopes)}
 

@@ -81,13 +81,13 @@ async def list_personas(request: Request) -> Response:
     asked: bytes = request.scope["query_string"]
     page: Response | None = roll.pages.get(asked)
     if page is None:
-        page = Response(_page(request, roll), media_type="application/json")
+        page = Response(_list_page(request, roll), media_type="application/json")
         if len(roll.pages) < _MOST_PAGES and len(asked) < _LONGEST_QUERY:
             roll.pages[asked] = page
     return page
 
 
-def _page(request: Request, roll: Roll[AnyPersona]) -> bytes:
+def _list_page(request: Request, roll: Roll[AnyPersona]) -> bytes:
     check_query(request, _QUERY)
     query = request.query_params
     category, search = query.get("category"), query.get("search")

@@ -106,7 +106,7 @@ async def get_usage(request: Request) -> Response:
     principal = await authenticate(request, "usage:read")
     check_query(request, (_MONTH,))
     now = int(time.time())
-    month = _month(request.query_params.get("month"), now)
+    month = _parse_month(request.query_params.get("month"), now)
     database = services_of(request).database
     await workspaces.grant_due(database, principal.workspace_id, now=now)
     workspace = await workspaces.get(database, principal.workspace_id, now=now)
@@ -115,7 +115,7 @@ async def get_usage(request: Request) -> Response:
         workspace_id=workspace.id,
         plan=workspace.plan,
         billing_period=Period(start=span.begin, end=span.end),
-        credits=_credits(workspace, total := await usage.sum_all(database, span)),
+        credits=_count_credits(workspace, total := await usage.sum_all(database, span)),
         api_requests=RequestsMade(**_to_members(total)),
         rate_limit=RateLimit(
             requests_per_minute=workspace.limits.requests_per_minute,
@@ -127,7 +127,8 @@ async def get_usage(request: Request) -> Response:
             for currency, amount in await usage.sum_upstream_costs(database, span)
         ],
         by_day=[
-            DayUsage(date=_date(day), **_to_members(s)) for day, s in await usage.sum_by_day(database, span)
+            DayUsage(date=_format_date(day), **_to_members(s))
+            for day, s in await usage.sum_by_day(database, span)
         ],
         by_key=[KeyUsage(key_id=key, **_to_members(s)) for key, s in await usage.sum_by_key(database, span)],
         by_persona=[
@@ -138,7 +139,7 @@ async def get_usage(request: Request) -> Response:
     return json_response(body)
 
 
-def _credits(workspace: Workspace, total: Sums) -> CreditsUsed:
+def _count_credits(workspace: Workspace, total: Sums) -> CreditsUsed:
     included = None if workspace.unlimited else workspace.monthly_credits
     remaining = None if workspace.unlimited else workspace.balance
     percentage = None
@@ -159,11 +160,11 @@ def _to_members(sums: Sums) -> dict[str, int]:
     }
 
 
-def _date(day: int) -> str:
+def _format_date(day: int) -> str:
     return datetime.date.fromordinal(datetime.date(1970, 1, 1).toordinal() + day).isoformat()
 
 
-def _month(text: str | None, now: int) -> int:
+def _parse_month(text: str | None, now: int) -> int:
     if text is None:
         return month_of(now)
     try:

@@ -71,13 +71,13 @@ _OPERATORS = frozenset({*WorkspaceLimits.__struct_fields__, "plan", "limits", "m
 
 async def get_workspace(request: Request) -> Response:
     """Return the workspace."""
-    principal = await _own(request)
+    principal = await _find_own(request)
     return json_response(await _describe_workspace(request, principal.workspace_id))
 
 
 async def update_workspace(request: Request) -> Response:
     """Change the name or the budget."""
-    principal = await _own(request)
+    principal = await _find_own(request)
     services = services_of(request)
     body = await _decode(await read_short_body(request))
     async with services.database.transaction() as transaction:
@@ -110,7 +110,7 @@ async def _decode(body: bytes) -> UpdateWorkspace:
         ) from error
 
 
-async def _own(request: Request) -> Principal:
+async def _find_own(request: Request) -> Principal:
     """Raise NotFound for the workspace of another, as for one that is not there."""
     principal = await authenticate(request, "admin")
     if request.path_params["workspace_id"] != principal.workspace_id:

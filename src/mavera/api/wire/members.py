@@ -11,26 +11,26 @@ from mavera.core.artifacts import Artifact
 from mavera.core.events import PersonaAnswer, PersonasAnswered
 
 
-def artifacts_member(artifacts: Sequence[Artifact] | None) -> dict[str, Any]:
+def build_artifacts(artifacts: Sequence[Artifact] | None) -> dict[str, Any]:
     """Return `{"artifacts": [...]}`, or an empty dict if the caller asked for none."""
     return {} if artifacts is None else {"artifacts": [asdict(artifact) for artifact in artifacts]}
 
 
-def analysis_member(analysis: Analysis | None) -> dict[str, Any]:
+def build_analysis(analysis: Analysis | None) -> dict[str, Any]:
     """Return `{"analysis": {...}}`, or an empty dict if the caller asked for none."""
     return {} if analysis is None else {"analysis": msgspec.to_builtins(analysis)}
 
 
-def mosaic_member(answered: PersonasAnswered) -> dict[str, Any]:
+def build_mosaic(answered: PersonasAnswered) -> dict[str, Any]:
     """Return `{"mosaic": {"answers": [...], "positions": [...]}}`."""
     positions = [
         {"position": one.text, "share": one.share, "persona_ids": list(one.persona_ids)}
         for one in answered.positions
     ]
-    return {"mosaic": {"answers": [_answer(one) for one in answered.answers], "positions": positions}}
+    return {"mosaic": {"answers": [_to_answer(one) for one in answered.answers], "positions": positions}}
 
 
-def _answer(answer: PersonaAnswer) -> dict[str, Any]:
+def _to_answer(answer: PersonaAnswer) -> dict[str, Any]:
     who, usage = answer.speaker, answer.usage
     return {
         "persona_id": who.id,
@@ -43,5 +43,5 @@ def _answer(answer: PersonaAnswer) -> dict[str, Any]:
             "output_tokens": usage.output_tokens,
             "total_tokens": usage.total_tokens,
         },
-        **analysis_member(answer.analysis),
+        **build_analysis(answer.analysis),
     }

@@ -62,7 +62,7 @@ class CallItem:
         self._call = call
         self._position = position
         kind = _TYPES[call.kind]
-        self.item: Wire = {"id": item_id, "type": kind, "status": "in_progress", **_members(kind, call)}
+        self.item: Wire = {"id": item_id, "type": kind, "status": "in_progress", **_build_members(kind, call)}
 
     @staticmethod
     def prefix(call: ServerCall) -> str:
@@ -75,9 +75,9 @@ class CallItem:
 
     def announce_start(self) -> Iterator[Wire]:
         """Yield the events that follow the item's announcement."""
-        yield self._event("in_progress")
+        yield self._build_event("in_progress")
         if self._type in _WORKING:
-            yield self._event(_WORKING[self._type])
+            yield self._build_event(_WORKING[self._type])
         else:
             arguments = {"arguments": self._call.arguments, **self._at}
             yield {"type": "response.mcp_call_arguments.done", **arguments}
@@ -101,18 +101,18 @@ class CallItem:
     def _end_events(self, status: Step) -> Iterator[Wire]:
         # OpenAI has a `failed` event for MCP calls only; elsewhere the item's status says it.
         if status == "completed" or self._type == "mcp_call":
-            yield self._event(status)
+            yield self._build_event(status)
         yield {"type": "response.output_item.done", "output_index": self._position, "item": dict(self.item)}
 
     @property
     def _at(self) -> Wire:
         return {"item_id": self.item["id"], "output_index": self._position}
 
-    def _event(self, step: Step) -> Wire:
+    def _build_event(self, step: Step) -> Wire:
         return {"type": f"response.{self._type}.{step}", **self._at}
 
 
-def _members(kind: str, call: ServerCall) -> Wire:
+def _build_members(kind: str, call: ServerCall) -> Wire:
     match call.kind:
         case "search":
             return {"action": {"type": "search", "query": call.target, "queries": [call.target]}}

@@ -171,10 +171,10 @@ class _Calls:
         self._reader: CallReader | OneCallReader
         if only is not None:
             self.prompt = one_call_prompt(prompt, only, is_loose=is_loose)
-            self._reader = OneCallReader(only.name, _new_call_id)
+            self._reader = OneCallReader(only.name, _make_call_id)
         else:
             self.prompt = calls_prompt(prompt, tools, wanted, is_loose=is_loose)
-            self._reader = CallReader(tuple(tool.name for tool in tools), _new_call_id)
+            self._reader = CallReader(tuple(tool.name for tool in tools), _make_call_id)
 
     def feed(self, delta: TextDelta) -> Iterator[ModelEvent]:
         self.deltas += 1
@@ -198,5 +198,5 @@ class _Calls:
         return "tool_calls"
 
 
-def _new_call_id() -> str:
+def _make_call_id() -> str:
     return new_id("call")

@@ -69,14 +69,14 @@ def _start(parameters: EngineParameters) -> tuple[EngineReport, Any]:
     except ImportError as error:
         return EngineReport(error=f"its engine, xllamacpp, cannot be imported ({error})"), None
     try:
-        server = xllamacpp.Server(_engine_settings(xllamacpp, parameters))
+        server = xllamacpp.Server(_build_settings(xllamacpp, parameters))
         port = int(server.listening_address.rsplit(":", 1)[1])
     except Exception as error:
         return EngineReport(error=f"its engine refused the model ({error})"), None
     return EngineReport(port=port), server
 
 
-def _engine_settings(xllamacpp: Any, parameters: EngineParameters) -> Any:
+def _build_settings(xllamacpp: Any, parameters: EngineParameters) -> Any:
     """
     Convert the parameters to llama.cpp's settings.
 

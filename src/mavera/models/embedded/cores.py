@@ -19,11 +19,11 @@ def count_usable_cores() -> int:
         # Half of them, because the other half is hyperthreads, or the slow cores of a laptop.
         return max(1, (os.cpu_count() or 2) // 2)
     cpus = os.sched_getaffinity(0)
-    cores = {_siblings(cpu) for cpu in cpus}
-    return max(1, min(len(cores), _quota() or len(cores)))
+    cores = {_count_siblings(cpu) for cpu in cpus}
+    return max(1, min(len(cores), _read_quota() or len(cores)))
 
 
-def _siblings(cpu: int) -> str:
+def _count_siblings(cpu: int) -> str:
     """Return the hardware threads of a CPU's core as the kernel lists them, or else the CPU alone."""
     try:
         return (TOPOLOGY / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text(encoding="ascii")
@@ -31,7 +31,7 @@ def _siblings(cpu: int) -> str:
         return str(cpu)
 
 
-def _quota() -> int | None:
+def _read_quota() -> int | None:
     try:
         quota, period = CGROUP_QUOTA.read_text(encoding="ascii").split()
         return max(1, int(quota) // int(period))

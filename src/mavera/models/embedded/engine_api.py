@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from mavera.core.prompt import Prompt
-from mavera.models.chat_wire import request_body
+from mavera.models.chat_wire import build_request_body
 from mavera.models.embedded.process import EngineAddress
 from mavera.models.exchange import Address, ExchangeFailed, Poster
 
@@ -85,7 +85,7 @@ class EngineApi:
 
     async def tokenize_prompt(self, prompt: Prompt) -> list[int]:
         """Return the tokens of `prompt` as the model reads it, with its template."""
-        asked = request_body(prompt, model="embedded")
+        asked = build_request_body(prompt, model="embedded")
         members = {name: value for name, value in asked.items() if name in _MEMBERS_READ}
         return await self.tokenize_text((await self._call("/apply-template", members, _Templated)).prompt)
 

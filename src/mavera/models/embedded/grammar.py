@@ -21,7 +21,7 @@ from mavera.core.ecma_patterns import is_irregular
 from mavera.core.json_schema import Schema, modernize_schema, rebuild_schema, walk_schemas
 from mavera.core.prompt import OutputFormat
 from mavera.core.schema_validators import compile_validator, count_visits
-from mavera.models.minimal import NoValue, minimal
+from mavera.models.minimal import NoValue, build_minimal_value
 
 # Keywords that no grammar holds to.
 _LEFT_OUT = frozenset(
@@ -144,7 +144,7 @@ def _is_of_an_older_draft(schema: Schema) -> bool:
 def _has_a_value(schema: Schema) -> bool:
     """Whether a small value is known to fit. Without one, llguidance would not compile the schema."""
     try:
-        value = minimal(schema, most_steps=1000)
+        value = build_minimal_value(schema, most_steps=1000)
         if count_visits(schema) is None:  # checking the value might take long
             return True
         return compile_validator(schema, pattern_bytes=_PATTERN_BYTES).is_valid(value)

@@ -25,7 +25,7 @@ def fill_from_hub(url: str, partial: PartialFile) -> None:
     for last_try in (False,) * (TRIES - 1) + (True,):
         before = partial.size
         try:
-            for chunk in _missing_bytes(url, partial):
+            for chunk in _count_missing_bytes(url, partial):
                 partial.append(chunk)
         except SourceFailed:
             if last_try or partial.size <= before:
@@ -35,7 +35,7 @@ def fill_from_hub(url: str, partial: PartialFile) -> None:
     raise SourceFailed("the publisher's hub ended the download early")
 
 
-def _missing_bytes(url: str, partial: PartialFile) -> Iterator[bytes]:
+def _count_missing_bytes(url: str, partial: PartialFile) -> Iterator[bytes]:
     """Yield the rest of the file. Errors of the network become SourceFailed. Errors of the disk do not."""
     with _network_errors():
         answer = _open(url, partial.size)

@@ -55,7 +55,7 @@ class EmbeddedModel:
         )
         self._states = states
         self._upstream = UpstreamModel(
-            self._endpoint,
+            self._find_endpoint,
             UpstreamOptions(
                 model="embedded",
                 keep_alive=False,  # the engine closes a connection after each stream
@@ -63,7 +63,7 @@ class EmbeddedModel:
                 idle_timeout_seconds=_PATIENCE_SECONDS,
                 total_seconds=_ANSWER_SECONDS,
                 defaults=_DEFAULTS,
-                constrain=_constrain,
+                constrain=_build_constraint,
                 dialect=DIALECTS["llama.cpp"],
                 learns=False,
             ),
@@ -101,7 +101,7 @@ class EmbeddedModel:
     async def _count_tokens(self, prompt: Prompt) -> int:
         return await count_tokens(self.engine, without_marks(longest(prompt)))
 
-    async def _endpoint(self) -> Endpoint:
+    async def _find_endpoint(self) -> Endpoint:
         base_url, api_key = await self.engine.endpoint()
         return Endpoint(f"{base_url}/v1", api_key)
 
@@ -110,5 +110,5 @@ def _is_enforced(wanted: OutputFormat) -> bool:
     return wanted.schema is None or grammar.is_enforced(wanted.schema)
 
 
-def _constrain(wanted: OutputFormat) -> Mapping[str, Any]:
+def _build_constraint(wanted: OutputFormat) -> Mapping[str, Any]:
     return {"grammar": grammar.build_grammar(wanted)}

@@ -40,29 +40,29 @@ class PlainTexts:
 
 def without_marks(prompt: Prompt) -> Prompt:
     """Return `prompt` with look-alikes for the control marks in its items; it need not have tools."""
-    items = tuple(map(_plain_item, prompt.items))
+    items = tuple(map(_clean_item, prompt.items))
     unchanged = all(new is old for new, old in zip(items, prompt.items, strict=True))
     return prompt if unchanged else replace(prompt, items=items)
 
 
-def _plain_item(item: Item) -> Item:
+def _clean_item(item: Item) -> Item:
     match item:
         case Message(parts=parts):
-            plain = _plain_parts(parts)
+            plain = _clean_parts(parts)
             return item if plain is parts else replace(item, parts=plain)
         case FunctionOutput(output=output):
-            plain = _plain_parts(output)
+            plain = _clean_parts(output)
             return item if plain is output else replace(item, output=plain)
         case FunctionCall(name=name, arguments=arguments):
             return replace(item, name=break_marks(name), arguments=break_marks(arguments))
 
 
-def _plain_parts(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    plain = tuple(map(_plain_part, parts))
+def _clean_parts(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    plain = tuple(map(_clean_part, parts))
     return parts if all(new is old for new, old in zip(plain, parts, strict=True)) else plain
 
 
-def _plain_part(part: Part) -> Part:
+def _clean_part(part: Part) -> Part:
     if isinstance(part, Image):
         return part
     text = break_marks(part.text)

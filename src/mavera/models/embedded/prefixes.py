@@ -79,7 +79,7 @@ class PrefixStates:
 
     def keep(self, prefixes: Sequence[tuple[Item, ...]]) -> None:
         """Set the prefixes that are worth a file, the most important first."""
-        self._wanted = {_key(prefix): prefix for prefix in prefixes}
+        self._wanted = {_build_key(prefix): prefix for prefix in prefixes}
 
     async def start(self) -> None:
         if self._most_bytes and self._wanted and self._filler is None:
@@ -120,7 +120,7 @@ class PrefixStates:
 
     def _find_key(self, prompt: Prompt) -> str | None:
         """Return the key of the prompt's prefix, None if it is not one to keep."""
-        key = _key(prompt.prefix)
+        key = _build_key(prompt.prefix)
         return key if self._most_bytes and not prompt.tools and key in self._wanted else None
 
     async def _restore(self, address: EngineAddress, key: str, *, first: bool) -> None:
@@ -160,7 +160,7 @@ class PrefixStates:
                 continue
             try:
                 async with EngineApi(await self._engine.endpoint(), seconds=FILL_SECONDS) as api:
-                    tokens = await _prefix_tokens(api, self._wanted[key])
+                    tokens = await _count_prefix_tokens(api, self._wanted[key])
                     if key in self._running:  # that turn has the slot, and another slot would read it anew
                         self._fresh[key] = None
                         return
@@ -178,7 +178,7 @@ class PrefixStates:
 
     async def _fill_next(self) -> None:
         """Wait until the engine is idle, then write the first prefix that has no file, if there is one."""
-        await self._idle()
+        await self._wait_until_idle()
         missing = next((key for key in self._wanted if self._find(key) is None), None)
         if self._engine.status().state != "ready":
             return
@@ -189,7 +189,7 @@ class PrefixStates:
         async with EngineApi(await self._engine.endpoint(), seconds=FILL_SECONDS) as api:
             await self._fill(api, missing)
 
-    async def _idle(self) -> None:
+    async def _wait_until_idle(self) -> None:
         """Return when no turn has run for a while."""
         while True:
             self._changed.clear()
@@ -201,7 +201,7 @@ class PrefixStates:
                 return
 
     async def _fill(self, api: EngineApi, key: str) -> None:
-        tokens = await _prefix_tokens(api, self._wanted[key])
+        tokens = await _count_prefix_tokens(api, self._wanted[key])
         slot = 0
         for read in (*range(STEP_TOKENS, len(tokens), STEP_TOKENS), len(tokens)):
             if self._running:
@@ -222,7 +222,7 @@ class PrefixStates:
             # A question of the same length may have taken the slot before the save.
             if not await asyncio.to_thread(_begins_with, path, tokens):
                 return
-            checksum = await asyncio.to_thread(_checksum, path)
+            checksum = await asyncio.to_thread(_compute_checksum, path)
             path.replace(self._folder / f"{identity}-{key}-{checksum}{SUFFIX}")
         finally:
             path.unlink(missing_ok=True)
@@ -252,7 +252,7 @@ class PrefixStates:
         return self._engine.model_identity
 
 
-def _key(prefix: Sequence[Item]) -> str:
+def _build_key(prefix: Sequence[Item]) -> str:
     texts = [(item.role, item.text) for item in prefix if isinstance(item, Message)]
     return hashlib.sha256(msgspec.json.encode(texts)).hexdigest()[:32]
 
@@ -270,13 +270,13 @@ def _is_first(prompt: Prompt) -> bool:
     return not any(isinstance(item, Message) and item.role == "assistant" for item in said_before)
 
 
-def _checksum(path: Path) -> str:
+def _compute_checksum(path: Path) -> str:
     return f"{zlib.crc32(path.read_bytes()):08x}"
 
 
 def _is_sound(path: Path) -> bool:
     try:
-        return path.stem.endswith(f"-{_checksum(path)}")
+        return path.stem.endswith(f"-{_compute_checksum(path)}")
     except OSError:
         return False
 
@@ -286,7 +286,7 @@ async def _clear_a_slot(api: EngineApi) -> int:
     return await api.evaluate((await api.tokenize_text("."))[:1])
 
 
-async def _prefix_tokens(api: EngineApi, prefix: tuple[Item, ...]) -> list[int]:
+async def _count_prefix_tokens(api: EngineApi, prefix: tuple[Item, ...]) -> list[int]:
     """Return the tokens that all questions after `prefix` share, found with two unlike questions."""
     prompts = [
         Prompt((*prefix, make_message("user", text)), prefix_length=len(prefix)) for text in ("What?", "\n7")

@@ -79,7 +79,7 @@ class EngineProcess:
         )
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *COMMAND, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, env=_environment()
+            *COMMAND, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, env=_build_environment()
         )
         engine = cls(process, model_path, parameters.api_key)
         # The line fits into the pipe, so the write does not wait for a slow or dead child.
@@ -178,7 +178,7 @@ def measure_work(pid: int) -> int | None:
     return major_faults + user_ticks + system_ticks
 
 
-def _environment() -> dict[str, str]:
+def _build_environment() -> dict[str, str]:
     """
     Return the environment without the server's settings, because the engine must not see other keys.
 

@@ -97,7 +97,7 @@ def pull(
 def _fetch(model: CatalogueModel, partial_path: Path, on_progress: Progress) -> None:
     """Complete `partial_path` from the first source that can, and check its hash."""
     reasons = []
-    for source in _sources(model):
+    for source in _list_sources(model):
         try:
             with PartialFile(partial_path, model.size_bytes, on_progress) as partial:
                 _check_space(partial, model)
@@ -107,14 +107,14 @@ def _fetch(model: CatalogueModel, partial_path: Path, on_progress: Progress) -> 
         except SourceFailed as error:
             reasons.append(str(error))
             continue
-        if _sha256(partial_path, on_progress) == model.sha256:
+        if _compute_sha256(partial_path, on_progress) == model.sha256:
             return
         partial_path.unlink()
         reasons.append("the downloaded bytes are not the published ones, and were deleted")
     raise PullError(f"{model.name} could not be pulled: {'; '.join(reasons)}.")
 
 
-def _sources(model: CatalogueModel) -> Iterator[Source]:
+def _list_sources(model: CatalogueModel) -> Iterator[Source]:
     if model.hub_url is not None:
         yield functools.partial(fill_from_hub, model.hub_url)
     if model.parts:
@@ -139,7 +139,7 @@ def _is_sound(path: Path, model: CatalogueModel, on_progress: Progress) -> bool:
     note = _note_path(path)
     if note.is_file() and note.read_text(encoding="utf-8") == _note(path, model):
         return True
-    if _sha256(path, on_progress) != model.sha256:
+    if _compute_sha256(path, on_progress) != model.sha256:
         return False
     note.write_text(_note(path, model), encoding="utf-8")
     return True
@@ -164,7 +164,7 @@ def _remove_leftovers(partial_path: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sha256(path: Path, on_progress: Progress) -> str:
+def _compute_sha256(path: Path, on_progress: Progress) -> str:
     digest = hashlib.sha256()
     total, done = path.stat().st_size, 0
     with path.open("rb") as file:

@@ -148,7 +148,7 @@ class EmbeddedEngine:
                     await self._changed.wait()
         if isinstance(self._state, Ready):
             return self._state.address
-        raise ServiceUnavailable(self.status().detail, retry_after=self._seconds_until_ready())
+        raise ServiceUnavailable(self.status().detail, retry_after=self._estimate_wait_seconds())
 
     def status(self) -> ModelStatus:
         return replace(self._describe_state(), restarts=self._restarts)
@@ -165,7 +165,7 @@ class EmbeddedEngine:
             case Ready():
                 return ModelStatus("ready", f"The embedded model ({name}) is running.")
             case Down(reason):
-                again = f"it starts again in {self._seconds_until(self._state.again_at)} s"
+                again = f"it starts again in {self._count_seconds(self._state.again_at)} s"
                 return ModelStatus("unavailable", f"The embedded model {reason}; {again}.")
             case Closed():
                 return ModelStatus("unavailable", "The server is shutting down.")
@@ -189,11 +189,11 @@ class EmbeddedEngine:
         """Start the engine if it is Idle, or if it was Missing and its model is there now."""
         if isinstance(self._state, Idle | Missing):
             found = self._find_model()
-            self._become(found if isinstance(found, Missing) else self._starting(again=False))
+            self._become(found if isinstance(found, Missing) else self._make_starting(again=False))
             if self._task is None:
                 self._task = asyncio.create_task(self._supervise(), name="mavera-engine")
 
-    def _starting(self, *, again: bool) -> Starting:
+    def _make_starting(self, *, again: bool) -> Starting:
         return Starting(again, expected_at=self._clock() + self._load_seconds)
 
     def _become(self, state: State) -> None:
@@ -218,10 +218,10 @@ class EmbeddedEngine:
         """Run one process after the other until this task is cancelled."""
         wait = self._pace.first_wait_seconds
         while True:
-            path = await self._model_file()
+            path = await self._find_file()
             born = self._clock()
             try:
-                reason = await self._live(path)
+                reason = await self._supervise_process(path)
             except Exception:
                 logger.exception("The embedded model's supervisor failed.")
                 reason = "failed; see the server's log"
@@ -232,9 +232,9 @@ class EmbeddedEngine:
             await asyncio.sleep(wait)
             wait = min(2 * wait, self._pace.longest_wait_seconds)
             self._restarts += 1
-            self._become(self._starting(again=True))
+            self._become(self._make_starting(again=True))
 
-    async def _model_file(self) -> Path:
+    async def _find_file(self) -> Path:
         """Wait until there is a model, because an operator may pull it while the server runs."""
         while isinstance(found := self._find_model(), Missing):
             self._become(found)
@@ -242,10 +242,10 @@ class EmbeddedEngine:
                 async with asyncio.timeout(self._pace.look_for_model_seconds):
                     await self._changed.wait()
         if isinstance(self._state, Missing):
-            self._become(self._starting(again=False))
+            self._become(self._make_starting(again=False))
         return found
 
-    async def _live(self, path: Path) -> str:
+    async def _supervise_process(self, path: Path) -> str:
         """Run one process from spawn to end, and return the reason of its end."""
         born = self._clock()
         try:
@@ -305,14 +305,14 @@ class EmbeddedEngine:
         await process.stop(grace_seconds=0.0)
         return "stopped answering and was killed"
 
-    def _seconds_until_ready(self) -> int:
+    def _estimate_wait_seconds(self) -> int:
         match self._state:
             case Starting(_, expected_at):
-                return self._seconds_until(expected_at)
+                return self._count_seconds(expected_at)
             case Down(_, again_at):
-                return self._seconds_until(again_at + self._load_seconds)
+                return self._count_seconds(again_at + self._load_seconds)
             case _:
-                return self._seconds_until(self._clock() + self._pace.look_for_model_seconds)
+                return self._count_seconds(self._clock() + self._pace.look_for_model_seconds)
 
-    def _seconds_until(self, moment: float) -> int:
+    def _count_seconds(self, moment: float) -> int:
         return max(1, math.ceil(moment - self._clock()))

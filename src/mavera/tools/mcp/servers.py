@@ -145,7 +145,9 @@ class MCPServer:
             if error.code == mcp.types.CONNECTION_CLOSED:
                 self._lose_connection()
             raise ToolFailed(
-                f"The MCP server '{self.label}' refused.", said=str(error), origin=self.describe_origin(name)
+                f"The MCP server '{self.label}' refused.",
+                detail=str(error),
+                origin=self.describe_origin(name),
             ) from error
         except Exception as error:
             self._lose_connection()
@@ -153,7 +155,7 @@ class MCPServer:
             raise ToolFailed(f"The MCP server '{self.label}' failed.") from error
         text = "\n".join(block.text for block in result.content if block.type == "text")
         if result.is_error:
-            raise ToolFailed("The tool failed.", said=text, origin=self.describe_origin(name))
+            raise ToolFailed("The tool failed.", detail=text, origin=self.describe_origin(name))
         return text
 
     def describe_origin(self, name: str) -> str:
