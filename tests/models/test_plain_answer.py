@@ -11,7 +11,7 @@ from mavera.core.events import ModelEvent, RunCompleted, TextDelta
 from mavera.core.items import make_message
 from mavera.core.prompt import Prompt
 from mavera.core.usage import Usage
-from mavera.models.chunk_decoder import ChunkDecoder, joined
+from mavera.models.chunk_decoder import ChunkDecoder, join_deltas
 from mavera.models.plain_answer import read_plain_answer
 
 PROMPT = Prompt((make_message("user", "Hm?"),))
@@ -25,7 +25,7 @@ def body_of(message: Any, *, choice: Any = None, **members: Any) -> bytes:
 
 def decode(body: bytes) -> list[ModelEvent]:
     decoder = ChunkDecoder(PROMPT)
-    return [*joined((*decoder.feed_body(body), *decoder.close()))]
+    return [*join_deltas((*decoder.feed_body(body), *decoder.close()))]
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ class UpstreamModel:
             starts_inside=self._starts_inside,
         )
 
-    async def _read_whole(self, response: Answer, begin: bytes) -> bytes:
+    async def _read_whole(self, response: ServerResponse, begin: bytes) -> bytes:
         """Return the body of an answer that did not come as a stream."""
         body = bytearray(begin)
         while data := await response.read(patience_seconds=self.options.idle_timeout_seconds):
