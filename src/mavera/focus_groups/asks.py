@@ -1,0 +1,185 @@
+"""
+Plan what the model is asked for a cell: one `Ask` for each read.
+
+    one answer, scales, matrix row   the list by letters, forwards and backwards         2 reads
+    several answers                  yes or no for each option, each of them first       2 for each option
+    ranking                          the first choice, in each rotation of the list      1 for each item
+    maxdiff set                      the best and the worst, forwards and backwards      4
+    conjoint task                    the choice, in each rotation of the alternatives    1 for each
+    open_ended                       an answer in words                                  `verbatims`
+
+A list of more than 20 answers, or one for a model without log-probabilities, is asked for as shares of 100
+people: one read each time instead of the orders above.
+
+The order of an ask is the number of the answer at each place. A small model prefers a place whatever stands
+there (arXiv 2309.03882), so each answer is shown at more than one.
+"""
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mavera.focus_groups.phrases import Phrases, phrases_of
+from mavera.focus_groups.study import (
+    NPS,
+    Conjoint,
+    Likert,
+    Matrix,
+    MaxDiff,
+    MultipleChoice,
+    OpenEnded,
+    Question,
+    Ranking,
+    ends_of,
+    scale_of,
+)
+
+LETTERS = string.ascii_uppercase
+# Models send at most 20 alternatives for a token.
+MOST_LETTERS = 20
+
+Kind = Literal["letters", "shares", "words"]
+Method = Literal["letters", "shares"]
+Order = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """
+    One read. `about` tells the reads of a cell apart: an option's number, "best", "worst" or "".
+
+    `order` has the number of the answer that stands at each place. It is empty for words.
+    """
+
+    kind: Kind
+    about: str
+    order: Order
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """
+    The texts of one cell: everything is piped and translated already.
+
+    `alternatives` are those of a conjoint task, or the items of a MaxDiff set.
+    """
+
+    question: Question
+    text: str
+    language: str
+    wording: int = 0
+    before: tuple[str, ...] = ()
+    row: str | None = None
+    alternatives: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+def plan_asks(shown: Shown, method: Method) -> tuple[Ask, ...]:
+    """Return the reads of a cell. `method` is what the model can do: log-probabilities, or shares."""
+    question, phrases = shown.question, phrases_of(shown.language)
+    match question:
+        case OpenEnded():
+            text = _compose(shown, phrases, "", phrases.in_words)
+            return tuple(Ask("words", str(number), (), text) for number in range(question.verbatims))
+        case MultipleChoice(multiple=True):
+            answers = (phrases.yes, phrases.no)
+            return tuple(
+                ask
+                for number, option in enumerate(shown.options)
+                for ask in _list(
+                    shown, method, answers, phrases.would_choose.format(option=option), str(number)
+                )
+            )
+        case Ranking():
+            return _list(shown, method, shown.options, phrases.first, "", rotates=True)
+        case MaxDiff():
+            best = _list(shown, method, shown.alternatives, phrases.best, "best")
+            return best + _list(shown, method, shown.alternatives, phrases.worst, "worst")
+        case Conjoint():
+            extra = (phrases.none_of_these,) if question.none else ()
+            answers = (*shown.alternatives, *extra)
+            note = phrases.random_price if question.price else ""
+            return _list(shown, method, answers, note, "", rotates=True, last=len(extra))
+        case _:
+            labels = label_answers(question, phrases, shown.options)
+            return _list(shown, method, labels, "", "", last=len(scale_of(question).missing))
+
+
+def label_answers(question: Question, phrases: Phrases, options: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the answers of a question with one answer as the model sees them, with the ends named."""
+    scale = scale_of(question)
+    if isinstance(question, MultipleChoice):
+        return (*options, *scale.missing)
+    if scale.values is None:
+        return scale.answers
+    ends = ends_of(question)
+    if ends is None:
+        if isinstance(question, Likert | Matrix) and not question.labels:
+            if question.points == len(phrases.agreement):
+                return (*phrases.agreement, *scale.missing)
+            ends = phrases.agreement[0], phrases.agreement[-1]
+        elif isinstance(question, NPS):
+            ends = phrases.likelihood
+        elif scale.labels == tuple(f"{value:g}" for value in scale.values):
+            ends = phrases.ends
+    if ends is None:
+        return scale.answers
+    first, *middle, last = scale.labels
+    return (f"{first} ({ends[0]})", *middle, f"{last} ({ends[1]})", *scale.missing)
+
+
+def _list(
+    shown: Shown,
+    method: Method,
+    answers: Sequence[str],
+    note: str,
+    about: str,
+    *,
+    rotates: bool = False,
+    last: int = 0,
+) -> tuple[Ask, ...]:
+    """Ask for one of `answers`. The `last` of them stay at the end in every order."""
+    phrases = phrases_of(shown.language)
+    if method == "shares" or len(answers) > MOST_LETTERS:
+        order = tuple(range(len(answers)))
+        lines = "\n".join(f"{number + 1}. {answer}" for number, answer in enumerate(answers))
+        return (Ask("shares", about, order, _compose(shown, phrases, note, phrases.of_hundred, lines)),)
+    orders = (rotate if rotates else turn_around)(len(answers), last)
+    return tuple(
+        Ask(
+            "letters",
+            about,
+            order,
+            _compose(
+                shown,
+                phrases,
+                note,
+                phrases.by_letter,
+                "\n".join(f"{LETTERS[place]}) {answers[number]}" for place, number in enumerate(order)),
+            ),
+        )
+        for order in orders
+    )
+
+
+def turn_around(count: int, last: int = 0) -> tuple[Order, Order]:
+    """Return the order of the file, and the opposite one with the `last` answers where they are."""
+    moving = count - last
+    end = tuple(range(moving, count))
+    return tuple(range(count)), (*range(moving - 1, -1, -1), *end)
+
+
+def rotate(count: int, last: int = 0) -> tuple[Order, ...]:
+    """Return every rotation of all but the `last` answers."""
+    moving = count - last
+    end = tuple(range(moving, count))
+    return tuple((*((place + first) % moving for place in range(moving)), *end) for first in range(moving))
+
+
+def _compose(shown: Shown, phrases: Phrases, note: str, instruction: str, answers: str = "") -> str:
+    frame = phrases.frames[shown.wording % len(phrases.frames)]
+    row = shown.row or ""
+    parts = (*shown.before, frame.format(question=shown.text), row, note, answers, instruction)
+    return "\n".join(part for part in parts if part)

@@ -1,0 +1,193 @@
+"""
+The sentences around a question, in the languages that a study may have.
+
+A study in another language is asked with the English sentences, and its results carry a notice.
+`FRAMES` are the wordings of a question. The first one is the question as the file has it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+LANGUAGES = ("en", "de", "es", "fr", "pt")
+
+
+@dataclass(frozen=True, slots=True)
+class Phrases:
+    """`{…}` are replaced. `agreement` and `likelihood` are the labels of scales that have none."""
+
+    by_letter: str
+    in_words: str
+    of_hundred: str
+    would_choose: str
+    first: str
+    best: str
+    worst: str
+    random_price: str
+    none_of_these: str
+    yes: str
+    no: str
+    ends: tuple[str, str]
+    likelihood: tuple[str, str]
+    agreement: tuple[str, str, str, str, str]
+    drawn_word: str
+    frames: tuple[str, ...]
+
+
+PHRASES: Mapping[str, Phrases] = {
+    "en": Phrases(
+        by_letter="Answer with the letter alone.",
+        in_words="Answer in one or two sentences.",
+        of_hundred="Of 100 people who fit this description, how many give each of these answers?",
+        would_choose="Would you choose this one: {option}?",
+        first="Which of these do you put first?",
+        best="Which of these is the best one?",
+        worst="Which of these is the worst one?",
+        random_price="The prices were drawn at random. They say nothing about quality.",
+        none_of_these="None of these",
+        yes="Yes",
+        no="No",
+        ends=("lowest", "highest"),
+        likelihood=("Not at all likely", "Extremely likely"),
+        agreement=(
+            "Strongly disagree",
+            "Disagree",
+            "Neither agree nor disagree",
+            "Agree",
+            "Strongly agree",
+        ),
+        drawn_word="A word was drawn at random from a list. Which word was it?",
+        frames=(
+            "{question}",
+            "One question for you: {question}",
+            "Please give your own view. {question}",
+            "Somebody asks you: {question}",
+            "In this interview we want to know: {question}",
+        ),
+    ),
+    "de": Phrases(
+        by_letter="Antworte nur mit dem Buchstaben.",
+        in_words="Antworte in ein oder zwei Sätzen.",
+        of_hundred="Wie viele von 100 Menschen mit dieser Beschreibung geben jede dieser Antworten?",
+        would_choose="Würdest du das wählen: {option}?",
+        first="Was davon setzt du an die erste Stelle?",
+        best="Was davon ist das Beste?",
+        worst="Was davon ist das Schlechteste?",
+        random_price="Die Preise wurden zufällig gezogen. Sie sagen nichts über die Qualität.",
+        none_of_these="Nichts davon",
+        yes="Ja",
+        no="Nein",
+        ends=("am niedrigsten", "am höchsten"),
+        likelihood=("Überhaupt nicht wahrscheinlich", "Äußerst wahrscheinlich"),
+        agreement=(
+            "Stimme überhaupt nicht zu",
+            "Stimme nicht zu",
+            "Weder noch",
+            "Stimme zu",
+            "Stimme voll und ganz zu",
+        ),
+        drawn_word="Aus einer Liste wurde zufällig ein Wort gezogen. Welches Wort war es?",
+        frames=(
+            "{question}",
+            "Eine Frage an dich: {question}",
+            "Bitte sag uns deine eigene Meinung. {question}",
+            "Jemand fragt dich: {question}",
+            "In diesem Interview möchten wir wissen: {question}",
+        ),
+    ),
+    "es": Phrases(
+        by_letter="Responde solo con la letra.",
+        in_words="Responde en una o dos frases.",
+        of_hundred="De 100 personas de esta descripción, ¿cuántas dan cada una de estas respuestas?",
+        would_choose="¿Elegirías esto: {option}?",
+        first="¿Cuál de estos pones en primer lugar?",
+        best="¿Cuál de estos es el mejor?",
+        worst="¿Cuál de estos es el peor?",
+        random_price="Los precios se sortearon. No dicen nada de la calidad.",
+        none_of_these="Ninguno de estos",
+        yes="Sí",
+        no="No",
+        ends=("lo más bajo", "lo más alto"),
+        likelihood=("Nada probable", "Sumamente probable"),
+        agreement=(
+            "Totalmente en desacuerdo",
+            "En desacuerdo",
+            "Ni de acuerdo ni en desacuerdo",
+            "De acuerdo",
+            "Totalmente de acuerdo",
+        ),
+        drawn_word="Se sorteó una palabra de una lista. ¿Qué palabra fue?",
+        frames=(
+            "{question}",
+            "Una pregunta para ti: {question}",
+            "Danos tu propia opinión. {question}",
+            "Alguien te pregunta: {question}",
+            "En esta entrevista queremos saber: {question}",
+        ),
+    ),
+    "fr": Phrases(
+        by_letter="Réponds par la lettre seule.",
+        in_words="Réponds en une ou deux phrases.",
+        of_hundred="Sur 100 personnes de cette description, combien donnent chacune de ces réponses ?",
+        would_choose="Choisirais-tu ceci : {option} ?",
+        first="Lequel mets-tu en premier ?",
+        best="Lequel est le meilleur ?",
+        worst="Lequel est le moins bon ?",
+        random_price="Les prix ont été tirés au sort. Ils ne disent rien de la qualité.",
+        none_of_these="Aucun de ceux-ci",
+        yes="Oui",
+        no="Non",
+        ends=("le plus bas", "le plus haut"),
+        likelihood=("Pas du tout probable", "Extrêmement probable"),
+        agreement=(
+            "Pas du tout d'accord",
+            "Pas d'accord",
+            "Ni d'accord ni pas d'accord",
+            "D'accord",
+            "Tout à fait d'accord",
+        ),
+        drawn_word="Un mot d'une liste a été tiré au sort. Quel mot était-ce ?",
+        frames=(
+            "{question}",
+            "Une question pour toi : {question}",
+            "Donne-nous ton propre avis. {question}",
+            "Quelqu'un te demande : {question}",
+            "Dans cet entretien, nous voulons savoir : {question}",
+        ),
+    ),
+    "pt": Phrases(
+        by_letter="Responda só com a letra.",
+        in_words="Responda em uma ou duas frases.",
+        of_hundred="De 100 pessoas que se encaixam nesta descrição, quantas dão cada uma destas respostas?",
+        would_choose="Você escolheria isto: {option}?",
+        first="Qual destes você põe em primeiro lugar?",
+        best="Qual destes é o melhor?",
+        worst="Qual destes é o pior?",
+        random_price="Os preços foram sorteados. Eles não dizem nada sobre a qualidade.",
+        none_of_these="Nenhum destes",
+        yes="Sim",
+        no="Não",
+        ends=("o mais baixo", "o mais alto"),
+        likelihood=("Nada provável", "Extremamente provável"),
+        agreement=(
+            "Discordo totalmente",
+            "Discordo",
+            "Nem concordo nem discordo",
+            "Concordo",
+            "Concordo totalmente",
+        ),
+        drawn_word="Uma palavra de uma lista foi sorteada. Que palavra era?",
+        frames=(
+            "{question}",
+            "Uma pergunta para você: {question}",
+            "Dê a sua própria opinião. {question}",
+            "Alguém pergunta a você: {question}",
+            "Nesta entrevista queremos saber: {question}",
+        ),
+    ),
+}
+FRAMES = len(PHRASES["en"].frames)
+
+
+def phrases_of(language: str) -> Phrases:
+    """Return the sentences of a language such as `de` or `pt-BR`, or the English ones."""
+    return PHRASES.get(language.split("-")[0].lower(), PHRASES["en"])

@@ -1,0 +1,49 @@
+"""
+Turn the raw reading of a cell into its corrected distribution. Pure.
+
+    Reading + position priors  →  Elicited
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mavera.focus_groups.elicited import CellId, Elicited
+from mavera.focus_groups.positions import PositionPrior, average_orders
+from mavera.focus_groups.readings import Read, Reading
+from mavera.focus_groups.study import Conjoint, MaxDiff, MultipleChoice, OpenEnded, Question
+
+# A difference between two orders above this is shown to the reader: odds that differ by a factor of 4.5.
+LARGE_ORDER_GAP = 1.5
+
+
+def resolve(
+    cell: CellId, question: Question, reading: Reading, priors: Mapping[int, PositionPrior]
+) -> Elicited:
+    """Return the distribution that `reading` shows, in the shape that `elicited.py` lists."""
+    if isinstance(question, OpenEnded):
+        return Elicited(cell, np.empty(0), texts=tuple(read.text for read in reading.reads))
+    parts = [(about, *average_orders(reads, priors)) for about, reads in _by_subject(reading.reads)]
+    gaps = [gap for _, _, gap in parts if gap is not None]
+    gap = max(gaps) if gaps else None
+    flags = []
+    if gap is not None and gap > LARGE_ORDER_GAP:
+        flags.append(f"order_gap {gap:.2f}")
+    if any(read.kind == "shares" for read in reading.reads):
+        flags.append("read_as_shares")
+    shares: NDArray[Any]
+    match question:
+        case MultipleChoice(multiple=True):
+            shares = np.array([share[0] for _, share, _ in parts])  # yes stands first
+        case MaxDiff():
+            shares = np.array([share for _, share, _ in parts])  # best, then worst
+        case Conjoint() | _:
+            shares = parts[0][1]
+    return Elicited(cell, shares, gap, tuple(flags))
+
+
+def _by_subject(reads: Sequence[Read]) -> list[tuple[str, list[Read]]]:
+    return [(about, list(group)) for about, group in groupby(reads, key=lambda read: read.about)]
