@@ -25,7 +25,7 @@ from typing import Any
 from evals.engine import asked, embedded_model, hear
 from mavera.analysis import biases, probes
 from mavera.analysis.biases import WEIGHTS, Weights
-from mavera.analysis.sentences import split_sentences
+from mavera.reading.sentences import split_sentences
 
 HERE = Path(__file__).parent
 READINGS = HERE / "readings.json"

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from mavera.analysis.emotion import MAX_SENTENCES
-from mavera.analysis.sentences import Sentence, split_sentences
+from mavera.reading.sentences import Sentence, split_sentences
 
 # Splitting a long answer again and again would cost more than reading ahead saves.
 MAX_CHARACTERS = 12_000

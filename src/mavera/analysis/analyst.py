@@ -23,7 +23,6 @@ from mavera.accounts.credits.pricing import HARD_EFFORTS
 from mavera.analysis import biases, confidence, insights, news, probes
 from mavera.analysis.ahead import ReadAhead
 from mavera.analysis.emotion import MAX_SENTENCES, VERSION, EmotionModel, read_emotion
-from mavera.analysis.sentences import Sentence, split_sentences
 from mavera.core.analysis import (
     Analysis,
     AnalysisFailure,
@@ -39,6 +38,7 @@ from mavera.core.prompt import Prompt, Sampling, ToolChoice
 from mavera.core.usage import Usage
 from mavera.errors import APIError
 from mavera.models.model import Model
+from mavera.reading.sentences import Sentence, split_sentences
 
 log = structlog.get_logger()
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from mavera.analysis.sentences import Sentence
 from mavera.core.analysis import Bias
+from mavera.reading.sentences import Sentence
 
 # Each probe is about 70 tokens after the answer. For the other suspects, cues and doubts alone decide.
 MAX_PROBES = 2

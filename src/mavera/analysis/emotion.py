@@ -16,9 +16,9 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mavera.analysis.sentences import Sentence
 from mavera.analysis.wordpiece import WordPiece
 from mavera.core.analysis import Emotion, EmotionName
+from mavera.reading.sentences import Sentence
 
 VERSION = "emobank-minilm-1"
 WEIGHTS = Path(__file__).parent / "weights"

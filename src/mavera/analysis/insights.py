@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from mavera.analysis.sentences import Sentence
+from mavera.reading.sentences import Sentence
 
 MAX_INSIGHTS = 5
 MAX_SENTENCES = 400

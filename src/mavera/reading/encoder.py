@@ -1,0 +1,165 @@
+"""
+Turn texts into vectors whose products say how near the texts are in meaning.
+
+    text → pieces → multilingual-e5-small (4 bits, onnxruntime) → mean over the pieces → unit length
+
+One encoder serves every reader of answers, so that no two of them disagree about a text. How it was
+chosen: docs/decisions/0051-sentence-encoder.md. `evals.reading.build_encoder` makes its weights.
+"""
+
+import importlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mavera.reading.pieces import END, PADDING, START, Pieces
+
+WEIGHTS = Path(__file__).parent / "weights"
+VERSION = "e5-small-q4-1"
+LANGUAGES = ("en", "de", "es", "fr", "pt")
+DIMENSIONS = 384
+# A longer text is represented by its beginning. A sentence has at most 600 characters.
+MAX_TOKENS = 256
+MAX_CHARACTERS = 2000
+# e5 was trained with one of two words before each text. This one is for comparing texts of one kind.
+_PREFIX = "query: "
+# How many pieces, padding included, one call of the session reads: it bounds the memory of a long list.
+_BATCH_TOKENS = 1024
+# The vectors of this many texts are kept: an answer is read for its verdict and for its analysis.
+_REMEMBERED = 512
+
+
+class NoEncoder(Exception):
+    """The encoder cannot run here. The message says why."""
+
+
+class SentenceEncoder:
+    """
+    The encoder, loaded by the first call that needs it. It takes about 60 MB of memory.
+
+    It can be called from several threads. A call takes processor time, so call it in a thread. A vector
+    does not depend on the other texts of the call, except for rounding.
+    """
+
+    version = VERSION
+    languages = LANGUAGES
+
+    def __init__(self, folder: Path = WEIGHTS) -> None:
+        self._folder = folder
+        self._loading = threading.Lock()
+        self._parts: tuple[Any, Pieces] | None = None
+        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._keeping = threading.Lock()
+
+    def find_problem(self) -> str | None:
+        """Return why no text can be read here, or None if the encoder works. Loads it."""
+        try:
+            self._load()
+        except NoEncoder as error:
+            return str(error)
+        return None
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        """
+        Return a float32 array (len(texts), 384) whose rows have unit length.
+
+        The product of two rows is their cosine: about .75 for texts that have nothing in common, and
+        1 for the same text. Raises NoEncoder.
+        """
+        numpy = _numpy()
+        clipped = [text[:MAX_CHARACTERS] for text in texts]
+        with self._keeping:
+            known = {text: self._kept[text] for text in clipped if text in self._kept}
+        missing = [text for text in dict.fromkeys(clipped) if text not in known]
+        known.update(self._read(missing))
+        if missing:
+            self._keep(known)
+        if not clipped:
+            return numpy.zeros((0, DIMENSIONS), numpy.float32)
+        return numpy.stack([known[text] for text in clipped])
+
+    def _keep(self, found: dict[str, Any]) -> None:
+        with self._keeping:
+            for text, vector in found.items():
+                self._kept[text] = vector
+                self._kept.move_to_end(text)
+            while len(self._kept) > _REMEMBERED:
+                self._kept.popitem(last=False)
+
+    def _read(self, texts: list[str]) -> Iterator[tuple[str, Any]]:
+        if not texts:
+            return
+        session, pieces = self._load()
+        rows = [(text, _to_row(pieces, text)) for text in texts]
+        for batch in _batches(sorted(rows, key=lambda pair: len(pair[1]))):
+            vectors = _run(session, [row for _, row in batch])
+            yield from zip([text for text, _ in batch], vectors, strict=True)
+
+    def _load(self) -> tuple[Any, Pieces]:
+        with self._loading:
+            if self._parts is None:
+                self._parts = (
+                    _open_session(self._folder / "encoder.onnx"),
+                    _open_pieces(self._folder / "pieces.txt"),
+                )
+            return self._parts
+
+
+def _to_row(pieces: Pieces, text: str) -> list[int]:
+    return [START, *pieces.encode(_PREFIX + text)[: MAX_TOKENS - 2], END]
+
+
+def _batches(rows: list[tuple[str, list[int]]]) -> Iterator[list[tuple[str, list[int]]]]:
+    """Cut `rows`, the shortest first, so that no batch has more than `_BATCH_TOKENS` with its padding."""
+    batch: list[tuple[str, list[int]]] = []
+    for pair in rows:
+        if batch and (len(batch) + 1) * len(pair[1]) > _BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(pair)
+    yield batch
+
+
+def _run(session: Any, rows: list[list[int]]) -> Any:
+    numpy = _numpy()
+    longest = max(len(row) for row in rows)
+    ids = numpy.full((len(rows), longest), PADDING, numpy.int64)
+    mask = numpy.zeros((len(rows), longest), numpy.float32)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = row
+        mask[number, : len(row)] = 1
+    (vectors,) = session.run(None, {"ids": ids, "mask": mask})
+    return vectors
+
+
+def _open_session(path: Path) -> Any:
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise NoEncoder("The package onnxruntime is not installed.") from error
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1  # an answer is short, and the language model needs the cores
+    options.log_severity_level = 3
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        # onnxruntime raises classes of its own, which have no common base.
+        raise NoEncoder(f"The sentence encoder cannot be loaded: {error}") from error
+
+
+def _open_pieces(path: Path) -> Pieces:
+    try:
+        return Pieces.load(path)
+    except (OSError, ValueError) as error:
+        raise NoEncoder(f"{path} cannot be read: {error}") from error
+
+
+@cache
+def _numpy() -> Any:
+    try:
+        return importlib.import_module("numpy")
+    except ImportError as error:
+        raise NoEncoder("The package numpy is not installed.") from error
