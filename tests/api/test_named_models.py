@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 from tests.conftest import Served, running_server
 from tests.support.command import Mavera
 from tests.support.dialect_stubs import speaks
-from tests.support.upstream_stub import Upstream, running_upstream
+from tests.support.upstream_stub import DONE, FINISH, Upstream, running_upstream, sends, text
 
 KEY = "sk-named-model-3f9a"
 FILE = """
@@ -26,6 +26,10 @@ sampling = {{ temperature = 0.7 }}
 price_in = 2.0
 price_out = 8.0
 currency = "USD"
+
+[models.steady]
+base_url = "{url}"
+sampling = {{ temperature = 0.7 }}
 
 [models.away]
 base_url = "http://127.0.0.1:1/v1"
@@ -66,6 +70,24 @@ def test_a_request_picks_its_model_by_name(stage: tuple[Served, Upstream], path:
     assert "By the reasoner." not in ask(served, path, "mavera-1").text
 
 
+def test_the_response_repeats_the_sampling_that_was_used(
+    stage: tuple[Served, Upstream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, upstream = stage
+    monkeypatch.setattr(upstream, "script", [sends(text("Steady."), FINISH, DONE)])
+
+    recommended = ask(served, "/responses", "steady").json()
+    assert upstream.asked[-1]["temperature"] == 0.7
+    chosen = ask(served, "/responses", "steady", temperature=1).json()
+    assert upstream.asked[-1]["temperature"] == 1
+    nothing_sent = ask(served, "/responses", "mavera-1").json()
+    streamed = ask(served, "/responses", "steady", stream=True)
+
+    assert [body["temperature"] for body in (recommended, chosen, nothing_sent)] == [0.7, 1, 1]
+    assert recommended["top_p"] == 1, "no top_p was sent"
+    assert streamed.text.count('"temperature":0.7') == 3, "in created, in_progress and completed"
+
+
 def test_a_model_is_picked_over_a_websocket_too(stage: tuple[Served, Upstream]) -> None:
     served, _ = stage
     url = served.base_url.replace("http", "ws", 1) + "/responses"
@@ -93,14 +115,14 @@ def test_an_unknown_name_is_a_422_that_lists_the_known_ones(
 
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (422, "validation_error", "model")
-    assert "Known models: mavera-1, reasoner, away." in error["message"]
+    assert "Known models: mavera-1, reasoner, steady, away." in error["message"]
 
 
 def test_models_are_listed_under_their_names(stage: tuple[Served, Upstream]) -> None:
     served, _ = stage
     client = OpenAI(base_url=served.base_url, api_key=served.key)
 
-    assert [model.id for model in client.models.list()] == ["mavera-1", "reasoner", "away"]
+    assert [model.id for model in client.models.list()] == ["mavera-1", "reasoner", "steady", "away"]
     found = client.models.retrieve("reasoner")
     assert (found.id, found.object, found.model_extra) == ("reasoner", "model", {"context_tokens": 128000})
 
@@ -144,7 +166,7 @@ def test_each_model_has_its_state(stage: tuple[Served, Upstream]) -> None:
 
     assert ready.status_code == 200, "a model that is elsewhere makes no server unready"
     states = {name: model["state"] for name, model in ready.json()["models"].items()}
-    assert states == {"mavera-1": "ready", "reasoner": "ready", "away": "unavailable"}
+    assert states == {"mavera-1": "ready", "reasoner": "ready", "steady": "ready", "away": "unavailable"}
 
 
 def test_the_commands_know_the_names(tmp_path: Path, mavera: Mavera) -> None:
@@ -162,7 +184,7 @@ def test_the_commands_know_the_names(tmp_path: Path, mavera: Mavera) -> None:
     assert rows["reasoner"]["model"] == "vendor/reasoner"
     assert rows["reasoner"]["currency"] == "USD"
     findings = {found["what"]: found["ok"] for found in json.loads(checked.stdout)}
-    assert findings == {"reasoner": True, "away": False}
+    assert findings == {"reasoner": True, "steady": True, "away": False}
     assert json.loads(asked.stdout)["text"] == "By the reasoner."
-    assert "Known models: mavera-1, reasoner, away." in unknown.stderr
+    assert "Known models: mavera-1, reasoner, steady, away." in unknown.stderr
     assert KEY not in listed.stdout + checked.stdout + asked.stdout + checked.stderr + asked.stderr

@@ -24,6 +24,7 @@ import msgspec
 
 from mavera.core.analysis import Analysis
 from mavera.core.artifacts import Artifact
+from mavera.core.prompt import Sampling
 from mavera.core.server_calls import ServerCall, ServerOutcome
 from mavera.core.usage import Usage
 from mavera.errors import APIError
@@ -98,9 +99,10 @@ class Speaker(msgspec.Struct, frozen=True):
 
 
 class RunPrepared(msgspec.Struct, frozen=True):
-    """`speakers` is empty if no persona answers."""
+    """`speakers` is empty if no persona answers. `sampling` is what the model is asked with."""
 
     speakers: tuple[Speaker, ...] = ()
+    sampling: Sampling = Sampling()
 
 
 class RunStarted(msgspec.Struct, frozen=True):

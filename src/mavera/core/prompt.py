@@ -9,9 +9,10 @@ The prompt: everything that a model gets, namely the items that it reads and the
 the draft of a persona) are prompts from the start.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 from msgspec.structs import replace
 
 from mavera.core.items import Item
@@ -19,8 +20,28 @@ from mavera.core.items import Item
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
+class Repetition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    The samplers of llama.cpp that keep an answer from repeating what stands in its last `window` tokens.
+
+    `penalty` divides the score of a token that stands there; 1 is none. DRY makes a token less likely that
+    would continue a repeated sequence of more than `dry_length` tokens, by `dry_multiplier` times
+    `dry_base` to the power of the tokens beyond that.
+    """
+
+    penalty: Annotated[float, Meta(ge=1, le=2)] = 1.0
+    dry_multiplier: Annotated[float, Meta(ge=0, le=5)] = 0.0
+    dry_base: Annotated[float, Meta(ge=1, le=4)] = 1.75
+    dry_length: Annotated[int, Meta(ge=1, le=100)] = 3
+    window: Annotated[int, Meta(ge=1, le=1_000_000)] = 2048
+
+
 class Sampling(msgspec.Struct, frozen=True):
-    """The settings with which tokens are sampled. None leaves the model's default."""
+    """
+    The settings with which tokens are sampled. None leaves the model's default.
+
+    Callers cannot set `top_k`, `min_p` and `repetition`; they come from what a model recommends.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -29,6 +50,9 @@ class Sampling(msgspec.Struct, frozen=True):
     seed: int | None = None
     stop: tuple[str, ...] = ()
     logit_bias: dict[str, float] | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition: Repetition | None = None
 
 
 class OutputFormat(msgspec.Struct, frozen=True):

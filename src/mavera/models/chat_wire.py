@@ -14,7 +14,7 @@ import msgspec
 
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part
 from mavera.core.json_schema import Schema
-from mavera.core.prompt import FunctionTool, OutputFormat, Prompt
+from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Repetition
 from mavera.models.dialects import DIALECTS, Dialect, JSONMode
 
 MOST_PREFIXES = 512
@@ -53,9 +53,13 @@ def build_request_body(
         "seed": sampling.seed,
         "stop": list(sampling.stop) or None,
         "logit_bias": sampling.logit_bias,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
         "reasoning_effort": prompt.reasoning_effort if reasoning_effort else None,
     }
     body.update({name: value for name, value in optional.items() if value is not None})
+    if sampling.repetition is not None:
+        body.update(_build_repetition(sampling.repetition))
     if prompt.max_output_tokens is not None and dialect.limits:
         body[dialect.limits[0]] = prompt.max_output_tokens
     if prompt.format.type != "text":
@@ -72,6 +76,18 @@ def build_request_body(
     if dialect.short_call_ids:
         _shorten_call_ids(body["messages"])
     return body
+
+
+def _build_repetition(wanted: Repetition) -> dict[str, Any]:
+    """Return llama.cpp's members for it."""
+    return {
+        "repeat_penalty": wanted.penalty,
+        "repeat_last_n": wanted.window,
+        "dry_multiplier": wanted.dry_multiplier,
+        "dry_base": wanted.dry_base,
+        "dry_allowed_length": wanted.dry_length,
+        "dry_penalty_last_n": wanted.window,
+    }
 
 
 def _leave_out(body: dict[str, Any], dialect: Dialect, preferences: Collection[str]) -> None:

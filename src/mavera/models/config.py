@@ -22,10 +22,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from mavera.core.prompt import Sampling
 from mavera.core.usage import Usage
 from mavera.errors import ConfigurationError
 from mavera.models.base_url import normalise_base_url
+from mavera.models.sampling import RecommendedSampling
 from mavera.settings import PREFIX, DialectName, Settings
 
 DEFAULT_NAME = "mavera-1"
@@ -35,15 +35,6 @@ _NANOS_PER_TOKEN = 1000  # a price is for a million tokens, and a cost counts bi
 # A row of usage has at most this, so that the sum over any number of rows stays within 64 bits.
 MOST_NANOS = 10**15
 PricePerMillion = Annotated[float, Meta(ge=0, le=100_000)]
-
-
-class RecommendedSampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The sampling that the makers of a model recommend. A caller who names none gets it."""
-
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,16 +58,6 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             return None
         millionths = usage.input_tokens * self.price_in + usage.output_tokens * self.price_out
         return min(round(millionths * _NANOS_PER_TOKEN), MOST_NANOS)
-
-    def fill(self, sampling: Sampling) -> tuple[Sampling, frozenset[str]]:
-        """Return `sampling` with what it lacks as recommended, and the names of what was filled in."""
-        recommended = msgspec.structs.asdict(self.sampling)
-        filled = {
-            name: value
-            for name, value in recommended.items()
-            if value is not None and getattr(sampling, name) is None
-        }
-        return msgspec.structs.replace(sampling, **filled), frozenset(filled)
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

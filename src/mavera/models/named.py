@@ -11,6 +11,7 @@ from mavera.core.usage import Usage
 from mavera.errors import ConfigurationError, ValidationFailed
 from mavera.models.choice import build_upstream, choose_model
 from mavera.models.config import DEFAULT_NAME, MODEL_NAME, ModelConfig, load_models_config
+from mavera.models.embedded.catalogue import find_sampling
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.models.upstream import Endpoint, UpstreamOptions, UpstreamSettings
@@ -28,8 +29,7 @@ class NamedModel:
 
     def prepare(self, turn: Turn) -> Turn:
         """Return `turn` with the recommended sampling where the caller says nothing."""
-        sampling, filled = self.config.fill(turn.sampling)
-        return replace(turn, sampling=sampling, preferences=turn.preferences | filled) if filled else turn
+        return self.config.sampling.prepare(turn)
 
     def cost_nanos(self, usage: Usage) -> int | None:
         return self.config.cost_nanos(usage)
@@ -78,6 +78,8 @@ def check_model_name(name: str, named: NamedModels) -> None:
 
 def _build_default(settings: Settings, model: Model, configs: Mapping[str, ModelConfig]) -> NamedModel:
     config = configs.get(DEFAULT_NAME, ModelConfig())
+    if settings.backend == "embedded":
+        config = replace(config, sampling=config.sampling.complete(find_sampling(settings)))
     return NamedModel(DEFAULT_NAME, model, settings.answering_model, config)
 
 

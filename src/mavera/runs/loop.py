@@ -82,15 +82,16 @@ class Runner:
         `principal` decides which model answers, which personas the turn may name beside the library's and
         for whom tools run. The audit of tools names `run_id`.
         """
-        if principal.mode == "live" and (named := self._named.get(turn.model)) is not None:
-            turn = named.prepare(turn)
         model = self._choose_model(turn, principal)
+        # What is recommended for a model is not meant for the one that sees images in its place.
+        if principal.mode == "live" and model is not self._vision and turn.model in self._named:
+            turn = self._named[turn.model].prepare(turn)
         members = await self._find_members(turn, principal)
         await check_schemas(turn, self._schemas, caller=principal.workspace_id)
         offer = await self._offer_tools(turn, principal)
         shown = tuple(image.url for image in images_of(turn)) if offer else ()
         turn = await self._resolve_images(turn, model, principal)
-        yield RunPrepared(tuple(member.speaker for member in members))
+        yield RunPrepared(tuple(member.speaker for member in members), turn.sampling)
 
         if turn.audience:
             answer: Mosaic | Pipeline = self._blend(turn, members, model, principal.workspace_id)

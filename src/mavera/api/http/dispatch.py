@@ -218,7 +218,7 @@ class RunResponse(Response):
         await send({"type": "http.response.body", "body": body})
 
     async def _send_stream(self, send: Send) -> None:
-        opening = start_in_time(self._run)
+        opening = start_in_time(self._run, self._encoder)
         first = await anext(opening)  # raises while a status can still say so
         headers = [(name.encode(), value.encode()) for name, value in sse.HEADERS.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -241,9 +241,10 @@ class RunResponse(Response):
         return b"".join(sse.frame(wire) for wire in self._encoder.feed(event))
 
 
-async def start_in_time(run: Run) -> AsyncGenerator[Event, None]:
+async def start_in_time(run: Run, encoder: Encoder) -> AsyncGenerator[Event, None]:
     """
-    Yield how a run begins, up to its first event. What follows is to be read from `run` itself.
+    Yield how a run begins, up to its first event. What follows is to be read from `run` itself. `encoder`
+    takes what no client sees.
 
     After `ACCEPT_SECONDS` in the queue and before the model, a `RunStarted` comes ahead of the first event,
     and an error after it is a `RunFailed`. An earlier error is raised, so that it can become a status.
@@ -251,7 +252,7 @@ async def start_in_time(run: Run) -> AsyncGenerator[Event, None]:
     late, patience = False, ACCEPT_SECONDS
     try:
         # RunPrepared: an unknown persona or a refused image is a status, however long it took to find out.
-        await run.__anext__()
+        encoder.take(await run.__anext__())
         if run.is_queued:
             since = time.monotonic()
             async with _Beside(run.enter()) as entry:

@@ -42,6 +42,7 @@ from mavera.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from mavera.core.prompt import Sampling
 from mavera.core.server_calls import ServerCall, ServerOutcome, Source, find_citations
 from mavera.core.usage import Usage
 from mavera.errors import APIError
@@ -141,7 +142,9 @@ class ResponseEncoder:
 
     def _translate(self, event: Event) -> Iterator[Wire]:
         match event:
-            case RunPrepared() | TextWasReasoning():  # such text has been sent
+            case RunPrepared(_, sampling):
+                self._head = {**self._head, **_echo_sampling(sampling)}
+            case TextWasReasoning():  # such text has been sent
                 return
             case RunStarted():
                 yield self._build_envelope("response.created", "in_progress")
@@ -447,6 +450,12 @@ def _build_delta_frame(at: Wire) -> tuple[bytes, bytes]:
     whole = json_bytes({"type": TEXT_DELTA, **at, "delta": "", "logprobs": []})
     before, _, after = whole.rpartition(b'""')
     return before, after[:-1] + b',"sequence_number":'
+
+
+def _echo_sampling(used: Sampling) -> Wire:
+    """Return the settings as they were used: the caller's own, and those recommended for the model."""
+    echoed = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+    return {name: value for name in echoed if (value := getattr(used, name)) is not None}
 
 
 def build_usage(usage: Usage) -> Wire:

@@ -367,7 +367,7 @@ class _Session:
     async def _run(self, run: ChargedRun, encoder: ResponseEncoder, body: ResponseCreate) -> None:
         async with aclosing(run):
             try:
-                async with aclosing(start_in_time(run)) as opening:
+                async with aclosing(start_in_time(run, encoder)) as opening:
                     for events in (opening, run):
                         async for event in events:
                             delta = None if body.stream_id is not None else encoder.encode_delta(event)

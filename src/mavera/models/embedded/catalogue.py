@@ -15,6 +15,8 @@ import difflib
 from dataclasses import dataclass
 
 from mavera.errors import ConfigurationError
+from mavera.models.sampling import CALM, GENERAL, RecommendedSampling
+from mavera.settings import Settings
 
 HUB = "https://huggingface.co/Qwen"
 
@@ -30,7 +32,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueModel:
-    """A model that can be pulled. Every part except the last has `part_bytes` of the file."""
+    """
+    A model that can be pulled. Every part except the last has `part_bytes` of the file.
+
+    `sampling` is used where a caller sets nothing.
+    """
 
     name: str
     aliases: tuple[str, ...]
@@ -42,6 +48,7 @@ class CatalogueModel:
     hub_url: str | None
     part_bytes: int
     parts: tuple[Part, ...]
+    sampling: RecommendedSampling = CALM
 
 
 def _number_parts(package: str, version: str, wheel_hashes: tuple[str, ...]) -> tuple[Part, ...]:
@@ -151,3 +158,14 @@ def find_model(name: str, catalogue: tuple[CatalogueModel, ...] = CATALOGUE) -> 
         else f"There are {', '.join(m.name for m in catalogue)}."
     )
     raise ConfigurationError(f"'{name}' is not a model that can be pulled. {hint}")
+
+
+def find_sampling(settings: Settings) -> RecommendedSampling:
+    """Return the sampling of the embedded model that the settings name. Never fails."""
+    if settings.model_path is not None:
+        return GENERAL
+    try:
+        return find_model(settings.model).sampling
+    except ConfigurationError:
+        # The engine reports a name that is wrong.
+        return GENERAL
