@@ -131,7 +131,7 @@ class _Application(Starlette):
 def _routes(operations: tuple[Operation, ...]) -> list[BaseRoute]:
     return [
         *(
-            Route(path, operation.handler, methods=[operation.method])
+            Route(_route_path(path, operation), operation.handler, methods=[operation.method])
             for operation in operations
             for path in _paths(operation)
         ),
@@ -147,6 +147,14 @@ def _handlers(operations: tuple[Operation, ...]) -> dict[tuple[str, str], Handle
         for path in _paths(operation)
         if "{" not in path
     }
+
+
+def _route_path(path: str, operation: Operation) -> str:
+    """Return `path` as Starlette writes a path with a parameter that may have slashes."""
+    for parameter in operation.parameters:
+        if parameter.may_have_slashes:
+            path = path.replace(f"{{{parameter.name}}}", f"{{{parameter.name}:path}}")
+    return path
 
 
 def _paths(operation: Operation) -> list[str]:

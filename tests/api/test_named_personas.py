@@ -116,6 +116,34 @@ def test_models_are_listed_with_their_personas_if_that_is_wanted(serve: Serve) -
     assert ids(listing, "?personas=false") == ["mavera-1"]
 
 
+@pytest.mark.parametrize("named", [SLUG, PERSONA.id])
+def test_a_model_with_a_persona_is_found_by_its_id(serve: Serve, named: str) -> None:
+    served = serve()
+
+    for path in (f"mavera-1/{named}", f"mavera-1%2F{named}"):
+        found = httpx.get(f"{served.base_url}/models/{path}", headers=served.headers)
+        assert found.status_code == 200, found.text
+        assert found.json()["id"] == f"mavera-1/{SLUG}"
+        assert found.json()["name"] == PERSONA.name
+    assert served.client().models.retrieve(f"mavera-1/{named}").id == f"mavera-1/{SLUG}"
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("mavera-1/nobody", "persona_not_found"),
+        (f"gpt-4/{SLUG}", "not_found"),
+        (f"mavera-1/{SLUG}/more", "not_found"),
+    ],
+)
+def test_an_unknown_model_or_persona_is_not_found_by_its_id(serve: Serve, path: str, code: str) -> None:
+    served = serve()
+
+    missed = httpx.get(f"{served.base_url}/models/{path}", headers=served.headers)
+
+    assert (missed.status_code, missed.json()["error"]["code"]) == (404, code)
+
+
 def test_a_model_picked_from_the_menu_answers_as_a_chat_front_end_asks_it(serve: Serve) -> None:
     """Open WebUI and LibreChat read GET /models, and send one of its ids to /chat/completions, streamed."""
     served = serve(model := ScriptedModel(), list_persona_models=True)

@@ -19,13 +19,15 @@ class Parameter:
     """
     A parameter outside of the body; `schema` is JSON Schema.
 
-    An id in the path that is longer than its `maxLength` is one that does not exist: a 404.
+    An id in the path that is longer than its `maxLength` is one that does not exist: a 404. With
+    `may_have_slashes`, the last parameter of a path takes all the rest of it.
     """
 
     name: str
     where: Literal["path", "query", "header"]
     description: str
     schema: dict[str, Any]
+    may_have_slashes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,15 @@ from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.json import json_response
 from mavera.api.http.lists import flag_of
 from mavera.api.http.operations import Operation, Parameter
-from mavera.errors import Forbidden, InvalidRequest, NotFound, ServiceUnavailable, ValidationFailed
+from mavera.api.wire.named_personas import find_persona, split_model
+from mavera.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    PersonaNotFound,
+    ServiceUnavailable,
+    ValidationFailed,
+)
 from mavera.models.named import NamedModel
 from mavera.personas.catalogue import AnyPersona
 from mavera.personas.slugs import slug_of
@@ -23,6 +31,13 @@ _QUERY = (
         "Whether to list models with personas behind their name, as `mavera-1/gen-z-consumer`.",
         {"type": "boolean"},
     ),
+)
+_MODEL_ID = Parameter(
+    "model_id",
+    "path",
+    "The model's id; with a persona behind a slash, if you like.",
+    {"type": "string", "maxLength": 300},
+    may_have_slashes=True,
 )
 _CREATED = 1775001600  # 2026-04-01, when the model id was first served
 
@@ -59,13 +74,18 @@ async def list_models(request: Request) -> Response:
 
 
 async def get_model(request: Request) -> Response:
-    """Return one model."""
-    await authenticate(request)
-    named = services_of(request).named_models
-    model = named.get(request.path_params["model_id"])
+    """Return one model, with the persona behind its name if there is one."""
+    principal = await authenticate(request)
+    services = services_of(request)
+    name, behind = split_model(request.path_params["model_id"], services.named_models)
+    model = services.named_models.get(name)
     if model is None:
-        raise NotFound(f"There is no such model here. Known models: {', '.join(named)}.", param="model")
-    return json_response(_to_object(model))
+        known = ", ".join(services.named_models)
+        raise NotFound(f"There is no such model here. Known models: {known}.", param="model")
+    if behind is None:
+        return json_response(_to_object(model))
+    principal.require("personas:read")
+    return json_response(_to_object(model, await find_persona(behind, "model", services.personas, principal)))
 
 
 def _to_object(model: NamedModel, persona: AnyPersona | None = None) -> ModelObject:
@@ -97,7 +117,7 @@ OPERATIONS = (
         "Get a model",
         "Models",
         response=ModelObject,
-        parameters=(Parameter("model_id", "path", "The model's id.", {"type": "string", "maxLength": 64}),),
-        errors=(NotFound,),
+        parameters=(_MODEL_ID,),
+        errors=(NotFound, PersonaNotFound, Forbidden, ServiceUnavailable),
     ),
 )

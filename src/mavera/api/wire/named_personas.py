@@ -16,7 +16,7 @@ from mavera.api.http.bounds import MAX_PERSONA_ID
 from mavera.api.http.operations import Parameter
 from mavera.errors import InvalidRequest, PersonaNotFound
 from mavera.models.named import NamedModels, check_model_name
-from mavera.personas.catalogue import Personas
+from mavera.personas.catalogue import AnyPersona, Personas
 
 HEADER = "X-Persona-Id"
 PERSONA_HEADER = HEADER.lower().encode()
@@ -54,10 +54,10 @@ async def name_persona(
     if takes_persona and body.persona_id is not None:
         named["persona_id"] = body.persona_id
     if behind is not None:
-        named["model"] = await _find(behind, "model", personas, principal)
+        named["model"] = (await find_persona(behind, "model", personas, principal)).id
     # An audience in the body wins over a header that a client sends with everything.
     if header is not None and takes_persona and not body.mosaic_mode:
-        named[HEADER] = await _find(header, HEADER, personas, principal)
+        named[HEADER] = (await find_persona(header, HEADER, personas, principal)).id
     if len(set(named.values())) > 1:
         told = " and ".join(f"'{place}' names {_quote_id(one)}" for place, one in named.items())
         raise InvalidRequest(f"Two personas are named: {told}. Send one.", param=list(named)[-1])
@@ -70,8 +70,9 @@ def _quote_id(persona_id: str) -> str:
     return f"'{persona_id[:MAX_PERSONA_ID]}'"
 
 
-async def _find(given: str, param: str, personas: Personas, principal: Principal) -> str:
+async def find_persona(given: str, param: str, personas: Personas, principal: Principal) -> AnyPersona:
+    """Return the persona with the id or slug `given`. Raises PersonaNotFound, which names `param`."""
     try:
-        return (await personas.find(given[: MAX_PERSONA_ID + 1], principal)).id
+        return await personas.find(given[: MAX_PERSONA_ID + 1], principal)
     except PersonaNotFound as error:
         raise PersonaNotFound(error.message, param=param) from error
