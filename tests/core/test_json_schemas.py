@@ -189,6 +189,17 @@ def test_older_drafts_are_written_as_2020_12(schema: dict[str, Any], modern: dic
     assert modernize_schema(schema) == modern
 
 
+def test_what_narrows_a_recursive_reference_is_checked_at_the_end() -> None:
+    schema = {"type": "object", "properties": {"c": {"$ref": "#", "type": "object", "description": "Hm."}}}
+
+    assert not is_enforced(schema)
+    assert rewrite_schema(schema)["properties"] == {"c": {"$ref": "#"}}
+
+
+def test_what_narrows_any_other_reference_is_enforced() -> None:
+    assert is_enforced({"$defs": {"a": {"type": "string"}}, "$ref": "#/$defs/a", "maxLength": 3})
+
+
 def test_a_recursive_schema_streams() -> None:
     assert is_enforced(
         {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}}

@@ -226,3 +226,45 @@ def test_the_engine_holds_to_keywords(client: openai.OpenAI, schema: dict[str, A
     assert "parsed" in response.to_dict()
     assert response.usage is not None
     assert response.usage.input_tokens < 60  # it was asked once
+
+
+FAMILY: Any = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 20},
+        "child": {"$ref": "#", "type": "object", "description": "The eldest."},
+    },
+    "required": ["name"],
+    "additionalProperties": False,
+}
+
+
+def test_a_recursive_schema_with_a_keyword_beside_its_reference_is_kept_to(client: openai.OpenAI) -> None:
+    response = client.responses.create(
+        model="mavera-1",
+        input="Ann has one child, Bob. Bob has no children. Give me that family.",
+        text={"format": {"type": "json_schema", "name": "family", "schema": FAMILY, "strict": True}},
+        max_output_tokens=80,
+        temperature=0,
+    )
+
+    assert response.status == "completed"
+    family = json.loads(response.output_text)
+    assert family["name"] == "Ann"
+    assert family["child"]["name"] == "Bob"
+
+
+def test_parameters_that_lead_nowhere_are_no_fault_of_the_server(client: openai.OpenAI) -> None:
+    """Decoding under this schema is impossible, and any object fits it."""
+    function: Any = {"type": "function", "name": "save", "parameters": {"type": "object", "$ref": "#"}}
+
+    response = client.responses.create(
+        model="mavera-1",
+        input="Save that Ann has a child, Bob.",
+        tools=[function],
+        tool_choice="required",
+        max_output_tokens=120,
+        temperature=0,
+    )
+
+    assert [item.type for item in response.output] == ["function_call"]

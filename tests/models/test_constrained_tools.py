@@ -249,6 +249,18 @@ def test_calls_that_could_not_be_decoded_under_their_schema_are_asked_for_with_a
     assert "city" not in str(model.prompts[1].format.schema)
 
 
+@pytest.mark.parametrize("choice", [ToolChoice("required"), ToolChoice("required", ("get_weather",))])
+def test_calls_that_begin_well_and_end_badly_are_asked_for_with_any_arguments(choice: ToolChoice) -> None:
+    begun = '[{"name": "get_weather", "arguments": {' if len(choice.names) != 1 else '{"city":'
+    model = ObedientModel(replies=[f"{begun} Oslo"], kept=False)
+
+    events = run(model, prompt(tool_choice=choice))
+
+    assert [name for name, _ in made(events)] == ["get_weather"]
+    assert ending(events).reason == "tool_calls"
+    assert "city" not in str(model.prompts[1].format.schema)
+
+
 def test_arguments_are_drawn_without_the_stops_and_penalties_of_the_answer() -> None:
     model = ObedientModel(decides="now")
     sampling = Sampling(temperature=0.7, top_p=0.9, frequency_penalty=1.0, seed=4, stop=("\n",))

@@ -8,10 +8,11 @@ Give function calls to a model that has none, but whose output can be held to a 
 The decision is one short constrained question, which the caller does not see. The prompt of an answer does
 not mention tools, so the model has nothing to imitate, and the answer is streamed. If its text still looks
 like a call, the call is made, and its text is not sent. Calls are decoded under the schemas of the
-functions, so each is valid. docs/decisions/0007 has the reasons and figures.
+functions, so each is valid. If the model's server may not be able to decode under them, calls are held back
+until they are whole. docs/decisions/0007 has the reasons and figures.
 """
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -26,7 +27,7 @@ from mavera.core.events import (
     TextWasReasoning,
 )
 from mavera.core.ids import new_id
-from mavera.core.prompt import FunctionTool, Prompt
+from mavera.core.prompt import FunctionTool, OutputFormat, Prompt
 from mavera.core.usage import Usage
 from mavera.models.constrained.calls import BrokenCall, CallReader, OneCallReader
 from mavera.models.constrained.guard import CallGuard
@@ -71,7 +72,8 @@ class ConstrainedTools:
         if choice == "auto":
             wanted, usage = await self._decide(prompt, tools)
         calls = choice == "required" or wanted is not None
-        step: _Answer | _Calls = _Calls(prompt, tools, wanted) if calls else _Answer(prompt, tools)
+        enforces = self.profile.enforces_format
+        step: _Answer | _Calls = _Calls(prompt, tools, wanted, enforces) if calls else _Answer(prompt, tools)
         reason: FinishReason = "stop"
         is_started = False
         while True:
@@ -83,24 +85,24 @@ class ConstrainedTools:
                                 is_started = True
                                 yield event
                         case RunCompleted():
-                            reason = event.reason
+                            reason = step.finish(event.reason)
                             usage += event.usage
                         case TextDelta():
                             for written in step.feed(event):
                                 yield written
                             if step.caught is not None:
+                                # A model that was stopped does not report its usage.
+                                usage += Usage(output_tokens=step.deltas, estimated=True)
                                 break
                         case _:
                             yield event
             if step.caught is None:
                 break
-            # A model that was stopped does not report its usage.
-            usage += Usage(output_tokens=step.deltas, estimated=True)
             named = next((tool for tool in tools if tool.name == step.caught), None)
-            step = _Calls(prompt, tools, named, is_loose=isinstance(step, _Calls))
+            step = _Calls(prompt, tools, named, enforces, is_loose=isinstance(step, _Calls))
         for held in step.flush():
             yield held
-        yield RunCompleted(step.finish(reason), usage)
+        yield RunCompleted(reason, usage)
 
     async def _decide(
         self, prompt: Prompt, tools: tuple[FunctionTool, ...]
@@ -151,7 +153,9 @@ class _Calls:
     Calls of `wanted`, or of any function if that is None.
 
     `caught` is set if the server could not decode under the functions' schemas and did without: then the
-    calls are asked for again, with any object for arguments.
+    calls are asked for again, with any object for arguments. A server may also do without in silence and
+    begin as a call does. So with a schema that `enforces` does not vouch for, nothing of the calls is passed
+    on before they are whole.
     """
 
     def __init__(
@@ -159,11 +163,13 @@ class _Calls:
         prompt: Prompt,
         tools: tuple[FunctionTool, ...],
         wanted: FunctionTool | None,
+        enforces: Callable[[OutputFormat], bool],
         *,
         is_loose: bool = False,
     ) -> None:
         self.caught: str | None = None
         self.deltas = 0
+        self._held: list[ModelEvent] = []
         self._can_be_asked_again = not is_loose
         self._wanted = wanted
         is_named = prompt.tool_choice.mode == "required" and len(tools) == 1
@@ -175,27 +181,41 @@ class _Calls:
         else:
             self.prompt = calls_prompt(prompt, tools, wanted, is_loose=is_loose)
             self._reader = CallReader(tuple(tool.name for tool in tools), _make_call_id)
+        self._holds = not is_loose and not enforces(self.prompt.format)
 
     def feed(self, delta: TextDelta) -> Iterator[ModelEvent]:
         self.deltas += 1
         try:
             for event in self._reader.feed(delta.text):
-                self._can_be_asked_again = False
-                yield event
-        except BrokenCall:
-            if not self._can_be_asked_again:
-                raise
-            self.caught = self._wanted.name if self._wanted is not None else ""
+                if self._holds:
+                    self._held.append(event)
+                else:
+                    self._can_be_asked_again = False
+                    yield event
+        except BrokenCall as error:
+            self._catch(error)
 
     def flush(self) -> Iterator[ModelEvent]:
-        return iter(())
+        return iter(self._held)
 
     def finish(self, reason: FinishReason) -> FinishReason:
-        """Return the reason for the end of the answer. Raises APIError if the calls are incomplete."""
+        """
+        Return the reason for the end of the answer.
+
+        Incomplete calls are caught, or raise BrokenCall if they cannot be asked for again.
+        """
         if reason != "stop":
             return reason
-        self._reader.close()
+        try:
+            self._reader.close()
+        except BrokenCall as error:
+            self._catch(error)
         return "tool_calls"
+
+    def _catch(self, error: BrokenCall) -> None:
+        if not self._can_be_asked_again:
+            raise error
+        self.caught = self._wanted.name if self._wanted is not None else ""
 
 
 def _make_call_id() -> str:

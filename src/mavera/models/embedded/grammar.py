@@ -101,6 +101,7 @@ _TYPE_OF = {
     "minimum": "number",
     "maximum": "number",
 }
+_BESIDE_REFERENCE = frozenset({"$anchor", "$defs", "$id", "$ref", "definitions"})
 _COMBINING = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
 # Longer lists make a grammar too large to compile, and no answer is that long.
 _LONGEST_LIST = 1000
@@ -122,6 +123,8 @@ def is_enforced(schema: Schema) -> bool:
     inside = [one for _, one in walk_schemas(schema)]
     if len(inside) > _MOST_SUBSCHEMAS or not all(map(_is_plain, inside)):
         return False
+    if any(map(_narrows_reference, inside)) and count_visits(schema) is None:
+        return False
     return _has_a_value(schema)
 
 
@@ -133,6 +136,11 @@ def _is_plain(schema: Schema) -> bool:
     if any(abs(schema.get(bound, 0)) > _LARGEST_BOUND for bound in _BOUNDS):
         return False
     return all(keyword in _ENFORCED or keyword in _ANNOTATIONS for keyword in schema)
+
+
+def _narrows_reference(schema: Schema) -> bool:
+    """Whether a reference has keywords beside it that narrow its target."""
+    return "$ref" in schema and not schema.keys() <= _BESIDE_REFERENCE | _ANNOTATIONS
 
 
 def _is_of_an_older_draft(schema: Schema) -> bool:
@@ -166,14 +174,24 @@ def rewrite_schema(schema: Schema) -> Schema:
 
     It has types where they were only implied, and no room for properties that nobody
     described: a small model fills such room without end. Keywords that llguidance cannot hold to are left
-    out, so some of its values may not be among those of `schema`. A schema that would take the engine
+    out, so some of its values may not be among those of `schema`. So are keywords beside a recursive
+    reference: llguidance merges them with its target, which has no end. A schema that would take the engine
     seconds to compile leaves only its type.
     """
     schema = modernize_schema(schema)
     if sum(1 for _ in walk_schemas(schema)) > _MOST_SUBSCHEMAS:
         return {"type": schema["type"]} if "type" in schema else {"type": "object"}
+    if count_visits(schema) is None:
+        schema = rebuild_schema(schema, _bare_reference)
     closed = not any(_combines(one) for _, one in walk_schemas(schema))
     return rebuild_schema(schema, lambda one: _narrow(one, closed=closed))
+
+
+def _bare_reference(schema: Schema) -> Schema:
+    """Return `schema` without what narrows the target of its reference, if it has one."""
+    if not _narrows_reference(schema):
+        return schema
+    return {key: value for key, value in schema.items() if key in _BESIDE_REFERENCE}
 
 
 def _combines(schema: Schema) -> bool:
