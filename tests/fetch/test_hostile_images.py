@@ -69,6 +69,7 @@ READABLE: dict[str, tuple[Callable[[], bytes], tuple[int, int]]] = {
     "8 x 8": (lambda: png(8, 8), (8, 8)),
     "7000 x 7000": (lambda: png(7000, 7000), (7000, 7000)),
     "16 bits": (lambda: pillow("I;16", (60, 40), "PNG"), (60, 40)),
+    "16 bits, 7000 x 7000": (lambda: pillow("I;16", (7000, 7000), "PNG"), (7000, 7000)),
     "CMYK": (lambda: pillow("CMYK", (60, 40), "JPEG", colour=(9, 9, 9, 9)), (60, 40)),
     "progressive": (lambda: pillow("RGB", (600, 400), "JPEG", colour=0, progressive=True), (600, 400)),
     "palette": (lambda: pillow("P", (60, 40), "PNG"), (60, 40)),
@@ -126,6 +127,12 @@ def test_a_long_strip_of_text_is_read_in_pieces(read: Callable[[bytes], Any]) ->
     reading = read(dense_text(1300, 24))
     assert isinstance(reading, ImageReading)
     assert "words" in " ".join(line.text for line in reading.lines)
+
+
+@pytest.mark.parametrize(("level", "name"), [(0, "black"), (128 * 256, "grey"), (65535, "white")])
+def test_sixteen_bits_have_their_brightness(level: int, name: str, read: Callable[[bytes], Any]) -> None:
+    reading = read(pillow("I;16", (60, 40), "PNG", colour=level))
+    assert [colour.name for colour in reading.colours] == [name]
 
 
 def test_large_letters_are_read_as_before(read: Callable[[bytes], Any]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -49,6 +50,19 @@ def test_text_colours_and_size_are_read_and_a_broken_image_is_known_as_one() -> 
     assert reading.colours[0].name == "yellow"
     assert broken == [Unreadable()] * 4
     assert again is reading
+
+
+@needs_ocr
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can be told which process goes first")
+def test_the_kernel_ends_a_reader_before_the_engine_when_memory_runs_out() -> None:
+    def read_score(pid: int) -> str:
+        return Path(f"/proc/{pid}/oom_score_adj").read_text(encoding="ascii").strip()
+
+    async def use(reader: ImageReader) -> str:
+        await reader.read(png(40, 40))
+        return read_score(reader.pids[0])
+
+    assert with_reader(use) == "1000"
 
 
 @needs_ocr

@@ -14,11 +14,13 @@ A child gets none of this server's settings or secrets, and it has a budget of p
 
 import asyncio
 import hashlib
+import os
 import signal
 import sys
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -29,6 +31,8 @@ from mavera.fetch.fair_places import FairPlaces
 log = structlog.get_logger()
 
 START_SECONDS = 60.0
+# A machine with less than this has no room for a second child beside the embedded model.
+ROOM_FOR_TWO_BYTES = 6 * 1024**3
 _MOST_ANSWER_BYTES = 64 * 1024 * 1024
 _REMEMBERED_INPUTS = 256
 _ENDING_SECONDS = 5.0
@@ -36,6 +40,22 @@ _ENDING_SECONDS = 5.0
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 # Signals from outside: the kernel sends one when memory runs out, and an operator may.
 _KILLED = frozenset({-signal.SIGTERM} if sys.platform == "win32" else {-signal.SIGKILL, -signal.SIGTERM})
+
+
+def count_children() -> int:
+    """Return how many children of one kind this machine has room for."""
+    return 2 if _memory_bytes() >= ROOM_FOR_TWO_BYTES else 1
+
+
+def _memory_bytes() -> int:
+    """Return the memory of this machine, or the limit of this container."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows
+        return ROOM_FOR_TWO_BYTES
+    with suppress(OSError, ValueError):  # not in a container, or in one whose limit is "max"
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return memory
 
 
 class TooHeavy(Exception):

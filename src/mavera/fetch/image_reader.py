@@ -11,15 +11,12 @@ because a conversation sends its images again with every turn.
 import asyncio
 import hashlib
 import importlib.util
-import os
 from collections import OrderedDict
-from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 
 from mavera.errors import ServiceUnavailable
-from mavera.fetch.child_reader import Budget, ReaderPool, TooHeavy
+from mavera.fetch.child_reader import Budget, ReaderPool, TooHeavy, count_children
 from mavera.fetch.image_description import ImageReading, Unreadable
 
 MODULE = "mavera.fetch.image_reader_child"
@@ -27,8 +24,6 @@ MODULE = "mavera.fetch.image_reader_child"
 IMAGE_BUDGET = Budget(cpu_seconds=90, clock_seconds=120, memory_bytes=1536 * 1024 * 1024)
 # Each thread reserves memory, and more threads than these are hardly faster.
 MOST_THREADS = 4
-# A machine with less than this has no room for a second child beside the embedded model.
-ROOM_FOR_TWO_BYTES = 6 * 1024**3
 IDLE_SECONDS = 60.0
 KEPT_READINGS = 256
 _NEEDED = ("PIL", "rapidocr", "onnxruntime")
@@ -57,7 +52,7 @@ class ImageReader:
             (str(min(threads, MOST_THREADS)), str(max_pixels)),
             budget=budget,
             idle_seconds=idle_seconds,
-            children=children or _count_children(),
+            children=children or count_children(),
         )
         self._kept: OrderedDict[bytes, ReadingResult] = OrderedDict()
 
@@ -97,21 +92,6 @@ class ImageReader:
 def _decode(frame: bytes) -> ReadingResult:
     decoder: msgspec.msgpack.Decoder[ReadingResult] = msgspec.msgpack.Decoder(ReadingResult)
     return decoder.decode(frame)
-
-
-def _count_children() -> int:
-    return 2 if _memory_bytes() >= ROOM_FOR_TWO_BYTES else 1
-
-
-def _memory_bytes() -> int:
-    """Return the memory of this machine, or the limit of this container."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # Windows
-        return ROOM_FOR_TWO_BYTES
-    with suppress(OSError, ValueError):  # not in a container, or in one whose limit is "max"
-        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    return memory
 
 
 def _digest(data: bytes) -> bytes:

@@ -123,8 +123,11 @@ def _decode(data: bytes) -> tuple[Image.Image, tuple[int, int], bool]:
         animated = bool(getattr(opened, "is_animated", False))
         most = _fit_size(width, height)
         opened.draft("RGB", most)  # a JPEG is decoded small at once
-        opened.thumbnail(most) if opened.width > most[0] or opened.height > most[1] else opened.load()
-        upright = ImageOps.exif_transpose(opened).convert("RGBA")
+        image: Image.Image = opened
+        if opened.mode.startswith("I"):  # 16 bits, which Pillow can neither reduce nor turn into colours
+            image = opened.point(lambda level: level * (1 / 256)).convert("L")
+        image.thumbnail(most) if image.width > most[0] or image.height > most[1] else image.load()
+        upright = ImageOps.exif_transpose(image).convert("RGBA")
     turned = (upright.width > upright.height) != (width > height) and upright.width != upright.height
     paper = Image.new("RGBA", upright.size, "white")
     paper.alpha_composite(upright)

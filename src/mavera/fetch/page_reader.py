@@ -12,12 +12,11 @@ from typing import Literal
 import msgspec
 
 from mavera.errors import ServiceUnavailable, ValidationFailed
-from mavera.fetch.child_reader import Budget, ReaderPool, TooHeavy
+from mavera.fetch.child_reader import Budget, ReaderPool, TooHeavy, count_children
 
 MODULE = "mavera.fetch.page_reader_child"
 # docs/operations.md states these.
 PAGE_BUDGET = Budget(cpu_seconds=20, clock_seconds=40, memory_bytes=1024 * 1024 * 1024)
-CHILDREN = 2
 IDLE_SECONDS = 60.0
 
 # The content types that can be read, and the kind of each.
@@ -65,7 +64,7 @@ def is_installed() -> bool:
 
 class PageReader:
     def __init__(self, *, budget: Budget = PAGE_BUDGET, idle_seconds: float = IDLE_SECONDS) -> None:
-        self._pool = ReaderPool(MODULE, budget=budget, idle_seconds=idle_seconds, children=CHILDREN)
+        self._pool = ReaderPool(MODULE, budget=budget, idle_seconds=idle_seconds, children=count_children())
 
     @property
     def pids(self) -> tuple[int, ...]:

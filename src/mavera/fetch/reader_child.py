@@ -14,6 +14,8 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO
 
 try:
@@ -22,8 +24,18 @@ except ImportError:  # not on Windows, where only the parent's clock bounds a fr
     resource = None  # type: ignore[assignment]
 
 
+_FIRST_TO_GO = "1000"
+
+
 def limit_memory(most_bytes: int) -> None:
-    """Bound this process's address space, and disable core files."""
+    """
+    Bound this process's address space, and disable core files.
+
+    If the machine runs out of memory, the kernel ends this process first: the model's engine is larger, and
+    would go in its place.
+    """
+    with suppress(OSError):  # not on Linux
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
