@@ -14,7 +14,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -28,8 +28,12 @@ LIBRARY_LEVEL = logging.WARNING
 _SECRET = re.compile(r"(mvra_(?:live|test)_|Bearer\s+|sk-)[A-Za-z0-9._~+/=-]+")
 
 
-def configure_logs(settings: Settings) -> None:
-    """Send the logs of mavera and of its libraries to standard error, in one format."""
+def configure_logs(settings: Settings, secrets: Collection[str] = ()) -> None:
+    """
+    Send the logs of mavera and of its libraries to standard error, in one format.
+
+    No line shows `secrets` or those of the settings.
+    """
     as_text = sys.stderr.isatty() if settings.log_format == "auto" else settings.log_format == "text"
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -37,7 +41,7 @@ def configure_logs(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         hide_secrets,
-        _SecretFilter(settings.secrets),
+        _SecretFilter({*settings.secrets, *secrets}),
     ]
     renderer: Processor = (
         structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer(_as_json)

@@ -1,9 +1,9 @@
 """
 Open every part of a server, in order, and close it in the opposite one. Nothing here knows HTTP.
 
-    open_store(settings)      the database, with its tables up to date
-    open_model(settings)      the language model, started
-    open_services(settings)   both, and every part that answers and charges a request
+    open_store(settings)               the database, with its tables up to date
+    open_named_model(settings, name)   one language model, started
+    open_services(settings)            both, and every part that answers and charges a request
 
 The application, the server's processes and the commands all use these functions.
 """
@@ -140,13 +140,6 @@ async def open_named_model(
     named = choose_named_model(settings, name)
     async with start_model(named.model, people):
         yield named
-
-
-@asynccontextmanager
-async def open_model(settings: Settings, people: Personas | None = None) -> AsyncIterator[Model]:
-    """Start the language model that `settings` name. It may keep the prefixes of `people` ready."""
-    async with start_model(choose_model(settings), people) as model:
-        yield model
 
 
 @asynccontextmanager

@@ -23,9 +23,13 @@ from mavera.errors import ConfigurationError
 PREFIX = "MAVERA_"
 # Client programs read these (the API key to send, the server to call). They are no settings of the server.
 CLIENT_NAMES = frozenset({"api_key", "base_url"})
+# The characters of a text that logs hide. A shorter one would match ordinary words.
+LEAST_SECRET = 6
 _SECRET_NAMES = ("_api_key", "_pepper", "_pepper_previous", "_secret_access_key", "_token")
 # Every number has bounds, so that no setting is infinite, NaN or absurd.
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+# What happens to the reasoning that a server sends.
+Thinking = Literal["auto", "keep", "drop"]
 # What `models/dialects.py` has a row for.
 DialectName = Literal[
     "auto",
@@ -103,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upstream_reasoning_effort: bool = False
     upstream_tools: Literal["native", "constrained"] = "native"
     upstream_json: Literal["checked", "enforced"] = "checked"
-    upstream_thinking: Literal["auto", "keep", "drop"] = "auto"
+    upstream_thinking: Thinking = "auto"
     upstream_connect_timeout_seconds: Seconds = 5.0
     upstream_first_byte_timeout_seconds: Seconds = 120.0
     upstream_idle_timeout_seconds: Seconds = 60.0
@@ -190,12 +194,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         The texts that no log may show: keys, peppers, and passwords in URLs.
 
-        Secrets of fewer than 6 characters are left out, because they would match ordinary words.
+        Shorter ones than LEAST_SECRET are left out.
         """
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         secrets = {value for name, value in values.items() if name.endswith(_SECRET_NAMES)}
-        passwords = {_password(value) for name, value in values.items() if name.endswith("_url")}
-        return frozenset(secret for secret in secrets | passwords if secret and len(secret) >= 6)
+        passwords = {password_of(value) for name, value in values.items() if name.endswith("_url")}
+        return frozenset(secret for secret in secrets | passwords if secret and len(secret) >= LEAST_SECRET)
 
     def __repr__(self) -> str:
         return f"Settings(data_dir={str(self.data_dir)!r}, …)"
@@ -306,7 +310,7 @@ def _convert(
     return msgspec.convert(values, Settings, strict=False, dec_hook=_decode_path)
 
 
-def _password(url: str) -> str | None:
+def password_of(url: str) -> str | None:
     try:
         return urlsplit(url).password
     except ValueError:

@@ -142,6 +142,22 @@ def test_a_test_key_is_answered_by_the_script_whatever_model_it_names(
     assert len(upstream.asked) == asked
 
 
+def test_a_persona_is_drafted_by_the_model_that_is_named(stage: tuple[Served, Upstream]) -> None:
+    served, upstream = stage
+    body = {"pipeline_type": "north_star", "name": "Beekeepers", "description": "Hobby beekeepers"}
+
+    httpx.post(
+        f"{served.base_url}/personas", json={**body, "model": "reasoner"}, headers=served.headers, timeout=30
+    )
+
+    assert upstream.asked[-1]["model"] == "vendor/reasoner"
+    assert "Beekeepers" in json.dumps(upstream.asked[-1]["messages"])
+    unknown = httpx.post(
+        f"{served.base_url}/personas", json={**body, "model": "nobody"}, headers=served.headers
+    )
+    assert (unknown.status_code, unknown.json()["error"]["param"]) == (422, "model")
+
+
 def test_usage_adds_up_what_the_servers_charged(stage: tuple[Served, Upstream]) -> None:
     served, _ = stage
     usage = f"{served.base_url}/usage"

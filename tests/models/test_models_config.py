@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mavera.core.items import make_message
 from mavera.core.prompt import Sampling
@@ -11,7 +12,13 @@ from mavera.core.usage import Usage
 from mavera.errors import ConfigurationError, ValidationFailed
 from mavera.models.choice import choose_model
 from mavera.models.config import MOST_NANOS, load_models_config
-from mavera.models.named import check_model_name, choose_named_model, choose_named_models
+from mavera.models.named import (
+    check_model_name,
+    choose_named_model,
+    choose_named_models,
+    find_model_secrets,
+)
+from mavera.models.upstream import UpstreamModel
 from mavera.settings import Settings
 
 LARGE = """
@@ -53,6 +60,27 @@ def test_models_have_the_names_of_the_file_after_the_one_in_the_settings(
     assert list(named) == ["mavera-1", "large", "small:1b"]
     assert named["large"].config.model == "vendor/large-7"
     assert named["small:1b"].config.model == "small:1b"
+
+
+def test_reasoning_is_kept_or_dropped_for_each_model(tmp_path: Path) -> None:
+    text = "".join(
+        f'[models.{name}]\nbase_url = "http://127.0.0.1:1/v1"\n{line}\n'
+        for name, line in (("kept", 'thinking = "keep"'), ("dropped", ""))
+    )
+    settings = replace(settings_with(tmp_path, text), upstream_thinking="drop")
+
+    named = choose_named_models(settings, choose_model(settings))
+
+    upstreams = {name: one.model for name, one in named.items() if isinstance(one.model, UpstreamModel)}
+    told = {name: one.options.thinking for name, one in upstreams.items()}
+    assert told == {"kept": "keep", "dropped": "drop"}
+
+
+def test_keys_and_passwords_of_the_file_are_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LARGE_KEY", " vendor-key-1 ")
+    guarded = LARGE.replace("http://127.0.0.1", "http://me:pass-word@127.0.0.1")
+
+    assert find_model_secrets(settings_with(tmp_path, guarded)) == {"vendor-key-1", "pass-word"}
 
 
 def test_without_a_file_there_is_the_one_model_of_the_settings(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from mavera.core.items import make_message
 from mavera.core.prompt import OutputFormat, Prompt
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
-from mavera.models.chunk_decoder import ChunkDecoder, Thinking
+from mavera.models.chunk_decoder import ChunkDecoder
+from mavera.settings import Thinking
 from tests.models.test_chat_wire import END, USAGE, Wire, body_of, call, chunk, decoded, decoded_body, lines
 
 PROMPT = Prompt((make_message("user", "How much would you pay?"),))

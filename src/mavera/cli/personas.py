@@ -19,11 +19,12 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from mavera.accounts.principal import Principal
-from mavera.cli.options import AsJSON, DataDir, print_json
+from mavera.cli.options import AsJSON, DataDir, ModelOption, print_json
 from mavera.cli.progress import wait_until_ready
 from mavera.cli.store import InWorkspace, choose_workspace, load_personas, with_database
 from mavera.core.items import Message
 from mavera.errors import ConfigurationError
+from mavera.models.config import DEFAULT_NAME
 from mavera.personas.builtin import Listed, PersonaLibrary
 from mavera.personas.catalogue import AnyPersona, Personas, build_prefix
 from mavera.personas.custom import CustomPersona, PersonaType, Sheet
@@ -31,7 +32,7 @@ from mavera.personas.files import from_csv, from_toml, to_sheet, to_toml
 from mavera.personas.persona import Category
 from mavera.personas.typos import fold
 from mavera.runs.persona_draft import draft
-from mavera.services import open_model
+from mavera.services import open_named_model
 from mavera.settings import Settings
 from mavera.storage.database import Database
 
@@ -97,6 +98,7 @@ def create(
     drafted: Annotated[
         bool, typer.Option("--draft/--no-draft", help="Let the model invent a whole person.")
     ] = True,
+    model: ModelOption = DEFAULT_NAME,
     workspace: InWorkspace = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
@@ -112,7 +114,7 @@ def create(
     )
 
     async def make(personas: Personas, operator: Principal, settings: Settings) -> CustomPersona:
-        [ready] = await _draft_profiles([sheet], settings) if drafted else [sheet]
+        [ready] = await _draft_profiles([sheet], settings, model) if drafted else [sheet]
         return await personas.create(operator, ready)
 
     _print_stored(_with_personas(data_dir, workspace, make), "made", as_json=as_json)
@@ -175,6 +177,7 @@ def import_personas(
     drafted: Annotated[
         bool, typer.Option("--draft/--no-draft", help="Let the model invent a person if a file has none.")
     ] = False,
+    model: ModelOption = DEFAULT_NAME,
     workspace: InWorkspace = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
@@ -186,7 +189,7 @@ def import_personas(
         held = (await personas.roll(operator)).list(custom=True)
         mine: dict[str, Listed] = {fold(one.name): one for one in reversed(held)}
         _refuse_too_many(sheets, len(held), mine, on_duplicate, personas.limits.personas)
-        ready = await _draft_profiles(sheets, settings) if drafted else sheets
+        ready = await _draft_profiles(sheets, settings, model) if drafted else sheets
         return [await _store(personas, operator, sheet, on_duplicate, mine) for sheet in ready]
 
     stored = _with_personas(data_dir, workspace, store)
@@ -256,16 +259,16 @@ def _read(file: Path) -> bytes:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from error
 
 
-async def _draft_profiles(sheets: list[Sheet], settings: Settings) -> list[Sheet]:
-    """Let the model in the settings invent a person for each sheet without one."""
+async def _draft_profiles(sheets: list[Sheet], settings: Settings, model_name: str) -> list[Sheet]:
+    """Let the model called `model_name` invent a person for each sheet without one."""
     console = Console(stderr=True, highlight=False)
     ready: list[Sheet] = []
-    async with open_model(settings) as model:
-        await wait_until_ready(model, console)
+    async with open_named_model(settings, model_name) as named:
+        await wait_until_ready(named.model, console)
         for sheet in sheets:
             if sheet.profile is None and sheet.description:
                 with console.status(f"Drafting {sheet.name} …"):
-                    profile, _ = await draft(model, sheet.name, sheet.description, sheet.type)
+                    profile, _ = await draft(named.model, sheet.name, sheet.description, sheet.type)
                 sheet = msgspec.structs.replace(sheet, profile=profile)
             ready.append(sheet)
     return ready

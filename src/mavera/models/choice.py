@@ -12,7 +12,7 @@ from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions, UpstreamSettings
-from mavera.settings import DialectName, Settings
+from mavera.settings import DialectName, Settings, Thinking
 
 
 def choose_model(settings: Settings) -> Model:
@@ -68,6 +68,7 @@ def build_upstream(
     settings: Settings,
     options: UpstreamOptions,
     dialect_name: DialectName = "auto",
+    thinking: Thinking | None = None,
 ) -> UpstreamModel:
     """Return the model at `endpoint`, with what the settings say of upstream servers in general."""
     base_url = normalise_base_url(endpoint.base_url, options.settings.base_url)
@@ -86,7 +87,7 @@ def build_upstream(
         replace(
             options,
             dialect=dialect,
-            thinking=settings.upstream_thinking,
+            thinking=thinking or settings.upstream_thinking,
             connect_timeout_seconds=settings.upstream_connect_timeout_seconds,
             first_byte_timeout_seconds=settings.upstream_first_byte_timeout_seconds,
             idle_timeout_seconds=settings.upstream_idle_timeout_seconds,

@@ -11,7 +11,7 @@ of these is settled here, so that nothing above ever sees them.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -51,8 +51,7 @@ from mavera.models.chat_chunks import (
 from mavera.models.event_stream import EventStreamReader, LineTooLong
 from mavera.models.finish_reasons import ending_of, read_reason
 from mavera.models.thinking import Piece, ThoughtSplitter
-
-Thinking = Literal["auto", "keep", "drop"]
+from mavera.settings import Thinking
 
 # A line longer than this is no chat chunk; without a bound a broken upstream could fill the memory.
 MAX_LINE_BYTES = 8 * 1024 * 1024

@@ -6,6 +6,7 @@ Read the operator's models from `models.toml` in the data directory, or from MAV
     key_variable = "OPENAI_API_KEY"             # the environment variable that holds the key
     model = "gpt-5-mini"                        # what the server calls it; the default is the name
     dialect = "openai"                          # as MAVERA_UPSTREAM_DIALECT
+    thinking = "drop"                           # as MAVERA_UPSTREAM_THINKING, the default
     context_tokens = 400000
     sampling = { temperature = 0.7, top_p = 0.9 }   # used if the caller says nothing
     price_in = 0.25                             # per million tokens
@@ -26,7 +27,7 @@ from mavera.core.usage import Usage
 from mavera.errors import ConfigurationError
 from mavera.models.base_url import normalise_base_url
 from mavera.models.sampling import RecommendedSampling
-from mavera.settings import PREFIX, DialectName, Settings
+from mavera.settings import PREFIX, DialectName, Settings, Thinking
 
 DEFAULT_NAME = "mavera-1"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
@@ -51,6 +52,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")] | None = None
     vision: bool = False
     reasoning_effort: bool = False
+    thinking: Thinking | None = None
 
     def cost_nanos(self, usage: Usage) -> int | None:
         """Return what the server charges for `usage`, in billionths of the currency; None if not known."""
@@ -106,7 +108,8 @@ def _check(at: str, name: str, config: ModelConfig) -> None:
     if any(one is not None for one in prices) and None in prices:
         raise ConfigurationError(f"{at} needs price_in, price_out and currency together, or none of them.")
     if name == DEFAULT_NAME:
-        if config.base_url or config.key_variable or config.model or config.dialect != "auto":
+        own = (config.base_url, config.key_variable, config.model, config.thinking)
+        if any(own) or config.dialect != "auto":
             raise ConfigurationError(
                 f"{at} is the one in the settings: set MAVERA_UPSTREAM_BASE_URL and its neighbours, and keep "
                 "sampling and prices here."

@@ -15,7 +15,7 @@ from mavera.models.embedded.catalogue import find_sampling
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.models.upstream import Endpoint, UpstreamOptions, UpstreamSettings
-from mavera.settings import Settings
+from mavera.settings import LEAST_SECRET, Settings, password_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,18 @@ def choose_named_model(settings: Settings, name: str) -> NamedModel:
     return _build_named(settings, name, configs[name])
 
 
+def find_model_secrets(settings: Settings) -> frozenset[str]:
+    """
+    Return the secrets of models.toml that no log may show: keys, and passwords in base URLs.
+
+    Raises ConfigurationError if the file is not valid.
+    """
+    configs = load_models_config(settings).values()
+    keys = {os.environ.get(config.key_variable, "").strip() for config in configs if config.key_variable}
+    passwords = {password_of(config.base_url) for config in configs}
+    return frozenset(one for one in keys | passwords if one and len(one) >= LEAST_SECRET)
+
+
 def check_model_name(name: str, named: NamedModels) -> None:
     """Raise ValidationFailed, which lists the names, if there is no model called `name`."""
     if name not in named:
@@ -101,5 +113,6 @@ def _build_named(settings: Settings, name: str, config: ModelConfig) -> NamedMod
             config.key_variable or f"key_variable of {at}", f"base_url of {at}", f"model of {at}"
         ),
     )
-    model = build_upstream(Endpoint(config.base_url, key), settings, options, config.dialect)
+    endpoint = Endpoint(config.base_url, key)
+    model = build_upstream(endpoint, settings, options, config.dialect, config.thinking)
     return NamedModel(name, model, name, config)

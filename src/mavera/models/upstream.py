@@ -33,7 +33,7 @@ from mavera.core.prompt import OutputFormat, Prompt
 from mavera.errors import APIError, ConversationTooLong, InvalidRequest, ServiceUnavailable
 from mavera.models.base_url import build_endpoint_url
 from mavera.models.chat_wire import EncodedPrefixes, build_request_body
-from mavera.models.chunk_decoder import ChunkDecoder, Thinking, join_deltas
+from mavera.models.chunk_decoder import ChunkDecoder, join_deltas
 from mavera.models.dialects import DIALECTS, Dialect, Lesson, Refusal, find_refused_parameter, learn
 from mavera.models.exchange import (
     Address,
@@ -47,6 +47,7 @@ from mavera.models.exchange import (
 )
 from mavera.models.model import ModelProfile, ModelStatus
 from mavera.models.plain_answer import read_plain_answer
+from mavera.settings import Thinking
 
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _MAX_RETRY_WAIT_SECONDS = 5.0

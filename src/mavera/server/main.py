@@ -17,6 +17,7 @@ from mavera.accounts.keys.text import peppers_of
 from mavera.app import create_app
 from mavera.errors import ConfigurationError
 from mavera.logs import configure_logs
+from mavera.models.named import find_model_secrets
 from mavera.personas.builtin import PersonaLibrary
 from mavera.server.config import build_server_config, settle_garbage
 from mavera.server.descriptors import raise_descriptor_limit
@@ -36,7 +37,7 @@ def serve(settings: Settings) -> None:
     """Print the information that a user needs for a first request, then serve until a signal."""
     # Other users of the machine must not read files that this process or its children write.
     os.umask(0o077)
-    configure_logs(settings)
+    configure_logs(settings, find_model_secrets(settings))
     raise_descriptor_limit()
     stop_on_hangup()
     application = create_app(settings)

@@ -19,6 +19,7 @@ from mavera.app import create_app
 from mavera.link import Link
 from mavera.logs import configure_logs
 from mavera.models.embedded.model import EmbeddedModel
+from mavera.models.named import find_model_secrets
 from mavera.server.config import build_server_config, settle_garbage
 from mavera.server.linked import LinkedEngine, LinkedLimiter, LinkedRunning, exchange_counts
 from mavera.server.questions import GetSettings
@@ -41,7 +42,7 @@ def main() -> None:
 async def _serve(link_socket: socket.socket, listener: socket.socket) -> None:
     link = await Link.open(link_socket, lost=_end_with_parent)
     settings = from_values(await link.fetch_reply(GetSettings(), dict[str, Any]))
-    configure_logs(settings)
+    configure_logs(settings, find_model_secrets(settings))
     config = build_server_config(_application(settings, link), settings)
     settle_garbage()
     await uvicorn.Server(config).serve(sockets=[listener])

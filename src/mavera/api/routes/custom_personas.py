@@ -24,7 +24,7 @@ from mavera.api.http.dispatch import UntilDisconnect, wait_for_disconnect
 from mavera.api.http.idempotency import KEY_PARAMETER, keep_made
 from mavera.api.http.json import json_bytes, json_response
 from mavera.api.http.operations import Operation, Parameter
-from mavera.api.wire.parameters import MODEL
+from mavera.api.wire.parameters import MODEL, ModelName
 from mavera.core.finish import finish
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
@@ -41,6 +41,7 @@ from mavera.errors import (
     StillRunning,
     ValidationFailed,
 )
+from mavera.models.named import check_model_name
 from mavera.personas.custom import (
     DESCRIPTION_MAX,
     NAME_MAX,
@@ -87,12 +88,14 @@ class PersonaBody(Details, frozen=True, kw_only=True, forbid_unknown_fields=True
 class CreatePersona(PersonaBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     north_star: `name` and `description`, the model drafts the rest. intermediate: `type`, B2B or
-    B2C, and what is known of it. advanced: any details, or a whole `profile`.
+    B2C, and what is known of it. advanced: any details, or a whole `profile`. `model` names the model
+    that drafts, `mavera-1` unless given.
     """
 
     pipeline_type: Pipeline
     name: PersonaName
     workspace_id: Identifier | None = None
+    model: ModelName | None = None
 
 
 class UpdatePersona(PersonaBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -162,8 +165,12 @@ async def create_persona(request: Request) -> Response:
         **{"description": "", "category": category, **members},
     )
 
+    model = body.model or MODEL
+    check_model_name(model, services_of(request).named_models)
+    making = _Making(request, principal, sheet, model)
+
     async def make() -> bytes:
-        return json_bytes(to_custom_object(await _Making(request, principal, sheet).make()))
+        return json_bytes(to_custom_object(await making.make()))
 
     return await keep_made(request, principal, raw, make)
 
@@ -231,6 +238,7 @@ class _Making:
     request: Request
     principal: Principal
     sheet: Sheet
+    model: str
 
     async def make(self) -> CustomPersona:
         services = services_of(self.request)
@@ -238,7 +246,7 @@ class _Making:
         if drafts:
             await services.personas.check_room(self.principal)
         price = services.settings.persona_credits if self.principal.mode == "live" else 0
-        turn = Turn(MODEL, (), operation="personas")
+        turn = Turn(self.model, (), operation="personas")
         ticket = await services.admission.admit(
             self.principal, turn, scope="personas:write", credits=price, needs_model=drafts
         )
@@ -261,7 +269,9 @@ class _Making:
 
     async def _draft(self, ticket: Ticket) -> tuple[Sheet, Usage]:
         """Let the model invent the person, for as long as the client waits for it."""
-        model = services_of(self.request).models[self.principal.mode]
+        services = services_of(self.request)
+        is_live = self.principal.mode == "live"
+        model = services.named_models[self.model].model if is_live else services.models["test"]
         drafted = None
         async with UntilDisconnect(partial(wait_for_disconnect, self.request.receive)):
             if ticket.place is not None:
