@@ -43,6 +43,8 @@ class Words:
     not_ticked: str
     ranked: str
     one_of: str
+    agreement: tuple[str, str, str, str, str]
+    likelihood: tuple[str, str]
 
 
 WORDS = {
@@ -61,6 +63,8 @@ WORDS = {
         not_ticked="When asked “{text}”, you did not choose {words}.",
         ranked="When asked “{text}”, you put {words} first.",
         one_of="At least one of these is true:",
+        agreement=("Strongly disagree", "Disagree", "Neither agree nor disagree", "Agree", "Strongly agree"),
+        likelihood=("Not at all likely", "Extremely likely"),
     ),
     "de": Words(
         yes="Ja",
@@ -77,6 +81,14 @@ WORDS = {
         not_ticked="Auf die Frage „{text}“ haben Sie {words} nicht gewählt.",
         ranked="Auf die Frage „{text}“ haben Sie {words} an die erste Stelle gesetzt.",
         one_of="Mindestens eines davon trifft zu:",
+        agreement=(
+            "Stimme überhaupt nicht zu",
+            "Stimme nicht zu",
+            "Teils, teils",
+            "Stimme zu",
+            "Stimme voll und ganz zu",
+        ),
+        likelihood=("Überhaupt nicht wahrscheinlich", "Äußerst wahrscheinlich"),
     ),
     "es": Words(
         yes="Sí",
@@ -93,6 +105,14 @@ WORDS = {
         not_ticked="A la pregunta «{text}» usted no eligió {words}.",
         ranked="A la pregunta «{text}» usted puso {words} en primer lugar.",
         one_of="Al menos una de estas afirmaciones es cierta:",
+        agreement=(
+            "Totalmente en desacuerdo",
+            "En desacuerdo",
+            "Ni de acuerdo ni en desacuerdo",
+            "De acuerdo",
+            "Totalmente de acuerdo",
+        ),
+        likelihood=("Nada probable", "Extremadamente probable"),
     ),
     "fr": Words(
         yes="Oui",
@@ -109,6 +129,14 @@ WORDS = {
         not_ticked="À la question « {text} », vous n'avez pas choisi {words}.",
         ranked="À la question « {text} », vous avez mis {words} en premier.",
         one_of="Au moins une de ces affirmations est vraie :",
+        agreement=(
+            "Pas du tout d'accord",
+            "Plutôt pas d'accord",
+            "Ni d'accord ni pas d'accord",
+            "Plutôt d'accord",
+            "Tout à fait d'accord",
+        ),
+        likelihood=("Pas du tout probable", "Extrêmement probable"),
     ),
     "pt": Words(
         yes="Sim",
@@ -125,6 +153,14 @@ WORDS = {
         not_ticked="À pergunta “{text}”, você não escolheu {words}.",
         ranked="À pergunta “{text}”, você colocou {words} em primeiro lugar.",
         one_of="Pelo menos uma destas afirmações é verdadeira:",
+        agreement=(
+            "Discordo totalmente",
+            "Discordo",
+            "Nem concordo nem discordo",
+            "Concordo",
+            "Concordo totalmente",
+        ),
+        likelihood=("Nada provável", "Extremamente provável"),
     ),
 }
 
