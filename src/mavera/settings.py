@@ -92,6 +92,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model: str = "qwen2.5-coder-1.5b"
     model_path: Path | None = None
     models_dir: Path | None = None
+    model_hub: str = "https://huggingface.co"
+    model_hub_token: str = ""
     embedded_start: Literal["startup", "demand"] = "startup"
     embedded_slots: Annotated[int, Meta(ge=1, le=64)] = 4
     embedded_context_tokens: Annotated[int, Meta(ge=512, le=1_048_576)] = 8192

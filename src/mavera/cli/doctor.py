@@ -24,8 +24,9 @@ from mavera.cli.production import Finding, check_production
 from mavera.errors import APIError, ConfigurationError
 from mavera.extras import build_install_command, find_foreign_distributions
 from mavera.models.choice import choose_upstream, choose_vision_model
-from mavera.models.embedded.catalogue import find_model
-from mavera.models.embedded.pull import resolve_model
+from mavera.models.embedded.memory import describe_suggestion, estimate_needed_bytes, measure_memory
+from mavera.models.embedded.pull import resolve_model, resolve_projector
+from mavera.models.embedded.pulled import find_known
 from mavera.models.named import choose_other_models
 from mavera.personas.builtin import PersonaLibrary
 from mavera.settings import Settings, load_settings
@@ -36,8 +37,7 @@ from mavera.tools.choice import choose_media_files
 from mavera.tools.search.searxng import SearXNG
 from mavera.tools.tool import ToolFailed
 
-# The engine needs memory for the mapped file, for a repacked copy of it, and for the prompts it has read.
-_MEMORY_MARGIN = 2.5
+# Beside its model, the engine keeps prompts that it has read.
 _PROMPT_CACHE_BYTES = 1_000_000_000
 
 app = typer.Typer(add_completion=False)
@@ -196,16 +196,20 @@ def _check_embedded(settings: Settings) -> Iterator[Finding]:
         yield Finding("model", False, str(error), "mavera models list")
         return
     if path is None:
-        model = find_model(settings.model)
+        model = find_known(settings.model, settings.resolved_models_dir)
         size = f"{model.size_bytes / 1e9:.2f} GB"
         yield Finding("model", False, f"{model.name} ({size}) is not on this machine", "mavera models pull")
-        return
-    yield Finding("model", True, f"{path.name} in {path.parent}")
-    yield _memory(path.stat().st_size)
+    else:
+        sees = ", which sees images" if resolve_projector(settings) else ""
+        yield Finding("model", True, f"{path.name} in {path.parent}{sees}")
+        yield _memory(path, settings)
+    suggestion = describe_suggestion(settings, measure_memory())
+    if suggestion is not None:
+        yield Finding("better model", True, suggestion)
 
 
-def _memory(model_bytes: int) -> Finding:
-    needed = model_bytes * _MEMORY_MARGIN + _PROMPT_CACHE_BYTES
+def _memory(path: Path, settings: Settings) -> Finding:
+    needed = estimate_needed_bytes(path, settings) + _PROMPT_CACHE_BYTES
     free = _available_bytes()
     if free is None or free >= needed:
         return Finding(
@@ -214,7 +218,9 @@ def _memory(model_bytes: int) -> Finding:
             f"about {needed / 1e9:.1f} GB needed" + (f", {free / 1e9:.1f} GB free" if free else ""),
         )
     detail = f"{free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed"
-    return Finding("memory", False, detail, "mavera models pull 0.5b; then MAVERA_MODEL=qwen2.5-coder-0.5b")
+    return Finding(
+        "memory", False, detail, "mavera models list shows what fits; or fewer MAVERA_EMBEDDED_SLOTS"
+    )
 
 
 def _available_bytes() -> int | None:

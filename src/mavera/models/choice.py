@@ -8,6 +8,7 @@ from mavera.models.constrained.model import ConstrainedTools
 from mavera.models.dialects import dialect_for
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.prefixes import PrefixStates
+from mavera.models.embedded.pull import resolve_projector
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
@@ -40,6 +41,9 @@ def choose_vision_model(settings: Settings) -> UpstreamModel | None:
 
 def _build_embedded(settings: Settings) -> EmbeddedModel:
     engine = EmbeddedEngine(settings)
+    if resolve_projector(settings) is not None:
+        # States have been tried with text alone.
+        return EmbeddedModel(engine, sees_images=True)
     return EmbeddedModel(engine, PrefixStates(engine, settings.states_dir, settings.prefix_states_mib << 20))
 
 

@@ -11,7 +11,7 @@ from mavera.core.usage import Usage
 from mavera.errors import ConfigurationError, ValidationFailed
 from mavera.models.choice import build_upstream, choose_model
 from mavera.models.config import DEFAULT_NAME, MODEL_NAME, ModelConfig, load_models_config
-from mavera.models.embedded.catalogue import find_sampling
+from mavera.models.embedded.pulled import find_sampling
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.models.upstream import Endpoint, UpstreamOptions, UpstreamSettings

@@ -17,6 +17,7 @@ from mavera.accounts.keys.text import peppers_of
 from mavera.app import create_app
 from mavera.errors import ConfigurationError
 from mavera.logs import configure_logs
+from mavera.models.embedded.memory import describe_suggestion, measure_memory
 from mavera.models.named import find_model_secrets
 from mavera.personas.builtin import PersonaLibrary
 from mavera.server.config import build_server_config, settle_garbage
@@ -100,6 +101,9 @@ def _greet(settings: Settings, url: str, key: str | None) -> None:
         f"    -d '{body}'\n",
         markup=False,
     )
+    suggestion = describe_suggestion(settings, measure_memory())
+    if suggestion is not None:
+        console.print(f"{suggestion}\n", style="dim", markup=False)
     sys.stdout.flush()
 
 

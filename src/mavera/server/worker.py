@@ -19,6 +19,7 @@ from mavera.app import create_app
 from mavera.link import Link
 from mavera.logs import configure_logs
 from mavera.models.embedded.model import EmbeddedModel
+from mavera.models.embedded.pull import resolve_projector
 from mavera.models.named import find_model_secrets
 from mavera.server.config import build_server_config, settle_garbage
 from mavera.server.linked import LinkedEngine, LinkedLimiter, LinkedRunning, exchange_counts
@@ -50,9 +51,11 @@ async def _serve(link_socket: socket.socket, listener: socket.socket) -> None:
 
 def _application(settings: Settings, link: Link) -> Any:
     engine = LinkedEngine(link, context_tokens=settings.embedded_context_tokens)
+    sees_images = resolve_projector(settings) is not None
+    embedded = EmbeddedModel(engine, sees_images=sees_images) if settings.backend == "embedded" else None
     return create_app(
         settings,
-        live_model=EmbeddedModel(engine) if settings.backend == "embedded" else None,
+        live_model=embedded,
         limiter=None if settings.rate_limit_url else LinkedLimiter(link),
         running=LinkedRunning(link),
         counts=exchange_counts(link),

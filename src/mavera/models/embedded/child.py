@@ -27,6 +27,9 @@ PR_SET_PDEATHSIG = 1
 # The default, 8192, is too much for a laptop. 1 GiB keeps about 35,000 tokens of prompts.
 PROMPT_CACHE_MIB = 1024
 WARNINGS = 2
+REASONING_OFF = 0
+# For models that always think: as little as they can. Values are JSON. Other templates ignore them.
+TEMPLATE_ARGUMENTS = {"reasoning_effort": '"low"'}
 
 
 def main() -> NoReturn:
@@ -102,6 +105,11 @@ def _build_settings(xllamacpp: Any, parameters: EngineParameters) -> Any:
     wanted.endpoint_metrics = True
     wanted.ui = False
     wanted.use_jinja = True
+    # A persona speaks at once. A model that thinks first would cost minutes on a laptop.
+    wanted.enable_reasoning = REASONING_OFF
+    wanted.default_template_kwargs = TEMPLATE_ARGUMENTS
+    if parameters.projector_path:
+        wanted.mmproj.path = parameters.projector_path
     wanted.verbosity = WARNINGS
     return wanted
 

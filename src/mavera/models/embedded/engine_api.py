@@ -85,9 +85,13 @@ class EngineApi:
 
     async def tokenize_prompt(self, prompt: Prompt) -> list[int]:
         """Return the tokens of `prompt` as the model reads it, with its template."""
+        return await self.tokenize_text(await self.apply_template(prompt))
+
+    async def apply_template(self, prompt: Prompt) -> str:
+        """Return the text of `prompt` as the model reads it."""
         asked = build_request_body(prompt, model="embedded")
         members = {name: value for name, value in asked.items() if name in _MEMBERS_READ}
-        return await self.tokenize_text((await self._call("/apply-template", members, _Templated)).prompt)
+        return (await self._call("/apply-template", members, _Templated)).prompt
 
     async def tokenize_text(self, text: str) -> list[int]:
         body = {"content": text, "add_special": True, "parse_special": True}

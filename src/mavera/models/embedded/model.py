@@ -41,11 +41,18 @@ _DEFAULTS = {
 
 
 class EmbeddedModel:
-    """The model in the embedded engine. `stream` uses the same code as for any other server."""
+    """
+    The model in the embedded engine. `stream` uses the same code as for any other server.
 
-    def __init__(self, engine: Engine, states: PrefixStates | None = None) -> None:
+    `sees_images` says that the engine has the model's projector.
+    """
+
+    def __init__(
+        self, engine: Engine, states: PrefixStates | None = None, *, sees_images: bool = False
+    ) -> None:
         self.engine = engine
         self.profile = ModelProfile(
+            sees_images=sees_images,
             tools="constrained",
             shares_one_cache=True,  # each of the engine's slots has its own
             enforces_format=_is_enforced,
@@ -66,6 +73,7 @@ class EmbeddedModel:
                 constrain=_build_constraint,
                 dialect=DIALECTS["llama.cpp"],
                 learns=False,
+                sees_images=sees_images,
             ),
         )
         self._answers = ConstrainedTools(PlainTexts(self._upstream))

@@ -8,7 +8,8 @@ class EngineParameters(msgspec.Struct, frozen=True, kw_only=True):
     The first line of the child's standard input.
 
     The key travels here, because command lines and environments are visible to other processes.
-    `states_dir` is the folder for saved states. If it is empty, the engine saves none.
+    `states_dir` is the folder for saved states. If it is empty, the engine saves none. `projector_path` is
+    the file with which the model sees images. If it is empty, the model sees none.
     """
 
     model_path: str
@@ -18,6 +19,7 @@ class EngineParameters(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     parent_pid: int
     states_dir: str = ""
+    projector_path: str = ""
 
 
 class EngineReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

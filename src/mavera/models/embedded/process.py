@@ -19,6 +19,7 @@ import msgspec
 from mavera.child_command import build_child_environment, build_python_command
 from mavera.models.embedded.cores import count_usable_cores
 from mavera.models.embedded.parameters import EngineParameters, EngineReport
+from mavera.models.embedded.pull import resolve_projector
 from mavera.settings import Settings
 
 COMMAND = build_python_command("mavera.models.embedded.child")
@@ -68,6 +69,7 @@ class EngineProcess:
     @classmethod
     async def spawn(cls, model_path: Path, settings: Settings) -> Self:
         """Start the process, and send it its parameters. Raises OSError if it cannot be started."""
+        projector = resolve_projector(settings)
         parameters = EngineParameters(
             model_path=str(model_path),
             api_key=secrets.token_urlsafe(32),
@@ -76,6 +78,7 @@ class EngineProcess:
             threads=settings.embedded_threads or count_usable_cores(),
             parent_pid=os.getpid(),
             states_dir=_make_folder(settings.states_dir) if settings.prefix_states_mib else "",
+            projector_path=str(projector) if projector else "",
         )
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(

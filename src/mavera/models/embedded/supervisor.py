@@ -34,6 +34,8 @@ from mavera.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_SLOW_DISK_BYTES_PER_SECOND = 100_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -253,19 +255,27 @@ class EmbeddedEngine:
         except OSError as error:
             return f"could not be started ({error.strerror})"
         try:
-            async with asyncio.timeout(self._settings.embedded_start_timeout_seconds):
+            async with asyncio.timeout(self._start_seconds(path)):
                 address = await process.ready()
             self._load_seconds = self._clock() - born
             return await self._watch(process, address)
         except TimeoutError:
             await process.stop(grace_seconds=0.0)
-            return f"did not load within {self._settings.embedded_start_timeout_seconds:g} s"
+            return f"did not load within {self._start_seconds(path):.0f} s"
         except EngineDied as death:
             return str(death)
         finally:
             logger.debug("The embedded model's last words:\n%s", process.log())
             await process.stop(self._pace.grace_seconds)
             self._process = None
+
+    def _start_seconds(self, path: Path) -> float:
+        """Return the patience for a start. A model of 19 GB comes from a slow disk for minutes."""
+        try:
+            size = path.stat().st_size
+        except OSError:
+            size = 0
+        return self._settings.embedded_start_timeout_seconds + size / _SLOW_DISK_BYTES_PER_SECOND
 
     async def _spawn(self, path: Path) -> EngineProcess:
         """Start a process, even if close() is called meanwhile. Half a spawn would leave an orphan."""
