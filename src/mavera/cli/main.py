@@ -23,7 +23,7 @@ COMMANDS = {
     "workspaces": ("mavera.cli.workspaces", "Make, list and change workspaces."),
     "credits": ("mavera.cli.credits", "Give a workspace credits, and show its ledger."),
     "usage": ("mavera.cli.usage", "Show the usage of a workspace this month."),
-    "models": ("mavera.cli.models", "List and fetch the embedded language models."),
+    "models": ("mavera.cli.models", "List, fetch and choose language models."),
     "tools": ("mavera.cli.tools", "List the server tools, and allow them to workspaces."),
     "eval": ("mavera.cli.eval", "Measure whether personas differ as people do."),
     "doctor": ("mavera.cli.doctor", "Check the installation, and say how to fix each fault."),
