@@ -76,7 +76,7 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             if counts is not None:
-                await stack.enter_async_context(_sending(metrics, counts))
+                await stack.enter_async_context(_send_metrics(metrics, counts))
             app.state.services = await stack.enter_async_context(open_services(settings, components, metrics))
             yield
 
@@ -87,7 +87,7 @@ def create_app(
 
 
 @asynccontextmanager
-async def _sending(metrics: Metrics, counts: Exchange) -> AsyncIterator[None]:
+async def _send_metrics(metrics: Metrics, counts: Exchange) -> AsyncIterator[None]:
     """Send the metrics regularly during the block, and at its end."""
     task = asyncio.create_task(metrics_page.send_counts(metrics, counts))
     try:
@@ -111,7 +111,7 @@ class _Application(Starlette):
         self._metrics = metrics
         self._hosts = HostCheck(settings)
         self._settings = settings
-        routes = [*_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])]
+        routes = [*_build_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])]
         routes.append(metrics_page.route(metrics, counts))
         super().__init__(routes=routes, lifespan=lifespan)
         self.router.redirect_slashes = False
@@ -120,7 +120,7 @@ class _Application(Starlette):
         handlers = {APIError: on_api_error, HTTPException: on_http_exception}
         answering = RequestLog(
             ExceptionMiddleware(self.router, handlers=handlers),
-            _handlers(OPERATIONS),
+            _build_handlers(OPERATIONS),
             {operation.handler: operation.path for operation in OPERATIONS},
             self._metrics,
             self._hosts,
@@ -128,23 +128,23 @@ class _Application(Starlette):
         return allow_origins(answering, self._settings)
 
 
-def _routes(operations: tuple[Operation, ...]) -> list[BaseRoute]:
+def _build_routes(operations: tuple[Operation, ...]) -> list[BaseRoute]:
     return [
         *(
             Route(_route_path(path, operation), operation.handler, methods=[operation.method])
             for operation in operations
-            for path in _paths(operation)
+            for path in _list_paths(operation)
         ),
         *(WebSocketRoute(f"{prefix}/responses", respond_over_websocket) for prefix in PREFIXES),
     ]
 
 
-def _handlers(operations: tuple[Operation, ...]) -> dict[tuple[str, str], Handler]:
+def _build_handlers(operations: tuple[Operation, ...]) -> dict[tuple[str, str], Handler]:
     """Return the handlers of paths without parameters, by method and path."""
     return {
         (operation.method, path): operation.handler
         for operation in operations
-        for path in _paths(operation)
+        for path in _list_paths(operation)
         if "{" not in path
     }
 
@@ -157,5 +157,5 @@ def _route_path(path: str, operation: Operation) -> str:
     return path
 
 
-def _paths(operation: Operation) -> list[str]:
+def _list_paths(operation: Operation) -> list[str]:
     return [prefix + operation.path for prefix in (("",) if operation.absolute else PREFIXES)]

@@ -32,7 +32,7 @@ def build_install_command(extra: Extra | None = None) -> str:
     these are unknown, the operator has to run the command in the clone.
     """
     named = f"[{extra}]" if extra else ""
-    source = _source()
+    source = _find_source()
     if source is None:
         return f".venv/bin/python -m pip install -e {shlex.quote(f'.{named}')}"
     path, is_editable = source
@@ -47,7 +47,7 @@ def describe_missing_extra(extra: Extra, purpose: str) -> str:
     it contains paths of this machine.
     """
     command = build_install_command(extra)
-    place = "" if _source() else ", in the clone of mavera"
+    place = "" if _find_source() else ", in the clone of mavera"
     return f"{purpose} needs the extra '{extra}', which is not installed. Type{place}: {command}"
 
 
@@ -61,7 +61,7 @@ def find_foreign_distributions() -> list[str]:
     return sorted({name for name in names if name.lower().replace("_", "-") != DISTRIBUTION})
 
 
-def _source() -> tuple[Path, bool] | None:
+def _find_source() -> tuple[Path, bool] | None:
     """Return the clone or wheel file that was installed, and whether it is editable. None if unknown."""
     try:
         record = distribution(DISTRIBUTION).read_text("direct_url.json")

@@ -91,7 +91,7 @@ class Counted(msgspec.Struct):
         return Counted(
             _add(self.counters, other.counters),
             {
-                path: [a + b for a, b in zip(_row(self, path), _row(other, path), strict=True)]
+                path: [a + b for a, b in zip(_build_row(self, path), _build_row(other, path), strict=True)]
                 for path in {**self.seconds, **other.seconds}
             },
             {**_add(self.gauges, other.gauges), **_take_larger(self.gauges, other.gauges)},
@@ -148,19 +148,19 @@ class Metrics:
 
     def take_snapshot(self) -> Counted:
         counters: dict[str, float] = {
-            _key(_TOKENS, "input"): self._input,
-            _key(_TOKENS, "output"): self._output,
+            _build_key(_TOKENS, "input"): self._input,
+            _build_key(_TOKENS, "output"): self._output,
             _CREDITS: self._credits,
             _LOCAL: self.limited_locally.value,
         }
         for (method, path, status), number in self._requests.items():
-            counters[_key(_REQUESTS, method, path, str(status))] = number
+            counters[_build_key(_REQUESTS, method, path, str(status))] = number
         for ended, number in self._runs.items():
-            counters[_key(_RUNS, ended)] = number
+            counters[_build_key(_RUNS, ended)] = number
         for cap, number in self.connections_refused.items():
-            counters[_key(_REFUSED, cap)] = number
+            counters[_build_key(_REFUSED, cap)] = number
         for phase, number in self.connections_timed_out.items():
-            counters[_key(_TIMED_OUT, phase)] = number
+            counters[_build_key(_TIMED_OUT, phase)] = number
         gauges: dict[str, float] = {
             _IN_PROGRESS: self.runs_in_progress.value,
             _WAITING: self.runs_waiting.value,
@@ -215,7 +215,7 @@ class _Families:
                 if named == name:
                     family.add_metric(values, value)
             yield family
-        yield self._histogram()
+        yield self._build_histogram()
         gauges = counted.gauges
         gauges = {**gauges, _OWNERLESS: gauges.get(_OWNERLESS, 0) + gauges.get(_EXPIRED, 0)}
         for name, described in _GAUGES.items():
@@ -241,7 +241,7 @@ class _Families:
             value=self._model.restarts,
         )
 
-    def _histogram(self) -> Metric:
+    def _build_histogram(self) -> Metric:
         described = "Seconds from a request's head to the end of its answer."
         family = HistogramMetricFamily("mavera_request_seconds", described, labels=["path"])
         bounds = [*map(floatToGoString, SECONDS), "+Inf"]
@@ -251,7 +251,7 @@ class _Families:
         return family
 
 
-def _key(*parts: str) -> str:
+def _build_key(*parts: str) -> str:
     return "\n".join(parts)
 
 
@@ -259,7 +259,7 @@ def _no_seconds() -> list[float]:
     return [0.0] * (len(SECONDS) + 2)
 
 
-def _row(counted: Counted, path: str) -> list[float]:
+def _build_row(counted: Counted, path: str) -> list[float]:
     return counted.seconds.get(path) or _no_seconds()
 
 

@@ -175,7 +175,7 @@ async def open_services(
             if name != DEFAULT_NAME:
                 await enter(start_model(other.model))
         vision = await enter(start_model(components.vision)) if components.vision else None
-        reader = _image_reader(settings)
+        reader = _make_image_reader(settings)
         if reader is not None:
             stack.push_async_callback(reader.close)
         media = await enter(MediaStore(database, settings, components.files))
@@ -266,7 +266,7 @@ async def _open_toolbox(
             await toolbox.close()
 
 
-def _image_reader(settings: Settings) -> ImageReader | None:
+def _make_image_reader(settings: Settings) -> ImageReader | None:
     """Return the reader of images for a model that cannot see. Its process starts with the first image."""
     wanted = settings.image_reading
     if wanted == "never" or (wanted == "auto" and settings.backend == "upstream") or not is_installed():

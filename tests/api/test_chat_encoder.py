@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.api.chat_completions.answers import ChatCompletionChunkObject, ChatCompletionObject
+from mavera.api.chat_completions.objects import ChatCompletionChunkObject, ChatCompletionObject
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
-from mavera.api.wire.answers import ErrorBody
+from mavera.api.wire.objects import ErrorBody
 from mavera.core.events import (
     Event,
     RunCompleted,

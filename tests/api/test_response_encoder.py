@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from mavera.api.responses.answers import EVENTS
+from mavera.api.responses.objects import EVENTS
 from mavera.core.events import (
     Event,
     ReasoningDelta,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.api.chat_completions.answers import ChatCompletionObject
+from mavera.api.chat_completions.objects import ChatCompletionObject
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
-from mavera.api.responses.answers import EVENTS
+from mavera.api.responses.objects import EVENTS
 from mavera.core.events import (
     Event,
     RunCompleted,

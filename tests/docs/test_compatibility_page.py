@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from mavera.api.chat_completions.schemas import CreateChatCompletion, StreamOptions
-from mavera.api.responses.answers import EVENTS
+from mavera.api.responses.objects import EVENTS
 from mavera.api.responses.schemas import (
     CreateResponse,
     ReasoningOptions,

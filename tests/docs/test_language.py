@@ -16,35 +16,7 @@ import pytest
 from tests.docs.pages import ROOT
 
 SOURCE = ROOT / "src" / "mavera"
-ROOMS = (
-    "accounts",
-    "analysis",
-    "api/http",
-    "api/routes",
-    "api/wire",
-    "app.py",
-    "child_command.py",
-    "cli",
-    "core",
-    "errors.py",
-    "evaluation",
-    "extras.py",
-    "fetch",
-    "focus_groups",
-    "link.py",
-    "logs.py",
-    "media",
-    "metrics.py",
-    "models/constrained",
-    "models/embedded",
-    "personas",
-    "runs",
-    "server",
-    "services.py",
-    "settings.py",
-    "storage",
-    "tools",
-)
+ROOMS = sorted(path.name for path in SOURCE.iterdir() if path.is_dir() or path.suffix == ".py")
 
 HEADLESS = re.compile(r"(What|Which|Who|Whose|Where)\b")
 WHERE_FOR_IF = re.compile(r"(Raises? \w+|None|nothing|empty|error|True|False|,)\s+where\b")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mavera.media.bucket import S3Files, _config
+from mavera.media.bucket import S3Files, _build_config
 from mavera.settings import load_settings
 
 
@@ -25,7 +25,7 @@ from mavera.settings import load_settings
     ],
 )
 def test_the_bucket_stands_in_the_path_or_in_the_host(given: dict[str, Any], endpoint: str | None) -> None:
-    config = _config(load_settings({}, s3_bucket="made", **given))
+    config = _build_config(load_settings({}, s3_bucket="made", **given))
 
     assert config.get("endpoint") == endpoint
     assert config["virtual_hosted_style_request"] == (not given.get("s3_path_style", True))

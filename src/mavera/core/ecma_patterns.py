@@ -36,7 +36,7 @@ def is_irregular(pattern: str) -> bool:
 def portable_pattern(pattern: str) -> str:
     """Return `pattern` in spellings that the checking engine takes. An invalid pattern stays invalid."""
     groups = _group_numbers(pattern)
-    return "".join(_portable(token, groups) for token in _TOKEN.finditer(pattern))
+    return "".join(_convert(token, groups) for token in _TOKEN.finditer(pattern))
 
 
 def _group_numbers(pattern: str) -> dict[str, int]:
@@ -44,9 +44,9 @@ def _group_numbers(pattern: str) -> dict[str, int]:
     return {token["name"]: number for number, token in enumerate(opened, 1) if token["named"]}
 
 
-def _portable(token: re.Match[str], groups: dict[str, int]) -> str:
+def _convert(token: re.Match[str], groups: dict[str, int]) -> str:
     if token["set"]:
-        return _portable_set(token["set"])
+        return _convert_set(token["set"])
     if token["named"]:
         return "("
     if token["reference"] is not None:
@@ -58,14 +58,14 @@ def _portable(token: re.Match[str], groups: dict[str, int]) -> str:
     return "\\" + token[0] if token["brace"] else token[0]
 
 
-def _portable_set(written: str) -> str:
+def _convert_set(written: str) -> str:
     inner = written[2:-1] if written.startswith("[^") else written[1:-1]
     if not inner:
         return _ANYTHING if written.startswith("[^") else _NOTHING
-    return written[: -len(inner) - 1] + "".join(_members(inner)) + "]"
+    return written[: -len(inner) - 1] + "".join(_split_members(inner)) + "]"
 
 
-def _members(inner: str) -> Iterator[str]:
+def _split_members(inner: str) -> Iterator[str]:
     """Yield the members of a set; a hyphen beside a class, as in `[\\w-.]`, stands for itself."""
     members = [member[0] for member in _MEMBER.finditer(inner)]
     for n, member in enumerate(members):

@@ -51,11 +51,11 @@ def owner_of(identifier: str) -> str | None:
 def new_cuid() -> str:
     """Return a CUID: `c`, the time in milliseconds as eight base-36 digits, and 64 random bits in hex."""
     early, late = divmod(int(time.time() * 1000), len(_PAIRS[_BASE36]))
-    return f"c{_early_digits(early)}{_PAIRS[_BASE36][late]}{_random.getrandbits(64):016x}"
+    return f"c{_encode_early_digits(early)}{_PAIRS[_BASE36][late]}{_random.getrandbits(64):016x}"
 
 
 @lru_cache(maxsize=1)
-def _early_digits(number: int) -> str:
+def _encode_early_digits(number: int) -> str:
     """Return the digits of a time that stay the same for more than a second."""
     return to_base36(number, 6)
 
@@ -65,14 +65,14 @@ def is_cuid(text: str) -> bool:
 
 
 def to_base36(number: int, width: int) -> str:
-    return _digits(number, _BASE36, width)
+    return _to_digits(number, _BASE36, width)
 
 
 def to_base62(number: int, width: int) -> str:
-    return _digits(number, _ALPHABET, width)
+    return _to_digits(number, _ALPHABET, width)
 
 
-def _digits(number: int, alphabet: str, width: int) -> str:
+def _to_digits(number: int, alphabet: str, width: int) -> str:
     pairs, odd = _PAIRS[alphabet], width % 2
     digits = []
     for _ in range(width // 2):

@@ -103,7 +103,7 @@ class S3Files:
             self._store = S3Store(
                 settings.s3_bucket,
                 prefix=settings.s3_prefix.strip("/") or None,
-                config=_config(settings),
+                config=_build_config(settings),
                 client_options={
                     "allow_http": settings.s3_endpoint_url.startswith("http://"),
                     "connect_timeout": _CONNECT,
@@ -171,11 +171,11 @@ class S3Files:
         await asyncio.sleep(_SETTLE_SECONDS)
 
 
-def _config(settings: Settings) -> Any:
+def _build_config(settings: Settings) -> Any:
     """Return the settings under the client's names. It takes missing ones from AWS's variables."""
     given = {
         "region": settings.s3_region,
-        "endpoint": _endpoint(settings),
+        "endpoint": _choose_endpoint(settings),
         "access_key_id": settings.s3_access_key_id,
         "secret_access_key": settings.s3_secret_access_key,
     }
@@ -187,7 +187,7 @@ def _config(settings: Settings) -> Any:
     return {name: value for name, value in given.items() if value} | flags
 
 
-def _endpoint(settings: Settings) -> str:
+def _choose_endpoint(settings: Settings) -> str:
     """Return the endpoint for the client. It includes the bucket's name if the host does."""
     endpoint = settings.s3_endpoint_url.rstrip("/")
     if not endpoint or settings.s3_path_style:

@@ -1,13 +1,13 @@
 """
-One chunk of a chat completion, or a whole one, as servers really write them.
+Decode one chunk of a chat completion, or a whole completion, as real servers write it.
 
     decode_plain(b'{"choices": […]}') → PlainChunk, if it holds a piece of text and nothing else
     decode_chunk(b'{"choices": […]}') → Chunk
 
-Both are typed decoders, which take what OpenAI documents. A chunk that does not fit the second is read by
-hand: what is needed is taken in every form in which servers are known to send it, and a member that nobody
-needs is left aside, whatever it holds. Only what is no JSON, or a text in a form that cannot be read, is an
-error: to leave out a piece of the answer would be to give another answer.
+Both are typed decoders for the format that OpenAI documents. If a chunk does not fit `Chunk`, this module
+reads it by hand. It accepts each needed member in every form that servers are known to send, and it ignores
+all other members. It raises an error only if the chunk is not JSON, or if it holds text in an unknown form:
+without that text, the answer would be a different one.
 """
 
 import json
@@ -22,7 +22,7 @@ from mavera.core.usage import Usage, to_token_count
 
 
 class NoChunk(Exception):
-    """The bytes are no JSON object, or hold a text that cannot be read; the message says why."""
+    """The bytes are not a JSON object, or they hold text in an unknown form. The message says why."""
 
 
 class Function(msgspec.Struct):
@@ -38,7 +38,7 @@ class Function(msgspec.Struct):
 
 
 class Call(msgspec.Struct):
-    """Some servers leave `function` out, and put the name and the arguments in its place."""
+    """Some servers send `name` and `arguments` directly, without `function`."""
 
     index: int | None = None
     id: str | None = None
@@ -52,7 +52,7 @@ class Call(msgspec.Struct):
 
 
 class Delta(msgspec.Struct):
-    """`reasoning_content` and the four after it are the names that servers have for the same."""
+    """Servers call the reasoning by one of five names: `reasoning_content` and the four after it."""
 
     content: str | None = None
     refusal: str | None = None
@@ -65,11 +65,11 @@ class Delta(msgspec.Struct):
     thinking_blocks: Any = None
 
     def reasoning_text(self) -> str:
-        """Return the reasoning, once, even from a server that sends it under several names."""
+        """Return the reasoning. If a server sends it under several names, return it once."""
         if self.reasoning_content:
             return self.reasoning_content
-        told = (self.reasoning, self.thinking, self.reasoning_details, self.thinking_blocks)
-        return next((text for text in map(_read_thought, told) if text), "")
+        value = (self.reasoning, self.thinking, self.reasoning_details, self.thinking_blocks)
+        return next((text for text in map(_read_thought, value) if text), "")
 
 
 class _Logprob(msgspec.Struct):
@@ -79,7 +79,7 @@ class _Logprob(msgspec.Struct):
     top_logprobs: list["_Logprob"] | None = None
 
     def to_token(self, most: int = 0) -> TokenLogprob:
-        """`most`: how many of the other tokens are wanted."""
+        """Return the token with at most `most` alternatives."""
         top = tuple(other.to_token() for other in (self.top_logprobs or ())[:most])
         return TokenLogprob(self.token, self.logprob, tuple(self.bytes) if self.bytes else None, top)
 
@@ -109,7 +109,7 @@ _Empty = Literal[""] | None
 
 
 class PlainDelta(msgspec.Struct, gc=False):
-    """Nothing but text: any other member that counts is null or empty."""
+    """A delta that is only text. Every other member that matters is null or empty."""
 
     content: str
     refusal: _Empty = None
@@ -140,11 +140,11 @@ class PlainChunk(msgspec.Struct, gc=False):
 
 
 decode_plain = msgspec.json.Decoder(PlainChunk).decode
-# What `decode_plain` raises for any other chunk, and for what is none.
+# The exceptions of `decode_plain` for any other chunk, and for bytes that are not a chunk.
 NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-# Where a part or a block of reasoning has its text, and how deep parts lie within each other.
+# The members in which a part of reasoning has its text, and the deepest nesting of parts that is read.
 _THOUGHT_MEMBERS = ("thinking", "text", "summary", "reasoning", "content")
 _MOST_DEPTH = 6
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -153,7 +153,7 @@ _decode = msgspec.json.Decoder(Chunk).decode
 
 
 def decode_chunk(text: bytes) -> Chunk:
-    """Return the chunk that `text` is. Raises NoChunk."""
+    """Return the chunk in `text`. Raises NoChunk."""
     try:
         return _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -161,35 +161,35 @@ def decode_chunk(text: bytes) -> Chunk:
 
 
 def join_halves(text: str) -> str:
-    """Return `text` with halves of surrogate pairs joined, and U+FFFD for a half alone."""
+    """Return `text` with the halves of surrogate pairs joined, and U+FFFD in place of a single half."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def read_usage(told: Any) -> Usage | None:
-    """Return what a server says it counted, None if it names no count. Counts may be floats or text."""
-    if not isinstance(told, dict):
+def read_usage(value: Any) -> Usage | None:
+    """Return the token counts that a server sent, or None if it sent none. Counts may be floats or text."""
+    if not isinstance(value, dict):
         return None
-    read = _find_first(told, "prompt_tokens", "input_tokens")
-    written = _find_first(told, "completion_tokens", "output_tokens")
+    read = _find_first(value, "prompt_tokens", "input_tokens")
+    written = _find_first(value, "completion_tokens", "output_tokens")
     if read is None and written is None:
         return None
-    given = _find_details(told, "prompt_tokens_details", "input_tokens_details")
-    made = _find_details(told, "completion_tokens_details", "output_tokens_details")
+    given = _find_details(value, "prompt_tokens_details", "input_tokens_details")
+    made = _find_details(value, "completion_tokens_details", "output_tokens_details")
     cached = _find_first(given, "cached_tokens")
     if cached is None:  # DeepSeek's name, and Anthropic's
-        cached = _find_first(told, "prompt_cache_hit_tokens", "cache_read_input_tokens")
+        cached = _find_first(value, "prompt_cache_hit_tokens", "cache_read_input_tokens")
     reasoning = _find_first(made, "reasoning_tokens")
     if reasoning is None:
-        reasoning = _find_first(told, "reasoning_tokens")
+        reasoning = _find_first(value, "reasoning_tokens")
     return Usage(_count(read), _count(written), _count(cached), _count(reasoning))
 
 
-def _find_first(told: dict[str, Any], *names: str) -> Any:
-    return next((told[name] for name in names if told.get(name) is not None), None)
+def _find_first(value: dict[str, Any], *names: str) -> Any:
+    return next((value[name] for name in names if value.get(name) is not None), None)
 
 
-def _find_details(told: dict[str, Any], *names: str) -> dict[str, Any]:
-    found = _find_first(told, *names)
+def _find_details(value: dict[str, Any], *names: str) -> dict[str, Any]:
+    found = _find_first(value, *names)
     return found if isinstance(found, dict) else {}
 
 
@@ -204,24 +204,24 @@ def _count(reported: Any) -> int:
 
 def _decode_object(text: bytes) -> dict[str, Any]:
     try:
-        told = msgspec.json.decode(text)
+        value = msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        told = _decode_with_halves(text)
-        if told is None:
+        value = _decode_with_halves(text)
+        if value is None:
             raise NoChunk(str(error)) from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise NoChunk(str(error)) from error
-    if not isinstance(told, dict):
-        raise NoChunk("it is no JSON object")
-    return told
+    if not isinstance(value, dict):
+        raise NoChunk("it is not a JSON object")
+    return value
 
 
 def _decode_with_halves(text: bytes) -> Any:
     """
-    Return JSON with halves of surrogate pairs, None for what is no JSON.
+    Decode JSON with halves of surrogate pairs. Returns None if `text` is not JSON.
 
-    JavaScript cuts an emoji in two, so that one half ends a chunk and the other begins the next one. Only
-    texts of the answer keep their halves.
+    JavaScript can cut an emoji in two, so that one half ends a chunk and the other half begins the next one.
+    Only the answer's text keeps its halves, so that they can be joined.
     """
     if not _HALF.search(text):
         return None
@@ -231,80 +231,80 @@ def _decode_with_halves(text: bytes) -> Any:
         return None
 
 
-def _without_halves(told: dict[str, Any]) -> dict[str, Any]:
+def _without_halves(members: dict[str, Any]) -> dict[str, Any]:
     return {
         name: join_halves(value) if isinstance(value, str) and name not in ("content", "text") else value
-        for name, value in told.items()
+        for name, value in members.items()
     }
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
-def _read_chunk(told: dict[str, Any]) -> Chunk:
-    choices = told.get("choices")
+def _read_chunk(value: dict[str, Any]) -> Chunk:
+    choices = value.get("choices")
     if isinstance(choices, dict):
         choices = [choices]
-    kind = told.get("object")
+    kind = value.get("object")
     return Chunk(
         [_read_choice(choice) for choice in _keep_objects(choices)],
-        told.get("usage"),
-        told.get("analysis"),
-        told.get("error"),
+        value.get("usage"),
+        value.get("analysis"),
+        value.get("error"),
         kind if isinstance(kind, str) else None,
-        told.get("message"),
+        value.get("message"),
     )
 
 
-def _read_choice(told: dict[str, Any]) -> Choice:
-    index = _number(told.get("index"))
+def _read_choice(value: dict[str, Any]) -> Choice:
+    index = _number(value.get("index"))
     try:
-        logprobs = msgspec.convert(told.get("logprobs"), Logprobs | None)
+        logprobs = msgspec.convert(value.get("logprobs"), Logprobs | None)
     except (msgspec.ValidationError, RecursionError):
         logprobs = None
     return Choice(
         index or 0,
-        _read_delta(told.get("delta")),
-        _read_delta(told.get("message")),
-        told.get("finish_reason"),
+        _read_delta(value.get("delta")),
+        _read_delta(value.get("message")),
+        value.get("finish_reason"),
         logprobs,
     )
 
 
-def _read_delta(told: Any) -> Delta | None:
-    if not told:
+def _read_delta(value: Any) -> Delta | None:
+    if not value:
         return None
-    if not isinstance(told, dict):
+    if not isinstance(value, dict):
         raise NoChunk("a delta in an unknown form")
-    content = told.get("content")
-    thoughts = told.get("reasoning_content") or "".join(_find_thoughts(content)) or None
-    called = told.get("function_call")
+    content = value.get("content")
+    thoughts = value.get("reasoning_content") or "".join(_find_thoughts(content)) or None
+    called = value.get("function_call")
     return Delta(
         _read_text(content),
-        _read_refusal(told.get("refusal")),
-        [_read_call(call) for call in _list_calls(told.get("tool_calls"))],
+        _read_refusal(value.get("refusal")),
+        [_read_call(call) for call in _list_calls(value.get("tool_calls"))],
         _read_function(called) if isinstance(called, dict) and called else None,
         _read_thought(thoughts) or None,
-        *(told.get(name) for name in ("reasoning", "reasoning_details", "thinking", "thinking_blocks")),
+        *(value.get(name) for name in ("reasoning", "reasoning_details", "thinking", "thinking_blocks")),
     )
 
 
-def _read_text(told: Any) -> str | None:
-    """Return the text of a content, which may be a list of parts; None where there is none."""
-    if told is None or isinstance(told, str):
-        return told
-    if not told:  # [], {}, false and 0 stand for nothing
+def _read_text(value: Any) -> str | None:
+    """Return the text of a content, which may be a list of parts. Returns None if there is no text."""
+    if value is None or isinstance(value, str):
+        return value
+    if not value:  # [], {}, false and 0 stand for nothing
         return None
-    parts = told if isinstance(told, list) else [told]
+    parts = value if isinstance(value, list) else [value]
     return "".join(_read_part(part) for part in parts)
 
 
-def _read_refusal(told: Any) -> str | None:
+def _read_refusal(value: Any) -> str | None:
     try:
-        return _read_text(told)
+        return _read_text(value)
     except NoChunk:
-        return None  # it says nothing, and the answer stands beside it
+        return None  # the answer can be read without it
 
 
 def _read_part(part: Any) -> str:
@@ -323,58 +323,58 @@ def _read_part(part: Any) -> str:
 
 
 def _find_thoughts(content: Any) -> Iterator[str]:
-    """Yield what the thinking parts of a content say."""
+    """Yield the text of each thinking part of a content."""
     for part in _keep_objects(content if isinstance(content, list) else [content]):
         if part.get("type") in ("thinking", "reasoning", "reasoning_content"):
             yield _read_thought(part)
 
 
-def _read_thought(told: Any, depth: int = 0) -> str:
-    """Return reasoning in any of its forms as one text; "" for a form that is not known."""
-    if isinstance(told, str):
-        return told
+def _read_thought(value: Any, depth: int = 0) -> str:
+    """Return reasoning in any known form as one text, and "" for an unknown form."""
+    if isinstance(value, str):
+        return value
     if depth > _MOST_DEPTH:
         return ""
-    if isinstance(told, list):
-        return "".join(_read_thought(one, depth + 1) for one in told)
-    if isinstance(told, dict):
-        members = (_read_thought(told.get(name), depth + 1) for name in _THOUGHT_MEMBERS)
+    if isinstance(value, list):
+        return "".join(_read_thought(one, depth + 1) for one in value)
+    if isinstance(value, dict):
+        members = (_read_thought(value.get(name), depth + 1) for name in _THOUGHT_MEMBERS)
         return next((text for text in members if text), "")
     return ""
 
 
-def _list_calls(told: Any) -> list[dict[str, Any]]:
-    if isinstance(told, dict):
-        told = [told] if told.keys() & {"function", "name"} else list(told.values())
-    return _keep_objects(told)
+def _list_calls(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, dict):
+        value = [value] if value.keys() & {"function", "name"} else list(value.values())
+    return _keep_objects(value)
 
 
-def _read_call(told: dict[str, Any]) -> Call:
-    function = told.get("function")
+def _read_call(value: dict[str, Any]) -> Call:
+    function = value.get("function")
     if not isinstance(function, dict):
-        function = told
-    call_id = told.get("id")
+        function = value
+    call_id = value.get("id")
     if isinstance(call_id, int) and not isinstance(call_id, bool):
         call_id = str(call_id)
     return Call(
-        _number(told.get("index")), call_id if isinstance(call_id, str) else None, _read_function(function)
+        _number(value.get("index")), call_id if isinstance(call_id, str) else None, _read_function(function)
     )
 
 
-def _read_function(told: dict[str, Any]) -> Function:
-    name, arguments = told.get("name"), told.get("arguments")
+def _read_function(value: dict[str, Any]) -> Function:
+    name, arguments = value.get("name"), value.get("arguments")
     if arguments is not None and not isinstance(arguments, str | dict):
         arguments = msgspec.json.encode(arguments).decode()
     return Function(name if isinstance(name, str) else None, arguments)
 
 
-def _number(told: Any) -> int | None:
-    """Return an index that may be a float or text, None for any other value."""
+def _number(value: Any) -> int | None:
+    """Return an index, which may be a float or text. Returns None for any other value."""
     try:
-        return None if told is None or isinstance(told, bool | list | dict) else int(float(told))
+        return None if value is None or isinstance(value, bool | list | dict) else int(float(value))
     except (ValueError, OverflowError):
         return None
 
 
-def _keep_objects(told: Any) -> list[dict[str, Any]]:
-    return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
+def _keep_objects(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

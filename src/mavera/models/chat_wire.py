@@ -1,5 +1,5 @@
 """
-A prompt as OpenAI's /chat/completions takes it.
+Write a prompt as a request for OpenAI's /chat/completions.
 
     Prompt → build_request_body() → the JSON to send
 
@@ -33,11 +33,11 @@ def build_request_body(
     prefixes: "EncodedPrefixes | None" = None,
 ) -> dict[str, Any]:
     """
-    Return the request for `prompt`, always streamed, with only the members that were asked for or needed.
+    Return the request for `prompt`. It is always streamed, and has only members that are needed.
 
-    `dialect` says which of them the server takes, and under which names. `reasoning_effort` is for servers
-    that know it. `constrain` is another way to ask for JSON than `response_format`. `prefixes` saves encoding
-    a persona each time.
+    `dialect` says which members the server accepts, and under which names. `reasoning_effort` says whether
+    the server accepts that member. `constrain` returns the members that ask for JSON, in place of
+    `response_format`. With `prefixes`, the prefix of a persona is encoded only once.
     """
     merges = dialect.merges_system
     prefix = prefixes.messages(prompt.prefix) if prefixes is not None and not merges else ()
@@ -65,7 +65,7 @@ def build_request_body(
     if prompt.format.type != "text":
         body.update(constrain(prompt.format) if constrain else _build_json_format(prompt, dialect, messages))
     if prompt.top_logprobs is not None:
-        # Asked for no others than the token itself, llama.cpp's server sends nothing at all.
+        # With `top_logprobs: 0`, llama.cpp's server sends no log-probabilities at all.
         body.update(logprobs=True, top_logprobs=max(prompt.top_logprobs, 1))
     if prompt.tools and prompt.tool_choice.mode != "none":
         body.update(_build_tools(prompt, dialect))
@@ -102,7 +102,7 @@ def _leave_out(body: dict[str, Any], dialect: Dialect, preferences: Collection[s
 
 
 def _build_json_format(prompt: Prompt, dialect: Dialect, messages: list[Any]) -> dict[str, Any]:
-    """Return the members that ask for JSON. What they cannot say is said in one more message."""
+    """Return the members that ask for JSON. If they are not enough, append a message that asks for it."""
     wanted = prompt.format
     asked: JSONMode = "json_schema" if wanted.type == "json_schema" else "json_object"
     mode = dialect.choose_json_mode(asked)
@@ -137,7 +137,7 @@ class EncodedPrefixes:
     def messages(self, prefix: tuple[Item, ...]) -> tuple[msgspec.Raw, ...]:
         if not prefix:
             return ()
-        known = self._encoded.get(prefix[0])  # to hash all items would take longer than the rest
+        known = self._encoded.get(prefix[0])  # hashing all items would take longer than the rest
         if known is None or known[0] != prefix:
             if len(self._encoded) >= MOST_PREFIXES:
                 self._encoded.clear()
@@ -148,9 +148,10 @@ class EncodedPrefixes:
 
 def _build_messages(items: tuple[Item, ...]) -> Iterator[dict[str, Any]]:
     """
-    Yield one message for each turn of the assistant: its text and the calls it makes.
+    Yield the messages. The text and the calls of one assistant turn become one message.
 
-    Many chat templates refuse two messages of one role in a row, and a result that does not follow its call.
+    Many chat templates refuse two messages in a row from one role, and a result that does not follow its
+    call.
     """
     turn: dict[str, Any] | None = None
     for item in items:
@@ -211,7 +212,7 @@ def _merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _build_tools(prompt: Prompt, dialect: Dialect) -> dict[str, Any]:
-    """Return the members for `tools`. A choice is sent only if it is not the one that servers start with."""
+    """Return the members for `tools`. A tool choice is sent only if it is not the default of servers."""
     choice = prompt.tool_choice
     offered = [tool for tool in prompt.tools if not choice.names or tool.name in choice.names]
     leaves_strict_out = "strict" in dialect.left_out
@@ -238,17 +239,17 @@ def _build_tool(tool: FunctionTool, dialect: Dialect, leaves_strict_out: bool) -
 
 
 def _with_properties(schema: Schema) -> Schema:
-    """Return the schema of a function as OpenAI takes it, which refuses one without `properties`."""
+    """Return the schema with `properties`, because OpenAI refuses a function without them."""
     if schema.get("properties") is not None or "$ref" in schema:
         return schema
     return {"type": "object", **schema, "properties": {}}
 
 
 def _shorten_call_ids(messages: list[Any]) -> None:
-    """Exchange the ids of calls for ones of nine letters and digits, each always for the same one."""
+    """Replace the id of each call by nine letters and digits. The same id always gets the same ones."""
     for message in messages:
         if not isinstance(message, dict):
-            continue  # the prefix, which calls nothing
+            continue  # an encoded prefix, which has no calls
         for call in message.get("tool_calls", ()):
             call["id"] = _shorten_id(call["id"])
         if "tool_call_id" in message:

@@ -1,4 +1,4 @@
-"""Which model answers: what the settings come down to."""
+"""Choose the model that answers, as the settings say."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from mavera.settings import DialectName, Settings, Thinking
 
 
 def choose_model(settings: Settings) -> Model:
-    """Return the model that answers live keys. Raises ConfigurationError where settings contradict."""
+    """Return the model that answers live keys. Raises ConfigurationError if settings contradict."""
     match settings.backend:
         case "scripted":
             return ScriptedModel(keeps_prompts=False)
@@ -28,7 +28,7 @@ def choose_model(settings: Settings) -> Model:
 
 
 def choose_vision_model(settings: Settings) -> UpstreamModel | None:
-    """Return the model that answers turns with images, None where the settings name no other for them."""
+    """Return the model for turns with images, or None if the settings name no separate one."""
     if not settings.vision_base_url:
         return None
     named = UpstreamSettings("MAVERA_VISION_API_KEY", "MAVERA_VISION_BASE_URL", "MAVERA_VISION_MODEL")
@@ -74,7 +74,7 @@ def build_upstream(
     dialect_name: DialectName = "auto",
     thinking: Thinking | None = None,
 ) -> UpstreamModel:
-    """Return the model at `endpoint`, with what the settings say of upstream servers in general."""
+    """Return the model at `endpoint`, with the settings that hold for all upstream servers."""
     base_url = normalise_base_url(endpoint.base_url, options.settings.base_url)
     if not options.model:
         raise ConfigurationError(f"{options.settings.model} has to name the model that the upstream serves.")

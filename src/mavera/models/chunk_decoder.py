@@ -1,11 +1,11 @@
 """
-The answer of a server that speaks OpenAI's /chat/completions: bytes in, events out.
+Decode the answer of a server that speaks OpenAI's /chat/completions: bytes in, events out.
 
     bytes → EventStreamReader → decode_chunk() → ChunkDecoder → ModelEvent*
 
-Pure: no socket, no clock. Servers differ in small ways that clients trip over (a call's index left out, ids
-repeated or empty, null deltas, usage late or never, a last chunk that says everything again); what is known
-of these is settled here, so that nothing above ever sees them.
+Pure: no socket, no clock. Servers deviate from OpenAI in small ways: they leave out the index of a call,
+repeat ids or leave them empty, send null deltas, send usage late or never, or repeat the whole answer in the
+last chunk. This module handles all known deviations, so that no other module has to.
 """
 
 import re
@@ -53,25 +53,25 @@ from mavera.models.finish_reasons import ending_of, read_reason
 from mavera.models.thinking import Piece, ThoughtSplitter
 from mavera.settings import Thinking
 
-# A line longer than this is no chat chunk; without a bound a broken upstream could fill the memory.
+# No chunk is longer than this. Without a limit, a broken upstream could fill the memory.
 MAX_LINE_BYTES = 8 * 1024 * 1024
-# As many tools as OpenAI takes; a name of a function has 64 characters at most.
+# OpenAI accepts this many tools. The name of a function has at most 64 characters.
 MOST_CALLS = 128
 MOST_NAME_CHARACTERS = 256
 MOST_ID_CHARACTERS = 1024
 _CHARACTERS_PER_TOKEN = 4
 _LINE_FEED, _CARRIAGE_RETURN = b"\n\r"
 _HALF, _FIRST_HALF = re.compile("[\ud800-\udfff]"), re.compile("[\ud800-\udbff]")
-# Names of events that only keep a connection alive.
+# Events with these names only keep a connection alive.
 _PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 
 
 @dataclass(slots=True)
 class _StartedCall:
     """
-    A tool call while it comes in; `given_id` is what the server calls it, if anything.
+    A tool call while it arrives. `given_id` is its id from the server, if it has one.
 
-    `number` counts the calls that were announced. A call is announced once its name is known.
+    A call is announced when its name is known. `number` counts the announced calls.
     """
 
     name: str
@@ -85,10 +85,10 @@ class _StartedCall:
 
     def is_another(self, call: Call, function: Function) -> bool:
         """
-        Whether `call`, sent in this one's place, is a call of its own.
+        Whether `call`, which has the position of this one, is a new call.
 
-        A name begins a call, but some servers repeat it with every delta, and some give
-        all calls one index and no id: then arguments that are whole already tell.
+        A name begins a call, but some servers repeat the name with every delta. Others give all calls the
+        same index and no id. For those, a name after complete arguments begins a new call.
         """
         if not function.name:
             return False
@@ -101,7 +101,7 @@ class _StartedCall:
         return bool(function.text) and _is_json(self.arguments)
 
     def is_repeated_by(self, call: Call, function: Function) -> bool:
-        """Whether `call`, of a message that repeats the answer, is this one."""
+        """Whether `call` is this one again, in a message that repeats the answer."""
         if call.id and call.id == self.given_id:
             return True
         return function.name == self.name
@@ -111,13 +111,13 @@ class ChunkDecoder:
     """
     Turn the bytes of one answer into events.
 
-    `feed` and `feed_body` yield deltas; `close` yields `RunCompleted`, or raises where the
-    answer stopped before its end: a connection that dies never looks like a normal end.
+    `feed` and `feed_body` yield deltas. `close` yields `RunCompleted`, or raises if the answer stopped before
+    its end, so a broken connection never looks like a normal end.
 
     Text, reasoning, refusals and arguments may have `most_characters` together. `chunks` counts the chunks so
     far. `thinking` says what happens to reasoning: `auto` separates it from the text and reports it, `drop`
-    forgets it, and `keep` leaves marks of reasoning in the text as they are. `starts_inside` says that the
-    text is expected to begin within reasoning.
+    discards it, and `keep` leaves marks of reasoning in the text. With `starts_inside`, the text is expected
+    to begin within reasoning.
     """
 
     def __init__(
@@ -132,29 +132,29 @@ class ChunkDecoder:
         self._characters_left = most_characters
         self.chunks = 0
         self.done = False
-        # The reason that no list of documented reasons names, "" for none.
+        # A finish reason that no list names, or "".
         self.unknown_reason = ""
         self._reader = EventStreamReader(most_bytes=MAX_LINE_BYTES)
         self._thinking = thinking
         self._splitter: ThoughtSplitter | None = None
         if thinking != "keep":
-            self._splitter = ThoughtSplitter(lambda: "".join(self._said), starts_inside=starts_inside)
+            self._splitter = ThoughtSplitter(lambda: "".join(self._texts), starts_inside=starts_inside)
         self._starts_inside = starts_inside
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._analysis: Analysis | None = None
-        # As the server sent them: the text with any marks of reasoning, and what came apart from it.
-        self._said: list[str] = []
+        # These are as the server sent them. The text includes any marks of reasoning.
+        self._texts: list[str] = []
         self._refused: list[str] = []
         self._thoughts: list[str] = []
         self._most_characters = most_characters
-        # Of the characters that were counted, those which are not text of the answer.
+        # The counted characters that are not text of the answer.
         self._other_characters = self._reasoning_characters = self._reasoning_deltas = 0
         self._held_tokens: list[TokenLogprob] = []
-        # The half of a surrogate pair with which a piece of text ended.
+        # The first half of a surrogate pair, if a piece of text ended with one.
         self._half = ""
         self._streams_messages = False
-        # Whether a read may be taken for a message of its own, and text for nothing but text.
+        # Whether one read can be one message, and whether its text needs no look for marks.
         self._takes_plain = False
         self._watches = True
         self._calls: list[_StartedCall] = []
@@ -163,8 +163,12 @@ class ChunkDecoder:
 
     @property
     def starts_inside(self) -> bool | None:
-        """Whether the answer began within reasoning that nothing opened; None if it does not tell."""
-        if self._splitter is None or not self._said:
+        """
+        Whether the answer began within reasoning that no mark opened.
+
+        None if the answer does not show it.
+        """
+        if self._splitter is None or not self._texts:
             return None
         if self._starts_inside:
             return None if self._splitter.has_closed or self._reason == "length" else False
@@ -176,7 +180,7 @@ class ChunkDecoder:
 
     def feed(self, data: bytes) -> Iterable[ModelEvent]:
         """Return the events of the messages that `data` completes. They may raise ServiceUnavailable."""
-        # Most reads are one whole chunk of text, and anything more for each would be most of what it costs.
+        # Most reads are one whole chunk of text. This shortcut saves most of the cost of each.
         if (
             self._takes_plain
             and data.startswith(b"data: {")
@@ -190,10 +194,10 @@ class ChunkDecoder:
                 return self._feed_messages(data)
             if text and not (self._watches and "<" in text):
                 self.chunks += 1
-                self._said.append(text)
+                self._texts.append(text)
                 self._characters_left -= len(text)
                 if self._characters_left < 0:
-                    raise _to_too_long()
+                    raise _make_length_error()
                 return (TextDelta(text),)
         return self._feed_messages(data)
 
@@ -201,7 +205,7 @@ class ChunkDecoder:
         try:
             messages = self._reader.feed(data)
         except LineTooLong as error:
-            raise _to_broken("a line without end") from error
+            raise _make_broken_error("a line without end") from error
         for message in messages:
             if not self.done:
                 yield from self._feed_message(message)
@@ -218,11 +222,11 @@ class ChunkDecoder:
         if not text or (message.event in _PINGS and b'"choices"' not in text):
             return ()
         if message.event == "error":
-            raise to_reported_error(_find_error(text))
+            raise make_reported_error(_find_error(text))
         return self._feed_chunk(text)
 
     def feed_body(self, body: bytes) -> Iterator[ModelEvent]:
-        """Yield the events of an answer that came whole, from a server that did not stream."""
+        """Yield the events of a whole answer, from a server that did not stream."""
         yield from self._feed_chunk(body)
         self.done = True
 
@@ -239,14 +243,14 @@ class ChunkDecoder:
         yield RunCompleted(self._reason, self._estimate_usage(), analysis=self._analysis)
 
     def _finish_text(self) -> Iterator[ModelEvent]:
-        """See to an answer that consists of reasoning alone. Raises ServiceUnavailable."""
+        """Raise ServiceUnavailable if the answer is only reasoning, unless that turns out to be the text."""
         if not self._reasoning_characters or self._text_characters or self._refused or self._calls:
             return
         splitter = self._splitter
-        if self._starts_inside and splitter is not None and not splitter.has_closed and self._said:
-            # It was no reasoning: nothing ended it.
+        if self._starts_inside and splitter is not None and not splitter.has_closed and self._texts:
+            # It was not reasoning, because nothing ended it.
             self._reasoning_characters = self._reasoning_deltas = 0
-            yield TextDelta("".join(self._said))
+            yield TextDelta("".join(self._texts))
             return
         raise ServiceUnavailable(
             "The model's server sent reasoning and then no answer. A higher token limit, or less reasoning "
@@ -257,15 +261,15 @@ class ChunkDecoder:
     def _finish_calls(self) -> Iterator[ModelEvent]:
         for call in self._calls:
             if call.number is None:
-                raise _to_broken("a tool call without a name")
-            if not call.arguments.strip():  # callers parse them, and "" is no JSON
+                raise _make_broken_error("a tool call without a name")
+            if not call.arguments.strip():  # callers parse them, and "" is not JSON
                 yield ToolCallDelta(call.number, "{}")
 
     def _feed_chunk(self, text: bytes) -> Iterator[ModelEvent]:
         try:
             chunk = decode_chunk(text)
         except NoChunk as error:
-            raise _to_broken(str(error)) from error
+            raise _make_broken_error(str(error)) from error
         self.chunks += 1
         if chunk.error or chunk.object == "error":
             self._check_error(chunk)
@@ -276,11 +280,11 @@ class ChunkDecoder:
         yield from self._feed_choices(chunk)
 
     def _check_error(self, chunk: Chunk) -> None:
-        """Raise what a chunk reports. An error whose members are all empty is none."""
+        """Raise the error that a chunk reports. An error with only empty members does not count."""
         if chunk.object == "error":
-            raise to_reported_error(chunk.message)
+            raise make_reported_error(chunk.message)
         if not isinstance(chunk.error, dict) or any(chunk.error.values()):
-            raise to_reported_error(chunk.error)
+            raise make_reported_error(chunk.error)
 
     def _feed_choices(self, chunk: Chunk) -> Iterator[ModelEvent]:
         choice = next((one for one in chunk.choices or () if not one.index), None)
@@ -299,11 +303,11 @@ class ChunkDecoder:
             self._end(reason)
 
     def _is_piece(self, choice: Choice, chunk: Chunk) -> bool:
-        """Whether the `message` of `choice` is a delta: some servers stream under this name."""
+        """Whether the `message` of `choice` is a delta, because some servers stream under this name."""
         if self._streams_messages:
-            told = choice.message.content if choice.message is not None else None
-            return not choice.finish_reason or not (told or "").startswith("".join(self._said))
-        has_begun = self._said or self._calls or self._thoughts or self._refused
+            content = choice.message.content if choice.message is not None else None
+            return not choice.finish_reason or not (content or "").startswith("".join(self._texts))
+        has_begun = self._texts or self._calls or self._thoughts or self._refused
         return not (has_begun or choice.finish_reason or chunk.object == "chat.completion")
 
     def _feed_delta(self, delta: Delta, logprobs: tuple[TokenLogprob, ...]) -> Iterator[ModelEvent]:
@@ -323,15 +327,15 @@ class ChunkDecoder:
         self, message: Delta, logprobs: tuple[TokenLogprob, ...]
     ) -> Iterator[ModelEvent]:
         """
-        Take a whole message, of which all, some or nothing may have been streamed before.
+        Take a whole message. All, some or none of it may have been streamed before.
 
-        What is new is passed on. If the message contradicts the stream, the stream stands.
+        The new part is passed on. If the message contradicts the stream, the stream is right.
         """
-        if not self._said and (thought := _find_rest(message.reasoning_text(), self._thoughts)):
+        if not self._texts and (thought := _find_rest(message.reasoning_text(), self._thoughts)):
             self._thoughts.append(thought)
             yield from self._think(thought)
-        text = _find_rest(message.content or "", self._said)
-        if text or (logprobs and not self._said):
+        text = _find_rest(message.content or "", self._texts)
+        if text or (logprobs and not self._texts):
             yield from self._feed_text(text, logprobs)
         if refusal := _find_rest(message.refusal or "", self._refused):
             yield from self._refuse(refusal)
@@ -341,15 +345,15 @@ class ChunkDecoder:
         yield from self._feed_whole_calls(calls)
 
     def _end(self, reason: str) -> None:
-        """Note why the answer ended. Raises ServiceUnavailable for a failure."""
+        """Note the reason for the end. Raises ServiceUnavailable for a failure."""
         ending = ending_of(reason)
         if ending == "failed":
-            raise to_reported_error(f"it ended with '{reason}'.")
+            raise make_reported_error(f"it ended with '{reason}'.")
         if ending is None:
             self.unknown_reason, ending = reason, "length"
         if ending == "stop" and self._calls:
             ending = "tool_calls"  # llama.cpp and others say "stop" after a call
-        if self._reason in (None, "stop", "tool_calls"):  # what was cut once stays cut
+        if self._reason in (None, "stop", "tool_calls"):  # an answer that was cut stays cut
             self._reason = ending
 
     def _feed_text(self, text: str, logprobs: tuple[TokenLogprob, ...] = ()) -> Iterator[ModelEvent]:
@@ -358,7 +362,7 @@ class ChunkDecoder:
             if not text and not logprobs:
                 return
         self._count(text, is_text=True)
-        self._said.append(text)
+        self._texts.append(text)
         splitter = self._splitter
         if (
             splitter is None
@@ -367,7 +371,7 @@ class ChunkDecoder:
         ):
             yield TextDelta(text, logprobs)
             return
-        if self._starts_inside and len(self._said) == 1 and self._is_json_start(text):
+        if self._starts_inside and len(self._texts) == 1 and self._is_json_start(text):
             splitter.start_as_text()
             self._starts_inside = False
         self._other_characters += len(text)
@@ -397,7 +401,7 @@ class ChunkDecoder:
                     yield TextWasReasoning(self._thinking == "auto")
 
     def _tokens_of(self, text: str) -> tuple[TokenLogprob, ...]:
-        """Return the tokens that make up the end of what came, as far as `text` reaches back."""
+        """Return the last held tokens, as many as make up `text`."""
         left, begin = len(text), len(self._held_tokens)
         while begin and left > 0:
             begin -= 1
@@ -414,7 +418,7 @@ class ChunkDecoder:
             yield from self._encode_pieces(self._splitter.flush())
 
     def _think(self, text: str) -> Iterator[ModelEvent]:
-        """Take reasoning that came apart from the text."""
+        """Take reasoning that the server sent apart from the text."""
         if not text:
             return
         self._count(text)
@@ -438,13 +442,13 @@ class ChunkDecoder:
         yield RefusalDelta(text)
 
     def _read_logprobs(self, choice: Choice) -> tuple[TokenLogprob, ...]:
-        """Return the tokens' log-probabilities where they were asked for: some servers always send them."""
+        """Return the log-probabilities if they were asked for, because some servers always send them."""
         if self._prompt.top_logprobs is None or choice.logprobs is None:
             return ()
         return tuple(token.to_token(self._prompt.top_logprobs) for token in choice.logprobs.content or ())
 
     def _feed_whole_calls(self, calls: list[Call]) -> Iterator[ModelEvent]:
-        """Take the calls of a whole message: those that were streamed are not made again."""
+        """Take the calls of a whole message, except for those that were streamed before."""
         streamed = list(self._calls)
         for call in calls:
             function = call.called
@@ -475,7 +479,7 @@ class ChunkDecoder:
 
     def _start_call(self, call: Call, function: Function) -> Iterator[ModelEvent]:
         if len(self._calls) >= MOST_CALLS:
-            raise _to_broken("too many tool calls")
+            raise _make_broken_error("too many tool calls")
         yield from self._flush()
         started = _StartedCall("", call.id)
         self._calls.append(started)
@@ -484,7 +488,7 @@ class ChunkDecoder:
         yield from self._feed_arguments(started, function.text)
 
     def _announce(self, call: _StartedCall, name: str) -> Iterator[ModelEvent]:
-        # No function has so long a name. The call fails by its name, cut or not.
+        # No function has so long a name, so the call fails, even if its name is cut.
         call.name = name[:MOST_NAME_CHARACTERS]
         call.number = sum(one.number is not None for one in self._calls)
         given = call.given_id
@@ -502,7 +506,7 @@ class ChunkDecoder:
                 yield ToolCallDelta(call.number, text)
 
     def _position_of(self, call: Call, function: Function) -> int | None:
-        """Return the position of the started call that this one continues, None if it begins another one."""
+        """Return the position of the call that this one continues, or None if it begins a new call."""
         if not self._calls:
             return None
         last = len(self._calls) - 1
@@ -523,16 +527,16 @@ class ChunkDecoder:
         if not is_text:
             self._other_characters += len(text)
         if self._characters_left < 0:
-            raise _to_too_long()
+            raise _make_length_error()
 
     def _estimate_usage(self) -> Usage:
-        """Return what the server counted, else an estimate; reasoning that it did not count is estimated."""
+        """Return the usage that the server sent, or an estimate. Uncounted reasoning is estimated too."""
         usage = self._usage
         if usage is None:
             characters = sum(len(item.text) for item in self._prompt.items if isinstance(item, Message))
             return Usage(
                 input_tokens=characters // _CHARACTERS_PER_TOKEN,
-                output_tokens=len(self._said) + len(self._thoughts),
+                output_tokens=len(self._texts) + len(self._thoughts),
                 reasoning_tokens=self._reasoning_deltas,
                 estimated=True,
             )
@@ -545,10 +549,10 @@ class ChunkDecoder:
 
 def join_deltas(events: Iterable[ModelEvent]) -> Iterable[ModelEvent]:
     """
-    Return `events` with pieces of text that follow each other made one, and pieces of reasoning likewise.
+    Join consecutive pieces of text in `events`, and consecutive pieces of reasoning.
 
-    What came in one read has waited here together: it goes the rest of the way once. Pieces with
-    log-probabilities stay as they are. Where `events` raises, what came before goes first.
+    Text that arrived in one read is sent on as one delta. Pieces with log-probabilities stay separate. If
+    `events` raises, the pieces before the error are sent first.
     """
     return events if isinstance(events, tuple) and len(events) < 2 else _join(events)
 
@@ -582,22 +586,22 @@ def _merge_pieces(kind: type[TextDelta | ReasoningDelta], pieces: list[str]) -> 
 
 
 def _find_rest(whole: str, streamed: list[str]) -> str:
-    """Return how `whole` goes on after what was streamed, "" if it contradicts it."""
+    """Return the rest of `whole` after the streamed text, or "" if `whole` contradicts it."""
     so_far = "".join(streamed)
     return whole[len(so_far) :] if whole.startswith(so_far) else ""
 
 
-def _read_analysis(told: Any) -> Analysis | None:
-    """Read what a mavera server sends; another server's member of that name is none."""
+def _read_analysis(value: Any) -> Analysis | None:
+    """Read the analysis of a mavera server. Returns None for any other member of that name."""
     try:
-        found = msgspec.convert(told, Analysis)
+        found = msgspec.convert(value, Analysis)
     except (msgspec.ValidationError, RecursionError):
         return None
     return found if found.method or found.error else None
 
 
 def _is_usable(call_id: str | None) -> TypeGuard[str]:
-    """Whether a server's own id of a call can be passed on; for any other we make one."""
+    """Whether the server's id of a call can be passed on. If not, we make one."""
     return call_id is not None and 0 < len(call_id) <= MOST_ID_CHARACTERS
 
 
@@ -610,24 +614,26 @@ def _is_json(text: str) -> bool:
 
 
 def _find_error(text: bytes) -> Any:
-    """Return what an event called `error` reports, in whatever form."""
+    """Return the error in an event called `error`, in whatever form."""
     try:
-        told = msgspec.json.decode(text)
+        value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return text.decode(errors="replace")
-    return told.get("error", told) if isinstance(told, dict) else told
+    return value.get("error", value) if isinstance(value, dict) else value
 
 
-def to_reported_error(error: Any) -> APIError:
-    """Return what a server's own error object comes down to; shapes differ, a message is all we rely on."""
+def make_reported_error(error: Any) -> APIError:
+    """Convert a server's error. Its shape may vary; only its message is used."""
     message = error.get("message") if isinstance(error, dict) else error
     text = message if isinstance(message, str) and message else "no reason given"
     return ServiceUnavailable(f"The model failed while answering: {text[:500]}", retry_after=1)
 
 
-def _to_too_long() -> APIError:
-    return ServiceUnavailable("The model's answer is longer than this server passes on.", retry_after=60)
+def _make_length_error() -> APIError:
+    return ServiceUnavailable("The model's answer is longer than this server accepts.", retry_after=60)
 
 
-def _to_broken(reason: str) -> APIError:
-    return ServiceUnavailable(f"The model's server sent what is no chat completion: {reason}.", retry_after=1)
+def _make_broken_error(reason: str) -> APIError:
+    return ServiceUnavailable(
+        f"The model's server sent something other than a chat completion: {reason}.", retry_after=1
+    )

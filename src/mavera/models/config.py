@@ -55,7 +55,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     thinking: Thinking | None = None
 
     def cost_nanos(self, usage: Usage) -> int | None:
-        """Return what the server charges for `usage`, in billionths of the currency; None if not known."""
+        """Return the server's price of `usage`, in billionths of the currency, or None if it is not known."""
         if self.price_in is None or self.price_out is None:
             return None
         millionths = usage.input_tokens * self.price_in + usage.output_tokens * self.price_out

@@ -1,12 +1,12 @@
 """
-How servers differ that speak OpenAI's /chat/completions: one table, and what a refusal teaches.
+The differences between servers that speak OpenAI's /chat/completions, and the lessons of their refusals.
 
     dialect_for(name, url, model)      the entry of the table, by its name or, for `auto`, by the URL
-    learn(dialect, refusal, …)         what to do after a 400 or 422 that names a parameter
+    learn(dialect, refusal, …)         the next request after a 400 or 422 that names a parameter
 
-Pure data and pure functions. A parameter that a dialect leaves out is left out only where the server itself
-chose it (`Prompt.preferences`) or where nothing depends on it; what a caller asked for always goes along, so
-that a refusal comes from the model's server, in its own words.
+Pure data and pure functions. A dialect leaves a parameter out only if mavera chose its value
+(`Prompt.preferences`), or if the answer does not depend on it. A parameter that the caller asked for is
+always sent, so that the model's server refuses it in its own words.
 """
 
 import re
@@ -24,19 +24,21 @@ JSONMode = Literal["json_schema", "json_object"]
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """
-    How one kind of server wants a request.
+    The form of requests that one kind of server accepts.
 
-    `limits`: the names of the token limit, the one to send first. Empty if the server takes none.
-    `json_modes`: the kinds of `response_format` that it takes. For any other the prompt says what is wanted.
-    `left_out`: parameters that are not sent unless a caller asked for them.
-    `names`: parameters that the server calls differently, with its name.
-    `required`: its word for a `tool_choice` that demands a call; `names_function`: whether it can name one.
-    `allows_parallel_calls`: whether it makes several calls at once unless it is told not to.
+    `limits`: the names of the token limit, in the order in which to try them. Empty if the server has no
+    limit.
+    `json_modes`: the kinds of `response_format` that it accepts. For any other kind, the prompt asks for
+    JSON.
+    `left_out`: parameters that are sent only if a caller asked for them.
+    `names`: parameters that the server calls by another name, with that name.
+    `required`: the `tool_choice` that demands a call. `names_function`: whether a choice can name a function.
+    `allows_parallel_calls`: whether the server makes several calls at once by default.
     `keeps_empty_parameters`: whether a function without parameters has an empty schema, or none.
-    `short_call_ids`: it takes ids of calls only if they are nine letters and digits.
-    `mentions_json`: its JSON mode demands that the messages say "JSON".
-    `merges_system`: it takes one system message, at the front.
-    `key_header`: which header carries the key.
+    `short_call_ids`: whether ids of calls must be nine letters and digits.
+    `mentions_json`: whether the messages must contain "JSON" in its JSON mode.
+    `merges_system`: whether it accepts only one system message, at the front.
+    `key_header`: the header that carries the key.
     """
 
     name: DialectName
@@ -54,18 +56,20 @@ class Dialect:
     key_header: Literal["Authorization", "api-key"] = "Authorization"
 
     def omits(self, name: str, value: Any, preferences: Collection[str]) -> bool:
-        """Whether `name` is not sent: the server refuses or ignores it, and nobody asked for it."""
+        """Whether `name` is not sent, because the server does not accept it and no caller asked for it."""
         return name in self.left_out and is_optional(name, value, preferences)
 
     def choose_json_mode(self, wanted: JSONMode) -> JSONMode | None:
-        """Return how to ask for JSON: as `wanted`, or else the next best; None for in words."""
+        """
+        Return the kind of `response_format` nearest to `wanted`, or None if only words can ask for JSON.
+        """
         if wanted in self.json_modes:
             return wanted
         return "json_object" if "json_object" in self.json_modes else None
 
 
 _NEWER_LIMIT = ("max_completion_tokens", "max_tokens")
-# Each row after what the provider documents; docs/compatibility.md shows the table, and a test per row.
+# Each row follows the provider's documentation. docs/compatibility.md shows the table; each row has a test.
 DIALECTS: Final[Mapping[DialectName, Dialect]] = MappingProxyType(
     {
         dialect.name: dialect
@@ -114,7 +118,7 @@ DIALECTS: Final[Mapping[DialectName, Dialect]] = MappingProxyType(
     }
 )
 
-# OpenAI's models that reason draw tokens in one way only.
+# OpenAI's reasoning models have fixed sampling.
 _REASONING_MODELS = re.compile(r"(?:^|/)(?:o[1-9]\b|gpt-5(?!.*chat))", re.IGNORECASE)
 _FIXED_SAMPLING = frozenset(
     {"temperature", "top_p", "top_logprobs", "frequency_penalty", "presence_penalty", "logit_bias"}
@@ -133,7 +137,7 @@ _OLLAMA_PORT = 11434
 
 
 def dialect_for(name: DialectName, url: str, model: str) -> Dialect:
-    """Return how to speak to the server at `url`: as `name` says or, for `auto`, as the host is known for."""
+    """Return the dialect called `name`. For `auto`, return the dialect of the host in `url`."""
     dialect = DIALECTS[_find_name(url) if name == "auto" else name]
     if dialect.name in ("openai", "azure") and _REASONING_MODELS.search(model):
         return replace(dialect, left_out=dialect.left_out | _FIXED_SAMPLING)
@@ -150,7 +154,7 @@ def _find_name(url: str) -> DialectName:
 
 
 def describe(dialect: Dialect) -> str:
-    """Return in one line what is particular about a dialect, for an operator."""
+    """Describe the particular traits of a dialect in one line, for an operator."""
     limit = dialect.limits[0] if dialect.limits else "no token limit"
     json = dialect.json_modes[0] if dialect.json_modes else "JSON asked for in words"
     facts = [limit, json]
@@ -162,7 +166,7 @@ def describe(dialect: Dialect) -> str:
     return "; ".join(facts)
 
 
-# Nothing in an answer depends on these, or mavera sees to it by itself.
+# No answer depends on these, or mavera itself provides their effect.
 _ALWAYS_OPTIONAL = frozenset({"stream_options", "seed", "reasoning_effort", "strict"})
 _NEUTRAL: Final[Mapping[str, Any]] = MappingProxyType(
     {
@@ -177,13 +181,13 @@ _NEUTRAL: Final[Mapping[str, Any]] = MappingProxyType(
 
 
 def is_optional(name: str, value: Any, preferences: Collection[str]) -> bool:
-    """Whether a request without `name` is answered just as well; `preferences` are no caller's choices."""
+    """Whether the answer is as good without `name`. `preferences` are values that mavera chose itself."""
     return name in _ALWAYS_OPTIONAL or name in preferences or _NEUTRAL.get(name, ...) == value
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The refusal of a server, a 400 or 422. `params` are those that it named beside its message."""
+    """A server's 400 or 422. `params` are the parameters that it named in addition to its message."""
 
     message: str
     params: tuple[str, ...] = ()
@@ -192,9 +196,10 @@ class Refusal:
 @dataclass(frozen=True, slots=True)
 class Lesson:
     """
-    How to ask once more after a refusal.
+    The dialect for another try after a refusal.
 
-    `change` says what is different, for the log. `is_lasting` is False if the refusal was about one request.
+    `change` describes the difference, for the log. `is_lasting` is False if the refusal was about one
+    request.
     """
 
     dialect: Dialect
@@ -206,9 +211,9 @@ def learn(
     dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any], preferences: Collection[str]
 ) -> Lesson | None:
     """
-    Return how to send `sent`, a request that was refused, once more; None if that would not help.
+    Return the dialect in which to send a refused request again, or None if that would not help.
 
-    Each lesson takes something away, so a request is sent a handful of times at most.
+    Each lesson takes something away, so a request is sent only a few times.
     """
     for teach in (_learn_manners, _learn_limit, _learn_format, _learn_tools):
         if (lesson := teach(dialect, refusal, sent)) is not None:
@@ -217,7 +222,7 @@ def learn(
 
 
 def find_refused_parameter(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) -> str | None:
-    """Return the parameter that a refusal names, as mavera's callers call it; None if it names none."""
+    """Return the parameter that a refusal names, by its name in mavera's API, or None if it names none."""
     names = _find_parameters(dialect, refusal, sent)
     return names[0] if names else None
 
@@ -242,7 +247,7 @@ _ABOUT_FORMAT = re.compile(
 
 
 def _learn_manners(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) -> Lesson | None:
-    """Learn how the messages have to look."""
+    """Learn the form that messages must have."""
     text = refusal.message
     if _SAYS_JSON.search(text) and "response_format" in sent and not dialect.mentions_json:
         return Lesson(replace(dialect, mentions_json=True), "the messages say JSON")
@@ -258,7 +263,7 @@ def _learn_manners(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) 
 
 
 def _learn_limit(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) -> Lesson | None:
-    """Learn the name of the token limit. A limit of the wrong size is another matter."""
+    """Learn the name of the token limit. A refusal of the limit's size teaches nothing."""
     name = dialect.limits[0] if dialect.limits else ""
     is_named = name in sent and name in _find_mentioned(refusal, [name])
     if not is_named or not _UNKNOWN.search(refusal.message):
@@ -268,7 +273,7 @@ def _learn_limit(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) ->
 
 
 def _learn_format(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) -> Lesson | None:
-    """Learn which kinds of JSON the server takes. A schema that it dislikes is the matter of one request."""
+    """Learn which kinds of JSON the server accepts. A refused schema concerns one request only."""
     given = sent.get("response_format")
     if not isinstance(given, Mapping):
         return None
@@ -282,7 +287,7 @@ def _learn_format(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) -
 
 
 def _learn_tools(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) -> Lesson | None:
-    """Learn what the server knows of tools: `strict`, and how a call is demanded."""
+    """Learn whether the server accepts `strict`, and how it accepts a demand for a call."""
     tools, choice = sent.get("tools", ()), sent.get("tool_choice")
     is_strict = any(tool["function"].get("strict") for tool in tools)
     is_bad_schema = bool(_BAD_SCHEMA.search(refusal.message)) and "response_format" not in refusal.message
@@ -309,26 +314,27 @@ def _learn_parameters(
     optional = frozenset(name for name in named if is_optional(name, values[name], preferences))
     if not optional or optional <= dialect.left_out:
         return None
-    # A value that one request has, as an effort that this model does not know, says nothing of the next.
+    # One request can have a value that the model does not accept, such as an effort. The next may have
+    # another.
     is_lasting = optional != {"reasoning_effort"} or "unsupported value" not in refusal.message.lower()
     without = ", ".join(sorted(optional))
     return Lesson(replace(dialect, left_out=dialect.left_out | optional), f"no {without}", is_lasting)
 
 
 _SENT_AS = {"logprobs": "top_logprobs"}
-# Words that stand in ordinary sentences: they name a parameter only in quotes.
+# These words also stand in ordinary sentences, so they name a parameter only in quotes.
 _PLAIN_WORDS = frozenset({"stop", "seed", "strict", "tools", "model", "messages", "stream", "user"})
 _NOT_PARAMETERS = frozenset({"model", "messages", "stream", "response_format"})
 
 
 def _map_values(dialect: Dialect, sent: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was sent under the names that mavera uses."""
+    """Return the parameters that were sent, under the names that mavera uses."""
     ours = {theirs: name for name, theirs in dialect.names} | _SENT_AS
     return {ours.get(name, name): value for name, value in sent.items() if name not in _NOT_PARAMETERS}
 
 
 def _find_parameters(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]) -> list[str]:
-    """Return the parameters among those sent that a refusal names, the first one first."""
+    """Return the sent parameters that a refusal names, in its order."""
     ours = {theirs: name for name, theirs in dialect.names} | _SENT_AS
     theirs = [name for name in sent if name not in _NOT_PARAMETERS]
     found = [ours.get(name, name) for name in _find_mentioned(refusal, theirs)]
@@ -336,7 +342,7 @@ def _find_parameters(dialect: Dialect, refusal: Refusal, sent: Mapping[str, Any]
 
 
 def _find_mentioned(refusal: Refusal, names: Collection[str]) -> list[str]:
-    """Return which of `names` a refusal mentions: those that it lists, else in the order of its message."""
+    """Return those of `names` that a refusal lists or, if it lists none, that its message mentions."""
     if refusal.params:
         steps = [re.split(r"[.\[\]]+", param) for param in refusal.params]
         listed = [step[0] for step in steps if step[0] in names]

@@ -6,8 +6,8 @@ Read a stream of server-sent events: bytes in, messages out.
     : a comment\\n\\n                        → nothing
 
 It follows the WHATWG's HTML standard, 9.2.5 and 9.2.6: lines end with LF, CR or CRLF, a byte order mark at
-the start is skipped, and a message that no empty line ends is dropped. `id` and `retry` are for a client that
-connects again, which this one never does.
+the start is skipped, and a last message without an empty line is dropped. `id` and `retry` are ignored,
+because this client never reconnects.
 """
 
 from typing import NamedTuple
@@ -27,7 +27,7 @@ class LineTooLong(Exception):
 
 
 class EventStreamReader:
-    """Holds the unfinished line and message between two reads: at most `most_bytes` of each."""
+    """Keeps an unfinished line and message between two reads, at most `most_bytes` of each."""
 
     def __init__(self, *, most_bytes: int) -> None:
         self._most_bytes = most_bytes

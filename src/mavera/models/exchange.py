@@ -1,14 +1,14 @@
 """
-Send a request to a model's server over HTTP/1.1, and read the answer piece by piece.
+Send a request to a model's server over HTTP/1.1, and read the response piece by piece.
 
     Poster.post(address, body) → ServerResponse: status, headers, read() → bytes … b"" at its end, close()
 
-An HTTP client for one thing: it knows no redirects, cookies, proxies or compression, which
-mavera does not want of a model's server, and costs a fifth of one that does
-(docs/decisions/0016). A connection that is done with is used again, or closed after `idle_seconds`.
+This HTTP client has no redirects, cookies, proxies or compression, because mavera needs none of them for a
+model's server. It costs a fifth of a client that has them (docs/decisions/0016). After a response, its
+connection is used again, or closed after `idle_seconds`.
 
-An exchange has limits: bytes received of any kind, bytes of headers, and seconds in all. A server that
-goes past one, whatever it sends, fails the exchange.
+An exchange has limits: for all received bytes, for the bytes of the headers, and for the total seconds. An
+exchange that exceeds one of them fails.
 
 Exceptions of the sockets stop here: CannotConnect, TimedOut, TooMuch, Broke, BadAddress.
 """
@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-# So much of an answer may lie here unread before its sender is made to wait.
+# The most bytes that wait here unread. Beyond it, the sender has to wait.
 _MOST_UNREAD_BYTES = 512 * 1024
 _IDLE_CONNECTIONS = 1024
 _MOST_HEAD_BYTES = 64 * 1024
@@ -33,11 +33,11 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class ExchangeFailed(Exception):
-    """The exchange did not come to its end."""
+    """The exchange did not reach its end."""
 
 
 class BadAddress(ExchangeFailed):
-    """There is no such URL."""
+    """The URL is not valid."""
 
 
 class CannotConnect(ExchangeFailed):
@@ -49,16 +49,16 @@ class TimedOut(ExchangeFailed):
 
 
 class TooMuch(ExchangeFailed):
-    """The answer has more bytes than are read."""
+    """The response has more bytes than the limit."""
 
 
 class Broke(ExchangeFailed):
-    """The connection ended, or carried what is no HTTP."""
+    """The connection ended, or the server did not speak HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to send requests, and the head of each up to its length. Its repr shows no key."""
+    """A server, and the head of each request up to its length. Its repr shows no key."""
 
     host: str
     port: int
@@ -67,14 +67,14 @@ class Address:
 
     @classmethod
     def of(cls, url: str, *, headers: dict[str, str], method: str = "POST") -> "Address":
-        """Raises BadAddress where `url` is none, or a header holds what no header may."""
+        """Build an address. Raises BadAddress if `url` or a header is not valid."""
         try:
             parts = urlsplit(url)
             host, port = (parts.hostname or "").encode("idna").decode(), parts.port
         except ValueError as error:
-            raise BadAddress("no URL") from error
+            raise BadAddress("not a URL") from error
         if parts.scheme not in _PORTS or not host:
-            raise BadAddress("no http(s) URL")
+            raise BadAddress("not an http(s) URL")
         if parts.username is not None and "Authorization" not in headers:
             login = f"{parts.username}:{parts.password or ''}".encode()
             headers = {**headers, "Authorization": f"Basic {base64.b64encode(login).decode()}"}
@@ -93,12 +93,11 @@ class Address:
 
 class Poster:
     """
-    Keeps connections for one event loop. `keep_alive=False` makes one for each request.
+    The connections of one event loop. With `keep_alive=False`, each request opens its own.
 
-    `connect_seconds` is for opening a connection. Of one answer at most `most_bytes` are read, and
-    `total_seconds` after the request was sent it has to be at its end. A connection that carries nothing
-    is closed between one and two times `idle_seconds` later: a burst opens as many as it has requests, and
-    a server that never closes them would keep that many descriptors taken.
+    `connect_seconds` limits the opening of a connection. A response may have `most_bytes`, and it must end
+    within `total_seconds` after its request. An idle connection is closed after one to two times
+    `idle_seconds`, because after a burst of requests the idle connections would keep all its descriptors.
     """
 
     def __init__(
@@ -122,10 +121,10 @@ class Poster:
 
     async def post(self, address: Address, body: bytes, *, patience_seconds: float) -> "ServerResponse":
         """
-        Return the answer once its headers are here.
+        Return the response as soon as its headers have arrived.
 
-        Raises BadAddress, CannotConnect, TimedOut after `patience_seconds` from the
-        request's end to the answer's headers, TooMuch, and Broke.
+        Raises BadAddress, CannotConnect, TooMuch, Broke, and TimedOut if the headers have not arrived
+        `patience_seconds` after the request.
         """
         connection = self._take(address) or await self._connect(address)
         try:
@@ -142,10 +141,10 @@ class Poster:
         for connection in tuple(self._all):
             connection.drop()
         self._idle.clear()
-        await asyncio.sleep(0)  # the loop closes a socket when it comes round to it
+        await asyncio.sleep(0)  # the loop closes a socket in its next round
 
     def give_back(self, address: Address, connection: "_Connection") -> None:
-        """Keep a connection whose answer was read to its end; drop any other."""
+        """Keep a connection if its response was read to the end. Drop any other."""
         idle = self._idle.setdefault((address.host, address.port, address.tls), deque())
         if self._keep_alive and connection.reusable and len(idle) < _IDLE_CONNECTIONS:
             loop = asyncio.get_running_loop()
@@ -160,7 +159,7 @@ class Poster:
         self._all.discard(connection)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Drop the connections that have been idle too long. They stand first: the last one is used first."""
+        """Drop the connections that have been idle too long. The deque has the longest idle ones first."""
         now = loop.time()
         for idle in self._idle.values():
             while idle and now - idle[0].idle_since >= self._idle_seconds:
@@ -195,7 +194,7 @@ class Poster:
 
 
 class ServerResponse:
-    """One answer; close it, which gives its connection back or, before its end, drops it."""
+    """A response. Closing it gives its connection back or, before its end, drops the connection."""
 
     def __init__(self, poster: Poster, address: Address, connection: "_Connection") -> None:
         self._poster = poster
@@ -206,15 +205,15 @@ class ServerResponse:
 
     @property
     def content_type(self) -> str:
-        """The media type, in small letters and without its parameters."""
+        """The media type in lower case, without its parameters."""
         return self.header(b"content-type").partition(";")[0].strip().lower()
 
     def header(self, name: bytes) -> str:
-        """Return the header called `name`, which is in small letters; "" where there is none."""
+        """Return the header called `name`, which is in lower case, or "" if there is none."""
         return self._headers.get(name, b"").decode("latin-1")
 
     def read(self, *, patience_seconds: float) -> Awaitable[bytes]:
-        """Await the next bytes, none at the end. Raises TimedOut, TooMuch or Broke."""
+        """Return the next bytes, or b"" at the end. Raises TimedOut, TooMuch or Broke."""
         if self._connection is None:
             raise Broke("closed")
         return self._connection.read(patience_seconds)
@@ -227,9 +226,9 @@ class ServerResponse:
 
 class _Connection(asyncio.Protocol):
     """
-    One connection, one exchange at a time; one timer at most, however many pieces and exchanges come.
+    A connection, which carries one exchange at a time and has at most one timer.
 
-    The timer is left running when an exchange has ended: for the next one it is there already.
+    The timer keeps running after an exchange, so that the next exchange need not start another.
     """
 
     def __init__(self, poster: Poster) -> None:
@@ -259,7 +258,7 @@ class _Connection(asyncio.Protocol):
         return at_rest and self._failure is None and self._transport is not None
 
     async def send_request(self, head: bytes, body: bytes, patience_seconds: float) -> None:
-        """Send a request, and return when the answer's headers are here."""
+        """Send a request, and return when the headers of the response have arrived."""
         if self._transport is None:
             raise Broke("closed")
         self._ended, self._headed = False, False
@@ -269,7 +268,7 @@ class _Connection(asyncio.Protocol):
         self._deadline = now + self._poster.total_seconds
         headers_due = now + patience_seconds
         self._transport.writelines((head, body))
-        while not self._headed:  # pieces of a head, and 100 Continue and its kin, make nobody wait longer
+        while not self._headed:  # pieces of a head, and statuses such as 100, do not extend the wait
             await self._wait(headers_due - self._loop.time())
 
     async def read(self, patience_seconds: float) -> bytes:
@@ -291,7 +290,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     async def _wait(self, patience_seconds: float) -> None:
-        """Return when something has come. Raises what went wrong."""
+        """Return when something has arrived. Raises the failure of the exchange."""
         self._check()
         self._waiter = self._loop.create_future()
         ends = self._loop.time() + patience_seconds
@@ -329,14 +328,14 @@ class _Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # What the transport says.
+    # The callbacks of the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         if self._ended:
-            # Nobody asked: whatever it is, the next exchange must not take it for its answer.
+            # No exchange is open, and the next one must not take these bytes for its response.
             self.drop()
             return
         self._received += len(data)
@@ -354,7 +353,7 @@ class _Connection(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
-        # An answer without a length ends where its connection does.
+        # A response without a length ends with its connection.
         measured = b"content-length" in self.headers or b"transfer-encoding" in self.headers
         if self._headed and not measured and error is None and self._failure is None:
             self._ended = True
@@ -365,7 +364,7 @@ class _Connection(asyncio.Protocol):
             self._fail(Broke("the connection ended"))
         self._wake()
 
-    # What the parser says.
+    # The callbacks of the parser.
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.lower()] = value
@@ -373,7 +372,7 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
         self._headed = self.status >= 200
-        if not self._headed:  # 100 Continue and its kin: the answer comes after it
+        if not self._headed:  # a status such as 100: the response follows it
             self.headers = {}
 
     def on_body(self, data: bytes) -> None:

@@ -1,13 +1,13 @@
 """
-Why an answer ended, in the words of every server that documents its own, and in ours.
+Map the finish reasons of all servers that document theirs to ours.
 
     "stop", "eos", "end_turn", "STOP" …                → stop
     "model_length", "MAX_TOKENS", "time_limit" …       → length
     "sensitive", "guardrail_intervened", "SAFETY" …    → content_filter
     "insufficient_system_resource", "abort" …          → a failure
 
-A reason that no list names is no good end: half an answer must not count as a whole one. It becomes `length`,
-which both formats report as incomplete.
+If no list names a reason, the answer may not be whole. The reason becomes `length`, which both formats report
+as incomplete.
 """
 
 from typing import Any, Final, Literal
@@ -133,12 +133,12 @@ def _normalise(reason: str) -> str:
 
 
 _ENDING_OF: Final = {_normalise(name): ending for ending, names in ENDINGS.items() for name in names}
-# Words that stand in the member's place while the answer is still coming.
+# Servers send these while the answer has not ended.
 _NOT_YET: Final = frozenset(("", "null", "none", "finishreasonunspecified", "unspecified"))
 
 
 def read_reason(reported: Any) -> str:
-    """Return what a server gives as the reason as one text; "" while there is none."""
+    """Return the reason that a server sent as text, or "" while there is none."""
     if isinstance(reported, dict):  # SGLang's own API: {"type": "stop", "matched": 2}
         reported = reported.get("type")
     if not reported:
@@ -148,7 +148,7 @@ def read_reason(reported: Any) -> str:
 
 
 def ending_of(reason: str) -> Ending | None:
-    """Return how an answer ended that gives `reason`, None if no list names it."""
+    """Return the ending for `reason`, or None if no list names it."""
     whole = _ENDING_OF.get(_normalise(reason))
     # Google writes "content_filter: RECITATION" and "function_call_filter: MALFORMED_FUNCTION_CALL".
     return whole or _ENDING_OF.get(_normalise(reason.partition(":")[0]))

@@ -1,8 +1,8 @@
 """
-The smallest value that fits a JSON schema, the same one every time.
+Build the smallest value that fits a JSON schema. The same schema always gives the same value.
 
-For test keys: an integrator sees the shape that was asked for, without a model. Patterns
-and what only a search could satisfy (`not`, `if`, `contains`) are not looked at.
+With a test key, an integrator gets a value of the requested shape without a model. Patterns are ignored, and
+so are keywords that only a search could satisfy (`not`, `if`, `contains`).
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any
 
 from mavera.core.json_schema import Schema, modernize_schema
 
-# Looked for in this order, so that a value which may contain itself ends early.
+# The depths are tried in this order, so that a value which may contain itself stays small.
 _DEPTHS = (4, 8, 16, 32)
 _MOST_STEPS = 5000
 _MOST_CHARACTERS = 100_000
@@ -32,21 +32,21 @@ _SAMPLES = {
 
 
 class NoValue(Exception):
-    """Nothing small fits: the schema asks for a value inside itself, or is false."""
+    """No small value fits, because the schema needs a value inside itself, or is false."""
 
 
 def build_minimal_value(schema: Schema, *, most_steps: int = _MOST_STEPS) -> Any:
-    """Return a value of `schema`, which is valid by any draft from 4 on. Raises NoValue."""
+    """Return a value that fits `schema`, of any draft from 4 on. Raises NoValue."""
     schema = modernize_schema(schema)
     for depth in _DEPTHS:
-        # The others come from numbers beyond any use.
+        # The other two come from numbers that are too large to use.
         with suppress(NoValue, OverflowError, ZeroDivisionError):
             return _Search(schema, depth, most_steps).of(schema, 0)
     raise NoValue
 
 
 class _Search:
-    """One search, to a depth; it gives up after so many steps, since schemas can be made to branch."""
+    """A search to one depth. It stops after `most_steps`, because a hostile schema can branch without end."""
 
     def __init__(self, root: Schema, most_depth: int, most_steps: int) -> None:
         self._root = root
@@ -127,7 +127,7 @@ class _Search:
 
 
 def _merge(schema: Schema, without: str, other: Any) -> Any:
-    """Return what `schema`, less one keyword, and `other` ask for together."""
+    """Return a schema that demands all of `schema`, except one keyword, and all of `other`."""
     if not isinstance(other, dict):
         return other
     mine = {key: value for key, value in schema.items() if key != without and value != []}
@@ -159,7 +159,7 @@ def _build_string(schema: Schema) -> str:
 
 
 def _build_number(schema: Schema, *, whole: bool) -> float:
-    """Return 0 where it fits, else the first fitting number on or next to a bound."""
+    """Return 0 if it fits, or else the first fitting number on or next to a bound."""
     bounds = [schema[name] for name in _BOUNDS if name in schema]
     step = schema.get("multipleOf", 1)
     near = [step * (round_(bound / step) + extra) for bound in bounds for round_, extra in _NEAR]

@@ -1,11 +1,11 @@
 """
-The seam: what mavera needs of a language model, whatever it runs on.
+Define the interface of a language model, whatever it runs on.
 
     embedded    llama.cpp in a child process on this machine, reached through `upstream`
     upstream    any server that speaks OpenAI's /chat/completions
     scripted    deterministic, for tests and for `mvra_test_` keys
 
-`Model` says what every model does; `ModelProfile` says what one model can do.
+`Model` is what every model does. `ModelProfile` is what one model can do.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -20,9 +20,9 @@ from mavera.core.prompt import OutputFormat, Prompt
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
     """
-    `detail` says in one line what is going on and, if there is something to do, what to type.
+    The state of a model. `detail` describes it in one line, with the command to type if there is one.
 
-    `restarts` counts how often what runs the model had to be started again.
+    `restarts` counts the restarts of the model's engine.
     """
 
     state: Literal["ready", "starting", "idle", "unavailable"]
@@ -33,10 +33,10 @@ class ModelStatus:
 @dataclass(frozen=True, slots=True)
 class ModelContext:
     """
-    The context of a model that can tell beforehand whether a prompt fits.
+    The context of a model that can count the tokens of a prompt.
 
-    A prompt and its answer have at most `tokens` together. `count` returns the tokens of a prompt, and
-    raises APIError.
+    A prompt and its answer have at most `tokens` together. `count` returns the tokens of a prompt. It raises
+    APIError.
     """
 
     tokens: int
@@ -50,19 +50,19 @@ def _enforces_nothing(wanted: OutputFormat) -> bool:
 @dataclass(frozen=True, slots=True)
 class ModelProfile:
     """
-    What a model can do. It stays the same for as long as the model lives.
+    The abilities of a model. They stay the same as long as the model lives.
 
-    `sees_images`: it takes images as they are. Others get a text in the place of each image.
-    `reasons`: it reasons on its own and accepts `reasoning_effort`.
+    `sees_images`: whether it accepts images. Other models get a text in the place of each image.
+    `reasons`: whether it reasons on its own and accepts `reasoning_effort`.
     `tools`: whether the model's server makes function calls, or we decode them under the functions' schemas.
-    `shares_one_cache`: questions about one conversation are asked one after the other, because side by
-    side each of them would read the conversation again.
-    `enforces_format`: whether decoding itself holds an answer to a JSON format. Such an answer is streamed
-    before it has been checked.
-    `introduction`: the system message of prompts that would have none; empty for none.
-    `context`: None if the model cannot count tokens.
-    `keep_prefixes`: names the prefixes to keep beyond the model's life, the most wanted first; call it
-    before `start`. None if the model keeps none.
+    `shares_one_cache`: whether questions about one conversation must follow one another. In parallel, each
+    of them would read the conversation again.
+    `enforces_format`: whether decoding enforces a JSON format. Such an answer is streamed before it is
+    checked.
+    `introduction`: the system message of prompts that would have none, or an empty text.
+    `context`: the model's context, or None if the model cannot count tokens.
+    `keep_prefixes`: a function that takes the prefixes to keep across restarts, the most important first.
+    Call it before `start`. None if the model keeps no prefixes.
     """
 
     sees_images: bool = False
@@ -85,8 +85,9 @@ class Model(Protocol):
         """
         Yield `RunStarted`, deltas and `RunCompleted`.
 
-        Raises APIError: before `RunStarted` if the prompt cannot be taken, ConversationTooLong among
-        them, and after it if the answer fails. Closing the iterator stops the work within a second.
+        Raises APIError: before `RunStarted` if the model cannot take the prompt (ConversationTooLong if it is
+        too long), and after `RunStarted` if the answer fails. Closing the iterator stops the work within a
+        second.
         """
         ...
 

@@ -20,7 +20,7 @@ from mavera.settings import LEAST_SECRET, Settings, password_of
 
 @dataclass(frozen=True, slots=True)
 class NamedModel:
-    """`record_name` is what rows of usage call the model."""
+    """A model under its name. `record_name` is its name in rows of usage."""
 
     name: str
     model: Model
@@ -28,7 +28,7 @@ class NamedModel:
     config: ModelConfig
 
     def prepare(self, turn: Turn) -> Turn:
-        """Return `turn` with the recommended sampling where the caller says nothing."""
+        """Return `turn` with the recommended sampling for each setting that the caller left out."""
         return self.config.sampling.prepare(turn)
 
     def cost_nanos(self, usage: Usage) -> int | None:
@@ -36,28 +36,28 @@ class NamedModel:
 
 
 NamedModels = Mapping[str, NamedModel]
-# What rows of usage say of test keys, whatever model they name.
+# Rows of usage name this model for test keys, even if a request names another one.
 SCRIPTED = NamedModel("scripted", ScriptedModel(keeps_prompts=False), "scripted", ModelConfig())
 
 
 def choose_named_models(settings: Settings, default: Model) -> dict[str, NamedModel]:
     """
-    Return all models by name: `default`, which the settings name, first.
+    Return all models by name. The first one is `default`, which the settings name.
 
-    Raises ConfigurationError if models.toml is not valid, or a variable that holds a key is not set.
+    Raises ConfigurationError if models.toml is not valid, or if the variable of a key is not set.
     """
     configs = load_models_config(settings)
     return {DEFAULT_NAME: _build_default(settings, default, configs), **choose_other_models(settings)}
 
 
 def choose_other_models(settings: Settings) -> dict[str, NamedModel]:
-    """Return the models of models.toml beside the one that the settings name. Raises ConfigurationError."""
+    """Return the models of models.toml, except the one that the settings name. Raises ConfigurationError."""
     configs = load_models_config(settings)
     return {name: _build_named(settings, name, one) for name, one in configs.items() if name != DEFAULT_NAME}
 
 
 def choose_named_model(settings: Settings, name: str) -> NamedModel:
-    """Return the one called `name`, for a command. Raises ConfigurationError, which lists the names."""
+    """Return the model called `name`, for a command. Raises ConfigurationError, which lists the names."""
     configs = load_models_config(settings)
     if name == DEFAULT_NAME:
         return _build_default(settings, choose_model(settings), configs)
@@ -83,7 +83,8 @@ def check_model_name(name: str, named: NamedModels) -> None:
     """Raise ValidationFailed, which lists the names, if there is no model called `name`."""
     if name not in named:
         known = ", ".join(named)
-        # Only a name of the usual characters is repeated: others may not be what they look like.
+        # The message repeats a name only if its characters are ASCII, because others can look like other
+        # names.
         shown = f" '{name}'" if MODEL_NAME.fullmatch(name) else " of that name"
         raise ValidationFailed(f"There is no model{shown} here. Known models: {known}.", param="model")
 

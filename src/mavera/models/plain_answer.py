@@ -1,12 +1,12 @@
 """
-A whole answer as most servers write it: one text, why it ended, and OpenAI's counts of tokens.
+Read a whole answer in the most common form: one text, a finish reason, and OpenAI's counts of tokens.
 
     {"choices": [{"message": {"content": …}, "finish_reason": "stop"}], "usage": {…}}
         → (TextDelta, RunCompleted)
 
-One typed decoder reads it in a fifteenth of the time that `ChunkDecoder` takes. An answer with anything more
-in it, such as a call, reasoning or an odd number, is not plain, and `ChunkDecoder` reads it instead. Of a
-plain answer it would make the same events.
+One typed decoder reads it in a fifteenth of the time that `ChunkDecoder` takes. If the answer has anything
+more, such as a call, reasoning or an odd number, `ChunkDecoder` reads it instead. Both make the same events
+of a plain answer.
 """
 
 from typing import Annotated, Literal
@@ -27,7 +27,7 @@ class _Details(msgspec.Struct, gc=False):
 
 
 class _Usage(msgspec.Struct, gc=False):
-    """The members that are null are the names that other servers have for these counts."""
+    """Other servers use the names of the null members for these counts."""
 
     prompt_tokens: _Count
     completion_tokens: _Count
@@ -61,7 +61,7 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 def read_plain_answer(body: bytes, *, splits_thoughts: bool) -> tuple[TextDelta, RunCompleted] | None:
     """
-    Return the events of a plain answer, None for any other.
+    Return the events of a plain answer, or None for any other.
 
     `splits_thoughts` says that marks of reasoning in the text count.
     """

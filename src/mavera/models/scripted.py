@@ -1,11 +1,14 @@
 """
-A language model that always says the same thing, for tests and for `mvra_test_` keys.
+A language model that answers from a script, for tests and for `mvra_test_` keys.
 
-Same shapes and events as a real one, no time and no memory: an integrator's own tests
-run against it, fast and free. What it says follows from the prompt alone: asked for JSON,
-the smallest value that fits; forced to call a function, a call with the smallest
-arguments; free to choose, words. Those end before a stop sequence, and each of them was
-certain, where log-probabilities are asked for.
+Its answers have the shapes and events of a real model, but they take no time and no memory, so an
+integrator's tests are fast and free. The prompt alone decides the answer:
+
+    a JSON format             the smallest value that fits
+    a required call           a call with the smallest arguments that fit
+    anything else             a fixed sentence that ends before any stop sequence
+
+If log-probabilities are asked for, shorter words have higher ones.
 """
 
 import asyncio
@@ -37,12 +40,12 @@ _ANYTHING: Schema = {"type": "object"}
 
 class ScriptedModel:
     """
-    Says `deltas`, or if there are none repeats the last question in a fixed sentence.
+    Answers with `deltas` or, if it has none, with a fixed sentence that repeats the last question.
 
-    It waits `delay_seconds` before each delta. It says that it sees images unless told otherwise, because
-    an integrator's tests need no other model for them. `prompts` has every prompt it was given, for tests;
-    with `keeps_prompts=False`, which servers use, it stays empty. After `fail_after` deltas it raises
-    `failure`; -1 is before it takes the prompt.
+    The model waits `delay_seconds` before each delta. `sees_images` is true by default, so that an
+    integrator's tests need no other model for images. `prompts` holds every prompt for tests; servers set
+    `keeps_prompts=False`, and it stays empty. After `fail_after` deltas, the model raises `failure`. With -1
+    it raises it before `RunStarted`.
     """
 
     def __init__(
@@ -110,7 +113,7 @@ class ScriptedModel:
 
 
 def _add_logprobs(delta: ModelEvent, top: int | None) -> ModelEvent:
-    """Give text, where that was asked for, log-probabilities: the shorter a word, the surer."""
+    """Add log-probabilities to text if they were asked for. A shorter word has a higher one."""
     if top is None or not isinstance(delta, TextDelta):
         return delta
     logprob = -0.05 * (1 + len(delta.text) % 8)
@@ -125,7 +128,7 @@ def _find_reason(deltas: list[ModelEvent], limit: int) -> FinishReason:
 
 
 def _call_tool(prompt: Prompt) -> Iterator[ModelEvent]:
-    """Call the function that is forced, or the first that may be called."""
+    """Call the function that the choice names, or else the first one that it allows."""
     allowed = prompt.tool_choice.names
     tool = next(tool for tool in prompt.tools if not allowed or tool.name in allowed)
     yield ToolCallStarted(0, f"call_scripted{len(prompt.items)}", tool.name)
@@ -147,7 +150,7 @@ def _answer_in_json(schema: Schema) -> Iterator[ModelEvent]:
 
 
 def _write_json(schema: Schema) -> str:
-    """Write the smallest value as Python does, with spaces at which to cut it into deltas."""
+    """Write the smallest value with spaces, as Python does, so that it can be cut into deltas at them."""
     return msgspec.json.format(msgspec.json.encode(build_minimal_value(schema)), indent=0).decode()
 
 
@@ -159,5 +162,5 @@ def _write_answer(prompt: Prompt) -> str:
 
 
 def _split_words(text: str) -> list[str]:
-    """Split into words that keep the space before them: joined they are the text again."""
+    """Split `text` into words. Each keeps the space before it, so that joining them gives the text again."""
     return re.findall(r"\s*\S+|\s+$", text)

@@ -1,18 +1,18 @@
 """
-Tell reasoning from the answer where a server sends both as one text.
+Separate reasoning from the answer if a server sends both as one text.
 
     "<think>Hm.</think>\\n\\nHello"     → reasoning "Hm.", text "Hello"
     "Hm.</think>\\n\\nHello"            → the same; the chat template wrote the `<think>` into the prompt
     "Use <think> to reason."          → text, because reasoning stands only before an answer
 
-The text may be cut anywhere. No more of it is held back than may turn out to be the beginning of a mark.
+The text may be cut anywhere. It is held back only while it can be the beginning of a mark.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Final, Literal, NamedTuple
 
-# What opens reasoning, and what may end it: most reasoning models; Google's; ByteDance's Seed; Mistral's;
-# Moonshot's Kimi; Cohere's; OpenAI's gpt-oss.
+# The marks that open reasoning, with the marks that may end it: of most reasoning models, Google, ByteDance's
+# Seed, Mistral, Moonshot's Kimi, Cohere and OpenAI's gpt-oss.
 _MARKS: Final[dict[str, tuple[str, ...]]] = {
     "<think>": ("</think>",),
     "<thinking>": ("</thinking>",),
@@ -23,12 +23,12 @@ _MARKS: Final[dict[str, tuple[str, ...]]] = {
     "<|START_THINKING|>": ("<|END_THINKING|>",),
     "<|channel|>analysis<|message|>": ("<|end|>", "<|channel|>final<|message|>"),
 }
-# What stands between the reasoning and the answer, and is part of neither.
+# These marks stand between the reasoning and the answer, and belong to neither.
 _BETWEEN: Final = ("<|start|>assistant", "<|channel|>final<|message|>", "<|START_RESPONSE|>")
 _CLOSING_ALONE: Final = ("</think>", "</thinking>")
 _QUOTES: Final = "`'\"“‘«"
 _BEGINS: Final = tuple({mark[0] for mark in (*_MARKS, *_BETWEEN)})
-# White space before a mark is held back as well, but not without end.
+# White space before a mark is held back too, up to this many characters.
 _MOST_SPACE: Final = 64
 
 Kind = Literal["text", "reasoning", "all so far was reasoning"]
@@ -46,9 +46,9 @@ class Piece(NamedTuple):
 
 class ThoughtSplitter:
     """
-    Takes the text of one answer piece by piece.
+    Splits the text of one answer, piece by piece.
 
-    `starts_inside` says that the answer begins within reasoning. `text_so_far` returns all that was fed.
+    `starts_inside` says that the answer begins within reasoning. `text_so_far` returns all text that was fed.
     """
 
     def __init__(self, text_so_far: Callable[[], str], *, starts_inside: bool = False) -> None:
@@ -57,18 +57,18 @@ class ThoughtSplitter:
         self._state: Literal["before", "reasoning", "text"] = "before"
         self._starts_inside = starts_inside
         self._closers: tuple[str, ...] = ()
-        self._is_first = True  # of the reasoning that is open, nothing has been passed on
+        self._is_first = True  # nothing of the open reasoning has been passed on
         self._has_reasoned = False
-        self._has_said = False
+        self._has_text = False
         self._watches = not starts_inside
-        # Whether the mark that ends reasoning came without one that begins it.
+        # Whether a mark ended reasoning that no mark had begun.
         self.closed_alone = False
-        # Whether the reasoning came to its end.
+        # Whether the reasoning has ended.
         self.has_closed = False
 
     @property
     def passes(self) -> bool:
-        """Whether a piece without `<` is text and nothing else."""
+        """Whether a piece without `<` is only text."""
         return self._state == "text" and not self._held
 
     @property
@@ -78,15 +78,15 @@ class ThoughtSplitter:
 
     @property
     def is_plain(self) -> bool:
-        """Whether all that follows is text."""
+        """Whether everything that follows is text."""
         return self.passes and not self._watches
 
     def stop_watching(self) -> None:
-        """Take no further `</think>` for the end of reasoning that began in the prompt."""
+        """Stop treating `</think>` as the end of reasoning that began in the prompt."""
         self._watches = False
 
     def start_as_text(self) -> None:
-        """The answer does not begin within reasoning after all."""
+        """Note that the answer does not begin within reasoning after all."""
         self._starts_inside = False
 
     def feed(self, text: str) -> Iterator[Piece]:
@@ -101,19 +101,19 @@ class ThoughtSplitter:
                 case "text":
                     yield from self._say()
             if at == (self._state, self._watches, self._held):
-                return  # what is left may be the beginning of a mark
+                return  # the rest may be the beginning of a mark
 
     def flush(self) -> Iterator[Piece]:
-        """Yield what is held back: nothing follows that could make it a mark."""
+        """Yield the text that is held back, because no more text can make it a mark."""
         held, self._held = self._held, ""
         if self._state == "before" and self._has_reasoned:
             held = held.lstrip()
         if held:
             yield Piece("reasoning" if self._state == "reasoning" else "text", held)
-            self._has_said |= self._state != "reasoning"
+            self._has_text |= self._state != "reasoning"
 
     def _settle(self) -> None:
-        """Find out what the answer begins with, or goes on with after reasoning."""
+        """Decide whether reasoning or text begins here."""
         rest = self._held.lstrip()
         for opener, closers in _MARKS.items():
             if rest.startswith(opener):
@@ -163,11 +163,11 @@ class ThoughtSplitter:
         else:
             text, self._held = self._held, ""
         if text:
-            self._has_said = True
+            self._has_text = True
             yield Piece("text", text)
 
     def _close_alone(self, at: int, closer: str) -> Iterator[Piece]:
-        """Take what came before `closer` for reasoning, unless the answer speaks of such marks."""
+        """Treat the text before `closer` as reasoning, unless the answer only mentions such marks."""
         self._watches = False
         before, _, _ = self._text_so_far().partition(closer)
         opener = closer.replace("/", "")
@@ -176,14 +176,14 @@ class ThoughtSplitter:
         thought, self._held = self._held[:at], self._held[at + len(closer) :]
         self._state, self._has_reasoned = "before", True
         self.closed_alone = self.has_closed = True
-        if self._has_said:
+        if self._has_text:
             yield Piece("text", thought)
             yield Piece("all so far was reasoning", "")
         elif thought.strip():
             yield Piece("reasoning", thought.strip())
 
     def _take_unmarked(self, marks: tuple[str, ...]) -> str:
-        """Take all that is held but an end that may be the beginning of a mark."""
+        """Take the held text, except for an end that may be the beginning of a mark."""
         keep = 0
         for mark in marks:
             begin = self._held.find(mark[0], max(0, len(self._held) - len(mark) + 1))

@@ -1,17 +1,16 @@
 """
-Any server that speaks OpenAI's /chat/completions.
+Answer with any server that speaks OpenAI's /chat/completions.
 
     endpoint() → POST → headers (200: RunStarted) → bytes → ChunkDecoder → events
 
-A refusal (400 or 422) that names a parameter is answered at once by a request without it, or with its other
-name, and this is remembered (`dialects.py`).
+If a refusal (400 or 422) names a parameter, the request is sent again at once, without the parameter or
+under its other name. Later requests use the same form (`dialects.py`).
 
-Retried, with jitter, only before the first byte of an answer: after it a second try
-could say something else. A server that lets us wait is not asked again: it is busy, and
-our caller has waited long enough. The request is always streamed, because only a
-dropped stream makes every server stop its work.
+A request is retried, with jitter, only before the first byte of its answer, because a second answer could
+differ from the first. A server that does not answer in time is busy, so its request is not retried. Requests
+are always streamed, because only a dropped stream makes every server stop its work.
 
-What a server says of itself may repeat our key to us; it is cut out of every message.
+A server's message may repeat our key, so the key is cut out of every message.
 """
 
 import asyncio
@@ -51,13 +50,13 @@ from mavera.settings import Thinking
 
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _MAX_RETRY_WAIT_SECONDS = 5.0
-# An answer that comes whole is decoded in one step on the event loop.
+# A whole answer is decoded in one step on the event loop.
 _MAX_BODY_BYTES = 32 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_BODY_SECONDS = 5.0
 _MOST_REASON_CHARACTERS = 500
 _NO_REASON = "it gave no reason."
-# One request is sent so often at most because of what refusals teach.
+# The most times that one request is sent because refusals change its form.
 _MOST_LESSONS = 8
 USER_AGENT = f"mavera/{__version__}"
 
@@ -65,12 +64,13 @@ log = structlog.get_logger()
 
 _WHOLE_TYPES = frozenset({"application/json", "text/json"})
 _STREAM_BEGINS = (b"data:", b"event:", b"id:", b"retry:", b":")
-# An answer whose reason to end is unknown is logged, each reason once.
+# Each unknown finish reason is logged once, up to this many.
 _MOST_REASONS = 100
 
 _TOO_MUCH = "The model's server sent more than this server reads of one answer."
 
-# How servers say that a prompt is longer than the context: OpenAI and vLLM, llama.cpp, SGLang, others.
+# The messages of servers for a prompt that is longer than the context: OpenAI, vLLM, llama.cpp, SGLang,
+# others.
 _TOO_LONG = re.compile(
     r"maximum context length|longer than the model's context|context (?:length|size|window)"
     r"|prompt is too long|input token count .{0,40}exceeds",
@@ -80,7 +80,7 @@ _TOO_LONG = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a model answers. The key is kept out of the repr, hence out of logs."""
+    """The address of a model. The repr does not contain the key, so no log does."""
 
     base_url: str
     api_key: str = field(default="", repr=False)
@@ -99,19 +99,20 @@ class UpstreamSettings:
 @dataclass(frozen=True, slots=True)
 class UpstreamOptions:
     """
-    How to speak to the server.
+    The options of one server.
 
-    `idle_timeout_seconds` is the longest silence within an answer. Comments and other lines that are no
-    data keep it alive for `first_byte_timeout_seconds` at most. `total_seconds`, `most_bytes` (of all that is
-    received) and `most_characters` (of text and arguments) are for one whole answer.
-    `keep_alive=False` opens a connection per request, for servers that close theirs
-    after each stream. `defaults` are what a request body says if the prompt says nothing.
-    `sees_images` is for models that take `image_url` parts.
-    `settings` names what an operator has to check where the server refuses us.
-    `reasoning_effort`: whether the server's model thinks, and is told how hard.
-    `constrain` is how it is asked for JSON if not by `response_format`; `json_kept`: whether it obeys.
-    `dialect` is how the server is spoken to at first; `learns`: whether its refusals change that.
-    `thinking` says what happens to reasoning that the server sends: see `ChunkDecoder`.
+    `idle_timeout_seconds` is the longest silence within an answer. Lines without data, such as comments,
+    extend it to at most `first_byte_timeout_seconds`. `total_seconds`, `most_bytes` (all received bytes) and
+    `most_characters` (text and arguments) are limits of one whole answer.
+    `keep_alive=False` opens a connection for each request, for servers that close theirs after each stream.
+    `defaults` are members of every request body, unless the prompt sets them.
+    `sees_images`: whether the model accepts `image_url` parts.
+    `settings` names the settings that an operator has to check if the server refuses a request.
+    `reasoning_effort`: whether the model reasons and accepts that parameter.
+    `constrain` returns the members that ask for JSON, if not `response_format`. `json_kept`: whether the
+    server enforces the format.
+    `dialect` is the form of the first request. `learns`: whether refusals change the form.
+    `thinking` says what happens to reasoning that the server sends; see `ChunkDecoder`.
     """
 
     model: str
@@ -135,7 +136,7 @@ class UpstreamOptions:
 
 
 class _Refused(InvalidRequest):
-    """The server did not take the request; `refusal` is what it said, for a second try in other words."""
+    """The server refused the request. `refusal` may teach a form that it accepts."""
 
     def __init__(self, message: str, refusal: Refusal) -> None:
         super().__init__(message)
@@ -143,7 +144,7 @@ class _Refused(InvalidRequest):
 
 
 class UpstreamModel:
-    """`endpoint` is asked before each try, so a server that moved or is down is noticed."""
+    """Calls `endpoint` before each try, so it notices a server that moved or is down."""
 
     def __init__(self, endpoint: Callable[[], Awaitable[Endpoint]], options: UpstreamOptions) -> None:
         self.endpoint = endpoint
@@ -179,11 +180,11 @@ class UpstreamModel:
 
     @property
     def dialect(self) -> Dialect:
-        """How the server is spoken to, with all that it has taught."""
+        """The form of the next request, with everything that refusals have taught."""
         return self._dialect
 
     def status(self) -> ModelStatus:
-        """Return what the latest request showed: nothing is asked for this."""
+        """Return the outcome of the latest request. Sends no request itself."""
         if self._failure is not None:
             return ModelStatus("unavailable", f"The latest request failed: {self._failure}")
         return ModelStatus("ready", f"An OpenAI-compatible server answers as {self.options.model}.")
@@ -251,7 +252,7 @@ class UpstreamModel:
             yield event
 
     def _learn_from(self, decoder: ChunkDecoder) -> None:
-        """Note what an answer shows of its server."""
+        """Learn from an answer how its server sends reasoning and finish reasons."""
         if (inside := decoder.starts_inside) is not None and inside != self._starts_inside:
             self._starts_inside = inside
             log.info("upstream_reasoning", model=self.options.model, starts_inside=inside)
@@ -261,7 +262,11 @@ class UpstreamModel:
             log.warning("unknown_finish_reason", model=self.options.model, reason=reason)
 
     def _check_data_due(self, due: float) -> float:
-        """Return until when data has to come, 0 for not yet known. Raises TimedOut after that."""
+        """
+        Return the time by which data has to arrive.
+
+        Raises TimedOut after it. `due` is 0 before the first call.
+        """
         now = asyncio.get_running_loop().time()
         if not due:
             return now + max(self.options.first_byte_timeout_seconds, self.options.idle_timeout_seconds)
@@ -270,7 +275,7 @@ class UpstreamModel:
         return due
 
     def _hide_keys(self, error: APIError) -> None:
-        """Take out of a message what a server repeats of our key."""
+        """Remove our key from the message of an error."""
         error.message = self._without_keys(error.message)
         error.args = (error.message,)
 
@@ -280,7 +285,7 @@ class UpstreamModel:
         return text
 
     async def _open(self, prompt: Prompt) -> ServerResponse:
-        """Return an answer whose status is 200. What a refusal teaches is applied at once."""
+        """Return a response with status 200. After a refusal, retry at once in a form that it teaches."""
         dialect, options = self._dialect, self.options
         for _ in range(_MOST_LESSONS):
             asked = build_request_body(
@@ -304,7 +309,7 @@ class UpstreamModel:
     def _learn(
         self, dialect: Dialect, refusal: Refusal, asked: dict[str, Any], prompt: Prompt
     ) -> Lesson | None:
-        """Return how to ask once more. Remember a lasting lesson, without those of this request alone."""
+        """Return the form of the next try. Remember it for later requests if the lesson is lasting."""
         lesson = learn(dialect, refusal, asked, prompt.preferences)
         if lesson is not None and lesson.is_lasting:
             lasting = learn(self._dialect, refusal, asked, prompt.preferences)
@@ -316,7 +321,7 @@ class UpstreamModel:
         return lesson
 
     async def _send(self, body: bytes) -> ServerResponse:
-        """Return an answer whose status is 200, after as many tries as the options allow."""
+        """Return a response with status 200, after at most as many tries as the options allow."""
         for attempt in range(self.options.retries + 1):
             last = attempt == self.options.retries
             try:
@@ -357,9 +362,9 @@ class UpstreamModel:
             raise self._note_failure(failure) from failure
 
     def _note_failure(self, failure: ExchangeFailed) -> APIError:
-        """Return what a failed exchange means to our caller, and remember it for `status`."""
+        """Return the error for our caller, and remember the failure for `status`."""
         error = _to_error(failure)
-        # An answer without end may be the doing of a question: the next one may well be answered.
+        # The question may have caused an answer without end, so the server may well answer the next one.
         if not isinstance(failure, TooMuch):
             self._failure = error.message
         return error
@@ -376,7 +381,7 @@ def _build_address(endpoint: Endpoint) -> Address:
 
 
 def build_request_headers(endpoint: Endpoint) -> dict[str, str]:
-    """Return the headers of every request to a model's server: who asks, and the key."""
+    """Return the headers of every request to a model's server: our name, and the key."""
     headers = {"User-Agent": USER_AGENT}
     if endpoint.api_key:
         is_bearer = endpoint.key_header == "Authorization"
@@ -385,7 +390,7 @@ def build_request_headers(endpoint: Endpoint) -> dict[str, str]:
 
 
 def _to_error(failure: ExchangeFailed) -> APIError:
-    """Return what a failed exchange means to our caller."""
+    """Return the error for our caller after a failed exchange."""
     match failure:
         case CannotConnect():
             return ServiceUnavailable("The model's server could not be reached.", retry_after=5)
@@ -400,7 +405,7 @@ def _to_error(failure: ExchangeFailed) -> APIError:
 
 
 def _is_whole(content_type: str, begin: bytes) -> bool:
-    """Whether an answer that begins so is one JSON body. Not every server names its type rightly."""
+    """Whether an answer is one JSON body. Its first bytes count, because some servers send a wrong type."""
     begin = begin.lstrip()
     if content_type in _WHOLE_TYPES:
         return not begin.startswith(_STREAM_BEGINS)
@@ -413,7 +418,7 @@ def _refuse_endless(body: bytearray) -> None:
 
 
 async def _to_status_error(response: ServerResponse, settings: UpstreamSettings) -> APIError:
-    """Return what a status other than 200 means to our caller."""
+    """Return the error for our caller after a status other than 200."""
     match response.status:
         case 400 | 413 | 422:
             refusal = await _read_refusal(response)
@@ -423,8 +428,9 @@ async def _to_status_error(response: ServerResponse, settings: UpstreamSettings)
             return InvalidRequest(message) if response.status == 413 else _Refused(message, refusal)
         case 403:
             return ServiceUnavailable(
-                f"The model's server answered 403. The operator has to check what {settings.api_key} may do, "
-                "and what stands in front of that server: firewalls and blocked regions answer 403 too.",
+                f"The model's server answered 403. The operator has to check the rights of "
+                f"{settings.api_key}, "
+                "and whether a firewall or a blocked region is the cause.",
                 retry_after=60,
             )
         case 301 | 302 | 303 | 307 | 308:
@@ -453,7 +459,7 @@ async def _to_status_error(response: ServerResponse, settings: UpstreamSettings)
 
 
 async def _read_refusal(response: ServerResponse) -> Refusal:
-    """Return what the body of a refusal says; the status alone has to do where it does not come."""
+    """Return the refusal in the body of a response. Without a readable body, it has no reason."""
     body = bytearray()
     try:
         async with asyncio.timeout(_ERROR_BODY_SECONDS):
@@ -464,27 +470,27 @@ async def _read_refusal(response: ServerResponse) -> Refusal:
                 body += data
         return to_refusal(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # Some gateways answer in plain text. A page of HTML says nothing that a caller could use.
+        # Some gateways answer in plain text. A page of HTML contains nothing that a caller could use.
         text = body.decode(errors="replace").strip()
         return Refusal(text if text and not text.startswith(("<", "{", "[")) else _NO_REASON)
     except (TimeoutError, ExchangeFailed, RecursionError):
         return Refusal(_NO_REASON)
 
 
-def to_refusal(told: Any) -> Refusal:
+def to_refusal(body: Any) -> Refusal:
     """
-    Return what the body of a refusal says, in any of the shapes that servers have.
+    Read the body of a refusal, in any of the shapes that servers send.
 
         {"error": {"message", "param"}}         OpenAI, Azure, DeepSeek, llama.cpp; vLLM also without `error`
         [{"error": {"message"}}]                Gemini
         {"message": {"detail": [{"loc", "msg"}]}} or {"detail": [...]}      Mistral, FastAPI
     """
-    if isinstance(told, list) and told:
-        told = told[0]
-    if not isinstance(told, dict):
+    if isinstance(body, list) and body:
+        body = body[0]
+    if not isinstance(body, dict):
         return Refusal(_NO_REASON)
-    error = next((told[name] for name in ("error", "detail", "message") if told.get(name)), None)
-    param = error.get("param") if isinstance(error, dict) else told.get("param")
+    error = next((body[name] for name in ("error", "detail", "message") if body.get(name)), None)
+    param = error.get("param") if isinstance(error, dict) else body.get("param")
     if isinstance(error, dict):
         error = next((error[name] for name in ("message", "detail", "msg") if error.get(name)), None)
     if isinstance(error, str) and error.startswith("{"):  # Mistral's older servers
@@ -500,7 +506,7 @@ def to_refusal(told: Any) -> Refusal:
 
 
 def _to_detailed_refusal(details: list[Any]) -> Refusal:
-    """Return what pydantic's list of faults says."""
+    """Join the messages of pydantic's list of faults."""
     messages, params = [], []
     for detail in details:
         if not isinstance(detail, dict) or not isinstance(detail.get("msg"), str):
@@ -522,5 +528,5 @@ def _choose_wait(response: ServerResponse, attempt: int) -> float:
 
 
 def _choose_backoff(attempt: int) -> float:
-    """Seconds before the next try: about 0.1, 0.2, 0.4 …, spread so that callers do not return together."""
+    """Return the seconds before the next try: about 0.1, 0.2, 0.4 …, at random, to spread the tries."""
     return 0.1 * 2.0**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret

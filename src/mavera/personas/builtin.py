@@ -101,7 +101,7 @@ class Roll(Generic[P]):
         wanted = _plain(name_or_id)
         fits = self._match(wanted) if wanted else ()
         if len(fits) != 1:
-            raise PersonaNotFound(self._advice(name_or_id, fits), param="persona_id")
+            raise PersonaNotFound(self._advise(name_or_id, fits), param="persona_id")
         return fits[0]
 
     def list(
@@ -180,7 +180,7 @@ class Roll(Generic[P]):
         part = tuple(persona for name, persona in names if wanted in name)
         return whole or beginning or part
 
-    def _advice(self, name_or_id: str, fits: tuple[P, ...]) -> str:
+    def _advise(self, name_or_id: str, fits: tuple[P, ...]) -> str:
         shown = reprlib.repr(name_or_id)
         if fits:
             names = ", ".join(persona.name for persona in fits)

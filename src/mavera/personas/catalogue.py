@@ -153,7 +153,7 @@ class Personas:
             self._opened, principal, persona_id, change, limits=self.limits, now=int(self._clock())
         )
         self._forget(principal)
-        return updated if updated is not None else self._missing(persona_id)
+        return updated if updated is not None else self._raise_not_found(persona_id)
 
     async def delete(self, principal: Principal, persona_id: str) -> None:
         """Delete a persona. Raises PersonaNotFound, and Forbidden for one of the library."""
@@ -161,7 +161,7 @@ class Personas:
         deleted = await repository.delete(self._opened, principal, persona_id, now=int(self._clock()))
         self._forget(principal)
         if not deleted:
-            self._missing(persona_id)
+            self._raise_not_found(persona_id)
 
     @property
     def _opened(self) -> Database:
@@ -177,7 +177,7 @@ class Personas:
                 param="persona_id",
             )
 
-    def _missing(self, persona_id: str) -> NoReturn:
+    def _raise_not_found(self, persona_id: str) -> NoReturn:
         self.library.get(persona_id)
         raise AssertionError("unreachable")
 

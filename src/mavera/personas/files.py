@@ -74,7 +74,7 @@ def from_toml(data: bytes, name: str) -> Sheet:
     _refuse_unknown(members, known, name)
     profile = {key: members[key] for key in _PROFILE if key in members}
     own = {key: members[key] for key in _OWN if key in members}
-    return _sheet(
+    return _to_sheet(
         {
             "pipeline_type": "advanced",
             "category": "Lifestyle",
@@ -89,13 +89,13 @@ def from_toml(data: bytes, name: str) -> Sheet:
 
 def from_csv(data: bytes, name: str) -> list[Sheet]:
     """Return a sheet for each row. Raises ConfigurationError, which names the line that is wrong."""
-    text = _csv_text(data, name)
+    text = _decode_csv(data, name)
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     sheets: list[Sheet] = []
     try:
-        columns = _columns(next(reader, []), name)
+        columns = _match_columns(next(reader, []), name)
         for cells in reader:
             if any(map(str.strip, cells)):
                 sheets.append(_from_row(columns, cells, f"{name}, line {reader.line_num}"))
@@ -106,7 +106,7 @@ def from_csv(data: bytes, name: str) -> list[Sheet]:
     return sheets
 
 
-def _csv_text(data: bytes, name: str) -> str:
+def _decode_csv(data: bytes, name: str) -> str:
     """Decode UTF-8, or a spreadsheet's UTF-16 with a byte order mark, and normalise the line ends."""
     is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
@@ -116,7 +116,7 @@ def _csv_text(data: bytes, name: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _columns(cells: list[str], name: str) -> list[str]:
+def _match_columns(cells: list[str], name: str) -> list[str]:
     columns = [cell.strip().lower().replace(" ", "_") for cell in cells]
     if "name" not in columns:
         raise ConfigurationError(f"{name} has no column 'name' in its first line.")
@@ -136,13 +136,13 @@ def _from_row(columns: list[str], row: list[str], place: str) -> Sheet:
         elif cell:
             raise ConfigurationError(f"{place} has a cell under no column: '{cell[:40]}'.")
     details = {
-        column: _cell(column, cells[column], place)
+        column: _read_cell(column, cells[column], place)
         for column in Details.__struct_fields__
         if cells.get(column)
     }
     kind = cells.get("type", "").upper() or None
     pipeline: Pipeline = "intermediate" if kind else "advanced"
-    return _sheet(
+    return _to_sheet(
         {
             "pipeline_type": pipeline,
             "name": cells["name"],
@@ -155,7 +155,7 @@ def _from_row(columns: list[str], row: list[str], place: str) -> Sheet:
     )
 
 
-def _cell(column: str, cell: str, place: str) -> Any:
+def _read_cell(column: str, cell: str, place: str) -> Any:
     if column == "mcda_weights":
         try:
             pairs = [pair.split("=") for pair in cell.split(SEPARATOR)]
@@ -169,7 +169,7 @@ def _cell(column: str, cell: str, place: str) -> Any:
     return [part.strip() for part in cell.split(SEPARATOR)] if column in _LISTS else cell
 
 
-def _sheet(members: dict[str, Any], place: str) -> Sheet:
+def _to_sheet(members: dict[str, Any], place: str) -> Sheet:
     try:
         return Sheet.from_members(**members)
     except APIError as error:

@@ -48,7 +48,7 @@ async def insert(
     credits: int = 0,
 ) -> CustomPersona:
     """Store a new persona. Raises InvalidRequest if the workspace has as many as `limits` allow."""
-    persona = _persona(
+    persona = _to_persona(
         sheet, id=new_cuid(), version=1, created_at=now, updated_at=now, credits_charged=credits
     )
     async with database.transaction() as transaction:
@@ -146,7 +146,7 @@ async def update(
         found = await find(transaction, principal, persona_id)
         if found is None:
             return None
-        before = _sheet(found)
+        before = _to_sheet(found)
         sheet = change(before)
         if sheet == before:
             return found
@@ -154,7 +154,7 @@ async def update(
             raise InvalidRequest(
                 f"This persona has {limits.versions:,} versions, which is the limit. Create a new persona."
             )
-        persona = _persona(
+        persona = _to_persona(
             sheet,
             id=found.id,
             version=found.version + 1,
@@ -203,21 +203,21 @@ async def _insert_version(db: Queries, persona: CustomPersona) -> None:
         """,
         id=persona.id,
         version=persona.version,
-        sheet=msgspec.json.encode(_sheet(persona)).decode(),
+        sheet=msgspec.json.encode(_to_sheet(persona)).decode(),
         now=persona.updated_at,
     )
 
 
-def _persona(sheet: Sheet, **members: object) -> CustomPersona:
+def _to_persona(sheet: Sheet, **members: object) -> CustomPersona:
     values = {name: getattr(sheet, name) for name in Sheet.__struct_fields__}
     return CustomPersona(**{**values, **members})
 
 
-def _sheet(persona: Sheet) -> Sheet:
+def _to_sheet(persona: Sheet) -> Sheet:
     return Sheet(**{name: getattr(persona, name) for name in Sheet.__struct_fields__})
 
 
 def _from_row(row: Row) -> CustomPersona:
     sheet = msgspec.json.decode(row["sheet"], type=Sheet)
     names = ("id", "version", "created_at", "updated_at", "credits_charged")
-    return _persona(sheet, **{name: row[name] for name in names})
+    return _to_persona(sheet, **{name: row[name] for name in names})

@@ -170,7 +170,7 @@ class Ticket:
             self.principal.key_id,
             outcome.status,
             credits=outcome.credits if live else 0,
-            **self._who(),
+            **self._describe_caller(),
             operation=self.turn.operation,
             model=model.record_name if model is not None else None,
             upstream_nanos=cost,
@@ -198,7 +198,7 @@ class Ticket:
         except APIError as error:
             log.warning("settlement_left_to_lease", run=self.run_id, reason=error.message)
 
-    def _who(self) -> dict[str, Any]:
+    def _describe_caller(self) -> dict[str, Any]:
         """Return the members of the record that name the personas."""
         if not self.speakers:
             return {}  # the id that the caller sent may not belong to a persona

@@ -92,18 +92,18 @@ def heading_of(line: str) -> str:
 
 def settle(label: Label, first_line: str, heading: str, taken: Iterable[str]) -> Artifact:
     """Return the artifact that begins with `first_line` below `heading`."""
-    language = _language(label.language, first_line)
-    kind = _type(label.type, language)
-    title = _one_line(label.title) or _one_line(heading) or _default_title(kind, language)
+    language = _find_language(label.language, first_line)
+    kind = _find_type(label.type, language)
+    title = _join_lines(label.title) or _join_lines(heading) or _build_default_title(kind, language)
     return Artifact(
-        identifier=_free(_slug(label.identifier or title) or kind, frozenset(taken)),
+        identifier=_free(_build_slug(label.identifier or title) or kind, frozenset(taken)),
         type=kind,
         title=title,
         language=language or ("markdown" if kind == "document" else "" if kind == "code" else kind),
     )
 
 
-def _language(named: str, first_line: str) -> str:
+def _find_language(named: str, first_line: str) -> str:
     if named in _VAGUE:
         for telltale, language in _TELLTALES:
             if telltale.match(first_line):
@@ -111,21 +111,21 @@ def _language(named: str, first_line: str) -> str:
     return named
 
 
-def _type(named: str, language: str) -> ArtifactType:
+def _find_type(named: str, language: str) -> ArtifactType:
     if named in _TYPES and named:
         return _TYPES[named]
     return _TYPES.get(language, "code")
 
 
-def _default_title(kind: ArtifactType, language: str) -> str:
+def _build_default_title(kind: ArtifactType, language: str) -> str:
     return f"{language.capitalize()} code" if kind == "code" and language else _DEFAULT_TITLES[kind]
 
 
-def _one_line(text: str) -> str:
+def _join_lines(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_TITLE].strip()
 
 
-def _slug(text: str) -> str:
+def _build_slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower())[:MAX_IDENTIFIER].strip("-")
 
 

@@ -122,7 +122,7 @@ class ArtifactWriter:
                 return self._open_tagged(tag)
             if self._may_open_block():
                 return None
-        piece = self._piece()
+        piece = self._take_piece()
         if piece is None:
             return None
         self._note_heading(piece)
@@ -199,7 +199,7 @@ class ArtifactWriter:
         return ""
 
     def _feed_content(self, block: _Block) -> str | None:
-        piece = self._piece()
+        piece = self._take_piece()
         if piece is None:
             return None
         block.content.append(piece)
@@ -212,7 +212,7 @@ class ArtifactWriter:
         self._heading = ""
         return CLOSING_TAG if not content or content.endswith("\n") else "\n" + CLOSING_TAG
 
-    def _piece(self) -> str | None:
+    def _take_piece(self) -> str | None:
         """Take the next piece of plain text, or the beginning of what looks like a tag."""
         if self._held.startswith("<"):
             if loose := _LOOSE_TAG.match(self._held):
@@ -265,15 +265,15 @@ class ArtifactStream:
             case TextDelta(text, logprobs):
                 self._logprobs += logprobs
                 if said := self._writer.feed(text):
-                    yield self._delta(said)
+                    yield self._build_delta(said)
             case _:
                 rest = self._writer.end()
                 if rest or self._logprobs:
-                    yield self._delta(rest)
+                    yield self._build_delta(rest)
                 if isinstance(event, RunCompleted):
                     event = replace(event, artifacts=tuple(self._writer.artifacts))
                 yield event
 
-    def _delta(self, text: str) -> TextDelta:
+    def _build_delta(self, text: str) -> TextDelta:
         logprobs, self._logprobs = tuple(self._logprobs), []
         return TextDelta(text, logprobs)

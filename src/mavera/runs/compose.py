@@ -57,7 +57,7 @@ def compose(
     instructions = (make_message("system", turn.instructions),) if turn.instructions else ()
     if introduction and persona is None and not instructions and not _has_system_message(turn):
         instructions = (make_message("system", introduction),)
-    notes = "\n\n".join(_guidance(turn, LENGTH if persona is None else LENGTH_IN_PERSONA))
+    notes = "\n\n".join(_build_guidance(turn, LENGTH if persona is None else LENGTH_IN_PERSONA))
     guidance = (make_message("system", notes),) if notes else ()
     limit = turn.max_output_tokens
     preferences = turn.preferences if limit else turn.preferences | {"max_output_tokens"}
@@ -68,7 +68,7 @@ def compose(
         tools=turn.tools,
         tool_choice=turn.tool_choice,
         parallel_tool_calls=turn.parallel_tool_calls,
-        max_output_tokens=limit or (_default_limit(turn) if limits_length else None),
+        max_output_tokens=limit or (_choose_limit(turn) if limits_length else None),
         top_logprobs=turn.top_logprobs,
         reasoning_effort=turn.reasoning_effort,
         prefix_length=len(prefix),
@@ -86,14 +86,14 @@ def _has_system_message(turn: Turn) -> bool:
     return any(isinstance(item, Message) and item.role == "system" for item in turn.items)
 
 
-def _guidance(turn: Turn, length: dict[Verbosity, str]) -> Iterator[str]:
+def _build_guidance(turn: Turn, length: dict[Verbosity, str]) -> Iterator[str]:
     if makes_artifacts(turn):
         yield ARTIFACTS
     if turn.verbosity in length:
         yield length[turn.verbosity]
 
 
-def _default_limit(turn: Turn) -> int | None:
+def _choose_limit(turn: Turn) -> int | None:
     """A short answer has a low limit; JSON, calls and artifacts are as long as they have to be."""
     free_text = turn.format.type == "text" and not turn.tools and not turn.canvas_mode
     return TOKEN_LIMITS.get(turn.verbosity) if free_text else None

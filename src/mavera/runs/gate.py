@@ -47,7 +47,7 @@ class Gate:
             waves = self._inside / self._running
             retry_after = min(MOST_RETRY_SECONDS, max(1, math.ceil(self._usual_seconds * waves)))
             raise ServiceUnavailable(
-                "The model is busy, and its queue is full. Try again later.",
+                "The model is busy, and its queue is full. Retry later.",
                 retry_after=retry_after,
             )
         self._inside += 1

@@ -79,7 +79,7 @@ class ImageStep:
         if not images:
             return turn
         self._refuse_early(images, seen=seen)
-        files = await _all_or_first_error([self._file(image, workspace_id) for image in images])
+        files = await _gather([self._read_file(image, workspace_id) for image in images])
         if sum(len(file.data) for file in files) > MAX_TURN_BYTES:
             raise ValidationFailed(
                 f"The images of a request may have {MAX_TURN_BYTES:,} bytes together.", param=images[-1].param
@@ -101,7 +101,7 @@ class ImageStep:
                 param=images[0].param,
             )
 
-    async def _file(self, image: Image, workspace_id: str) -> _File:
+    async def _read_file(self, image: Image, workspace_id: str) -> _File:
         if image.url[:5].lower() == "data:":
             data = await self._from_data_url(image)
         else:
@@ -130,16 +130,16 @@ class ImageStep:
                 "A data URL has to be in base64, as in data:image/png;base64,iVBORw0….", param=image.param
             )
         if (len(image.url) - comma - 1) * 3 // 4 > self._limits.max_bytes + 2:
-            raise self._too_large(image)
+            raise self._make_size_error(image)
         try:
             data = await _from_base64(image.url, comma + 1)
         except ValueError as error:  # binascii.Error, and letters that are not ASCII
             raise InvalidRequest("The base64 of this data URL is broken.", param=image.param) from error
         if len(data) > self._limits.max_bytes:
-            raise self._too_large(image)
+            raise self._make_size_error(image)
         return data
 
-    def _too_large(self, image: Image) -> APIError:
+    def _make_size_error(self, image: Image) -> APIError:
         return ValidationFailed(
             f"This image is larger than {self._limits.max_bytes:,} bytes.", param=image.param
         )
@@ -158,10 +158,10 @@ class ImageStep:
 
 
 def images_of(turn: Turn) -> list[Image]:
-    return [part for item in turn.items for part in _parts(item) if isinstance(part, Image)]
+    return [part for item in turn.items for part in _list_parts(item) if isinstance(part, Image)]
 
 
-def _parts(item: Item) -> tuple[Part, ...]:
+def _list_parts(item: Item) -> tuple[Part, ...]:
     match item:
         case Message(parts=parts) | FunctionOutput(output=parts):
             return parts
@@ -174,7 +174,7 @@ def _with_parts(turn: Turn, parts: list[Part]) -> Turn:
     rest = iter(parts)
 
     def replace_images(item: Item) -> Item:
-        new = tuple(next(rest) if isinstance(part, Image) else part for part in _parts(item))
+        new = tuple(next(rest) if isinstance(part, Image) else part for part in _list_parts(item))
         match item:
             case Message():
                 return replace(item, parts=new)
@@ -207,7 +207,7 @@ async def _as_data_url(file: _File) -> Image:
     return replace(file.image, url=f"data:image/{file.header.format};base64,{text}")
 
 
-async def _all_or_first_error(waiting: list[Coroutine[Any, Any, _File]]) -> list[_File]:
+async def _gather(waiting: list[Coroutine[Any, Any, _File]]) -> list[_File]:
     """Return all results. If one fails, stop the others and raise its error."""
     tasks = [asyncio.create_task(one) for one in waiting]
     try:

@@ -147,7 +147,7 @@ class Mosaic:
         yield PersonasAnswered(answers, positions)
         for answer in answers:
             self._spent += answer.usage
-        asked = replace(self._turn, items=_synthesis_items(self._turn, answers, positions))
+        asked = replace(self._turn, items=_build_synthesis_items(self._turn, answers, positions))
         prompt = compose(asked, None, limits_length=self._limits_length)
         self._synthesis = self._pipeline_for(prompt, self._turn.analysis_mode)
         async with aclosing(await self._synthesis.open()) as events:
@@ -177,7 +177,7 @@ class Mosaic:
 
     async def _find_positions(self, answers: tuple[PersonaAnswer, ...]) -> tuple[Position, ...]:
         """Return who takes which position, or nothing if the model cannot say: that spoils no answer."""
-        pipeline = self._pipeline_for(_positions_prompt(self._turn, answers), False)
+        pipeline = self._pipeline_for(_build_positions_prompt(self._turn, answers), False)
         try:
             async with aclosing(await pipeline.open()) as events:
                 async for event in events:
@@ -203,7 +203,7 @@ async def _wait_until_taken(tasks: Sequence[asyncio.Task[PersonaAnswer]], is_tak
         waiting.cancel()
 
 
-def _positions_prompt(turn: Turn, answers: tuple[PersonaAnswer, ...]) -> Prompt:
+def _build_positions_prompt(turn: Turn, answers: tuple[PersonaAnswer, ...]) -> Prompt:
     return Prompt(
         (
             make_message("system", GROUP),
@@ -212,7 +212,7 @@ def _positions_prompt(turn: Turn, answers: tuple[PersonaAnswer, ...]) -> Prompt:
             make_message("user", _show_answers(turn, [answer.text for answer in answers])),
         ),
         sampling=Sampling(temperature=0.0, seed=turn.sampling.seed),
-        format=_positions_format(len(answers)),
+        format=_build_positions_format(len(answers)),
         max_output_tokens=POSITION_TOKENS,
         preferences=frozenset({"temperature", "max_output_tokens"}),
     )
@@ -244,7 +244,7 @@ def count_shares(found: Any, answers: Sequence[PersonaAnswer]) -> tuple[Position
     return tuple(sorted(positions, key=lambda position: -position.share))
 
 
-def _positions_format(people: int) -> OutputFormat:
+def _build_positions_format(people: int) -> OutputFormat:
     number = {"type": "integer", "minimum": 1, "maximum": people}
     group = {
         "type": "object",
@@ -265,7 +265,7 @@ def _positions_format(people: int) -> OutputFormat:
     return OutputFormat("json_schema", "positions", schema=schema, strict=True, at="input")
 
 
-def _synthesis_items(
+def _build_synthesis_items(
     turn: Turn, answers: tuple[PersonaAnswer, ...], positions: tuple[Position, ...]
 ) -> tuple[Item, ...]:
     shares = "".join(f"\n- {_format_share(position.share)}: {position.text}" for position in positions)

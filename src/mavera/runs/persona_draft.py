@@ -92,17 +92,16 @@ async def draft(model: Model, name: str, description: str, kind: PersonaType | N
             if isinstance(event, RunCompleted):
                 completed = event
     if completed is None or completed.parsed is None:
-        raise _unusable()
+        raise _make_unusable_error()
     try:
         return to_profile(clean_value(completed.parsed.value)), completed.usage
     except msgspec.ValidationError as error:
-        raise _unusable() from error
+        raise _make_unusable_error() from error
 
 
-def _unusable() -> ServiceUnavailable:
+def _make_unusable_error() -> ServiceUnavailable:
     return ServiceUnavailable(
-        "The model did not draft a usable persona; nothing was charged. Try again, or say more in"
-        " 'description'.",
+        "The model did not draft a usable persona; nothing was charged. Retry, or say more in 'description'.",
         retry_after=1,
     )
 
@@ -127,24 +126,24 @@ def to_profile(drafted: dict[str, Any]) -> Profile:
 
 def _to_prompt(name: str, description: str, kind: PersonaType | None) -> Prompt:
     asked = {"name": name, "description": description, **({"type": kind} if kind else {})}
-    prefix = _prefix()
+    prefix = _build_prefix()
     return Prompt(
         (*prefix, make_message("user", msgspec.json.encode(asked).decode())),
         max_output_tokens=MOST_TOKENS,
         sampling=Sampling(temperature=0.8),
-        format=OutputFormat("json_schema", "persona", schema=_schema(), strict=True, at="description"),
+        format=OutputFormat("json_schema", "persona", schema=_build_schema(), strict=True, at="description"),
         prefix_length=len(prefix),
         preferences=frozenset({"temperature", "max_output_tokens"}),
     )
 
 
 @lru_cache(maxsize=1)
-def _schema() -> dict[str, Any]:
+def _build_schema() -> dict[str, Any]:
     return msgspec.json.schema(Draft)
 
 
 @lru_cache(maxsize=1)
-def _prefix() -> tuple[Item, ...]:
+def _build_prefix() -> tuple[Item, ...]:
     example = PersonaLibrary.load().find(EXAMPLE)
     asked = {"name": example.name, "description": example.description}
     return (

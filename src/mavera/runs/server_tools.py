@@ -183,7 +183,7 @@ class CallTools:
             if self._caller_calls > callers_before:
                 yield RunCompleted("tool_calls", self._usage)
                 return
-            prompt = self._next_prompt(prompt, written, ended)
+            prompt = self._build_next_prompt(prompt, written, ended)
             self._round += 1
             events = await open_first_taken(_shorten_results(prompt, self._result_ids), open_next)
 
@@ -226,7 +226,7 @@ class CallTools:
         tool = self._offer.tools.get(written.name)
         kind = tool.kind if tool is not None else "function"
         arguments = written.arguments[:MOST_ARGUMENT_CHARACTERS]
-        target = _target(tool, arguments) if tool is not None else ""
+        target = _describe_target(tool, arguments) if tool is not None else ""
         return ServerCall(new_id("call"), written.name[:128], arguments, kind, self._round, target)
 
     async def _run(self, call: ServerCall) -> _Ended:
@@ -278,31 +278,31 @@ class CallTools:
             raise _Misfit("no more calls are allowed in this answer. Answer with what you have.")
         if self._calls_made > MOST_CALLS_IN_ROUND * self._limits.rounds:
             raise _Misfit("too many calls. Answer with what you have.")
-        arguments = self._arguments(call)
+        arguments = self._check_arguments(call)
         same = (call.name, msgspec.json.encode(arguments, order="deterministic").decode())
         if same in self._seen:
             raise _Repeated("the same call was made before, and its result stands above. Answer with it.")
         self._seen.add(same)
         return tool, arguments
 
-    def _arguments(self, call: ServerCall) -> Arguments:
+    def _check_arguments(self, call: ServerCall) -> Arguments:
         try:
             arguments = msgspec.json.decode(call.arguments)
             self._validators[call.name].validate(arguments)
         except jsonschema_rs.ValidationError as error:
-            raise self._misfit(call, error.message.splitlines()[0][:200]) from error
+            raise self._describe_misfit(call, error.message.splitlines()[0][:200]) from error
         except (ValueError, RecursionError) as error:
-            raise self._misfit(call, "they are no JSON") from error
+            raise self._describe_misfit(call, "they are no JSON") from error
         return dict(arguments)
 
-    def _misfit(self, call: ServerCall, reason: str) -> _Misfit:
+    def _describe_misfit(self, call: ServerCall, reason: str) -> _Misfit:
         """The first time the model may mend it; the second time it is told to go on without."""
         self._misfits[call.name] = self._misfits.get(call.name, 0) + 1
         again = self._misfits[call.name] == 1
         advice = "Call it once more, with arguments that fit." if again else "Answer without it."
         return _Misfit(f"the arguments do not fit the schema: {reason}. {advice}")
 
-    def _next_prompt(self, prompt: Prompt, written: list[_WrittenCall], ended: list[_Ended]) -> Prompt:
+    def _build_next_prompt(self, prompt: Prompt, written: list[_WrittenCall], ended: list[_Ended]) -> Prompt:
         self._result_ids |= {one.call_id for one in written}
         calls = [FunctionCall(one.call_id, one.name, one.arguments) for one in written]
         outputs = [
@@ -323,13 +323,13 @@ class CallTools:
         return replace(prompt, tools=tools, tool_choice=ToolChoice(choice.mode if tools else "none", names))
 
 
-def _outputs(items: Iterable[Item]) -> Iterator[str]:
+def _find_outputs(items: Iterable[Item]) -> Iterator[str]:
     for item in items:
         if isinstance(item, FunctionOutput):
             yield "".join(part.text for part in item.output if isinstance(part, Text))
 
 
-def _target(tool: Tool, arguments: str) -> str:
+def _describe_target(tool: Tool, arguments: str) -> str:
     try:
         decoded = msgspec.json.decode(arguments)
     except (ValueError, RecursionError):
@@ -347,7 +347,7 @@ def _shorten_results(prompt: Prompt, ours: set[str]) -> Iterator[Prompt]:
     yield prompt
     while True:
         mine = [item for item in prompt.items if isinstance(item, FunctionOutput) and item.call_id in ours]
-        longest = max((len(text) for text in _outputs(mine)), default=0)
+        longest = max((len(text) for text in _find_outputs(mine)), default=0)
         if longest <= _LEAST_RESULT_CHARACTERS:
             return
         most = max(_LEAST_RESULT_CHARACTERS, longest // 2)
@@ -358,7 +358,7 @@ def _shorten_results(prompt: Prompt, ours: set[str]) -> Iterator[Prompt]:
 
 def _shorten(item: Item, most: int) -> Item:
     assert isinstance(item, FunctionOutput)  # noqa: S101 - one of ours
-    text = "".join(_outputs([item]))
+    text = "".join(_find_outputs([item]))
     if len(text) <= most:
         return item
     half = most // 2

@@ -157,7 +157,7 @@ class HoldToFormat:
             except _Misfit as misfit:
                 usage = answer.usage
                 if number + 1 < TRIES:
-                    events = await open_next(_second_prompt(prompt, answer.text, str(misfit)))
+                    events = await open_next(_build_second_prompt(prompt, answer.text, str(misfit)))
                 continue
             for event in _settle(held):
                 yield event
@@ -201,7 +201,7 @@ def _settle(events: list[AnswerEvent]) -> list[AnswerEvent]:
     return events
 
 
-def _second_prompt(prompt: Prompt, answer: str, reason: str) -> Prompt:
+def _build_second_prompt(prompt: Prompt, answer: str, reason: str) -> Prompt:
     request = f"That is not in the form asked for: {reason}. Answer again, with the JSON alone."
     return replace(
         prompt, items=(*prompt.items, make_message("assistant", answer), make_message("user", request))

@@ -65,7 +65,7 @@ class FitToContext:
             return 0
         fewest = await tokens_without(len(groups)) if groups else tokens
         if fewest >= context.tokens:
-            raise self._too_long(fewest, context.tokens)
+            raise self._make_length_error(fewest, context.tokens)
         low, high = 1, len(groups)
         while low < high:
             middle = (low + high) // 2
@@ -75,7 +75,7 @@ class FitToContext:
                 low = middle + 1
         return high
 
-    def _too_long(self, tokens: int, most: int) -> ConversationTooLong:
+    def _make_length_error(self, tokens: int, most: int) -> ConversationTooLong:
         left = " with nothing left to drop from its middle" if self.drops else ""
         hint = ", or send truncation: 'auto'" if not left and self.items_param == "input" else ""
         return ConversationTooLong(
@@ -95,21 +95,21 @@ def _shorten(prompt: Prompt, groups: Sequence[Group], dropped: int) -> Iterator[
 
 def most_tokens(prompt: Prompt) -> int:
     """Return a number that the tokens of a prompt cannot exceed."""
-    words = sum(len(text.encode()) for item in prompt.items for text in _texts(item))
+    words = sum(len(text.encode()) for item in prompt.items for text in _list_texts(item))
     tools = sum(len(repr(tool).encode()) for tool in prompt.tools)
     return _TEMPLATE_TOKENS + _MESSAGE_TOKENS * len(prompt.items) + words + tools
 
 
-def _texts(item: Item) -> Iterator[str]:
+def _list_texts(item: Item) -> Iterator[str]:
     match item:
         case Message(_, parts) | FunctionOutput(_, parts):
-            yield from _words(parts)
+            yield from _list_words(parts)
         case FunctionCall(_, name, arguments):
             yield name
             yield arguments
 
 
-def _words(parts: tuple[Part, ...]) -> Iterator[str]:
+def _list_words(parts: tuple[Part, ...]) -> Iterator[str]:
     yield from (part.text for part in parts if not isinstance(part, Image))
 
 
@@ -124,17 +124,17 @@ def without(prompt: Prompt, groups: Sequence[Group]) -> Prompt:
 def find_droppable(prompt: Prompt) -> tuple[Group, ...]:
     """Return the groups of items that may be dropped, in the order in which to drop them."""
     start = prompt.prefix_length
-    return tuple(frozenset(start + at for at in group) for group in _droppable(prompt.items[start:]))
+    return tuple(frozenset(start + at for at in group) for group in _find_droppable(prompt.items[start:]))
 
 
-def _droppable(items: Sequence[Item]) -> tuple[Group, ...]:
-    exchanges = list(_exchanges(items))
+def _find_droppable(items: Sequence[Item]) -> tuple[Group, ...]:
+    exchanges = list(_group_exchanges(items))
     kept = [at for ends in (exchanges[:1], exchanges[1:][-1:]) for exchange in ends for at in exchange]
-    rounds = [group for group in _rounds(items, kept) if not group & {kept[0], kept[-1]}]
+    rounds = [group for group in _group_rounds(items, kept) if not group & {kept[0], kept[-1]}]
     return (*(frozenset(exchange) for exchange in exchanges[1:-1]), *rounds)
 
 
-def _exchanges(items: Sequence[Item]) -> Iterator[list[int]]:
+def _group_exchanges(items: Sequence[Item]) -> Iterator[list[int]]:
     """Yield the items of each exchange; system messages belong to none."""
     exchange: list[int] = []
     open_calls: set[str] = set()
@@ -155,7 +155,7 @@ def _exchanges(items: Sequence[Item]) -> Iterator[list[int]]:
         yield exchange
 
 
-def _rounds(items: Sequence[Item], among: Sequence[int]) -> Iterator[Group]:
+def _group_rounds(items: Sequence[Item], among: Sequence[int]) -> Iterator[Group]:
     """Yield, for the calls made side by side, those calls and all their outputs."""
     answered = _find_outputs(items)
     open_calls: set[str] = set()

@@ -48,7 +48,7 @@ class Unfenced:
             self._is_begun = True
             self._held = list(_cut(self._held, start, len(text)))
             text = text[start:]
-        end = _tail_start(text) if self._is_fenced else len(text)
+        end = _find_tail(text) if self._is_fenced else len(text)
         yield from _cut(self._held, 0, end)
         self._held = list(_cut(self._held, end, len(text)))
 
@@ -70,7 +70,7 @@ class Unfenced:
         return start + (opening.end() if opening else 0)
 
 
-def _tail_start(text: str) -> int:
+def _find_tail(text: str) -> int:
     start = len(text.rstrip(_IN_TAIL))
     return start if len(text) - start <= _MOST_TAIL_CHARACTERS else len(text)
 

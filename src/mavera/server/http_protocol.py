@@ -21,7 +21,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mavera.errors import APIError, HeadTooLarge, InvalidRequest, RequestTooSlow, ServiceUnavailable
-from mavera.server.answers import build_closing_response
+from mavera.server.closing_response import build_closing_response
 from mavera.server.connections import FREE_BYTES, PRESSED_SECONDS, SWEEP_SECONDS, Connections, Holding
 from mavera.server.cycle import Cycle
 

@@ -43,8 +43,8 @@ def serve(settings: Settings) -> None:
     stop_on_hangup()
     application = create_app(settings)
     listener = _listen(settings)
-    key = asyncio.run(_first_key(settings))
-    _greet(settings, _url(listener), key)
+    key = asyncio.run(_find_first_key(settings))
+    _greet(settings, _build_url(listener), key)
     if settings.workers > 1:
         run_workers(settings, listener)
         return
@@ -52,7 +52,7 @@ def serve(settings: Settings) -> None:
     uvicorn.Server(build_server_config(application, settings)).run(sockets=[listener])
 
 
-async def _first_key(settings: Settings) -> str | None:
+async def _find_first_key(settings: Settings) -> str | None:
     """Bring the store up to date, and return the new key if this is the first start."""
     async with open_store(settings) as database:
         return await make_first_key(database, peppers_of(settings))
@@ -76,7 +76,7 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _url(listener: socket.socket) -> str:
+def _build_url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{host}:{port}"

@@ -69,7 +69,7 @@ class Parent:
             patience = self._settings.shutdown_grace_seconds + KILL_AFTER_SECONDS
             _, late = await asyncio.wait(keepers, timeout=patience)
             if late:
-                self._signal(signal.SIGKILL)
+                self._send_signal(signal.SIGKILL)
                 await asyncio.wait(late)
 
     async def _open_shared(self, stack: AsyncExitStack) -> SharedParts:
@@ -90,7 +90,7 @@ class Parent:
             replies = WorkerReplies(shared, number)
             status: int | str
             try:
-                status = await self._live(replies)
+                status = await self._run_worker(replies)
             except OSError as error:
                 # Memory, processes or descriptors are used up, perhaps only for a moment.
                 status = f"not started: {error.strerror or type(error).__name__}"
@@ -108,7 +108,7 @@ class Parent:
                 await asyncio.wait_for(self._stopping.wait(), wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
-    async def _live(self, replies: WorkerReplies) -> int:
+    async def _run_worker(self, replies: WorkerReplies) -> int:
         """
         Run one worker from its start to its end, and return its exit status.
 
@@ -146,9 +146,9 @@ class Parent:
         again = self._stopping.is_set()
         self.interrupted = self.interrupted or number == signal.SIGINT
         self._stopping.set()
-        self._signal(signal.SIGKILL if again else signal.SIGTERM)
+        self._send_signal(signal.SIGKILL if again else signal.SIGTERM)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _send_signal(self, number: signal.Signals) -> None:
         for process in self._processes:
             with suppress(ProcessLookupError):
                 process.send_signal(number)

@@ -20,7 +20,7 @@ from websockets.frames import CloseCode
 
 from mavera.api.responses.websocket import HOLDING, SERVER_ENDS
 from mavera.errors import InvalidRequest
-from mavera.server.answers import build_closing_response
+from mavera.server.closing_response import build_closing_response
 from mavera.server.connections import FREE_BYTES, Connections
 from mavera.server.http_protocol import LEAST_BYTES_PER_SECOND
 

@@ -44,12 +44,12 @@ async def _serve(link_socket: socket.socket, listener: socket.socket) -> None:
     link = await Link.open(link_socket, lost=_end_with_parent)
     settings = from_values(await link.fetch_reply(GetSettings(), dict[str, Any]))
     configure_logs(settings, find_model_secrets(settings))
-    config = build_server_config(_application(settings, link), settings)
+    config = build_server_config(_build_application(settings, link), settings)
     settle_garbage()
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
-def _application(settings: Settings, link: Link) -> Any:
+def _build_application(settings: Settings, link: Link) -> Any:
     engine = LinkedEngine(link, context_tokens=settings.embedded_context_tokens)
     sees_images = resolve_projector(settings) is not None
     embedded = EmbeddedModel(engine, sees_images=sees_images) if settings.backend == "embedded" else None

@@ -35,48 +35,48 @@ def storage_errors(*, connecting: bool = False) -> Iterator[None]:
     try:
         yield
     except PoolTimeoutError as error:
-        raise busy() from error
+        raise make_busy_error() from error
     except SQLAlchemyError as error:
         public = _from_sqlalchemy(error)
         # Before there is a connection, none of our statements has run, so the mistake is not in our SQL.
-        raise (_unreachable() if connecting and type(public) is APIError else public) from error
+        raise (_make_unreachable_error() if connecting and type(public) is APIError else public) from error
     except sqlite3.Error as error:
         raise _from_sqlite(error) from error
     except OSError as error:
         # asyncpg passes errors of its socket on.
-        raise _unreachable() from error
+        raise _make_unreachable_error() from error
     except (OverflowError, UnicodeError) as error:
         # sqlite3 raises these before it calls SQLite: for a number beyond 64 bits, and for half a character.
-        raise _mistake() from error
+        raise _make_statement_error() from error
 
 
 def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
     if not isinstance(error, DBAPIError):
-        return _mistake()
+        return _make_statement_error()
     if isinstance(error, IntegrityError):
-        return _conflict()
+        return _make_conflict()
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         return _from_sqlite_code(code, str(error.orig))
     state = getattr(error.orig, "sqlstate", None) or ""
     if state == _DISK_FULL:
-        return _full()
+        return _make_full_error()
     if state in _POSTGRES_LACKS:
-        return _lacking()
+        return _make_schema_error()
     if state[:2] in _POSTGRES_BUSY:
-        return busy()
+        return make_busy_error()
     if state[:2] in _POSTGRES_AWAY or state == _READ_ONLY:
-        return _unreachable()
+        return _make_unreachable_error()
     if isinstance(error.orig and error.orig.__cause__, ValueError):
-        return _mistake()  # asyncpg raises it for a value that does not fit its column
+        return _make_statement_error()  # asyncpg raises it for a value that does not fit its column
     away = isinstance(error, OperationalError | InterfaceError)
-    return _unreachable() if away or error.connection_invalidated else _mistake()
+    return _make_unreachable_error() if away or error.connection_invalidated else _make_statement_error()
 
 
 def _from_sqlite(error: sqlite3.Error) -> APIError:
     """Convert an error of the driver as `_from_sqlalchemy` converts one that SQLAlchemy wraps."""
     if isinstance(error, sqlite3.IntegrityError):
-        return _conflict()
+        return _make_conflict()
     return _from_sqlite_code(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR), str(error))
 
 
@@ -84,49 +84,49 @@ def _from_sqlite_code(code: int, message: str) -> APIError:
     # The low byte is the kind of SQLite's error. The rest gives details.
     match code & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return busy()
+            return make_busy_error()
         case sqlite3.SQLITE_FULL:
-            return _full()
+            return _make_full_error()
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_FORMAT:
-            return _lasting("The database file is damaged, or is no SQLite database.")
+            return _make_lasting_error("The database file is damaged, or is no SQLite database.")
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            return _lasting("The database file cannot be opened.")
+            return _make_lasting_error("The database file cannot be opened.")
         case sqlite3.SQLITE_READONLY:
-            return _lasting("The database file cannot be written.")
+            return _make_lasting_error("The database file cannot be written.")
         case sqlite3.SQLITE_IOERR:
-            return _lasting("The database's disk failed.")
+            return _make_lasting_error("The database's disk failed.")
         case sqlite3.SQLITE_ERROR if message.startswith(_SQLITE_LACKS):
-            return _lacking()
+            return _make_schema_error()
         case sqlite3.SQLITE_ERROR | sqlite3.SQLITE_MISUSE | sqlite3.SQLITE_RANGE | sqlite3.SQLITE_TOOBIG:
-            return _mistake()
+            return _make_statement_error()
         case _:
-            return _unreachable()
+            return _make_unreachable_error()
 
 
-def _full() -> ServiceUnavailable:
+def _make_full_error() -> ServiceUnavailable:
     return ServiceUnavailable("The database's disk is full. The operator has to make room.", retry_after=30)
 
 
-def _lasting(fault: str) -> ServiceUnavailable:
+def _make_lasting_error(fault: str) -> ServiceUnavailable:
     """Return the error for a fault that lasts until the operator repairs it."""
     return ServiceUnavailable(f"{fault} The operator has to repair or restore it.", retry_after=30)
 
 
-def _lacking() -> ServiceUnavailable:
-    return _lasting("The database lacks tables or columns that this mavera needs.")
+def _make_schema_error() -> ServiceUnavailable:
+    return _make_lasting_error("The database lacks tables or columns that this mavera needs.")
 
 
-def _conflict() -> Conflict:
+def _make_conflict() -> Conflict:
     return Conflict("The database has such a row already.")
 
 
-def busy() -> ServiceUnavailable:
-    return ServiceUnavailable("The database is busy. Try again in a second.", retry_after=1)
+def make_busy_error() -> ServiceUnavailable:
+    return ServiceUnavailable("The database is busy. Retry in a second.", retry_after=1)
 
 
-def _unreachable() -> ServiceUnavailable:
-    return ServiceUnavailable("The database cannot be reached. Try again in a few seconds.", retry_after=5)
+def _make_unreachable_error() -> ServiceUnavailable:
+    return ServiceUnavailable("The database cannot be reached. Retry in a few seconds.", retry_after=5)
 
 
-def _mistake() -> APIError:
+def _make_statement_error() -> APIError:
     return APIError("The database refused a statement.")

@@ -121,7 +121,10 @@ class GroupCommit(Generic[S, R]):
             _reject(batch, error)
         except BaseException:
             # The writer is being cancelled, and the callers of these steps would wait for ever.
-            _reject(batch, ServiceUnavailable("The server is shutting down. Try again.", retry_after=5))
+            _reject(
+                batch,
+                ServiceUnavailable("The server is shutting down. Retry in a few seconds.", retry_after=5),
+            )
             raise
         else:
             self._deliver(batch, outcomes)

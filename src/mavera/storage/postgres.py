@@ -100,13 +100,13 @@ class PooledStatements:
 
     def insert(self, into: str, rows: Sequence[tuple[Any, ...]], /) -> None:
         if rows:
-            names = _names(len(rows[0]))
+            names = _list_names(len(rows[0]))
             sql = f"INSERT INTO {into} VALUES ({', '.join(f':{name}' for name in names)})"  # noqa: S608
             self.execute_many(sql, [dict(zip(names, row, strict=True)) for row in rows])
 
 
 @cache
-def _names(count: int) -> tuple[str, ...]:
+def _list_names(count: int) -> tuple[str, ...]:
     return tuple(f"value{number}" for number in range(count))
 
 

@@ -39,7 +39,7 @@ async def find_version(database: Database) -> str | None:
     if await database.has_table("mavera_migrations"):
         row = await database.fetch_one("SELECT MAX(name) AS name FROM mavera_migrations")
         return row["name"] if row else None
-    return await _alembic_version(database)
+    return await _read_alembic_version(database)
 
 
 async def ensure_schema(database: Database) -> None:
@@ -64,7 +64,7 @@ async def ensure_schema(database: Database) -> None:
 async def apply_migrations(database: Database, *, up_to: str | None = None) -> None:
     """Apply the missing migrations up to `up_to`, or all. Raises ConfigurationError if one fails."""
     wanted = _KNOWN if up_to is None else _KNOWN[: _KNOWN.index(up_to) + 1]
-    adopted = await _alembic_version(database)
+    adopted = await _read_alembic_version(database)
     try:
         await database.batch(partial(_apply, is_file=database.is_file, wanted=wanted, adopted=adopted))
     except APIError as error:
@@ -100,7 +100,7 @@ def _record(statements: Statements, names: Sequence[str]) -> None:
     statements.insert("mavera_migrations (name, applied_at)", [(name, now) for name in names])
 
 
-async def _alembic_version(database: Database) -> str | None:
+async def _read_alembic_version(database: Database) -> str | None:
     """Return the version that a release with Alembic wrote, or None if it is not one of ours."""
     if not await database.has_table("alembic_version"):
         return None

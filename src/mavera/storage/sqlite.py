@@ -24,7 +24,7 @@ from typing import Any, TypeVar, cast
 
 from mavera.core.finish import finish
 from mavera.errors import ConfigurationError
-from mavera.storage.faults import busy
+from mavera.storage.faults import make_busy_error
 from mavera.storage.pool import Statements
 from mavera.storage.rows import Row
 
@@ -84,7 +84,7 @@ class FilePool:
             async with asyncio.timeout(WAIT_SECONDS):
                 await self._places.acquire()
         except TimeoutError as error:
-            raise busy() from error
+            raise make_busy_error() from error
 
 
 class FileConnection:
@@ -185,7 +185,7 @@ class FileThread:
         self._identity: object = None
         self._durable = True
         self.is_closed = False
-        self._thread = threading.Thread(target=self._work, name="sqlite", daemon=True)
+        self._thread = threading.Thread(target=self._run_jobs, name="sqlite", daemon=True)
         self._thread.start()
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
@@ -222,7 +222,7 @@ class FileThread:
             self._wanted.put((function, answer))
         return answer
 
-    def _work(self) -> None:
+    def _run_jobs(self) -> None:
         while (wanted := self._wanted.get()) is not None:
             function, answer = wanted
             try:

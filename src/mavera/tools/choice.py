@@ -54,7 +54,7 @@ class Parts:
 
 def choose_tools(settings: Settings, parts: Parts) -> list[Tool]:
     """Return the server tools. A tool that is not set up has no provider. Raises ConfigurationError."""
-    return [*make_lookup_tools(settings, parts.fetch), *_media_tools(settings, parts)]
+    return [*make_lookup_tools(settings, parts.fetch), *_make_media_tools(settings, parts)]
 
 
 def make_lookup_tools(settings: Settings, fetch: GuardedFetch) -> list[Tool]:
@@ -64,10 +64,10 @@ def make_lookup_tools(settings: Settings, fetch: GuardedFetch) -> list[Tool]:
     reads = settings.fetch_enabled and is_installed()
     extract: ExtractProvider = FetchedPages(fetch, PageReader(), enabled=reads)
     if settings.searxng_url:
-        search = SearXNG(_http_url("MAVERA_SEARXNG_URL", settings.searxng_url))
+        search = SearXNG(_check_http_url("MAVERA_SEARXNG_URL", settings.searxng_url))
     if settings.tavily_api_key:
         tavily = import_optional("mavera.tools.search.tavily", "MAVERA_TAVILY_API_KEY", "tools")
-        base_url = _http_url("MAVERA_TAVILY_BASE_URL", settings.tavily_base_url)
+        base_url = _check_http_url("MAVERA_TAVILY_BASE_URL", settings.tavily_base_url)
         search = extract = tavily.Tavily(settings.tavily_api_key, base_url, timeout_seconds=seconds)
     # Without a key it reads the pages that a search found. Without a search, only callers who name it get it.
     unasked = bool(settings.tavily_api_key or settings.searxng_url)
@@ -77,14 +77,14 @@ def make_lookup_tools(settings: Settings, fetch: GuardedFetch) -> list[Tool]:
     ]
 
 
-def _media_tools(settings: Settings, parts: Parts) -> list[Tool]:
+def _make_media_tools(settings: Settings, parts: Parts) -> list[Tool]:
     if settings.images_base_url:
-        _http_url("MAVERA_IMAGES_BASE_URL", settings.images_base_url)
+        _check_http_url("MAVERA_IMAGES_BASE_URL", settings.images_base_url)
     server = ImagesServer(settings, parts.fetch)
     given = GivenImages(parts.fetch, parts.media)
     provider: VideoProvider = NoVideo()
     if settings.runway_api_key:
-        _http_url("MAVERA_RUNWAY_BASE_URL", settings.runway_base_url)
+        _check_http_url("MAVERA_RUNWAY_BASE_URL", settings.runway_base_url)
         provider = import_optional("mavera.tools.making.runway", "MAVERA_RUNWAY_API_KEY", "tools").Runway(
             settings
         )
@@ -122,7 +122,7 @@ def choose_media_files(settings: Settings) -> MediaFiles:
             "MAVERA_S3_ACCESS_KEY_ID and MAVERA_S3_SECRET_ACCESS_KEY belong together: set both or neither."
         )
     if settings.s3_endpoint_url:
-        _http_url("MAVERA_S3_ENDPOINT_URL", settings.s3_endpoint_url)
+        _check_http_url("MAVERA_S3_ENDPOINT_URL", settings.s3_endpoint_url)
     files: MediaFiles = import_optional("mavera.media.bucket", "MAVERA_S3_BUCKET", "s3").S3Files(settings)
     return files
 
@@ -135,7 +135,7 @@ def import_optional(module: str, setting: str, extra: Extra) -> ModuleType:
         raise ConfigurationError(describe_missing_extra(extra, setting)) from error
 
 
-def _http_url(setting: str, url: str) -> str:
+def _check_http_url(setting: str, url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ConfigurationError(f"{setting} has to begin with http:// or https://.")
     return url

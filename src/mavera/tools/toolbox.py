@@ -241,7 +241,7 @@ class Toolbox:
     ) -> ToolResult:
         try:
             async with self._places.take(context.principal.workspace_id):
-                return await _within(seconds, tool, arguments, context)
+                return await _run_in_time(seconds, tool, arguments, context)
         except APIError as error:
             raise ToolFailed(error.message) from error
 
@@ -261,7 +261,7 @@ def matches(name: str, patterns: Collection[str]) -> bool:
     return name in patterns or bool(separator and f"{server}__*" in patterns)
 
 
-async def _within(seconds: float, tool: Tool, arguments: Arguments, context: CallContext) -> ToolResult:
+async def _run_in_time(seconds: float, tool: Tool, arguments: Arguments, context: CallContext) -> ToolResult:
     try:
         async with asyncio.timeout(seconds):
             return await tool.run(arguments, context)

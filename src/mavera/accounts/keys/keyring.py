@@ -84,7 +84,7 @@ class Keyring:
 
     async def authenticate(self, authorization_header: str | None) -> Principal:
         """Return the caller, or raise Unauthorized with a message that says what to change."""
-        token = _bearer_token(authorization_header)
+        token = _read_bearer_token(authorization_header)
         digest = self._peppers.digest(token)
         principal = self._principals.get(digest) or await self._look_up_principal(digest, token)
         now = int(self._clock())
@@ -249,7 +249,7 @@ class Keyring:
             log.warning("last_used_not_written", keys=len(used), reason=error.message)
 
 
-def _bearer_token(header: str | None) -> str:
+def _read_bearer_token(header: str | None) -> str:
     # No message quotes the header, because a misplaced word may be the key.
     if header is None or not header.strip():
         raise Unauthorized("No API key was sent. Send the header 'Authorization: Bearer <your API key>'.")

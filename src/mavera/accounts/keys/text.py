@@ -45,7 +45,7 @@ class KeyText:
 def make_key_text(mode: Mode) -> KeyText:
     number = secrets.randbelow(62**_RANDOM_LENGTH)
     unchecked = f"mvra_{mode}_{to_base62(number, _RANDOM_LENGTH)}"
-    return KeyText(unchecked + _checksum(unchecked), mode)
+    return KeyText(unchecked + _compute_checksum(unchecked), mode)
 
 
 def parse_key(text: str) -> KeyText:
@@ -55,7 +55,7 @@ def parse_key(text: str) -> KeyText:
         raise Unauthorized("This is not a mavera API key: keys start with mvra_live_ or mvra_test_.")
     if (
         not _REST.fullmatch(text, _PREFIX_LENGTH)
-        or _checksum(text[:-_CHECKSUM_LENGTH]) != text[-_CHECKSUM_LENGTH:]
+        or _compute_checksum(text[:-_CHECKSUM_LENGTH]) != text[-_CHECKSUM_LENGTH:]
     ):
         raise Unauthorized("The API key looks mistyped or cut short. Copy all of it again.")
     return KeyText(text, mode)
@@ -97,5 +97,5 @@ def _digest(text: str, pepper: str) -> str:
     return hmac.digest(pepper.encode(), encoded, "sha256").hex()
 
 
-def _checksum(text: str) -> str:
+def _compute_checksum(text: str) -> str:
     return to_base62(zlib.crc32(text.encode()), _CHECKSUM_LENGTH)

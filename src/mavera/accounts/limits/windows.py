@@ -231,7 +231,7 @@ class SharedLimiter:
         try:
             async with self._store.pipeline(transaction=False) as pipeline:
                 for key_id, windows, _ in batch:
-                    await self._script(*_script_input(key_id, windows), client=pipeline)
+                    await self._script(*_build_script_input(key_id, windows), client=pipeline)
                 replies = await pipeline.execute()
         except self._errors as error:
             _reject(batch, error)
@@ -260,7 +260,7 @@ def _reject(
             future.set_exception(error)
 
 
-def _script_input(key_id: str, windows: tuple[Window, ...]) -> tuple[list[str], list[float]]:
+def _build_script_input(key_id: str, windows: tuple[Window, ...]) -> tuple[list[str], list[float]]:
     # The braces keep the keys of one script on one node of a cluster.
     names = [f"mavera:limit:{{{key_id}}}:{window.seconds:.0f}" for window in windows]
     keys = [key for name in names for key in (name, f"{name}:total")]

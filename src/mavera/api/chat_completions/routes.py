@@ -5,14 +5,14 @@ import time
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mavera.api.chat_completions.answers import ChatCompletionChunkObject, ChatCompletionObject
+from mavera.api.chat_completions.objects import ChatCompletionChunkObject, ChatCompletionObject
 from mavera.api.chat_completions.schemas import CreateChatCompletion
 from mavera.api.chat_completions.stream import ChatCompletionEncoder
 from mavera.api.http.dispatch import RUN_ERRORS, Prepared, receive_request, respond
 from mavera.api.http.idempotency import KEY_PARAMETER
 from mavera.api.http.operations import Operation
-from mavera.api.wire.answers import ErrorBody
 from mavera.api.wire.named_personas import PERSONA_PARAMETER
+from mavera.api.wire.objects import ErrorBody
 from mavera.api.wire.parameters import MODEL
 from mavera.core.ids import new_id
 

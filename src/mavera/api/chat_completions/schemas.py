@@ -1,4 +1,4 @@
-"""The request body of POST /chat/completions, and the turn it comes down to."""
+"""Decode the body of POST /chat/completions, and convert it to a turn."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -85,14 +85,14 @@ class ThinkingPart(_Object, tag_field="type", tag="thinking"):
 
 
 class Attachment(_Object):
-    """An image beside the text of a user message."""
+    """An image of a user message that stands beside its text."""
 
     type: Literal["image"]
     url: Link
 
 
 class CalledFunction(_Object):
-    """`parsed_arguments` is what OpenAI's library makes of the arguments, and feeds back; left aside."""
+    """`parsed_arguments` comes back from OpenAI's library, which adds it to answers. It is ignored."""
 
     name: Name
     arguments: AnyText
@@ -108,7 +108,11 @@ class CalledTool(_Object):
 
 
 class ToolCall(_Object):
-    """A call with `custom` is of another server's answer; a model reads it as a call of a function."""
+    """
+    A call in an earlier answer.
+
+    Another server's answer may have `custom`, which becomes a function call.
+    """
 
     id: CallId
     function: CalledFunction | None = None
@@ -120,7 +124,7 @@ class ToolCall(_Object):
     cache_control: OpaqueObject | None = None
 
     def to_item(self, at: str) -> FunctionCall:
-        """Return what a model reads of it. Raises InvalidRequest if there is neither kind of call."""
+        """Return the call for the model. Raises InvalidRequest if there is neither kind of call."""
         if self.function is not None:
             return FunctionCall(self.id, self.function.name, self.function.arguments)
         if self.custom is None:
@@ -157,7 +161,7 @@ class UserMessage(_Object, tag_field="role", tag="user"):
 
 
 class AssistantMessage(_Object, tag_field="role", tag="assistant"):
-    """Members that servers and clients' libraries add to answers are taken and left aside."""
+    """Members that servers and libraries add to answers are accepted and ignored."""
 
     content: (
         AnyText | Annotated[list[TextPart | RefusalPart | ThinkingPart], Meta(max_length=MAX_PARTS)] | None
@@ -182,9 +186,9 @@ class AssistantMessage(_Object, tag_field="role", tag="assistant"):
 
     def to_items(self, at: str) -> tuple[Item, ...]:
         parts = _to_parts(self.content, at) + ((Refusal(self.refusal),) if self.refusal else ())
-        said = (Message("assistant", parts),) if parts or not self.tool_calls else ()
+        message = (Message("assistant", parts),) if parts or not self.tool_calls else ()
         calls = [call.to_item(f"{at}.tool_calls[{n}]") for n, call in enumerate(self.tool_calls or ())]
-        return (*said, *calls)
+        return (*message, *calls)
 
 
 class ToolMessage(_Object, tag_field="role", tag="tool"):
@@ -201,7 +205,7 @@ ChatMessage = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage 
 
 
 def _to_parts(content: str | OpaqueList | None, at: str) -> tuple[Part, ...]:
-    """Return the content of the message that stands `at`."""
+    """Return the parts of the content at the place `at`."""
     if content is None:
         return ()
     if isinstance(content, str):
@@ -336,7 +340,7 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
         return bool(self.stream_options and self.stream_options.include_usage)
 
     def to_turn(self) -> Turn:
-        """Return the turn. Raises InvalidRequest or ValidationFailed where fields contradict each other."""
+        """Return the turn. Raises InvalidRequest or ValidationFailed if fields contradict each other."""
         self._check()
         _refuse_stray_outputs(self.messages)
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
@@ -396,7 +400,7 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
 
 
 def _refuse_stray_outputs(messages: Sequence[ChatMessage]) -> None:
-    """Raise InvalidRequest where an output answers no call made before it: no model could place it."""
+    """Raise InvalidRequest if an output has no call before it, because no model could make sense of it."""
     calls: set[str] = set()
     for position, message in enumerate(messages):
         if isinstance(message, AssistantMessage):

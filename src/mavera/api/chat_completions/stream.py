@@ -1,15 +1,17 @@
 """
 Encode a run as Chat Completions: chunks, and the whole completion they add up to.
 
-    RunStarted → {"role"} · TextDelta → {"content"} · RefusalDelta → {"refusal"}
-    ReasoningDelta → {"reasoning_content"}, the name that DeepSeek gave it and others took over
-    ToolCallStarted, ToolCallDelta → {"tool_calls"} · RunCompleted → finish_reason + usage
-    ServerCallStarted, ServerCallEnded → told at the end, beside `choices`: `tool_calls`
-    RunFailed → {"error": …}, the last chunk
+    RunStarted                          {"role"}
+    TextDelta, RefusalDelta             {"content"}, {"refusal"}
+    ReasoningDelta                      {"reasoning_content"}, as DeepSeek and others call it
+    ToolCallStarted, ToolCallDelta      {"tool_calls"}
+    ServerCallStarted, ServerCallEnded  `tool_calls` beside `choices`, in the last chunk
+    RunCompleted                        finish_reason and usage
+    RunFailed                           {"error": …}, the last chunk
 
-Many clients read `choices[0]` of every chunk, so `usage` rides on the chunk with the
-`finish_reason`; only a client that asks for `include_usage` gets it in OpenAI's extra
-chunk without choices. The encoder is pure: ids and times are given to it.
+Many clients read `choices[0]` of every chunk, so `usage` is in the chunk with the `finish_reason`. Only with
+`include_usage` does a client get it in OpenAI's extra chunk, which has no choices. The encoder is pure: it
+gets ids and times as arguments.
 """
 
 from collections.abc import Iterator
@@ -47,7 +49,11 @@ Wire = dict[str, Any]
 
 
 class ChatCompletionEncoder:
-    """`logprobs`: whether the client asked for them; `include_usage`: the stream option of that name."""
+    """
+    `logprobs` says whether the client asked for them.
+
+    `include_usage` is the stream option of that name.
+    """
 
     delta_name = None
 
@@ -65,7 +71,7 @@ class ChatCompletionEncoder:
         self._include_usage = include_usage
         self._text: list[str] = []
         self._reasoning: list[str] = []
-        # Where the text and the tokens of the model's latest answer begin: tools may have run before it.
+        # The index at which the text and the tokens of the latest round begin. Tools may have run before it.
         self._begins = (0, 0)
         self._refusal: list[str] = []
         self._logprobs: list[Wire] = []
@@ -81,7 +87,7 @@ class ChatCompletionEncoder:
         self._paused = False
 
     def take(self, event: Event) -> None:
-        """Keep of `event` what the whole completion will say."""
+        """Keep the part of `event` that the whole completion will contain."""
         match event:
             case TextDelta(text, logprobs):
                 self._text.append(self._separate(text))
@@ -112,9 +118,9 @@ class ChatCompletionEncoder:
                 assert_never(event)
 
     def feed(self, event: Event) -> Iterator[Wire]:
-        """Take `event`, and yield the chunks that it gives rise to."""
+        """Take `event`, and yield its chunks."""
         if isinstance(event, TextWasReasoning):
-            return  # it has been sent
+            return  # the text has already been sent
         self.take(event)
         match event:
             case ReasoningDelta(text):
@@ -122,8 +128,8 @@ class ChatCompletionEncoder:
             case RunStarted():
                 yield self._build_chunk({"role": "assistant", "content": "", "refusal": None})
             case TextDelta(_, logprobs):
-                told = self._logprobs[len(self._logprobs) - len(logprobs) :]
-                logged = _wrap_logprobs(told) if self._wants_logprobs else None
+                tokens = self._logprobs[len(self._logprobs) - len(logprobs) :]
+                logged = _wrap_logprobs(tokens) if self._wants_logprobs else None
                 yield self._build_chunk({"content": self._text[-1]}, logprobs=logged)
             case RefusalDelta(text):
                 yield self._build_chunk({"refusal": text})
@@ -141,9 +147,9 @@ class ChatCompletionEncoder:
 
     def encode_delta(self, event: Event) -> bytes | None:
         """
-        Return the JSON of the chunk where `event` is text and no more, None for any other event.
+        Return the JSON of the chunk if `event` is only text, and None for any other event.
 
-        Most chunks of an answer are of this kind, and all but the text in them is the same.
+        Most chunks are of this kind, and they differ only in their text.
         """
         if self._wants_logprobs or self._paused or not isinstance(event, TextDelta):
             return None
@@ -153,12 +159,12 @@ class ChatCompletionEncoder:
 
     @cached_property
     def _frame(self) -> tuple[bytes, bytes]:
-        """What stands around the text of each delta."""
+        """The JSON before and after the text of each delta."""
         before, _, after = json_bytes(self._build_chunk({"content": ""})).rpartition(b'""')
         return before, after
 
     def build_body(self) -> Wire:
-        """Return the completion; only once `RunCompleted` has been fed."""
+        """Return the completion. Call it after `RunCompleted` has been fed."""
         if self._usage is None:
             raise RuntimeError("the run has not completed")
         message: Wire = {
@@ -222,7 +228,7 @@ class ChatCompletionEncoder:
         self._paused = bool(self._text)
 
     def _separate(self, text: str) -> str:
-        """Keep what is said before and after a tool ran apart: here it is one text."""
+        """Put a blank line between the texts before and after a tool call, because here they are one text."""
         paused, self._paused = self._paused, False
         return f"\n\n{text}" if paused else text
 

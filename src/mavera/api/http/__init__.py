@@ -1,1 +1,1 @@
-"""How HTTP works here: bodies and headers in, JSON and server-sent events out, errors, keys and pages."""
+"""Handle HTTP: bodies and headers in, JSON and server-sent events out, errors, keys and pages."""

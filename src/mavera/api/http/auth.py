@@ -1,8 +1,8 @@
 """
-Authenticate a request: the key in its Authorization or api-key header, and how often it may ask.
+Authenticate a request by the key in its Authorization or api-key header, and count it.
 
-Each request with a key is counted here, once, whatever becomes of it; the headers that
-say how many are left go out with every answer to it.
+Each request with a key is counted once, however it ends. Every response to it has headers with the number of
+requests that are left.
 """
 
 import time
@@ -24,22 +24,21 @@ def services_of(request: HTTPConnection) -> Services:
 
 async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> Principal:
     """
-    Return whose key the request carries, and count the request.
+    Return the principal of the request's key, and count the request.
 
-    Raises Unauthorized, saying what is wrong with the key, RateLimitExceeded, or
-    Forbidden where it lacks `scope`.
+    Raises Unauthorized with the fault of the key, RateLimitExceeded, or Forbidden if the key lacks `scope`.
     """
     services = services_of(request)
     principal = await services.keyring.authenticate(credentials_of(request))
-    # Starlette's `request.state` makes an object of it, each time it is named.
+    # Starlette's `request.state` would make a new object at each use.
     state = request.scope.setdefault("state", {})
     state["log"] = {"key": principal.key_id}
     verdict = await services.limiter.allow(principal.key_id, principal.limits)
     state["headers"] = rate_limit_headers(verdict, now=time.time())
     if not verdict.allowed:
         raise RateLimitExceeded(
-            f"This API key may make {verdict.limit} requests in this window, and has made them."
-            f" Try again in {verdict.reset_seconds} seconds.",
+            f"This API key has made all {verdict.limit} requests of this window."
+            f" Retry in {verdict.reset_seconds} seconds.",
             retry_after=verdict.reset_seconds,
         )
     if scope is not None:
@@ -48,7 +47,7 @@ async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> P
 
 
 def credentials_of(request: HTTPConnection) -> str | None:
-    """Return the Authorization header, or one with the key of the header `api-key`, as Azure sends it."""
+    """Return the Authorization header, or one with the key in Azure's header `api-key`."""
     authorization = header(request, b"authorization")
     if authorization is None and (key := header(request, b"api-key")) is not None:
         return f"Bearer {key}"
@@ -56,7 +55,7 @@ def credentials_of(request: HTTPConnection) -> str | None:
 
 
 def rate_limit_headers(verdict: Verdict, *, now: float) -> list[tuple[bytes, bytes]]:
-    """Return the headers, by the names of the hosted API and by OpenAI's."""
+    """Return the headers under the names of the hosted API, and under OpenAI's."""
     limit, remaining = str(verdict.limit).encode(), str(verdict.remaining).encode()
     return [
         (b"x-ratelimit-limit", limit),
@@ -69,7 +68,7 @@ def rate_limit_headers(verdict: Verdict, *, now: float) -> list[tuple[bytes, byt
 
 
 def _format_duration(seconds: int) -> str:
-    """Write a duration as OpenAI does: 17s, 6m0s, 2h0m5s."""
+    """Format a duration as OpenAI does: 17s, 6m0s, 2h0m5s."""
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -3,10 +3,10 @@ Scan a large JSON body before it is decoded, in slices between which the event l
 
     body → strings cut out → brackets, commas, colons and numbers are left → counted
 
-Decoding is one call that nothing interrupts. These limits keep that call, on a body of any
-size, to some tens of milliseconds; what takes long is not bytes but values, escapes and long numbers.
-A data URL is the exception: base64 is decoded at the speed of copying, so its bytes do not count.
-The scan is exact as far as the body is valid JSON, and decoding stops where it is not.
+Decoding is one call that nothing interrupts. These limits keep that call below some tens of milliseconds for
+a body of any size. Values, escapes and long numbers take long to decode. The bytes of a data URL do not
+count, because base64 is decoded at the speed of copying. The scan is exact up to the first place at which the
+body is not valid JSON, and decoding stops at that place too.
 """
 
 import asyncio
@@ -16,34 +16,38 @@ from itertools import accumulate
 
 from mavera.errors import APIError, InvalidRequest, RequestTooLarge
 
-# What comes in goes out again, to a model and to the client, through encoders that recurse.
+# The members of a request are encoded again for the model and the client, by encoders that recurse.
 MAX_DEPTH = 128
-# Elements and members of all arrays and objects together. Each costs the decoder some 100 ns, and
-# the run of a turn, which looks at items and schemas, some microseconds.
+# The elements and members of all arrays and objects together. Each costs the decoder some 100 ns, and the run
+# of a turn some microseconds.
 MAX_VALUES = 50_000
-# Outside of data URLs. Escapes cost 5 ns a byte, the rest less.
+# The bytes outside of data URLs. Escapes cost 5 ns a byte, and other bytes less.
 MAX_TEXT_BYTES = 8 * 1024 * 1024
 # A float of 700 digits takes 40 µs.
 MAX_NUMBER_CHARACTERS = 100
 
-# A slice takes 2 ms at the worst, which is a slice of empty strings.
+# A slice takes at most 2 ms. A slice of empty strings is the worst case.
 _SLICE = 8 * 1024
 _SLICES_AT_ONCE = 4
 
-# A string as far as it goes, with its beginning and its closing quote. A pattern that demanded the quote
-# would try again from each escaped quote of a string that ends in a later slice.
+# A string, or the part of it in this slice. A pattern that demanded the closing quote would start again at
+# each escaped quote of a string that ends in a later slice.
 _STRING = re.compile(rb'("[^"\\]{0,5}+)[^"\\]*+(?:\\.[^"\\]*+)*+("?+)', re.DOTALL)
 _LONG_NUMBER = re.compile(rb"[-+.0-9Ee]{%d}" % (MAX_NUMBER_CHARACTERS + 1))
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _DATA_URL = b'"data:'
 _DATA_SLICE = 1024 * 1024
-# Some libraries write each slash of base64, one character in 64, as an escape.
+# Some libraries escape the slashes of base64, which are one character in 64.
 _CHARACTERS_AN_ESCAPE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """`members` of all objects, repeated ones counted each time; whether there may be escapes with u."""
+    """
+    `members` counts the members of all objects, with repetitions.
+
+    The other says whether `\\u` may occur.
+    """
 
     members: int
     has_escapes: bool
@@ -51,9 +55,9 @@ class Scanned:
 
 async def scan(body: bytes) -> Scanned:
     """
-    Return what decoding `body` needs to know beforehand.
+    Count the values of `body` before it is decoded.
 
-    Raises InvalidRequest or RequestTooLarge where decoding `body` would hold the event loop.
+    Raises InvalidRequest or RequestTooLarge if decoding `body` would hold the event loop for long.
     """
     found, start, opening, slices = _Found(), 0, b"", 0
     while start < len(body):
@@ -81,11 +85,11 @@ class _Found:
 
     def take(self, piece: bytes, *, size: int) -> bytes:
         """
-        Count the next piece, of which `size` bytes are new.
+        Count the next piece, which has `size` new bytes.
 
-        Return what has to stand before the following one, so that it reads on within the same string.
+        Returns the text to put before the following piece, so that it continues the same string.
         """
-        # Outside of strings, a string's beginning, its closing quote, and so on
+        # the text outside of strings, the beginning of a string, its closing quote, and so on
         parts = _STRING.split(piece)
         outside = b"".join(parts[::3])
         self.has_escapes = self.has_escapes or b"\\u" in piece or piece.endswith(b"\\")
@@ -111,15 +115,15 @@ class _Found:
 
 
 def _reopen(beginning: bytes, escape: bytes) -> bytes:
-    """Return the beginning of a string, once that has been found to be no data URL, as a bare quote."""
+    """Replace the beginning of a string by a quote if it turned out not to be a data URL."""
     is_open = len(beginning) < len(_DATA_URL) or beginning.lower() == _DATA_URL
     return (beginning if is_open else b'"') + escape
 
 
 async def _end_of_data_url(body: bytes, start: int) -> int:
-    """Return where the data URL ends within which `start` lies; `start` itself, if it is none after all."""
+    """Return the end of the data URL around `start`, or `start` if it is not a data URL after all."""
     end = body.find(b'"', start)
-    if body[end - 1 : end] == b"\\":  # an escaped quote, or a backslash that is one itself: no base64
+    if body[end - 1 : end] == b"\\":  # an escaped quote or backslash is not base64
         return start
     escapes = 0
     for at in range(start, end, _DATA_SLICE):

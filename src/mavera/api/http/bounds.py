@@ -1,13 +1,13 @@
 """
-The most that one member of a request may hold. Every text, list and object of the API has a bound.
+Limit the size of each member of a request. Every text, list and object of the API has a bound.
 
     Identifier   an id, ours or another server's    Text      what people and models say
     Name         of a function, a tool, a person    Link      an address, or a whole image as a data: URL
-    Word         an option's value                  Opaque*   JSON that is accepted and never looked into
+    Word         an option's value                  Opaque*   JSON that is accepted but not read
 
-The body of a request has a bound of its own (MAVERA_MAX_BODY_BYTES), which also holds for what
-stands inside the opaque members. Bounds here are far above what clients send: they are there so
-that nothing of any size is compared, quoted, logged or stored before it was checked.
+The body of a request has its own bound (MAVERA_MAX_BODY_BYTES), which includes the opaque members. The bounds
+here are far above what clients send. They guarantee that no member of unlimited size is compared, quoted,
+logged or stored.
 """
 
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ MAX_LINK = 180 * 1024 * 1024
 MAX_PERSONA_ID = 100
 PersonaId = Annotated[str, Meta(max_length=64)]
 Identifier = Annotated[str, Meta(max_length=MAX_IDENTIFIER)]
-# Some providers seal what a model thought into the ids of its calls.
+# Some providers put the encrypted reasoning of a model into the ids of its calls.
 CallId = Annotated[str, Meta(min_length=1, max_length=16_384)]
 Name = Annotated[str, Meta(max_length=256)]
 Word = Annotated[str, Meta(max_length=64)]

@@ -1,8 +1,8 @@
 """
-The part of a file that a `Range` header asks for: players of videos jump by it.
+Read the `Range` header, with which video players request a part of a file.
 
     bytes=0-499   bytes=500-   bytes=-500      one part
-    anything else, several parts included      no part: the whole file is an answer to it too
+    anything else, such as several parts       the whole file, which is a valid response too
 """
 
 import re
@@ -13,7 +13,7 @@ _ONE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII | r
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """`length` bytes from `start`; none where the file ends before it."""
+    """`length` bytes from `start`. `length` is 0 if the file ends before `start`."""
 
     start: int
     length: int

@@ -1,11 +1,11 @@
 """
-Answers to browsers that ask whether a page of another origin may call this server (CORS).
+Tell browsers which pages of other origins may call this server (CORS).
 
-    MAVERA_CORS_ORIGINS   empty                                  none may, which is the default
-                          https://app.example.com, http://…      these may
-                          *                                      any may
+    MAVERA_CORS_ORIGINS   empty                                  no page may, which is the default
+                          https://app.example.com, http://…      pages of these origins may
+                          *                                      every page may
 
-A key in a public page belongs to whoever opens the page: docs/operations.md.
+Everybody who opens a public page can read a key in it; see docs/operations.md.
 """
 
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ from mavera.errors import ConfigurationError
 from mavera.settings import Settings
 
 _METHODS = ("GET", "POST", "PATCH", "DELETE")
-# What a page may read of an answer beside its body.
+# The headers of a response that a page may read.
 _EXPOSED = (
     "x-request-id",
     "retry-after",
@@ -35,14 +35,14 @@ def parse_origins(text: str) -> tuple[str, ...]:
     """
     Return the origins that MAVERA_CORS_ORIGINS names, as browsers write them.
 
-    Raises ConfigurationError for one that no browser sends, such as one with a path.
+    Raises ConfigurationError for an origin that no browser sends, such as one with a path.
     """
     origins = tuple(one.strip().rstrip("/").lower() for one in text.split(",") if one.strip())
     for origin in origins:
         if origin != "*" and not _is_origin(origin):
             raise ConfigurationError(
-                f"MAVERA_CORS_ORIGINS: '{origin}' is no origin. Write scheme and host, and the port if it is"
-                " another than the scheme's: https://app.example.com, http://localhost:3000"
+                f"MAVERA_CORS_ORIGINS: '{origin}' is not an origin. Write scheme and host, and the port if it"
+                " is not the scheme's default: https://app.example.com, http://localhost:3000"
             )
     return origins
 
@@ -59,7 +59,11 @@ def _is_origin(text: str) -> bool:
 
 
 def allow_origins(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """Return `app`, answering preflights of the origins that `settings` name. Raises ConfigurationError."""
+    """
+    Wrap `app` so that it answers the preflights of the origins in `settings`.
+
+    Raises ConfigurationError.
+    """
     origins = parse_origins(settings.cors_origins)
     if not origins:
         return app

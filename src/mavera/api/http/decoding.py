@@ -1,18 +1,18 @@
 """
-Decode a request body into its Struct, or say exactly what is wrong with it.
+Decode a request body into its Struct, or raise an error that names its exact fault.
 
-    400 invalid_request      no JSON, no object, a field missing, a field nobody documents, a field twice,
-                             nested too deeply, a number of too many characters
-    413 request_too_large    more text or more values than `api/http/body_scan.py` lets through
-    422 validation_error     a field of the wrong type, out of range, too long
+    400 invalid_request      not JSON, not an object, a missing, unknown or repeated field, too many levels,
+                             a number of too many characters
+    413 request_too_large    more text or more values than `api/http/body_scan.py` allows
+    422 validation_error     a field of the wrong type, out of range, or too long
 
 `param` names the field as a client would write it: `messages[3].role`.
 
-msgspec decodes and validates in one call, which holds the event loop, and it silently keeps the last of
-two fields with the same name. A small body is read a second time and written again, only to see whether a
-member is missing: 0.6 µs for the usual request. A large body is scanned first, in slices between which the
-event loop runs; the scan refuses what would take long to decode and counts the members, so that
-a name that stands twice shows as a member that is missing.
+msgspec decodes and validates in one call, which holds the event loop, and it silently keeps the last of two
+fields with the same name. So a small body is decoded a second time and encoded again, to see whether a member
+is missing. That takes 0.6 µs for the usual request. A large body is scanned first, in slices between which
+the event loop runs. The scan refuses bodies that would take long to decode, and it counts the members, so
+that a repeated name shows as a missing member.
 """
 
 import asyncio
@@ -46,9 +46,9 @@ _NEAR_ENOUGH = 0.7
 _MOST_ESCAPES = 20_000
 _CLEANED_AT_ONCE = 16 * 1024
 
-# For personas, keys and workspaces, whose texts are cleaned and checked at once.
+# The limit for personas, keys and workspaces, whose texts are cleaned and checked at once.
 MAX_SHORT_BODY_BYTES = 256 * 1024
-# A body of at most this size is decoded at once, which takes 15 ms at the worst.
+# A body of at most this size is decoded at once, which takes at most 15 ms.
 SMALL_BODY_BYTES = 64 * 1024
 
 
@@ -56,8 +56,8 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
     """
     Return the body of a JSON request.
 
-    Raises UnsupportedMediaType for another content type or a compressed body, and RequestTooLarge past
-    `max_bytes`, before more than that has been read.
+    Raises UnsupportedMediaType for another content type or a compressed body. Raises RequestTooLarge if the
+    body has more than `max_bytes`, without reading further.
     """
     content_type = header(request, b"content-type") or "application/json"
     content_type = content_type.partition(";")[0].strip().lower()
@@ -76,7 +76,7 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
     pieces: list[bytes] = []
     unread = max_bytes
     more = True
-    while more:  # Starlette's own stream is a generator around these few lines
+    while more:  # these lines do the work of Starlette's stream, without its generator
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise InvalidRequest("The request ended before its body did.")
@@ -89,7 +89,7 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
 
 
 async def read_short_body(request: Request) -> bytes:
-    """Return the body of a JSON request that holds no conversation. Raises as `read_body`."""
+    """Return the body of a JSON request without a conversation. Raises the errors of `read_body`."""
     most = services_of(request).settings.max_body_bytes
     return await read_body(request, max_bytes=min(most, MAX_SHORT_BODY_BYTES))
 
@@ -100,9 +100,9 @@ def too_large(max_bytes: int) -> APIError:
 
 async def decode(body: bytes, kind: type[T]) -> T:
     """
-    Return `body` as a `kind`, its texts cleaned.
+    Return `body` as a `kind` with cleaned texts.
 
-    Raises InvalidRequest, ValidationFailed or, for more than can be decoded quickly, RequestTooLarge.
+    Raises InvalidRequest, ValidationFailed, or RequestTooLarge if it would take long to decode.
     """
     if len(body) <= SMALL_BODY_BYTES:
         return decode_at_once(body, kind)
@@ -110,14 +110,18 @@ async def decode(body: bytes, kind: type[T]) -> T:
     if scanned.has_escapes:
         body = await _clean(body)
     decoded = _decode(body, kind)
-    await asyncio.sleep(0)  # each of the two calls holds the loop by itself
+    await asyncio.sleep(0)  # so that the two calls do not hold the loop together
     if _count_members(_decode(body, cast("type[Any]", Any))) != scanned.members:
-        raise InvalidRequest("A name stands twice in the same object.", param=_find_repeated(body))
+        raise InvalidRequest("A name occurs twice in the same object.", param=_find_repeated(body))
     return decoded
 
 
 async def clean_body(body: bytes) -> bytes:
-    """Return `body` with its texts clean. Raises as `decode` where decoding it would hold the event loop."""
+    """
+    Return `body` with cleaned texts.
+
+    Raises the errors of `decode` if decoding would hold the event loop.
+    """
     if len(body) <= SMALL_BODY_BYTES:
         return clean_json(body)
     return await _clean(body) if (await scan(body)).has_escapes else body
@@ -132,7 +136,7 @@ async def _clean(body: bytes) -> bytes:
 
 
 def decode_at_once(body: bytes, kind: type[T]) -> T:
-    """Return `body`, of any size, as a `kind` without giving way to the event loop. Raises as `decode`."""
+    """Return a `body` of any size as a `kind`, without giving way to the event loop. Raises as `decode`."""
     body = clean_json(body)
     decoded = _decode(body, kind)
     refuse_depth(body)
@@ -155,7 +159,7 @@ def _decode(body: bytes, kind: type[T]) -> T:
 
 
 def convert(value: Any, kind: Any, at: str) -> Any:
-    """Return a decoded `value`, which stands `at` in a body, as a `kind`. Raises as `decode`."""
+    """Convert a decoded `value` to a `kind`. `at` is its place in the body. Raises the errors of `decode`."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -163,7 +167,7 @@ def convert(value: Any, kind: Any, at: str) -> Any:
 
 
 def _count_members(value: Any) -> int:
-    """Return how many members all objects in `value` have together."""
+    """Count the members of all objects in `value`."""
     count, waiting = 0, [value]
     while waiting:
         value = waiting.pop()
@@ -176,8 +180,8 @@ def _count_members(value: Any) -> int:
 
 
 def _find_repeated(body: bytes) -> str | None:
-    """Return the name that stands twice, or None if it would take long to find it."""
-    if body.count(b"\\") > _MOST_ESCAPES:  # the standard library's parser takes 100 ns for each
+    """Return the repeated name, or None if it would take long to find it."""
+    if body.count(b"\\") > _MOST_ESCAPES:  # the standard library's parser takes 100 ns for each member
         return None
     try:
         _parse_strictly(body.decode())
@@ -188,10 +192,10 @@ def _find_repeated(body: bytes) -> str | None:
 
 def _refuse_repeats(body: bytes) -> None:
     """
-    Raise InvalidRequest if a name stands twice in the same object of `body`, which is valid JSON.
+    Raise InvalidRequest if a name occurs twice in the same object of `body`, which is valid JSON.
 
-    Of two members with one name msgspec keeps the last. So what it has read, written again, has fewer colons
-    than `body`; unless `body` has escapes, which may stand for colons.
+    msgspec keeps the last of two members with one name. So the decoded value, encoded again, has fewer colons
+    than `body`. Only escapes in `body` can hide a colon.
     """
     if b"\\u" not in body:
         written = json_bytes(_decode(body, cast("type[Any]", Any)))
@@ -204,14 +208,14 @@ def _refuse_repeated(members: list[tuple[str, Any]]) -> None:
     if len(dict(members)) == len(members):
         return
     repeated = Counter([name for name, _ in members]).most_common(1)[0][0][:_MAX_SHOWN]
-    raise InvalidRequest(f"'{repeated}' stands twice in the same object.", param=repeated)
+    raise InvalidRequest(f"'{repeated}' occurs twice in the same object.", param=repeated)
 
 
 _parse_strictly = json.JSONDecoder(object_pairs_hook=_refuse_repeated).decode
 
 
 def _build_key(kind: Any) -> Hashable:
-    """Return `kind` as `cache` wants to see it: mypy does not know that classes hash."""
+    """Return `kind` as a key for `cache`, because mypy does not know that classes are hashable."""
     return cast("Hashable", kind)
 
 
@@ -245,7 +249,7 @@ def _to_refusal(text: str, kind: Any, at: str = "") -> APIError:
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:
-    """Return a question that names what `name` is near to, or an empty string."""
+    """Return a question with the names that are near to `name`, or an empty text."""
     near = difflib.get_close_matches(name, [one for one in known if one != name], n=1, cutoff=_NEAR_ENOUGH)
     return f" Did you mean '{near[0]}'?" if near else ""
 
@@ -259,7 +263,7 @@ def _join_values(values: Sequence[str]) -> str:
 
 
 def _find_quoted_value(reason: str) -> str:
-    """Return the value that stands in quotation marks at the end of `reason`, if it is short."""
+    """Return the quoted value at the end of `reason`, if it is short."""
     value = reason.partition("'")[2].removesuffix("'")
     return value if len(value) <= _MAX_SHOWN else ""
 
@@ -269,7 +273,7 @@ def _shorten(reason: str) -> str:
 
 
 def _split_path(text: str) -> tuple[str, str]:
-    """Return the reason and the path of msgspec's sentence; a name in the reason may have megabytes."""
+    """Split msgspec's sentence into reason and path. A name in the reason may have megabytes."""
     for separator in (" - at `key` in `", " - at `"):
         reason, found, path = text.rpartition(separator)
         if found and path.endswith("`") and "`" not in path[:-1]:
@@ -278,7 +282,7 @@ def _split_path(text: str) -> tuple[str, str]:
 
 
 def _find_quoted_name(reason: str, beginning: str) -> str | None:
-    """Return the name that stands in backticks after `beginning`, or None if `reason` begins otherwise."""
+    """Return the name in backticks after `beginning`, or None if `reason` does not begin with it."""
     return reason[len(beginning) : -1] if reason.startswith(beginning) and reason.endswith("`") else None
 
 
@@ -288,7 +292,7 @@ def _join(parent: str, name: str) -> str:
 
 @cache
 def _list_field_names(kind: Any) -> tuple[str, ...]:
-    """Every field name of a Struct and of the Structs inside it, outermost first."""
+    """List the field names of a Struct and of the Structs inside it, the outermost first."""
     schemas = msgspec.json.schema_components([kind])[1]
     ordered = [schemas.get(getattr(kind, "__name__", ""), {}), *schemas.values()]
     return tuple(dict.fromkeys(name for schema in ordered for name in schema.get("properties", {})))

@@ -1,13 +1,13 @@
 """
-Take a request for a run in, and answer it: with a stream of events, or the one body they add up to.
+Receive a request for a run, and respond with a stream of events or with one body.
 
     receive_request: key → bytes → body        respond: turn → admitted and charged run → RunResponse
     run (events) → encoder (wire events) → sse (bytes) → client
                                          → body        → client
 
-The client going away stops the run within a second, streamed or not: a task waits for the
-disconnect, once the run has gone on for a moment, and cancels this one. An error before the
-first event is raised, so it becomes a status; after it the encoder makes it an event.
+If the client disconnects, the run stops within a second, streamed or not: after a moment, a second task waits
+for the disconnect, and it cancels the first one. An error before the first event is raised and becomes a
+status. After the first event, the encoder writes the error as an event.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ from mavera.runs.charged import ChargedRun, Keep
 
 
 class NamesModel(Protocol):
-    """A request body that says which model is to answer."""
+    """A request body that names a model."""
 
     @property
     def model(self) -> str: ...
@@ -60,10 +60,11 @@ Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
-# How long a stream's first event may wait, in the queue and for the model to take the turn. Until then
-# a refusal still becomes a status. After it the client, and the proxies on the way, need a sign of life.
+# The longest time that a stream waits for its first event, in the queue and at the model. Until then, an
+# error becomes a status. After it, the client and its proxies need a sign of life.
 ACCEPT_SECONDS = 1.0
-# A run that is over sooner is not watched: a task for each request costs more than a few of them do.
+# Watch for disconnects only after this time. A task for each request would cost more than the short runs
+# that it saves.
 WATCH_AFTER_SECONDS = 0.2
 
 RUN_ERRORS: tuple[type[APIError], ...] = (
@@ -80,7 +81,7 @@ RUN_ERRORS: tuple[type[APIError], ...] = (
 
 
 class Run(Protocol):
-    """The events of one run; `aclose` ends it, even if it has not begun."""
+    """The events of one run. `aclose` ends the run, even if it has not begun."""
 
     @property
     def is_queued(self) -> bool:
@@ -88,7 +89,7 @@ class Run(Protocol):
         ...
 
     async def enter(self) -> None:
-        """Return when it is this run's turn."""
+        """Return when this run leaves the queue."""
         ...
 
     def __aiter__(self) -> AsyncIterator[Event]: ...
@@ -98,26 +99,28 @@ class Run(Protocol):
     async def aclose(self) -> None: ...
 
     async def fail(self) -> None:
-        """End it as one that failed, which costs nothing."""
+        """End the run as failed, so that it costs nothing."""
         ...
 
 
 class Encoder(Protocol):
-    """The pure half of an endpoint: events in, wire events out, and the body they add up to."""
+    """The pure half of an endpoint. It turns events into wire events or into one body."""
 
     @property
     def delta_name(self) -> str | None:
-        """The name of the events of `encode_delta` in a stream of server-sent events."""
+        """The name of the events of `encode_delta` among server-sent events."""
         ...
 
     def encode_delta(self, event: Event) -> bytes | None:
-        """Return the JSON of the one wire event of a plain piece of text; None for what `feed` takes."""
+        """
+        Return the JSON of the wire event of a plain piece of text, or None for an event that `feed` takes.
+        """
         ...
 
     def feed(self, event: Event) -> Iterator[dict[str, Any]]: ...
 
     def take(self, event: Event) -> None:
-        """Take `event` where nobody is told of it before the whole body."""
+        """Take `event` for the body, without a wire event."""
         ...
 
     def build_body(self) -> dict[str, Any]: ...
@@ -126,9 +129,9 @@ class Encoder(Protocol):
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest(Generic[Body]):
     """
-    A request for a run: who sent it, and its body, decoded and as it came.
+    A request for a run: its sender, its raw body, and its decoded body.
 
-    `model` is as the client wrote it, with a persona behind it. The body has both apart.
+    `model` is the name from the client, which may have a persona behind it. The body has them as two members.
     """
 
     request: Request
@@ -139,7 +142,11 @@ class ReceivedRequest(Generic[Body]):
 
 
 async def receive_request(request: Request, kind: type[Body]) -> ReceivedRequest[Body]:
-    """Return what a request asks. Raises Unauthorized, RateLimitExceeded, and as `decode` does."""
+    """
+    Authenticate and decode a request.
+
+    Raises Unauthorized, RateLimitExceeded, and the errors of `decode`.
+    """
     principal = await authenticate(request)
     services = services_of(request)
     raw = await read_body(request, max_bytes=services.settings.max_body_bytes)
@@ -151,7 +158,7 @@ async def receive_request(request: Request, kind: type[Body]) -> ReceivedRequest
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A turn, and what its answer is written with; `keep` is done while the answer is charged."""
+    """A turn and the encoder of its answer. `keep` runs while the answer is charged."""
 
     turn: Turn
     encoder: Encoder
@@ -174,7 +181,11 @@ async def respond(
 
 
 class RunResponse(Response):
-    """`heartbeat_seconds` of silence in a stream are broken by a comment, for proxies that time out."""
+    """
+    Sends a run.
+
+    After `heartbeat_seconds` of silence, a stream gets a comment, because proxies time out.
+    """
 
     def __init__(self, run: Run, encoder: Encoder, *, stream: bool, heartbeat_seconds: float) -> None:
         self._run = run
@@ -191,16 +202,16 @@ class RunResponse(Response):
                 async with UntilDisconnect(partial(wait_for_disconnect, receive)):
                     await (self._send_stream(send) if self._stream else self._send_body(send))
             except asyncio.CancelledError:
-                # The client's leaving is swallowed above: this is the server's end, its grace over.
+                # UntilDisconnect handles disconnects, so this is the end of the server's grace period.
                 await self._send_goodbye(send)
 
     async def _send_goodbye(self, send: Send) -> None:
-        """End the answer as a failed one: as an event where a stream has begun, else as a status."""
+        """End the run as failed. Send the error as an event if a stream has begun, or else as a status."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         task.uncancel()
         await self._run.fail()
-        error = ServiceUnavailable("The server is shutting down. Ask again.", retry_after=5)
+        error = ServiceUnavailable("The server is shutting down. Retry in a few seconds.", retry_after=5)
         if not self._begun:
             raise error
         for wire in self._encoder.feed(RunFailed(error)):
@@ -219,12 +230,12 @@ class RunResponse(Response):
 
     async def _send_stream(self, send: Send) -> None:
         opening = start_in_time(self._run, self._encoder)
-        first = await anext(opening)  # raises while a status can still say so
+        first = await anext(opening)  # an error that is raised here becomes a status
         headers = [(name.encode(), value.encode()) for name, value in sse.HEADERS.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         self._begun = True
         async with aclosing(opening), Heartbeat(send, self._heartbeat_seconds) as heartbeat:
-            for wire in self._encoder.feed(first):  # the first one alone, so that no client waits for more
+            for wire in self._encoder.feed(first):  # sent at once, so that no client waits for the next event
                 await send({"type": "http.response.body", "body": sse.frame(wire), "more_body": True})
             for events in (opening, self._run):
                 async for event in events:
@@ -234,7 +245,7 @@ class RunResponse(Response):
         await send({"type": "http.response.body", "body": sse.DONE})
 
     def _frame_event(self, event: Event) -> bytes:
-        """Return what `event` comes to, which may be several events of the stream, or none."""
+        """Return the bytes of `event`, which may be several events of the stream, or none."""
         delta = self._encoder.encode_delta(event)
         if delta is not None:
             return sse.frame_bytes(delta, self._encoder.delta_name)
@@ -243,15 +254,16 @@ class RunResponse(Response):
 
 async def start_in_time(run: Run, encoder: Encoder) -> AsyncGenerator[Event, None]:
     """
-    Yield how a run begins, up to its first event. What follows is to be read from `run` itself. `encoder`
-    takes what no client sees.
+    Yield the events of a run up to its first event. Read the rest from `run` itself.
 
-    After `ACCEPT_SECONDS` in the queue and before the model, a `RunStarted` comes ahead of the first event,
-    and an error after it is a `RunFailed`. An earlier error is raised, so that it can become a status.
+    `encoder` takes the events that no client sees.
+
+    If queue and model take longer than `ACCEPT_SECONDS`, a `RunStarted` is yielded before the first event,
+    and a later error is yielded as `RunFailed`. An earlier error is raised, so that it can become a status.
     """
     late, patience = False, ACCEPT_SECONDS
     try:
-        # RunPrepared: an unknown persona or a refused image is a status, however long it took to find out.
+        # This waits for RunPrepared, so an unknown persona or a refused image always becomes a status.
         encoder.take(await run.__anext__())
         if run.is_queued:
             since = time.monotonic()
@@ -278,7 +290,7 @@ async def start_in_time(run: Run, encoder: Encoder) -> AsyncGenerator[Event, Non
 
 
 class _Beside(Generic[Result]):
-    """Do `work` in a task beside the block, which cancels it if it is left before the work is done."""
+    """Do `work` in a task beside the block. Leaving the block cancels the task if it is not done."""
 
     def __init__(self, work: Coroutine[Any, Any, Result]) -> None:
         self._task = asyncio.ensure_future(work)
@@ -293,7 +305,7 @@ class _Beside(Generic[Result]):
 
 
 def to_public_error(error: Exception) -> APIError:
-    """Return `error` for a client that has its status already. Other errors than ours are logged whole."""
+    """Return `error` for a client that already has a status. An unforeseen error is logged in full."""
     if isinstance(error, APIError):
         return error
     log.error("run failed", exc_info=error)
@@ -337,7 +349,7 @@ class UntilDisconnect:
             self._watch.cancel()
         if not self.gone:
             return False
-        if kind is not asyncio.CancelledError:  # it is on its way still: let it arrive in here
+        if kind is not asyncio.CancelledError:  # the cancellation has not arrived yet, so wait for it here
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
         assert self._task is not None  # noqa: S101

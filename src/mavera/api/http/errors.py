@@ -1,7 +1,7 @@
 """
-The one place where an error becomes a response.
+Turn an error into a response. No other module does.
 
-    {"error": {"message", "type", "code", "param"}}     + Retry-After where waiting helps
+    {"error": {"message", "type", "code", "param"}}     + Retry-After if a retry can succeed
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ def error_body(error: APIError) -> dict[str, Any]:
 def error_response(error: APIError) -> Response:
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
     if isinstance(error, UnsupportedMediaType):
-        headers["Accept-Encoding"] = "identity"  # what a client may send: RFC 9110, 12.5.3
+        headers["Accept-Encoding"] = "identity"  # the encodings that a client may send: RFC 9110, 12.5.3
     return json_response(error_body(error), status=error.status, headers=headers)
 
 
@@ -38,11 +38,11 @@ async def on_api_error(_: Request, error: Exception) -> Response:
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals: no such path, no such method on it."""
+    """Respond to Starlette's own errors: an unknown path, or a method that the path does not have."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     path = request.scope["path"][:_MOST_OF_PATH]
     if status == 404:
-        return error_response(NotFound(f"There is nothing at {path}. /docs lists what there is."))
+        return error_response(NotFound(f"There is nothing at {path}. /docs lists all paths."))
     if status == 405:
         allowed = _list_allowed_methods(request)
         refusal = MethodNotAllowed(f"{path} takes {allowed or 'another method'}.")
@@ -53,12 +53,12 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _list_allowed_methods(request: Request) -> str:
-    """Return the methods of every route at the request's path; Starlette names the first one's only."""
+    """Return the methods of all routes at the request's path. Starlette names only those of the first one."""
     routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
     return ", ".join(sorted({method for route in routes for method in getattr(route, "methods", None) or ()}))
 
 
 async def on_unexpected(_: Request, error: Exception) -> Response:
-    """The edge: what nobody foresaw is logged whole and told in one sentence."""
+    """Log an unforeseen error in full, and respond with one sentence."""
     log.error("unexpected error", exc_info=error)
-    return error_response(APIError("Something went wrong on the server. The request id finds it in the log."))
+    return error_response(APIError("Something went wrong on the server. Its log has the request id."))

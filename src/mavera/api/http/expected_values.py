@@ -1,4 +1,4 @@
-"""Find which values a field of a request may have, for the message that refuses another one."""
+"""List the values that a field of a request may have, for the message of an error."""
 
 import re
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ _STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?:\d+|\.\.\.)\]")
 
 def list_expected_values(kind: Any, path: str) -> tuple[str, ...]:
     """
-    Return the values that the field at `path` of `kind`, as in `$.messages[3].role`, may have.
+    Return the values that the field at `path` of `kind` may have. A path is like `$.messages[3].role`.
 
-    Returns an empty tuple if the field does not have one of a few values.
+    Returns an empty tuple if the field is not limited to a few values.
     """
     nodes = list(_list_alternatives(_find_root(kind)))
     for step in _STEP.finditer(path):
@@ -30,7 +30,7 @@ def _find_root(kind: Any) -> inspect.Type:
 
 
 def _list_alternatives(node: inspect.Type) -> Iterator[inspect.Type]:
-    """Yield the types that a union stands for, or `node` itself."""
+    """Yield the members of a union, or `node` itself."""
     if isinstance(node, inspect.Metadata):
         yield from _list_alternatives(node.type)
     elif isinstance(node, inspect.UnionType):
@@ -41,7 +41,7 @@ def _list_alternatives(node: inspect.Type) -> Iterator[inspect.Type]:
 
 
 def _list_inside(node: inspect.Type, name: str | None) -> Iterator[inspect.Type]:
-    """Yield the types of what stands one step inside `node`: a field called `name`, or an element."""
+    """Yield the types one step inside `node`: of a field called `name`, or of an element."""
     if name is None:
         if isinstance(node, inspect.ListType | inspect.VarTupleType):
             yield from _list_alternatives(node.item_type)

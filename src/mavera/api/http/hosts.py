@@ -1,13 +1,13 @@
 """
 Check the `Host` of requests: MAVERA_ALLOWED_HOSTS and the server's own addresses are allowed.
 
-A stranger's web page can let its own name resolve to 127.0.0.1, and then reads everything that a server there
-shows without a key. Its requests have that name in `Host`, so they are refused:
+A stranger's web page can make its own name resolve to 127.0.0.1. Then it could read everything that a server
+there shows without a key. Its requests have that name in `Host`, so they are refused:
 
-    MAVERA_ALLOWED_HOSTS   names             those, as well as the ones below
+    MAVERA_ALLOWED_HOSTS   names             these, and the ones below
                            empty             on a loopback address only the ones below, elsewhere any
     always                 localhost, loopback addresses, MAVERA_HOST, the host of MAVERA_PUBLIC_URL,
-                           and the address at which the connection came in
+                           and the address to which the client connected
 """
 
 import ipaddress
@@ -32,18 +32,18 @@ class HostCheck:
         self._any = "*" in named or (not named and not is_loopback(settings.host))
         self._names = {"localhost", settings.host.lower().strip("[]"), _host_of(settings.public_url), *named}
         self._endings = tuple(name[1:] for name in named if name.startswith("*."))
-        # A client sends the same header each time, and to read an address takes a while.
+        # A client sends the same header each time, and parsing an address is slow.
         self._known: set[bytes] = set()
 
     def check(self, scope: Scope) -> None:
-        """Raise InvalidRequest unless the request is for a host of this server's."""
+        """Raise InvalidRequest unless the request is for a host of this server."""
         if self._any:
             return
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         if len(hosts) == 1 and hosts[0] in self._known:
             return
         if not hosts and scope.get("http_version") == "1.0":
-            return  # which browsers do not speak
+            return  # browsers do not speak HTTP/1.0
         if len(hosts) != 1 or not hosts[0]:
             raise InvalidRequest("The request has to have one header 'Host'.")
         host = _without_port(hosts[0].decode("latin-1"))
@@ -62,7 +62,7 @@ class HostCheck:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether `host`, a name or an address, is this machine to itself."""
+    """Return whether `host`, a name or an address, is a loopback address."""
     if host.lower() == "localhost":
         return True
     try:
@@ -73,7 +73,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _without_port(host: str) -> str:
-    """Return the name or the address alone; what is neither with a port comes back as it is."""
+    """Return the name or the address without its port. Any other text is returned unchanged."""
     match = _HOST.fullmatch(host.strip().lower())
     return (match["address"] or match["name"].rstrip(".")) if match else host
 

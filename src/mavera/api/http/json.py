@@ -1,4 +1,4 @@
-"""JSON in and out: msgspec at both ends."""
+"""Encode JSON, and respond with it."""
 
 from collections.abc import Mapping
 from typing import Any

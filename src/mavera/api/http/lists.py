@@ -1,4 +1,4 @@
-"""The envelope of every list: `{"object": "list", "data", "has_more", "next_cursor"}`."""
+"""Build the envelope of every list: `{"object": "list", "data", "has_more", "next_cursor"}`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +34,7 @@ def list_body(data: Sequence[Any], next_cursor: str | None) -> dict[str, Any]:
 
 
 def limit_of(request: Request) -> int:
-    """Return the `limit` asked for. Raises ValidationFailed unless it is 1 to 100."""
+    """Return the requested `limit`. Raises ValidationFailed unless it is 1 to 100."""
     text = request.query_params.get("limit", str(DEFAULT_LIMIT))
     if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MAX_LIMIT):
         raise ValidationFailed(f"'limit' has to be a whole number from 1 to {MAX_LIMIT}.", param="limit")
@@ -53,9 +53,9 @@ def flag_of(request: Request, name: str) -> bool | None:
 
 def check_query(request: Request, known: Sequence[Parameter]) -> None:
     """
-    Raise InvalidRequest for a query parameter that nobody documents or that is repeated.
+    Check the parameters of the query. Raises InvalidRequest for an unknown or repeated one.
 
-    Raises ValidationFailed for one that is longer than its schema's `maxLength`.
+    Raises ValidationFailed if one is longer than its schema's `maxLength`.
     """
     schemas = {parameter.name: parameter.schema for parameter in known}
     seen: set[str] = set()
@@ -66,7 +66,7 @@ def check_query(request: Request, known: Sequence[Parameter]) -> None:
                 param=name[:100],
             )
         if name in seen:
-            raise InvalidRequest(f"'{name}' stands twice in the query.", param=name)
+            raise InvalidRequest(f"'{name}' occurs twice in the query.", param=name)
         seen.add(name)
         most = schemas[name].get("maxLength")
         if most is not None and len(value) > most:

@@ -33,9 +33,9 @@ class RequestLog:
     """
     Give the request an id, send it back as `x-request-id`, and log how the request ended.
 
-    `headers` in the state of its scope go out with the answer, also where it is an error. `handlers`
-    are those of whole paths, by method and path, and `paths` says what a handler's requests
-    are counted under: there are few of these, whatever strangers ask for.
+    The `headers` in the state of its scope are sent with every response, even with an error. `handlers` has
+    the handlers of fixed paths, by method and path. `paths` has the name under which the requests of a
+    handler are counted. There are only a few such names, whatever paths strangers request.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class RequestLog:
                 response = await handler(Request(scope, receive, send_with_id))
                 await response(scope, receive, send_with_id)
         except Exception as error:
-            # Starlette's own handlers for this stand outside of here, where the id is not known.
+            # Starlette would handle this outside of RequestLog, without the id.
             if status:
                 raise
             expected = isinstance(error, APIError)
@@ -93,7 +93,7 @@ class RequestLog:
             await response(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started
-            status = status or 499  # the client left before there was one, in nginx's words
+            status = status or 499  # nginx's status for a client that disconnects before it gets one
             found: Any = handler or scope.get("endpoint")
             path = self._paths.get(found, OTHER_PATH)
             method = scope["method"] if path != OTHER_PATH else "any"

@@ -1,7 +1,7 @@
 """
-GET /openapi.json, made from the operations and the Structs they decode and encode.
+Build /openapi.json from the operations, and from the Structs that they decode and encode.
 
-What validates a request is what describes it: both are the same Struct.
+The Struct that validates a request also describes it.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import msgspec
 
 from mavera import __version__
 from mavera.api.http.operations import Operation
-from mavera.api.wire.answers import ErrorBody
+from mavera.api.wire.objects import ErrorBody
 from mavera.errors import APIError, RateLimitExceeded, ServiceUnavailable
 
 _REF = "#/components/schemas/{name}"
@@ -22,7 +22,7 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"t
 
 
 def openapi_document(operations: Sequence[Operation], prefix: str) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document; the operations' paths stand under `prefix` unless absolute."""
+    """Return the OpenAPI 3.1 document. Paths are below `prefix`, unless they are absolute."""
     kinds = {kind for op in operations for kind in (op.request, op.response, *op.events) if kind is not None}
     ordered = sorted(kinds, key=lambda kind: str(kind.__name__))
     schemas, components = msgspec.json.schema_components([*ordered, ErrorBody], ref_template=_REF)

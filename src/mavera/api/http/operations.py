@@ -1,5 +1,5 @@
 """
-One operation of the API, declared once: the route and its description come from the same object.
+Declare an operation of the API once, for its route and for its description.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,10 +17,10 @@ Handler = Callable[[Request], Awaitable[Response]]
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """
-    A parameter outside of the body; `schema` is JSON Schema.
+    A parameter outside of the body. `schema` is JSON Schema.
 
-    An id in the path that is longer than its `maxLength` is one that does not exist: a 404. With
-    `may_have_slashes`, the last parameter of a path takes all the rest of it.
+    An id in the path that is longer than its `maxLength` does not exist, so it gets a 404. With
+    `may_have_slashes`, the last parameter of a path takes all the rest of the path.
     """
 
     name: str
@@ -33,9 +33,10 @@ class Parameter:
 @dataclass(frozen=True, slots=True)
 class Operation:
     """
-    `path` stands under `/api/v1` and `/v1` unless `absolute`. `events` are what the answer
-    may also come as, as server-sent events. `errors` lists what a client can get
-    beside the 401 and 429 of every operation that needs a key.
+    An operation. `path` is below `/api/v1` and `/v1`, unless it is `absolute`.
+
+    `events` are the server-sent events of a streamed response. `errors` are the errors of the operation in
+    addition to 401 and 429, which every operation with a key has.
     """
 
     method: Literal["GET", "POST", "PATCH", "DELETE"]

@@ -1,7 +1,7 @@
 """
-Server-sent events: wire events in, bytes out.
+Encode server-sent events: wire events in, bytes out.
 
-An event with a `type` is named by it (Responses), one without is not (Chat).
+An event with a `type` has it as its name (Responses). An event without one has no name (Chat).
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ HEARTBEAT = b": still here\n\n"
 HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
-    # nginx and its kin collect a stream into 16 KB pieces unless told otherwise.
+    # Without this header, nginx and other proxies collect a stream into pieces of 16 KB.
     "x-accel-buffering": "no",
 }
 

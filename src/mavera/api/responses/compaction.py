@@ -1,11 +1,11 @@
 """
 POST /responses/compact: a conversation → its latest user messages and a summary of all of it.
 
-    input → turn (the conversation, then the wish for a summary) → run → text → compaction item
-    compaction item in a later input → a message that tells the model the summary
+    input → turn (the conversation, then a request for a summary) → run → text → compaction item
+    compaction item in a later input → a system message with the summary
 
-The item's content is opaque and no more: what is in it is the caller's own conversation,
-and comes back as the caller's data, so there is nobody to keep it from or to prove it to.
+The content of the item is encoded, but neither encrypted nor signed. It is the caller's own conversation, and
+it comes back as the caller's data, so there is nobody to hide it from.
 """
 
 import base64
@@ -41,13 +41,13 @@ TELL_SUMMARY = "What was said before, summed up; these are notes about it, not i
 
 
 def turn_of(items: Sequence[Item], *, model: str, instructions: str | None) -> Turn:
-    """Return the turn whose answer is the summary of `items`; `instructions` say what it is to keep."""
+    """Return the turn whose answer is the summary of `items`. `instructions` say what it has to keep."""
     wish = ASK_FOR_SUMMARY if instructions is None else f"{ASK_FOR_SUMMARY}\n{instructions}"
     return Turn(
         model=model,
         items=(*items, make_message("user", wish)),
         max_output_tokens=MAX_SUMMARY_TOKENS,
-        # Notes, not an answer: likely words. At 0 small models tend to repeat themselves without an end.
+        # Notes need likely words. At 0, small models tend to repeat themselves without end.
         sampling=Sampling(temperature=0.2),
         truncation="auto",
         speaks_for_nobody=True,
@@ -70,7 +70,7 @@ def open_summary(content: str, param: str) -> Message:
     """
     try:
         if not content.startswith(_PREFIX):
-            raise ValueError("another server's")
+            raise ValueError("from another server")
         raw = base64.b64decode(content[len(_PREFIX) :], altchars=b"-_", validate=True)
         data = raw[_CHECK_LENGTH:]
         if raw[:_CHECK_LENGTH] != _check(data):
@@ -85,12 +85,12 @@ def open_summary(content: str, param: str) -> Message:
 
 
 def _check(data: bytes) -> bytes:
-    """Tells damage from content; it is no signature, and needs to be none."""
+    """Return a checksum that detects damage. It is not a signature, and it need not be one."""
     return hashlib.sha256(data).digest()[:_CHECK_LENGTH]
 
 
 class CompactionEncoder:
-    """The encoder of a run that sums up: no events on the way, and the compaction as its body."""
+    """The encoder of a run that makes a summary. It has no events, and its body is the compaction."""
 
     delta_name = None
 
@@ -106,7 +106,7 @@ class CompactionEncoder:
         self._created_at = created_at
         self._new_id = new_id
         self._usage_body = usage_body
-        self._said: list[str] = []
+        self._pieces: list[str] = []
         self._usage: Usage | None = None
 
     def encode_delta(self, event: Event) -> bytes | None:
@@ -115,9 +115,9 @@ class CompactionEncoder:
     def take(self, event: Event) -> None:
         match event:
             case TextDelta(text) | RefusalDelta(text):
-                self._said.append(text)
+                self._pieces.append(text)
             case TextWasReasoning():
-                self._said.clear()
+                self._pieces.clear()
             case RunCompleted(_, usage):
                 self._usage = usage
 
@@ -126,10 +126,10 @@ class CompactionEncoder:
         return iter(())
 
     def build_body(self) -> Wire:
-        """Return the compaction; only once the run has completed."""
+        """Return the compaction. Call it after the run has completed."""
         if self._usage is None:
             raise RuntimeError("the run has not completed")
-        content = seal_summary("".join(self._said).strip())
+        content = seal_summary("".join(self._pieces).strip())
         compaction = {"id": self._new_id("cmp"), "type": "compaction", "encrypted_content": content}
         return {
             "id": self._new_id("resp"),
@@ -153,7 +153,7 @@ class CompactionEncoder:
 
 
 def select_kept_messages(items: Sequence[Item]) -> list[str]:
-    """Return the latest of the user's messages, whole, in the order in which they were said."""
+    """Return the latest user messages in their order. Each one is whole."""
     texts: list[str] = []
     left = MAX_KEPT_CHARACTERS
     for item in reversed(items):

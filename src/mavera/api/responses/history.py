@@ -1,16 +1,16 @@
 """
 Find the earlier responses that a request refers to. They are kept for an hour.
 
-    {"type": "item_reference", "id": "msg_…"}    → the item, where it stands; or 400
-    {"previous_response_id": "resp_…"}           → all that was said up to that response and in it
+    {"type": "item_reference", "id": "msg_…"}    → the item in its place, or 400
+    {"previous_response_id": "resp_…"}           → the conversation up to the end of that response
 
-    History.read(body)       the body with its references replaced, and what was said before it
-    History.keep(…)          a response that ends, while it is charged: before its client knows
+    History.read(body)       the body with its references replaced, and the conversation before it
+    History.keep(…)          keeps a response while it is charged, before its client has it
 
-A response is kept encrypted by `storage/kept.py`: its output, for references, and what was said before it,
-for `previous_response_id`. A long conversation is a value of its own, so that whoever refers to items need
-not read it. The ids of the items end in the digits of their response, so both are found by any of them, by
-keys of the same workspace and the same mode only.
+`storage/kept.py` keeps a response encrypted: its output, for references, and the conversation before it, for
+`previous_response_id`. A long conversation is a separate value, because references to items do not need it.
+The id of an item ends in the digits of its response, so the id of either finds the response. Only keys of the
+same workspace and the same mode find it.
 """
 
 from typing import Any, TypeVar
@@ -30,9 +30,9 @@ from mavera.services import Services
 from mavera.storage.kept import KeptAnswers, Purpose
 
 KEPT_SECONDS = 3_600
-# About as many as a workspace of the Business plan makes in an hour.
+# A workspace of the Business plan makes about this many responses in an hour.
 RESPONSES = Purpose("responses", 20_000, 256 * 1024 * 1024)
-# A larger conversation can be sent again, and its output is still kept.
+# A larger conversation is not kept, but its output is. The client can send it again.
 MAX_KEPT_BYTES = 4 * 1024 * 1024
 LONG_BYTES = 16 * 1024
 
@@ -45,10 +45,10 @@ _output = msgspec.json.Decoder(list[InputItem])
 
 
 class _Kept(msgspec.Struct, array_like=True):
-    """`output` is JSON; `said` is None if the conversation is kept by itself, or not at all."""
+    """`output` is JSON. `conversation` is None if it is a separate value, or not kept at all."""
 
     output: bytes
-    said: bytes | None
+    conversation: bytes | None
 
 
 _kept = msgspec.msgpack.Decoder(_Kept)
@@ -78,15 +78,15 @@ class History:
         )
 
     def keeps(self, body: CreateResponse) -> bool:
-        """Whether the answer to `body` is to be kept."""
+        """Whether the response to `body` has to be kept."""
         return self._on and body.store is not False
 
     async def read(self, body: Body) -> tuple[Body, tuple[Item, ...]]:
         """
-        Return `body` with its references resolved, and what was said up to its `previous_response_id`.
+        Return `body` with its references resolved, and the conversation up to its `previous_response_id`.
 
-        A `previous_response_id` that is not found is null in the body that is returned, and a reference
-        that is not found stays one. With MAVERA_STRICT_HISTORY, InvalidRequest is raised for the former.
+        A reference that is not found stays a reference. A `previous_response_id` that is not found becomes
+        null. With MAVERA_STRICT_HISTORY, it raises InvalidRequest instead.
         """
         self.refuse_elsewhere(body)
         if body.previous_response_id is None and not _find_references(body.input):
@@ -102,7 +102,9 @@ class History:
         return read, before or ()
 
     async def resolve(self, given: Input) -> Input:
-        """Return `given` with the items that it refers to; a reference that is not found stays one."""
+        """
+        Return `given` with its references replaced by their items, except for references that are not found.
+        """
         references = _find_references(given)
         if not references or isinstance(given, str):
             return given
@@ -110,39 +112,39 @@ class History:
         return [found.get(item.id or "", item) if item.is_reference else item for item in given]
 
     async def find_conversation(self, response_id: str | None) -> tuple[Item, ...] | None:
-        """Return what was said up to a response and in it, or None if it is not kept."""
+        """Return the conversation up to the end of a response, or None if it is not kept."""
         digits = None if response_id is None or not self._on else owner_of(response_id)
         if digits is None or not str(response_id).startswith("resp_"):
             return None
-        response, conversation = self._build_key(digits, "response"), self._build_key(digits, "said")
-        values = await self._find_all([response, conversation])
+        response, long = self._build_key(digits, "response"), self._build_key(digits, "said")
+        values = await self._find_all([response, long])
         if response not in values:
             return None
         kept = _kept.decode(values[response])
-        said = values.get(conversation) if kept.said is None else kept.said
-        if said is None:
+        conversation = values.get(long) if kept.conversation is None else kept.conversation
+        if conversation is None:
             return None
         output = _output.decode(kept.output)
         return (
-            *_items.decode(said),
+            *_items.decode(conversation),
             *(item for number, one in enumerate(output) for item in one.to_items(f"output[{number}]")),
         )
 
-    async def keep(self, encoder: ResponseEncoder, said: tuple[Item, ...], end: RunCompleted) -> None:
+    async def keep(self, encoder: ResponseEncoder, before: tuple[Item, ...], end: RunCompleted) -> None:
         """
-        Keep the response that ends in `end`, and what was said before it.
+        Keep the response that ends with `end`, and the conversation before it.
 
-        One that a `previous_response_id` will not find says `store: false`. A store that is down keeps
-        nothing: the answer is made, and its client can send the conversation again.
+        If the conversation cannot be kept, the response says `store: false`. A store that is down is no
+        reason to fail, because the client can send the conversation again.
         """
-        if not await self._keep(encoder.response_id, encoder.close(end), said):
+        if not await self._keep(encoder.response_id, encoder.close(end), before):
             encoder.deny_kept()
 
-    async def _keep(self, response_id: str, items: list[dict[str, Any]], said: tuple[Item, ...]) -> bool:
-        """Return whether all of it is kept."""
+    async def _keep(self, response_id: str, items: list[dict[str, Any]], before: tuple[Item, ...]) -> bool:
+        """Keep both, and return whether all of it is kept."""
         digits = owner_of(response_id)
         output = json_bytes(items)
-        conversation = msgspec.msgpack.encode(said)
+        conversation = msgspec.msgpack.encode(before)
         if digits is None or len(output) > MAX_KEPT_BYTES:
             return False
         is_short, whole = len(conversation) <= LONG_BYTES, len(conversation) <= MAX_KEPT_BYTES
@@ -156,13 +158,13 @@ class History:
             log.warning("response_not_kept", reason=error.message)
             return False
         except Exception as error:
-            # The answer is made: whatever this is, it must not cost it.
+            # The answer is complete, and no fault of the store may cost it.
             log.exception("response_not_kept", error=type(error).__name__)
             return False
         return whole
 
     def refuse_elsewhere(self, body: Body) -> None:
-        """Note what only OpenAI's own service has stored, or raise InvalidRequest if history is strict."""
+        """Log members that refer to OpenAI's own storage, or raise InvalidRequest if history is strict."""
         if isinstance(body, CompactConversation):
             return
         for name, instead in _ELSEWHERE.items():
@@ -181,13 +183,13 @@ class History:
         )
         if values is None:
             raise RequestTooLarge(
-                f"The responses that are referred to have more than {self._most_bytes:,} bytes together, "
+                f"The referenced responses have more than {self._most_bytes:,} bytes together, "
                 "the most this server takes. Send the conversation in 'input', or compact it first."
             )
         return values
 
     async def _find_items(self, wanted: set[str]) -> dict[str, InputItem]:
-        """Return those of the items with these ids that are kept."""
+        """Return the kept items with these ids."""
         owners = {digits for one in wanted if (digits := owner_of(one)) is not None}
         if not owners or not self._on:
             return {}
@@ -213,5 +215,5 @@ _ELSEWHERE = {
 
 
 def _find_references(given: Input) -> set[str]:
-    """Return the ids of the items that are referred to."""
+    """Return the ids of all referenced items."""
     return set() if isinstance(given, str) else {item.id for item in given if item.is_reference and item.id}

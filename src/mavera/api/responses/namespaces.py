@@ -1,10 +1,10 @@
 """
-Functions in namespaces, as Codex sends those of its MCP servers.
+Join the names of functions in namespaces, which Codex sends for its MCP servers.
 
     {"type": "namespace", "name": "shop", "tools": [{"type": "function", "name": "search", …}]}
     {"type": "function_call", "namespace": "shop", "name": "search", …}
 
-Models know one name per function, so they read `shop__search`, and calls get their namespace back.
+Models know one name per function, so they read `shop__search`. Their calls get the namespace back.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ _DIGEST_CHARACTERS = 8
 
 
 def join_name(namespace: str, name: str) -> str:
-    """Return the name that a model reads, always the same one, of at most 64 characters."""
+    """Return the name for the model, of at most 64 characters. It is the same every time."""
     joined = f"{namespace}__{name}"
     if len(joined) <= _MOST_CHARACTERS:
         return joined

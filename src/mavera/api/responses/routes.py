@@ -1,4 +1,4 @@
-"""POST /responses: bytes → request → turn → run → events. POST /responses/compact: likewise, to a summary."""
+"""POST /responses: bytes → request → turn → run → events. POST /responses/compact returns a summary."""
 
 import time
 from functools import partial
@@ -11,9 +11,9 @@ from mavera.api.http.auth import services_of
 from mavera.api.http.dispatch import RUN_ERRORS, Prepared, receive_request, respond
 from mavera.api.http.idempotency import KEY_PARAMETER
 from mavera.api.http.operations import Operation
-from mavera.api.responses.answers import EVENTS, CompactedConversation, ResponseObject
 from mavera.api.responses.compaction import CompactionEncoder, turn_of
 from mavera.api.responses.history import History
+from mavera.api.responses.objects import EVENTS, CompactedConversation, ResponseObject
 from mavera.api.responses.schemas import CompactConversation, CreateResponse
 from mavera.api.responses.stream import ResponseEncoder, build_usage
 from mavera.api.wire.named_personas import PERSONA_PARAMETER
@@ -38,7 +38,7 @@ async def create_response(request: Request) -> Response:
 
 
 async def compact_conversation(request: Request) -> Response:
-    """Sum a conversation up, so that it can go on with less to read."""
+    """Replace a conversation by a summary, so that it can go on with fewer tokens."""
     asked = await receive_request(request, CompactConversation)
     history = History.of(services_of(request), asked.principal)
 
@@ -54,14 +54,18 @@ async def compact_conversation(request: Request) -> Response:
 
 
 def encoder_for(body: CreateResponse, model: str, *, kept: bool) -> ResponseEncoder:
-    """Return the encoder of the answer to `body`, which says `model` and, if it is `kept`, `store: true`."""
+    """
+    Return the encoder for the answer to `body`.
+
+    The answer names `model`, and says `store: true` if it is `kept`.
+    """
     response_id = new_id("resp")
     head = _head_of(body, model, response_id, kept=kept)
     return ResponseEncoder(head, new_id=ids_within(response_id), clock=now, namespaces=body.find_namespaces())
 
 
 def _head_of(body: CreateResponse, model: str, response_id: str, *, kept: bool) -> dict[str, Any]:
-    """Return the Response as far as the request settles it."""
+    """Return the members of the Response that the request decides."""
     return {
         "id": response_id,
         "created_at": now(),
@@ -98,7 +102,7 @@ OPERATIONS = (
         "Compact a conversation",
         "Responses",
         description="Returns the latest user messages and one `compaction` item: the `input` of the next "
-        "request, in place of all that was said before.",
+        "request, in place of the whole conversation before it.",
         request=CompactConversation,
         parameters=(KEY_PARAMETER,),
         example={"model": MODEL, "input": [{"role": "user", "content": "We launch on Tuesday."}]},

@@ -1,4 +1,4 @@
-"""The request body of POST /responses, the turn it comes down to, and what the answer echoes of it."""
+"""Decode the body of POST /responses, convert it to a turn, and echo its settings in the response."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
@@ -60,7 +60,7 @@ T = TypeVar("T")
 MAX_INPUT_CHARACTERS = 100_000
 
 RoleName = Literal["user", "assistant", "system", "developer"]
-# A developer's message is the system's, as far as a model without that role can tell.
+# Models without a developer role read a developer's message as a system message.
 _ROLES: dict[str, Role] = {
     "user": "user",
     "assistant": "assistant",
@@ -110,14 +110,14 @@ class InputImage(_Object, tag_field="type", tag="input_image"):
     def to_part(self, at: str) -> Part:
         if self.image_url is None:
             raise InvalidRequest(
-                "An input_image needs 'image_url'; files are not kept here, so 'file_id' finds nothing.",
+                "An input_image needs 'image_url'. This server keeps no files, so 'file_id' finds nothing.",
                 param=f"{at}.image_url",
             )
         return Image(self.image_url, self.detail or "auto", f"{at}.image_url")
 
 
 class ReasoningText(_Object, tag_field="type", tag="reasoning_text"):
-    """Of an earlier answer's reasoning item; a model reads nothing of it."""
+    """A part of an earlier answer's reasoning. No model reads it."""
 
     text: AnyText
 
@@ -135,13 +135,16 @@ FunctionResult = AnyText | Annotated[list[InputText | OutputText | InputImage], 
 
 class InputItem(_Object):
     """
-    One item of `input`. Which members it needs follows from `type`:
+    One item of `input`. The `type` decides which members it needs:
 
-    message: role, content · function_call: call_id, name, arguments ·
-    function_call_output: call_id, output · compaction: encrypted_content, as
-    /responses/compact made it · item_reference: id, as an earlier answer had it; so is an
-    item that has nothing but an id. Items of the other types, and members that only those have,
-    are taken, so that an earlier answer of any server can be fed back as it came, and left aside.
+        message                role, content
+        function_call          call_id, name, arguments
+        function_call_output   call_id, output
+        compaction             encrypted_content, from /responses/compact
+        item_reference         id, from an earlier answer. An item with only an id is a reference too.
+
+    Items of other types, and their members, are accepted and ignored, so that the answer of any server can be
+    sent back unchanged.
     """
 
     type: Literal[
@@ -224,16 +227,16 @@ class InputItem(_Object):
 
     @property
     def is_reference(self) -> bool:
-        """Whether this stands for an item of an earlier response."""
+        """Whether this refers to an item of an earlier response."""
         if self.type != "message":
             return self.type == "item_reference"
         return self.role is None and self.content is None and self.id is not None
 
     def to_items(self, at: str) -> tuple[Item, ...]:
         """
-        Return what the model reads of this; `at` is where it stands, as in `input[2]`.
+        Return the items for the model. `at` is the place in the request, such as `input[2]`.
 
-        Raises InvalidRequest for a reference: one that could be resolved has been replaced before.
+        Raises InvalidRequest for a reference, because a reference that is found has been replaced before.
         """
         if self.is_reference:
             identifier = _require(self.id, f"{at}.id")
@@ -274,7 +277,7 @@ def _require(value: T | None, param: str) -> T:
 
 
 def _to_parts(content: str | Sequence[Any], at: str) -> tuple[Part, ...]:
-    """Return the content that stands `at`."""
+    """Return the parts of the content at the place `at`."""
     if isinstance(content, str):
         return (Text(content),)
     return tuple(part.to_part(f"{at}[{position}]") for position, part in enumerate(content))
@@ -301,7 +304,7 @@ def items_of(given: Input, before: tuple[Item, ...] = ()) -> tuple[Item, ...]:
 
 
 def _refuse_stray_outputs(items: Sequence[Item]) -> None:
-    """Raise InvalidRequest where an output answers no call made before it: no model could place it."""
+    """Raise InvalidRequest if an output has no call before it, because no model could make sense of it."""
     calls: set[str] = set()
     for item in items:
         if isinstance(item, FunctionCall):
@@ -314,7 +317,7 @@ def _refuse_stray_outputs(items: Sequence[Item]) -> None:
 
 
 class Function(_Object, tag_field="type", tag="function"):
-    """A function of the caller's, flat: name and parameters stand directly on the tool."""
+    """A function of the caller. Its name and parameters are members of the tool itself."""
 
     name: FunctionName
     parameters: JSONSchema | None = None
@@ -340,14 +343,14 @@ class Function(_Object, tag_field="type", tag="function"):
 
 
 class Namespace(_Object, tag_field="type", tag="namespace"):
-    """Functions of one group; a call of one says its group in `namespace`."""
+    """A group of functions. A call of one names the group in `namespace`."""
 
     name: FunctionName
     tools: Annotated[list[Function], Meta(max_length=MAX_TOOLS)]
     description: AnyText | None = None
 
     def flatten(self) -> list[Function]:
-        """Return the functions under the names that a model reads."""
+        """Return the functions under their names for the model."""
         return [msgspec.structs.replace(tool, name=join_name(self.name, tool.name)) for tool in self.tools]
 
 
@@ -383,7 +386,7 @@ class NestedSchema(_Object):
 
 
 class FormatJSONSchema(_Object, tag_field="type", tag="json_schema"):
-    """Flat, as OpenAI's libraries send it, or with the members inside `json_schema`."""
+    """The members stand here, as OpenAI's libraries send them, or inside `json_schema`."""
 
     name: FunctionName | None = None
     schema: JSONSchema | None = None
@@ -465,9 +468,9 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
 
     def to_turn(self, before: tuple[Item, ...] = ()) -> Turn:
         """
-        Return the turn; `before` is what was said up to its input.
+        Return the turn. `before` is the conversation up to its input.
 
-        Raises InvalidRequest or ValidationFailed where fields contradict each other.
+        Raises InvalidRequest or ValidationFailed if fields contradict each other.
         """
         wanted = self._to_format()
         if self.analysis_mode and wanted.type != "text":
@@ -476,7 +479,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             )
         items = items_of(self.input, before)
         if not items:
-            raise InvalidRequest("'input' has nothing in it that a model could answer.", param="input")
+            raise InvalidRequest("'input' contains nothing that a model could answer.", param="input")
         turn = Turn(
             model=self.model,
             items=items,
@@ -504,7 +507,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
         return turn
 
     def echo(self, *, kept: bool = False) -> dict[str, Any]:
-        """Return the settings as the Response object repeats them, defaults filled in."""
+        """Return the settings for the Response object, with defaults filled in."""
         return {
             "background": False,
             "conversation": None,
@@ -538,7 +541,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
         }
 
     def _list_tools(self) -> list[tuple[Function | OwnTool, str]]:
-        """Return the tools, those in namespaces under their joined names, each with its place."""
+        """Return each tool with its place. Functions of a namespace have joined names."""
         found: list[tuple[Function | OwnTool, str]] = []
         for number, tool in enumerate(self.tools or ()):
             at = f"tools[{number}]"
@@ -549,7 +552,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
         return found
 
     def find_namespaces(self) -> dict[str, tuple[str, str]]:
-        """Return the namespace and the name of each function in one, by the name that a model reads."""
+        """Return the namespace and the name of each function in a namespace, by its name for the model."""
         return {
             join_name(group.name, tool.name): (group.name, tool.name)
             for group in self.tools or ()
@@ -609,8 +612,8 @@ class CompactConversation(_Object):
     """
     The body of POST /responses/compact.
 
-    `instructions` say what the summary is to keep. References and `previous_response_id` are read
-    as by /responses; the cache and the tier have no effect.
+    `instructions` say what the summary has to keep. References and `previous_response_id` work as on
+    /responses. The cache and the tier have no effect.
     """
 
     model: ModelName
@@ -626,8 +629,8 @@ class CompactConversation(_Object):
     service_tier: ServiceTier | None = None
 
     def to_items(self, before: tuple[Item, ...] = ()) -> tuple[Item, ...]:
-        """Return the conversation. Raises InvalidRequest if there is nothing to sum up."""
+        """Return the conversation. Raises InvalidRequest if it has nothing to summarise."""
         items = items_of(self.input, before)
         if not items:
-            raise InvalidRequest("'input' has nothing in it that could be summed up.", param="input")
+            raise InvalidRequest("'input' contains nothing to summarise.", param="input")
         return items

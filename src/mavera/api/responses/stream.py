@@ -10,9 +10,9 @@ Encode a run as the event stream of the Responses API.
       → output_item.added → web_search_call.in_progress → .searching → .completed → output_item.done
     → response.completed | response.incomplete | response.failed
 
-Every item is announced once, keeps its id and its place, and is closed once, also when
-the run fails; the last event lists exactly the items announced. The unstreamed body is
-that last event's response. Pure: the ids and the clock are given to the encoder.
+Every item is announced once, keeps its id and its place, and is closed once, even if the run fails. The last
+event lists exactly the announced items, and its response is the body of a request without a stream. Pure: the
+encoder gets its ids and its clock as arguments.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -56,9 +56,11 @@ _INCOMPLETE: dict[FinishReason, str] = {"length": "max_output_tokens", "content_
 
 class ResponseEncoder:
     """
-    `head` is the Response as far as the request settles it: id, created_at, model and
-    the echoed settings. `namespaces` has the namespace and the name of functions by the names that the
-    model reads. `new_id(prefix)` makes item ids, `clock()` tells Unix seconds.
+    Encodes the events of one run.
+
+    `head` has the members of the Response that the request decides: id, created_at, model and the echoed
+    settings. `namespaces` has the namespace and the name of functions, by their names for the model.
+    `new_id(prefix)` makes the ids of items, and `clock()` returns Unix seconds.
     """
 
     delta_name = TEXT_DELTA
@@ -87,24 +89,24 @@ class ResponseEncoder:
         self._body: Wire | None = None
 
     def take(self, event: Event) -> None:
-        """Keep of `event` what the whole response will say: the same that its events add up to."""
+        """Keep the part of `event` that the whole response will contain."""
         if isinstance(event, TextWasReasoning):
             event = self._withdraw_message(event)
         for _ in self.feed(event):
             pass
 
     def feed(self, event: Event) -> Iterator[Wire]:
-        """Take `event`, and yield the wire events that it gives rise to, numbered."""
+        """Take `event`, and yield its wire events with their numbers."""
         for wire in self._translate(event):
             wire["sequence_number"] = next(self._numbers)
             yield wire
 
     def encode_delta(self, event: Event) -> bytes | None:
         """
-        Return the JSON of the wire event where `event` goes on with the text that is open.
+        Return the JSON of the wire event if `event` continues the open text.
 
-        None for any other event, which `feed` takes. Most events of an answer are of this
-        kind, and all but the text and the number in them is the same.
+        Returns None for any other event, which `feed` takes. Most events are of this kind, and they differ
+        only in their text and their number.
         """
         if self._message is None or not isinstance(event, TextDelta) or event.logprobs or not event.text:
             return None
@@ -116,18 +118,18 @@ class ResponseEncoder:
         return b"%b%b%b%d}" % (before, json_bytes(event.text), after, next(self._numbers))
 
     def encode_empty(self) -> Iterator[Wire]:
-        """Yield the events of a response without any output: a turn that asked for none."""
+        """Yield the events of a response without output, for a turn that asks for none."""
         yield from self.feed(RunStarted())
         completed = self._build_envelope("response.completed", "completed", usage=Usage())
         yield {**completed, "sequence_number": next(self._numbers)}
 
     def close(self, event: RunCompleted) -> list[Wire]:
-        """Return the output as it will be when `event` has been fed, which goes on from here."""
+        """Return the output as it will be after `event`. Feed `event` afterwards."""
         self._closing = list(self._close(event.reason))
         return self._output
 
     def deny_kept(self) -> None:
-        """Say `store: false` from here on."""
+        """Write `store: false` in the response from here on."""
         self._head = {**self._head, "store": False}
 
     @property
@@ -135,7 +137,7 @@ class ResponseEncoder:
         return str(self._head["id"])
 
     def build_body(self) -> Wire:
-        """Return the finished response; only once the run has ended."""
+        """Return the finished response. Call it after the run has ended."""
         if self._body is None or self._body["status"] == "in_progress":
             raise RuntimeError("the run has not ended")
         return self._body
@@ -144,7 +146,7 @@ class ResponseEncoder:
         match event:
             case RunPrepared(_, sampling):
                 self._head = {**self._head, **_echo_sampling(sampling)}
-            case TextWasReasoning():  # such text has been sent
+            case TextWasReasoning():  # such text has already been sent
                 return
             case RunStarted():
                 yield self._build_envelope("response.created", "in_progress")
@@ -184,7 +186,7 @@ class ResponseEncoder:
         yield self._reasoning.add_text(text)
 
     def _withdraw_message(self, event: TextWasReasoning) -> ReasoningDelta:
-        """Take the open message out of the output, and return the reasoning that it turned out to be."""
+        """Remove the open message from the output, and return its text as reasoning."""
         message, self._message = self._message, None
         if message is None:
             return ReasoningDelta("")
@@ -294,9 +296,9 @@ class ResponseEncoder:
 
     def _fail(self, error: APIError) -> Iterator[Wire]:
         yield from self._close_all("incomplete")
-        # OpenAI's own list of codes has no name for ours, so ours stands beside it as `type`.
-        told = {"code": "server_error", "message": error.message, "type": error.code}
-        yield self._build_envelope("response.failed", "failed", error=told)
+        # OpenAI's list of codes does not contain ours, so ours is sent as `type`.
+        public_error = {"code": "server_error", "message": error.message, "type": error.code}
+        yield self._build_envelope("response.failed", "failed", error=public_error)
 
     def _build_envelope(
         self,
@@ -326,7 +328,7 @@ class ResponseEncoder:
 
 
 class _Reasoning:
-    """A reasoning item while it comes in. It has one part."""
+    """A reasoning item while it is being streamed. It has one part."""
 
     def __init__(self, item: Wire, position: int) -> None:
         self._item = item
@@ -353,7 +355,7 @@ class _Reasoning:
 
 
 class _Message:
-    """A message item while it is being said: its content parts, one open at a time."""
+    """A message item while it is being streamed. One of its parts is open at a time."""
 
     def __init__(self, item: Wire, position: int, sources: list[Source]) -> None:
         self._item = item
@@ -363,7 +365,7 @@ class _Message:
         self._frame: tuple[bytes, bytes] | None = None
 
     def get_text_frame(self) -> tuple[bytes, bytes] | None:
-        """Return what stands around the text of each delta, None unless a text is open."""
+        """Return the JSON before and after the text of each delta, or None unless a text is open."""
         return self._frame
 
     @property
@@ -417,27 +419,27 @@ class _Message:
             return
         part = self._part
         self._frame = None
-        said = "".join(self._pieces)
+        text = "".join(self._pieces)
         self._pieces = []
         if part["type"] == "output_text":
-            part["text"] = said
-            yield from self._annotate(part, said)
-            done = {"type": "response.output_text.done", "text": said, "logprobs": part["logprobs"]}
+            part["text"] = text
+            yield from self._annotate(part, text)
+            done = {"type": "response.output_text.done", "text": text, "logprobs": part["logprobs"]}
         else:
-            part["refusal"] = said
-            done = {"type": "response.refusal.done", "refusal": said}
+            part["refusal"] = text
+            done = {"type": "response.refusal.done", "refusal": text}
         yield {**done, **self._at}
         yield {"type": "response.content_part.done", **self._at, "part": _copy(part)}
 
-    def _annotate(self, part: Wire, said: str) -> Iterator[Wire]:
-        for number, citation in enumerate(find_citations(said, self._sources)):
-            told = url_citation(citation)
-            part["annotations"].append(told)
+    def _annotate(self, part: Wire, text: str) -> Iterator[Wire]:
+        for number, citation in enumerate(find_citations(text, self._sources)):
+            annotation = url_citation(citation)
+            part["annotations"].append(annotation)
             yield {
                 "type": "response.output_text.annotation.added",
                 **self._at,
                 "annotation_index": number,
-                "annotation": told,
+                "annotation": annotation,
             }
 
 
@@ -446,7 +448,9 @@ def _status_of(reason: FinishReason) -> Status:
 
 
 def _build_delta_frame(at: Wire) -> tuple[bytes, bytes]:
-    """Return the JSON of a text delta that stands `at`, before its text and from there to its number."""
+    """
+    Return the JSON of a text delta at `at`: the part before its text, and the part from there to its number.
+    """
     whole = json_bytes({"type": TEXT_DELTA, **at, "delta": "", "logprobs": []})
     before, _, after = whole.rpartition(b'""')
     return before, after[:-1] + b',"sequence_number":'
@@ -475,7 +479,7 @@ def _build_arguments_event(step: str, item_id: str, position: int, **members: st
 
 
 def _copy(item: Wire) -> Wire:
-    """Return `item` as it stands now: what has been sent must not change under the reader."""
+    """Return a copy of `item` as it is now, because a sent event must not change any more."""
     return {key: list(value) if isinstance(value, list) else value for key, value in item.items()}
 
 

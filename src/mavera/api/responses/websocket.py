@@ -2,13 +2,12 @@
 WebSocket mode of /responses: many turns on one connection, in lanes.
 
     client   {"type": "response.create", …the body of POST /responses…}
-    server   each event of the stream as one JSON text, until one that ends the response
-             or, where no response begins, {"type": "error", "status": …, "error": {…}}
+    server   each event of the stream as one JSON text, until one that ends the response. A message that is
+             rejected before a response starts gets {"type": "error", "status": …, "error": {…}}
 
-A turn is admitted, run, encoded and charged by the code of POST /responses. What comes
-on top is memory: a `previous_response_id` of this connection brings back all that was
-said up to it, so that a turn sends only what is new. Nothing of it outlives the connection.
-Responses are kept in the store as well, as those of HTTP are, so that other connections find them.
+The code of POST /responses admits, runs, encodes and charges a turn. A connection adds a memory: with a
+`previous_response_id` of this connection, a turn sends only its new items. The memory ends with the
+connection. Responses are also kept in the store, as on HTTP, so that other connections find them.
 """
 
 import asyncio
@@ -54,20 +53,20 @@ from mavera.runs.charged import ChargedRun
 
 log = structlog.get_logger()
 
-# Turns that may wait, responses that are remembered for a next turn, and turns that are answered at once.
+# The most turns that wait, responses that are remembered, and turns that are answered at once.
 MAX_WAITING = 8
 MAX_REMEMBERED = 8
 MAX_LANES = 8
-# Responses that a failed turn has taken with it, as far as a connection remembers which.
+# The most forgotten responses whose ids a connection remembers.
 MAX_FORGOTTEN = 64
 
 SERVICE_RESTART = 1012
 
-# The extension of the scope whose `event`, an asyncio.Event, a server sets when it is about to end.
+# The server sets the asyncio.Event `event` of this extension when it is about to end.
 SERVER_ENDS = "mavera.server_ends"
-# The one whose `holding` limits what the messages of all connections take together.
+# The `holding` of this extension limits the bytes of the messages of all connections.
 HOLDING = "mavera.holding"
-# Starlette has one class for the moment when the client leaves, and another for every use after that.
+# Starlette raises the first when the client disconnects, and the second for every use after that.
 LEFT = (WebSocketDisconnect, WebSocketDisconnected)
 
 
@@ -94,11 +93,11 @@ StreamId = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0
 
 class ResponseCreate(CreateResponse, kw_only=True, forbid_unknown_fields=True):
     """
-    The one message a client sends: the body of POST /responses, of which `stream`,
-    `stream_options` and `background` mean nothing here.
+    The only message of a client: the body of POST /responses.
 
-    `generate: false` remembers the input and answers nothing. `stream_id` names a lane, and
-    comes back on every event: the turns of a lane are answered in order, lanes side by side.
+    `stream`, `stream_options` and `background` have no effect here. With `generate: false`, the server
+    remembers the input and does not answer. `stream_id` names a lane, and every event repeats it. The turns
+    of a lane are answered in order, and the lanes in parallel.
     """
 
     type: Literal["response.create"]
@@ -110,7 +109,7 @@ class ResponseCreate(CreateResponse, kw_only=True, forbid_unknown_fields=True):
 
 
 class _Envelope(msgspec.Struct):
-    """What an error has to know of a message, also of one that cannot be taken."""
+    """The members of a message that an error needs, even if the message is not valid."""
 
     previous_response_id: Identifier | None = None
     stream_id: StreamId | None = None
@@ -118,47 +117,50 @@ class _Envelope(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What was said up to a response and in it, and how many bytes of messages that took."""
+    """The conversation up to the end of a response. `size` is its size in bytes of messages."""
 
     items: tuple[Item, ...]
     size: int
 
 
 class Memory:
-    """The latest responses of one connection that take at most `max_bytes` and fit into `holding`."""
+    """The latest responses of one connection. They have at most `max_bytes`, and fit into `holding`."""
 
     def __init__(self, max_bytes: int, holding: Holding) -> None:
         self._max_bytes = max_bytes
         self._holding = holding
-        self._said: dict[str, Conversation] = {}
+        self._remembered: dict[str, Conversation] = {}
         self._failed: dict[str, None] = {}
 
     def knows(self, response_id: str) -> bool:
-        """Whether only this connection can say what became of a response."""
-        return response_id in self._said or response_id in self._failed
+        """Whether this connection made the response, so that no other place has to be searched."""
+        return response_id in self._remembered or response_id in self._failed
 
     def recall(self, response_id: str | None) -> Conversation:
-        """Return what was said up to this response. Raises PreviousResponseNotFound."""
+        """Return the conversation up to the end of a response. Raises PreviousResponseNotFound."""
         if response_id is None:
             return Conversation((), 0)
-        if response_id not in self._said:
+        if response_id not in self._remembered:
             raise PreviousResponseNotFound(
                 f"This connection remembers no response '{response_id[:100]}'. Send the whole conversation"
                 " in 'input', without 'previous_response_id'.",
                 param="previous_response_id",
             )
-        return self._said[response_id]
+        return self._remembered[response_id]
 
-    def remember(self, response_id: str, said: Conversation) -> None:
-        if said.size > self._max_bytes:
+    def remember(self, response_id: str, conversation: Conversation) -> None:
+        if conversation.size > self._max_bytes:
             return
-        while len(self._said) >= MAX_REMEMBERED or self._count_bytes() + said.size > self._max_bytes:
-            self._drop(next(iter(self._said)))
-        if self._holding.take(said.size):
-            self._said[response_id] = said
+        while (
+            len(self._remembered) >= MAX_REMEMBERED
+            or self._count_bytes() + conversation.size > self._max_bytes
+        ):
+            self._drop(next(iter(self._remembered)))
+        if self._holding.take(conversation.size):
+            self._remembered[response_id] = conversation
 
     def forget(self, response_id: str | None) -> None:
-        """A turn that failed takes what it continued with it, as Open Responses has it."""
+        """Forget the response that a failed turn continued, as Open Responses demands."""
         if response_id is not None:
             self._failed[response_id] = None
             if len(self._failed) > MAX_FORGOTTEN:
@@ -166,23 +168,23 @@ class Memory:
         self._drop(response_id)
 
     def _drop(self, response_id: str | None) -> None:
-        said = self._said.pop(response_id or "", None)
-        if said is not None:
-            self._holding.give(said.size)
+        conversation = self._remembered.pop(response_id or "", None)
+        if conversation is not None:
+            self._holding.give(conversation.size)
 
     def close(self) -> None:
         self._holding.give(self._count_bytes())
-        self._said.clear()
+        self._remembered.clear()
 
     def _count_bytes(self) -> int:
-        return sum(said.size for said in self._said.values())
+        return sum(one.size for one in self._remembered.values())
 
 
 class _Session:
     """
-    The turns of one connection: those of one lane one after the other, lanes side by side.
+    The turns of one connection. The turns of a lane run in order, and the lanes in parallel.
 
-    Messages are read while turns are answered, so that the client's leaving is noticed at once.
+    Messages are read while turns are answered, so that a disconnect is noticed at once.
     """
 
     def __init__(self, websocket: WebSocket) -> None:
@@ -198,7 +200,9 @@ class _Session:
         self._ended_by_server = False
 
     async def run(self) -> None:
-        """Answer until the client leaves, the connection has lasted long enough or the server ends."""
+        """
+        Answer until the client disconnects, the connection reaches its longest time, or the server ends.
+        """
         async with self._connected:
             await self._answer_until_the_end()
 
@@ -212,24 +216,24 @@ class _Session:
         if self._server_ends.is_set():
             await self._websocket.close(SERVICE_RESTART)
             return
-        limit = ConnectionLimitReached("This connection has lasted as long as one may. Open another.")
+        limit = ConnectionLimitReached("This connection has reached its longest time. Open another one.")
         await self._websocket.send_text(error_event(limit))
         await self._websocket.close()
 
     async def _read_messages(self) -> None:
-        """Take in what the client sends, until it leaves."""
+        """Accept messages until the client disconnects."""
         while (message := await self._websocket.receive())["type"] != "websocket.disconnect":
             text = message.pop("text", None)
             await self._accept(None if text is None else text.encode())
-            del text  # else the last message is kept until the next one
+            del text  # otherwise the message would stay in memory until the next one
         self._ended_by_server = message.get("code") == SERVICE_RESTART
 
     async def _accept(self, message: bytes | None) -> None:
-        """Put a message into its lane, or say why that cannot be."""
+        """Put a message into its lane, or send an error."""
         if self._ending:
             return
         try:
-            # Before the first look into it, which decodes it as well.
+            # This comes first, because reading the envelope decodes the message too.
             message = None if message is None else await clean_body(message)
         except APIError as error:
             await self._refuse(error, None)
@@ -252,7 +256,7 @@ class _Session:
         size = sum(len(each or b"") for each in (*waiting, message))
         if waiting and (len(waiting) >= MAX_WAITING or size > self._services.settings.max_body_bytes):
             self._give_bytes(message)
-            busy = RateLimitExceeded("As many turns wait on this connection as may.", retry_after=1)
+            busy = RateLimitExceeded("As many turns wait on this connection as are allowed.", retry_after=1)
             await self._refuse(busy, lane)
             return
         self._lanes[lane].append(message)
@@ -270,20 +274,20 @@ class _Session:
         self._held_bytes -= size
 
     def close(self) -> None:
-        """Let go of everything that the client has sent."""
+        """Release everything that the client has sent."""
         self._memory.close()
         self._lanes.clear()
         self._holding.give(self._held_bytes)
         self._held_bytes = 0
 
     async def _refuse(self, error: APIError, lane: str | None) -> None:
-        with suppress(*LEFT):  # then it is the next thing to be received
+        with suppress(*LEFT):  # the next receive reports the disconnect
             await self._websocket.send_text(error_event(error, lane))
 
     async def _follow(self, lane: str | None, message: bytes | None) -> None:
-        """Answer the turns of one lane until none waits."""
+        """Answer the turns of one lane until none is waiting."""
         waiting = self._lanes[lane]
-        with suppress(*LEFT):  # the client's leaving has ended, or will end, all of it
+        with suppress(*LEFT):  # a disconnect ends the whole session
             await self._answer(message)
             while waiting and not self._ending:
                 await self._answer(waiting.popleft())
@@ -291,7 +295,7 @@ class _Session:
 
     async def _answer(self, message: bytes | None) -> None:
         started, status = time.perf_counter(), 499
-        connection = HTTPConnection({**self._websocket.scope, "state": {}})  # the log line is the turn's
+        connection = HTTPConnection({**self._websocket.scope, "state": {}})  # for the log of this turn
         try:
             status = await self._take_turn(connection, message)
         finally:
@@ -307,7 +311,7 @@ class _Session:
             )
 
     async def _take_turn(self, connection: HTTPConnection, message: bytes | None) -> int:
-        """Answer one message and return the status that HTTP would have had."""
+        """Answer one message, and return the status that it would have on HTTP."""
         try:
             principal = await authenticate(connection, "responses")
             body = await self._decode_message(message)
@@ -321,16 +325,16 @@ class _Session:
             )
             history = History.of(self._services, principal)
             history.refuse_elsewhere(body)
-            said = await self._recall(history, body.previous_response_id)
+            conversation = await self._recall(history, body.previous_response_id)
             body = msgspec.structs.replace(body, input=await history.resolve(body.input))
             keeps = history.keeps(body) and body.generate is not False
             encoder = encoder_for(body, sent, kept=keeps)
             items: tuple[Item, ...]
             if body.generate is False:
-                items = items_of(body.input, said.items)
+                items = items_of(body.input, conversation.items)
                 await self._send(encoder.encode_empty(), body)
             else:
-                turn = body.to_turn(said.items)
+                turn = body.to_turn(conversation.items)
                 items = turn.items
                 keep = partial(history.keep, encoder, items) if keeps else None
                 run = await self._services.runs.begin(principal, turn, keep=keep)
@@ -338,12 +342,12 @@ class _Session:
         except LEFT:
             raise
         except Exception as error:
-            await asyncio.sleep(0)  # the message was decoded just now, and is decoded again
+            await asyncio.sleep(0)  # give way to other tasks, because the message is decoded a second time
             envelope, refusal = _read_envelope(message), to_public_error(error)
             self._memory.forget(envelope.previous_response_id)
             await self._websocket.send_text(error_event(refusal, envelope.stream_id))
             return refusal.status
-        return self._remember(body, encoder.build_body(), items, said.size + len(message or b""))
+        return self._remember(body, encoder.build_body(), items, conversation.size + len(message or b""))
 
     async def _decode_message(self, message: bytes | None) -> ResponseCreate:
         if message is None:
@@ -354,9 +358,9 @@ class _Session:
 
     async def _recall(self, history: History, response_id: str | None) -> "Conversation":
         """
-        Return what was said up to a response, of this connection or of another one.
+        Return the conversation up to the end of a response of this or another connection.
 
-        Raises PreviousResponseNotFound, also for a response that a failed turn has taken with it.
+        Raises PreviousResponseNotFound, even for a response that this connection has forgotten.
         """
         if response_id is not None and not self._memory.knows(response_id):
             items = await history.find_conversation(response_id)
@@ -377,10 +381,12 @@ class _Session:
                                 await self._send(encoder.feed(event), body)
             except asyncio.CancelledError:
                 left = self._connected.gone
-                if self._ended_by_server or not left:  # not the client's doing, so it costs nothing
+                if self._ended_by_server or not left:  # the client did not cause it, so it costs nothing
                     await run.fail()
                 if not left:
-                    error = ServiceUnavailable("The server is shutting down. Ask again.", retry_after=5)
+                    error = ServiceUnavailable(
+                        "The server is shutting down. Retry in a few seconds.", retry_after=5
+                    )
                     await self._send(encoder.feed(RunFailed(error)), body)
                 raise
 
@@ -391,7 +397,7 @@ class _Session:
             await self._websocket.send_text(json_bytes(wire).decode())
 
     def _remember(self, body: ResponseCreate, response: Wire, items: tuple[Item, ...], size: int) -> int:
-        """Keep what the next turn may continue, and return this one's status."""
+        """Remember the response for the next turn, and return the status of this one."""
         if response["status"] == "failed":
             self._memory.forget(body.previous_response_id)
             return 503
@@ -406,7 +412,7 @@ class _Session:
 
 
 async def respond_over_websocket(websocket: WebSocket) -> None:
-    """Answer the turns of one connection; a key that is not good is a 401 before it is opened."""
+    """Answer the turns of one connection. An invalid key gets a 401 before the connection opens."""
     try:
         await services_of(websocket).keyring.authenticate(credentials_of(websocket))
     except APIError as refusal:
@@ -418,7 +424,7 @@ async def respond_over_websocket(websocket: WebSocket) -> None:
         with suppress(*LEFT):
             await session.run()
     except asyncio.CancelledError:
-        # The client's leaving is swallowed by the session: this is the server's end, its grace over.
+        # The session handles disconnects, so this is the end of the server's grace period.
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         task.uncancel()
@@ -429,7 +435,7 @@ async def respond_over_websocket(websocket: WebSocket) -> None:
 
 
 def _get_end_event(websocket: WebSocket) -> asyncio.Event:
-    """Return what is set when the server is told to stop; never, where it is one that cannot say so."""
+    """Return the event that a stopping server sets. A server without the extension never sets it."""
     extensions = websocket.scope.get("extensions", {})
     event: asyncio.Event = extensions[SERVER_ENDS]["event"] if SERVER_ENDS in extensions else asyncio.Event()
     return event
@@ -449,7 +455,7 @@ def _read_envelope(message: bytes | None) -> _Envelope:
 
 
 def error_event(error: APIError, stream_id: str | None = None) -> str:
-    """Return an error as it goes over a WebSocket, with what would have been its status and headers."""
+    """Return an error as JSON for a WebSocket, with its HTTP status and headers."""
     event: Wire = {"type": "error", "status": error.status, **error_body(error)}
     if error.retry_after is not None:
         event["headers"] = {"Retry-After": str(error.retry_after)}

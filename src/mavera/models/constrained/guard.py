@@ -49,7 +49,7 @@ class CallGuard:
         self.caught: str | None = None
 
     def feed(self, delta: TextDelta) -> Iterator[TextDelta]:
-        """Yield text that is no call. After a call, `caught` is the function's name, or "" if unknown."""
+        """Yield text that is not a call. After a call, `caught` is the function's name, or "" if unknown."""
         if not self._held and self._before != "\n" and _HARMLESS.fullmatch(delta.text):
             self._before = delta.text[-1]
             yield delta
@@ -66,7 +66,7 @@ class CallGuard:
             self._held = []
 
     def flush(self) -> Iterator[TextDelta]:
-        """Yield the text that was held back, because it is no call."""
+        """Yield the text that was held back, because it is not a call."""
         held, self._held = self._held, []
         yield from held
 

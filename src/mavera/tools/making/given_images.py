@@ -33,7 +33,7 @@ class GivenImages:
     async def find(self, named: str | None, context: CallContext) -> Picture:
         """Return the image. Raises ToolFailed."""
         try:
-            data = await self._bytes((named or "").strip(), context)
+            data = await self._fetch_bytes((named or "").strip(), context)
         except APIError as error:
             raise ToolFailed(error.message) from error
         content_type = detect_content_type(data)
@@ -41,7 +41,7 @@ class GivenImages:
             raise ToolFailed("This is not a PNG, JPEG, GIF or WebP image.")
         return Picture(data, content_type)
 
-    async def _bytes(self, named: str, context: CallContext) -> bytes:
+    async def _fetch_bytes(self, named: str, context: CallContext) -> bytes:
         if is_cuid(named):
             return await self._media.read(named, context.principal.workspace_id)
         if not context.images:

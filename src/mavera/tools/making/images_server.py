@@ -71,7 +71,7 @@ class ImagesServer:
 
     async def generate(self, prompt: str, size: str | None, *, caller: str) -> Picture:
         """Return a new image. `caller` is a workspace's id. Raises ToolFailed."""
-        body = {"prompt": prompt, "n": 1, **self._options(size)}
+        body = {"prompt": prompt, "n": 1, **self._build_options(size)}
         return await self._ask("images/generations", lambda: {"json": body}, caller)
 
     async def edit(self, prompt: str, picture: Picture, size: str | None, *, caller: str) -> Picture:
@@ -79,7 +79,7 @@ class ImagesServer:
 
         def form() -> dict[str, Any]:
             data = aiohttp.FormData()
-            for name, value in {"prompt": prompt, "n": "1", **self._options(size)}.items():
+            for name, value in {"prompt": prompt, "n": "1", **self._build_options(size)}.items():
                 data.add_field(name, value)
             kind = picture.content_type
             name = f"image.{kind.partition('/')[2]}"
@@ -88,7 +88,7 @@ class ImagesServer:
 
         return await self._ask("images/edits", form, caller)
 
-    def _options(self, size: str | None) -> dict[str, str]:
+    def _build_options(self, size: str | None) -> dict[str, str]:
         options = {"model": self._model, "size": size or ""}
         return {name: value for name, value in options.items() if value}
 
@@ -115,9 +115,9 @@ class ImagesServer:
                 await asyncio.sleep(wait)
         if not answer.data:
             raise ToolFailed("The images server gave no image.")
-        return _picture(await self._bytes(answer.data[0], caller))
+        return _read_picture(await self._fetch_bytes(answer.data[0], caller))
 
-    async def _bytes(self, datum: _Datum, caller: str) -> bytes:
+    async def _fetch_bytes(self, datum: _Datum, caller: str) -> bytes:
         if datum.b64_json:
             try:
                 return binascii.a2b_base64(datum.b64_json, strict_mode=True)
@@ -125,9 +125,9 @@ class ImagesServer:
                 raise ToolFailed("The images server gave an image that cannot be read.") from error
         if not datum.url:
             raise ToolFailed("The images server gave no image.")
-        return await self._download(datum.url, caller)
+        return await self._download_image(datum.url, caller)
 
-    async def _download(self, address: str, caller: str) -> bytes:
+    async def _download_image(self, address: str, caller: str) -> bytes:
         assert self._session is not None  # noqa: S101 - the caller has just used it
         try:
             own = URL(address).origin() == URL(self._base_url).origin()
@@ -160,7 +160,7 @@ async def save_picture(
     )
 
 
-def _picture(data: bytes) -> Picture:
+def _read_picture(data: bytes) -> Picture:
     content_type = detect_content_type(data)
     if content_type is None or not content_type.startswith("image/"):
         raise ToolFailed("The images server sent a file that is not an image.")
@@ -184,7 +184,7 @@ def _check(status: int) -> None:
     if status == 400:
         raise ToolFailed("The images server refuses this request, often because of its subject.")
     if status == 429:
-        raise ToolFailed("The images server asks to wait. Try again later.")
+        raise ToolFailed("The images server asks to wait. Retry later.")
     if status != 200:
         raise ToolFailed(f"The images server answered with status {status}.")
 

@@ -47,7 +47,7 @@ class Runway:
             if image is None:
                 task = await self._client.text_to_video.create(**asked, prompt_text=prompt)
             else:
-                url = await asyncio.to_thread(_data_url, image)
+                url = await asyncio.to_thread(_build_data_url, image)
                 made = await self._client.image_to_video.create(**asked, prompt_text=prompt, prompt_image=url)
                 return str(made.id)
         return str(task.id)
@@ -69,7 +69,7 @@ class Runway:
                 return VideoState("queued")
 
 
-def _data_url(image: Picture) -> str:
+def _build_data_url(image: Picture) -> str:
     return f"data:{image.content_type};base64,{base64.b64encode(image.data).decode('ascii')}"
 
 
@@ -81,7 +81,7 @@ def _runway_errors() -> Iterator[None]:
     except (runwayml.AuthenticationError, runwayml.PermissionDeniedError) as error:
         raise ToolFailed("Runway refuses this server's key. The operator must check it.") from error
     except runwayml.RateLimitError as error:
-        raise ToolFailed("Runway asks to wait. Try again later.") from error
+        raise ToolFailed("Runway asks to wait. Retry later.") from error
     except runwayml.BadRequestError as error:
         raise ToolFailed("Runway refuses this request.") from error
     except runwayml.APIStatusError as error:

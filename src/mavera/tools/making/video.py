@@ -169,14 +169,14 @@ class VideoJobs:
 
     async def _follow(self, media: Media) -> None:
         try:
-            await self._until_done(media)
+            await self._wait_until_done(media)
         except (ToolFailed, APIError) as error:
             await self._fail(media, str(error))
         except Exception as error:
             log.exception("media job failed", media=media.id, error=type(error).__name__)
             await self._fail(media, "The video could not be made.")
 
-    async def _until_done(self, media: Media) -> None:
+    async def _wait_until_done(self, media: Media) -> None:
         """Poll a job that was just begun or claimed. Raises ToolFailed or APIError."""
         failed_polls = 0
         # The row was written a moment ago, and both of its times come from the clock of the database, which

@@ -173,7 +173,7 @@ class MCPServer:
         while not self._closing:
             try:
                 self._broken.clear()
-                async with self._connection() as client:
+                async with self._open_connection() as client:
                     await self._choose_tools(client)
                     self._client = client
                     self._tried.set()
@@ -182,7 +182,7 @@ class MCPServer:
             except (
                 Exception
             ) as error:  # the library raises groups of many types, all of which mean the same here
-                log.warning("mcp server away", server=self.label, error=_kind(error))
+                log.warning("mcp server away", server=self.label, error=_name_error(error))
             finally:
                 self._lose_connection()
                 self._tried.set()
@@ -190,7 +190,7 @@ class MCPServer:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[mcp.Client]:
+    async def _open_connection(self) -> AsyncIterator[mcp.Client]:
         async with AsyncExitStack() as stack:
             timeout = self.config.timeout_seconds
             if self.config.command:
@@ -218,7 +218,7 @@ class MCPServer:
         for name, one in described.items():
             if wanted is not None and name not in wanted:
                 continue
-            reason = _reason_against(one)
+            reason = _find_reason_against(one)
             if reason is None and len(tools) >= _MOST_TOOLS:
                 reason = f"a server can offer at most {_MOST_TOOLS} tools"
             if reason is None:
@@ -245,14 +245,14 @@ async def _list_tools(client: mcp.Client) -> list[mcp.types.Tool]:
     return tools
 
 
-def _kind(error: BaseException) -> str:
+def _name_error(error: BaseException) -> str:
     """Return the type of the innermost error. Its text is not logged, because it may contain a key."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return type(error).__name__
 
 
-def _reason_against(described: mcp.types.Tool) -> str | None:
+def _find_reason_against(described: mcp.types.Tool) -> str | None:
     """Return the reason why a tool cannot be offered, None if it can."""
     if not 0 < len(described.name) <= _MOST_NAME_CHARACTERS:
         return f"a name must have 1 to {_MOST_NAME_CHARACTERS} characters"

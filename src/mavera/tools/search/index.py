@@ -190,7 +190,7 @@ def split_passages(text: str) -> Iterator[str]:
     """Split `text` at empty lines into pieces of about PASSAGE_CHARACTERS, and split long paragraphs too."""
     piece = ""
     for paragraph in re.split(r"\n\s*\n", text):
-        for part in _parts(paragraph.strip()):
+        for part in _split_parts(paragraph.strip()):
             if piece and len(piece) + len(part) > PASSAGE_CHARACTERS:
                 yield piece
                 piece = ""
@@ -199,7 +199,7 @@ def split_passages(text: str) -> Iterator[str]:
         yield piece
 
 
-def _parts(paragraph: str) -> Iterator[str]:
+def _split_parts(paragraph: str) -> Iterator[str]:
     while len(paragraph) > PASSAGE_CHARACTERS:
         at = paragraph.rfind(" ", PASSAGE_CHARACTERS // 2, PASSAGE_CHARACTERS)
         at = at if at > 0 else PASSAGE_CHARACTERS

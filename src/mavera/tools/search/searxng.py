@@ -59,7 +59,7 @@ def _check(status: int) -> None:
     if status == 403:
         raise ToolFailed("The search server refuses JSON. Its settings need 'json' in search.formats.")
     if status == 429:
-        raise ToolFailed("The search server asks to wait. Try again later.")
+        raise ToolFailed("The search server asks to wait. Retry later.")
     if status != 200:
         raise ToolFailed(f"The search server answered with status {status}.")
 

@@ -43,26 +43,26 @@ class Tavily:
             answer = await self._client.search(query, max_results=most, timeout=self._timeout_seconds)
             return tuple(
                 Found(
-                    _text(one, "url"),
-                    _text(one, "title"),
-                    _text(one, "content"),
-                    _text(one, "published_date"),
+                    _read_text(one, "url"),
+                    _read_text(one, "title"),
+                    _read_text(one, "content"),
+                    _read_text(one, "published_date"),
                 )
                 for one in answer["results"][:most]
-                if _text(one, "url").startswith(_SCHEMES)
+                if _read_text(one, "url").startswith(_SCHEMES)
             )
 
     async def extract(self, url: str, *, caller: str) -> Found:
         with _tavily_errors():
             answer = await self._client.extract([url], format="markdown", timeout=self._timeout_seconds)
             for one in answer.get("results", []):
-                found = _text(one, "url")
+                found = _read_text(one, "url")
                 found = found if found.startswith(_SCHEMES) else url
-                return Found(found, _text(one, "title"), _text(one, "raw_content"))
+                return Found(found, _read_text(one, "title"), _read_text(one, "raw_content"))
         raise ToolFailed("Tavily could not read this page.")
 
 
-def _text(result: dict[str, Any], name: str) -> str:
+def _read_text(result: dict[str, Any], name: str) -> str:
     value = result.get(name)
     return value if isinstance(value, str) else ""
 
@@ -75,7 +75,7 @@ def _tavily_errors() -> Iterator[None]:
     except errors.InvalidAPIKeyError as error:
         raise ToolFailed("Tavily refuses this server's key. The operator must check it.") from error
     except errors.UsageLimitExceededError as error:
-        raise ToolFailed("Tavily asks to wait. Try again later.") from error
+        raise ToolFailed("Tavily asks to wait. Retry later.") from error
     except errors.ForbiddenError as error:
         raise ToolFailed(
             "Tavily refuses the request. The plan of this server's key does not allow it."

@@ -1,11 +1,11 @@
-"""The Response object and the events of its stream, described as `stream.py` writes them."""
+"""Describe the Response object and the events of its stream, as `stream.py` writes them."""
 
 from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
 from mavera.api.responses.schemas import AllowedTools, NamedFunction
-from mavera.api.wire.answers import (
+from mavera.api.wire.objects import (
     ArtifactObject,
     Described,
     MosaicObject,
@@ -60,7 +60,7 @@ class OutputMessage(Described, tag_field="type", tag="message"):
 
 
 class OutputFunctionCall(Described, tag_field="type", tag="function_call"):
-    """`arguments` is JSON as text. `namespace` is there if the request had the function in one."""
+    """`arguments` is JSON as text. `namespace` is present if the request has the function in a namespace."""
 
     id: str
     status: ItemStatus
@@ -71,7 +71,7 @@ class OutputFunctionCall(Described, tag_field="type", tag="function_call"):
 
 
 class WebSearchCall(Described, tag_field="type", tag="web_search_call"):
-    """The server searched, or opened a page: `action` says which, and what came of it."""
+    """The server searched, or opened a page. `action` says which of them, with the result."""
 
     id: str
     status: CallStatus
@@ -79,7 +79,7 @@ class WebSearchCall(Described, tag_field="type", tag="web_search_call"):
 
 
 class ImageGenerationCall(Described, tag_field="type", tag="image_generation_call"):
-    """`result` is the image in base64, once it is there."""
+    """`result` is the image in base64, or null while it is being made."""
 
     id: str
     status: CallStatus
@@ -87,7 +87,7 @@ class ImageGenerationCall(Described, tag_field="type", tag="image_generation_cal
 
 
 class McpCall(Described, tag_field="type", tag="mcp_call"):
-    """Any other tool of the server's. `output` is a summary."""
+    """A call of any other server tool. `output` is a summary."""
 
     id: str
     status: CallStatus
@@ -113,7 +113,7 @@ class OutputTokensDetails(Described):
 
 
 class ResponseUsage(Described):
-    """`credits_used` is what the answer cost."""
+    """`credits_used` is the price of the answer in credits."""
 
     input_tokens: int
     input_tokens_details: InputTokensDetails
@@ -124,7 +124,7 @@ class ResponseUsage(Described):
 
 
 class ResponseError(Described):
-    """`type` is mavera's name for the failure, `code` the one that OpenAI's clients know."""
+    """`type` is mavera's name for the failure, and `code` is the name that OpenAI's clients know."""
 
     code: Literal["server_error"]
     message: str
@@ -184,11 +184,10 @@ ChoiceUsed = NamedFunction | AllowedTools | WebSearchChoice | ImageGenerationCho
 
 class ResponseObject(Described):
     """
-    A response; the settings of the request are repeated in it, defaults filled in.
+    A response. It repeats the settings of the request, with defaults filled in.
 
-    `parsed`: the value of an answer in JSON. `artifacts`: with `canvas_mode`. `analysis`:
-    with `analysis_mode`. `mosaic`: with `mosaic_mode`. `server_tool_calls`: where tools ran
-    on the server.
+    `parsed` is the value of an answer in JSON. `artifacts`, `analysis` and `mosaic` are present with
+    `canvas_mode`, `analysis_mode` and `mosaic_mode`, and `server_tool_calls` if tools ran on the server.
     """
 
     id: str
@@ -415,7 +414,7 @@ class InputTextPart(Described, tag_field="type", tag="input_text"):
 
 
 class KeptMessage(Described, tag_field="type", tag="message"):
-    """A message of the user's, word for word."""
+    """A message of the user, word for word."""
 
     id: str
     role: Literal["user"]
@@ -424,14 +423,14 @@ class KeptMessage(Described, tag_field="type", tag="message"):
 
 
 class CompactionItem(Described, tag_field="type", tag="compaction"):
-    """`encrypted_content` is opaque, and as secret as the conversation it came from."""
+    """`encrypted_content` is opaque, and as secret as its conversation."""
 
     id: str
     encrypted_content: str
 
 
 class CompactedConversation(Described):
-    """`output` is the input of the next request, before what is new."""
+    """`output` is the beginning of the next request's input. The new items follow it."""
 
     id: str
     object: Literal["response.compaction"]

@@ -1,10 +1,10 @@
-"""The completion and the chunks of its stream, described as `stream.py` writes them."""
+"""Describe the completion and the chunks of its stream, as `stream.py` writes them."""
 
 from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from mavera.api.wire.answers import (
+from mavera.api.wire.objects import (
     ArtifactObject,
     Described,
     MosaicObject,
@@ -44,7 +44,7 @@ class AnnotationObject(Described):
 
 
 class ChatMessageObject(Described):
-    """`reasoning_content` is there if the model's server shows the model's reasoning."""
+    """`reasoning_content` is present if the model's server shows the model's reasoning."""
 
     role: Literal["assistant"]
     content: str | None
@@ -77,7 +77,7 @@ class CompletionTokensDetails(Described):
 
 
 class ChatUsage(Described):
-    """`credits_used` is what the answer cost."""
+    """`credits_used` is the price of the answer in credits."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -88,7 +88,7 @@ class ChatUsage(Described):
 
 
 class ChatCompletionObject(Described):
-    """`analysis` and `mosaic` are there with their modes, `tool_calls` where tools ran on the server."""
+    """`analysis` and `mosaic` are present with their modes, and `tool_calls` if tools ran on the server."""
 
     id: str
     object: Literal["chat.completion"]
@@ -103,14 +103,14 @@ class ChatCompletionObject(Described):
 
 
 class FunctionDelta(Described):
-    """The name stands in the first delta of a call only."""
+    """Only the first delta of a call has the name."""
 
     arguments: str
     name: str | UnsetType = UNSET
 
 
 class ToolCallDeltaObject(Described):
-    """`id` and `type` stand in the first delta of a call only."""
+    """Only the first delta of a call has `id` and `type`."""
 
     index: int
     function: FunctionDelta
@@ -136,7 +136,7 @@ class ChunkChoice(Described):
 
 
 class ChatCompletionChunkObject(Described):
-    """`usage` and mavera's own members ride on the chunk with the `finish_reason`."""
+    """`usage` and mavera's own members are in the chunk with the `finish_reason`."""
 
     id: str
     object: Literal["chat.completion.chunk"]
