@@ -1,5 +1,5 @@
 """
-`create_app(settings)`: the routes, on services that open when the server starts (`services.py`).
+Create the application: the routes, on services that open when the server starts (`services.py`).
 """
 
 import asyncio

@@ -124,5 +124,5 @@ async def _send_reply(
     except Exception as error:
         # The worker waits for a reply in any case.
         log.exception("question failed", question=type(question).__name__, error=type(error).__name__)
-        line = (number, False, ("The server could not look that up just now.", 1))
+        line = (number, False, ("The server could not answer this question. Retry in a second.", 1))
     writer.write(msgspec.json.encode(line, enc_hook=str) + b"\n")

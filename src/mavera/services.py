@@ -82,7 +82,7 @@ class Components:
     """
     The parts that the settings name, made and checked, and not yet opened.
 
-    `limiter` is None if the settings' own is to be opened.
+    If `limiter` is None, `open_services` opens the one that the settings name.
     """
 
     model: Model
@@ -216,7 +216,7 @@ async def open_services(
 def _make_admission(
     settings: Settings, components: Components, metrics: Metrics, credits: Credits, secrets: Secrets
 ) -> Admission:
-    """Return what lets turns in, with the queue before the model."""
+    """Return the admission of turns, with the queue in front of the model."""
     gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
     return Admission(
         credits, gate, metrics, components.running, named_models=components.named, secrets=secrets

@@ -21,7 +21,7 @@ from msgspec import Meta
 from mavera.errors import ConfigurationError
 
 PREFIX = "MAVERA_"
-# Client programs read these (the API key to send, the server to call). They are no settings of the server.
+# Client programs read these variables: the API key to send and the server to call. The server does not.
 CLIENT_NAMES = frozenset({"api_key", "base_url"})
 # The characters of a text that logs hide. A shorter one would match ordinary words.
 LEAST_SECRET = 6
@@ -30,7 +30,7 @@ _SECRET_NAMES = ("_api_key", "_pepper", "_pepper_previous", "_secret_access_key"
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 # What happens to the reasoning that a server sends.
 Thinking = Literal["auto", "keep", "drop"]
-# What `models/dialects.py` has a row for.
+# `models/dialects.py` has a row for each.
 DialectName = Literal[
     "auto",
     "openai",

@@ -260,7 +260,11 @@ class _AnswerPrinter:
             sys.stdout.flush()
 
     def withdraw(self) -> None:
-        """Drop what was said: it was reasoning. On a terminal it stands already, and the answer below it."""
+        """
+        Drop the text, because it was reasoning.
+
+        A terminal has shown it already, and the answer follows below it.
+        """
         self.break_line()
         self._pieces.clear()
 

@@ -1,5 +1,5 @@
 """
-Ask the server of a model whether it answers, and how it wants to be spoken to.
+Check whether the server of a model answers, and learn its dialect.
 
     GET /models           does it answer, and take the key?
     one short question    which dialect does it speak, and what does it refuse?
@@ -21,7 +21,8 @@ from mavera.models.dialects import describe
 from mavera.models.named import NamedModel
 from mavera.models.upstream import UpstreamModel, build_request_headers
 
-# What mavera sends by itself: a token limit, a temperature, log-probabilities and JSON under a schema.
+# The request has all parameters that mavera sends by itself: a token limit, a temperature, log-probabilities
+# and JSON under a schema.
 _QUESTION = Prompt(
     (make_message("user", 'Answer with the JSON {"ok": true}.'),),
     sampling=Sampling(temperature=0.0),
@@ -52,7 +53,10 @@ async def probe_named(named: NamedModel) -> Finding:
 
 
 async def probe_model(what: str, model: UpstreamModel) -> Finding:
-    """Ask one short question with all that mavera sends by itself, and say what the server did not take."""
+    """
+    Ask one short question with all parameters that mavera sends by itself, and report those that the server
+    refused.
+    """
     found = await probe_server(what, model)
     if not found.ok:
         return found

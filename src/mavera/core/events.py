@@ -50,7 +50,7 @@ class TextDelta(msgspec.Struct, frozen=True):
 
 
 class ReasoningDelta(msgspec.Struct, frozen=True):
-    """A piece of the model's reasoning, which is no part of its answer."""
+    """A piece of the model's reasoning, which is not part of its answer."""
 
     text: str
     pieces: int = 1
@@ -58,9 +58,9 @@ class ReasoningDelta(msgspec.Struct, frozen=True):
 
 class TextWasReasoning(msgspec.Struct, frozen=True):
     """
-    All text so far was reasoning: the mark that ends reasoning came, and none had begun it.
+    All text so far was reasoning, because the mark that ends reasoning came without one that begins it.
 
-    Whoever has kept the text drops it. `is_shown` says whether it is reported as reasoning.
+    Receivers drop the text that they have kept. `is_shown` says whether it is reported as reasoning.
     """
 
     is_shown: bool = True

@@ -89,7 +89,7 @@ def modernize_schema(schema: Schema) -> Schema:
     """
     Return `schema`, of any draft from 4 on, with the keywords of 2020-12.
 
-    It has no `$schema`. Of `dependencies` nothing is left, so it may allow more than the original.
+    It has neither `$schema` nor `dependencies`, so it may allow more than the original.
     """
     return rebuild_schema(schema, _modernize)
 

@@ -1,11 +1,11 @@
 """
-Validators of JSON Schemas as callers write them: 2020-12, the older drafts, patterns of ECMA-262.
+Compile the JSON Schemas of callers: draft 2020-12, older drafts, and patterns of ECMA-262.
 
-    compile_validator   a validator, or what is wrong with the schema
-    count_visits        how often one check may look at a schema, None if that has no small bound
+    compile_validator   a validator, or the fault of the schema
+    count_visits        the most schemas that a check visits for each value, None if that has no small bound
 
-A schema that names no draft is read as 2020-12, and as an older draft only if it is invalid by 2020-12:
-`exclusiveMinimum: true` and `items: [...]` are still written without `$schema`.
+A schema without `$schema` is read as 2020-12. If it is invalid by 2020-12, it is read as an older draft,
+because callers still write `exclusiveMinimum: true` and `items: [...]` without `$schema`.
 """
 
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ _OLDER_DRAFTS: Final = (
     jsonschema_rs.Draft7Validator,
     jsonschema_rs.Draft4Validator,
 )
-# The operator chose the tools, so their patterns may be large.
+# The operator chose the tools, so their patterns are allowed to be large.
 TOOL_PATTERN_BYTES: Final = 8_000_000
-# Steps that a look-around may take back, for one pattern at one string.
+# The most backtracking steps of one look-around pattern for one string.
 _MOST_STEPS_BACK = 10_000
 _MOST_VISITS = 20_000
 _UNBOUNDED: Final = frozenset({"$dynamicRef", "$recursiveRef"})
@@ -32,7 +32,7 @@ _UNEVALUATED: Final = frozenset({"unevaluatedItems", "unevaluatedProperties"})
 
 def compile_validator(schema: Schema, *, pattern_bytes: int) -> jsonschema_rs.Validator:
     """
-    Return a validator of `schema`, each of whose patterns takes at most `pattern_bytes` of memory.
+    Return a validator of `schema`. Each of its patterns may take `pattern_bytes` of memory.
 
     Raises jsonschema_rs.ValidationError, or ValueError, if the schema is invalid or a pattern too large.
     """
@@ -49,12 +49,12 @@ def compile_validator(schema: Schema, *, pattern_bytes: int) -> jsonschema_rs.Va
 
 
 def is_about_a_pattern(error: jsonschema_rs.ValidationError) -> bool:
-    """Whether a schema was refused for a pattern, which may be invalid or just too large."""
+    """Whether a schema was refused because a pattern is invalid or too large."""
     return error.message.endswith('is not a "regex"')
 
 
 def patterns_of(schema: Schema) -> list[str]:
-    """Return the patterns of `schema` itself, without those of the schemas inside it."""
+    """Return the patterns of `schema` itself, without the patterns of schemas inside it."""
     pattern, named = schema.get("pattern"), schema.get("patternProperties")
     found = [pattern] if isinstance(pattern, str) else []
     return [*found, *named] if isinstance(named, dict) else found
@@ -62,10 +62,10 @@ def patterns_of(schema: Schema) -> list[str]:
 
 def count_visits(schema: Schema) -> int | None:
     """
-    Return at how many schemas one check looks for each value, at most.
+    Return the most schemas that a check visits for each value.
 
-    None: a reference leads into itself or to a place unknown here, references multiply, or a pattern looks
-    around. Checking such a schema may take any time, so it needs a budget.
+    Returns None if a reference leads into itself or to an unknown place, if references multiply, or if a
+    pattern looks around. Such a check can take any time, so it needs a budget.
     """
     known = {"/".join(("#", *path)): inner for path, inner in walk_schemas(schema)}
     if any(is_irregular(pattern) for inner in known.values() for pattern in patterns_of(inner)):
@@ -77,7 +77,7 @@ def count_visits(schema: Schema) -> int | None:
 
 
 class _Unbounded(Exception):
-    """There is no small bound."""
+    """The number of visits has no small bound."""
 
 
 class _Visits:
@@ -89,14 +89,14 @@ class _Visits:
         """Return the schemas visited below `schema`. Raises _Unbounded."""
         if id(schema) in self._counts:
             count = self._counts[id(schema)]
-            if count is None:  # still being counted: it leads into itself
+            if count is None:  # this schema is still being counted, so it leads into itself
                 raise _Unbounded
             return count
         if depth > 200 or _UNBOUNDED & schema.keys():
             raise _Unbounded
         self._counts[id(schema)] = None
         count = 1 + sum(self.of(inner, depth + 1) for inner in self._iterate_applied(schema))
-        # What is left unevaluated is found by looking at all the others once more.
+        # To find the unevaluated members, a check visits all the other schemas again.
         count *= 2 if _UNEVALUATED & schema.keys() else 1
         if count > _MOST_VISITS:
             raise _Unbounded

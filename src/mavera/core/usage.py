@@ -7,7 +7,7 @@ MOST_TOKENS = 1_000_000_000
 
 
 def to_token_count(reported: object) -> int:
-    """Return a reported count, limited to the range from 0 to `MOST_TOKENS`, or 0 if it is no number."""
+    """Return a reported count, limited to the range from 0 to `MOST_TOKENS`, or 0 if it is not a number."""
     if type(reported) is int and 0 <= reported <= MOST_TOKENS:
         return reported
     if isinstance(reported, bool) or not isinstance(reported, int | float) or reported != reported:

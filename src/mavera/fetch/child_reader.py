@@ -7,7 +7,7 @@ Each child takes one frame at a time. Callers share the children fairly, so one 
 not delay the others. A child that fails or takes too long is killed, and the next frame starts another.
 A child gets none of this server's settings or secrets, and it has a budget of processor time and memory.
 
-    the child exceeded its budget or crashed    TooHeavy: the input is at fault, a retry would fail again
+    the child exceeded its budget or crashed    TooHeavy: the input is at fault, so a retry would fail
     the child was killed                        another child tries; TooHeavy if that is killed too
     the child took too long                     ServiceUnavailable the first time, then TooHeavy
 """

@@ -6,8 +6,8 @@ Define custom personas: a workspace's description of its own audience.
     └── Profile | None   a whole person, as in the library's files: drafted by a model, or given
     CustomPersona        a sheet with an id, a version and the time of its creation
 
-Every text is somebody's: cleaned here before it is stored (no control or direction
-characters, no line breaks, no control marks of chat templates), and set into the prompt as data.
+All texts come from customers. They are cleaned before they are stored (no control or direction characters, no
+line breaks, no control marks of chat templates), and the prompt contains them as data.
 """
 
 import re

@@ -55,7 +55,7 @@ def to_toml(sheet: Sheet) -> str:
 
 
 def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what is not set: TOML has no word for it."""
+    """Leave out members that are None, because TOML has no null."""
     return {
         name: _without_none(value) if isinstance(value, dict) else value
         for name, value in members.items()
@@ -64,7 +64,7 @@ def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_toml(data: bytes, name: str) -> Sheet:
-    """Return the sheet in the file `name`. Raises ConfigurationError, which says what is wrong."""
+    """Return the sheet in the file `name`. Raises ConfigurationError, which names the fault."""
     try:
         members = tomllib.loads(data.decode("utf-8-sig"))
     # A number of 5,000 digits raises ValueError, and deeply nested brackets raise RecursionError.
@@ -88,7 +88,7 @@ def from_toml(data: bytes, name: str) -> Sheet:
 
 
 def from_csv(data: bytes, name: str) -> list[Sheet]:
-    """Return a sheet for each row. Raises ConfigurationError, which names the line that is wrong."""
+    """Return a sheet for each row. Raises ConfigurationError, which names the line at fault."""
     text = _decode_csv(data, name)
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)

@@ -4,8 +4,9 @@ Name a persona in a few letters, for clients that can only send the name of a mo
     Gen Z Consumer                       gen-z-consumer
     Honey buyer, made by a workspace     honey-buyer-4f0a91c2      the last letters of its id
 
-Names of the library are unique, and stay. Those of custom personas are neither, so their slug ends in a
-part of their id, and is found by that part alone: a slug from before a change of the name still finds it.
+Names of the library are unique and never change. Names of custom personas may repeat and change, so their
+slug ends in a part of their id. That part alone finds the persona, so an old slug still works after a change
+of the name.
 """
 
 import difflib
@@ -31,7 +32,7 @@ P = TypeVar("P", bound=Named)
 
 
 def slug_of(persona: Named) -> str:
-    """Return the slug of a persona: small letters, digits and hyphens."""
+    """Return the slug of a persona: lower-case letters, digits and hyphens."""
     letters = unicodedata.normalize("NFKD", persona.name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", letters)[:_MOST].strip("-")
     return f"{slug or 'persona'}-{persona.id[-_TAIL:]}" if persona.is_custom else slug

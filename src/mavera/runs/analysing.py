@@ -1,11 +1,11 @@
 """
-Give an answer its analysis, if one is wanted: after the text, on `RunCompleted`.
+Add the analysis to the end of an answer.
 
-    deltas          as they come, and noted: the text waits for nothing, its sentences are rated beside it
-    RunCompleted    the analysis is made, then the event goes on with it
+    deltas          passed on at once and noted; the sentences are rated meanwhile
+    RunCompleted    the analysis is made, and the event is passed on with it
 
-The model is asked for the log-probabilities of its own words. The caller sees them only after asking
-for them too. A server that refuses log-probabilities is asked without.
+The model is asked for the log-probabilities of its words. The caller sees them only if it asked for them too.
+A server that refuses log-probabilities is asked again without them.
 """
 
 from contextlib import aclosing
@@ -23,9 +23,9 @@ from mavera.runs.stage import Events, Open, begin, open_first_taken
 
 class AnalyseAnswer:
     """
-    The stage that notes what a model says, next to the model, because an analysis asks about that prompt.
+    The stage that notes an answer. It is next to the model, because an analysis asks about the same prompt.
 
-    If the server's tools run there are several rounds; the notes are of the latest one, which is the answer.
+    If server tools run, there are several rounds. The notes are of the latest round, which is the answer.
     """
 
     def __init__(self, model: Model, analyst: Analyst) -> None:
@@ -46,7 +46,7 @@ class AnalyseAnswer:
         return await begin(self._note_all(events, shows_logprobs=are_shown))
 
     async def complete(self, event: RunCompleted) -> RunCompleted:
-        """Make the analysis, and return `event` with it and with the tokens it took."""
+        """Make the analysis, and return `event` with it and with its tokens."""
         if self._prompt is None:
             return event
         answered = AnsweredPrompt(self._prompt, "".join(self._pieces), tuple(self._logprobs))

@@ -1,8 +1,8 @@
 """
-A run that is admitted, charged and settled once, however it ends. Nothing here knows HTTP.
+Admit a run, charge it, and settle it once, however it ends. Nothing here knows HTTP.
 
     ChargedRuns.begin   admission → Ticket → ChargedRun
-    ChargedRun          prepares the run, waits for its place in the queue, then yields the run's events
+    ChargedRun          prepares the run, waits in the queue, then yields the events of the run
 
         completed                      the price             before `RunCompleted` is passed on
         closed after something was sent   the price of what was sent
@@ -44,7 +44,7 @@ Keep = Callable[[RunCompleted], Coroutine[Any, Any, None]]
 
 
 class ChargedRuns:
-    """Every turn that somebody pays for begins here, whoever asks: a route, a WebSocket, a study."""
+    """Begins every turn that costs credits, whether a route, a WebSocket or a study asks for it."""
 
     def __init__(self, admission: Admission, runner: Runner) -> None:
         self._admission = admission
@@ -52,18 +52,17 @@ class ChargedRuns:
 
     async def begin(self, principal: Principal, turn: Turn, *, keep: Keep | None = None) -> "ChargedRun":
         """
-        Admit a turn and return its run, which has not started yet. Close it, even if it is never read.
+        Admit a turn, and return its run, which has not started yet. Close the run, even if it is never read.
 
-        `keep` is given the end of a completed run, and is over before that is passed on.
-
-        Raises as `Admission.admit` does; then nothing is held.
+        `keep` gets the end of a completed run. It returns before that end is passed on. Raises the errors of
+        `Admission.admit`; then no credits are held.
         """
         ticket = await self._admission.admit(principal, turn)
         return ChargedRun(ticket, self._runner.run(turn, principal, run_id=ticket.run_id), keep)
 
 
 class ChargedRun:
-    """The events of a run, of which the last one says what it cost. Close it, even if it is never read."""
+    """The events of a run. The last one has the price. Close the run, even if it is never read."""
 
     def __init__(self, ticket: Ticket, run: AsyncGenerator[Event, None], keep: Keep | None = None) -> None:
         self._ticket = ticket
@@ -87,13 +86,13 @@ class ChargedRun:
         return self._place is not None and self._place.is_waiting
 
     async def enter(self) -> None:
-        """Return when it is this run's turn. Whoever reads the run at once need not call it."""
+        """Return when the run leaves the queue. Reading the run waits for that too."""
         if self._place is not None and not self._place.entered:
             await self._place.turn()
 
     async def __anext__(self) -> Event:
         try:
-            # An unknown persona or a refused image is an error at once, however long the queue is.
+            # An unknown persona or a refused image is an error at once, even if the queue is long.
             if self._is_prepared:
                 await self.enter()
             event = await anext(self._run)
@@ -125,10 +124,10 @@ class ChargedRun:
         return event
 
     async def aclose(self) -> None:
-        """Stop the run; what was sent until now is charged."""
+        """Stop the run. The part that has been sent is charged."""
         try:
             await self._run.aclose()
-        finally:  # even if that fails or is cancelled, nobody else will settle
+        finally:  # settle even if that fails or is cancelled, because nothing else will
             if not self._ticket.ended:
                 await self._end_cancelled()
 
@@ -142,7 +141,7 @@ class ChargedRun:
         await self._ticket.end_quietly(Outcome("cancelled", usage, self._price(usage)))
 
     async def fail(self) -> None:
-        """Stop the run for a reason of ours; nothing is charged."""
+        """Stop the run because of the server. Nothing is charged."""
         try:
             await self._run.aclose()
         finally:
@@ -150,12 +149,12 @@ class ChargedRun:
 
     async def _complete(self, event: RunCompleted) -> Event:
         self._analysed = _has_analysis(event.analysis)
-        # Beside the charge: the writes of both then wait for the store once.
+        # It runs beside the charge, so that both writes share one commit.
         keeping = asyncio.create_task(self._keep(event)) if self._keep is not None else None
         try:
             credits = await self._ticket.end(Outcome("completed", event.usage, self._price(event.usage)))
         except APIError as error:
-            # What cannot be charged is not an answer: the lease that runs out refunds it.
+            # A run that cannot be charged fails. Its lease runs out, which refunds the credits.
             return RunFailed(error)
         finally:
             if keeping is not None:
@@ -167,7 +166,11 @@ class ChargedRun:
         await self._ticket.fail()
 
     def _note_tools(self, event: ToolCallStarted | ServerCallEvent) -> None:
-        """Count the model's answers that made calls; one may call the caller's functions and the server's."""
+        """
+        Count the model's rounds that made calls.
+
+        A round may call the caller's functions and server tools.
+        """
         if isinstance(event, ServerCallStarted):
             self._server_rounds = event.call.round
             self._tool_turns = max(self._tool_turns, event.call.round)
@@ -175,7 +178,7 @@ class ChargedRun:
             self._tool_turns = self._server_rounds + 1
 
     def _price(self, usage: Usage) -> int:
-        """Return what it costs: of a mosaic the sum of its parts, each answer and what blends them."""
+        """Return the price. A mosaic costs the sum of its answers and of its synthesis."""
         if not self._answers:
             return self._price_of(usage.total_tokens, self._analysed)
         parts = [(answer.usage.total_tokens, _has_analysis(answer.analysis)) for answer in self._answers]
@@ -189,5 +192,5 @@ class ChargedRun:
 
 
 def _has_analysis(analysis: Analysis | None) -> bool:
-    """Whether there is an analysis to charge for."""
+    """Whether the run has an analysis, which costs extra."""
     return analysis is not None and analysis.error is None

@@ -1,13 +1,13 @@
 """
-Compose the prompt of a turn: the only way from what a caller asked to what a model reads.
+Compose the prompt of a turn. It is the only way from a caller's request to the text that a model reads.
 
     persona (system message, sample turns)   the prefix: the same bytes every time, for the prefix cache
     instructions                             different per request, so they come after it
     the conversation
     guidance (length, artifacts)             last, because a small model obeys what it has just read
 
-One byte that changes in the prefix makes the model read the whole persona again, which takes seconds on
-a laptop. So nothing before the instructions depends on a clock, an id or the request.
+If one byte of the prefix changes, the model reads the whole persona again, which takes seconds on a laptop.
+So nothing before the instructions depends on a clock, an id or the request.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from mavera.core.prompt import Prompt
 from mavera.core.turn import Turn, Verbosity
 from mavera.personas.catalogue import AnyPersona, build_prefix
 
-# Medium is how the persona talks anyway. Measured: docs/decisions/0012-guidance.md
+# Medium is the persona's own length. docs/decisions/0012-guidance.md has the measurements.
 LENGTH: dict[Verbosity, str] = {
     "low": "Answer in at most ten words.",
     "high": "Answer at length: several paragraphs, with reasons and concrete examples.",
@@ -30,7 +30,7 @@ LENGTH_IN_PERSONA: dict[Verbosity, str] = {
         " what you think of it, why, and what would change your mind. Make no list unless asked for one."
     ),
 }
-# Where the caller sets none. Medium leaves it to the model, whose server knows what it can bear.
+# The limits if the caller sets none. At medium, the model's server decides.
 TOKEN_LIMITS: dict[Verbosity, int] = {"low": 256, "high": 4096}
 
 ARTIFACTS = """\
@@ -47,7 +47,7 @@ def compose(
     turn: Turn, persona: AnyPersona | None, *, limits_length: bool = True, introduction: str = ""
 ) -> Prompt:
     """
-    Return what a model reads to answer `turn` as `persona`, or as nobody in particular.
+    Return the prompt that answers `turn` as `persona`, or without a persona.
 
     `limits_length` lets the verbosity set a token limit. That is wrong for a model that reasons on its
     own, because its reasoning counts as well. `introduction` is the system message if neither a persona
@@ -94,6 +94,6 @@ def _build_guidance(turn: Turn, length: dict[Verbosity, str]) -> Iterator[str]:
 
 
 def _choose_limit(turn: Turn) -> int | None:
-    """A short answer has a low limit; JSON, calls and artifacts are as long as they have to be."""
+    """Return a low limit for a short answer, and none for JSON, calls and artifacts."""
     free_text = turn.format.type == "text" and not turn.tools and not turn.canvas_mode
     return TOKEN_LIMITS.get(turn.verbosity) if free_text else None

@@ -2,7 +2,7 @@
 The gate in front of a model: a bounded number of runs enter, and a bounded number wait.
 
     join() → Place     or ServiceUnavailable, at once
-    place.turn()       returns when it is this run's turn
+    place.turn()       returns when this run may enter
     place.leave()      lets the next one in
 """
 

@@ -35,8 +35,8 @@ CONTENT_TYPES = frozenset(
 MAX_TURN_BYTES = 50 * 1024 * 1024
 # The limit of the text before the comma of a data URL.
 MAX_HEAD_CHARACTERS = 1024
-# binascii holds the interpreter's lock, so that a thread would not help: one call for 20 MB takes 50 ms.
-# The event loop runs between slices.
+# One call for 20 MB takes 50 ms, and a thread would not help, because binascii holds the interpreter's lock.
+# So the event loop runs between slices.
 _BASE64_SLICE = 512 * 1024
 
 
@@ -72,8 +72,8 @@ class ImageStep:
         """
         Return `turn` with its images as data URLs or, if they are not `seen`, as text.
 
-        The workspace's share of the fetches and readers is used. Raises InvalidRequest or
-        ValidationFailed for the first image that is refused.
+        This uses the workspace's share of the fetches and readers. Raises InvalidRequest or ValidationFailed
+        for the first image that is refused.
         """
         images = images_of(turn)
         if not images:
@@ -149,7 +149,7 @@ class ImageStep:
         reading = await self._reader.read(file.data, caller=workspace_id)
         if isinstance(reading, Unreadable):
             raise ValidationFailed(
-                "This image takes more time or memory to read than this server gives one image."
+                "This image takes more time or memory to read than this server allows for an image."
                 if reading.too_heavy
                 else "This image is broken: it cannot be decoded.",
                 param=file.image.param,
@@ -170,7 +170,7 @@ def _list_parts(item: Item) -> tuple[Part, ...]:
 
 
 def _with_parts(turn: Turn, parts: list[Part]) -> Turn:
-    """Return `turn` with its images, in their order, exchanged for `parts`."""
+    """Return `turn` with its images replaced by `parts`, in their order."""
     rest = iter(parts)
 
     def replace_images(item: Item) -> Item:

@@ -1,11 +1,11 @@
 """
-Run one turn: `Runner.run` says, from top to bottom, what happens to it.
+Run one turn. `Runner.run` shows its steps from top to bottom.
 
     personas → schemas checked → tools offered → images → RunPrepared
         → prompt → pipeline → RunStarted → deltas* → analysis → RunCompleted | RunFailed
 
-Before `RunStarted` a failure is raised, so the caller can still answer with a status. After it a failure is
-the last event. Closing the iterator stops the model's work.
+Before `RunStarted`, a failure is raised, so that the client gets a status. After it, a failure is the last
+event. Closing the iterator stops the model's work.
 """
 
 import asyncio
@@ -43,10 +43,10 @@ log = structlog.get_logger()
 
 class Runner:
     """
-    `models` says which model answers which kind of key, `vision` which one answers live turns with images.
+    Runs turns. `models` has the model for each mode of key, and `vision` is for live turns with images.
 
-    `images` is None if no turn can have any. `tools` are the server's own, for each kind of key.
-    `side_by_side` is how many personas of mosaics answer at a time. The caller closes `schemas`.
+    `images` is None if no turn can have images. `tools` are the server tools for each mode of key.
+    `side_by_side` is the most personas of mosaics that answer at a time. The caller closes `schemas`.
     """
 
     def __init__(
@@ -79,8 +79,8 @@ class Runner:
         """
         Yield the events of `turn`. Raises before `RunStarted` only.
 
-        `principal` decides which model answers, which personas the turn may name beside the library's and
-        for whom tools run. The audit of tools names `run_id`.
+        `principal` decides which model answers, which custom personas the turn may name, and for whom tools
+        run. The audit of tools contains `run_id`.
         """
         model = self._choose_model(turn, principal)
         # What is recommended for a model is not meant for the one that sees images in its place.
@@ -126,7 +126,7 @@ class Runner:
     def _answer(
         self, turn: Turn, members: Sequence[Member], model: Model, offer: Offer, context: CallContext
     ) -> Pipeline:
-        """Let one persona answer, or nobody in particular, with the offered tools."""
+        """Let one persona answer, or the model without a persona, with the offered tools."""
         tools = None
         if offer:
             turn = add_server_tools(turn, offer)
@@ -144,7 +144,7 @@ class Runner:
         return Pipeline(turn, prompt, model, self._schemas, caller=caller, tools=tools, analyst=analyst)
 
     def _blend(self, turn: Turn, members: Sequence[Member], model: Model, caller: str) -> Mosaic:
-        """Let each persona of the audience answer, and one synthesis after them."""
+        """Let each persona of the audience answer, and then make the synthesis."""
 
         def pipeline_for(prompt: Prompt, is_analysed: bool) -> Pipeline:
             analyst = self._analyst if is_analysed else None
@@ -161,7 +161,7 @@ class Runner:
         return self._models[principal.mode]
 
     async def _find_members(self, turn: Turn, principal: Principal) -> list[Member]:
-        """Return who answers: the audience of a mosaic, one persona, or nobody in particular."""
+        """Return the personas that answer: the audience of a mosaic, one persona, or none."""
         if turn.audience:
             found = [(await self._find_in_audience(one, principal), weight) for one, weight in turn.audience]
             return [Member(persona, to_speaker(persona, round(weight, 4))) for persona, weight in found]
@@ -170,7 +170,7 @@ class Runner:
             return [Member(persona, to_speaker(persona))]
         if self._require_persona and not turn.speaks_for_nobody:
             raise InvalidRequest(
-                "This server answers only with a persona: send persona_id. GET /api/v1/personas lists them.",
+                "This server answers only with a persona. Send persona_id. GET /api/v1/personas lists them.",
                 param="persona_id",
             )
         return []
@@ -194,13 +194,13 @@ class Runner:
 
 
 def to_speaker(persona: AnyPersona, weight: float = 1.0) -> Speaker:
-    """Return what is recorded of a persona that answers."""
+    """Return the record of a persona that answers."""
     version = persona.version if isinstance(persona, CustomPersona) else None
     return Speaker(persona.id, persona.name, version, weight)
 
 
 def _to_failure(error: Exception) -> APIError:
-    """Return `error` as clients may see it. An error that nobody foresaw is logged whole."""
+    """Return `error` for clients. An unforeseen error is logged in full."""
     if isinstance(error, APIError):
         return error
     log.exception("run failed", error=type(error).__name__)

@@ -1,9 +1,9 @@
 """
-Draft a person from a name and a description: one JSON answer of the model, held to a schema.
+Draft a person from a name and a description, as one JSON answer of the model.
 
     rules · one example (a persona of the library) · name and description, as data → Profile
 
-What changes comes last, so that the rules and the example stay in the prefix cache.
+The changing part comes last, so that the rules and the example stay in the prefix cache.
 """
 
 from contextlib import aclosing
@@ -80,9 +80,9 @@ _SAME = ("values", "goals", "pains", "decision_style", "money", "technology", "u
 
 async def draft(model: Model, name: str, description: str, kind: PersonaType | None) -> tuple[Profile, Usage]:
     """
-    Return a profile and what drafting it consumed.
+    Return a profile, and the usage of drafting it.
 
-    Raises ServiceUnavailable if the model gives none that fits, and APIError if it fails.
+    Raises ServiceUnavailable if no answer of the model fits, and APIError if the model fails.
     """
     prompt = _to_prompt(name, description, kind)
     completed: RunCompleted | None = None
@@ -107,7 +107,7 @@ def _make_unusable_error() -> ServiceUnavailable:
 
 
 def to_profile(drafted: dict[str, Any]) -> Profile:
-    """Return the profile that a draft comes to. Raises msgspec.ValidationError."""
+    """Convert a draft to a profile. Raises msgspec.ValidationError."""
     young, old = max(10, drafted["age"] - 5), min(99, drafted["age"] + 5)
     members = {
         "demographics": {

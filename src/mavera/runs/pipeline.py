@@ -1,15 +1,15 @@
 """
-The stages of an answer, in order, and when each of them is there.
+List the stages of an answer in their order, and the condition for each.
 
-    call tools       the server's tools are offered: run their calls, and ask again with the results
-    fit to context   `truncation: auto`, or the model counts tokens: drop old exchanges, or refuse
-    plan             high effort, and the model does not reason on its own: a hidden plan first
-    hold calls       strict functions whose schemas decoding cannot enforce: check the arguments
-    hold to format   JSON was asked for: check it before the answer ends
-    analysis         `analysis_mode`: note what is said, and how sure the model was
+    call tools       if server tools are offered: run their calls, and ask the model again with the results
+    fit to context   if `truncation` is auto or the model counts tokens: drop old exchanges, or refuse
+    plan             if the effort is high and the model does not reason on its own: make a hidden plan first
+    hold calls       if decoding cannot enforce the schemas of strict functions: check the arguments
+    hold to format   if JSON was asked for: check it before the answer ends
+    analysis         if `analysis_mode` is on: note the text and the log-probabilities of the answer
     the model
 
-A stage that has nothing to do for a prompt is left out, so it costs nothing. `stage.py` says how a stage
+A stage that has nothing to do for a prompt is left out, so it costs nothing. `stage.py` explains how a stage
 works.
 """
 
@@ -29,10 +29,10 @@ from mavera.runs.truncation import FitToContext
 
 class Pipeline:
     """
-    The way of one prompt to `model`. `turn` says what the prompt does not: whether it may be shortened.
+    The way of one prompt to `model`. `turn` says whether the prompt may be shortened.
 
-    `tools` are the offered server tools. `analyst` is given if the answer is to be analysed. `caller` is a
-    workspace's id.
+    `tools` are the offered server tools. `analyst` is None unless the answer has to be analysed. `caller` is
+    a workspace's id.
     """
 
     def __init__(
@@ -76,5 +76,5 @@ class Pipeline:
         return await self._open(self._prompt)
 
     async def complete(self, event: RunCompleted) -> RunCompleted:
-        """Return `event`, the end of the answer, with its analysis if one was asked for."""
+        """Return `event`, the end of the answer, with the analysis if one was asked for."""
         return event if self._analysis is None else await self._analysis.complete(event)

@@ -5,8 +5,7 @@ Let a model plan before it answers, if it does not reason on its own.
     prompt + that plan                   → the answer
 
 Both begin with the same prompt, which is in the model's prefix cache after the first. The plan counts as
-reasoning, and is taken off the caller's token limit. If it fails, the answer is given without it: a plan
-is no reason to fail a turn.
+reasoning, and its tokens count toward the caller's limit. If the plan fails, the model answers without it.
 """
 
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from mavera.runs.stage import Events, Open, begin, open_first_taken, open_model
 log = structlog.get_logger()
 
 PLAN_TOKENS: dict[Effort, int] = {"high": 160, "xhigh": 256, "max": 384}
-# A plan shorter than this is none.
+# A shorter text does not count as a plan.
 _FEWEST_TOKENS = 24
 
 ASK_FOR_PLAN = (
@@ -55,9 +54,10 @@ def _plan_tokens(prompt: Prompt) -> int:
 
 class PlanFirst:
     """
-    The stage that asks for a plan, the first time only: later rounds of tool calls go on without one.
+    The stage that asks for a plan. It does so only once, and later rounds of tool calls have none.
 
-    It opens when the model has taken the question for the plan: the caller need not wait for the plan.
+    It opens as soon as the model has taken the question for the plan, so the caller need not wait for the
+    plan.
     """
 
     def __init__(self, model: Model) -> None:
@@ -114,7 +114,7 @@ async def _read_plan(events: Events) -> _Plan:
                 case RunCompleted(_, usage):
                     pass
                 case _:
-                    pass  # no tool is offered, and a refusal is no plan
+                    pass  # no tool is offered, and a refusal is not a plan
     except Exception as error:
         _log_failure(error)
         return _Plan(usage=usage)
@@ -122,7 +122,7 @@ async def _read_plan(events: Events) -> _Plan:
 
 
 def _with_plan(prompt: Prompt, plan: _Plan) -> Iterator[Prompt]:
-    """Yield the prompt with the plan, then without it in case the two do not fit together."""
+    """Yield the prompt with the plan, and then without it, in case they are too long together."""
     left = prompt.max_output_tokens and max(1, prompt.max_output_tokens - plan.usage.output_tokens)
     prompt = replace(prompt, max_output_tokens=left)
     if plan.text:

@@ -3,11 +3,11 @@ Check callers' JSON Schemas, and answers against them, within a budget.
 
     most schemas                             compiled here, in well under a millisecond
     recursive, multiplying, look-around      compiled and checked in a child process with a budget
-    a pattern that is too large for here     the same
+    a pattern that is too large              the same
 
-A short schema can ask for more work than a server can do: thirty references that each lead to the next one
-twice, or a look-ahead tried at every place of a long text. Such work cannot be stopped inside this process,
-so it is done in a child process that the kernel ends.
+A short schema can need more work than a server can do. Examples are thirty references that each lead to the
+next one twice, or a look-ahead at every place of a long text. Such work cannot be stopped inside this
+process, so a child process does it, and the kernel ends that process.
 """
 
 from dataclasses import dataclass
@@ -26,23 +26,24 @@ MODULE: Final = "mavera.runs.schema_checker_child"
 SCHEMA_BUDGET: Final = Budget(cpu_seconds=2, clock_seconds=20, memory_bytes=512 * 1024 * 1024)
 CHILDREN: Final = 2
 IDLE_SECONDS: Final = 60.0
-# Of one pattern. The first is some milliseconds on the event loop; the second is within the budget.
+# The memory of one pattern. Here it costs some milliseconds of the event loop; in the child it is in the
+# budget.
 HERE_PATTERN_BYTES: Final = 100_000
 CHILD_PATTERN_BYTES: Final = 32_000_000
-# Schemas times characters: some tens of milliseconds.
+# The schemas times the characters. It takes some tens of milliseconds.
 _MOST_WORK_HERE: Final = 20_000_000
 _MOST_REASON_CHARACTERS: Final = 300
 
 
 class SchemaQuestion(msgspec.Struct, frozen=True):
-    """Is `schema` valid, and does `text` fit it? Without a text only the first."""
+    """Ask whether `schema` is valid and whether `text` fits it, or only the former if `text` is None."""
 
     schema: Schema
     text: str | None = None
 
 
 class SchemaVerdict(msgspec.Struct, frozen=True):
-    """`invalid`: what is wrong with the schema. `misfit`: why the text does not fit it. Else all is well."""
+    """`invalid` is the fault of the schema, and `misfit` of the text. Both are None if the text fits."""
 
     invalid: str | None = None
     misfit: str | None = None
@@ -50,7 +51,11 @@ class SchemaVerdict(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class CompiledSchema:
-    """`validator` is None if the child process has to check it. `at` is its place in the request."""
+    """
+    A checked schema.
+
+    `validator` is None if the child process has to check texts. `at` is its place in the request.
+    """
 
     schema: Schema
     at: str
@@ -59,7 +64,7 @@ class CompiledSchema:
 
 
 class SchemaChecker:
-    """The child processes start with the first schema that needs them."""
+    """Checks schemas and texts. The first schema that needs a child process starts it."""
 
     def __init__(self, *, budget: Budget = SCHEMA_BUDGET, idle_seconds: float = IDLE_SECONDS) -> None:
         self._pool = ReaderPool(MODULE, budget=budget, idle_seconds=idle_seconds, children=CHILDREN)
@@ -69,9 +74,9 @@ class SchemaChecker:
 
     async def compile(self, schema: Schema, at: str, *, caller: str = "") -> CompiledSchema:
         """
-        Return `schema`, ready for checks; `caller` is a workspace's id.
+        Return `schema`, ready for checks. `caller` is a workspace's id.
 
-        Raises InvalidRequest if it is invalid, ValidationFailed if that takes too much work to find out.
+        Raises InvalidRequest if the schema is invalid, and ValidationFailed if the check takes too much work.
         """
         compiled = compile_here(schema, at)
         if compiled.validator is None:
@@ -84,9 +89,9 @@ class SchemaChecker:
         self, compiled: CompiledSchema, text: str, value: Any, *, caller: str = ""
     ) -> str | None:
         """
-        Return why `value`, whose JSON is `text`, does not fit; None if it fits.
+        Return the reason why `value` does not fit, or None if it fits. `text` is its JSON.
 
-        Raises ValidationFailed if that takes too much work to find out.
+        Raises ValidationFailed if the check takes too much work.
         """
         if compiled.validator is not None and compiled.visits * len(text) <= _MOST_WORK_HERE:
             return find_misfit(compiled.validator, value)
@@ -98,14 +103,16 @@ class SchemaChecker:
             answer = await self._pool.read(question, caller=caller)
             return msgspec.json.decode(answer, type=SchemaVerdict)
         except TooHeavy as error:
-            message = f"'{compiled.at}' takes more time or memory to check than this server gives one schema."
+            message = (
+                f"'{compiled.at}' takes more time or memory to check than this server allows for a schema."
+            )
             raise ValidationFailed(message, param=compiled.at or None) from error
         except msgspec.DecodeError as error:
             raise ServiceUnavailable("The schema could not be checked just now.", retry_after=5) from error
 
 
 def compile_here(schema: Schema, at: str) -> CompiledSchema:
-    """Return `schema`, without a validator if only a child process may check it. Raises InvalidRequest."""
+    """Return `schema`, with a validator unless it needs a child process. Raises InvalidRequest."""
     visits = count_visits(schema)
     if visits is None:
         return CompiledSchema(schema, at, None, 0)
@@ -125,7 +132,7 @@ def invalid_schema(at: str, fault: str) -> InvalidRequest:
 
 
 def describe_fault(error: jsonschema_rs.ValidationError) -> str:
-    """Return what is wrong with a schema, and where."""
+    """Return the fault of a schema, with its place."""
     place = "/".join(str(step) for step in error.instance_path)
     reason = error.message.splitlines()[0]
     if is_about_a_pattern(error):
@@ -135,7 +142,7 @@ def describe_fault(error: jsonschema_rs.ValidationError) -> str:
 
 
 def find_misfit(validator: jsonschema_rs.Validator, value: Any) -> str | None:
-    """Return why `value` does not fit, None if it fits."""
+    """Return the reason why `value` does not fit, or None if it fits."""
     try:
         validator.validate(value)
     except jsonschema_rs.ValidationError as error:

@@ -1,5 +1,5 @@
 """
-The checker's process: compiles schemas of strangers and checks texts against them, one after the other.
+Compile callers' schemas and check texts against them, in a process of its own, one after the other.
 
     stdin    frames: a SchemaQuestion each
     stdout   one report, then frames: a SchemaVerdict each, as JSON

@@ -1,14 +1,14 @@
 """
-Model → server tools → model, until it answers in words or calls a function of the caller's.
+Run server tools between rounds of the model, until it answers in words or calls a caller's function.
 
-    round 1: ask → text*, calls ─┬─ of the server's: run side by side, results into the conversation → round 2
-                                 └─ of the caller's: passed on, and the run ends there
+    round 1: ask → text*, calls ─┬─ of server tools: run in parallel, results into the conversation → round 2
+                                 └─ of the caller's functions: passed on, and the run ends there
     …
     round 8, or the time is up: one last round without tools
 
-The client sees the server's calls as `ServerCallStarted` and `ServerCallEnded`, never as calls to make. A
-call that cannot be made (arguments that do not fit, an unknown name, a call that was made before) is an
-error that the model reads. Closing the iterator cancels what runs.
+The client sees calls of server tools as `ServerCallStarted` and `ServerCallEnded`, never as calls to make. If
+a call cannot be made (arguments that do not fit, an unknown name, a repeated call), the model reads an error.
+Closing the iterator cancels running calls.
 """
 
 import asyncio
@@ -57,12 +57,12 @@ from mavera.tools.toolbox import Offer, matches
 
 MOST_CALLS_IN_ROUND = 8
 MOST_ARGUMENT_CHARACTERS = 20_000
-# A result is never cut shorter than this when the model's context is full.
+# Results are never cut shorter than this, even if the model's context is full.
 _LEAST_RESULT_CHARACTERS = 400
 
 
 class LoopLimits(msgspec.Struct, frozen=True):
-    """`wall_seconds` is for all rounds together; past it the model answers with what it has."""
+    """`wall_seconds` is for all rounds together. After it, the model answers with the results so far."""
 
     rounds: int = 8
     wall_seconds: float = 120.0
@@ -73,10 +73,10 @@ class LoopLimits(msgspec.Struct, frozen=True):
         return cls(settings.tools_max_rounds, settings.tools_wall_seconds, settings.tools_result_characters)
 
     def fit_to(self, profile: ModelProfile) -> "LoopLimits":
-        """Return limits whose results leave room in the model's context, if that is known."""
+        """Return limits whose results fit into the model's context, if its size is known."""
         if profile.context is None:
             return self
-        # About four characters a token: a quarter of the context for each result.
+        # Each result may take a quarter of the context, at about four characters a token.
         return replace(self, result_characters=min(self.result_characters, profile.context.tokens))
 
 
@@ -94,7 +94,7 @@ class _WrittenCall:
 
 
 class _Misfit(Exception):
-    """The call cannot be made; the message is for the model."""
+    """The call cannot be made. The message is for the model."""
 
 
 class _Repeated(_Misfit):
@@ -296,7 +296,11 @@ class CallTools:
         return dict(arguments)
 
     def _describe_misfit(self, call: ServerCall, reason: str) -> _Misfit:
-        """The first time the model may mend it; the second time it is told to go on without."""
+        """
+        Return the error for the model.
+
+        It asks for one more try, or for an answer after a second misfit.
+        """
         self._misfits[call.name] = self._misfits.get(call.name, 0) + 1
         again = self._misfits[call.name] == 1
         advice = "Call it once more, with arguments that fit." if again else "Answer without it."
@@ -310,13 +314,13 @@ class CallTools:
         ]
         prompt = prompt.with_results((*calls, *outputs))
         is_over = self._round >= self._limits.rounds or time.monotonic() >= self._deadline
-        # A model that only repeats itself is made to answer.
+        # A model that only repeats its calls gets no more tools, so it has to answer.
         if is_over or all(call.is_repeat for call in ended):
             return replace(prompt, tool_choice=ToolChoice("none"))
         gone = {name for name, times in self._misfits.items() if times > 1}
         tools = tuple(tool for tool in prompt.tools if tool.name not in gone)
         choice = prompt.tool_choice
-        if choice.mode == "required":  # it has called one; another is its own choice
+        if choice.mode == "required":  # the model has made the required call, so it may choose now
             is_forced = len(choice.names) == 1
             choice = ToolChoice("auto", () if is_forced else choice.names)
         names = tuple(name for name in choice.names if name not in gone)
@@ -338,12 +342,12 @@ def _describe_target(tool: Tool, arguments: str) -> str:
 
 
 def _without_calls(reason: FinishReason) -> FinishReason:
-    """A call that is neither made nor passed on is no reason to end."""
+    """Return the reason of an end whose calls were dropped. They are no reason to end."""
     return "stop" if reason == "tool_calls" else reason
 
 
 def _shorten_results(prompt: Prompt, ours: set[str]) -> Iterator[Prompt]:
-    """Yield `prompt`, then with our own long results cut in half each time, until none is long."""
+    """Yield `prompt`, and then the prompt with our long results cut in half each time, until none is long."""
     yield prompt
     while True:
         mine = [item for item in prompt.items if isinstance(item, FunctionOutput) and item.call_id in ours]

@@ -1,13 +1,13 @@
 """
-One stage on the way from a prompt to the model, and how stages are joined.
+Define a stage on the way from a prompt to the model, and join stages.
 
     prompt →  stage.open  →  stage.open  →  model.stream
-    events ←─────────────────────────────┘  RunStarted has come
+    events ←─────────────────────────────┘  after RunStarted
 
-`open` returns when the model has taken a prompt. As long as it raises, nothing has been said, so a stage
-may try another prompt. A stage that only prepares a prompt returns the events of the next stage as they
-are, and costs nothing per event. A stage that changes events wraps them in a generator of its own, which
-`begin` starts: a generator that has not started would not close what it wraps.
+`open` returns when the model has taken a prompt. If it raises, nothing has been sent, so a stage can try
+another prompt. A stage that only prepares a prompt returns the events of the next stage unchanged, and costs
+nothing per event. A stage that changes events wraps them in its own generator. `begin` starts that generator,
+because a generator that has not started would not close the events that it wraps.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
@@ -26,7 +26,7 @@ Open = Callable[[Prompt], Awaitable[Events]]
 class Stage(Protocol):
     async def open(self, prompt: Prompt, open_next: Open) -> Events:
         """
-        Return the events that follow `RunStarted`; the caller closes them.
+        Return the events that follow `RunStarted`. The caller closes them.
 
         `open_next` opens the next stage. Raises APIError if the model does not take the prompt.
         """
@@ -64,9 +64,9 @@ async def open_first_taken(
     is_refusal: Callable[[InvalidRequest], bool] = lambda error: isinstance(error, ConversationTooLong),
 ) -> Events:
     """
-    Open the first of `prompts` that the model takes; the next one is made only after a refusal.
+    Open the first of `prompts` that the model takes. The next one is made only after a refusal.
 
-    This is the one place that retries, and it can do so because nothing has been said yet. Raises the last
+    This is the only place that retries. It can do so because nothing has been sent yet. Raises the last
     refusal, and any other error at once.
     """
     refusal: InvalidRequest | None = None

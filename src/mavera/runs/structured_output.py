@@ -1,15 +1,15 @@
 """
 Hold an answer to the JSON format that was asked for.
 
-    check_schemas   the schemas of a turn, before any work: 400 if one is no JSON Schema
+    check_schemas   checks the schemas of a turn before any work: 400 if one is not a JSON Schema
     HoldToFormat    the stage that checks the JSON before `RunCompleted`
     HoldCalls       the stage that checks the arguments of strict functions
 
-If decoding itself enforces the format, the text streams on as it comes and is checked all the same. If it
-does not fit, the run fails. For any other model, and for a schema that decoding cannot enforce, the text is
-held back until it has been checked. If it does not fit, the model is asked once more, and after that the
-answer is a refusal. An answer that was cut off ends with `length` and is not taken for JSON. A Markdown
-fence around the JSON is left out.
+If decoding itself enforces the format, the text is streamed and checked too. If it does not fit, the run
+fails. For any other model, and for a schema that decoding cannot enforce, the text is held back until it has
+been checked. If it does not fit, the model gets one more try. If that does not fit either, the answer is a
+refusal. An answer that was cut off ends with `length` and does not count as JSON. A Markdown fence around the
+JSON is removed.
 """
 
 import asyncio
@@ -79,9 +79,9 @@ async def check_schemas(turn: Turn, checker: SchemaChecker, *, caller: str = "")
 
 def _refuse_large(schemas: list[tuple[Schema, str]]) -> bool:
     """
-    Keep what a request can make this process do in one go to some tens of milliseconds.
+    Refuse a schema that would hold the event loop for more than some tens of milliseconds.
 
-    Return whether it is more than a few milliseconds.
+    Returns whether it takes more than a few milliseconds.
     """
     count, patterns = 0, list[str]()
     for schema, at in schemas:
@@ -109,7 +109,7 @@ def _refuse_no_object(schema: Schema, at: str) -> None:
 
 
 class HoldToFormat:
-    """The stage for prompts with a JSON format; `caller` is a workspace's id."""
+    """The stage for prompts with a JSON format. `caller` is a workspace's id."""
 
     def __init__(
         self, wanted: OutputFormat, profile: ModelProfile, checker: SchemaChecker, *, caller: str = ""
@@ -121,9 +121,9 @@ class HoldToFormat:
 
     async def open(self, prompt: Prompt, open_next: Open) -> Events:
         """
-        Raises InvalidRequest if the schema is invalid.
+        Open the next stage. Raises InvalidRequest if the schema is invalid.
 
-        Later on raises APIError if an answer that decoding should hold to the format does not fit it, and
+        The events raise APIError if an answer does not fit although decoding enforces the format, and
         ValidationFailed if the check takes too much work.
         """
         schema = self._wanted.schema if self._wanted.schema is not None else _OBJECT
@@ -134,19 +134,21 @@ class HoldToFormat:
         return await begin(self._hold(prompt, events, open_next, compiled))
 
     async def _check(self, events: Events, compiled: CompiledSchema) -> Events:
-        """Pass the events on. Raises APIError in the place of `RunCompleted` if the text does not fit."""
+        """Pass the events on. Raises APIError in place of `RunCompleted` if the text does not fit."""
         answer = _Answer()
         yield RunStarted()
         try:
             async for event in self._note_events(events, answer, compiled):
                 yield event
         except _Misfit as misfit:
-            raise APIError("The model left the JSON format it had to keep to.") from misfit
+            raise APIError(
+                "The model's answer does not fit the JSON format that decoding enforces."
+            ) from misfit
 
     async def _hold(
         self, prompt: Prompt, events: Events, open_next: Open, compiled: CompiledSchema
     ) -> Events:
-        """Hold the events of each try back until they are known to fit. Refuse if no try fits."""
+        """Hold the events of each try back until the text is known to fit. Refuse if no try fits."""
         usage = Usage()
         for number in range(TRIES):
             answer = _Answer(usage)
@@ -168,7 +170,7 @@ class HoldToFormat:
     async def _note_events(
         self, events: Events, answer: "_Answer", compiled: CompiledSchema
     ) -> AsyncGenerator[AnswerEvent, None]:
-        """Yield `events` with bare JSON; `RunCompleted` with its value and all usage. Raises _Misfit."""
+        """Yield `events` with bare JSON, and `RunCompleted` with the value and all usage. Raises _Misfit."""
         async with aclosing(events):
             async for event in events:
                 for noted in answer.note(event):
@@ -190,7 +192,7 @@ class HoldToFormat:
 
 
 def _settle(events: list[AnswerEvent]) -> list[AnswerEvent]:
-    """Return `events` with the text that turned out to be reasoning as reasoning."""
+    """Turn text that was reasoning after all into reasoning, and return all events."""
     for place, event in enumerate(events):
         if isinstance(event, TextWasReasoning):
             before = events[:place]
@@ -209,7 +211,7 @@ def _build_second_prompt(prompt: Prompt, answer: str, reason: str) -> Prompt:
 
 
 class _Misfit(Exception):
-    """The answer ended as it should, and is not in the format; the message says why."""
+    """The answer is complete, but it does not fit the format. The message says why."""
 
 
 class _Answer:
@@ -226,11 +228,11 @@ class _Answer:
         return "".join(self._pieces)
 
     def is_json(self, end: RunCompleted) -> bool:
-        """Whether the answer is to be JSON. Cut off, a call or a refusal, it cannot be."""
+        """Whether the answer has to be JSON. It need not if it was cut off, or is a call or a refusal."""
         return end.reason == "stop" and not self._other
 
     def note(self, event: AnswerEvent) -> Iterator[AnswerEvent]:
-        """Yield what `event` becomes; `RunCompleted` has all usage so far."""
+        """Yield the event for the client. `RunCompleted` gets all usage so far."""
         match event:
             case TextDelta():
                 yield from self._join_text(self._unfenced.feed(event))
@@ -254,7 +256,7 @@ class _Answer:
 
 
 def find_unenforced_tools(prompt: Prompt, profile: ModelProfile) -> tuple[FunctionTool, ...]:
-    """Return the strict functions whose calls we decode ourselves without enforcing their schemas."""
+    """Return the strict functions whose calls are decoded here without enforcing their schemas."""
     if profile.tools != "constrained":
         return ()
     return tuple(
@@ -267,7 +269,11 @@ def find_unenforced_tools(prompt: Prompt, profile: ModelProfile) -> tuple[Functi
 
 
 class HoldCalls:
-    """The stage that holds calls back until their arguments are known to fit `tools`, which are strict."""
+    """
+    The stage that holds calls back until their arguments are known to fit.
+
+    `tools` are the strict functions.
+    """
 
     def __init__(self, tools: tuple[FunctionTool, ...], checker: SchemaChecker, *, caller: str = "") -> None:
         self._tools = {tool.name: tool for tool in tools}
@@ -278,7 +284,7 @@ class HoldCalls:
         return await begin(self._hold(prompt, await open_next(prompt), open_next))
 
     async def _hold(self, prompt: Prompt, events: Events, open_next: Open) -> Events:
-        """Pass text on, and calls once they fit. Ask once more, then refuse. Raises ValidationFailed."""
+        """Pass text on, and calls once they fit. Allow one more try, then refuse. Raises ValidationFailed."""
         usage = Usage()
         yield RunStarted()
         for number in range(TRIES):
@@ -306,7 +312,7 @@ class HoldCalls:
         yield RunCompleted("stop", usage)
 
     async def _find_misfit(self, held: list[AnswerEvent]) -> str | None:
-        """Return why a call does not fit, None if all of them do or if the answer was cut off."""
+        """Return the reason why a call does not fit, or None if all fit or the answer was cut off."""
         if not any(isinstance(event, RunCompleted) and event.reason == "tool_calls" for event in held):
             return None
         names: dict[int, str] = {}

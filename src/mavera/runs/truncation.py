@@ -1,15 +1,15 @@
 """
-Make a conversation fit the model's context, or say by how much it does not.
+Make a conversation fit the model's context, or refuse it with the number of tokens.
 
     persona · instructions · first exchange · [ … dropped, oldest first … ] · latest exchange · guidance
 
-Whole exchanges are dropped (a user's message and all that answers it). If those are not enough, rounds of
-function calls inside the remaining exchanges go as well. A call and its output go together or stay
+Whole exchanges are dropped: a user's message and everything up to the next one. If those are not enough,
+rounds of function calls inside the remaining exchanges go as well. A call and its output go together or stay
 together, and the persona and system messages stay.
 
-A model that counts tokens is asked how many there are, unless the number of bytes shows that there cannot
-be too many: no token is shorter than a byte. Any other model is simply asked. If it refuses a prompt as
-too long, half of what may go is dropped until it takes the prompt.
+If the model can count tokens, it counts them, unless the number of bytes shows that the prompt fits, because
+no token is shorter than a byte. Any other model gets the whole prompt first. If it refuses the prompt as too
+long, half of the droppable groups are dropped, until it takes the prompt.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,10 +25,10 @@ from mavera.runs.stage import Events, Open, open_first_taken
 
 Group = frozenset[int]
 
-# What a chat template may add, at most: around each message, and to tell of the tools.
+# The most tokens that a chat template may add around each message, and for the tools.
 _MESSAGE_TOKENS = 16
 _TEMPLATE_TOKENS = 256
-# What `auto` leaves free for the answer if the caller does not say how long that may be.
+# The tokens that `auto` leaves free for the answer if the caller sets no limit.
 _ANSWER_TOKENS = 512
 
 
@@ -37,8 +37,8 @@ class FitToContext:
     """
     The stage that counts and drops.
 
-    `context` is None if the model cannot count. `drops` is `truncation: auto`, `answer_tokens` the caller's
-    limit and `items_param` the caller's name for the conversation.
+    `context` is None if the model cannot count. `drops` means `truncation: auto`. `answer_tokens` is the
+    caller's limit, and `items_param` is the caller's name for the conversation.
     """
 
     context: ModelContext | None
@@ -135,7 +135,7 @@ def _find_droppable(items: Sequence[Item]) -> tuple[Group, ...]:
 
 
 def _group_exchanges(items: Sequence[Item]) -> Iterator[list[int]]:
-    """Yield the items of each exchange; system messages belong to none."""
+    """Yield the items of each exchange. System messages belong to none."""
     exchange: list[int] = []
     open_calls: set[str] = set()
     answered = _find_outputs(items)
@@ -156,7 +156,7 @@ def _group_exchanges(items: Sequence[Item]) -> Iterator[list[int]]:
 
 
 def _group_rounds(items: Sequence[Item], among: Sequence[int]) -> Iterator[Group]:
-    """Yield, for the calls made side by side, those calls and all their outputs."""
+    """Yield each group of parallel calls with all their outputs."""
     answered = _find_outputs(items)
     open_calls: set[str] = set()
     group: list[int] = []
@@ -178,5 +178,5 @@ def _group_rounds(items: Sequence[Item], among: Sequence[int]) -> Iterator[Group
 
 
 def _find_outputs(items: Sequence[Item]) -> dict[str, int]:
-    """Return the place of the last output of each call; a caller may send more than one."""
+    """Return the place of the last output of each call, because a caller may send several."""
     return {item.call_id: at for at, item in enumerate(items) if isinstance(item, FunctionOutput)}

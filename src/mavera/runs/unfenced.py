@@ -15,19 +15,19 @@ from typing import Final
 from mavera.core.events import TextDelta
 
 _BEFORE: Final = re.compile(r"[\s\ufeff]*")
-# A word behind the fence is the name of a language only if it says so, or if the line ends with it.
+# A word behind the fence is the name of a language only if it begins with json, or ends its line.
 _OPENING: Final = re.compile(
     r"(?:`{3,8}|~{3,8})[ \t]*(?:\w{1,20}[ \t\r]*\n|(?:json\w{0,8})?)\s*", re.IGNORECASE
 )
 _BEGUN: Final = re.compile(r"(?:`{1,8}|~{1,8})[ \t]{0,20}\w{0,20}\s{0,20}", re.IGNORECASE)
 _IN_TAIL: Final = " \t\r\n\ufeff`~"
-# A longer tail is no fence.
+# A longer tail is not a fence.
 _MOST_TAIL_CHARACTERS: Final = 256
 _CLOSING: Final = re.compile(r"\s*(?:`{3,8}|~{3,8})?[\s\ufeff]*")
 
 
 class Unfenced:
-    """Feed it the deltas of a text, then flush it. A delta that is cut loses its log-probabilities."""
+    """Takes the deltas of a text, and then a flush. A delta that is cut loses its log-probabilities."""
 
     def __init__(self) -> None:
         self._held: list[TextDelta] = []
@@ -59,7 +59,7 @@ class Unfenced:
             yield from held
 
     def _start(self, text: str) -> int | None:
-        """Return where the JSON begins in `text`, None while that is not known."""
+        """Return the index at which the JSON begins in `text`, or None while it is not known."""
         before = _BEFORE.match(text)
         start = before.end() if before else 0
         rest = text[start:]
@@ -76,7 +76,7 @@ def _find_tail(text: str) -> int:
 
 
 def _cut(deltas: list[TextDelta], start: int, end: int) -> Iterator[TextDelta]:
-    """Yield what lies between `start` and `end` of the text of `deltas`."""
+    """Yield the text of `deltas` from `start` to `end`."""
     at = 0
     for delta in deltas:
         text = delta.text[max(start - at, 0) : max(end - at, 0)]

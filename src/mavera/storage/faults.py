@@ -2,7 +2,7 @@
 Turn the errors of the databases' drivers into errors of the API.
 
     away, full, damaged, read-only, locked   →  ServiceUnavailable, with the seconds until a retry can help
-    a row that is there already              →  Conflict
+    a row that already exists                →  Conflict
     anything else is a mistake of ours       →  APIError
 """
 
@@ -88,7 +88,7 @@ def _from_sqlite_code(code: int, message: str) -> APIError:
         case sqlite3.SQLITE_FULL:
             return _make_full_error()
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_FORMAT:
-            return _make_lasting_error("The database file is damaged, or is no SQLite database.")
+            return _make_lasting_error("The database file is damaged, or is not a SQLite database.")
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
             return _make_lasting_error("The database file cannot be opened.")
         case sqlite3.SQLITE_READONLY:

@@ -69,7 +69,8 @@ def make_lookup_tools(settings: Settings, fetch: GuardedFetch) -> list[Tool]:
         tavily = import_optional("mavera.tools.search.tavily", "MAVERA_TAVILY_API_KEY", "tools")
         base_url = _check_http_url("MAVERA_TAVILY_BASE_URL", settings.tavily_base_url)
         search = extract = tavily.Tavily(settings.tavily_api_key, base_url, timeout_seconds=seconds)
-    # Without a key it reads the pages that a search found. Without a search, only callers who name it get it.
+    # Without a key, it reads the pages that a search found. Without a search, only callers that name it get
+    # it.
     unasked = bool(settings.tavily_api_key or settings.searxng_url)
     return [
         TavilySearchTool(search, timeout_seconds=seconds),

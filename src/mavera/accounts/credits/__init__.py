@@ -1,1 +1,1 @@
-"""Credits: prices, holds, the ledger, and what was used."""
+"""Credits: prices, holds, the ledger, and usage."""

@@ -53,7 +53,9 @@ class KeyTerms:
 def delegate(maker: ApiKey, wish: Wish) -> KeyTerms:
     """Return the terms that `maker` gives a new key. Raises Forbidden, naming the right that it lacks."""
     if len(maker.ancestors) >= MAX_LEVELS:
-        raise Forbidden(f"This API key is {MAX_LEVELS} levels below the operator's own, and makes no keys.")
+        raise Forbidden(
+            f"This API key is {MAX_LEVELS} levels below the operator's own, so it cannot make keys."
+        )
     return KeyTerms(
         wish.name,
         _choose_mode(maker, wish.mode),
@@ -78,7 +80,7 @@ def check_revocation(maker: ApiKey, key: ApiKey) -> None:
         covered = not endless and not unlimited
     if not covered:
         raise Forbidden(
-            "This API key revokes itself, the keys below it, and keys that may do no more than it may."
+            "This API key can revoke itself, the keys below it, and keys that it could have made."
             " Use an API key with at least the rights of the one to revoke, or 'mavera keys revoke'."
         )
 
@@ -87,18 +89,18 @@ def check_usage_limit(maker: ApiKey, before: int | None, after: int | None) -> N
     """Raise Forbidden if `maker` may not change its workspace's budget. None means no budget."""
     raises = before is not None and (after is None or after > before)
     if maker.mode == "test":
-        raise Forbidden("This is a test key: it does not say what live keys may spend.", param="usage_limit")
+        raise Forbidden("A test key cannot set a budget for live keys.", param="usage_limit")
     if maker.budget is not None and raises:
         raise Forbidden(
-            f"This API key has a budget of {maker.budget:,} credits a month: it may lower its workspace's"
-            " 'usage_limit', and neither raise it nor take it away.",
+            f"This API key has a budget of {maker.budget:,} credits a month. It may lower its workspace's"
+            " 'usage_limit', but it may neither raise nor remove it.",
             param="usage_limit",
         )
 
 
 def _choose_mode(maker: ApiKey, mode: Mode | None) -> Mode:
     if mode == "live" and maker.mode == "test":
-        raise Forbidden("This is a test key: it makes test keys only.", param="mode")
+        raise Forbidden("A test key makes only test keys.", param="mode")
     return mode or maker.mode
 
 
@@ -107,7 +109,7 @@ def _choose_expiry(maker: ApiKey, expires_at: int | None) -> int | None:
         return expires_at if maker.expires_at is None else maker.expires_at
     if expires_at > maker.expires_at:
         raise Forbidden(
-            f"This API key expires at {maker.expires_at}, and so does each key that it makes, at the latest.",
+            f"This API key expires at {maker.expires_at}, so a key that it makes cannot expire later.",
             param="expires_at",
         )
     return expires_at
@@ -118,7 +120,7 @@ def _choose_scopes(maker: ApiKey, scopes: tuple[str, ...] | None) -> tuple[str, 
         scopes = tuple(scope for scope in DEFAULT_SCOPES if scope in maker.scopes)
     if not scopes or not set(scopes) <= set(maker.scopes):
         raise Forbidden(
-            f"This API key hands out the scopes that it has: {', '.join(maker.scopes)}.", param="scopes"
+            f"This API key can only give the scopes that it has: {', '.join(maker.scopes)}.", param="scopes"
         )
     return scopes
 
@@ -126,7 +128,8 @@ def _choose_scopes(maker: ApiKey, scopes: tuple[str, ...] | None) -> tuple[str, 
 def _choose_budget(maker: ApiKey, budget: int | None) -> int | None:
     if maker.budget is not None and budget is not None and budget > maker.budget:
         raise Forbidden(
-            f"This API key has a budget of {maker.budget:,} credits a month, the most that it hands out.",
+            f"This API key has a budget of {maker.budget:,} credits a month. A key that it makes cannot have"
+            " more.",
             param="budget",
         )
     return maker.budget if budget is None else budget

@@ -1,1 +1,1 @@
-"""The routes beside the two wire formats: personas, usage, keys, workspaces, media, models, health."""
+"""Define all other routes of the API: personas, usage, keys, workspaces, media, models, health."""

@@ -1,10 +1,10 @@
 """
-POST, PATCH and DELETE of a workspace's own personas.
+POST, PATCH and DELETE of the custom personas of a workspace.
 
     body → Sheet (cleaned) → credits held → drafted, for north_star → stored → charged → 201
 
-A persona that cannot be charged is not kept, and a draft that fails costs nothing. A test
-key's personas cost nothing and are for test keys only.
+A persona that cannot be charged is not stored, and a failed draft costs nothing. The personas of a test key
+cost nothing, and only test keys find them.
 """
 
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ PersonaDescription = Annotated[str, Meta(max_length=DESCRIPTION_MAX)]
 
 
 class PersonaBody(Details, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Details may stand in `details` or, as in the hosted API, beside the other members."""
+    """Details are members of `details` or, as in the hosted API, of the body itself."""
 
     description: PersonaDescription | None = None
     category: Category | None = None
@@ -81,15 +81,19 @@ class PersonaBody(Details, frozen=True, kw_only=True, forbid_unknown_fields=True
     is_expert: bool | None = None
     details: Details | None = None
     profile: Annotated[
-        Profile | None, Meta(description="A whole person, in the form of the library's files.")
+        Profile | None, Meta(description="A whole profile, in the form of the library's files.")
     ] = None
 
 
 class CreatePersona(PersonaBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    north_star: `name` and `description`, the model drafts the rest. intermediate: `type`, B2B or
-    B2C, and what is known of it. advanced: any details, or a whole `profile`. `model` names the model
-    that drafts, `mavera-1` unless given.
+    The body of POST. The `mode` decides its other members:
+
+        north_star     `name` and `description`; the model drafts the rest
+        intermediate   `type`, B2B or B2C, and any known details
+        advanced       any details, or a whole `profile`
+
+    `model` names the model that drafts. The default is `mavera-1`.
     """
 
     pipeline_type: Pipeline
@@ -99,13 +103,13 @@ class CreatePersona(PersonaBody, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class UpdatePersona(PersonaBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Only what is sent is changed; null takes an optional field away."""
+    """The body of PATCH. Omitted members stay as they are, and null removes an optional member."""
 
     name: PersonaName | None = None
 
 
 class CustomPersonaObject(msgspec.Struct, kw_only=True):
-    """A workspace's own persona. `version` counts its edits from 1."""
+    """A custom persona. `version` counts its edits from 1."""
 
     id: str
     object: Literal["custom_persona"] = "custom_persona"
@@ -152,7 +156,7 @@ def to_custom_object(persona: CustomPersona) -> CustomPersonaObject:
 
 
 async def create_persona(request: Request) -> Response:
-    """Make a persona of the workspace's own, for credits."""
+    """Create a custom persona, for credits."""
     principal = await authenticate(request, "personas:write")
     raw = await read_short_body(request)
     body = await decode(raw, CreatePersona)
@@ -176,7 +180,7 @@ async def create_persona(request: Request) -> Response:
 
 
 async def update_persona(request: Request) -> Response:
-    """Change a persona: a new version answers from then on."""
+    """Change a persona. From then on, the new version answers."""
     principal = await authenticate(request, "personas:write")
     services = services_of(request)
     raw = await read_short_body(request)
@@ -199,7 +203,7 @@ async def update_persona(request: Request) -> Response:
 
 
 async def delete_persona(request: Request) -> Response:
-    """Delete a persona and all its versions; an answer it is giving goes on to its end."""
+    """Delete a persona and all its versions. Answers in progress go on to their end."""
     principal = await authenticate(request, "personas:write")
     persona_id = request.path_params["persona_id"]
     await services_of(request).personas.delete(principal, persona_id)
@@ -212,7 +216,7 @@ def _refuse_other_workspace(principal: Principal, workspace_id: str | None) -> N
 
 
 def _to_members(body: PersonaBody, sent: tuple[str, ...]) -> dict[str, Any]:
-    """Return what a body says of a sheet's own members."""
+    """Return the members of the body that belong to a sheet."""
     members = {name: getattr(body, name) for name in _PLAIN_NAMES if name in sent}
     if members.get("description", "") is None:
         members["description"] = ""
@@ -222,18 +226,18 @@ def _to_members(body: PersonaBody, sent: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _to_details(body: PersonaBody, sent: tuple[str, ...]) -> dict[str, Any]:
-    """Return the details sent, from either place. Raises InvalidRequest if one is in both."""
+    """Return the details from both places. Raises InvalidRequest if a detail is in both."""
     flat = {name: getattr(body, name) for name in _DETAIL_NAMES if name in sent}
     nested = msgspec.to_builtins(body.details) if body.details is not None else {}
     for name in nested:
         if flat.get(name) is not None:
-            raise InvalidRequest(f"'{name}' stands in 'details' and beside it.", param=name)
+            raise InvalidRequest(f"'{name}' is in 'details' and beside it.", param=name)
     return {**flat, **nested}
 
 
 @dataclass(frozen=True, slots=True)
 class _Making:
-    """One persona being made, with the credits held for it."""
+    """A persona that is being made, and the credits that are held for it."""
 
     request: Request
     principal: Principal
@@ -252,10 +256,10 @@ class _Making:
         )
         try:
             sheet, usage = await self._draft(ticket) if drafts else (self.sheet, Usage())
-            # A persona that is stored is also paid for, even if the client leaves in between.
+            # The charge follows the store, even if the client disconnects in between.
             return await finish(self._store(ticket, sheet, usage, price))
         finally:
-            await ticket.fail()  # nothing, if it was charged
+            await ticket.fail()  # has no effect after the charge
 
     async def _store(self, ticket: Ticket, sheet: Sheet, usage: Usage, price: int) -> CustomPersona:
         personas = services_of(self.request).personas
@@ -268,7 +272,7 @@ class _Making:
         return persona
 
     async def _draft(self, ticket: Ticket) -> tuple[Sheet, Usage]:
-        """Let the model invent the person, for as long as the client waits for it."""
+        """Let the model invent the person. Stops if the client disconnects."""
         services = services_of(self.request)
         is_live = self.principal.mode == "live"
         model = services.named_models[self.model].model if is_live else services.models["test"]
@@ -278,7 +282,7 @@ class _Making:
                 await ticket.place.turn()
             drafted = await draft(model, self.sheet.name, self.sheet.description, self.sheet.type)
         if drafted is None:
-            raise ServiceUnavailable("The client went away before its persona was drafted.")
+            raise ServiceUnavailable("The client disconnected before its persona was drafted.")
         profile, usage = drafted
         return msgspec.structs.replace(self.sheet, profile=profile), usage
 

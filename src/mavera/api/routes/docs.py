@@ -1,4 +1,4 @@
-"""GET /openapi.json and GET /docs: the API described, and a page that shows it without any CDN."""
+"""GET /openapi.json and GET /docs: a description of the API, and a page that shows it without a CDN."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -14,7 +14,7 @@ from mavera.api.http.operations import Handler, Operation
 
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 
-# The page may run its own script and speak to its own server, nothing else.
+# The page may only run its own script and call its own server.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -24,7 +24,11 @@ _POLICY = (
 def routes(operations: Sequence[Operation], prefix: str) -> list[BaseRoute]:
     @cache
     def document() -> bytes:
-        """Made when it is first asked for: most servers are never asked, and it takes megabytes to make."""
+        """
+        Return the document.
+
+        The first request builds it, because that takes megabytes and most servers need none.
+        """
         return json_bytes(openapi_document(operations, prefix))
 
     async def openapi(_: Request) -> Response:

@@ -1,9 +1,9 @@
 """
-GET /health/live and /health/ready, for whoever watches the process. No key needed.
+GET /health/live and /health/ready, for monitors of the process. They need no key.
 
-live: the process answers. ready: no fault of this process, its disk or its version keeps it from
-answering, so traffic may be sent here. Parts that all replicas share (Postgres, Redis, an upstream)
-are described in the body and make none of them unready.
+`live` means that the process answers. `ready` means that no fault of this process, its disk or its version
+keeps it from answering, so it can get traffic. The body describes the parts that all replicas share, such as
+Postgres, Redis or an upstream. A fault of one of them makes no replica unready.
 """
 
 from typing import Literal
@@ -27,9 +27,10 @@ class Live(msgspec.Struct, kw_only=True):
 
 class ModelHealth(msgspec.Struct, kw_only=True):
     """
-    `idle`: starts with the first question. `detail` says what to do if it is unavailable.
+    The state of a model. An `idle` model starts with the first question.
 
-    An upstream is unavailable if the latest request of this process failed there; it is not asked for this.
+    `detail` says what to do if the model is unavailable. An upstream is unavailable if this process's latest
+    request to it failed. The health check itself sends it no request.
     """
 
     state: Literal["ready", "starting", "idle", "unavailable"]
@@ -38,8 +39,9 @@ class ModelHealth(msgspec.Struct, kw_only=True):
 
 class Ready(msgspec.Struct, kw_only=True):
     """
-    `database_detail` says what is wrong with the database, null if nothing is. `rate_limits` is
-    `local` if no Redis is set up, and `unavailable` while each process counts for itself.
+    The state of the server. `database_detail` is the fault of the database, or null.
+
+    `rate_limits` is `local` without Redis, and `unavailable` while each process counts for itself.
     """
 
     status: Literal["ready", "not_ready"]
@@ -51,16 +53,16 @@ class Ready(msgspec.Struct, kw_only=True):
 
 
 async def live(_: Request) -> Response:
-    """Say that the process answers."""
+    """Report that the process answers."""
     return json_response(Live())
 
 
 async def ready(request: Request) -> Response:
-    """Say whether traffic may be sent here, 200 or 503, and how each part is."""
+    """Report whether this server can get traffic, by 200 or 503, and the state of each part."""
     services = services_of(request)
     store = await services.store_probe.state()
     model = services.models["live"].status()
-    # What all replicas share makes none of them unready: all would leave at once, for one fault.
+    # A fault of a shared part makes no replica unready, because then all of them would leave at once.
     model_is_shared = services.settings.backend == "upstream"
     is_ready = not store.is_fault_here and (model_is_shared or model.state in ("ready", "idle"))
     body = Ready(
@@ -104,6 +106,6 @@ OPERATIONS = (
         response=Ready,
         absolute=True,
         needs_key=False,
-        other_statuses={503: "Not now; the body says why."},
+        other_statuses={503: "Not ready; the body has the reason."},
     ),
 )

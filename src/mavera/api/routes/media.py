@@ -1,4 +1,6 @@
-"""GET /media/{media_id}: what tools made, and how far a job is; its content by a signed link."""
+"""
+GET /media/{media_id}: the files that tools make, the progress of a job, and the content by a signed link.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Literal
@@ -14,7 +16,9 @@ from mavera.api.http.operations import Operation, Parameter
 from mavera.errors import Forbidden, NotFound
 from mavera.media.store import MediaStatus
 
-_ID = Parameter("media_id", "path", "The id that the tool call gave.", {"type": "string", "maxLength": 64})
+_ID = Parameter(
+    "media_id", "path", "The id in the result of the tool call.", {"type": "string", "maxLength": 64}
+)
 
 
 class MediaError(msgspec.Struct, kw_only=True):
@@ -22,7 +26,11 @@ class MediaError(msgspec.Struct, kw_only=True):
 
 
 class MediaObject(msgspec.Struct, kw_only=True):
-    """`progress` is 0 to 100. `url` works without a key, for a while; ask again for a new one."""
+    """
+    An image or a video.
+
+    `progress` is 0 to 100. `url` works without a key for a while; a new request renews it.
+    """
 
     id: str
     object: Literal["media"] = "media"
@@ -39,7 +47,7 @@ class MediaObject(msgspec.Struct, kw_only=True):
 
 
 async def get_media(request: Request) -> Response:
-    """Return what was made, or how far it is."""
+    """Return the file's description, or the progress of its job."""
     principal = await authenticate(request, "responses")
     store = services_of(request).media
     media = await store.get(request.path_params["media_id"], principal.workspace_id)
@@ -62,7 +70,7 @@ async def get_media(request: Request) -> Response:
 
 
 async def get_content(request: Request) -> Response:
-    """Return the file itself, or the part that is asked for, to whoever has the link."""
+    """Return the file or the requested part of it. The link is enough; no key is needed."""
     query = request.query_params
     store = services_of(request).media
     media = await store.open_link(
@@ -93,7 +101,7 @@ async def get_content(request: Request) -> Response:
 
 
 async def _begin(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Return the same pieces, the first of them read already: what is not there is an error."""
+    """Return the pieces after reading the first one, so that a missing file becomes an error."""
     first = await anext(pieces, b"")
 
     async def all_of_them() -> AsyncIterator[bytes]:
@@ -111,7 +119,7 @@ OPERATIONS = (
         get_media,
         "Get an image or video that a tool made",
         "Media",
-        description="A video is ready minutes after its call: ask until `status` is `completed` or `failed`.",
+        description="A video takes minutes. Repeat the request until `status` is `completed` or `failed`.",
         response=MediaObject,
         parameters=(_ID,),
         errors=(Forbidden, NotFound),

@@ -1,12 +1,12 @@
 """
-GET /metrics: what Prometheus scrapes. It is not part of the API, so it is not described there.
+GET /metrics: the metrics for Prometheus. They are not part of the API, so OpenAPI does not list them.
 
-MAVERA_METRICS says who may read it: whoever has the token, everybody, or nobody. Without a token, which
-is the default, nobody may. An address says nothing: behind a proxy on this machine every request comes
-from here.
+MAVERA_METRICS says who may read them: clients with the token, everybody, or nobody. By default there is no
+token, and nobody may read them. The client's address does not count, because behind a proxy on this machine
+all requests come from the same address.
 
-With several workers any of them answers for all. Each sends its numbers to the parent a few times
-a second (`send_counts`), and what it gets back is all of them added up.
+With several workers, any of them answers for all. Each worker sends its numbers to the parent a few times a
+second (`send_counts`), and gets the sums over all workers.
 """
 
 import asyncio
@@ -32,7 +32,11 @@ log = structlog.get_logger()
 
 
 def route(metrics: Metrics, exchange: Exchange | None = None) -> Route:
-    """`exchange` is how several workers add up theirs, None if this process is alone."""
+    """
+    Return the route.
+
+    `exchange` adds up the numbers of several workers. It is None for a single process.
+    """
 
     async def read(request: Request) -> Response:
         """Return the metrics in Prometheus's text format."""
@@ -49,12 +53,12 @@ def route(metrics: Metrics, exchange: Exchange | None = None) -> Route:
                 for name, named in services.named_models.items()
             },
         )
-        with suppress(APIError):  # a database that is away leaves the numbers of the last look
+        with suppress(APIError):  # without a database, the last numbers stay
             await services.admission.look()
         if exchange is None:
             counted = metrics.take_snapshot()
         else:
-            await asyncio.sleep(2 * SEND_SECONDS)  # until the others have sent what is done by now
+            await asyncio.sleep(2 * SEND_SECONDS)  # until the other workers have sent their numbers
             counted = await exchange(metrics.take_snapshot())
         return Response(format_metrics(counted, state), headers={"content-type": CONTENT_TYPE})
 
@@ -62,7 +66,7 @@ def route(metrics: Metrics, exchange: Exchange | None = None) -> Route:
 
 
 async def send_counts(metrics: Metrics, exchange: Exchange) -> None:
-    """Send what has changed, until cancelled; then once more."""
+    """Send changed numbers until cancelled, and then a last time."""
     sent = None
     try:
         while True:
@@ -76,20 +80,21 @@ async def send_counts(metrics: Metrics, exchange: Exchange) -> None:
             except APIError as error:
                 log.warning("counts_not_sent", reason=error.message)
             except Exception as error:
-                # Without the next exchange, the metrics would miss all that this worker counts from now on.
+                # Without the next exchange, the metrics would miss everything that this worker counts from
+                # now on.
                 log.exception("counts_not_sent", error=type(error).__name__)
     finally:
         await exchange(metrics.take_snapshot())
 
 
 def _check_reader(request: Request, settings: Settings) -> None:
-    """Raise NotFound if nobody may read, Unauthorized without the token."""
+    """Raise NotFound if nobody may read the metrics, and Unauthorized without the right token."""
     if settings.metrics == "all":
         return
     if settings.metrics == "off" or not settings.metrics_token:
-        raise NotFound(f"There is nothing at {PATH}. /docs lists what there is.")
+        raise NotFound(f"There is nothing at {PATH}. /docs lists all paths.")
     scheme, _, token = (header(request, b"authorization") or "").partition(" ")
-    # Bytes of equal length: what is compared must not say how much of it was right.
+    # Digests have equal length, so that the comparison does not reveal how much of the token is right.
     sent, expected = (
         hashlib.sha256(text.encode(errors="replace")).digest()
         for text in (token.strip(), settings.metrics_token)

@@ -28,7 +28,7 @@ _QUERY = (
     Parameter(
         "personas",
         "query",
-        "Whether to list models with personas behind their name, as `mavera-1/gen-z-consumer`.",
+        "Whether to list models with personas behind their name, such as `mavera-1/gen-z-consumer`.",
         {"type": "boolean"},
     ),
 )
@@ -43,7 +43,7 @@ _CREATED = 1775001600  # 2026-04-01, when the model id was first served
 
 
 class ModelObject(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A model, as OpenAI lists one. `context_tokens` is there if the operator has said it."""
+    """A model, as OpenAI lists it. `context_tokens` is present if the operator set it."""
 
     id: str
     object: Literal["model"]
@@ -59,7 +59,7 @@ class ModelList(msgspec.Struct, kw_only=True):
 
 
 async def list_models(request: Request) -> Response:
-    """List the models, and with `personas` each with each persona."""
+    """List the models. With `personas`, also list each model with each persona."""
     principal = await authenticate(request)
     asked = flag_of(request, "personas")
     services = services_of(request)

@@ -1,8 +1,8 @@
 """
-GET /personas and GET /personas/{id}: who can answer. The prompt is never part of it.
+GET /personas and GET /personas/{id}: the personas that can answer, without their prompts.
 
-A page is made once and then sent again as it is, for as long as nobody is made, changed
-or deleted: what a list costs is the check of its key.
+A page is built once and sent again until a persona is made, changed or deleted. So a list costs little more
+than the check of its key.
 """
 
 from typing import Literal
@@ -30,7 +30,7 @@ _FILTERS = (
     Parameter(
         "search",
         "query",
-        "Only personas with this in name or description; typing errors are forgiven.",
+        "Only personas with these words in name or description. Small typing errors do not matter.",
         {"type": "string", "maxLength": 100},
     ),
     Parameter("custom", "query", "Only custom personas, or only the library's.", {"type": "boolean"}),
@@ -41,7 +41,7 @@ _QUERY = (*_FILTERS, *LIST_PARAMETERS)
 
 
 class PersonaObject(msgspec.Struct, kw_only=True):
-    """A persona's public side."""
+    """The public members of a persona."""
 
     id: str
     object: Literal["persona"] = "persona"
@@ -75,7 +75,7 @@ def to_object(persona: AnyPersona) -> PersonaObject:
 
 
 async def list_personas(request: Request) -> Response:
-    """List the library's personas and the workspace's own, page by page."""
+    """List the library's personas and the workspace's custom personas, page by page."""
     principal = await authenticate(request, "personas:read")
     roll = await services_of(request).personas.roll(principal)
     asked: bytes = request.scope["query_string"]
@@ -105,7 +105,7 @@ def _list_page(request: Request, roll: Roll[AnyPersona]) -> bytes:
 
 
 async def get_persona(request: Request) -> Response:
-    """Return one persona; one of the workspace's own with all that was said of it."""
+    """Return a persona. A custom persona has all its details."""
     principal = await authenticate(request, "personas:read")
     persona = await services_of(request).personas.get(request.path_params["persona_id"], principal)
     if isinstance(persona, CustomPersona):

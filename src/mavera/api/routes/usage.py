@@ -1,4 +1,6 @@
-"""GET /usage: what the workspace of the key used this month, and what it has left."""
+"""
+GET /usage: the workspace's use of credits, requests and tokens in a month, and the credits that are left.
+"""
 
 import datetime
 import time
@@ -22,20 +24,20 @@ from mavera.errors import Forbidden, InvalidRequest, ServiceUnavailable, Validat
 _MONTH = Parameter(
     "month",
     "query",
-    "A month in UTC, as 2026-11; the current month by default.",
+    "A month in UTC, such as 2026-11. The default is the current month.",
     {"type": "string", "maxLength": 7},
 )
 
 
 class Period(msgspec.Struct, kw_only=True):
-    """From `start` up to `end`, in Unix seconds: a month in UTC."""
+    """A month in UTC: from `start` up to `end`, in Unix seconds."""
 
     start: int
     end: int
 
 
 class CreditsUsed(msgspec.Struct, kw_only=True):
-    """`included` and `remaining` are null where credit has no limit. `remaining` counts top-ups too."""
+    """`included` and `remaining` are null if credits have no limit. `remaining` includes top-ups."""
 
     used: int
     included: int | None
@@ -102,7 +104,7 @@ class UsageObject(msgspec.Struct, kw_only=True):
 
 
 async def get_usage(request: Request) -> Response:
-    """Return what was used."""
+    """Return the usage of the month."""
     principal = await authenticate(request, "usage:read")
     check_query(request, (_MONTH,))
     now = int(time.time())
@@ -170,9 +172,9 @@ def _parse_month(text: str | None, now: int) -> int:
     try:
         moment = datetime.datetime.strptime(text, "%Y-%m").replace(tzinfo=datetime.UTC)
     except ValueError as error:
-        raise ValidationFailed("'month' has to be a month, as 2026-11.", param="month") from error
+        raise ValidationFailed("'month' has to be a month, such as 2026-11.", param="month") from error
     if not 1970 <= moment.year < 9999:
-        raise ValidationFailed("'month' has to be a month, as 2026-11.", param="month")
+        raise ValidationFailed("'month' has to be a month, such as 2026-11.", param="month")
     return moment.year * 100 + moment.month
 
 

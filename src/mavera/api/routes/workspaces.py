@@ -1,8 +1,8 @@
 """
 GET and PATCH /workspaces/{id}: the workspace of the key that asks, which needs the scope `admin`.
 
-What costs the operator something (the plan, its limits, credits) is set on the command
-line, so that no team can raise its own; a team may name itself and cap its own spending.
+The operator sets the plan, its limits and the credits on the command line, because they cost the operator
+something. A team can change its name and its own budget.
 """
 
 import time
@@ -37,7 +37,7 @@ _ID = Parameter("workspace_id", "path", "The workspace's id.", {"type": "string"
 
 
 class WorkspaceLimits(msgspec.Struct, kw_only=True):
-    """Null is no limit."""
+    """The limits of the workspace's plan. Null means that there is no limit."""
 
     requests_per_minute: int
     requests_per_day: int | None
@@ -45,7 +45,7 @@ class WorkspaceLimits(msgspec.Struct, kw_only=True):
 
 
 class WorkspaceObject(msgspec.Struct, kw_only=True):
-    """`balance` and `monthly_credits` are null without a limit; `usage_limit` is the month's budget."""
+    """`balance` and `monthly_credits` are null without a limit. `usage_limit` is the budget of a month."""
 
     id: str
     object: Literal["workspace"] = "workspace"
@@ -71,13 +71,13 @@ _OPERATORS = frozenset({*WorkspaceLimits.__struct_fields__, "plan", "limits", "m
 
 async def get_workspace(request: Request) -> Response:
     """Return the workspace."""
-    principal = await _find_own(request)
+    principal = await _require_own(request)
     return json_response(await _describe_workspace(request, principal.workspace_id))
 
 
 async def update_workspace(request: Request) -> Response:
     """Change the name or the budget."""
-    principal = await _find_own(request)
+    principal = await _require_own(request)
     services = services_of(request)
     body = await _decode(await read_short_body(request))
     async with services.database.transaction() as transaction:
@@ -91,7 +91,7 @@ async def update_workspace(request: Request) -> Response:
 
 
 async def _check_usage_limit(transaction: Queries, principal: Principal, limit: int | None) -> None:
-    """Raise Forbidden if the key that asks may not spend without a limit itself."""
+    """Raise Forbidden if the caller's key may not set this budget. None means no budget."""
     key = await repository.find_key(transaction, principal.workspace_id, principal.key_id)
     workspace = await workspaces.get(transaction, principal.workspace_id, now=int(time.time()))
     if key is not None:
@@ -99,19 +99,24 @@ async def _check_usage_limit(transaction: Queries, principal: Principal, limit: 
 
 
 async def _decode(body: bytes) -> UpdateWorkspace:
-    """Raise Forbidden, not InvalidRequest, for what is there and is not the team's to change."""
+    """
+    Decode the body.
+
+    Raises Forbidden, not InvalidRequest, for members that only the operator may change.
+    """
     try:
         return await decode(body, UpdateWorkspace)
     except InvalidRequest as error:
         if error.param not in _OPERATORS:
             raise
         raise Forbidden(
-            f"'{error.param}' is the operator's to change: mavera workspaces update.", param=error.param
+            f"'{error.param}' can only be changed by the operator: mavera workspaces update.",
+            param=error.param,
         ) from error
 
 
-async def _find_own(request: Request) -> Principal:
-    """Raise NotFound for the workspace of another, as for one that is not there."""
+async def _require_own(request: Request) -> Principal:
+    """Return the principal. Raises NotFound if the path names another workspace, whether it exists or not."""
     principal = await authenticate(request, "admin")
     if request.path_params["workspace_id"] != principal.workspace_id:
         raise NotFound("This API key has no such workspace.")

@@ -1,4 +1,4 @@
-"""The members of an answer that both wire formats write alike: `artifacts`, `analysis` and `mosaic`."""
+"""Build the members that both wire formats share: `artifacts`, `analysis` and `mosaic`."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,10 +1,10 @@
 """
-The persona that a request names outside of `persona_id`, for clients that cannot send that.
+Find the persona that a request names outside of `persona_id`, for clients that cannot send that.
 
     {"model": "mavera-1/gen-z-consumer"}      a slug or an id behind the model's name
     X-Persona-Id: gen-z-consumer              a header
 
-All that a request names has to be the same persona.
+All places of a request have to name the same persona.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ PERSONA_PARAMETER = Parameter(
 
 
 def split_model(name: str, known: NamedModels) -> tuple[str, str | None]:
-    """Return the name of the model in `name`, and the persona behind it. Names of models may have slashes."""
+    """Split `name` into the model and the persona behind it. Names of models may have slashes."""
     if name in known:
         return name, None
     model, slash, persona = name.rpartition("/")
@@ -40,7 +40,7 @@ async def name_persona(
     body: Any, header: str | None, known: NamedModels, personas: Personas, principal: Principal
 ) -> Any:
     """
-    Return `body` with the model's name alone in `model`, and the persona that is named in `persona_id`.
+    Return `body` with only the model's name in `model`, and the named persona in `persona_id`.
 
     Raises PersonaNotFound if there is no such persona, and InvalidRequest if two different ones are named.
     """
@@ -55,12 +55,12 @@ async def name_persona(
         named["persona_id"] = body.persona_id
     if behind is not None:
         named["model"] = (await find_persona(behind, "model", personas, principal)).id
-    # An audience in the body wins over a header that a client sends with everything.
+    # The audience of a body overrides a header, because some clients send the header with every request.
     if header is not None and takes_persona and not body.mosaic_mode:
         named[HEADER] = (await find_persona(header, HEADER, personas, principal)).id
     if len(set(named.values())) > 1:
-        told = " and ".join(f"'{place}' names {_quote_id(one)}" for place, one in named.items())
-        raise InvalidRequest(f"Two personas are named: {told}. Send one.", param=list(named)[-1])
+        places = " and ".join(f"'{place}' names {_quote_id(one)}" for place, one in named.items())
+        raise InvalidRequest(f"Two personas are named: {places}. Send one.", param=list(named)[-1])
     if takes_persona and named:
         changes["persona_id"] = next(iter(named.values()))
     return msgspec.structs.replace(body, **changes)

@@ -1,4 +1,4 @@
-"""Descriptions of the members that the responses of both endpoints share. The encoders write them."""
+"""Describe the members that the responses of both endpoints share. The encoders write them."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from mavera.core.artifacts import ArtifactType
 
 
 class Described(msgspec.Struct, forbid_unknown_fields=True):
-    """Part of an answer: it has these members and no other."""
+    """A part of a response. It has exactly these members."""
 
 
 class LogprobObject(Described):
@@ -21,13 +21,13 @@ class LogprobObject(Described):
 
 
 class TokenLogprobObject(LogprobObject):
-    """With the likeliest tokens in its place."""
+    """A token with the likeliest alternatives in its place."""
 
     top_logprobs: list[LogprobObject]
 
 
 class ArtifactObject(Described):
-    """`complete` is false where the answer ended inside the artifact."""
+    """`complete` is false if the answer ended inside the artifact."""
 
     identifier: str
     type: ArtifactType
@@ -72,7 +72,7 @@ ServiceTierUsed = Literal["default"]
 
 
 class ErrorDetail(Described):
-    """`code` names the kind of failure; `param` the field of the request at fault, if there is one."""
+    """`code` names the kind of failure, and `param` the field of the request at fault, if there is one."""
 
     message: str
     type: str

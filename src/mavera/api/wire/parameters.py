@@ -20,7 +20,7 @@ from mavera.errors import InvalidRequest, ValidationFailed
 from mavera.models.config import DEFAULT_NAME
 
 MODEL = DEFAULT_NAME
-# Which names there are depends on the operator: `check_model_name` knows them.
+# The operator decides which names exist, and `check_model_name` knows them.
 ModelName = Annotated[
     str,
     Meta(
@@ -35,7 +35,7 @@ MAX_TOOLS = 64
 TokenLimit = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Weight = Annotated[float, Meta(gt=0, le=1)]
-# Thirds written with two places still count as whole.
+# Three weights of 0.33 are close enough to 1.
 WEIGHTS_TOLERANCE = 0.011
 FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$", min_length=1, max_length=64)]
 JSONSchema = OpaqueObject
@@ -49,7 +49,7 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """
     Parameters of both endpoints. Null means the same as leaving the parameter out.
 
-    `instead_of` says what to send in place of a parameter that only other endpoints have.
+    `instead_of` has the replacements for parameters that only other endpoints have.
     """
 
     instead_of: ClassVar[Mapping[str, str]] = {}
@@ -86,7 +86,7 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def end_user(self) -> str | None:
-        """The caller's name for the person who asks; OpenAI replaces `user` by `safety_identifier`."""
+        """The caller's name for its user. OpenAI replaces `user` by `safety_identifier`."""
         return self.safety_identifier or self.user or None
 
     def sampling(
@@ -107,9 +107,9 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     def audience(self) -> tuple[tuple[str, float], ...]:
         """
-        Return who answers a mosaic, each with its weight; nobody where none is asked for.
+        Return the personas of a mosaic with their weights. It is empty without a mosaic.
 
-        Raises InvalidRequest or ValidationFailed where its fields do not fit together.
+        Raises InvalidRequest or ValidationFailed if the fields contradict each other.
         """
         if not self.mosaic_mode:
             for name in ("persona_ids", "persona_weights"):
@@ -119,12 +119,10 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         if self.persona_ids is None:
             raise InvalidRequest("'mosaic_mode' needs 'persona_ids', two to ten.", param="persona_ids")
         if self.persona_id is not None:
-            raise InvalidRequest("With 'mosaic_mode' send 'persona_ids' alone.", param="persona_id")
+            raise InvalidRequest("With 'mosaic_mode', send only 'persona_ids'.", param="persona_id")
         for position, persona_id in enumerate(self.persona_ids):
             if persona_id in self.persona_ids[:position]:
-                raise InvalidRequest(
-                    "A persona stands twice in 'persona_ids'.", param=f"persona_ids[{position}]"
-                )
+                raise InvalidRequest("'persona_ids' names a persona twice.", param=f"persona_ids[{position}]")
         weights = self.persona_weights or [1 / len(self.persona_ids)] * len(self.persona_ids)
         if len(weights) != len(self.persona_ids):
             raise ValidationFailed(
@@ -141,15 +139,15 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 def check_mosaic(turn: Turn) -> None:
     """Raise InvalidRequest if a mosaic is requested with tools."""
     if turn.audience and (turn.tools or turn.named_tools):
-        raise InvalidRequest("A mosaic calls no tools: leave 'tools' out.", param="tools")
+        raise InvalidRequest("A mosaic calls no tools. Leave 'tools' out.", param="tools")
 
 
 def find_named_tools(tools: Sequence[tuple[Any, str]], choice: Any) -> tuple[NamedTool, ...]:
-    """Return the server's own tools that a request names, each once: in `tools`, or as its `tool_choice`."""
+    """Return each server tool that a request names in `tools` or in `tool_choice`, once."""
     if not tools and choice is None:
         return ()
     found = [named for tool, at in tools if isinstance(tool, BuiltInTool) for named in tool.to_named(at)]
-    # A word is no tool, and to ask a Protocol whether it is one takes long.
+    # A word is not a tool, and an isinstance check against a Protocol is slow.
     if not found and not isinstance(choice, str | None) and isinstance(choice, NamesOwnTools):
         found = list(choice.to_named("tool_choice"))
     return tuple({named.name: named for named in reversed(found)}.values())[::-1]
@@ -159,7 +157,7 @@ def check_tools(turn: Turn, *, name_at: str = "name") -> None:
     """
     Raise InvalidRequest if the tools and the choice among them do not fit together.
 
-    `name_at` is where a tool's name stands inside it.
+    `name_at` is the path of the name inside a tool.
     """
     if not turn.tools and turn.tool_choice == ToolChoice():
         return

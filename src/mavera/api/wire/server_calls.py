@@ -1,9 +1,9 @@
 """
-How the server's own tool calls stand in an answer, in both wire formats.
+Write the calls of server tools into responses of both wire formats.
 
     tool_calls, server_tool_calls    one object for each call, in the order in which they ended
     items of /responses              OpenAI's own: web_search_call, image_generation_call, mcp_call
-    annotations                      url_citation, if the text refers to a source
+    annotations                      url_citation, for references to sources in the text
 """
 
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ _TYPES = {
     "function": "mcp_call",
 }
 _ID_PREFIXES = {"web_search_call": "ws", "image_generation_call": "ig", "mcp_call": "mcp"}
-# What is announced between the beginning and the end.
+# The events between the beginning and the end of a call.
 _WORKING: dict[str, Step] = {"web_search_call": "searching", "image_generation_call": "generating"}
 
 
 def call_object(outcome: ServerOutcome) -> Wire:
     """Return a call as `tool_calls` and `server_tool_calls` list it."""
     call = outcome.call
-    told = {
+    members = {
         "id": call.id,
         "name": call.name,
         "arguments": call.arguments,
@@ -37,12 +37,12 @@ def call_object(outcome: ServerOutcome) -> Wire:
         "result": outcome.summary,
     }
     if outcome.sources:
-        told["sources"] = [
+        members["sources"] = [
             {"number": source.number, "url": source.url, "title": source.title} for source in outcome.sources
         ]
     if outcome.media_url is not None:
-        told["url"] = outcome.media_url
-    return told
+        members["url"] = outcome.media_url
+    return members
 
 
 def url_citation(citation: Citation) -> Wire:
@@ -56,7 +56,7 @@ def url_citation(citation: Citation) -> Wire:
 
 
 class CallItem:
-    """One call as an item of /responses, from its announcement to its end."""
+    """A call as an item of /responses, from its announcement to its end."""
 
     def __init__(self, call: ServerCall, item_id: str, position: int) -> None:
         self._call = call
@@ -94,12 +94,12 @@ class CallItem:
         yield from self._end_events(outcome.status)
 
     def announce_abort(self) -> Iterator[Wire]:
-        """Close the item of a call that will not end any more."""
+        """Close the item of a call that will never end."""
         self.item["status"] = "failed"
         yield from self._end_events("failed")
 
     def _end_events(self, status: Step) -> Iterator[Wire]:
-        # OpenAI has a `failed` event for MCP calls only; elsewhere the item's status says it.
+        # OpenAI has a `failed` event only for MCP calls. For others, the status of the item reports it.
         if status == "completed" or self._type == "mcp_call":
             yield self._build_event(status)
         yield {"type": "response.output_item.done", "output_index": self._position, "item": dict(self.item)}

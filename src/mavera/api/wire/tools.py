@@ -1,12 +1,12 @@
 """
-The server's own tools as a request names them, in `tools` and in `tool_choice`.
+Decode the server tools that a request names in `tools` and in `tool_choice`.
 
     {"type": "web_search"}  {"type": "image_generation"}     OpenAI's names
     {"type": "tavily_search"} …  {"type": "imageToVideo"}     mavera's
     {"type": "mcp", "server_label": "shop"}                   a server that the operator set up
 
-OpenAI's options of these tools are taken, so that clients which send them are not
-refused; docs/tools.md says which have an effect.
+OpenAI's options of these tools are accepted, so that no client is refused. docs/tools.md lists the options
+that have an effect.
 """
 
 from typing import Annotated, Any, Protocol, runtime_checkable
@@ -22,7 +22,7 @@ from mavera.tools.toolbox import SYNONYMS
 
 
 class BuiltInTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="tool"):
-    """A tool that runs here; its type is its name."""
+    """A server tool. Its type is its name."""
 
     @property
     def type(self) -> str:
@@ -32,7 +32,7 @@ class BuiltInTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_
         return (NamedTool(SYNONYMS.get(self.type, self.type), at),)
 
     def echo(self) -> dict[str, Any]:
-        """Return it as a Response repeats it: of the kinds that OpenAI's clients know."""
+        """Return the tool for a Response, as one of the kinds that OpenAI's clients know."""
         return {"type": "web_search"}
 
     def echo_choice(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class ImageToVideo(GenerateVideo, kw_only=True, tag="imageToVideo"):
 
 
 class MCP(BuiltInTool, kw_only=True, tag="mcp"):
-    """`server_label` is one that the operator set up; a server of the caller's own is refused."""
+    """`server_label` names a server that the operator set up. A caller cannot name a server of its own."""
 
     server_label: Annotated[str, Meta(min_length=1, max_length=64)]
     name: Name | None = None
@@ -124,7 +124,7 @@ class MCP(BuiltInTool, kw_only=True, tag="mcp"):
         for member in ("server_url", "connector_id", "authorization", "headers"):
             if getattr(self, member):
                 raise InvalidRequest(
-                    f"MCP servers are the operator's: name one by 'server_label', without '{member}'.",
+                    f"The operator sets up MCP servers. Name one by 'server_label', without '{member}'.",
                     param=f"{at}.{member}",
                 )
         allowed = self.allowed_tools
@@ -160,13 +160,13 @@ OwnTool = (
 
 @runtime_checkable
 class NamesOwnTools(Protocol):
-    """A `tool_choice` that can name tools of the server's."""
+    """A `tool_choice` that can name server tools."""
 
     def to_named(self, at: str) -> tuple[NamedTool, ...]: ...
 
 
 class AllowedOwnTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One entry of `allowed_tools`: a function by its name, or a tool of the server's by its type."""
+    """An entry of `allowed_tools`: a function by its name, or a server tool by its type."""
 
     type: Word
     name: Name | None = None
@@ -174,7 +174,7 @@ class AllowedOwnTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     server_label: Name | None = None
 
     def to_named(self, at: str) -> tuple[NamedTool, ...]:
-        """Return the tool of the server's that it means; none where it is a function."""
+        """Return the server tool of this entry, or None if it is a function."""
         return () if self.type == "function" else (NamedTool(self.to_name(at), at),)
 
     def to_name(self, at: str) -> str:

@@ -68,10 +68,10 @@ class NoVideo:
     name = ""
 
     async def begin(self, prompt: str, image: Picture | None, seconds: int) -> str:
-        raise ToolFailed("No maker of videos is set up.")
+        raise ToolFailed("No service for videos is set up.")
 
     async def state(self, job_id: str) -> VideoState:
-        raise ToolFailed("No maker of videos is set up.")
+        raise ToolFailed("No service for videos is set up.")
 
     async def close(self) -> None:
         return None
