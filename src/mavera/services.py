@@ -167,33 +167,10 @@ async def open_services(
         limiter = components.limiter or open_limiter(settings.rate_limit_url, metrics.limited_locally.inc)
         stack.push_async_callback(limiter.close)
         people = Personas(PersonaLibrary.load(), database)
-        models: dict[Mode, Model] = {
-            "live": await enter(start_model(components.model, people)),
-            "test": await enter(start_model(ScriptedModel(keeps_prompts=False))),
-        }
-        for name, other in components.named.items():
-            if name != DEFAULT_NAME:
-                await enter(start_model(other.model))
-        vision = await enter(start_model(components.vision)) if components.vision else None
-        reader = _make_image_reader(settings)
-        if reader is not None:
-            stack.push_async_callback(reader.close)
+        models = await enter(_start_models(components, people))
         media = await enter(MediaStore(database, settings, components.files))
         toolbox = await enter(_open_toolbox(settings, Parts(components.fetch, media), database, limiter))
-        schemas = SchemaChecker()
-        stack.push_async_callback(schemas.close)
-        runner = Runner(
-            people,
-            models,
-            images=ImageStep(components.fetch, reader, ImageLimits.of(settings)),
-            named=components.named,
-            vision=vision,
-            tools={"live": toolbox, "test": Toolbox(make_scripted_tools(), policy=ToolPolicy("none"))},
-            tool_limits=LoopLimits.of(settings),
-            require_persona=settings.require_persona,
-            side_by_side=settings.running_at_once,
-            schemas=schemas,
-        )
+        runner = await enter(_open_runner(settings, components, people, models, toolbox))
         admission = _make_admission(settings, components, metrics, credits, secrets)
         yield Services(
             settings=settings,
@@ -210,6 +187,53 @@ async def open_services(
             first_responses=first_responses,
             media=media,
             store_probe=store_probe,
+        )
+
+
+@asynccontextmanager
+async def _start_models(components: Components, people: Personas) -> AsyncIterator[dict[Mode, Model]]:
+    """Start the model for each mode of key, and the other models that live keys can name."""
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        models: dict[Mode, Model] = {
+            "live": await enter(start_model(components.model, people)),
+            "test": await enter(start_model(ScriptedModel(keeps_prompts=False))),
+        }
+        for name, other in components.named.items():
+            if name != DEFAULT_NAME:
+                await enter(start_model(other.model))
+        yield models
+
+
+@asynccontextmanager
+async def _open_runner(
+    settings: Settings,
+    components: Components,
+    people: Personas,
+    models: Mapping[Mode, Model],
+    toolbox: Toolbox,
+) -> AsyncIterator[Runner]:
+    """Open the runner, with the vision model, the reader of images and the checker of schemas."""
+    async with AsyncExitStack() as stack:
+        vision = (
+            await stack.enter_async_context(start_model(components.vision)) if components.vision else None
+        )
+        reader = _make_image_reader(settings)
+        if reader is not None:
+            stack.push_async_callback(reader.close)
+        schemas = SchemaChecker()
+        stack.push_async_callback(schemas.close)
+        yield Runner(
+            people,
+            models,
+            images=ImageStep(components.fetch, reader, ImageLimits.of(settings)),
+            named=components.named,
+            vision=vision,
+            tools={"live": toolbox, "test": Toolbox(make_scripted_tools(), policy=ToolPolicy("none"))},
+            tool_limits=LoopLimits.of(settings),
+            require_persona=settings.require_persona,
+            side_by_side=settings.running_at_once,
+            schemas=schemas,
         )
 
 

@@ -28,7 +28,7 @@ LEAST_SECRET = 6
 _SECRET_NAMES = ("_api_key", "_pepper", "_pepper_previous", "_secret_access_key", "_token")
 # Every number has bounds, so that no setting is infinite, NaN or absurd.
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-# What happens to the reasoning that a server sends.
+# The handling of reasoning that a server sends: see `ChunkDecoder`.
 Thinking = Literal["auto", "keep", "drop"]
 # `models/dialects.py` has a row for each.
 DialectName = Literal[

@@ -1,7 +1,8 @@
 """
 The texts and names of `src/mavera` against the tics of language that a program can find.
 
-    a docstring begins with its subject or its verb   not with What, Which, Who, Whose or Where
+    a docstring or a comment begins with its          not with What, Which, Who, Whose or Where
+    subject or its verb
     a condition begins with "if"                      not with "where", which is for places
     a function's name begins with a verb              not with a past participle
 """
@@ -16,9 +17,10 @@ import pytest
 from tests.docs.pages import ROOT
 
 SOURCE = ROOT / "src" / "mavera"
-ROOMS = sorted(path.name for path in SOURCE.iterdir() if path.is_dir() or path.suffix == ".py")
+ROOMS = sorted(path.name for path in SOURCE.iterdir() if path.suffix == ".py" or any(path.rglob("*.py")))
 
 HEADLESS = re.compile(r"(What|Which|Who|Whose|Where)\b")
+HEADLESS_COMMENT = re.compile(r"^\s*# ((What|Which|Who|Whose|Where)\b.*)")
 WHERE_FOR_IF = re.compile(r"(Raises? \w+|None|nothing|empty|error|True|False|,)\s+where\b")
 # Base verbs that end as participles do.
 VERBS = re.compile("bleed|breed|embed|exceed|feed|heed|need|proceed|seed|shed|speed|succeed|wed|weed")
@@ -35,6 +37,9 @@ _Documented = ast.Module | ast.ClassDef | _Function
 
 def find_tics(source: str) -> Iterator[str]:
     """Yield a message for each tic in the text of a module."""
+    for number, text in enumerate(source.splitlines(), 1):
+        if (match := HEADLESS_COMMENT.match(text)) is not None:
+            yield f"line {number}: a comment begins with '{match[2]}'"
     for node in ast.walk(ast.parse(source)):
         line = getattr(node, "lineno", 1)
         if isinstance(node, _Documented):
@@ -79,6 +84,7 @@ def test_a_room_has_no_tics(room: str) -> None:
     "source",
     [
         '"""What the readers share."""',
+        "# What the readers share.\nFRAMES = 4",
         'class Name:\n    """Who answers."""',
         'def load():\n    """Load it. Raises NotFound where there is none."""',
         'def load():\n    """Return it, None\n    where there is none."""',

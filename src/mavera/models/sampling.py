@@ -1,9 +1,9 @@
 """
-Sample as a model recommends, where the caller sets nothing.
+Fill in the sampling that a model recommends, for each setting that the caller leaves out.
 
     caller > models.toml > the catalogue of embedded models > GENERAL, for a model file of one's own
 
-Each setting counts by itself: a caller who sets the temperature still gets the recommended `top_p`.
+Each setting is separate: a caller that sets the temperature still gets the recommended `top_p`.
 """
 
 from typing import Annotated
@@ -59,7 +59,7 @@ def _is_prose(turn: Turn) -> bool:
     return turn.format.type == "text" and not turn.canvas_mode
 
 
-# What spoken answers of small models need. docs/models.md gives the reasons.
+# The sampling for spoken answers of small models. docs/models.md gives the reasons.
 _SPOKEN = Repetition(penalty=1.05, dry_multiplier=0.8, dry_base=1.75, dry_length=3, window=2048)
 CALM = RecommendedSampling(temperature=0.6, top_p=0.9, top_k=40, min_p=0.1, repetition=_SPOKEN)
 # A model that nobody measured gets llama.cpp's own defaults.

@@ -1,1 +1,1 @@
-"""What a text says: its sentences, their vectors, and what an answer says to its question."""
+"""Read texts: split them into sentences, compute their vectors, and find the verdict of an answer."""

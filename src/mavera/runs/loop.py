@@ -83,7 +83,7 @@ class Runner:
         run. The audit of tools contains `run_id`.
         """
         model = self._choose_model(turn, principal)
-        # What is recommended for a model is not meant for the one that sees images in its place.
+        # The recommended sampling of a model is not meant for the model that sees images in its place.
         if principal.mode == "live" and model is not self._vision and turn.model in self._named:
             turn = self._named[turn.model].prepare(turn)
         members = await self._find_members(turn, principal)

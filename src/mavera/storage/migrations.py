@@ -87,6 +87,12 @@ def m0002_credits(tables: Tables) -> None:
 
     Each run writes three of these tables, so they have few indexes and no foreign keys.
     """
+    _add_plans(tables)
+    _make_ledger(tables)
+    _make_records(tables)
+
+
+def _add_plans(tables: Tables) -> None:
     for name in ("requests_per_minute", "requests_per_day", "concurrent_runs", "monthly_credits", "budget"):
         tables.add_columns("workspaces", **{name: "BIGINT"})
     for name in ("unlimited", "balance", "granted_month", "spent", "spent_month", "alerted_percent"):
@@ -100,6 +106,9 @@ def m0002_credits(tables: Tables) -> None:
         alerted_percent="BIGINT NOT NULL DEFAULT 0",
         scopes="TEXT NOT NULL DEFAULT 'responses personas:read personas:write focus_groups usage:read'",
     )
+
+
+def _make_ledger(tables: Tables) -> None:
     tables.run(
         f"""
         CREATE TABLE ledger (
@@ -127,6 +136,9 @@ def m0002_credits(tables: Tables) -> None:
         ) {tables.by_key}
         """
     )
+
+
+def _make_records(tables: Tables) -> None:
     tables.run(
         f"""
         CREATE TABLE usage (

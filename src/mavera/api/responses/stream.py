@@ -92,7 +92,7 @@ class ResponseEncoder:
         """Keep the part of `event` that the whole response will contain."""
         if isinstance(event, TextWasReasoning):
             event = self._withdraw_message(event)
-        for _ in self.feed(event):
+        for _ in self._translate(event):
             pass
 
     def feed(self, event: Event) -> Iterator[Wire]:
