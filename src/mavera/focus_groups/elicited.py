@@ -46,7 +46,8 @@ class Elicited:
     The distribution of a cell.
 
     `order_gap` is the largest difference of a share between the two orders, on the logit scale. None says
-    that there was one order only.
+    that there was one order only. With several wordings, `shares` is their mean, and `by_wording` has the
+    distribution of each.
     """
 
     cell: CellId
@@ -54,6 +55,7 @@ class Elicited:
     order_gap: float | None = None
     flags: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    by_wording: tuple[NDArray[Any], ...] = ()
 
 
 Book = Mapping[CellId, Elicited]

@@ -15,8 +15,7 @@ axes, so that a simulation can check their coverage in one call.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit
-from scipy.stats import t as student_t
+from scipy.special import expit, logit, stdtrit
 
 from mavera.focus_groups.mixtures import Floats
 
@@ -43,7 +42,7 @@ def find_share_interval(
     three personas.
     """
     estimate, error, freedom = _spread_of_personas(shares, weights)
-    half_width = student_t.ppf((1 + level) / 2, freedom) * error
+    half_width = stdtrit(freedom, (1 + level) / 2) * error
     return _transform_share(estimate, half_width)
 
 
@@ -56,7 +55,7 @@ def find_mean_interval(
     Raises ValueError with fewer than three personas.
     """
     estimate, error, freedom = _spread_of_personas(values, weights)
-    half_width = student_t.ppf((1 + level) / 2, freedom) * error
+    half_width = stdtrit(freedom, (1 + level) / 2) * error
     return np.clip(estimate - half_width, low, high), np.clip(estimate + half_width, low, high)
 
 
@@ -100,14 +99,14 @@ def find_wording_spread(values: Floats, weights: Floats) -> Spread:
 
 def to_share_interval(spread: Spread, level: float = LEVEL) -> tuple[float, float]:
     """Return the ends of the interval of a share, computed on the logit scale."""
-    half_width = student_t.ppf((1 + level) / 2, spread.freedom) * spread.error
+    half_width = stdtrit(spread.freedom, (1 + level) / 2) * spread.error
     low, high = _transform_share(np.array(spread.estimate), np.array(half_width))
     return float(low), float(high)
 
 
 def to_mean_interval(spread: Spread, low: float, high: float, level: float = LEVEL) -> tuple[float, float]:
     """Return the ends of the interval of a mean or a score, cut at the ends of its scale."""
-    half_width = float(student_t.ppf((1 + level) / 2, spread.freedom)) * spread.error
+    half_width = float(stdtrit(spread.freedom, (1 + level) / 2)) * spread.error
     return (
         min(max(spread.estimate - half_width, low), high),
         min(max(spread.estimate + half_width, low), high),

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
-from scipy.special import logit
-from scipy.stats import t as student_t
+from scipy.special import logit, stdtr
 
 from mavera.focus_groups.mixtures import Floats
 
@@ -131,4 +130,4 @@ def _to_p(difference: float, variance: float, freedom: int) -> float:
         return 1.0
     if variance <= SMALLEST_DIFFERENCE**2:
         return 0.0
-    return float(2 * student_t.sf(abs(difference) / variance**0.5, freedom))
+    return float(2 * stdtr(freedom, -abs(difference) / variance**0.5))

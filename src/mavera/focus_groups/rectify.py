@@ -12,7 +12,7 @@ the audience.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from mavera.focus_groups.mixtures import Floats
 
@@ -48,7 +48,7 @@ def rectify_means(
         raise ValueError(f"a rectification needs {FEWEST_PEOPLE} people or more")
     mean = answers.mean(axis=0)
     own_error = np.sqrt(answers.var(axis=0, ddof=1) / people)
-    own_reach = student_t.ppf((1 + level) / 2, people - 1) * own_error
+    own_reach = stdtrit(people - 1, (1 + level) / 2) * own_error
     share = 0.0 if predictions is None else tune_share(answers, predictions)
     if predictions is None or share == 0:
         estimates, reach = mean, own_reach
@@ -57,7 +57,7 @@ def rectify_means(
         rest = answers - share * predictions
         # One degree of freedom more is spent, because λ comes from the same people.
         variance = ((rest - rest.mean(axis=0)) ** 2).sum(axis=0) / (people - 2)
-        reach = student_t.ppf((1 + level) / 2, people - 2) * np.sqrt(variance / people)
+        reach = stdtrit(people - 2, (1 + level) / 2) * np.sqrt(variance / people)
     return Rectified(
         estimates,
         estimates - reach,

@@ -1,0 +1,86 @@
+"""
+Write respondents as a wide CSV file with codes, and the codebook as a second one.
+
+No cell starts a formula: a text that begins with =, +, -, @, a tab or a line break gets an apostrophe in
+front, as spreadsheets write it for "this is text". Numbers are never changed.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from mavera.focus_groups.exports import ExportFile, name_file
+from mavera.focus_groups.exports.variables import (
+    Variable,
+    describe_type,
+    format_number,
+    list_statuses,
+    list_variables,
+)
+from mavera.focus_groups.respondents import Status
+from mavera.focus_groups.results import build_method
+from mavera.focus_groups.simulation import Simulation
+
+_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_STATUSES = np.array([status.name.lower() for status in sorted(Status)])
+# Spreadsheets take UTF-8 for it only behind this mark.
+_MARK = b"\xef\xbb\xbf"
+
+
+def escape_text(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(_STARTS) else text
+
+
+def build_csv(simulation: Simulation) -> tuple[ExportFile, ...]:
+    """Return the rows of the respondents, and the codebook."""
+    variables = list_variables(simulation)
+    statuses = list_statuses(simulation)
+    header = [one.name for one in variables] + [f"{one.question_id}_status" for one in statuses]
+    columns = [_format_values(one) for one in variables]
+    columns += [list(_STATUSES[one.status]) for one in statuses]
+    rows = write_rows([header, *zip(*columns, strict=True)])
+    book = write_rows(_list_codes(simulation, variables))
+    return (
+        ExportFile(name_file(simulation, ".csv"), "text/csv; charset=utf-8", rows),
+        ExportFile(name_file(simulation, "-codebook.csv"), "text/csv; charset=utf-8", book),
+    )
+
+
+def write_rows(rows: Iterable[Sequence[str]]) -> bytes:
+    """Return rows as CSV, in UTF-8 with a byte order mark, with formulas made harmless."""
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\r\n").writerows(rows)
+    return _MARK + buffer.getvalue().encode()
+
+
+def _format_values(variable: Variable) -> list[str]:
+    if variable.kind == "text":
+        return [escape_text(text) for text in variable.values]
+    return [format_number(value, variable.places) for value in variable.values]
+
+
+def _list_codes(simulation: Simulation, variables: Sequence[Variable]) -> Iterable[Sequence[str]]:
+    yield ["variable", "label", "type", "question", "code", "code_label", "user_missing"]
+    method = build_method(simulation)
+    facts = {
+        "synthetic": simulation.list_notices()[0],
+        "study": simulation.study.name,
+        "model": method.model,
+        "elicitation": method.elicitation,
+        "seed": str(method.seed),
+        "date": simulation.date.date().isoformat(),
+        "study_hash": method.study_hash,
+    }
+    for name, fact in facts.items():
+        yield ["", escape_text(fact), "method", "", "", name, ""]
+    for one in variables:
+        question = "" if one.question is None else one.question.id
+        head = [one.name, escape_text(one.label), describe_type(one) or one.kind, question]
+        if not one.codes:
+            yield [*head, "", "", ""]
+        for code in one.codes:
+            missing = "yes" if code.is_missing else "no"
+            yield [*head, str(code.number), escape_text(code.label), missing]
