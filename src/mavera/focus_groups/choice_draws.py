@@ -1,0 +1,74 @@
+"""
+Draw what takes more than one list: whole rankings, best and worst of a set, places on a slider.
+
+    worths and first choices  →  draw_rankings    Gumbel noise orders the rest, as Plackett and Luce would
+    best and worst shares     →  join_margins     a joint table without a diagonal that keeps both margins
+    points of a slider        →  jitter_points    numbers around the points, with the same mean and range
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_ROUNDS = 2_000
+_TOLERANCE = 1e-10
+# Half of the distance between two points of a slider, and less, so that rounding it finds the point again.
+_JITTER = 4
+
+
+def draw_rankings(
+    worths: Floats, first: NDArray[np.int64], generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return orders of the items, the best one first. `worths` is (rows, items), `first` is the best item."""
+    keys = np.log(np.maximum(worths, 1e-300)) + generator.gumbel(size=worths.shape)
+    keys[np.arange(len(first)), first] = np.inf
+    return np.argsort(-keys, axis=1, kind="stable")
+
+
+def join_margins(best: Floats, worst: Floats) -> tuple[Floats, bool]:
+    """
+    Return the joint table of best (rows) and worst (columns), and whether worst shares had to be lowered.
+
+    No item can be both, so an item's best and worst shares add up to 1 at most.
+    """
+    best = np.asarray(best, dtype=np.float64) / np.sum(best)
+    worst = np.asarray(worst, dtype=np.float64) / np.sum(worst)
+    is_lowered = bool((best + worst > 1 + 1e-9).any())
+    if is_lowered:
+        worst = _fit_worst(best, worst)
+    table = np.outer(best, worst)
+    np.fill_diagonal(table, 0)
+    table += (1 - np.eye(len(best))) * 1e-15
+    for _ in range(_ROUNDS):
+        table *= (best / table.sum(axis=1))[:, None]
+        table *= worst / table.sum(axis=0)
+        if np.abs(table.sum(axis=1) - best).max() < _TOLERANCE:
+            break
+    return table, is_lowered
+
+
+def _fit_worst(best: Floats, worst: Floats) -> Floats:
+    """Lower the worst share of the one item that has too much, and scale the others up."""
+    item = int(np.argmax(best + worst))
+    found = worst.copy()
+    found[item] = 1 - best[item]
+    others = np.arange(len(worst)) != item
+    rest = worst[others].sum()
+    found[others] = worst[others] * (best[item] / rest) if rest > 0 else best[item] / others.sum()
+    return found
+
+
+def jitter_points(points: NDArray[np.int64], generator: np.random.Generator) -> Floats:
+    """
+    Return a whole number for each point from 0 to 10 of a slider. Points below 0 are NaN.
+
+    The jitters of a point come in pairs that add up to 0. The ends get none.
+    """
+    found = np.where(points >= 0, points * 10.0, np.nan)
+    for point in range(1, 10):
+        rows = generator.permutation(np.flatnonzero(points == point))
+        half = generator.integers(1, _JITTER, size=len(rows) // 2, endpoint=True)
+        found[rows[: len(half)]] += half
+        found[rows[len(half) : 2 * len(half)]] -= half
+    return found
