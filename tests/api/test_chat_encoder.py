@@ -21,7 +21,7 @@ from mavera.core.events import (
 )
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
-from tests.support.event_streams import completed_runs, runs
+from tests.support.event_streams import CUSTOM_TOOLS, completed_runs, runs
 from tests.support.openai_schemas import assert_fits_openai
 
 Wire = dict[str, Any]
@@ -30,7 +30,12 @@ FINISHED = RunCompleted("stop", Usage(input_tokens=3, output_tokens=2))
 
 def encoder(*, logprobs: bool = False, include_usage: bool = False) -> ChatCompletionEncoder:
     return ChatCompletionEncoder(
-        "chatcmpl_1", 1_700_000_000, "mavera-1", logprobs=logprobs, include_usage=include_usage
+        "chatcmpl_1",
+        1_700_000_000,
+        "mavera-1",
+        logprobs=logprobs,
+        include_usage=include_usage,
+        custom_tools=CUSTOM_TOOLS,
     )
 
 
@@ -58,10 +63,11 @@ def joined(chunks: list[Wire]) -> Wire:
 def _join_call(calls: dict[int, Wire], delta: Wire) -> None:
     if "id" in delta:
         assert delta["index"] == len(calls), "a call is announced once, in order"
-        assert delta["type"] == "function"
-        calls[delta["index"]] = {**delta, "function": dict(delta["function"])}
+        kind = delta.get("type", "custom")
+        calls[delta["index"]] = {**delta, "type": kind, kind: dict(delta[kind])}
     else:
-        calls[delta["index"]]["function"]["arguments"] += delta["function"]["arguments"]
+        kind, member = ("custom", "input") if "custom" in delta else ("function", "arguments")
+        calls[delta["index"]][kind][member] += delta[kind][member]
 
 
 @given(completed_runs, st.booleans(), st.booleans())

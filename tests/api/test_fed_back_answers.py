@@ -8,11 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mavera.api.chat_completions.schemas import CreateChatCompletion
+from mavera.api.chat_completions.stream import ChatCompletionEncoder
 from mavera.api.http.decoding import decode_at_once
 from mavera.api.responses.schemas import CreateResponse
-from mavera.core.items import FunctionCall
+from mavera.core.items import FunctionCall, FunctionOutput, Text
 from mavera.errors import InvalidRequest, ValidationFailed
-from tests.support.event_streams import completed_runs, encoder
+from tests.support.event_streams import CUSTOM_TOOLS, completed_runs, encoder
 from tests.support.openai_schemas import strategy_of
 
 USER = {"role": "user", "content": "And now?"}
@@ -36,7 +37,7 @@ def fed_back_to_chat(message: dict[str, Any], *more: dict[str, Any]) -> CreateCh
 @given(st.lists(strategy_of("OutputItem"), max_size=3))
 def test_any_output_that_openai_describes_is_taken(output: list[dict[str, Any]]) -> None:
     # The outputs of functions, and what a compaction holds, are not the answer's: other tests have those.
-    theirs = ("function_call_output", "compaction")
+    theirs = ("function_call_output", "custom_tool_call_output", "compaction")
     fed_back([item for item in output if item["type"] not in theirs])
 
 
@@ -114,7 +115,6 @@ ITEMS = [
         "input": "ls",
         "status": "completed",
     },
-    {"type": "custom_tool_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "a"}]},
     {"type": "shell_call_output", "call_id": "c", "output": [{"stdout": "", "stderr": "", "outcome": {}}]},
     {
         "type": "computer_call_output",
@@ -189,6 +189,25 @@ def test_calls_as_servers_write_them_are_taken_and_answered() -> None:
     assert [(call.name, call.arguments) for call in calls] == [("f", "{}"), ("sh", '{"input":"ls"}')]
 
 
+def test_a_call_of_a_custom_tool_comes_back_with_its_output() -> None:
+    call = {"type": "custom_tool_call", "id": "ctc_1", "call_id": "c", "name": "sh", "input": "ls\n"}
+    output = {
+        "type": "custom_tool_call_output",
+        "call_id": "c",
+        "output": [{"type": "input_text", "text": "a"}],
+    }
+
+    items = fed_back([call, output]).to_turn().items
+
+    assert items[:2] == (FunctionCall("c", "sh", '{"input":"ls\\n"}'), FunctionOutput("c", (Text("a"),)))
+
+
+@pytest.mark.parametrize("kind", ["function", "custom_tool"])
+def test_an_output_without_its_call_is_refused(kind: str) -> None:
+    with pytest.raises(InvalidRequest, match="stands before its output"):
+        fed_back([{"type": f"{kind}_call_output", "call_id": "c", "output": "a"}])
+
+
 def test_a_call_without_a_function_names_what_is_missing() -> None:
     with pytest.raises(InvalidRequest) as refused:
         fed_back_to_chat(
@@ -210,6 +229,18 @@ def test_any_answer_of_ours_is_taken(events: list[Any]) -> None:
     for event in events:
         encoding.take(event)
     fed_back(encoding.build_body()["output"])
+
+
+@given(completed_runs)
+def test_any_completion_of_ours_is_taken(events: list[Any]) -> None:
+    encoding = ChatCompletionEncoder("chatcmpl_1", 1, "mavera-1", custom_tools=CUSTOM_TOOLS)
+    for event in events:
+        encoding.take(event)
+    message = encoding.build_body()["choices"][0]["message"]
+    outputs = [
+        {"role": "tool", "tool_call_id": call["id"], "content": "3"} for call in message.get("tool_calls", ())
+    ]
+    fed_back_to_chat(message, *outputs)
 
 
 @pytest.mark.parametrize(

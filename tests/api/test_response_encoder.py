@@ -64,7 +64,7 @@ class Reader:
         assert item["id"] not in [known["id"] for known in self.items]
         assert item["status"] == "in_progress"
         assert item.get("content", []) == []
-        assert item.get("arguments", "") == ""
+        assert item.get("arguments", "") == item.get("input", "") == ""
         self.items.append(item)
         self.closed.append(None)
 
@@ -118,6 +118,16 @@ class Reader:
         assert (wire["arguments"], wire["name"]) == (item["arguments"], item["name"])
         self.arguments_done.add(wire["output_index"])
 
+    def on_response_custom_tool_call_input_delta(self, wire: Wire) -> None:
+        assert wire["output_index"] not in self.arguments_done
+        assert wire["delta"]
+        self.items[wire["output_index"]]["input"] += wire["delta"]
+
+    def on_response_custom_tool_call_input_done(self, wire: Wire) -> None:
+        assert wire["output_index"] not in self.arguments_done
+        assert wire["input"] == self.items[wire["output_index"]]["input"]
+        self.arguments_done.add(wire["output_index"])
+
     def on_response_output_item_done(self, wire: Wire) -> None:
         position, item = wire["output_index"], wire["item"]
         assert self.closed[position] is None
@@ -156,7 +166,7 @@ def test_nothing_that_the_model_said_is_lost_or_doubled(events: list[Event]) -> 
     output = encode(events)[-1]["response"]["output"]
 
     parts = [part for item in output if item["type"] == "message" for part in item["content"]]
-    calls = [item for item in output if item["type"] == "function_call"]
+    calls = [item for item in output if item["type"] in ("function_call", "custom_tool_call")]
     thoughts = [part for item in output if item["type"] == "reasoning" for part in item["content"]]
     assert "".join(part["text"] for part in thoughts) == _joined(events, ReasoningDelta)
     assert "".join(part.get("text", "") for part in parts) == _joined(events, TextDelta)
@@ -165,7 +175,10 @@ def test_nothing_that_the_model_said_is_lost_or_doubled(events: list[Event]) -> 
     assert [(call["call_id"], call["name"]) for call in calls] == [(e.call_id, e.name) for e in started]
     for event, call in zip(started, calls, strict=True):
         own = [e for e in events if isinstance(e, ToolCallDelta) and e.index == event.index]
-        assert call["arguments"] == "".join(e.arguments for e in own)
+        said = "".join(e.arguments for e in own)
+        assert call.get("arguments", said) == said
+        # Nothing here has the form of a custom tool's arguments, so all of it is the text.
+        assert call.get("input", said) in (said, said[1:-1])
 
 
 def _joined(events: list[Event], kind: type[TextDelta] | type[RefusalDelta] | type[ReasoningDelta]) -> str:
@@ -218,6 +231,22 @@ REQUESTS: dict[str, Wire] = {
         "tools": [{"type": "function", "name": "f"}],
         "tool_choice": {"type": "function", "name": "f"},
     },
+    "a custom tool": {
+        "tools": [{"type": "custom", "name": "sh", "description": "Runs a line."}],
+        "tool_choice": {"type": "custom", "name": "sh"},
+    },
+    "a custom tool with a grammar": {
+        "tools": [
+            {
+                "type": "custom",
+                "name": "sh",
+                "description": "",
+                "format": {"type": "grammar", "syntax": "regex", "definition": "ls.*"},
+            }
+        ],
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "custom", "name": "sh"}]},
+    },
+    "a search for tools": {"tools": [{"type": "tool_search", "execution": "client", "parameters": {}}]},
     "some of the tools": {
         "tools": [{"type": "function", "name": "f"}],
         "tool_choice": {

@@ -57,6 +57,10 @@ _failed = st.sampled_from(
 )
 endings = _completed | _failed
 
+# The second is that of a tool which takes a text.
+NAMES = ("f", "shell")
+CUSTOM_TOOLS = frozenset({"shell"})
+
 
 @st.composite
 def deltas(draw: st.DrawFn) -> list[Event]:
@@ -72,7 +76,7 @@ def deltas(draw: st.DrawFn) -> list[Event]:
         elif kind == "refusal":
             events.append(draw(_refusals))
         elif kind == "call" or not calls:
-            events.append(ToolCallStarted(calls, f"call_{calls}", draw(st.sampled_from(("f", "look_up")))))
+            events.append(ToolCallStarted(calls, f"call_{calls}", draw(st.sampled_from(NAMES))))
             calls += 1
         else:
             events.append(ToolCallDelta(draw(st.integers(0, calls - 1)), draw(st.text(max_size=8))))
@@ -101,7 +105,10 @@ def encoder(body: bytes = b'{"model": "mavera-1", "input": "Hm?"}') -> ResponseE
         **request.echo(),
     }
     return ResponseEncoder(
-        head, new_id=lambda prefix: f"{prefix}_{next(numbers)}", clock=lambda: 1_700_000_005
+        head,
+        new_id=lambda prefix: f"{prefix}_{next(numbers)}",
+        clock=lambda: 1_700_000_005,
+        custom_tools=CUSTOM_TOOLS,
     )
 
 

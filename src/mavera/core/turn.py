@@ -17,10 +17,15 @@ Operation = Literal["responses", "chat_completions", "compaction", "personas", "
 
 
 class NamedTool(msgspec.Struct, frozen=True):
-    """A server tool that the request names. `at` is its path in the request."""
+    """
+    A server tool that the request names. `at` is its path in the request.
+
+    `is_optional`: the model goes without it if this server has none.
+    """
 
     name: str
     at: str
+    is_optional: bool = False
 
 
 class Turn(msgspec.Struct, frozen=True):

@@ -131,6 +131,7 @@ class Toolbox:
         self._policy = policy
         self._own_unasked = tuple(tool for tool in self._own if self._is_unasked(tool))
         self._allowances = allowances or AllowAll()
+        self._missed: set[str] = set()
         self._limiter = limiter or MemoryLimiter()
         self._audit = audit or NoAudit()
         self._opened = AsyncExitStack()
@@ -181,7 +182,8 @@ class Toolbox:
         allowed = await self._allowances.of(principal.workspace_id) if usable else None
         permitted = {name: tool for name, tool in usable.items() if allowed is None or matches(name, allowed)}
         for named in turn.named_tools:
-            self._refuse(named, permitted, usable)
+            if not (named.is_optional and turn.tool_choice.mode == "auto" and self._lacks(named, usable)):
+                self._refuse(named, permitted, usable)
         wanted = tuple(named.name for named in turn.named_tools)
         chosen = turn.tool_choice.names
         found = {
@@ -201,6 +203,15 @@ class Toolbox:
         if self._policy.unasked == "none":
             return False
         return tool.unasked if self._policy.unasked == "auto" else tool.name in self._policy.unasked
+
+    def _lacks(self, named: NamedTool, usable: dict[str, Tool]) -> bool:
+        """Whether this server does not have the tool that is named. It is logged once."""
+        if any(matches(name, (named.name,)) for name in usable):
+            return False
+        if named.name not in self._missed:
+            self._missed.add(named.name)
+            log.info("optional_tool_left_out", tool=named.name)
+        return True
 
     def _refuse(self, named: NamedTool, permitted: dict[str, Tool], usable: dict[str, Tool]) -> None:
         if any(matches(name, (named.name,)) for name in permitted):

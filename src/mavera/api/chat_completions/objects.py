@@ -23,10 +23,21 @@ class CalledFunctionObject(Described):
     arguments: str
 
 
-class ToolCallObject(Described):
+class FunctionCallObject(Described, tag_field="type", tag="function"):
     id: str
-    type: Literal["function"]
     function: CalledFunctionObject
+
+
+class CalledCustomObject(Described):
+    """`input` is the text for the tool."""
+
+    name: str
+    input: str
+
+
+class CustomCallObject(Described, tag_field="type", tag="custom"):
+    id: str
+    custom: CalledCustomObject
 
 
 class CitedUrl(Described):
@@ -51,7 +62,7 @@ class ChatMessageObject(Described):
     refusal: str | None
     annotations: list[AnnotationObject]
     reasoning_content: str | UnsetType = UNSET
-    tool_calls: list[ToolCallObject] | UnsetType = UNSET
+    tool_calls: list[FunctionCallObject | CustomCallObject] | UnsetType = UNSET
     parsed: Any = UNSET
     artifacts: list[ArtifactObject] | UnsetType = UNSET
 
@@ -109,11 +120,23 @@ class FunctionDelta(Described):
     name: str | UnsetType = UNSET
 
 
+class CustomDelta(Described):
+    """The name stands in the first delta of a call only."""
+
+    input: str
+    name: str | UnsetType = UNSET
+
+
 class ToolCallDeltaObject(Described):
-    """Only the first delta of a call has `id` and `type`."""
+    """
+    Only the first delta of a call has `id` and `type`.
+
+    A call of a custom tool has `custom` in place of `function`, and no `type`.
+    """
 
     index: int
-    function: FunctionDelta
+    function: FunctionDelta | UnsetType = UNSET
+    custom: CustomDelta | UnsetType = UNSET
     id: str | UnsetType = UNSET
     type: Literal["function"] | UnsetType = UNSET
 

@@ -35,6 +35,7 @@ def _encoder_for(body: CreateChatCompletion, model: str) -> ChatCompletionEncode
         model,
         logprobs=body.logprobs or False,
         include_usage=body.include_usage,
+        custom_tools=body.custom_tools,
     )
 
 

@@ -10,6 +10,7 @@ from msgspec import Meta
 from mavera.api.http.bounds import (
     MAX_PARTS,
     CallId,
+    Identifier,
     Link,
     Name,
     Opaque,
@@ -19,6 +20,8 @@ from mavera.api.http.bounds import (
 from mavera.api.http.bounds import (
     Text as AnyText,
 )
+from mavera.api.wire.custom_tools import Grammar, build_custom_tool, to_arguments
+from mavera.api.wire.files import File
 from mavera.api.wire.parameters import (
     MAX_TOOLS,
     FunctionName,
@@ -72,6 +75,24 @@ class ImagePart(_Object, tag_field="type", tag="image_url"):
         return Image(self.image_url.url, self.image_url.detail or "auto", f"{at}.image_url")
 
 
+class FileData(_Object):
+    file_data: Link | None = None
+    filename: Name | None = None
+    file_id: Identifier | None = None
+
+
+class FilePart(_Object, tag_field="type", tag="file"):
+    """Text or a picture; `wire/files.py` says what is read of it."""
+
+    file: FileData
+    prompt_cache_breakpoint: OpaqueObject | None = None
+    cache_control: OpaqueObject | None = None
+
+    def to_part(self, at: str) -> Part:
+        given = self.file
+        return File(given.file_data, given.filename, None, given.file_id, f"{at}.file").to_part()
+
+
 class ThinkingPart(_Object, tag_field="type", tag="thinking"):
     """The reasoning that a model wrote before its answer. No model reads it as history."""
 
@@ -111,7 +132,7 @@ class ToolCall(_Object):
     """
     A call in an earlier answer.
 
-    Another server's answer may have `custom`, which becomes a function call.
+    The call of a custom tool has `custom`, which becomes a function call.
     """
 
     id: CallId
@@ -129,8 +150,7 @@ class ToolCall(_Object):
             return FunctionCall(self.id, self.function.name, self.function.arguments)
         if self.custom is None:
             raise InvalidRequest(f"'{at}.function' is missing.", param=f"{at}.function")
-        arguments = msgspec.json.encode({"input": self.custom.input}).decode()
-        return FunctionCall(self.id, self.custom.name, arguments)
+        return FunctionCall(self.id, self.custom.name, to_arguments(self.custom.input))
 
 
 class SystemMessage(_Object, tag_field="role", tag="system"):
@@ -147,7 +167,9 @@ class DeveloperMessage(SystemMessage, tag_field="role", tag="developer"):
 
 
 class UserMessage(_Object, tag_field="role", tag="user"):
-    content: AnyText | Annotated[list[TextPart | ImagePart], Meta(min_length=1, max_length=MAX_PARTS)]
+    content: (
+        AnyText | Annotated[list[TextPart | ImagePart | FilePart], Meta(min_length=1, max_length=MAX_PARTS)]
+    )
     attachments: Annotated[list[Attachment], Meta(max_length=1_000)] | None = None
     name: Name | None = None
     cache_control: OpaqueObject | None = None
@@ -234,12 +256,42 @@ class Tool(_Object, tag_field="type", tag="function"):
         )
 
 
+class CustomFormatText(_Object, tag_field="type", tag="text"):
+    """Any text at all."""
+
+
+class CustomFormatGrammar(_Object, tag_field="type", tag="grammar"):
+    grammar: Grammar
+
+
+class CustomDefinition(_Object):
+    name: FunctionName
+    description: AnyText | None = None
+    format: CustomFormatText | CustomFormatGrammar | None = None
+
+
+class CustomTool(_Object, tag_field="type", tag="custom"):
+    """A tool of the caller's that takes a text."""
+
+    custom: CustomDefinition
+
+    def to_tool(self, at: str) -> FunctionTool:
+        custom = self.custom
+        grammar = custom.format.grammar if isinstance(custom.format, CustomFormatGrammar) else None
+        at = f"{at}.custom.format.grammar.definition"
+        return build_custom_tool(custom.name, custom.description, grammar, at)
+
+
 class NamedFunction(_Object):
     name: Name
 
 
 class NamedToolChoice(_Object, tag_field="type", tag="function"):
     function: NamedFunction
+
+
+class NamedCustomChoice(_Object, tag_field="type", tag="custom"):
+    custom: NamedFunction
 
 
 class AllowedTools(_Object):
@@ -324,9 +376,14 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
     logit_bias: LogitBias | None = None
     stream_options: StreamOptions | None = None
     response_format: ResponseFormatText | ResponseFormatJSONObject | ResponseFormatJSONSchema | None = None
-    tools: Annotated[list[Tool | OwnTool], Meta(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[list[Tool | CustomTool | OwnTool], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: (
-        Literal["none", "auto", "required"] | NamedToolChoice | AllowedToolsChoice | OwnTool | None
+        Literal["none", "auto", "required"]
+        | NamedToolChoice
+        | NamedCustomChoice
+        | AllowedToolsChoice
+        | OwnTool
+        | None
     ) = None
     modalities: Annotated[list[Literal["text", "audio"]], Meta(max_length=8)] | None = None
     audio: OpaqueObject | None = None
@@ -334,6 +391,11 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
     web_search_options: OpaqueObject | None = None
     function_call: Opaque = None
     functions: Annotated[list[OpaqueObject], Meta(max_length=128)] | None = None
+
+    @property
+    def custom_tools(self) -> frozenset[str]:
+        """The names of the tools that take a text."""
+        return frozenset(tool.custom.name for tool in self.tools or () if isinstance(tool, CustomTool))
 
     @property
     def include_usage(self) -> bool:
@@ -353,7 +415,7 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
             max_output_tokens=self.max_completion_tokens or self.max_tokens,
             sampling=self.sampling(stop=stop, logit_bias=self.logit_bias),
             format=self.response_format.to_format() if self.response_format else OutputFormat(),
-            tools=tuple(tool.to_tool(at) for tool, at in tools if isinstance(tool, Tool)),
+            tools=tuple(tool.to_tool(at) for tool, at in tools if isinstance(tool, Tool | CustomTool)),
             named_tools=find_named_tools(tools, self.tool_choice),
             tool_choice=self._to_tool_choice(),
             parallel_tool_calls=self.parallel_tool_calls is not False,
@@ -387,8 +449,8 @@ class CreateChatCompletion(Parameters, kw_only=True, forbid_unknown_fields=True)
         match self.tool_choice:
             case None:
                 return ToolChoice()
-            case NamedToolChoice(function=function):
-                return ToolChoice("required", (function.name,))
+            case NamedToolChoice(function=named) | NamedCustomChoice(custom=named):
+                return ToolChoice("required", (named.name,))
             case AllowedToolsChoice(allowed_tools=allowed):
                 at = "tool_choice.allowed_tools.tools"
                 names = tuple(tool.to_name(f"{at}[{n}]") for n, tool in enumerate(allowed.tools))

@@ -14,10 +14,11 @@ Many clients read `choices[0]` of every chunk, so `usage` is in the chunk with t
 gets ids and times as arguments.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from typing import Any, assert_never
 
+from mavera.api.chat_completions.calls import CalledTools
 from mavera.api.http.errors import error_body
 from mavera.api.http.json import json_bytes
 from mavera.api.wire.members import build_analysis, build_artifacts, build_mosaic
@@ -52,7 +53,8 @@ class ChatCompletionEncoder:
     """
     `logprobs` says whether the client asked for them.
 
-    `include_usage` is the stream option of that name.
+    `include_usage` is the stream option of that name. `custom_tools` are the names of the tools that take a
+    text.
     """
 
     delta_name = None
@@ -65,6 +67,7 @@ class ChatCompletionEncoder:
         *,
         logprobs: bool = False,
         include_usage: bool = False,
+        custom_tools: Collection[str] = (),
     ) -> None:
         self._head = {"id": completion_id, "created": created, "model": model}
         self._wants_logprobs = logprobs
@@ -75,7 +78,8 @@ class ChatCompletionEncoder:
         self._begins = (0, 0)
         self._refusal: list[str] = []
         self._logprobs: list[Wire] = []
-        self._calls: list[Wire] = []
+        self._called = CalledTools(custom_tools)
+        self._call_deltas: list[Wire] = []
         self._finish_reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._artifacts: Wire = {}
@@ -99,16 +103,14 @@ class ChatCompletionEncoder:
                 self._withdraw_text(is_shown)
             case RefusalDelta(text):
                 self._refusal.append(text)
-            case ToolCallStarted(_, call_id, name):
-                called = {"name": name, "arguments": ""}
-                self._calls.append({"id": call_id, "type": "function", "function": called})
-            case ToolCallDelta(index, arguments):
-                self._calls[index]["function"]["arguments"] += arguments
+            case ToolCallStarted() | ToolCallDelta():
+                self._call_deltas = self._called.take(event)
             case ServerCallStarted() | ServerCallEnded():
                 self._note_server_call(event)
             case PersonasAnswered():
                 self._mosaic = build_mosaic(event)
             case RunCompleted(reason, usage, parsed, artifacts, analysis):
+                self._call_deltas = self._called.close()
                 self._finish_reason, self._usage, self._parsed = reason, usage, parsed
                 self._artifacts = build_artifacts(artifacts)
                 self._analysis = build_analysis(analysis)
@@ -133,14 +135,10 @@ class ChatCompletionEncoder:
                 yield self._build_chunk({"content": self._text[-1]}, logprobs=logged)
             case RefusalDelta(text):
                 yield self._build_chunk({"refusal": text})
-            case ToolCallStarted(index, call_id, name):
-                call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
-                yield self._build_chunk({"tool_calls": [{"index": index, **call}]})
-            case ToolCallDelta(index, arguments):
-                yield self._build_chunk(
-                    {"tool_calls": [{"index": index, "function": {"arguments": arguments}}]}
-                )
+            case ToolCallStarted() | ToolCallDelta():
+                yield from self._build_call_chunks()
             case RunCompleted(usage=usage):
+                yield from self._build_call_chunks()
                 yield from self._finish(usage)
             case RunFailed(error):
                 yield error_body(error)
@@ -167,17 +165,18 @@ class ChatCompletionEncoder:
         """Return the completion. Call it after `RunCompleted` has been fed."""
         if self._usage is None:
             raise RuntimeError("the run has not completed")
+        calls = self._called.calls
         message: Wire = {
             "role": "assistant",
-            "content": "".join(self._text) if self._text or not (self._calls or self._refusal) else None,
+            "content": "".join(self._text) if self._text or not (calls or self._refusal) else None,
             "refusal": "".join(self._refusal) or None,
             "annotations": self._find_annotations(),
             **self._artifacts,
         }
         if self._reasoning:
             message["reasoning_content"] = "".join(self._reasoning)
-        if self._calls:
-            message["tool_calls"] = self._calls
+        if calls:
+            message["tool_calls"] = calls
         message.update(self._build_parsed())
         choice = {
             "index": 0,
@@ -195,6 +194,10 @@ class ChatCompletionEncoder:
             **self._build_server_calls(),
             **self._mosaic,
         }
+
+    def _build_call_chunks(self) -> Iterator[Wire]:
+        for delta in self._call_deltas:
+            yield self._build_chunk({"tool_calls": [delta]})
 
     def _finish(self, usage: Usage) -> Iterator[Wire]:
         annotations = self._find_annotations()

@@ -4,7 +4,13 @@ from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from mavera.api.responses.schemas import AllowedTools, NamedFunction
+from mavera.api.responses.tools import (
+    AllowedTools,
+    FormatAnyText,
+    FormatGrammar,
+    NamedCustom,
+    NamedFunction,
+)
 from mavera.api.wire.objects import (
     ArtifactObject,
     Described,
@@ -70,6 +76,17 @@ class OutputFunctionCall(Described, tag_field="type", tag="function_call"):
     namespace: str | UnsetType = UNSET
 
 
+class OutputCustomCall(Described, tag_field="type", tag="custom_tool_call"):
+    """A call of a tool that takes a text."""
+
+    id: str
+    status: ItemStatus
+    call_id: str
+    name: str
+    input: str
+    namespace: str | UnsetType = UNSET
+
+
 class WebSearchCall(Described, tag_field="type", tag="web_search_call"):
     """The server searched, or opened a page. `action` says which of them, with the result."""
 
@@ -99,7 +116,13 @@ class McpCall(Described, tag_field="type", tag="mcp_call"):
 
 
 OutputItem = (
-    OutputMessage | OutputReasoning | OutputFunctionCall | WebSearchCall | ImageGenerationCall | McpCall
+    OutputMessage
+    | OutputReasoning
+    | OutputFunctionCall
+    | OutputCustomCall
+    | WebSearchCall
+    | ImageGenerationCall
+    | McpCall
 )
 
 
@@ -152,6 +175,18 @@ class FunctionUsed(Described, tag_field="type", tag="function"):
     strict: bool | None
 
 
+class CustomUsed(Described, tag_field="type", tag="custom"):
+    name: str
+    description: str | None
+    format: FormatAnyText | FormatGrammar
+
+
+class ToolSearchUsed(Described, tag_field="type", tag="tool_search"):
+    execution: str | None
+    description: str | None
+    parameters: dict[str, Any] | None
+
+
 class WebSearchUsed(Described, tag_field="type", tag="web_search"):
     pass
 
@@ -178,8 +213,8 @@ class McpChoice(Described, tag_field="type", tag="mcp"):
     name: str | None
 
 
-ToolUsed = FunctionUsed | WebSearchUsed | ImageGenerationUsed | McpUsed
-ChoiceUsed = NamedFunction | AllowedTools | WebSearchChoice | ImageGenerationChoice | McpChoice
+ToolUsed = FunctionUsed | CustomUsed | ToolSearchUsed | WebSearchUsed | ImageGenerationUsed | McpUsed
+ChoiceUsed = NamedFunction | NamedCustom | AllowedTools | WebSearchChoice | ImageGenerationChoice | McpChoice
 
 
 class ResponseObject(Described):
@@ -332,6 +367,14 @@ class ArgumentsDoneEvent(_InItem, tag_field="type", tag="response.function_call_
     arguments: str
 
 
+class CustomInputDeltaEvent(_InItem, tag_field="type", tag="response.custom_tool_call_input.delta"):
+    delta: str
+
+
+class CustomInputDoneEvent(_InItem, tag_field="type", tag="response.custom_tool_call_input.done"):
+    input: str
+
+
 class AnnotationAddedEvent(_InPart, tag_field="type", tag="response.output_text.annotation.added"):
     annotation_index: int
     annotation: UrlCitation
@@ -391,6 +434,8 @@ EVENTS: tuple[type[Described], ...] = (
     ContentPartDoneEvent,
     ArgumentsDeltaEvent,
     ArgumentsDoneEvent,
+    CustomInputDeltaEvent,
+    CustomInputDoneEvent,
     AnnotationAddedEvent,
     McpArgumentsDoneEvent,
     WebSearchCallInProgressEvent,

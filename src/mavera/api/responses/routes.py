@@ -16,6 +16,7 @@ from mavera.api.responses.history import History
 from mavera.api.responses.objects import EVENTS, CompactedConversation, ResponseObject
 from mavera.api.responses.schemas import CompactConversation, CreateResponse
 from mavera.api.responses.stream import ResponseEncoder, build_usage
+from mavera.api.responses.tools import find_custom_tools, find_namespaces
 from mavera.api.wire.named_personas import PERSONA_PARAMETER
 from mavera.api.wire.parameters import MODEL
 from mavera.core.ids import ids_within, new_id
@@ -61,7 +62,14 @@ def encoder_for(body: CreateResponse, model: str, *, kept: bool) -> ResponseEnco
     """
     response_id = new_id("resp")
     head = _head_of(body, model, response_id, kept=kept)
-    return ResponseEncoder(head, new_id=ids_within(response_id), clock=now, namespaces=body.find_namespaces())
+    tools = body.tools or ()
+    return ResponseEncoder(
+        head,
+        new_id=ids_within(response_id),
+        clock=now,
+        namespaces=find_namespaces(tools),
+        custom_tools=find_custom_tools(tools),
+    )
 
 
 def _head_of(body: CreateResponse, model: str, response_id: str, *, kept: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from mavera.api.http.bounds import (
     MAX_INPUT_ITEMS,
     MAX_LINK,
     MAX_PARTS,
+    Address,
     CallId,
     Identifier,
     Link,
@@ -26,6 +27,17 @@ from mavera.api.http.bounds import (
 from mavera.api.http.decoding import convert
 from mavera.api.responses.compaction import open_summary
 from mavera.api.responses.namespaces import join_name
+from mavera.api.responses.tools import (
+    AllowedTools,
+    Custom,
+    Function,
+    GivenTool,
+    NamedCustom,
+    NamedFunction,
+    list_tools,
+)
+from mavera.api.wire.custom_tools import to_arguments
+from mavera.api.wire.files import File
 from mavera.api.wire.parameters import (
     MAX_TOOLS,
     FunctionName,
@@ -38,7 +50,7 @@ from mavera.api.wire.parameters import (
     check_tools,
     find_named_tools,
 )
-from mavera.api.wire.tools import AllowedOwnTool, BuiltInTool, OwnTool
+from mavera.api.wire.tools import BuiltInTool, OwnTool
 from mavera.core.items import (
     FunctionCall,
     FunctionOutput,
@@ -51,8 +63,8 @@ from mavera.core.items import (
     Text,
     make_message,
 )
-from mavera.core.prompt import Effort, FunctionTool, OutputFormat, ToolChoice
-from mavera.core.turn import NamedTool, Turn, Verbosity
+from mavera.core.prompt import Effort, OutputFormat, ToolChoice
+from mavera.core.turn import Turn, Verbosity
 from mavera.errors import InvalidRequest, ValidationFailed
 
 T = TypeVar("T")
@@ -129,19 +141,41 @@ class SummaryText(ReasoningText, tag_field="type", tag="summary_text"):
     pass
 
 
-ContentPart = InputText | OutputText | OutputRefusal | InputImage | ReasoningText | SummaryText
-FunctionResult = AnyText | Annotated[list[InputText | OutputText | InputImage], Meta(max_length=MAX_PARTS)]
+class InputFile(_Object, tag_field="type", tag="input_file"):
+    """Text or a picture; `wire/files.py` says what is read of it."""
+
+    file_data: Link | None = None
+    filename: Name | None = None
+    file_url: Address | None = None
+    file_id: Identifier | None = None
+    detail: Word | None = None
+    prompt_cache_breakpoint: OpaqueObject | None = None
+    cache_control: OpaqueObject | None = None
+
+    def to_file(self, at: str) -> File:
+        return File(self.file_data, self.filename, self.file_url, self.file_id, at)
+
+    def to_part(self, at: str) -> Part:
+        return self.to_file(at).to_part()
+
+
+ContentPart = InputText | OutputText | OutputRefusal | InputImage | InputFile | ReasoningText | SummaryText
+FunctionResult = (
+    AnyText | Annotated[list[InputText | OutputText | InputImage | InputFile], Meta(max_length=MAX_PARTS)]
+)
 
 
 class InputItem(_Object):
     """
     One item of `input`. The `type` decides which members it needs:
 
-        message                role, content
-        function_call          call_id, name, arguments
-        function_call_output   call_id, output
-        compaction             encrypted_content, from /responses/compact
-        item_reference         id, from an earlier answer. An item with only an id is a reference too.
+        message                   role, content
+        function_call             call_id, name, arguments
+        function_call_output      call_id, output
+        custom_tool_call          call_id, name, input
+        custom_tool_call_output   call_id, output
+        compaction                encrypted_content, from /responses/compact
+        item_reference            id, from an earlier answer. An item with only an id is a reference too.
 
     Items of other types, and their members, are accepted and ignored, so that the answer of any server can be
     sent back unchanged.
@@ -255,10 +289,15 @@ class InputItem(_Object):
                 name = join_name(self.namespace, name) if self.namespace else name
                 arguments = _require(self.arguments, f"{at}.arguments")
                 return (FunctionCall(call_id, name, convert(arguments, AnyText, f"{at}.arguments")),)
-            case "function_call_output":
+            case "function_call_output" | "custom_tool_call_output":
                 call_id = _require(self.call_id, f"{at}.call_id")
                 output = convert(_require(self.output, f"{at}.output"), FunctionResult, f"{at}.output")
-                return (FunctionOutput(call_id, _to_parts(output, f"{at}.output")),)
+                return (FunctionOutput(call_id, _to_output_parts(output, f"{at}.output")),)
+            case "custom_tool_call":
+                call_id = _require(self.call_id, f"{at}.call_id")
+                name = _require(self.name, f"{at}.name")
+                name = join_name(self.namespace, name) if self.namespace else name
+                return (FunctionCall(call_id, name, to_arguments(_require(self.input, f"{at}.input"))),)
             case "compaction":
                 content = _require(self.encrypted_content, f"{at}.encrypted_content")
                 return (open_summary(content, f"{at}.encrypted_content"),)
@@ -281,6 +320,16 @@ def _to_parts(content: str | Sequence[Any], at: str) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (Text(content),)
     return tuple(part.to_part(f"{at}[{position}]") for position, part in enumerate(content))
+
+
+def _to_output_parts(output: str | Sequence[Any], at: str) -> tuple[Part, ...]:
+    """Return the output of a function that stands `at`. A file that cannot be read is named in it."""
+    if isinstance(output, str):
+        return (Text(output),)
+    return tuple(
+        part.to_file(place).to_output_part() if isinstance(part, InputFile) else part.to_part(place)
+        for part, place in ((one, f"{at}[{position}]") for position, one in enumerate(output))
+    )
 
 
 Input = str | list[InputItem]
@@ -311,61 +360,9 @@ def _refuse_stray_outputs(items: Sequence[Item]) -> None:
             calls.add(item.call_id)
         elif isinstance(item, FunctionOutput) and item.call_id not in calls:
             raise InvalidRequest(
-                f"No function_call with the call_id '{item.call_id[:100]}' stands before its output.",
+                f"No call with the call_id '{item.call_id[:100]}' stands before its output.",
                 param="input",
             )
-
-
-class Function(_Object, tag_field="type", tag="function"):
-    """A function of the caller. Its name and parameters are members of the tool itself."""
-
-    name: FunctionName
-    parameters: JSONSchema | None = None
-    description: AnyText | None = None
-    strict: bool | None = None
-    output_schema: JSONSchema | None = None
-    defer_loading: bool | None = None
-    allowed_callers: Annotated[list[Name], Meta(max_length=64)] | None = None
-
-    def to_tool(self, at: str) -> FunctionTool:
-        return FunctionTool(
-            self.name, self.description, self.parameters, self.strict or False, f"{at}.parameters"
-        )
-
-    def echo(self) -> dict[str, Any]:
-        return {
-            "type": "function",
-            "name": self.name,
-            "description": self.description,
-            "parameters": self.parameters,
-            "strict": self.strict,
-        }
-
-
-class Namespace(_Object, tag_field="type", tag="namespace"):
-    """A group of functions. A call of one names the group in `namespace`."""
-
-    name: FunctionName
-    tools: Annotated[list[Function], Meta(max_length=MAX_TOOLS)]
-    description: AnyText | None = None
-
-    def flatten(self) -> list[Function]:
-        """Return the functions under their names for the model."""
-        return [msgspec.structs.replace(tool, name=join_name(self.name, tool.name)) for tool in self.tools]
-
-
-class NamedFunction(_Object, tag_field="type", tag="function"):
-    name: Name
-
-
-class AllowedTools(_Object, tag_field="type", tag="allowed_tools"):
-    mode: Literal["auto", "required"]
-    tools: Annotated[list[AllowedOwnTool], Meta(min_length=1, max_length=MAX_TOOLS)]
-
-    def to_named(self, at: str) -> tuple[NamedTool, ...]:
-        return tuple(
-            named for n, tool in enumerate(self.tools) for named in tool.to_named(f"{at}.tools[{n}]")
-        )
 
 
 class FormatText(_Object, tag_field="type", tag="text"):
@@ -453,9 +450,11 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
     max_output_tokens: TokenLimit | None = None
     max_tool_calls: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     text: TextOptions | None = None
-    tools: Annotated[list[Function | Namespace | OwnTool], Meta(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[list[GivenTool], Meta(max_length=MAX_TOOLS)] | None = None
     client_metadata: OpaqueObject | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedTools | OwnTool | None = None
+    tool_choice: (
+        Literal["none", "auto", "required"] | NamedFunction | NamedCustom | AllowedTools | OwnTool | None
+    ) = None
     reasoning: ReasoningOptions | None = None
     include: Annotated[list[Include], Meta(max_length=64)] | None = None
     truncation: Literal["auto", "disabled"] | None = None
@@ -480,6 +479,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
         items = items_of(self.input, before)
         if not items:
             raise InvalidRequest("'input' contains nothing that a model could answer.", param="input")
+        tools = list_tools(self.tools or ())
         turn = Turn(
             model=self.model,
             items=items,
@@ -488,8 +488,8 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             max_output_tokens=self.max_output_tokens,
             sampling=self.sampling(),
             format=wanted,
-            tools=tuple(tool.to_tool(at) for tool, at in self._list_tools() if isinstance(tool, Function)),
-            named_tools=find_named_tools(self._list_tools(), self.tool_choice),
+            tools=tuple(tool.to_tool(at) for tool, at in tools if isinstance(tool, Function | Custom)),
+            named_tools=find_named_tools(tools, self.tool_choice),
             max_tool_calls=self.max_tool_calls,
             tool_choice=self._to_tool_choice(),
             parallel_tool_calls=self.parallel_tool_calls is not False,
@@ -531,33 +531,13 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
             "temperature": 1.0 if self.temperature is None else self.temperature,
             "text": {"format": self._echo_format(), "verbosity": self._choose_verbosity()},
             "tool_choice": self._echo_choice(),
-            "tools": [tool.echo() for tool, _ in self._list_tools()],
+            "tools": [tool.echo() for tool, _ in list_tools(self.tools or ())],
             "top_logprobs": self.top_logprobs or 0,
             "top_p": 1.0 if self.top_p is None else self.top_p,
             "truncation": self.truncation or "disabled",
             "frequency_penalty": self.frequency_penalty or 0.0,
             "presence_penalty": self.presence_penalty or 0.0,
             **({"user": self.user} if self.user is not None else {}),
-        }
-
-    def _list_tools(self) -> list[tuple[Function | OwnTool, str]]:
-        """Return each tool with its place. Functions of a namespace have joined names."""
-        found: list[tuple[Function | OwnTool, str]] = []
-        for number, tool in enumerate(self.tools or ()):
-            at = f"tools[{number}]"
-            if isinstance(tool, Namespace):
-                found += [(inner, f"{at}.tools[{n}]") for n, inner in enumerate(tool.flatten())]
-            else:
-                found.append((tool, at))
-        return found
-
-    def find_namespaces(self) -> dict[str, tuple[str, str]]:
-        """Return the namespace and the name of each function in a namespace, by its name for the model."""
-        return {
-            join_name(group.name, tool.name): (group.name, tool.name)
-            for group in self.tools or ()
-            if isinstance(group, Namespace)
-            for tool in group.tools
         }
 
     def _echo_choice(self) -> Any:
@@ -597,7 +577,7 @@ class CreateResponse(Parameters, kw_only=True, forbid_unknown_fields=True):
         match self.tool_choice:
             case None:
                 return ToolChoice()
-            case NamedFunction(name=name):
+            case NamedFunction(name=name) | NamedCustom(name=name):
                 return ToolChoice("required", (name,))
             case AllowedTools(mode=mode, tools=tools):
                 at = "tool_choice.tools"

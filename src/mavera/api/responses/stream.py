@@ -7,6 +7,7 @@ Encode a run as the event stream of the Responses API.
       → output_item.added → content_part.added → reasoning_text.delta* → reasoning_text.done
       → content_part.done → output_item.done            (the model's reasoning, if its server shows it)
       → output_item.added → function_call_arguments.delta* → .done → output_item.done
+      → output_item.added → custom_tool_call_input.delta* → .done → output_item.done
       → output_item.added → web_search_call.in_progress → .searching → .completed → output_item.done
     → response.completed | response.incomplete | response.failed
 
@@ -15,11 +16,12 @@ event lists exactly the announced items, and its response is the body of a reque
 encoder gets its ids and its clock as arguments.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from itertools import count
 from typing import Any, Literal, assert_never
 
 from mavera.api.http.json import json_bytes
+from mavera.api.wire.custom_tools import InputReader
 from mavera.api.wire.members import build_analysis, build_artifacts, build_mosaic
 from mavera.api.wire.server_calls import CallItem, call_object, url_citation
 from mavera.core.events import (
@@ -59,8 +61,9 @@ class ResponseEncoder:
     Encodes the events of one run.
 
     `head` has the members of the Response that the request decides: id, created_at, model and the echoed
-    settings. `namespaces` has the namespace and the name of functions, by their names for the model.
-    `new_id(prefix)` makes the ids of items, and `clock()` returns Unix seconds.
+    settings. `namespaces` has the namespace and the name of tools, by their names for the model, and
+    `custom_tools` the names of those that take a text. `new_id(prefix)` makes the ids of items, and `clock()`
+    returns Unix seconds.
     """
 
     delta_name = TEXT_DELTA
@@ -72,9 +75,12 @@ class ResponseEncoder:
         new_id: Callable[[str], str],
         clock: Callable[[], int],
         namespaces: Mapping[str, tuple[str, str]] | None = None,
+        custom_tools: Collection[str] = (),
     ) -> None:
         self._head = head
         self._namespaces = namespaces or {}
+        self._custom_tools = custom_tools
+        self._inputs: dict[int, InputReader] = {}
         self._new_id = new_id
         self._clock = clock
         self._numbers = count()
@@ -213,21 +219,33 @@ class ResponseEncoder:
             return
         position = self._calls[event.index]
         item = self._output[position]
+        if event.index in self._inputs:
+            yield from self._add_input(position, self._inputs[event.index].feed(event.arguments))
+            return
         item["arguments"] += event.arguments
         yield _build_arguments_event("delta", item["id"], position, delta=event.arguments)
+
+    def _add_input(self, position: int, text: str) -> Iterator[Wire]:
+        item = self._output[position]
+        item["input"] += text
+        if text:
+            yield _build_input_event("delta", item["id"], position, delta=text)
 
     def _open_call(self, index: int, call_id: str, name: str) -> Iterator[Wire]:
         yield from self._close_message("completed")
         self._calls[index] = len(self._output)
         namespace, own_name = self._namespaces.get(name, (None, name))
+        is_custom = name in self._custom_tools
+        if is_custom:
+            self._inputs[index] = InputReader()
         yield from self._announce(
             {
-                "id": self._new_id("fc"),
-                "type": "function_call",
+                "id": self._new_id("ctc" if is_custom else "fc"),
+                "type": "custom_tool_call" if is_custom else "function_call",
                 "status": "in_progress",
                 "call_id": call_id,
                 "name": own_name,
-                "arguments": "",
+                "input" if is_custom else "arguments": "",
                 **({"namespace": namespace} if namespace is not None else {}),
             }
         )
@@ -271,14 +289,22 @@ class ResponseEncoder:
         for opened in self._server_calls.values():
             yield from opened.announce_abort()
         self._server_calls = {}
-        for position in self._calls.values():
+        for index, position in self._calls.items():
+            yield from self._close_call(index, position)
             item = self._output[position]
-            yield _build_arguments_event(
-                "done", item["id"], position, name=item["name"], arguments=item["arguments"]
-            )
             item["status"] = status
             yield {"type": "response.output_item.done", "output_index": position, "item": _copy(item)}
         self._calls = {}
+        self._inputs = {}
+
+    def _close_call(self, index: int, position: int) -> Iterator[Wire]:
+        item = self._output[position]
+        if index in self._inputs:
+            yield from self._add_input(position, self._inputs[index].close())
+            yield _build_input_event("done", item["id"], position, input=item["input"])
+        else:
+            told = {"name": item["name"], "arguments": item["arguments"]}
+            yield _build_arguments_event("done", item["id"], position, **told)
 
     def _complete(self, reason: FinishReason, usage: Usage, parsed: Parsed | None) -> Iterator[Wire]:
         status = _status_of(reason)
@@ -475,6 +501,11 @@ def build_usage(usage: Usage) -> Wire:
 
 def _build_arguments_event(step: str, item_id: str, position: int, **members: str) -> Wire:
     kind = f"response.function_call_arguments.{step}"
+    return {"type": kind, "item_id": item_id, "output_index": position, **members}
+
+
+def _build_input_event(step: str, item_id: str, position: int, **members: str) -> Wire:
+    kind = f"response.custom_tool_call_input.{step}"
     return {"type": kind, "item_id": item_id, "output_index": position, **members}
 
 

@@ -40,11 +40,16 @@ class BuiltInTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_
 
 
 class WebSearch(BuiltInTool, kw_only=True, tag="web_search"):
+    """Without `external_web_access` it searches OpenAI's own copy of the web. Codex offers that by itself."""
+
     filters: OpaqueObject | None = None
     user_location: OpaqueObject | None = None
     search_context_size: Word | None = None
     search_content_types: Annotated[list[Word], Meta(max_length=16)] | None = None
     external_web_access: bool | None = None
+
+    def to_named(self, at: str) -> tuple[NamedTool, ...]:
+        return (NamedTool(SYNONYMS.get(self.type, self.type), at, self.external_web_access is False),)
 
 
 class WebSearchDated(WebSearch, kw_only=True, tag="web_search_2025_08_26"):
@@ -166,23 +171,24 @@ class NamesOwnTools(Protocol):
 
 
 class AllowedOwnTool(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """An entry of `allowed_tools`: a function by its name, or a server tool by its type."""
+    """An entry of `allowed_tools`: a tool of the caller by its name, or a server tool by its type."""
 
     type: Word
     name: Name | None = None
     function: OpaqueObject | None = None
+    custom: OpaqueObject | None = None
     server_label: Name | None = None
 
     def to_named(self, at: str) -> tuple[NamedTool, ...]:
-        """Return the server tool of this entry, or None if it is a function."""
-        return () if self.type == "function" else (NamedTool(self.to_name(at), at),)
+        """Return the server tool of this entry, or nothing if it is a tool of the caller."""
+        return () if self.type in ("function", "custom") else (NamedTool(self.to_name(at), at),)
 
     def to_name(self, at: str) -> str:
-        if self.type != "function":
+        if self.type not in ("function", "custom"):
             if self.type == "mcp":
                 return to_offered_name(self.server_label or "", self.name or ALL_TOOLS)
             return SYNONYMS.get(self.type, self.type)
-        name = self.name or (self.function or {}).get("name")
+        name = self.name or (self.function or self.custom or {}).get("name")
         if not isinstance(name, str):
             raise InvalidRequest(f"'{at}.name' is missing.", param=f"{at}.name")
         return name
