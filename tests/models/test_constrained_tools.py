@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from mavera.core.events import (
     ModelEvent,
@@ -15,9 +16,10 @@ from mavera.core.events import (
     ToolCallStarted,
 )
 from mavera.core.items import FunctionCall, FunctionOutput, Item, Message, Text, make_message
-from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Sampling, ToolChoice
+from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Repetition, Sampling, ToolChoice
 from mavera.errors import APIError
 from mavera.models.constrained.model import ConstrainedTools
+from mavera.models.constrained.prompts import answer_prompt, one_call_prompt
 from tests.support.obedient import ObedientModel
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -310,3 +312,34 @@ def test_closing_the_stream_closes_the_model() -> None:
         assert closed == [True]
 
     asyncio.run(leave())
+
+
+def test_an_answer_from_results_is_drawn_without_a_penalty_on_their_words() -> None:
+    repetition = Repetition(penalty=1.05, dry_multiplier=0.8)
+    recommended = Sampling(temperature=0.6, min_p=0.1, repetition=repetition)
+    asked = make_message("user", "What does it cost?")
+    results = (FunctionCall("c1", "search", "{}"), FunctionOutput("c1", (Text("2,490 kroner"),)))
+    found = Prompt((asked, *results), sampling=recommended, preferences=frozenset({"temperature"}))
+
+    assert answer_prompt(found).sampling == Sampling(temperature=0.3, min_p=0.1)
+    assert answer_prompt(replace(found, preferences=frozenset())).sampling.temperature == 0.6
+    assert answer_prompt(replace(found, items=(asked,))).sampling == recommended
+
+
+def test_the_question_follows_its_results_once_more() -> None:
+    asked = make_message("user", "What does it cost?")
+    results = (FunctionCall("c1", "search", "{}"), FunctionOutput("c1", (Text("2,490 kroner"),)))
+
+    last = answer_prompt(Prompt((asked, *results), hint=" (And why?)")).items[-1]
+
+    assert isinstance(last, Message)
+    assert last.text.endswith("With that, answer my question: What does it cost?")
+
+
+def test_arguments_of_calls_are_drawn_at_0_unless_the_caller_chose() -> None:
+    tool = FunctionTool("search", None, {"type": "object"})
+    asked = Prompt((make_message("user", "Hm?"),), sampling=Sampling(temperature=0.6, seed=1))
+
+    recommended = replace(asked, preferences=frozenset({"temperature"}))
+    assert one_call_prompt(recommended, tool).sampling == Sampling(temperature=0.0, seed=1)
+    assert one_call_prompt(asked, tool).sampling.temperature == 0.6

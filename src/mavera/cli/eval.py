@@ -20,8 +20,10 @@ from mavera.evaluation.asking import AnswerFile, Interviewer
 from mavera.evaluation.items import ITEMS, QUESTIONS
 from mavera.evaluation.personas import Plan, Report, evaluate
 from mavera.evaluation.plot import draw_svg
+from mavera.evaluation.wording import Embed
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
+from mavera.reading.encoder import SentenceEncoder
 from mavera.runs.loop import Runner
 from mavera.services import open_named_model
 from mavera.settings import Settings, load_settings
@@ -44,6 +46,12 @@ def personas(
     questions: Annotated[
         int, typer.Option(min=0, max=len(QUESTIONS), help="The number of open questions.")
     ] = 30,
+    drawn: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=len(QUESTIONS), help="Ask each persona this many questions, drawn by a seed."
+        ),
+    ] = None,
     pairs: Annotated[
         int, typer.Option(min=0, max=MOST_PAIRS, help="The number of pairs for direction.")
     ] = MOST_PAIRS,
@@ -59,7 +67,7 @@ def personas(
     data_dir: DataDir = None,
 ) -> None:
     """Measure whether personas differ, and in the right direction, with the model in the settings."""
-    plan = Plan.of(PersonaLibrary.load(), personas, questions, pairs)
+    plan = Plan.of(PersonaLibrary.load(), personas, questions, pairs, drawn)
     report = asyncio.run(_run(plan, load_settings(data_dir=data_dir), model, answers, at_once))
     if plot is not None:
         try:
@@ -67,7 +75,7 @@ def personas(
         except OSError as error:
             raise ConfigurationError(f"{plot} cannot be written: {error.strerror}.") from error
     if as_json:
-        print_json({figure["name"]: figure for figure in _rows(report)})
+        print_json({figure["name"]: figure for figure in [*_rows(report), _words_row(report)]})
     else:
         _print(report)
 
@@ -81,12 +89,19 @@ async def _run(plan: Plan, settings: Settings, name: str, answers: Path | None, 
         runner = Runner(people, {"live": named.model})
 
         def ask(turn: Turn) -> AsyncGenerator[Event, None]:
-            return runner.run(turn, Principal.local())
+            # A yes or no is read from probabilities, which the recommended sampling has nothing to do with.
+            asked = named.prepare(turn) if turn.top_logprobs is None else turn
+            return runner.run(asked, Principal.local())
 
         with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("", total=plan.steps)
             interviewer = Interviewer(ask, AnswerFile(answers))
-            return await evaluate(plan, interviewer, lambda: bar.advance(task), at_once)
+            return await evaluate(plan, interviewer, lambda: bar.advance(task), at_once, _choose_embed())
+
+
+def _choose_embed() -> Embed | None:
+    encoder = SentenceEncoder()
+    return encoder.embed if encoder.find_problem() is None else None
 
 
 def _rows(report: Report) -> list[dict[str, Any]]:
@@ -102,6 +117,16 @@ def _rows(report: Report) -> list[dict[str, Any]]:
     ]
 
 
+def _words_row(report: Report) -> dict[str, Any]:
+    words = report.wording.words
+    return {
+        "name": "Words, median",
+        "value": words.value if words.cases else None,
+        "interval": list(words.interval) if words.cases else None,
+        "cases": words.cases,
+    }
+
+
 def _print(report: Report) -> None:
     table = Table("measure", "share", "95 % interval", "cases", "chance")
     for row in _rows(report):
@@ -113,4 +138,8 @@ def _print(report: Report) -> None:
             str(row["cases"]),
             "–" if row["chance"] is None else f"{row['chance']:.1%}",
         )
+    words = report.wording.words
+    if words.cases:
+        low, high = words.interval
+        table.add_row("Words, median", f"{words.value:g}", f"{low:g} to {high:g}", str(words.cases), "–")
     Console().print(table)

@@ -87,6 +87,9 @@ class Prompt(msgspec.Struct, frozen=True):
     """
     The first `prefix_length` items are the prefix, and the last `guidance_length` are the guidance.
 
+    `hint` is added to the last question for a model that we decode calls for; it is no part of the items, so
+    that whoever reads the question reads the caller's words.
+
     `top_logprobs` is 0 to 20, or None if no log-probabilities are requested. `preferences` names the
     parameters that the server chose itself (temperature, max_output_tokens, top_logprobs). If a model refuses
     one, the server retries without it.
@@ -103,6 +106,7 @@ class Prompt(msgspec.Struct, frozen=True):
     reasoning_effort: Effort = "medium"
     prefix_length: int = 0
     guidance_length: int = 0
+    hint: str = ""
     preferences: frozenset[str] = frozenset()
 
     @property

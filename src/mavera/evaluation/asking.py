@@ -25,7 +25,8 @@ from mavera.errors import ConfigurationError
 
 StreamTurn = Callable[[Turn], AsyncGenerator[Event, None]]
 
-ANSWER_TOKENS = 80
+# A limit for answers that do not end. Few have more than 120.
+ANSWER_TOKENS = 240
 LIKELIEST = 20
 LETTERS = ("A", "B")
 # A logarithm. Some engines report -9999 for a token that they exclude.
@@ -72,7 +73,7 @@ class Interviewer:
 
     async def ask_open(self, persona_id: str | None, question: str) -> str:
         """Return an answer in words, drawn with a fixed seed. Raises APIError."""
-        key = f"words|{persona_id}|{question}"
+        key = f"open|{persona_id}|{question}"
         if self._answers.get(key) is None:
             turn = _turn(persona_id, question, ANSWER_TOKENS)
             text, _ = await self._ask(turn)
@@ -136,7 +137,8 @@ def _turn(persona_id: str | None, question: str, most_tokens: int) -> Turn:
         items=(make_message("user", question),),
         persona_id=persona_id,
         max_output_tokens=most_tokens,
-        sampling=Sampling(temperature=0.0 if letter else 0.8, seed=7),
+        # Answers in words are drawn as the model recommends, as those of a caller who sets nothing.
+        sampling=Sampling(temperature=0.0 if letter else None, seed=7),
         top_logprobs=LIKELIEST if letter else None,
-        preferences=frozenset({"temperature", "max_output_tokens"}),
+        preferences=frozenset({"temperature", "max_output_tokens"} if letter else {"max_output_tokens"}),
     )

@@ -1,7 +1,8 @@
 """
 Evaluate the personas: ask each of them its questions, and measure the answers.
 
-    words   every persona × QUESTIONS          → distinctness, in character
+    words   every persona × QUESTIONS          → distinctness, in character, topic, length, loops, copies
+            (or a few drawn for each)
     yes/no  every pair × ITEMS                 → direction, with a persona and with a label alone
     yes/no  the same, reworded                 → stability
 """
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from mavera.evaluation.asking import Interviewer
+from mavera.evaluation.drawing import draw_questions
 from mavera.evaluation.items import ITEMS, PAIRS, QUESTIONS, Item
 from mavera.evaluation.measures import (
     Share,
@@ -22,6 +24,15 @@ from mavera.evaluation.measures import (
     measure_stability,
 )
 from mavera.evaluation.plot import Figure
+from mavera.evaluation.wording import (
+    Embed,
+    Median,
+    measure_copies,
+    measure_length,
+    measure_loops,
+    measure_reasons,
+    measure_topic,
+)
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.persona import Persona
 
@@ -35,10 +46,18 @@ class Plan:
     personas: Sequence[Persona]
     questions: Sequence[str]
     cases: Sequence[tuple[Item, Persona, Persona]]
+    # The questions of each persona by its id: all, or some drawn from them.
+    asked: Mapping[str, Sequence[str]]
 
     @classmethod
-    def of(cls, library: PersonaLibrary, personas: int, questions: int, pairs: int) -> "Plan":
-        """Take the first questions and pairs. The personas are spread over the categories."""
+    def of(
+        cls, library: PersonaLibrary, personas: int, questions: int, pairs: int, drawn: int | None = None
+    ) -> "Plan":
+        """
+        Take the first questions and pairs. The personas are spread over the categories.
+
+        With `drawn`, each persona answers only so many of the questions, drawn by a fixed seed.
+        """
         everyone = library.list()
         count = min(personas, len(everyone))
         cases = [
@@ -48,11 +67,25 @@ class Plan:
             for a, b in PAIRS[item.contrast][turn : turn + 1]
         ]
         spread = [everyone[n * len(everyone) // count] for n in range(count)]
-        return cls(spread, QUESTIONS[:questions], cases[:pairs])
+        first = QUESTIONS[:questions]
+        each = len(first) if drawn is None else min(drawn, len(first))
+        asked = draw_questions([persona.id for persona in spread], first, each)
+        return cls(spread, first, cases[:pairs], asked)
 
     @property
     def steps(self) -> int:
-        return len(self.personas) * len(self.questions) + 6 * len(self.cases)
+        return sum(map(len, self.asked.values())) + 6 * len(self.cases)
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How the open answers are worded."""
+
+    topic: Share
+    reasons: Share
+    loops: Share
+    copies: Share
+    words: Median
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +98,7 @@ class Report:
     personas: int
     # Per contrast: the direction with the persona, and the direction with the label alone.
     contrasts: Mapping[str, tuple[Share, Share]]
+    wording: Wording
 
     @property
     def figures(self) -> list[Figure]:
@@ -72,6 +106,10 @@ class Report:
         return [
             Figure("Distinctness", self.distinctness, chance),
             Figure("In character", self.in_character),
+            Figure("On topic", self.wording.topic, 1 / len(QUESTIONS)),
+            Figure("With a reason, by a rule", self.wording.reasons),
+            Figure("Loops", self.wording.loops),
+            Figure("Copies of sample turns", self.wording.copies),
             Figure("Direction", self.direction, 0.5),
             Figure("Direction, label alone", self.direction_by_label, 0.5),
             Figure("Stability", self.stability, 0.5),
@@ -87,13 +125,23 @@ class Report:
         ]
 
 
-async def evaluate(plan: Plan, interviewer: Interviewer, progress: Progress, at_once: int = 1) -> Report:
-    """Ask the questions of `plan` that have no answer yet, `at_once` personas at a time. Raises APIError."""
+async def evaluate(
+    plan: Plan,
+    interviewer: Interviewer,
+    progress: Progress,
+    at_once: int = 1,
+    embed: Embed | None = None,
+) -> Report:
+    """
+    Ask the questions of `plan` that have no answer yet, `at_once` personas at a time. Raises APIError.
+
+    `embed` turns texts into vectors. Without it, the topic is not measured.
+    """
     sides = [(item, persona) for item, *pair in plan.cases for persona in pair]
     # One persona after the other, so that the model's prefix cache is used. The rewordings come last.
     asked = [
         *(
-            _one_by_one(partial(interviewer.ask_open, persona.id), plan.questions, progress)
+            _one_by_one(partial(interviewer.ask_open, persona.id), plan.asked[persona.id], progress)
             for persona in plan.personas
         ),
         *(
@@ -125,9 +173,9 @@ async def evaluate(plan: Plan, interviewer: Interviewer, progress: Progress, at_
         labelled.append((label[0] - label[1], item.sign))
     contrasts = dict.fromkeys(item.contrast for item, *_ in plan.cases)
     answers = {
-        (persona.id, number): await interviewer.ask_open(persona.id, question)
+        (persona.id, plan.questions.index(question)): await interviewer.ask_open(persona.id, question)
         for persona in plan.personas
-        for number, question in enumerate(plan.questions)
+        for question in plan.asked[persona.id]
     }
     return Report(
         measure_distinctness(answers),
@@ -140,6 +188,21 @@ async def evaluate(plan: Plan, interviewer: Interviewer, progress: Progress, at_
             name: (measure_direction(_of(plan, name, led)), measure_direction(_of(plan, name, labelled)))
             for name in contrasts
         },
+        await asyncio.to_thread(measure_wording, plan, answers, embed),
+    )
+
+
+def measure_wording(plan: Plan, answers: Mapping[tuple[str, int], str], embed: Embed | None) -> Wording:
+    """Measure the answers one by one. `answers` are by persona and number of the question."""
+    texts = list(answers.values())
+    asked = [(plan.questions[number], text) for (_, number), text in answers.items()]
+    samples = {persona.id: [turn.answer for turn in persona.turns] for persona in plan.personas}
+    return Wording(
+        measure_topic(asked, plan.questions, embed) if embed is not None else Share(0, 0),
+        measure_reasons(texts),
+        measure_loops(texts),
+        measure_copies([(who, text) for (who, _), text in answers.items()], samples),
+        measure_length(texts),
     )
 
 

@@ -55,6 +55,8 @@ class ModelProfile:
     `sees_images`: whether it accepts images. Other models get a text in the place of each image.
     `reasons`: whether it reasons on its own and accepts `reasoning_effort`.
     `tools`: whether the model's server makes function calls, or we decode them under the functions' schemas.
+    `answers_after_result`: whether it is offered no server tools once one has given a result. A small model
+    would make the same call again.
     `shares_one_cache`: whether questions about one conversation must follow one another. In parallel, each
     of them would read the conversation again.
     `enforces_format`: whether decoding enforces a JSON format. Such an answer is streamed before it is
@@ -68,6 +70,7 @@ class ModelProfile:
     sees_images: bool = False
     reasons: bool = False
     tools: Literal["native", "constrained"] = "native"
+    answers_after_result: bool = False
     shares_one_cache: bool = False
     enforces_format: Callable[[OutputFormat], bool] = _enforces_nothing
     introduction: str = ""

@@ -16,6 +16,7 @@ from mavera.core.items import Message, make_message
 from mavera.core.prompt import Prompt
 from mavera.core.turn import Turn, Verbosity
 from mavera.personas.catalogue import AnyPersona, build_prefix
+from mavera.runs.speaking import IN_LANGUAGE, asks_for_form, find_hint, find_language
 
 # Medium is the persona's own length. docs/decisions/0012-guidance.md has the measurements.
 LENGTH: dict[Verbosity, str] = {
@@ -60,6 +61,7 @@ def compose(
     notes = "\n\n".join(_build_guidance(turn, LENGTH if persona is None else LENGTH_IN_PERSONA))
     guidance = (make_message("system", notes),) if notes else ()
     limit = turn.max_output_tokens
+    hint = find_hint(_find_question(turn)) if persona is not None and _is_talk(turn) else ""
     preferences = turn.preferences if limit else turn.preferences | {"max_output_tokens"}
     return Prompt(
         (*prefix, *instructions, *turn.items, *guidance),
@@ -73,6 +75,7 @@ def compose(
         reasoning_effort=turn.reasoning_effort,
         prefix_length=len(prefix),
         guidance_length=len(guidance),
+        hint=hint,
         preferences=preferences,
     )
 
@@ -86,11 +89,24 @@ def _has_system_message(turn: Turn) -> bool:
     return any(isinstance(item, Message) and item.role == "system" for item in turn.items)
 
 
+def _is_talk(turn: Turn) -> bool:
+    """Return whether an answer of the persona's own length is wanted, in words."""
+    is_plain = turn.verbosity == "medium" and turn.format.type == "text" and not turn.canvas_mode
+    return is_plain and not asks_for_form(turn.instructions or "")
+
+
+def _find_question(turn: Turn) -> str:
+    """Return what the user said last."""
+    said = (item.text for item in reversed(turn.items) if isinstance(item, Message) and item.role == "user")
+    return next(said, "")
+
+
 def _build_guidance(turn: Turn, length: dict[Verbosity, str]) -> Iterator[str]:
     if makes_artifacts(turn):
         yield ARTIFACTS
     if turn.verbosity in length:
-        yield length[turn.verbosity]
+        language = IN_LANGUAGE.get(find_language(_find_question(turn)))
+        yield length[turn.verbosity] + (f" {language}" if language else "")
 
 
 def _choose_limit(turn: Turn) -> int | None:

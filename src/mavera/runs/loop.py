@@ -29,12 +29,15 @@ from mavera.personas.custom import CustomPersona
 from mavera.runs.artifacts import ArtifactStream
 from mavera.runs.compose import compose, makes_artifacts
 from mavera.runs.images import ImageStep, images_of
+from mavera.runs.lookup import LookupReader
 from mavera.runs.mosaic import Member, Mosaic
 from mavera.runs.pipeline import Pipeline
 from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.server_tools import CallTools, LoopLimits, add_server_tools
 from mavera.runs.stage import make_unfinished_error
 from mavera.runs.structured_output import check_schemas
+from mavera.tools.search.tavily_extract import TavilyExtractTool
+from mavera.tools.search.tavily_search import TavilySearchTool
 from mavera.tools.tool import CallContext
 from mavera.tools.toolbox import Offer, Toolbox
 
@@ -131,7 +134,9 @@ class Runner:
         if offer:
             turn = add_server_tools(turn, offer)
             limits = self._tool_limits.fit_to(model.profile)
-            tools = CallTools(offer, context, limits, max_calls=turn.max_tool_calls)
+            decides = model.profile.tools == "constrained"
+            lookups = LookupReader(model, TavilySearchTool.name, TavilyExtractTool.name) if decides else None
+            tools = CallTools(offer, context, limits, max_calls=turn.max_tool_calls, lookups=lookups)
         persona = members[0].persona if members else None
         prompt = compose(
             turn,

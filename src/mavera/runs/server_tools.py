@@ -41,6 +41,7 @@ from mavera.core.server_calls import ServerCall, ServerOutcome, Source
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.models.model import ModelProfile
+from mavera.runs.lookup import LookupReader
 from mavera.runs.stage import Events, Open, begin, open_first_taken
 from mavera.settings import Settings
 from mavera.tools.tool import (
@@ -62,22 +63,28 @@ _LEAST_RESULT_CHARACTERS = 400
 
 
 class LoopLimits(msgspec.Struct, frozen=True):
-    """`wall_seconds` is for all rounds together. After it, the model answers with the results so far."""
+    """
+    `wall_seconds` is for all rounds together; after it, the model answers with the results so far.
+
+    `answers_after_result` makes the model answer once a call has given a result.
+    """
 
     rounds: int = 8
     wall_seconds: float = 120.0
     result_characters: int = 20_000
+    answers_after_result: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         return cls(settings.tools_max_rounds, settings.tools_wall_seconds, settings.tools_result_characters)
 
     def fit_to(self, profile: ModelProfile) -> "LoopLimits":
-        """Return limits whose results fit into the model's context, if its size is known."""
+        """Return limits that suit a model. Its results fit into its context, if its size is known."""
+        limits = replace(self, answers_after_result=profile.answers_after_result)
         if profile.context is None:
-            return self
+            return limits
         # Each result may take a quarter of the context, at about four characters a token.
-        return replace(self, result_characters=min(self.result_characters, profile.context.tokens))
+        return replace(limits, result_characters=min(self.result_characters, profile.context.tokens))
 
 
 @dataclass(slots=True)
@@ -123,15 +130,26 @@ def _to_function(tool: Tool) -> FunctionTool:
 
 
 class CallTools:
-    """The stage that runs the calls of one turn. `max_calls` is the caller's `max_tool_calls`."""
+    """
+    The stage that runs the calls of one turn. `max_calls` is the caller's `max_tool_calls`.
+
+    `lookups` chooses between search and answer for a model that cannot do it itself.
+    """
 
     def __init__(
-        self, offer: Offer, context: CallContext, limits: LoopLimits, *, max_calls: int | None = None
+        self,
+        offer: Offer,
+        context: CallContext,
+        limits: LoopLimits,
+        *,
+        max_calls: int | None = None,
+        lookups: LookupReader | None = None,
     ) -> None:
         self._offer = offer
         self._context = context
         self._limits = limits
         self._max_calls = max_calls
+        self._lookups = lookups
         self._deadline = time.monotonic() + limits.wall_seconds
         self._validators = {
             name: compile_validator(tool.parameters, pattern_bytes=TOOL_PATTERN_BYTES)
@@ -149,6 +167,8 @@ class CallTools:
         self._misfits: dict[str, int] = {}
 
     async def open(self, prompt: Prompt, open_next: Open) -> Events:
+        if self._lookups is not None:
+            prompt, self._usage = await self._lookups.choose(prompt)
         return await begin(self._run_rounds(prompt, await open_next(prompt), open_next))
 
     async def _run_rounds(self, prompt: Prompt, events: Events, open_next: Open) -> Events:
@@ -314,8 +334,11 @@ class CallTools:
         ]
         prompt = prompt.with_results((*calls, *outputs))
         is_over = self._round >= self._limits.rounds or time.monotonic() >= self._deadline
+        is_answerable = self._limits.answers_after_result and any(
+            call.outcome.status == "completed" for call in ended
+        )
         # A model that only repeats its calls gets no more tools, so it has to answer.
-        if is_over or all(call.is_repeat for call in ended):
+        if is_over or is_answerable or all(call.is_repeat for call in ended):
             return replace(prompt, tool_choice=ToolChoice("none"))
         gone = {name for name, times in self._misfits.items() if times > 1}
         tools = tuple(tool for tool in prompt.tools if tool.name not in gone)

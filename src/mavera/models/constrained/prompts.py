@@ -23,6 +23,7 @@ from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Sampling, Too
 NONE = "none"
 MOST_CALLS = 8
 _DECISION_TOKENS = 64
+_CAREFUL_TEMPERATURE = 0.3
 _RECENT_MESSAGES = 4
 
 _DECIDE = """\
@@ -51,6 +52,7 @@ _CALL_ONE = "Call {name} for the last message. Write only its arguments, as JSON
 
 _ANY_OBJECT: Schema = {"type": "object"}
 _LOOKING_UP = "One moment, I am looking that up."
+_ANSWER_WITH_THAT = "Now answer me with that."
 
 
 def select_tools(prompt: Prompt) -> tuple[FunctionTool, ...]:
@@ -62,8 +64,39 @@ def select_tools(prompt: Prompt) -> tuple[FunctionTool, ...]:
 
 
 def answer_prompt(prompt: Prompt) -> Prompt:
-    """Return the prompt that answers in words."""
-    return replace(prompt, items=tuple(_put_into_words(prompt.items)), tools=(), tool_choice=ToolChoice())
+    """Return the prompt that answers in words. An answer from results is drawn more carefully."""
+    return replace(
+        prompt,
+        items=tuple(_put_into_words(_with_hint(prompt))),
+        hint="",
+        tools=(),
+        tool_choice=ToolChoice(),
+        sampling=_choose_sampling(prompt),
+    )
+
+
+def _with_hint(prompt: Prompt) -> tuple[Item, ...]:
+    """Return the items with the hint in the last question, unless that has results already."""
+    end = len(prompt.items) - prompt.guidance_length
+    last = prompt.items[end - 1] if end else None
+    if not prompt.hint or not isinstance(last, Message) or last.role != "user":
+        return prompt.items
+    asked = replace(last, parts=(*last.parts, Text(prompt.hint)))
+    return (*prompt.items[: end - 1], asked, *prompt.items[end:])
+
+
+def _choose_sampling(prompt: Prompt) -> Sampling:
+    """
+    Return the sampling of an answer. A temperature that the caller set stays.
+
+    A penalty on words that stand in the prompt would change the figures of results.
+    """
+    sampling = prompt.sampling
+    if not any(isinstance(item, FunctionOutput) for item in prompt.items):
+        return sampling
+    recommended = sampling.temperature is not None and "temperature" in prompt.preferences
+    temperature = _CAREFUL_TEMPERATURE if recommended else sampling.temperature
+    return replace(sampling, temperature=temperature, repetition=None)
 
 
 def longest(prompt: Prompt) -> Prompt:
@@ -136,12 +169,12 @@ def calls_prompt(
 
 def _calling(prompt: Prompt, items: Iterable[Item], schema: Schema) -> Prompt:
     """Sample arguments at temperature 0, unless the caller set one, without stop texts or penalties."""
-    given = prompt.sampling
-    temperature = 0.0 if given.temperature is None else given.temperature
-    sampling = Sampling(temperature=temperature, top_p=given.top_p, seed=given.seed)
-    preferences = (
-        prompt.preferences if given.temperature is not None else prompt.preferences | {"temperature"}
-    )
+    given, preferences = prompt.sampling, prompt.preferences
+    if given.temperature is None or "temperature" in preferences:
+        sampling = Sampling(temperature=0.0, seed=given.seed)
+        preferences = preferences | {"temperature"}
+    else:
+        sampling = Sampling(temperature=given.temperature, top_p=given.top_p, seed=given.seed)
     return replace(_constrain(prompt, items, schema), sampling=sampling, preferences=preferences)
 
 
@@ -200,11 +233,13 @@ def _object(properties: dict[str, Any]) -> Schema:
 def _put_into_words(items: Iterable[Item]) -> Iterator[Item]:
     """Yield `items` with calls and their outputs described in words."""
     calls: dict[str, FunctionCall] = {}
+    asked = ""
     silent = True  # whether the last message was not the assistant's
     for is_message, group in groupby(items, lambda item: isinstance(item, Message)):
         if is_message:
             messages = list(group)
             yield from messages
+            asked = next(_users_texts(reversed(messages)), asked)
             silent = not (isinstance(messages[-1], Message) and messages[-1].role == "assistant")
             continue
         told: list[Part] = []
@@ -216,7 +251,16 @@ def _put_into_words(items: Iterable[Item]) -> Iterator[Item]:
         if silent:
             yield make_message("assistant", _LOOKING_UP)
         if told:
-            yield Message("user", (*told, Text("Now answer me with that.")))
+            yield Message("user", (*told, Text(_ask_again(asked))))
+
+
+def _ask_again(question: str) -> str:
+    """Results are long, and a small model has lost the question at their end."""
+    return f"\nWith that, answer my question: {_clip(question, 1000)}" if question else _ANSWER_WITH_THAT
+
+
+def _users_texts(items: Iterable[Item]) -> Iterator[str]:
+    return (item.text for item in items if isinstance(item, Message) and item.role == "user")
 
 
 def _describe_output(item: FunctionOutput, call: FunctionCall | None) -> Iterator[Part]:

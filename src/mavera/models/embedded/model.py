@@ -54,6 +54,7 @@ class EmbeddedModel:
         self.profile = ModelProfile(
             sees_images=sees_images,
             tools="constrained",
+            answers_after_result=True,
             shares_one_cache=True,  # each of the engine's slots has its own
             enforces_format=_is_enforced,
             introduction=INTRODUCTION,

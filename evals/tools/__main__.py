@@ -1,0 +1,127 @@
+"""
+Measure how the embedded model uses a search: `python -m evals.tools [--facts N] [--opinions N]`.
+
+    facts, `required`    right answers, with a citation
+    facts, `auto`        the same request without tool_choice
+    opinions, `auto`     how many were searched for
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from evals.tools.questions import DOCUMENTS, FACTS, OPINIONS, PERSONAS
+from mavera.accounts.principal import Principal
+from mavera.core.events import Event, RunFailed, ServerCallEnded, TextDelta
+from mavera.core.items import make_message
+from mavera.core.prompt import ToolChoice
+from mavera.core.server_calls import Source, find_citations
+from mavera.core.turn import NamedTool, Turn
+from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
+from mavera.personas.builtin import PersonaLibrary
+from mavera.personas.catalogue import Personas
+from mavera.runs.loop import Runner
+from mavera.services import open_named_model
+from mavera.settings import load_settings
+from mavera.tools.choice import make_lookup_tools
+from mavera.tools.search.index import Document, SearchIndex
+from mavera.tools.search.tavily_search import TavilySearchTool
+from mavera.tools.toolbox import Toolbox, ToolPolicy
+
+Stream = Callable[[Turn], AsyncGenerator[Event, None]]
+
+
+@dataclass(slots=True)
+class Answer:
+    text: str = ""
+    searches: int = 0
+    citations: int = 0
+
+
+async def main(facts: int, opinions: int) -> None:
+    library = PersonaLibrary.load()
+    people = Personas(library)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = load_settings(data_dir=Path(folder))
+        index = SearchIndex(settings.data_dir / "search.db")
+        for title, text in DOCUMENTS.items():
+            index.add(Document(f"index:{title.lower().replace(' ', '-')}.md", title, text))
+        async with open_named_model(settings, "mavera-1") as named:
+            tools = make_lookup_tools(settings, GuardedFetch(FetchPolicy.from_settings(settings)))
+            toolbox = Toolbox(tools, policy=ToolPolicy("none"))
+            await toolbox.start()
+            runner = Runner(people, {"live": named.model}, named={"mavera-1": named}, tools={"live": toolbox})
+
+            def stream(turn: Turn) -> AsyncGenerator[Event, None]:
+                return runner.run(turn, Principal.local())
+
+            ids = [library.find(name).id for name in PERSONAS]
+            asked = FACTS[:facts]
+            required = ToolChoice("required", (TavilySearchTool.name,))
+            for name, choice in (("required", required), ("auto", ToolChoice())):
+                answers = await ask(stream, ids, [fact.question for fact in asked], choice)
+                right = [
+                    any(spelling in answer.text for spelling in fact.spellings)
+                    for fact, answer in zip(asked, answers, strict=True)
+                ]
+                report(f"facts, {name}", answers, right=sum(right))
+            report("opinions, auto", await ask(stream, ids, OPINIONS[:opinions], ToolChoice()))
+            await toolbox.close()
+
+
+async def ask(
+    stream: Stream, ids: Sequence[str], questions: Sequence[str], choice: ToolChoice
+) -> list[Answer]:
+    answers = []
+    for number, question in enumerate(questions):
+        turn = Turn(
+            "mavera-1",
+            (make_message("user", question),),
+            persona_id=ids[number % len(ids)],
+            max_output_tokens=200,
+            named_tools=(NamedTool(TavilySearchTool.name, "tools[0]"),),
+            tool_choice=choice,
+        )
+        answer, sources = Answer(), list[Source]()
+        async with aclosing(stream(turn)) as events:
+            async for event in events:
+                match event:
+                    case TextDelta(text):
+                        answer.text += text
+                    case ServerCallEnded(outcome):
+                        answer.searches += 1
+                        sources += outcome.sources
+                    case RunFailed(error):
+                        answer.text += f"({error.message})"
+                    case _:
+                        pass
+        answer.citations = len(find_citations(answer.text, sources))
+        answers.append(answer)
+        print(json.dumps({"question": question, **asdict(answer)}, ensure_ascii=False), file=sys.stderr)
+    return answers
+
+
+def report(name: str, answers: Sequence[Answer], **more: int) -> None:
+    row = {
+        "name": name,
+        "questions": len(answers),
+        **more,
+        "searched": sum(answer.searches > 0 for answer in answers),
+        "searched twice": sum(answer.searches > 1 for answer in answers),
+        "with a citation": sum(answer.citations > 0 for answer in answers),
+    }
+    print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--facts", type=int, default=len(FACTS))
+    parser.add_argument("--opinions", type=int, default=len(OPINIONS))
+    options = parser.parse_args()
+    asyncio.run(main(options.facts, options.opinions))

@@ -1,0 +1,86 @@
+"""
+Choose the words that are added to a question, so that a small model answers it as a person, in its language.
+
+    hint        what do you think, why, and what have you seen?
+    in_language "Answer in German", beside a note on the length
+
+A note after the conversation gives better reasons as well, but it costs the voice: a small model answers
+it as an assistant. Words at the end of the question itself keep both.
+"""
+
+import re
+
+Language = str
+
+# By language: frequent words, of which the others do not have many. English goes first where two are equal.
+_FREQUENT: dict[Language, str] = {
+    "en": ("the of and you do does what how would is are to your for in it that with"),
+    "de": (
+        "der die das und ist nicht sie ihr ihnen wie würden würdest was halten hältst du ich ein "
+        "eine einen für auf mit von zu dem den im sich bei oder wenn warum welche"
+    ),
+    "es": (
+        "el los las y que qué es usted para por una del con cómo crees piensa piensas le te tu su "
+        "más gusta o comprarías pagarías compraría pagaría cuál cuánto"
+    ),
+    "fr": (
+        "le les et est vous pour une des du avec comment que pensez quel quelle votre vos ce "
+        "cette pas plus au aux dans sur tu ou pourquoi qu est-ce"
+    ),
+    "pt": (
+        "o os as e que é você para por uma do da dos com como acha seu sua mais não em no na qual "
+        "um pagaria compraria quanto"
+    ),
+}
+_WORDS = {language: frozenset(words.split()) for language, words in _FREQUENT.items()}
+HINTS: dict[Language, str] = {
+    "en": "\n(What do you think, why, and what have you seen?)",
+    "de": "\n(Auf Deutsch: Was denkst du darüber, warum, und was hast du selbst erlebt?)",
+    "es": "\n(En español: ¿qué piensas, por qué, y qué has visto tú?)",
+    "fr": "\n(En français : qu'en penses-tu, pourquoi, et qu'as-tu vécu toi-même ?)",
+    "pt": "\n(Em português: o que você acha, por quê, e o que você já viu?)",
+}
+IN_LANGUAGE: dict[Language, str] = {
+    "de": "Antworte auf Deutsch.",
+    "es": "Responde en español.",
+    "fr": "Réponds en français.",
+    "pt": "Responda em português.",
+}
+_LEAST_WORDS = 2
+# A question with one of these words asks for a form or a length of its own.
+_FORM = re.compile(
+    r"\b(?:list|table|e-?mail|letter|code|script|function|poem|essay|story|json|csv|html|markdown|bullet"
+    r"|outline|draft|write|translate|summari[sz]e|rewrite|step[- ]by[- ]step|briefly|in short|in detail"
+    r"|(?:one|a single|two|three|ten) words?|sentences?|paragraphs?|pros and cons"
+    r"|name (?:two|three|four|five|ten|\d+)|\d+ (?:words|ideas|reasons|names|tips|ways)"
+    r"|liste|tabelle|schreib\w*|brief|tabla|lista|escrib\w*|carta|tableau|écri\w*|lettre|tabela|escrev\w*)\b",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+_MOST_CHARACTERS = 4000
+
+
+def find_language(text: str) -> Language:
+    """Return the language of `text`: one of `HINTS`, English if it cannot be told."""
+    words = [word.lower() for word in _WORD.findall(text[:_MOST_CHARACTERS])]
+    counts = {
+        language: sum(word in known for word in words) + 2 * _count_marks(text, language)
+        for language, known in _WORDS.items()
+    }
+    best = max(counts, key=lambda language: (counts[language], language == "en"))
+    return best if counts[best] >= _LEAST_WORDS and counts[best] > counts["en"] else "en"
+
+
+def _count_marks(text: str, language: Language) -> int:
+    marks = {"de": "äöß", "es": "¿¡ñ", "fr": "çèêœ", "pt": "ãõ"}.get(language, "")
+    return sum(mark in text.lower() for mark in marks)
+
+
+def asks_for_form(question: str) -> bool:
+    """Return whether `question` asks for a list, a letter, code or a length of its own."""
+    return _FORM.search(question[:_MOST_CHARACTERS]) is not None
+
+
+def find_hint(question: str) -> str:
+    """Return what to add to `question`: nothing if it asks for a form of its own."""
+    return "" if asks_for_form(question) else HINTS[find_language(question)]

@@ -1,0 +1,90 @@
+"""A persona's question ends in a hint, in its language, unless it asks for a form of its own."""
+
+import pytest
+from msgspec.structs import replace
+
+from mavera.core.items import Message, make_message
+from mavera.core.prompt import OutputFormat, Prompt
+from mavera.core.turn import Turn
+from mavera.evaluation.items import QUESTIONS
+from mavera.models.constrained.prompts import answer_prompt
+from mavera.personas.builtin import PersonaLibrary
+from mavera.runs.compose import compose
+from mavera.runs.speaking import HINTS, asks_for_form, find_hint, find_language
+
+PERSONA = PersonaLibrary.load().find("SMB Owner")
+TURN = Turn("mavera-1", (make_message("user", "Do you tip?"),), persona_id=PERSONA.id)
+
+
+@pytest.mark.parametrize(
+    ("question", "language"),
+    [
+        ("Würden Sie für eine Jacke aus recyceltem Stoff mehr bezahlen?", "de"),
+        ("Was halten Sie von Selbstbedienungskassen?", "de"),
+        ("¿Pagarías más por una chaqueta reciclada?", "es"),
+        ("Que pensez-vous des caisses automatiques ?", "fr"),
+        ("O que você acha de lojas sem dinheiro?", "pt"),
+        ("What do you think of the El Camino in Las Vegas?", "en"),
+        ("Bank?", "en"),
+        ("", "en"),
+    ],
+)
+def test_the_language_of_a_question_is_found(question: str, language: str) -> None:
+    assert find_language(question) == language
+    assert find_hint(question) == HINTS[language]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Write me an e-mail to a landlord.",
+        "List five reasons to cancel.",
+        "Make a table of your subscriptions.",
+        "Write Python that adds two numbers.",
+        "In one word: tea or coffee?",
+        "Schreiben Sie einen Brief an den Vermieter.",
+    ],
+)
+def test_a_form_of_its_own_gets_no_hint(question: str) -> None:
+    assert find_hint(question) == ""
+
+
+def test_questions_of_the_evaluation_are_english_and_ask_for_no_form() -> None:
+    assert [ask for ask in QUESTIONS if asks_for_form(ask) or find_language(ask) != "en"] == []
+
+
+def last_words(prompt: Prompt) -> str:
+    last = answer_prompt(prompt).items[-1]
+    assert isinstance(last, Message)
+    return last.text
+
+
+def test_a_persona_is_asked_with_the_hint_and_the_items_keep_the_callers_words() -> None:
+    prompt = compose(TURN, PERSONA)
+
+    assert last_words(prompt) == "Do you tip?" + HINTS["en"]
+    assert prompt.items[-1] == TURN.items[-1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"verbosity": "low"},
+        {"format": OutputFormat("json_object")},
+        {"canvas_mode": True},
+        {"instructions": "Answer in one word."},
+    ],
+    ids=["low", "JSON", "artifacts", "instructions"],
+)
+def test_other_wishes_go_before_the_hint(changes: dict[str, object]) -> None:
+    assert compose(replace(TURN, **changes), PERSONA).hint == ""
+
+
+def test_nobody_in_particular_gets_no_hint() -> None:
+    assert compose(replace(TURN, persona_id=None), None).hint == ""
+
+
+def test_a_length_is_asked_for_in_the_language_of_the_question() -> None:
+    german = replace(TURN, items=(make_message("user", "Was halten Sie von Trinkgeld?"),), verbosity="low")
+
+    assert last_words(compose(german, PERSONA)).endswith("Antworte auf Deutsch.")
