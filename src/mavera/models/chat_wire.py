@@ -14,13 +14,14 @@ import msgspec
 
 from mavera.core.items import FunctionCall, FunctionOutput, Image, Item, Message, Part
 from mavera.core.json_schema import Schema
-from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Repetition
+from mavera.core.prompt import FunctionTool, OutputFormat, Prompt, Repetition, Sampling
 from mavera.models.dialects import DIALECTS, Dialect, JSONMode
 
 MOST_PREFIXES = 512
 _SHORT_ID_CHARACTERS = 9
 _ANY_SERVER = DIALECTS["auto"]
 _WITH_USAGE = {"include_usage": True}
+_DEFAULT_SAMPLING = Sampling()
 
 
 def build_request_body(
@@ -42,24 +43,16 @@ def build_request_body(
     merges = dialect.merges_system
     prefix = prefixes.messages(prompt.prefix) if prefixes is not None and not merges else ()
     messages: list[Any] = [*prefix, *_build_messages(prompt.items[prompt.prefix_length if prefix else 0 :])]
-    body: dict[str, Any] = {"model": model, "messages": messages, "stream": True}
-    sampling = prompt.sampling
-    optional = {
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": messages,
+        "stream": True,
         "stream_options": _WITH_USAGE,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "frequency_penalty": sampling.frequency_penalty,
-        "presence_penalty": sampling.presence_penalty,
-        "seed": sampling.seed,
-        "stop": list(sampling.stop) or None,
-        "logit_bias": sampling.logit_bias,
-        "top_k": sampling.top_k,
-        "min_p": sampling.min_p,
-        "reasoning_effort": prompt.reasoning_effort if reasoning_effort else None,
     }
-    body.update({name: value for name, value in optional.items() if value is not None})
-    if sampling.repetition is not None:
-        body.update(_build_repetition(sampling.repetition))
+    if prompt.sampling != _DEFAULT_SAMPLING:
+        body.update(_build_sampling(prompt.sampling))
+    if reasoning_effort:
+        body["reasoning_effort"] = prompt.reasoning_effort
     if prompt.max_output_tokens is not None and dialect.limits:
         body[dialect.limits[0]] = prompt.max_output_tokens
     if prompt.format.type != "text":
@@ -76,6 +69,24 @@ def build_request_body(
     if dialect.short_call_ids:
         _shorten_call_ids(body["messages"])
     return body
+
+
+def _build_sampling(sampling: Sampling) -> dict[str, Any]:
+    optional = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "seed": sampling.seed,
+        "stop": list(sampling.stop) or None,
+        "logit_bias": sampling.logit_bias,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+    }
+    members = {name: value for name, value in optional.items() if value is not None}
+    if sampling.repetition is not None:
+        members.update(_build_repetition(sampling.repetition))
+    return members
 
 
 def _build_repetition(wanted: Repetition) -> dict[str, Any]:

@@ -29,13 +29,10 @@ class EditImageTool:
         self, server: ImagesServer, media: MediaStore, images: GivenImages, *, timeout_seconds: float
     ) -> None:
         self._server = server
+        self.provider = server.name
         self._media = media
         self._images = images
         self.timeout_seconds = timeout_seconds
-
-    @property
-    def provider(self) -> str:
-        return self._server.name
 
     async def start(self) -> None:
         return None

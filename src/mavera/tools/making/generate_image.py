@@ -26,12 +26,9 @@ class GenerateImageTool:
 
     def __init__(self, server: ImagesServer, media: MediaStore, *, timeout_seconds: float) -> None:
         self._server = server
+        self.provider = server.name
         self._media = media
         self.timeout_seconds = timeout_seconds
-
-    @property
-    def provider(self) -> str:
-        return self._server.name
 
     async def start(self) -> None:
         return None

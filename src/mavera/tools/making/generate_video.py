@@ -37,11 +37,8 @@ class GenerateVideoTool:
 
     def __init__(self, jobs: VideoJobs, *, timeout_seconds: float) -> None:
         self._jobs = jobs
+        self.provider = jobs.name
         self.timeout_seconds = timeout_seconds
-
-    @property
-    def provider(self) -> str:
-        return self._jobs.name
 
     async def start(self) -> None:
         await self._jobs.start()

@@ -32,12 +32,9 @@ class ImageToVideoTool:
 
     def __init__(self, jobs: VideoJobs, images: GivenImages, *, timeout_seconds: float) -> None:
         self._jobs = jobs
+        self.provider = jobs.name
         self._images = images
         self.timeout_seconds = timeout_seconds
-
-    @property
-    def provider(self) -> str:
-        return self._jobs.name
 
     async def start(self) -> None:
         await self._jobs.start()
