@@ -1,18 +1,20 @@
 """The wire object: its members, intervals, flags, and that nothing but counts depends on the respondents."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
+from mavera.focus_groups.draw import draw_reference
 from mavera.focus_groups.elicited import CellId, Elicited
 from mavera.focus_groups.headlines import describe_result
 from mavera.focus_groups.intervals import find_mean_interval
 from mavera.focus_groups.mixtures import score_each_nps
 from mavera.focus_groups.results import build_results
 from mavera.focus_groups.simulation import Simulation
-from mavera.focus_groups.study import Likert, Sample, Study, YesNo
+from mavera.focus_groups.study import Likert, MultipleChoice, Option, Sample, Study, YesNo
 from tests.support.simulations import build_panel, build_study, elicit_randomly, simulate_plainly
 
 
@@ -189,3 +191,24 @@ def test_headlines_name_the_figure(simulation: Simulation) -> None:
     assert describe_result(results["q6"]).text.startswith("Most important: ")
     assert "decides" in describe_result(results["q7"]).text
     assert describe_result(results["q4"]).text.startswith("Highest: ")
+
+
+def test_a_net_of_options_with_rules_is_counted_in_the_reference_draw() -> None:
+    options = (Option(text="a"), Option(text="b"), Option(text="c"), Option(text="none", exclusive=True))
+    question = MultipleChoice(
+        id="m", text="?", multiple=True, max=1, options=options, nets={"two": ("a", "b"), "one": ("a",)}
+    )
+    study = build_study(3, cells=(), banner=(), questions=(question,))
+    panel = build_panel(study)
+    book = {}
+    for persona in (*(one.id for one in panel), None):
+        cell = CellId("m", None, persona, None)
+        book[cell] = Elicited(cell, np.array([0.3, 0.2, 0.1, 0.4]), 0.1)
+
+    result = build_results(
+        simulate_plainly(study, book, draw_reference=partial(draw_reference, study, panel, book))
+    ).results[0]
+
+    # With one answer at most, the options exclude each other, so the net is their sum.
+    assert result.nets == pytest.approx({"two": 0.5, "one": 0.3}, abs=1e-3)
+    assert result.assumed == ["one", "two"]

@@ -32,6 +32,7 @@ from mavera.focus_groups.mixtures import (
     Truths,
     find_median,
 )
+from mavera.focus_groups.respondents import Status
 from mavera.focus_groups.study import (
     NPS,
     Conjoint,
@@ -185,7 +186,31 @@ def measure_question(grids: Grids, question: Question, part: str | None = None) 
             scale = scale_of(question)
             recipes = list(_list_scale(question, scale))
             missing = len(scale.missing)
-    return measure_grid(grids.grid(question, part), recipes, missing)
+    measures = measure_grid(grids.grid(question, part), recipes, missing)
+    if isinstance(question, MultipleChoice) and question.multiple and _has_rules(question):
+        return tuple(_count_net(grids, question, one) if one.kind == "net" else one for one in measures)
+    return measures
+
+
+def _has_rules(question: MultipleChoice) -> bool:
+    """Return whether options of a question depend on each other, so that no formula gives its nets."""
+    return question.max is not None or any(option.exclusive for option in question.options)
+
+
+def _count_net(grids: Grids, question: MultipleChoice, measure: Measure) -> Measure:
+    """Return a net as the reference draw has it. The baseline, which draws nobody, keeps the formula."""
+    rows = grids.reference.completes
+    answers = rows.answers[question.id]
+    texts = [option.text for option in question.options]
+    places = [texts.index(option) for option in question.nets[measure.label]]
+    kept = answers.status == Status.ANSWERED
+    cells = (rows.panelist * len(grids.arms) + rows.arm)[kept]
+    ticked = answers.choices[kept][:, places].any(axis=1)
+    size = len(grids.panel) * len(grids.arms)
+    asked = np.bincount(cells, minlength=size)
+    counts = np.bincount(cells, weights=ticked, minlength=size)
+    values = np.divide(counts, asked, out=np.full(size, np.nan), where=asked > 0)
+    return replace(measure, values=values.reshape(measure.values.shape), by_wording=None)
 
 
 def measure_grid(grid: Grid, recipes: Sequence["_Recipe"], missing: int) -> tuple[Measure, ...]:
@@ -351,11 +376,6 @@ def _find_rank(at: int) -> Compute:
         return float(find_mean_ranks(worths)[at])
 
     return lambda shares: np.asarray(np.apply_along_axis(find, -1, shares))
-
-
-def replace_values(measure: Measure, values: Floats, *, assumed: bool) -> Measure:
-    """Return a measure with other values for its personas and arms, and without those of wordings."""
-    return replace(measure, values=values, by_wording=None, assumed=assumed)
 
 
 def list_parts(question: Question) -> tuple[str | None, ...]:

@@ -202,6 +202,11 @@ def _read_scale(scale: Scale, choices: Floats) -> tuple[Floats, tuple[Code, ...]
     return table[np.where(choices >= 0, choices, len(codes))], tuple(codes)
 
 
+def list_codes(question: Question) -> tuple[Code, ...]:
+    """Return the codes of a question with one answer, or of each row of a matrix, in scale order."""
+    return _read_scale(scale_of(question), np.empty(0, dtype=np.int64))[1]
+
+
 def _list_ticks(question: MultipleChoice, answers: Answers, names: _Names) -> Iterator[Variable]:
     asked = answers.status == Status.ANSWERED
     yes_no = (Code(0, "No"), Code(1, "Yes"))
