@@ -137,28 +137,7 @@ async def evaluate(
 
     `embed` turns texts into vectors. Without it, the topic is not measured.
     """
-    sides = [(item, persona) for item, *pair in plan.cases for persona in pair]
-    # One persona after the other, so that the model's prefix cache is used. The rewordings come last.
-    asked = [
-        *(
-            _one_by_one(partial(interviewer.ask_open, persona.id), plan.asked[persona.id], progress)
-            for persona in plan.personas
-        ),
-        *(
-            _one_by_one(partial(interviewer.ask_yes, who.id), [item.ask for item in items], progress)
-            for who, items in _by_person(sides)
-        ),
-        _one_by_one(
-            partial(interviewer.ask_yes, None),
-            [label_question(persona, item) for item, persona in sides],
-            progress,
-        ),
-        *(
-            _one_by_one(partial(interviewer.ask_yes, who.id), [item.reworded for item in items], progress)
-            for who, items in _by_person(sides)
-        ),
-    ]
-    await _all(asked, at_once)
+    await _all(_list_work(plan, interviewer, progress), at_once)
     led: list[tuple[float, int]] = []
     labelled: list[tuple[float, int]] = []
     wordings: list[tuple[float, float]] = []
@@ -190,6 +169,34 @@ async def evaluate(
         },
         await asyncio.to_thread(measure_wording, plan, answers, embed),
     )
+
+
+def _list_work(plan: Plan, interviewer: Interviewer, progress: Progress) -> list[Coroutine[Any, Any, None]]:
+    """
+    Return the work: one persona after the other, so that the model's prefix cache is used.
+
+    The rewordings come last.
+    """
+    sides = [(item, persona) for item, *pair in plan.cases for persona in pair]
+    return [
+        *(
+            _one_by_one(partial(interviewer.ask_open, persona.id), plan.asked[persona.id], progress)
+            for persona in plan.personas
+        ),
+        *(
+            _one_by_one(partial(interviewer.ask_yes, who.id), [item.ask for item in items], progress)
+            for who, items in _by_person(sides)
+        ),
+        _one_by_one(
+            partial(interviewer.ask_yes, None),
+            [label_question(persona, item) for item, persona in sides],
+            progress,
+        ),
+        *(
+            _one_by_one(partial(interviewer.ask_yes, who.id), [item.reworded for item in items], progress)
+            for who, items in _by_person(sides)
+        ),
+    ]
 
 
 def measure_wording(plan: Plan, answers: Mapping[tuple[str, int], str], embed: Embed | None) -> Wording:

@@ -34,7 +34,7 @@ _MOST_SENTENCES = 24
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """
-    What an answer says to its question.
+    The stance of an answer on its question.
 
     `depends` means that the answer names a condition, or speaks for and against. `none` means that it
     takes no position. `probabilities` has one value for each of `STANCES`, and they add up to 1.
