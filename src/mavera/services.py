@@ -11,11 +11,14 @@ The application, the server's processes and the commands all use these functions
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Self
 
 from mavera.accounts.credits.holds import Credits, Holdings
+from mavera.accounts.credits.usage import count_recent_personas
 from mavera.accounts.idempotency import FirstResponses
 from mavera.accounts.keys.keyring import Keyring
+from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.accounts.keys.text import Mode, peppers_of
 from mavera.accounts.limits.concurrency import Running, RunningHere
 from mavera.accounts.limits.windows import Limiter, open_limiter
@@ -32,6 +35,7 @@ from mavera.models.named import NamedModel, NamedModels, choose_named_model, cho
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
+from mavera.personas.likely import order_by_use
 from mavera.personas.prompt import build_library_prefix
 from mavera.runs.admission import Admission
 from mavera.runs.charged import ChargedRuns
@@ -51,6 +55,8 @@ from mavera.tools.audit import AuditLog
 from mavera.tools.choice import Parts, choose_media_files, choose_tools, open_tool_sources
 from mavera.tools.scripted import make_scripted_tools
 from mavera.tools.toolbox import Toolbox, ToolPolicy
+
+_RECENT_RUNS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +136,15 @@ async def open_store(settings: Settings) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def open_named_model(
-    settings: Settings, name: str, people: Personas | None = None
+    settings: Settings, name: str, people: Personas | None = None, default: Model | None = None
 ) -> AsyncIterator[NamedModel]:
     """
     Start the model that callers select as `name`. It may keep the prefixes of `people` ready.
 
+    `default` takes the place of the model that the settings name.
     Raises ConfigurationError if there is no such model.
     """
-    named = choose_named_model(settings, name)
+    named = choose_named_model(settings, name, default)
     async with start_model(named.model, people):
         yield named
 
@@ -167,7 +174,7 @@ async def open_services(
         limiter = components.limiter or open_limiter(settings.rate_limit_url, metrics.limited_locally.inc)
         stack.push_async_callback(limiter.close)
         people = Personas(PersonaLibrary.load(), database)
-        models = await enter(_start_models(components, people))
+        models = await enter(_start_models(components, people, await _count_uses(database)))
         media = await enter(MediaStore(database, settings, components.files))
         toolbox = await enter(_open_toolbox(settings, Parts(components.fetch, media), database, limiter))
         runner = await enter(_open_runner(settings, components, people, models, toolbox))
@@ -191,12 +198,14 @@ async def open_services(
 
 
 @asynccontextmanager
-async def _start_models(components: Components, people: Personas) -> AsyncIterator[dict[Mode, Model]]:
+async def _start_models(
+    components: Components, people: Personas, uses: Mapping[str, int]
+) -> AsyncIterator[dict[Mode, Model]]:
     """Start the model for each mode of key, and the other models that live keys can name."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         models: dict[Mode, Model] = {
-            "live": await enter(start_model(components.model, people)),
+            "live": await enter(start_model(components.model, people, uses)),
             "test": await enter(start_model(ScriptedModel(keeps_prompts=False))),
         }
         for name, other in components.named.items():
@@ -248,16 +257,30 @@ def _make_admission(
 
 
 @asynccontextmanager
-async def start_model(model: Model, people: Personas | None = None) -> AsyncIterator[Model]:
-    """Start `model`, which may keep the prefixes of `people` ready, and close it at the end of the block."""
+async def start_model(
+    model: Model, people: Personas | None = None, uses: Mapping[str, int] = MappingProxyType({})
+) -> AsyncIterator[Model]:
+    """
+    Start `model`, and close it at the end of the block.
+
+    It may keep the prefixes of `people` ready, those with the most `uses` first.
+    """
     keep_prefixes = model.profile.keep_prefixes
     if people is not None and keep_prefixes is not None:
-        keep_prefixes([build_library_prefix(persona) for persona in people.library])
+        keep_prefixes([build_library_prefix(persona) for persona in order_by_use(people.library, uses)])
     try:
         await model.start()
         yield model
     finally:
         await model.close()
+
+
+async def _count_uses(database: Database) -> dict[str, int]:
+    """Return how often each persona answered lately in the first workspace, which most servers have alone."""
+    workspace_id = await find_first_workspace_id(database)
+    if workspace_id is None:
+        return {}
+    return await count_recent_personas(database, workspace_id, runs=_RECENT_RUNS)
 
 
 @asynccontextmanager

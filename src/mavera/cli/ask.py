@@ -1,15 +1,16 @@
 """
 Run `mavera ask`: ask a persona, and print its answer while the model generates it.
 
-    without --url    the model runs in this process, for this question
-    with --url       a running server answers; it needs a key
+    without --url    the loaded model of the server that runs on the same data directory answers; if none
+                     runs, the model is loaded in this process, for this question
+    with --url       that server answers; it needs a key
 """
 
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,8 +39,12 @@ from mavera.core.server_calls import ServerCall, ServerOutcome
 from mavera.core.turn import Turn, Verbosity
 from mavera.errors import ConfigurationError, PersonaNotFound
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
+from mavera.models.choice import choose_shared_model
+from mavera.models.config import DEFAULT_NAME
 from mavera.models.embedded.model import EmbeddedModel
+from mavera.models.embedded.sharing import SharedEngineInfo, find_shared_engine
 from mavera.models.model import Model
+from mavera.models.named import NamedModel
 from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions, UpstreamSettings
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
@@ -96,6 +101,9 @@ def ask(
     key: Annotated[
         str, typer.Option(envvar="MAVERA_API_KEY", help="The API key for --url.", show_default=False)
     ] = "",
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Run the model in this process, even if a server runs.")
+    ] = False,
     workspace: InWorkspace = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
@@ -118,7 +126,9 @@ def ask(
     )
     remote = Remote(url.rstrip("/"), key) if url else None
     people = gather_personas([found])
-    asyncio.run(_ask(turn, load_settings(data_dir=data_dir), people, remote, as_json=as_json))
+    settings = load_settings(data_dir=data_dir)
+    shared = None if alone or remote else find_running_engine(settings)
+    asyncio.run(_ask(turn, settings, people, remote, shared, as_json=as_json))
 
 
 def find_persona(
@@ -150,17 +160,59 @@ def get_id(found: Persona | CustomPersona | str | None) -> str | None:
     return found if found is None or isinstance(found, str) else found.id
 
 
+def find_running_engine(settings: Settings) -> SharedEngineInfo | None:
+    """Return the engine of the server that runs on the same data directory. None without one of our own."""
+    return find_shared_engine(settings.data_dir) if settings.backend == "embedded" else None
+
+
+@asynccontextmanager
+async def open_asked_model(
+    settings: Settings, name: str, people: Personas | None, shared: SharedEngineInfo | None
+) -> AsyncIterator[NamedModel]:
+    """Start the model that answers a command: the one of a running server if there is one."""
+    default = None
+    if shared is not None:
+        # The settings may have changed since that server was started.
+        path = None if shared.model else Path(shared.model_path)
+        settings = replace(settings, model=shared.model or settings.model, model_path=path)
+        default = choose_shared_model(settings, shared)
+    async with open_named_model(settings, name, people, default) as named:
+        yield named
+
+
+def find_answering(
+    turn: Turn, settings: Settings, remote: Remote | None, shared: SharedEngineInfo | None
+) -> tuple[str, str]:
+    """Return who answers, as a URL or "this process", and a line about it, which may be empty."""
+    if remote is not None:
+        return remote.url, f"{remote.url} answers."
+    if turn.model != DEFAULT_NAME or settings.backend != "embedded":
+        return "this process", ""
+    if shared is not None:
+        return shared.server_url, f"The model of the running server at {shared.server_url} answers."
+    return "this process", "The model is loaded for this question alone. `mavera serve` keeps it loaded."
+
+
 async def _ask(
-    turn: Turn, settings: Settings, people: Personas, remote: Remote | None, *, as_json: bool
+    turn: Turn,
+    settings: Settings,
+    people: Personas,
+    remote: Remote | None,
+    shared: SharedEngineInfo | None,
+    *,
+    as_json: bool,
 ) -> None:
     console = Console(stderr=True, highlight=False)
+    answered_by, line = find_answering(turn, settings, remote, shared)
+    if line and not as_json:
+        console.print(line, style="dim", markup=False)
     async with AsyncExitStack() as stack:
         if remote is not None:
             model: Model = await stack.enter_async_context(start_model(build_remote_model(turn, remote)))
             # The server composes the prompt. The persona and the guidance must not be in it twice.
             turn = replace(turn, persona_id=None, verbosity="medium", analysis_mode=False)
         else:
-            named = await stack.enter_async_context(open_named_model(settings, turn.model, people))
+            named = await stack.enter_async_context(open_asked_model(settings, turn.model, people, shared))
             model, turn = named.model, named.prepare(turn)
         await wait_until_ready(model, console, load_progress=get_load_progress(model))
         used = turn.tool_choice.mode != "none" and remote is None
@@ -168,7 +220,7 @@ async def _ask(
         if isinstance(model, EmbeddedModel):
             turn = replace(turn, tool_choice=_choose_tool(toolbox, turn))
         runner = Runner(people, {"live": model}, tools={"live": toolbox}, require_persona=False)
-        await _print_answer(runner, turn, console, as_json=as_json)
+        await _print_answer(runner, turn, _AnswerPrinter(console, answered_by, as_json=as_json))
 
 
 async def _toolbox(settings: Settings, stack: AsyncExitStack, console: Console) -> Toolbox:
@@ -217,8 +269,7 @@ def build_remote_model(turn: Turn, remote: Remote) -> UpstreamModel:
     )
 
 
-async def _print_answer(runner: Runner, turn: Turn, console: Console, *, as_json: bool) -> None:
-    answer = _AnswerPrinter(console, as_json=as_json)
+async def _print_answer(runner: Runner, turn: Turn, answer: "_AnswerPrinter") -> None:
     with answer.waiting:
         async with aclosing(runner.run(turn, Principal.local())) as events:
             async for event in events:
@@ -241,9 +292,10 @@ async def _print_answer(runner: Runner, turn: Turn, console: Console, *, as_json
 class _AnswerPrinter:
     """Collects an answer, and prints it at once or as one JSON value at the end."""
 
-    def __init__(self, console: Console, *, as_json: bool) -> None:
+    def __init__(self, console: Console, answered_by: str, *, as_json: bool) -> None:
         self.waiting = console.status("Reading the question …")
         self._console = console
+        self._answered_by = answered_by
         self._as_json = as_json
         self._pieces: list[str] = []
         self._calls: list[dict[str, Any]] = []
@@ -304,6 +356,7 @@ class _AnswerPrinter:
                     "text": "".join(self._pieces),
                     "persona_id": persona_id,
                     "finish_reason": done.reason,
+                    "answered_by": self._answered_by,
                     **({"tool_calls": self._calls} if self._calls else {}),
                     "usage": done.usage,
                     "seconds": round(seconds, 3),

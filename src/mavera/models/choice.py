@@ -9,6 +9,7 @@ from mavera.models.dialects import dialect_for
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.prefixes import PrefixStates
 from mavera.models.embedded.pull import resolve_projector
+from mavera.models.embedded.sharing import SharedEngine, SharedEngineInfo
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
@@ -40,11 +41,26 @@ def choose_vision_model(settings: Settings) -> UpstreamModel | None:
 
 
 def _build_embedded(settings: Settings) -> EmbeddedModel:
-    engine = EmbeddedEngine(settings)
-    if resolve_projector(settings) is not None:
-        # States have been tried with text alone.
-        return EmbeddedModel(engine, sees_images=True)
-    return EmbeddedModel(engine, PrefixStates(engine, settings.states_dir, settings.prefix_states_mib << 20))
+    return build_model_of(EmbeddedEngine(settings), settings)
+
+
+def build_model_of(engine: EmbeddedEngine, settings: Settings) -> EmbeddedModel:
+    """Return the model that an engine of `settings` runs."""
+    sees_images = resolve_projector(settings) is not None
+    # States on disk have been tried with text alone.
+    most_bytes = 0 if sees_images else settings.prefix_states_mib << 20
+    return EmbeddedModel(
+        engine, PrefixStates(engine, settings.states_dir, most_bytes), sees_images=sees_images
+    )
+
+
+def choose_shared_model(settings: Settings, info: SharedEngineInfo) -> EmbeddedModel:
+    """Return the model of a running server, whose settings name the model that `settings` has to name too."""
+    engine = SharedEngine(info, settings.data_dir, start_seconds=settings.embedded_start_timeout_seconds)
+    sees_images = resolve_projector(settings) is not None
+    most_bytes = 0 if sees_images else settings.prefix_states_mib << 20
+    states = PrefixStates(engine, settings.states_dir, most_bytes, writes=False)
+    return EmbeddedModel(engine, states, sees_images=sees_images)
 
 
 def _build_upstream_model(settings: Settings) -> Model:

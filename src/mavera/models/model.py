@@ -63,6 +63,9 @@ class ModelProfile:
     checked.
     `introduction`: the system message of prompts that would have none, or an empty text.
     `context`: the model's context, or None if the model cannot count tokens.
+    `read_prefix`: a function that lets the model read a prefix before the first question, and passes (tokens
+    read, tokens in all) to its second argument. Call it after `start`. It never fails. None if it brings
+    nothing.
     `keep_prefixes`: a function that takes the prefixes to keep across restarts, the most important first.
     Call it before `start`. None if the model keeps no prefixes.
     """
@@ -75,6 +78,7 @@ class ModelProfile:
     enforces_format: Callable[[OutputFormat], bool] = _enforces_nothing
     introduction: str = ""
     context: ModelContext | None = None
+    read_prefix: Callable[[tuple[Item, ...], Callable[[int, int], None]], Awaitable[None]] | None = None
     keep_prefixes: Callable[[Sequence[tuple[Item, ...]]], None] | None = None
 
 

@@ -56,11 +56,15 @@ def choose_other_models(settings: Settings) -> dict[str, NamedModel]:
     return {name: _build_named(settings, name, one) for name, one in configs.items() if name != DEFAULT_NAME}
 
 
-def choose_named_model(settings: Settings, name: str) -> NamedModel:
-    """Return the model called `name`, for a command. Raises ConfigurationError, which lists the names."""
+def choose_named_model(settings: Settings, name: str, default: Model | None = None) -> NamedModel:
+    """
+    Return the one called `name`, for a command. Raises ConfigurationError, which lists the names.
+
+    `default` takes the place of the model that the settings name.
+    """
     configs = load_models_config(settings)
     if name == DEFAULT_NAME:
-        return _build_default(settings, choose_model(settings), configs)
+        return _build_default(settings, default or choose_model(settings), configs)
     if name not in configs:
         known = ", ".join([DEFAULT_NAME, *(other for other in configs if other != DEFAULT_NAME)])
         raise ConfigurationError(f"There is no model '{name}'. Known models: {known}.")

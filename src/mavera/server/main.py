@@ -7,22 +7,21 @@ It is a separate program so that the parser of the command line, some 10 MB, doe
 import asyncio
 import os
 import socket
-import sys
 
 import uvicorn
-from rich.console import Console
+from starlette.applications import Starlette
 
 from mavera.accounts.first_run import make_first_key
 from mavera.accounts.keys.text import peppers_of
 from mavera.app import create_app
 from mavera.errors import ConfigurationError
 from mavera.logs import configure_logs
-from mavera.models.embedded.memory import describe_suggestion, measure_memory
+from mavera.models.embedded.sharing import Announcement
 from mavera.models.named import find_model_secrets
-from mavera.personas.builtin import PersonaLibrary
 from mavera.server.config import build_server_config, settle_garbage
 from mavera.server.descriptors import raise_descriptor_limit
 from mavera.server.endings import one_line_endings
+from mavera.server.greeting import Greeting
 from mavera.server.parent import run_workers
 from mavera.server.signals import stop_on_hangup
 from mavera.services import open_store
@@ -44,12 +43,42 @@ def serve(settings: Settings) -> None:
     application = create_app(settings)
     listener = _listen(settings)
     key = asyncio.run(_find_first_key(settings))
-    _greet(settings, _build_url(listener), key)
-    if settings.workers > 1:
-        run_workers(settings, listener)
-        return
-    settle_garbage()
-    uvicorn.Server(build_server_config(application, settings)).run(sockets=[listener])
+    url = _build_url(listener)
+    announcement = Announcement.open(settings.data_dir) if settings.backend == "embedded" else None
+    greeting = Greeting(settings, url, key, announcement)
+    greeting.print_address()
+    try:
+        if settings.workers > 1:
+            run_workers(settings, listener, greeting)
+            return
+        settle_garbage()
+        config = build_server_config(application, settings)
+        _GreetingServer(config, application, greeting).run(sockets=[listener])
+    finally:
+        if announcement is not None:
+            announcement.close()
+
+
+class _GreetingServer(uvicorn.Server):
+    """A server that greets its user once it answers requests."""
+
+    def __init__(self, config: uvicorn.Config, application: Starlette, greeting: Greeting) -> None:
+        super().__init__(config)
+        self._application = application
+        self._greeting = greeting
+        self._task: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            model = self._application.state.services.models["live"]
+            self._task = asyncio.create_task(self._greeting.greet(model), name="mavera-greeting")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await super().shutdown(sockets)
 
 
 async def _find_first_key(settings: Settings) -> str | None:
@@ -80,31 +109,6 @@ def _build_url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{host}:{port}"
-
-
-def _greet(settings: Settings, url: str, key: str | None) -> None:
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    persona = PersonaLibrary.load().find("Gen Z Consumer")
-    console.print(f"[bold]mavera[/] at {url}/api/v1   docs: [link]{url}/docs[/link]")
-    console.print(f"data in {settings.data_dir}")
-    if key is not None:
-        console.print(f"\nYour API key, shown this once: [bold green]{key}[/]")
-    else:
-        console.print("\nYour API key was shown at the first start; 'mavera keys create' makes another.")
-    console.print("\nTry it:\n")
-    question = "How do you feel about sustainable fashion?"
-    body = f'{{"model": "mavera-1", "persona_id": "{persona.id}", "input": "{question}"}}'
-    console.print(
-        f"  curl {url}/api/v1/responses \\\n"
-        f"    -H 'Authorization: Bearer {key or 'mvra_live_…'}' \\\n"
-        f"    -H 'Content-Type: application/json' \\\n"
-        f"    -d '{body}'\n",
-        markup=False,
-    )
-    suggestion = describe_suggestion(settings, measure_memory())
-    if suggestion is not None:
-        console.print(f"{suggestion}\n", style="dim", markup=False)
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

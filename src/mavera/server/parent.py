@@ -22,7 +22,9 @@ from mavera.accounts.limits.windows import MemoryLimiter
 from mavera.child_command import build_python_command
 from mavera.link import reply_to_all
 from mavera.metrics import WorkerTotals
+from mavera.models.choice import build_model_of
 from mavera.models.embedded.supervisor import EmbeddedEngine
+from mavera.server.greeting import Greeting
 from mavera.server.questions import Question, SharedParts, WorkerReplies
 from mavera.settings import Settings, to_values
 
@@ -34,9 +36,9 @@ KILL_AFTER_SECONDS = 5.0
 log = structlog.get_logger()
 
 
-def run_workers(settings: Settings, listener: socket.socket) -> None:
+def run_workers(settings: Settings, listener: socket.socket, greeting: Greeting) -> None:
     """Serve until a signal. Raises KeyboardInterrupt if that was a Ctrl-C."""
-    parent = Parent(settings, listener)
+    parent = Parent(settings, listener, greeting=greeting)
     asyncio.run(parent.run())
     if parent.interrupted:
         raise KeyboardInterrupt
@@ -46,11 +48,17 @@ class Parent:
     """`command` starts a worker: see `server/worker.py` for its arguments."""
 
     def __init__(
-        self, settings: Settings, listener: socket.socket, command: tuple[str, ...] = COMMAND
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        command: tuple[str, ...] = COMMAND,
+        *,
+        greeting: Greeting | None = None,
     ) -> None:
         self._settings = settings
         self._listener = listener
         self._command = command
+        self._greeting = greeting
         self._processes: set[Process] = set()
         self._stopping = asyncio.Event()
         self.interrupted = False
@@ -65,7 +73,9 @@ class Parent:
                 asyncio.create_task(self._keep(number, shared), name=f"mavera-worker-{number}")
                 for number in range(1, self._settings.workers + 1)
             ]
+            greeter = asyncio.create_task(self._greet(shared), name="mavera-greeting")
             await self._stopping.wait()
+            greeter.cancel()
             patience = self._settings.shutdown_grace_seconds + KILL_AFTER_SECONDS
             _, late = await asyncio.wait(keepers, timeout=patience)
             if late:
@@ -81,6 +91,12 @@ class Parent:
             await engine.start()
         # Workers that count at a store of rate limits do not ask this limiter.
         return SharedParts(to_values(self._settings), MemoryLimiter(), RunningHere(), WorkerTotals(), engine)
+
+    async def _greet(self, shared: SharedParts) -> None:
+        if self._greeting is not None:
+            engine = shared.engine
+            model = build_model_of(engine, self._settings) if isinstance(engine, EmbeddedEngine) else None
+            await self._greeting.greet(model)
 
     async def _keep(self, number: int, shared: SharedParts) -> None:
         """Run one worker, and start it again whenever it ends, until the parent stops."""

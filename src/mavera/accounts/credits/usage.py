@@ -30,6 +30,24 @@ _RANGE = "workspace_id = :workspace_id AND created_at >= :begin AND created_at <
 _NANOS = 1_000_000_000
 
 
+async def count_recent_personas(db: Queries, workspace_id: str, *, runs: int) -> dict[str, int]:
+    """Return how often each persona answered in the latest `runs` of a workspace."""
+    rows = await db.fetch_all(
+        """
+        SELECT persona_id, COUNT(*) AS runs
+          FROM (SELECT persona_id FROM usage
+                 WHERE workspace_id = :workspace_id
+                 ORDER BY created_at DESC, run_id DESC
+                 LIMIT :runs) AS latest
+         WHERE persona_id IS NOT NULL
+         GROUP BY persona_id
+        """,
+        workspace_id=workspace_id,
+        runs=runs,
+    )
+    return {str(row["persona_id"]): int(row["runs"]) for row in rows}
+
+
 @dataclass(frozen=True, slots=True)
 class Sums:
     requests: int = 0

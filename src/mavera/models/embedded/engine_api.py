@@ -106,6 +106,10 @@ class EngineApi:
         status, answer = await self._exchange("GET", "/slots")
         return any(not slot.is_processing for slot in _decode("/slots", status, answer, list[_Slot]))
 
+    async def has_busy_slot(self) -> bool:
+        status, reply = await self._exchange("GET", "/slots")
+        return any(slot.is_processing for slot in _decode("/slots", status, reply, list[_Slot]))
+
     async def save_slot(self, slot: int, filename: str) -> int:
         """Write the state of a slot to a file. Returns the number of its tokens."""
         return (await self._call(f"/slots/{slot}?action=save", {"filename": filename}, _Saved)).n_saved

@@ -59,6 +59,7 @@ class EmbeddedModel:
             enforces_format=_is_enforced,
             introduction=INTRODUCTION,
             context=ModelContext(engine.context_tokens, self._count_tokens),
+            read_prefix=states.read if states is not None else None,
             keep_prefixes=states.keep if states is not None else None,
         )
         self._states = states

@@ -1,6 +1,7 @@
 """
 Save the prefixes of personas on disk, in the state in which the engine has read them.
 
+    at the start   one prefix is read, or restored, before anybody asks
     a question     its prefix is not in the engine's cache: clear a slot, restore the file into it
     its answer     the prefix was read and has no file: save it at once, while a slot still has it
     while idle     take the next prefix without a file: read it in steps, save it, rename it into place
@@ -20,18 +21,19 @@ import shutil
 import zlib
 from array import array
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from mavera.core.items import Item, Message, make_message
 from mavera.core.prompt import Prompt
 from mavera.errors import APIError
+from mavera.models.embedded.engine import Engine
 from mavera.models.embedded.engine_api import EngineApi, EngineCallFailed
 from mavera.models.embedded.process import EngineAddress
-from mavera.models.embedded.supervisor import EmbeddedEngine
 
 logger = logging.getLogger(__name__)
 
@@ -47,24 +49,43 @@ FREE_DISK_BYTES = 1024**3
 # The most bytes that the engine writes before the tokens of a state.
 HEAD_BYTES = 64
 SUFFIX = ".state"
+# Called with (tokens read, tokens in all).
+ReadProgress = Callable[[int, int], None]
 _FAILURES = (APIError, EngineCallFailed, TimeoutError, OSError)
 
 
+def ignore_reading(read: int, total: int) -> None:
+    """Do nothing. This is the default callback for the progress of reading."""
+
+
+class IdentifiedEngine(Engine, Protocol):
+    """An engine that names its model and itself, for the states on disk."""
+
+    @property
+    def model_identity(self) -> str: ...
+
+
 class PrefixStates:
-    """The saved prefixes of one engine. Together they take at most `most_bytes`; 0 turns them off."""
+    """
+    The saved prefixes of one engine. Together they take at most `most_bytes`; 0 turns them off.
+
+    Without `writes`, prefixes are restored, and none are saved: the engine belongs to another process.
+    """
 
     def __init__(
         self,
-        engine: EmbeddedEngine,
+        engine: IdentifiedEngine,
         folder: Path,
         most_bytes: int,
         *,
+        writes: bool = True,
         idle_seconds: float = IDLE_SECONDS,
         restore_seconds: float = RESTORE_SECONDS,
     ) -> None:
         self._engine = engine
         self._folder = folder
         self._most_bytes = most_bytes
+        self._writes = writes
         self._idle_seconds = idle_seconds
         self._restore_seconds = restore_seconds
         self._wanted: dict[str, tuple[Item, ...]] = {}
@@ -74,6 +95,7 @@ class PrefixStates:
         self._address: EngineAddress | None = None
         self._running: list[str | None] = []  # the key of each prompt's prefix
         self._changed = asyncio.Event()
+        self._reading = asyncio.Lock()
         self._filler: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -82,7 +104,7 @@ class PrefixStates:
         self._wanted = {_build_key(prefix): prefix for prefix in prefixes}
 
     async def start(self) -> None:
-        if self._most_bytes and self._wanted and self._filler is None:
+        if self._writes and self._most_bytes and self._wanted and self._filler is None:
             self._filler = asyncio.create_task(self._fill_for_ever(), name="mavera-prefixes")
 
     async def close(self) -> None:
@@ -92,6 +114,18 @@ class PrefixStates:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    async def read(self, prefix: tuple[Item, ...], on_progress: ReadProgress) -> None:
+        """Let the engine read `prefix` before the first question. A question goes first. Never fails."""
+        key = _build_key(prefix)
+        with suppress(*_FAILURES):
+            address = await self._engine.endpoint()
+            async with asyncio.timeout(FILL_SECONDS), self._reading:
+                if await self._restore(address, key, first=True):
+                    return
+                async with EngineApi(address, seconds=FILL_SECONDS) as api:
+                    saves = self._writes and bool(self._most_bytes) and self._has_room()
+                    await self._fill(api, prefix, on_progress, saves=saves)
 
     async def begin(self, prompt: Prompt) -> None:
         """Prepare for a prompt, and count it as running until `end`. Never fails."""
@@ -123,7 +157,8 @@ class PrefixStates:
         key = _build_key(prompt.prefix)
         return key if self._most_bytes and not prompt.tools and key in self._wanted else None
 
-    async def _restore(self, address: EngineAddress, key: str, *, first: bool) -> None:
+    async def _restore(self, address: EngineAddress, key: str, *, first: bool) -> bool:
+        """Load the file of a prefix into a slot. Returns whether that happened."""
         if address != self._address:  # the engine was restarted and has an empty cache
             self._address = address
             self._warm.clear()
@@ -132,19 +167,20 @@ class PrefixStates:
         known = key in self._warm or (key in self._seen and not first)
         self._seen.add(key)
         self._note_warm(key)
-        path = None if known else self._find(key)
+        path = self._find(key) if self._most_bytes and not known else None
         if path is None:
-            return
+            return False
         if not await asyncio.to_thread(_is_sound, path):
             path.unlink(missing_ok=True)
-            return
+            return False
         async with EngineApi(address, seconds=self._restore_seconds) as api:
             if not await api.has_idle_slot():
-                return
+                return False
             if await api.restore_slot(await _clear_a_slot(api), path.name):
                 path.touch()
-            else:
-                path.unlink(missing_ok=True)
+                return True
+            path.unlink(missing_ok=True)
+            return False
 
     def _note_warm(self, key: str) -> None:
         self._warm[key] = None
@@ -179,15 +215,17 @@ class PrefixStates:
     async def _fill_next(self) -> None:
         """Wait until the engine is idle, then write the first prefix that has no file, if there is one."""
         await self._wait_until_idle()
-        missing = next((key for key in self._wanted if self._find(key) is None), None)
+        # The first prefix may be read just now, and two readers would cut each other's slot short.
+        async with self._reading:
+            missing = next((key for key in self._wanted if self._find(key) is None), None)
         if self._engine.status().state != "ready":
             return
         if missing is None or not self._has_room():
             self._changed.clear()
             await self._changed.wait()
             return
-        async with EngineApi(await self._engine.endpoint(), seconds=FILL_SECONDS) as api:
-            await self._fill(api, missing)
+        async with self._reading, EngineApi(await self._engine.endpoint(), seconds=FILL_SECONDS) as api:
+            await self._fill(api, self._wanted[missing], ignore_reading, saves=True)
 
     async def _wait_until_idle(self) -> None:
         """Return when no turn has run for a while."""
@@ -200,15 +238,21 @@ class PrefixStates:
             if not self._running:
                 return
 
-    async def _fill(self, api: EngineApi, key: str) -> None:
-        tokens = await _count_prefix_tokens(api, self._wanted[key])
+    async def _fill(
+        self, api: EngineApi, prefix: tuple[Item, ...], on_progress: ReadProgress, *, saves: bool
+    ) -> None:
+        tokens = await _count_prefix_tokens(api, prefix)
         slot = 0
         for read in (*range(STEP_TOKENS, len(tokens), STEP_TOKENS), len(tokens)):
-            if self._running:
+            # A question of another process, such as `mavera ask`, is not among those that run here.
+            if self._running or await api.has_busy_slot():
                 return
             slot = await api.evaluate(tokens[:read])
-        if not self._running:
-            await self._save(api, key, slot, tokens)
+            # The engine's cache then has this prefix, and may have dropped the oldest.
+            self._note_warm(_build_key(prefix))
+            on_progress(read, len(tokens))
+        if saves and not self._running:
+            await self._save(api, _build_key(prefix), slot, tokens)
 
     async def _save(self, api: EngineApi, key: str, slot: int, tokens: Sequence[int]) -> None:
         """Save a slot if it holds the prefix alone, so that no content of callers is saved."""

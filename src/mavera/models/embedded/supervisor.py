@@ -96,6 +96,10 @@ class Closed:
 State = Idle | Missing | Starting | Ready | Down | Closed
 
 
+def _ignore_change() -> None:
+    """Do nothing. Nobody watches."""
+
+
 class EmbeddedEngine:
     """
     The embedded model's process, started when it is needed and restarted when it fails.
@@ -116,6 +120,7 @@ class EmbeddedEngine:
         # This is a guess until the first load has been timed.
         self._load_seconds = 5.0
         self._restarts = 0
+        self._on_change: Callable[[], None] = _ignore_change
 
     @property
     def pid(self) -> int | None:
@@ -131,6 +136,16 @@ class EmbeddedEngine:
         """The id of this engine with its model. It is empty if there is no model."""
         found = self._find_model()
         return "" if isinstance(found, Missing) else compute_identity(found)
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change` now and whenever the state of the engine changes."""
+        self._on_change = on_change
+        on_change()
+
+    @property
+    def address(self) -> EngineAddress | None:
+        """The engine's address, None unless the engine is ready."""
+        return self._state.address if isinstance(self._state, Ready) else None
 
     async def start(self) -> None:
         """Load the model in the background, unless the settings say to wait for the first request."""
@@ -204,6 +219,7 @@ class EmbeddedEngine:
         self._state = state
         self._changed.set()
         self._changed = asyncio.Event()
+        self._on_change()
 
     def _find_model(self) -> Path | Missing:
         try:
