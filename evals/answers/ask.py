@@ -3,7 +3,7 @@ Ask personas questions with the embedded model of a checkout, this one or one of
 
     CHECKOUT/.venv/bin/python evals/answers/ask.py OUT.jsonl < QUESTIONS.jsonl
 
-A line of the input has `persona` (a name of the library), `question` and, if wanted, `instructions`.
+A line of the input has `persona` (a name of the library), `question` and, if wanted, a `length` to ask for.
 A line of the output has these and `text`. Questions that OUT has answers to are not asked again.
 """
 
@@ -52,17 +52,17 @@ async def main(out: Path, known: list[Line]) -> None:
 
 
 def key_of(line: Line) -> tuple[str, str, str]:
-    return line["persona"], line["question"], line.get("instructions") or ""
+    return line["persona"], line["question"], line.get("length") or ""
 
 
 def to_turn(persona_id: str, line: Line) -> Turn:
     return Turn(
         model="mavera-1",
-        items=(make_message("user", line["question"]),),
+        items=(make_message("user", f"{line['question']} {line.get('length', '')}".strip()),),
         persona_id=persona_id,
-        instructions=line.get("instructions"),
-        max_output_tokens=TOKENS,
+        max_output_tokens=line.get("tokens", TOKENS),
         verbosity=line.get("verbosity", "medium"),
+        canvas_mode=line.get("canvas", False),
     )
 
 

@@ -14,6 +14,7 @@ from mavera.core.items import Message
 from mavera.errors import ServiceUnavailable
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.builtin import PersonaLibrary
+from mavera.personas.custom import PLAIN_TURNS
 from mavera.personas.files import to_sheet
 from mavera.personas.repository import PersonaLimits
 from mavera.storage.database import Database, Row
@@ -465,3 +466,19 @@ def test_one_process_sees_what_another_made_within_a_second(serve: Serve) -> Non
     time.sleep(1.1)
 
     assert len(send(t, "GET", "/personas?custom=true").json()["data"]) == 1
+
+
+def test_a_persona_without_sample_turns_gets_plain_ones(serve: Serve) -> None:
+    served = serve()
+    t = team(served, credits=1000)
+
+    ask(t, create(t, NURSE).json()["id"])
+
+    prefix = served.model.prompts[-1].prefix
+    assert [item.role for item in prefix if isinstance(item, Message)] == [
+        "system",
+        *("user", "assistant") * 3,
+    ]
+    assert "customer" not in system_of(served), "a small model would speak of this customer"
+    assert all(25 <= len(turn.answer.split()) <= 60 for turn in PLAIN_TURNS)
+    assert {turn.stance for turn in PLAIN_TURNS} == {"yes", "no", "undecided"}

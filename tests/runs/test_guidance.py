@@ -16,6 +16,7 @@ from mavera.core.turn import Turn
 from mavera.errors import ServiceUnavailable
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.builtin import PersonaLibrary
+from mavera.runs.artifact_request import request_artifact
 from mavera.runs.compose import compose
 from tests.conftest import Serve
 from tests.support.limited import CountingModel, RefusingModel
@@ -361,3 +362,31 @@ def test_the_introduction_is_the_system_message_only_if_there_is_no_other() -> N
     assert first(Turn("mavera-1", (asked,), instructions="Be brief.")) == make_message("system", "Be brief.")
     assert first(Turn("mavera-1", (rules, asked))) == rules
     assert compose(Turn("mavera-1", (asked,)), None).items == (asked,)
+
+
+# Artifacts
+
+
+@pytest.mark.parametrize(
+    ("question", "line"),
+    [
+        ("Write a letter to a customer who has not paid.", "```markdown Letter"),
+        ("Make a table of three suppliers.", "```markdown Table"),
+        ("Write a Python function that adds up bills.", "```python Python"),
+        ("Make a landing page in HTML for a thrift shop.", "```html Landing page"),
+        ("Draw an SVG logo for a bakery.", "```svg SVG"),
+        ("Make a diagram of the steps from sign-up to purchase.", "```mermaid Diagram"),
+        ("Give me the prices as CSV.", "```csv CSV"),
+    ],
+)
+def test_an_artifact_is_asked_for_in_the_kind_of_the_question(question: str, line: str) -> None:
+    assert line in request_artifact(question).guidance.splitlines()
+    assert request_artifact(question).begins.startswith(line + "\n")
+
+
+def test_the_guidance_of_artifacts_has_no_example_to_copy() -> None:
+    for question in ("Thank you.", "Write a letter to a tenant."):
+        assert "sort" not in request_artifact(question).guidance.lower()
+        assert "print" not in request_artifact(question).guidance
+    assert "```" not in request_artifact("Thank you.").guidance
+    assert request_artifact("Thank you.").begins == ""

@@ -56,7 +56,11 @@ class Sampling(msgspec.Struct, frozen=True):
 
 
 class OutputFormat(msgspec.Struct, frozen=True):
-    """`schema` is set for json_schema only. `at` is its path in the request, for error messages."""
+    """
+    `schema` is set for json_schema only. `at` is its path in the request, for error messages.
+
+    A text `begins` with certain words if decoding can enforce that; other models are not told.
+    """
 
     type: Literal["text", "json_object", "json_schema"] = "text"
     name: str = ""
@@ -64,6 +68,7 @@ class OutputFormat(msgspec.Struct, frozen=True):
     schema: dict[str, Any] | None = None
     strict: bool = False
     at: str = ""
+    begins: str = ""
 
 
 class FunctionTool(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from mavera.core.items import Item, Message, make_message
-from mavera.personas.persona import BigFive, Persona, Profile
+from mavera.personas.persona import BigFive, Persona, Profile, SampleTurn
 
 LOW, HIGH = 30, 70
 
@@ -55,7 +55,7 @@ talk; do not repeat them."""
 @lru_cache(maxsize=512)
 def build_library_prefix(persona: Persona) -> tuple[Item, ...]:
     """Return the prefix of a persona of the library: one system message, then the sample turns."""
-    return (make_message("system", build_system_text(persona)), *build_sample_turns(persona))
+    return (make_message("system", build_system_text(persona)), *build_sample_turns(persona.turns))
 
 
 def build_system_text(persona: Profile) -> str:
@@ -111,7 +111,7 @@ def _quote(phrases: Iterable[str]) -> str:
     return ", ".join(f'"{phrase}"' for phrase in phrases)
 
 
-def build_sample_turns(persona: Profile) -> Iterable[Message]:
-    for turn in persona.turns:
+def build_sample_turns(turns: Iterable[SampleTurn]) -> Iterable[Message]:
+    for turn in turns:
         yield make_message("user", turn.ask)
         yield make_message("assistant", turn.answer)

@@ -12,10 +12,13 @@ So nothing before the instructions depends on a clock, an id or the request.
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from mavera.core.items import Message, make_message
-from mavera.core.prompt import Prompt
+from mavera.core.prompt import OutputFormat, Prompt
 from mavera.core.turn import Turn, Verbosity
 from mavera.personas.catalogue import AnyPersona, build_prefix
+from mavera.runs.artifact_request import request_artifact
 from mavera.runs.speaking import IN_LANGUAGE, asks_for_form, find_hint, find_language
 
 # Medium is the persona's own length. docs/decisions/0012-guidance.md has the measurements.
@@ -33,15 +36,6 @@ LENGTH_IN_PERSONA: dict[Verbosity, str] = {
 }
 # The limits if the caller sets none. At medium, the model's server decides.
 TOKEN_LIMITS: dict[Verbosity, int] = {"low": 256, "high": 4096}
-
-ARTIFACTS = """\
-Whatever is to be kept (code, a document, a web page, a table, data, a drawing, a diagram) goes whole \
-into a fenced block. On its opening fence stand its language (python, markdown, html, svg, mermaid, csv, \
-json or another) and a title, as in:
-```python Sorting a list
-print(sorted([3, 1, 2]))
-```
-Say the rest outside the block, in your own voice."""
 
 
 def compose(
@@ -66,7 +60,7 @@ def compose(
     return Prompt(
         (*prefix, *instructions, *turn.items, *guidance),
         sampling=turn.sampling,
-        format=turn.format,
+        format=_choose_format(turn),
         tools=turn.tools,
         tool_choice=turn.tool_choice,
         parallel_tool_calls=turn.parallel_tool_calls,
@@ -89,6 +83,13 @@ def _has_system_message(turn: Turn) -> bool:
     return any(isinstance(item, Message) and item.role == "system" for item in turn.items)
 
 
+def _choose_format(turn: Turn) -> OutputFormat:
+    """Return the format, which for an artifact of a certain kind begins with the fence of its block."""
+    if not makes_artifacts(turn) or turn.tools:
+        return turn.format
+    return replace(turn.format, begins=request_artifact(_find_question(turn)).begins)
+
+
 def _is_talk(turn: Turn) -> bool:
     """Return whether an answer of the persona's own length is wanted, in words."""
     is_plain = turn.verbosity == "medium" and turn.format.type == "text" and not turn.canvas_mode
@@ -103,7 +104,7 @@ def _find_question(turn: Turn) -> str:
 
 def _build_guidance(turn: Turn, length: dict[Verbosity, str]) -> Iterator[str]:
     if makes_artifacts(turn):
-        yield ARTIFACTS
+        yield request_artifact(_find_question(turn)).guidance
     if turn.verbosity in length:
         language = IN_LANGUAGE.get(find_language(_find_question(turn)))
         yield length[turn.verbosity] + (f" {language}" if language else "")

@@ -3,9 +3,11 @@ Draft a person from a name and a description, as one JSON answer of the model.
 
     rules · one example (a persona of the library) · name and description, as data → Profile
 
-The changing part comes last, so that the rules and the example stay in the prefix cache.
+A draft that copies the example is made once more, without it. The changing part comes last, so that the
+rules and the example stay in the prefix cache.
 """
 
+import re
 from contextlib import aclosing
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -28,6 +30,9 @@ from mavera.runs.structured_output import HoldToFormat
 
 EXAMPLE = "SMB Owner"
 MOST_TOKENS = 2048
+_MOST_SAYINGS = 2
+_COPY_WORDS = 6
+_WORD = re.compile(r"[\w$€£%']+")
 
 RULES = """\
 You invent one specific, plausible person who stands for an audience, as JSON. Give a full name, an age, a \
@@ -82,9 +87,20 @@ async def draft(model: Model, name: str, description: str, kind: PersonaType | N
     """
     Return a profile, and the usage of drafting it.
 
-    Raises ServiceUnavailable if no answer of the model fits, and APIError if the model fails.
+    A small model copies its example. Such a draft is made once more, without the example. Raises
+    ServiceUnavailable if no answer of the model fits, and APIError if the model fails.
     """
-    prompt = _to_prompt(name, description, kind)
+    profile, usage = await _draft_once(model, _build_prompt(name, description, kind, _build_prefix()))
+    if find_copies(profile):
+        alone = (make_message("system", RULES),)
+        profile, spent = await _draft_once(model, _build_prompt(name, description, kind, alone))
+        usage += spent
+        if find_copies(profile):
+            raise _make_unusable_error()
+    return profile, usage
+
+
+async def _draft_once(model: Model, prompt: Prompt) -> tuple[Profile, Usage]:
     completed: RunCompleted | None = None
     ask = join_stages([HoldToFormat(prompt.format, model.profile, SchemaChecker())], model)
     async with aclosing(await ask(prompt)) as events:
@@ -97,6 +113,32 @@ async def draft(model: Model, name: str, description: str, kind: PersonaType | N
         return to_profile(clean_value(completed.parsed.value)), completed.usage
     except msgspec.ValidationError as error:
         raise _make_unusable_error() from error
+
+
+def find_copies(profile: Profile) -> list[str]:
+    """Return which parts of `profile` are the example's: its name, home, household, sayings or answers."""
+    example = PersonaLibrary.load().find(EXAMPLE)
+    names = ("speaker", "place", "household")
+    copies = [name for name in names if _fold(profile, name) == _fold(example, name)]
+    sayings = {phrase.casefold() for phrase in example.voice.phrases}
+    if len(sayings.intersection(phrase.casefold() for phrase in profile.voice.phrases)) >= _MOST_SAYINGS:
+        copies.append("phrases")
+    known = _grams(example)
+    if not known.isdisjoint(_grams(profile)):
+        copies.append("turns")
+    return copies
+
+
+def _fold(profile: Profile, name: str) -> str:
+    return str(getattr(profile.demographics, name)).casefold()
+
+
+def _grams(profile: Profile) -> set[tuple[str, ...]]:
+    """Return every six words in a row of the sample answers."""
+    answers = [_WORD.findall(turn.answer.casefold()) for turn in profile.turns]
+    return {
+        tuple(words[at : at + _COPY_WORDS]) for words in answers for at in range(len(words) - _COPY_WORDS + 1)
+    }
 
 
 def _make_unusable_error() -> ServiceUnavailable:
@@ -124,9 +166,8 @@ def to_profile(drafted: dict[str, Any]) -> Profile:
     return msgspec.convert(members, Profile)
 
 
-def _to_prompt(name: str, description: str, kind: PersonaType | None) -> Prompt:
+def _build_prompt(name: str, description: str, kind: PersonaType | None, prefix: tuple[Item, ...]) -> Prompt:
     asked = {"name": name, "description": description, **({"type": kind} if kind else {})}
-    prefix = _build_prefix()
     return Prompt(
         (*prefix, make_message("user", msgspec.json.encode(asked).decode())),
         max_output_tokens=MOST_TOKENS,
@@ -149,11 +190,11 @@ def _build_prefix() -> tuple[Item, ...]:
     return (
         make_message("system", RULES),
         make_message("user", msgspec.json.encode(asked).decode()),
-        make_message("assistant", msgspec.json.encode(_as_draft(example)).decode()),
+        make_message("assistant", msgspec.json.encode(to_draft(example)).decode()),
     )
 
 
-def _as_draft(persona: Persona) -> Draft:
+def to_draft(persona: Persona) -> Draft:
     who, voice, buying = persona.demographics, persona.voice, persona.buying
     age, _, occupation = who.identity.partition(", ")
     members: dict[str, Any] = {

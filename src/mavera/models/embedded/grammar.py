@@ -161,7 +161,9 @@ def _has_a_value(schema: Schema) -> bool:
 
 
 def build_grammar(wanted: OutputFormat) -> str:
-    """Return the grammar of `wanted`, a JSON format."""
+    """Return the grammar of `wanted`: a JSON format, or a text that begins with certain words."""
+    if wanted.type == "text":
+        return f"%llguidance {{}}\nstart: {msgspec.json.encode(wanted.begins).decode()} /(.|\\n)*/"
     schema = {"type": "object"} if wanted.schema is None else rewrite_schema(wanted.schema)
     return (
         f"%llguidance {{}}\nstart: %json {msgspec.json.encode({'x-guidance': _OPTIONS, **schema}).decode()}"
