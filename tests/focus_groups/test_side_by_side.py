@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from mavera.focus_groups.comparison import compare_simulations
 from mavera.focus_groups.elicited import CellId, Elicited
+from mavera.focus_groups.side_by_side import compare_simulations
 from mavera.focus_groups.simulation import Simulation
 from mavera.focus_groups.study import PersonaChoice, YesNo
 from tests.support.simulations import build_study, simulate_plainly
