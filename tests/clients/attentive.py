@@ -18,7 +18,8 @@ class AttentiveModel(ScriptedModel):
 
     Numbers in arguments and in JSON answers are the question's first number, texts what it has
     in quotes, else its last name. JSON without a schema follows the one in the conversation, or
-    has the keys that the question quotes. Asked for the user's name, it says the one it was told.
+    has the keys that the question quotes. A question that asks for JSON in words alone names the keys in
+    backticks, as DSPy's do. Asked for the user's name, it says the one it was told.
     """
 
     def _choose_deltas(self, prompt: Prompt) -> Iterator[ModelEvent]:
@@ -31,6 +32,8 @@ class AttentiveModel(ScriptedModel):
         elif outputs := [item for item in prompt.items if isinstance(item, FunctionOutput)]:
             told = " and ".join("".join(getattr(p, "text", "") for p in item.output) for item in outputs)
             yield from map(TextDelta, re.findall(r"\s*\S+", f"It gave {told}"))
+        elif (keys := _keys_in_words(_question(prompt))) is not None:
+            yield from map(TextDelta, re.findall(r".{1,5}", json.dumps(keys)))
         elif (name := _name_told(prompt)) and "my name?" in _question(prompt):
             yield TextDelta(name)
         else:
@@ -60,6 +63,16 @@ def _calls(tools: list[FunctionTool], prompt: Prompt) -> Iterator[ModelEvent]:
 def _question(prompt: Prompt) -> str:
     questions = [item.text for item in prompt.items if isinstance(item, Message) and item.role == "user"]
     return questions[-1] if questions else ""
+
+
+def _keys_in_words(question: str) -> dict[str, Any] | None:
+    """Return the JSON that a question asks for after all else, None if it asks for none."""
+    told, found, wanted = question.partition("Respond with a JSON object")
+    if not found:
+        return None
+    keys = re.findall(r"`(\w+)`( \(must be formatted as a valid Python int\))?", wanted)
+    kinds = {key: {"type": "integer" if is_number else "string"} for key, is_number in keys}
+    return dict(_filled({"type": "object", "properties": kinds, "required": list(kinds)}, told))
 
 
 def _name_told(prompt: Prompt) -> str:

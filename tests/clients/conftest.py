@@ -48,6 +48,8 @@ def run(served: Served) -> Run:
             # Of the clients', which would call home: here nothing leaves the machine.
             "OPENAI_AGENTS_DISABLE_TRACING": "1",
             "LANGSMITH_TRACING": "false",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "HAYSTACK_TELEMETRY_ENABLED": "False",
         }
         done = subprocess.run(
             command,

@@ -1,6 +1,7 @@
 """instructor, in each of its modes that goes through one of the two doors."""
 
 import os
+from decimal import Decimal
 
 import instructor
 import pytest
@@ -38,6 +39,21 @@ def test_a_response_model_is_filled(client: instructor.Instructor) -> None:
     opinion = client.create(response_model=Opinion, messages=ASKED, max_retries=0)
 
     assert opinion.model_dump() == EXPECTED
+
+
+class Offer(BaseModel):
+    """pydantic writes a look-ahead into the pattern of a price."""
+
+    price: Decimal
+    named_by: str
+
+
+def test_a_price_is_filled_in(client: instructor.Instructor) -> None:
+    asked = [{"role": "user", "content": "It costs 7, says Ann."}]
+
+    offer = client.create(response_model=Offer, messages=asked, max_retries=0)
+
+    assert offer.model_dump() == {"price": Decimal(7), "named_by": "Ann"}
 
 
 def test_the_completion_comes_with_it(client: instructor.Instructor) -> None:

@@ -1,6 +1,7 @@
 """pydantic-ai, with its chat model and its responses model."""
 
 import os
+from decimal import Decimal
 
 import pytest
 from pydantic import BaseModel
@@ -63,6 +64,36 @@ async def test_an_output_type_is_filled_in_each_way(model: Model, way: type) -> 
     result = await Agent(model, output_type=way(Opinion)).run("Give it a 7, says Ann.")
 
     assert result.output == Opinion(score=7, main=Reason(text="Ann"), reasons=[])
+
+
+class Offer(BaseModel):
+    """pydantic writes a look-ahead into the pattern of a price."""
+
+    price: Decimal
+    named_by: str
+
+
+@pytest.mark.parametrize("way", [NativeOutput, PromptedOutput, ToolOutput])
+async def test_a_price_is_filled_in_each_way(model: Model, way: type) -> None:
+    result = await Agent(model, output_type=way(Offer)).run("It costs 7, says Ann.")
+
+    assert result.output == Offer(price=Decimal(7), named_by="Ann")
+
+
+async def test_a_tool_may_take_a_price(model: Model) -> None:
+    prices = []
+    agent = Agent(model)
+
+    @agent.tool_plain
+    def compare_price(price: Decimal) -> str:
+        """Compare a price with those of others."""
+        prices.append(price)
+        return "dear"
+
+    result = await agent.run("Is the price of 7 dear?")
+
+    assert prices == [Decimal(7)]
+    assert result.output == "It gave dear"
 
 
 async def test_an_output_type_streams(model: Model) -> None:
