@@ -11,6 +11,7 @@ The application, the server's processes and the commands all use these functions
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Self
 
@@ -31,7 +32,13 @@ from mavera.models.choice import choose_model, choose_vision_model
 from mavera.models.config import DEFAULT_NAME
 from mavera.models.embedded.cores import count_usable_cores
 from mavera.models.model import Model
-from mavera.models.named import NamedModel, NamedModels, choose_named_model, choose_named_models
+from mavera.models.named import (
+    NamedModel,
+    NamedModels,
+    choose_named_model,
+    choose_named_models,
+    identify_model,
+)
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
@@ -42,6 +49,7 @@ from mavera.runs.charged import ChargedRuns
 from mavera.runs.gate import Gate
 from mavera.runs.images import ImageLimits, ImageStep
 from mavera.runs.loop import Runner
+from mavera.runs.repeating import SeededAnswers
 from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.server_tools import LoopLimits
 from mavera.settings import Settings
@@ -177,7 +185,8 @@ async def open_services(
         models = await enter(_start_models(components, people, await _count_uses(database)))
         media = await enter(MediaStore(database, settings, components.files))
         toolbox = await enter(_open_toolbox(settings, Parts(components.fetch, media), database, limiter))
-        runner = await enter(_open_runner(settings, components, people, models, toolbox))
+        repeats = _make_repeats(settings, kept_answers)
+        runner = await enter(_open_runner(settings, components, people, models, toolbox, repeats))
         admission = _make_admission(settings, components, metrics, credits, secrets)
         yield Services(
             settings=settings,
@@ -221,6 +230,7 @@ async def _open_runner(
     people: Personas,
     models: Mapping[Mode, Model],
     toolbox: Toolbox,
+    repeats: SeededAnswers | None,
 ) -> AsyncIterator[Runner]:
     """Open the runner, with the vision model, the reader of images and the checker of schemas."""
     async with AsyncExitStack() as stack:
@@ -243,7 +253,15 @@ async def _open_runner(
             require_persona=settings.require_persona,
             side_by_side=settings.running_at_once,
             schemas=schemas,
+            repeats=repeats,
         )
+
+
+def _make_repeats(settings: Settings, kept: KeptAnswers) -> SeededAnswers | None:
+    """Return the kept answers to requests with a seed, None unless the operator keeps them."""
+    if not settings.repeat_days:
+        return None
+    return SeededAnswers(kept, partial(identify_model, settings), days=settings.repeat_days)
 
 
 def _make_admission(

@@ -73,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     allowed_hosts: str = ""
     cors_origins: str = ""
     response_store: Literal["database", "off"] = "database"
+    repeat_days: Annotated[int, Meta(ge=0, le=3650)] = 0
     strict_history: bool = False
     metrics: Literal["token", "all", "off"] = "token"
     metrics_token: str = ""

@@ -86,7 +86,9 @@ def ask(
     temperature: Annotated[
         float | None, typer.Option(min=0, max=2, help="From 0, for the likeliest words, to 2.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed of the draw. It makes runs more alike, not the same.")
+    ] = None,
     model: ModelOption = "mavera-1",
     tools: Annotated[
         bool, typer.Option("--tools", help="Let the model search and read web pages, if that is set up.")

@@ -52,7 +52,9 @@ def compare(
     temperature: Annotated[
         float | None, typer.Option(min=0, max=2, help="From 0, for the likeliest words, to 2.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same answers.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed of the draw. It makes runs more alike, not the same.")
+    ] = None,
     model: ModelOption = "mavera-1",
     url: Annotated[
         str | None,

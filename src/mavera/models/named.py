@@ -11,6 +11,8 @@ from mavera.core.usage import Usage
 from mavera.errors import ConfigurationError, ValidationFailed
 from mavera.models.choice import build_upstream, choose_model
 from mavera.models.config import DEFAULT_NAME, MODEL_NAME, ModelConfig, load_models_config
+from mavera.models.embedded.identity import compute_identity
+from mavera.models.embedded.pull import resolve_model
 from mavera.models.embedded.pulled import find_sampling
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
@@ -35,6 +37,8 @@ class NamedModel:
         return self.config.cost_nanos(usage)
 
 
+# The name of the model that sees images in the place of another. No caller can ask for it.
+VISION_NAME = "(vision)"
 NamedModels = Mapping[str, NamedModel]
 # Rows of usage name this model for test keys, even if a request names another one.
 SCRIPTED = NamedModel("scripted", ScriptedModel(keeps_prompts=False), "scripted", ModelConfig())
@@ -81,6 +85,19 @@ def find_model_secrets(settings: Settings) -> frozenset[str]:
     keys = {os.environ.get(config.key_variable, "").strip() for config in configs if config.key_variable}
     passwords = {password_of(config.base_url) for config in configs}
     return frozenset(one for one in keys | passwords if one and len(one) >= LEAST_SECRET)
+
+
+def identify_model(settings: Settings, name: str) -> str:
+    """Return the identity of the model called `name`: its file with the engine, or its server."""
+    if name == VISION_NAME:
+        return f"{settings.vision_base_url} {settings.vision_model}"
+    if name != DEFAULT_NAME:
+        config = load_models_config(settings).get(name, ModelConfig())
+        return f"{config.base_url} {config.model}"
+    if settings.backend == "embedded":
+        path = resolve_model(settings)
+        return compute_identity(path) if path is not None else ""
+    return f"{settings.upstream_base_url} {settings.upstream_model}"
 
 
 def check_model_name(name: str, named: NamedModels) -> None:

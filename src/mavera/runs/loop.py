@@ -23,7 +23,7 @@ from mavera.core.turn import Turn
 from mavera.errors import APIError, ConversationTooLong, InvalidRequest, PersonaNotFound
 from mavera.models.config import DEFAULT_NAME
 from mavera.models.model import Model
-from mavera.models.named import NamedModels
+from mavera.models.named import VISION_NAME, NamedModels
 from mavera.personas.catalogue import AnyPersona, Personas
 from mavera.personas.custom import CustomPersona
 from mavera.runs.artifacts import ArtifactStream
@@ -32,6 +32,7 @@ from mavera.runs.images import ImageStep, images_of
 from mavera.runs.lookup import LookupReader
 from mavera.runs.mosaic import Member, Mosaic
 from mavera.runs.pipeline import Pipeline
+from mavera.runs.repeating import SeededAnswers, SeededTurn
 from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.server_tools import CallTools, LoopLimits, add_server_tools
 from mavera.runs.stage import make_unfinished_error
@@ -65,6 +66,7 @@ class Runner:
         require_persona: bool = False,
         side_by_side: int = 4,
         schemas: SchemaChecker | None = None,
+        repeats: SeededAnswers | None = None,
     ) -> None:
         self._personas = personas
         self._models = models
@@ -76,6 +78,7 @@ class Runner:
         self._require_persona = require_persona
         self._analyst = Analyst()
         self._schemas = schemas or SchemaChecker()
+        self._repeats = repeats
         self._side_by_side = asyncio.Semaphore(side_by_side)
 
     async def run(self, turn: Turn, principal: Principal, *, run_id: str = "") -> AsyncGenerator[Event, None]:
@@ -89,6 +92,7 @@ class Runner:
         # The recommended sampling of a model is not meant for the model that sees images in its place.
         if principal.mode == "live" and model is not self._vision and turn.model in self._named:
             turn = self._named[turn.model].prepare(turn)
+        model = self._repeat(model, turn, principal)
         members = await self._find_members(turn, principal)
         await check_schemas(turn, self._schemas, caller=principal.workspace_id)
         offer = await self._offer_tools(turn, principal)
@@ -157,6 +161,14 @@ class Runner:
 
         limits_length = not model.profile.reasons
         return Mosaic(turn, members, pipeline_for, self._side_by_side, limits_length=limits_length)
+
+    def _repeat(self, model: Model, turn: Turn, principal: Principal) -> Model:
+        """Return `model`, with the kept answers of a turn that has a seed. Test keys repeat anyway."""
+        seed = turn.sampling.seed
+        if self._repeats is None or seed is None or principal.mode != "live":
+            return model
+        name = VISION_NAME if model is self._vision else turn.model
+        return self._repeats.repeat(model, SeededTurn(name, seed, principal.workspace_id))
 
     def _choose_model(self, turn: Turn, principal: Principal) -> Model:
         if principal.mode == "live" and turn.model != DEFAULT_NAME and turn.model in self._named:
