@@ -1,4 +1,4 @@
-"""Memory that was freed goes back to the system, even from the middle of the heap."""
+"""Memory that was freed goes back to the system, even from between blocks that are still in use."""
 
 import subprocess
 import sys
@@ -22,7 +22,31 @@ print(before - rss())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the call is glibc's")
+LARGE_BLOCKS = """
+import psutil
+from mavera.server.memory import limit_heaps
+
+limit_heaps()
+rss = lambda: psutil.Process().memory_info().rss
+largest = b"x" * 20_000_000
+del largest
+blocks = [b"x" * 200_000 for _ in range(300)]
+kept = blocks[::7]
+before = rss()
+del blocks
+print(before - rss())
+"""
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the calls are glibc's")
+
+
+@on_linux
+def test_large_blocks_go_back_as_soon_as_they_are_freed() -> None:
+    done = subprocess.run([sys.executable, "-c", LARGE_BLOCKS], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 40_000_000
+
+
+@on_linux
 def test_freed_memory_goes_back_to_the_system() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 30_000_000

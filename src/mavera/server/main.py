@@ -22,6 +22,7 @@ from mavera.server.config import build_server_config, settle_garbage
 from mavera.server.descriptors import raise_descriptor_limit
 from mavera.server.endings import one_line_endings
 from mavera.server.greeting import Greeting
+from mavera.server.memory import limit_heaps
 from mavera.server.parent import run_workers
 from mavera.server.signals import stop_on_hangup
 from mavera.services import open_store
@@ -37,6 +38,7 @@ def serve(settings: Settings) -> None:
     """Print the information that a user needs for a first request, then serve until a signal."""
     # Other users of the machine must not read files that this process or its children write.
     os.umask(0o077)
+    limit_heaps()
     configure_logs(settings, find_model_secrets(settings))
     raise_descriptor_limit()
     stop_on_hangup()

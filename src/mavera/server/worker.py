@@ -23,6 +23,7 @@ from mavera.models.embedded.pull import resolve_projector
 from mavera.models.named import find_model_secrets
 from mavera.server.config import build_server_config, settle_garbage
 from mavera.server.linked import LinkedEngine, LinkedLimiter, LinkedRunning, exchange_counts
+from mavera.server.memory import limit_heaps
 from mavera.server.questions import GetSettings
 from mavera.server.signals import stop_on_hangup
 from mavera.settings import Settings, from_values
@@ -35,6 +36,7 @@ def main() -> None:
         # This ends the worker even if it is too busy to notice the end of its link.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     stop_on_hangup()
+    limit_heaps()
     link, listener = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(link, listener))
