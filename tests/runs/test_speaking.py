@@ -80,6 +80,10 @@ def test_other_wishes_go_before_the_hint(changes: dict[str, object]) -> None:
     assert compose(replace(TURN, **changes), PERSONA).hint == ""
 
 
+def test_no_hint_is_looked_for_where_the_model_takes_none() -> None:
+    assert compose(TURN, PERSONA, hints=False).hint == ""
+
+
 def test_nobody_in_particular_gets_no_hint() -> None:
     assert compose(replace(TURN, persona_id=None), None).hint == ""
 

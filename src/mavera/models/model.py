@@ -61,6 +61,7 @@ class ModelProfile:
     of them would read the conversation again.
     `enforces_format`: whether decoding enforces a JSON format. Such an answer is streamed before it is
     checked.
+    `takes_hints`: it adds the hint of a prompt to the question.
     `introduction`: the system message of prompts that would have none, or an empty text.
     `context`: the model's context, or None if the model cannot count tokens.
     `read_prefix`: a function that lets the model read a prefix before the first question, and passes (tokens
@@ -76,6 +77,7 @@ class ModelProfile:
     answers_after_result: bool = False
     shares_one_cache: bool = False
     enforces_format: Callable[[OutputFormat], bool] = _enforces_nothing
+    takes_hints: bool = False
     introduction: str = ""
     context: ModelContext | None = None
     read_prefix: Callable[[tuple[Item, ...], Callable[[int, int], None]], Awaitable[None]] | None = None

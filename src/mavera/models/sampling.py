@@ -35,6 +35,8 @@ class RecommendedSampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
     def prepare(self, turn: Turn) -> Turn:
         """Return `turn` with what its sampling lacks, which then counts among the turn's preferences."""
+        if self == _NOTHING:
+            return turn
         lacking = _missing(turn.sampling)
         filled = {
             name: value for name, value in asdict(self).items() if value is not None and name in lacking
@@ -48,6 +50,9 @@ class RecommendedSampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
             sampling=replace(turn.sampling, **filled),
             preferences=turn.preferences | frozenset(filled),
         )
+
+
+_NOTHING = RecommendedSampling()
 
 
 def _missing(sampling: Sampling | RecommendedSampling) -> set[str]:

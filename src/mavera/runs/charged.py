@@ -38,6 +38,7 @@ from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import APIError
 from mavera.runs.admission import Admission, Outcome, Ticket
+from mavera.runs.gate import Place
 from mavera.runs.loop import Runner
 
 Keep = Callable[[RunCompleted], Coroutine[Any, Any, None]]
@@ -67,13 +68,14 @@ class ChargedRun:
     def __init__(self, ticket: Ticket, run: AsyncGenerator[Event, None], keep: Keep | None = None) -> None:
         self._ticket = ticket
         self._place = ticket.place
+        # The place that has to be taken before the next event, if there is one.
+        self._due: Place | None = None
         self._run = run
         self._keep = keep
         self._sent = 0
         self._tool_turns = 0
         self._server_rounds = 0
         self._analysed = False
-        self._is_prepared = False
         self._answers: tuple[PersonaAnswer, ...] = ()
         self.completed = False
 
@@ -92,9 +94,9 @@ class ChargedRun:
 
     async def __anext__(self) -> Event:
         try:
-            # An unknown persona or a refused image is an error at once, even if the queue is long.
-            if self._is_prepared:
-                await self.enter()
+            if self._due is not None:
+                await self._due.turn()
+                self._due = None
             event = await anext(self._run)
         except Exception:
             if not self.completed:
@@ -103,22 +105,23 @@ class ChargedRun:
         match event:
             case TextDelta() | ReasoningDelta():
                 self._sent += event.pieces
+            case RunStarted() | TextWasReasoning():
+                pass
+            case RunPrepared(speakers):
+                # An unknown persona or a refused image is an error at once, even if the queue is long.
+                self._due = self._place
+                self._ticket.speakers = speakers
+            case RunCompleted():
+                return await self._complete(event)
             case RefusalDelta() | ToolCallDelta():
                 self._sent += 1
             case ToolCallStarted() | ServerCallStarted() | ServerCallEnded():
                 self._sent += 1
                 self._note_tools(event)
-            case RunCompleted():
-                return await self._complete(event)
             case RunFailed():
                 await self._fail()
-            case RunPrepared(speakers):
-                self._is_prepared = True
-                self._ticket.speakers = speakers
             case PersonasAnswered(answers):
                 self._answers = answers
-            case RunStarted() | TextWasReasoning():
-                pass
             case _:
                 assert_never(event)
         return event

@@ -39,14 +39,19 @@ TOKEN_LIMITS: dict[Verbosity, int] = {"low": 256, "high": 4096}
 
 
 def compose(
-    turn: Turn, persona: AnyPersona | None, *, limits_length: bool = True, introduction: str = ""
+    turn: Turn,
+    persona: AnyPersona | None,
+    *,
+    limits_length: bool = True,
+    introduction: str = "",
+    hints: bool = True,
 ) -> Prompt:
     """
     Return the prompt that answers `turn` as `persona`, or without a persona.
 
     `limits_length` lets the verbosity set a token limit. That is wrong for a model that reasons on its
     own, because its reasoning counts as well. `introduction` is the system message if neither a persona
-    nor the caller has one.
+    nor the caller has one. `hints` is false for a model that takes no hint: finding one takes 10 µs.
     """
     prefix = build_prefix(persona) if persona is not None else ()
     instructions = (make_message("system", turn.instructions),) if turn.instructions else ()
@@ -55,7 +60,7 @@ def compose(
     notes = "\n\n".join(_build_guidance(turn, LENGTH if persona is None else LENGTH_IN_PERSONA))
     guidance = (make_message("system", notes),) if notes else ()
     limit = turn.max_output_tokens
-    hint = find_hint(_find_question(turn)) if persona is not None and _is_talk(turn) else ""
+    hint = find_hint(_find_question(turn)) if hints and persona is not None and _is_talk(turn) else ""
     preferences = turn.preferences if limit else turn.preferences | {"max_output_tokens"}
     return Prompt(
         (*prefix, *instructions, *turn.items, *guidance),

@@ -147,6 +147,7 @@ class Runner:
             persona,
             limits_length=not model.profile.reasons,
             introduction=model.profile.introduction,
+            hints=model.profile.takes_hints,
         )
         analyst = self._analyst if turn.analysis_mode else None
         caller = context.principal.workspace_id

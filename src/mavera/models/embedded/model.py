@@ -57,6 +57,7 @@ class EmbeddedModel:
             answers_after_result=True,
             shares_one_cache=True,  # each of the engine's slots has its own
             enforces_format=_is_enforced,
+            takes_hints=True,
             introduction=INTRODUCTION,
             context=ModelContext(engine.context_tokens, self._count_tokens),
             read_prefix=states.read if states is not None else None,
