@@ -57,6 +57,6 @@ def test_a_setting_is_listed_with_what_it_takes(field: Any) -> None:
 
 
 def test_the_names_that_are_no_setting_are_named() -> None:
-    named = set(ticked(sections(PAGE)["What is no setting"]))
+    named = set(ticked(sections(PAGE)["Variables that are not settings"]))
 
     assert named >= {f"{PREFIX}{name.upper()}" for name in (*CLIENT_NAMES, "config")}
