@@ -240,10 +240,11 @@ def test_the_files_of_a_model_are_removed(stub: HubStub, tmp_path: Path) -> None
 def test_any_file_of_the_hub_can_be_pulled_by_its_digest(stub: HubStub, tmp_path: Path) -> None:
     address = f"hf:{REPOSITORY}/tiny.gguf@{REVISION}#{DIGEST.upper()}"
 
-    model = describe_address(address, Hub(stub.url))
+    model = describe_address(address, Hub(stub.url), tmp_path)
     keep_description(model, tmp_path)
     path = pull(model, tmp_path, hub=Hub(stub.url))
 
+    assert describe_address(address, Hub("http://127.0.0.1:9"), tmp_path) == model
     assert path.read_bytes() == CONTENT
     assert (model.name, model.licence, model.token_bytes) == ("tiny", "apache-2.0", TOKEN_BYTES)
     assert find_known("tiny", tmp_path) == model
@@ -252,16 +253,16 @@ def test_any_file_of_the_hub_can_be_pulled_by_its_digest(stub: HubStub, tmp_path
     assert list_pulled(tmp_path) == ()
 
 
-def test_without_a_revision_the_main_branch_is_asked(stub: HubStub) -> None:
-    describe_address(f"hf:{REPOSITORY}/tiny.gguf#{DIGEST}", Hub(stub.url))
+def test_without_a_revision_the_main_branch_is_asked(stub: HubStub, tmp_path: Path) -> None:
+    describe_address(f"hf:{REPOSITORY}/tiny.gguf#{DIGEST}", Hub(stub.url), tmp_path)
 
     assert stub.requests[0][:2] == (path_of("tiny.gguf", "main"), "bytes=0-262143")
 
 
-def test_a_digest_of_the_catalogue_is_that_model(stub: HubStub) -> None:
+def test_a_digest_of_the_catalogue_is_that_model(stub: HubStub, tmp_path: Path) -> None:
     known = LARGER_MODELS[0]
 
-    assert describe_address(f"hf:anyone/anything/copy.gguf#{known.sha256}", Hub(stub.url)) == known
+    assert describe_address(f"hf:anyone/anything/copy.gguf#{known.sha256}", Hub(stub.url), tmp_path) == known
     assert stub.requests == []
 
 
@@ -277,17 +278,17 @@ def test_a_digest_of_the_catalogue_is_that_model(stub: HubStub) -> None:
         f"hf:owner/tiny-GGUF/tiny.gguf#{DIGEST}\n",
     ],
 )
-def test_an_address_that_is_not_whole_is_shown_its_form(stub: HubStub, address: str) -> None:
+def test_an_address_that_is_not_whole_is_shown_its_form(stub: HubStub, tmp_path: Path, address: str) -> None:
     with pytest.raises(PullError, match=r"is not hf:OWNER/REPO/FILE\.gguf\[@REVISION\]#SHA256"):
-        describe_address(address, Hub(stub.url))
+        describe_address(address, Hub(stub.url), tmp_path)
     assert stub.requests == []
 
 
-def test_a_file_that_is_no_model_is_not_fetched(stub: HubStub) -> None:
+def test_a_file_that_is_no_model_is_not_fetched(stub: HubStub, tmp_path: Path) -> None:
     stub.files[path_of("tiny.gguf", "main")] = b"<html>" + bytes(100_000)
 
     with pytest.raises(PullError, match=r"tiny\.gguf of owner/tiny-GGUF is not a GGUF file"):
-        describe_address(f"hf:{REPOSITORY}/tiny.gguf#{DIGEST}", Hub(stub.url))
+        describe_address(f"hf:{REPOSITORY}/tiny.gguf#{DIGEST}", Hub(stub.url), tmp_path)
 
 
 def test_the_shape_of_a_model_is_read_from_its_first_bytes(tmp_path: Path) -> None:

@@ -176,7 +176,9 @@ def pull(
     folder = settings.resolved_models_dir
     hub = Hub(settings.model_hub, settings.model_hub_token)
     wanted = name or settings.model
-    model = describe_address(wanted, hub) if wanted.startswith(HUB_PREFIX) else check_name(wanted, folder)
+    model = (
+        describe_address(wanted, hub, folder) if wanted.startswith(HUB_PREFIX) else check_name(wanted, folder)
+    )
     if not is_here(model, folder):
         model = ask_projector_size(model, hub)
         if not anyway:

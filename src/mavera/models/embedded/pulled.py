@@ -8,6 +8,7 @@ is written before the file is fetched, so that a pull that was killed can be con
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -62,9 +63,9 @@ def list_pulled(models_dir: Path) -> tuple[CatalogueModel, ...]:
     return tuple(found)
 
 
-def describe_address(address: str, hub: Hub) -> CatalogueModel:
+def describe_address(address: str, hub: Hub, models_dir: Path) -> CatalogueModel:
     """
-    Return the model at an address of the hub, which is asked for its size and its shape.
+    Return the model at an address of the hub, which is asked for its size and its shape unless it is known.
 
     Raises PullError if the address is not well formed, or the hub does not have such a model.
     """
@@ -75,7 +76,7 @@ def describe_address(address: str, hub: Hub) -> CatalogueModel:
             "nobody could tell whether the bytes are the right ones."
         )
     sha256 = found["sha256"].lower()
-    if same := find_same(sha256):
+    if same := find_same(sha256, list_pulled(models_dir)):
         return same
     file = HubFile(found["repository"], found["revision"] or DEFAULT_REVISION, found["path"])
     stem = Path(file.path).stem.replace(" ", "-")
@@ -103,9 +104,9 @@ def describe_address(address: str, hub: Hub) -> CatalogueModel:
     )
 
 
-def find_same(sha256: str) -> CatalogueModel | None:
-    """Return the model of the catalogue with this digest."""
-    return next((model for model in CATALOGUE if model.sha256 == sha256), None)
+def find_same(sha256: str, pulled: Sequence[CatalogueModel] = ()) -> CatalogueModel | None:
+    """Return the model of the catalogue, or of those that were pulled, with this digest."""
+    return next((model for model in (*CATALOGUE, *pulled) if model.sha256 == sha256), None)
 
 
 def keep_description(model: CatalogueModel, models_dir: Path) -> None:
