@@ -15,6 +15,8 @@ from mavera.focus_groups.draw import draw_reference, draw_respondents, measure_p
 from mavera.focus_groups.elicited import CellId, Elicited
 from mavera.focus_groups.expressions import TRUE, evaluate
 from mavera.focus_groups.panel import Panel
+from mavera.focus_groups.readings import Read, Reading
+from mavera.focus_groups.resolve import resolve
 from mavera.focus_groups.respondents import Draw, Status
 from mavera.focus_groups.study import (
     NPS,
@@ -584,3 +586,22 @@ def test_probabilities_are_those_of_the_answers_given() -> None:
     given = rows.answers["q1"]
     shares = find_shares(book, study, panel, study.questions[0])
     assert given.probability == pytest.approx(shares[rows.panelist, 0, given.choices])
+
+
+def test_elicited_shares_keep_the_rules_already_and_say_what_was_changed() -> None:
+    question = MultipleChoice(id="q1", text="?", multiple=True, max=1, options=OPTIONS)
+    yes = tuple(
+        Read("letters", str(n), (0, 1), (float(np.log(share)), float(np.log(1 - share))), 1.0)
+        for n, share in enumerate((0.9, 0.5, 0.5, 0.1))
+    )
+    sets = MaxDiff(id="q2", text="?", items=tuple("ABCD"), per_set=3)
+    polar = (float(np.log(0.8)), float(np.log(0.1)), float(np.log(0.1)))
+    pair = tuple(Read("letters", about, (0, 1, 2), polar, 1.0) for about in ("best", "worst"))
+
+    ticks = resolve(CellId("q1", None, None, None), question, Reading(yes), {})
+    worst = resolve(CellId("q2", "1", None, None), sets, Reading(pair), {})
+
+    assert ticks.shares.sum() == pytest.approx(1)
+    assert ticks.flags == ("max_applied 2.00 to 1.00",)
+    assert worst.shares.sum(axis=0).max() == pytest.approx(1)
+    assert worst.flags == ("worst_lowered 0.80 to 0.40",)

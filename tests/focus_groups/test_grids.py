@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mavera.focus_groups.allocation import share_sample
 from mavera.focus_groups.conditions import conditions_of
 from mavera.focus_groups.elicited import CellId, Elicited
-from mavera.focus_groups.grids import Grids, share_sample
+from mavera.focus_groups.grids import Grids
 from mavera.focus_groups.respondents import Draw
 from mavera.focus_groups.study import NPS, MultipleChoice, Option, Question, Quota, Sample, Study, YesNo
 from tests.support.simulations import (

@@ -33,10 +33,7 @@ def join_margins(best: Floats, worst: Floats) -> tuple[Floats, bool]:
     No item can be both, so an item's best and worst shares add up to 1 at most.
     """
     best = np.asarray(best, dtype=np.float64) / np.sum(best)
-    worst = np.asarray(worst, dtype=np.float64) / np.sum(worst)
-    is_lowered = bool((best + worst > 1 + 1e-9).any())
-    if is_lowered:
-        worst = _fit_worst(best, worst)
+    worst, is_lowered = settle_worst(best, np.asarray(worst, dtype=np.float64) / np.sum(worst))
     table = np.outer(best, worst)
     np.fill_diagonal(table, 0)
     table += (1 - np.eye(len(best))) * 1e-15
@@ -48,15 +45,17 @@ def join_margins(best: Floats, worst: Floats) -> tuple[Floats, bool]:
     return table, is_lowered
 
 
-def _fit_worst(best: Floats, worst: Floats) -> Floats:
-    """Lower the worst share of the one item that has too much, and scale the others up."""
+def settle_worst(best: Floats, worst: Floats) -> tuple[Floats, bool]:
+    """Return worst shares that fit the best ones, and whether one had to be lowered for that."""
+    if not (best + worst > 1 + 1e-9).any():
+        return worst, False
     item = int(np.argmax(best + worst))
     found = worst.copy()
     found[item] = 1 - best[item]
     others = np.arange(len(worst)) != item
     rest = worst[others].sum()
     found[others] = worst[others] * (best[item] / rest) if rest > 0 else best[item] / others.sum()
-    return found
+    return found, True
 
 
 def jitter_points(points: NDArray[np.int64], generator: np.random.Generator) -> Floats:

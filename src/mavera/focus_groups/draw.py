@@ -14,21 +14,18 @@ Completes are drawn as people who have passed: their screening answers are those
 respondents come from interviews of their own, which end at a screener. The same seed gives the same rows.
 """
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from mavera.focus_groups.allocation import INTERVIEWS_MAX, allocate_completes, allocate_interviews
+from mavera.focus_groups.assumed import REFERENCE_ROWS, REFERENCE_SEED, build_reference_study
 from mavera.focus_groups.conditions import conditions_of, list_screening_answers
 from mavera.focus_groups.elicited import Book, CellId, Failures
 from mavera.focus_groups.interview import Interview
 from mavera.focus_groups.panel import Panel
 from mavera.focus_groups.respondents import Draw, Respondents
-from mavera.focus_groups.study import MultipleChoice, Question, Sample, Study
+from mavera.focus_groups.study import MultipleChoice, Question, Study
 
-# The reference draw serves every figure that needs two answers of one respondent.
-REFERENCE_ROWS = 20_000
-REFERENCE_SEED = 20_000
 # Interviews of each persona and arm that measure who passes, if no formula does.
 _PILOT_ROWS = 1_000
 
@@ -57,8 +54,7 @@ def draw_reference(study: Study, panel: Panel, book: Book, failures: Failures | 
 
     Figures that need two answers of one respondent come from it, so that they do not depend on those.
     """
-    sample = Sample(size=REFERENCE_ROWS * len(panel), seed=REFERENCE_SEED)
-    reference = msgspec.structs.replace(study, sample=sample)
+    reference, _ = build_reference_study(study, panel)
     counts = np.full((len(panel), max(1, len(study.cells))), REFERENCE_ROWS // max(1, len(study.cells)))
     completes = Interview(reference, panel, book, counts, REFERENCE_SEED, passes=True)
     completes.ask(study.questions)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from mavera.focus_groups.allocation import share_sample
 from mavera.focus_groups.assumed import find_net
 from mavera.focus_groups.conditions import Condition, conditions_of, list_screening_answers
 from mavera.focus_groups.elicited import Book, CellId, Elicited, Failures
@@ -316,25 +317,3 @@ class Grids:
         )
         by_persona = counts.reshape(len(self.panel), len(self.arms))
         return np.vstack([by_persona, by_persona.mean(axis=0)])
-
-
-def share_sample(study: Study, panel: Panel) -> Floats:
-    """
-    Return the expected share of each persona in the sample: its weight, moved as little as the quotas need.
-
-    Raises RakingError if the quotas contradict each other.
-    """
-    weights = np.array([one.weight for one in panel])
-    weights = np.asarray(weights / weights.sum())
-    quotas = study.sample.quotas
-    if not quotas:
-        return weights
-    attributes: dict[str, list[str]] = {}
-    targets: dict[str, dict[str, float]] = {}
-    for at, quota in enumerate(quotas, 1):
-        name = f"quota {at}"
-        fits = [all(one.attributes.get(k) == v for k, v in quota.where.items()) for one in panel]
-        attributes[name] = ["in" if fit else "out" for fit in fits]
-        sizes = {"in": float(quota.size), "out": float(study.sample.size - quota.size)}
-        targets[name] = {key: size for key, size in sizes.items() if key in attributes[name] or size > 0}
-    return rake_weights(attributes, targets, weights).weights

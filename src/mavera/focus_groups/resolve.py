@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mavera.focus_groups.choice_draws import settle_worst
 from mavera.focus_groups.elicited import CellId, Elicited
 from mavera.focus_groups.positions import PositionPrior, average_orders
 from mavera.focus_groups.readings import Read, Reading
 from mavera.focus_groups.study import Conjoint, MaxDiff, MultipleChoice, OpenEnded, Question
+from mavera.focus_groups.ticks import settle_ticks
 
 # A difference between two orders above this is shown to the reader: odds that differ by a factor of 4.5.
 LARGE_ORDER_GAP = 1.5
@@ -37,9 +39,16 @@ def resolve(
     shares: NDArray[Any]
     match question:
         case MultipleChoice(multiple=True):
-            shares = np.array([share[0] for _, share, _ in parts])  # yes stands first
+            ticked = np.array([share[0] for _, share, _ in parts])  # yes stands first
+            settled = settle_ticks(question, ticked)
+            shares = settled.shares
+            flags += [f"{flag} {ticked.sum():.2f} to {shares.sum():.2f}" for flag in settled.flags]
         case MaxDiff():
-            shares = np.array([share for _, share, _ in parts])  # best, then worst
+            best, worst = (share for _, share, _ in parts)
+            fitting, is_lowered = settle_worst(best, worst)
+            shares = np.array([best, fitting])
+            if is_lowered:
+                flags.append(f"worst_lowered {worst.max():.2f} to {fitting.max():.2f}")
         case Conjoint() | _:
             shares = parts[0][1]
     return Elicited(cell, shares, gap, tuple(flags))
