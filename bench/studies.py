@@ -3,9 +3,9 @@ How long a finished study takes to become respondents, estimates, tables and fil
 
     python -m bench.studies [--respondents 2000] [--choices] [--json]
 
-10 personas × 20 questions (yes/no and single choices), with a random distribution in every cell. No model is
-asked. With --choices two of the questions are a conjoint and a MaxDiff. Each part is timed once, in this order,
-so imports of libraries count where they first happen. "memory" is the most that the process held.
+10 personas × 20 questions (yes/no and single choices), with a random distribution in every cell. No model
+is asked. With --choices two of the questions are a conjoint and a MaxDiff. Each part is timed once, in this
+order, so imports of libraries count where they first happen. "memory" is the most that the process held.
 """
 
 import argparse

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from mavera.focus_groups.choice_models import NotIdentified
+from mavera.focus_groups.choice_models import NotIdentified, fit_conditional_logit, fit_maxdiff
 from mavera.focus_groups.choices import (
     ConjointModel,
     code_tasks,
@@ -15,6 +15,7 @@ from mavera.focus_groups.choices import (
     measure_choices,
 )
 from mavera.focus_groups.designs import list_sets, list_tasks
+from mavera.focus_groups.draw import draw_respondents
 from mavera.focus_groups.elicited import CellId, Elicited
 from mavera.focus_groups.grids import Grids
 from mavera.focus_groups.mixtures import Floats
@@ -179,3 +180,30 @@ def test_nothing_answered_is_no_model() -> None:
 
     with pytest.raises(NotIdentified):
         fit_maxdiff_model(_grids(study, book), MAXDIFF)
+
+
+def test_200_drawn_respondents_give_the_part_worths_back() -> None:
+    study = build_study(4, 200, cells=(), questions=(CONJOINT,), banner=())
+    draw = draw_respondents(study, build_panel(study), _elicit_conjoint(study))
+    chosen = draw.completes.answers["c"].choices
+    designs = code_tasks(CONJOINT, list_tasks(study, CONJOINT))
+
+    counts = np.array([np.bincount(column, minlength=4) for column in chosen.T], dtype=np.float64)
+    fit = fit_conditional_logit(designs, counts)
+
+    assert np.corrcoef(fit.parameters, WORTHS)[0, 1] >= 0.95
+
+
+def test_200_drawn_respondents_give_the_utilities_back() -> None:
+    study = build_study(4, 200, cells=(), questions=(MAXDIFF,), banner=())
+    draw = draw_respondents(study, build_panel(study), _elicit_maxdiff(study))
+    chosen = draw.completes.answers["m"].choices
+    sets = list_sets(study, MAXDIFF)
+
+    best, worst = (
+        np.array([np.bincount(chosen[:, number, side], minlength=4) for number in range(len(sets))]) * 1.0
+        for side in (0, 1)
+    )
+    fit = fit_maxdiff(sets, best, worst, 6)
+
+    assert np.corrcoef(fit.parameters, UTILITIES)[0, 1] >= 0.95

@@ -2,6 +2,7 @@
 Grids: conditions, screeners, failed cells, targets and quotas decide the weight of a persona in a question.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from mavera.focus_groups.allocation import share_sample
 from mavera.focus_groups.conditions import conditions_of
+from mavera.focus_groups.draw import draw_reference
 from mavera.focus_groups.elicited import CellId, Elicited
 from mavera.focus_groups.grids import Grids
 from mavera.focus_groups.respondents import Draw
@@ -43,7 +45,7 @@ def _fill(study: Study, shares: dict[str, list[list[float]]]) -> Book:
 
 
 def _grids(study: Study, book: Book) -> Grids:
-    def refuse() -> Draw:
+    def refuse(questions: Collection[str]) -> Draw:
         raise AssertionError("the reference draw is not needed")
 
     return Grids(study, build_panel(study), book, {}, refuse)
@@ -164,3 +166,17 @@ def test_overlapping_quotas_move_shares_as_little_as_needed() -> None:
 
     assert shares[[1, 3]].sum() == pytest.approx(0.6)
     assert shares[[0, 1]].sum() == pytest.approx(0.5)
+
+
+def test_a_reference_draw_of_some_questions_has_the_rows_of_the_whole_one() -> None:
+    last = YesNo(id="q3", text="Again?", show_if="q1 = yes")
+    study = _study(AFTER, YesNo(id="q0", text="Other?"), last)
+    panel = build_panel(study)
+    book = elicit_randomly(study, panel)
+
+    whole = draw_reference(study, panel, book).completes
+    part = draw_reference(study, panel, book, questions={"q3"}).completes
+
+    assert set(part.answers) == {"q1", "q3"}
+    for name in part.answers:
+        assert (part.answers[name].choices == whole.answers[name].choices).all()

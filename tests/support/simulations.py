@@ -5,6 +5,7 @@ The respondents are drawn cell by cell, in the plainest way. Tests of tables and
 exact counts.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -281,7 +282,7 @@ def simulate_plainly(study: Study | None = None, book: Book | None = None, **mem
     panel = build_panel(study)
     answers = elicit_randomly(study, panel) if book is None else book
 
-    def draw_reference() -> Draw:
+    def draw_reference(questions: Collection[str]) -> Draw:
         reference, equal = build_reference_study(study, panel)
         return draw_plainly(_shrink(reference), equal, answers, 1)
 

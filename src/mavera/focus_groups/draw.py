@@ -14,17 +14,19 @@ Completes are drawn as people who have passed: their screening answers are those
 respondents come from interviews of their own, which end at a screener. The same seed gives the same rows.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mavera.focus_groups.allocation import INTERVIEWS_MAX, allocate_completes, allocate_interviews
 from mavera.focus_groups.assumed import REFERENCE_ROWS, REFERENCE_SEED, build_reference_study
-from mavera.focus_groups.conditions import conditions_of, list_screening_answers
+from mavera.focus_groups.conditions import conditions_of, list_references, list_screening_answers
 from mavera.focus_groups.elicited import Book, CellId, Failures
 from mavera.focus_groups.interview import Interview
 from mavera.focus_groups.panel import Panel
 from mavera.focus_groups.respondents import Draw, Respondents
-from mavera.focus_groups.study import MultipleChoice, Question, Study
+from mavera.focus_groups.study import MultipleChoice, Question, Study, question_of
 
 # Interviews of each persona and arm that measure who passes, if no formula does.
 _PILOT_ROWS = 1_000
@@ -48,19 +50,39 @@ def draw_respondents(study: Study, panel: Panel, book: Book, failures: Failures 
     return Draw(completes.respondents(), screened, (*completes.list_notices(), *notices))
 
 
-def draw_reference(study: Study, panel: Panel, book: Book, failures: Failures | None = None) -> Draw:
+def draw_reference(
+    study: Study,
+    panel: Panel,
+    book: Book,
+    failures: Failures | None = None,
+    questions: Collection[str] | None = None,
+) -> Draw:
     """
     Return the reference draw: 20,000 rows a persona, whatever the sample of the study is.
 
-    Figures that need two answers of one respondent come from it, so that they do not depend on those.
+    Figures that need two answers of one respondent come from it, so that they do not depend on those. With
+    `questions` only these are asked, and those that they depend on. The rows are the same as in a whole draw.
     """
     reference, _ = build_reference_study(study, panel)
+    wanted = _add_references(study, questions) if questions is not None else None
+    asked = [one for one in study.questions if wanted is None or one.id in wanted]
     counts = np.full((len(panel), max(1, len(study.cells))), REFERENCE_ROWS // max(1, len(study.cells)))
     completes = Interview(reference, panel, book, counts, REFERENCE_SEED, passes=True)
-    completes.ask(study.questions)
+    completes.ask(asked)
     nobody = Interview(reference, panel, book, counts * 0, REFERENCE_SEED)
-    nobody.ask(study.questions)
+    nobody.ask(asked)
     return Draw(completes.respondents(), nobody.respondents())
+
+
+def _add_references(study: Study, questions: Collection[str]) -> set[str]:
+    """Return the questions with all that their conditions and piped answers need."""
+    found, left = set(questions), list(questions)
+    while left:
+        for name in list_references(study, question_of(study, left.pop())):
+            if name not in found:
+                found.add(name)
+                left.append(name)
+    return found
 
 
 def measure_passing(study: Study, panel: Panel, book: Book) -> NDArray[np.float64]:

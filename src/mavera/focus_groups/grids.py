@@ -30,7 +30,8 @@ from mavera.focus_groups.raking import rake_weights
 from mavera.focus_groups.respondents import Draw
 from mavera.focus_groups.study import MultipleChoice, Question, Study, question_of
 
-ReferenceDraw = Callable[[], Draw]
+# Draws the reference respondents. It takes the ids of the `questions` that are needed.
+ReferenceDraw = Callable[..., Draw]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,8 +83,21 @@ class Grids:
     def reference(self) -> Draw:
         """The reference draw of 20,000 rows a persona."""
         if self._reference is None:
-            self._reference = self._draw_reference()
+            self._reference = self._draw_reference(questions=self._list_needed())
         return self._reference
+
+    def _list_needed(self) -> set[str]:
+        """Return the questions whose joint distribution a figure of the study may need."""
+        questions = self.study.questions
+        ids = {one.id for one in questions}
+        if ids & set(self.study.banner):
+            return ids
+        needed = {one.id for one in questions if isinstance(one, MultipleChoice) and one.multiple}
+        return needed | {
+            one.id
+            for one in questions
+            if any(condition.expression is not None for condition in self.list_conditions(one))
+        }
 
     def grid(self, question: Question, part: str | None = None) -> Grid:
         """Return the grid of a question, or of one of its parts."""
