@@ -12,7 +12,7 @@ from mavera.focus_groups.elicited import CellId, Elicited
 from mavera.focus_groups.headlines import describe_result
 from mavera.focus_groups.intervals import find_mean_interval
 from mavera.focus_groups.mixtures import score_each_nps
-from mavera.focus_groups.results import build_results
+from mavera.focus_groups.results import build_results, merge_flags
 from mavera.focus_groups.simulation import Simulation
 from mavera.focus_groups.study import Likert, MultipleChoice, Option, Sample, Study, YesNo
 from tests.support.simulations import build_panel, build_study, elicit_randomly, simulate_plainly
@@ -212,3 +212,15 @@ def test_a_net_of_options_with_rules_is_counted_in_the_reference_draw() -> None:
     # With one answer at most, the options exclude each other, so the net is their sum.
     assert result.nets == pytest.approx({"two": 0.5, "one": 0.3}, abs=1e-3)
     assert result.assumed == ["one", "two"]
+
+
+def test_flags_of_cells_are_merged_into_one_of_each_name() -> None:
+    flags = [
+        "order_gap 1.62",
+        "read_as_shares",
+        "order_gap 11.00",
+        "max_applied 3.40 to 3.00",
+        "read_as_shares",
+    ]
+
+    assert merge_flags(flags) == ["max_applied in 1 cells", "order_gap 11.00", "read_as_shares in 2 cells"]

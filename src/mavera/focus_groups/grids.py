@@ -49,7 +49,6 @@ class Grid:
     baseline: Floats
     by_wording: Floats | None = None
     gaps: tuple[float, ...] = ()
-    flags: tuple[str, ...] = ()
     failed: int = 0
     assumed: bool = False
 
@@ -179,7 +178,6 @@ class Grids:
             baseline=shares[-1],
             by_wording=self._mix_wordings(question, part),
             gaps=tuple(cell.order_gap for cell in persona_cells if cell.order_gap is not None),
-            flags=tuple(dict.fromkeys(flag for cell in persona_cells for flag in cell.flags)),
             failed=sum(
                 1 for failed in self.failures if failed.question == question.id and failed.part == part
             ),

@@ -7,7 +7,8 @@ Estimates are exact mixtures of elicited distributions. The counts beside them (
 those of the rows of the file, and no estimate depends on them.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -342,21 +343,38 @@ def _find_entropy(grid: Grid) -> float | None:
 
 def _list_flags(simulation: Simulation, question: Question, part: str | None) -> list[str]:
     """Return marks that a reader has to see: gaps between orders, flat scales, failed cells."""
-    if isinstance(question, MaxDiff | Conjoint):
-        failed = sum(1 for one in simulation.failures if one.question == question.id)
-        return [f"failed_cells {failed}"] if failed else []
-    grid = simulation.grids.grid(question, part)
-    flags = list(grid.flags)
+    flags = merge_flags(
+        flag
+        for cell, one in simulation.book.items()
+        if cell.question == question.id and cell.persona is not None and part in (None, cell.part)
+        for flag in one.flags
+    )
+    failed = sum(1 for one in simulation.failures if one.question == question.id and part in (None, one.part))
     is_flat_kind = has_scale(question) and not isinstance(question, YesNo | MultipleChoice)
     if is_flat_kind and len(scale_of(question).labels) >= POINTS_OF_FLAT_SCALES:
-        ratio = _find_entropy(grid)
+        ratio = _find_entropy(simulation.grids.grid(question, part))
         if ratio is not None and ratio > HIGH_ENTROPY:
             flags.append(f"flat {ratio:.2f}")
-    if grid.failed:
-        flags.append(f"failed_cells {grid.failed}")
-    if not grid.answered:
+    if failed:
+        flags.append(f"failed_cells {failed}")
+    if not isinstance(question, MaxDiff | Conjoint) and not simulation.grids.grid(question, part).answered:
         flags.append("no_answered_cell")
     return flags
+
+
+def merge_flags(flags: Iterable[str]) -> list[str]:
+    """Return one flag of each name: with the largest of its numbers, or else with the number of cells."""
+    values: dict[str, list[str]] = {}
+    for flag in flags:
+        name, _, value = flag.partition(" ")
+        values.setdefault(name, []).append(value)
+    merged = []
+    for name, found in sorted(values.items()):
+        if all(re.fullmatch(r"\d+(\.\d+)?", value) for value in found):
+            merged.append(f"{name} {max(found, key=float)}")
+        else:
+            merged.append(f"{name} in {len(found)} cells")
+    return merged
 
 
 def _build_row(simulation: Simulation, question: Matrix, row_id: str, text: str) -> PartResult:

@@ -152,7 +152,10 @@ def _explain_flag(flag: str) -> str:
         "flat": f"The personas' answers are almost uniform (entropy {value} of 1).",
         "failed_cells": f"The model gave no usable answer in {value} cells. They are not counted.",
         "no_answered_cell": "No cell of this question was answered.",
-        "read_as_shares": "The letters held less than half of the probability, so shares were asked for.",
+        "max_applied": f"The options added up to more than the maximum, and were lowered {value}.",
+        "exclusive_lowered": f"An exclusive option left the others too little room, and was lowered {value}.",
+        "worst_lowered": f"An item was best and worst too often. Its worst share was lowered {value}.",
+        "read_as_shares": f"The model was asked for the shares of 100 people {value}.",
     }
     return texts.get(name, flag)
 
