@@ -31,7 +31,6 @@ from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.process import EngineAddress
 from mavera.models.model import ModelStatus
 from mavera.personas.builtin import PersonaLibrary
-from mavera.runs.mosaic import GROUP
 from mavera.runs.reasoning import ASK_FOR_PLAN
 from mavera.server.config import build_server_config
 from mavera.settings import load_settings
@@ -104,8 +103,6 @@ def _reply_to(body: dict[str, Any]) -> str:
     texts = [str(message["content"]) for message in body["messages"]]
     if texts[-1] == ASK_FOR_PLAN:
         return "A note."
-    if texts[0] == GROUP:
-        return '{"positions": [{"position": "yes, of course", "people": [1, 2]}]}'
     if "grammar" in body:
         return '{"function": "none"}' if texts[0].startswith("You sort messages") else f'"{WORD}"'
     return WORD

@@ -5,6 +5,7 @@ How often a verdict is right, and how often a mosaic counts an answer, by hand-l
 
 `verdicts.jsonl` has 200 answers with what they say: 68 of the embedded model, and 132 written for it in
 five languages, many of which say yes or no without the word. Four ways of reading are compared on them.
+`mosaics.jsonl` has twenty questions with the answers of four personas each.
 Intervals are Wilson's, at 95 %.
 """
 
@@ -19,7 +20,9 @@ import numpy as np
 from evals.reading.train_verdicts import first_sentence
 from mavera.evaluation.measures import Share
 from mavera.reading.encoder import SentenceEncoder
-from mavera.reading.verdict import STANCES, VerdictReader
+from mavera.reading.second_reading import SURE, add_readings
+from mavera.reading.verdict import STANCES, Verdict, VerdictReader
+from mavera.runs.positions import COUNTED
 
 HERE = Path(__file__).parent
 ANCHORS = {
@@ -119,6 +122,40 @@ def rate(scores: Any, rows: Sequence[Row]) -> dict[str, Any]:
     return figures
 
 
+def rate_mosaics(reader: VerdictReader) -> dict[str, dict[str, Any]]:
+    """Count the answers of `mosaics.jsonl` as a mosaic does, and by the reader alone."""
+    known = json.loads((HERE / "model_readings.json").read_text(encoding="utf-8"))
+    labels, alone, helped = list[str](), list[Verdict](), list[Verdict]()
+    for line in (HERE / "mosaics.jsonl").read_text(encoding="utf-8").splitlines():
+        mosaic = json.loads(line)
+        for said in mosaic["answers"]:
+            verdict = reader.read(mosaic["question"], said["answer"])
+            letters = known[f"{mosaic['question']} {said['answer']}"]
+            labels.append(said["verdict"])
+            alone.append(verdict)
+            helped.append(verdict if verdict.probability >= SURE else add_readings(verdict, letters))
+    return {"the reader alone": _rate_counted(labels, alone), "with the model": _rate_counted(labels, helped)}
+
+
+def _rate_counted(labels: Sequence[str], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    counted = [one.stance != "none" and one.probability >= COUNTED for one in verdicts]
+    pairs = list(zip(labels, verdicts, counted, strict=True))
+    positions = [is_counted for label, _, is_counted in pairs if label != "none"]
+    right = [one.stance == label for label, one, is_counted in pairs if is_counted]
+    opposite = {"yes": "no", "no": "yes"}
+    reversed_ = [opposite.get(label) == one.stance for label, one, is_counted in pairs if is_counted]
+    return {
+        "positions that are counted": _to_figure(sum(positions), len(positions)),
+        "counted in the right group": _to_figure(sum(right), len(right)),
+        "counted as the opposite": _to_figure(sum(reversed_), len(reversed_)),
+    }
+
+
+def _to_figure(hits: int, cases: int) -> list[float]:
+    low, high = Share(hits, cases).interval
+    return [hits, cases, round(hits / cases, 3), round(low, 3), round(high, 3)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure verdicts.")
     parser.add_argument("--json", action="store_true")
@@ -133,8 +170,9 @@ def main() -> None:
         "the reader and the model, added": by_both(rows, reader, model),
     }
     figures = {name: rate(scores, rows) for name, scores in ways.items()}
+    mosaics = rate_mosaics(VerdictReader(encoder))
     if options.json:
-        print(json.dumps(figures))
+        print(json.dumps({"verdicts": figures, "mosaics": mosaics}))
         return
     for name, found in figures.items():
         print(name)
@@ -143,6 +181,10 @@ def main() -> None:
                 f"    {group:18}",
                 value if isinstance(value, float) else "{:.3f} ({:.2f}–{:.2f})".format(*value),
             )
+    for name, found in mosaics.items():
+        print("mosaics,", name)
+        for group, value in found.items():
+            print(f"    {group:28}", "{} of {}: {:.3f} ({:.2f}–{:.2f})".format(*value))
 
 
 if __name__ == "__main__":

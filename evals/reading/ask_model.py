@@ -1,80 +1,56 @@
 """
-Let the embedded model say which verdict an answer gives, for comparison with the reader that ships.
+Let the embedded model say which verdict an answer gives, as `mavera.reading.second_reading` does.
 
     python -m evals.reading.ask_model
 
-Each answer of `verdicts.jsonl` is shown after eight examples, and the log-probabilities of the letters A to D
-are kept in `model_readings.json`. An interrupted run goes on where it stopped. An answer takes 3 seconds.
+The log-probabilities of the letters for each answer of `verdicts.jsonl` and `mosaics.jsonl` are kept in
+`model_readings.json`. An interrupted run goes on where it stopped. An answer takes 3 seconds on two cores.
 """
 
 import asyncio
 import json
+from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
 from evals.engine import embedded_model
 from mavera.core.events import TextDelta
-from mavera.core.items import make_message
-from mavera.core.prompt import Prompt, Sampling
+from mavera.core.prompt import Prompt
 from mavera.models.model import Model
+from mavera.reading.second_reading import build_prompt, find_letters
+from mavera.reading.verdict import Stance
 
 HERE = Path(__file__).parent
-ANSWERS, READINGS = HERE / "verdicts.jsonl", HERE / "model_readings.json"
-LETTERS = {"A": "yes", "B": "no", "C": "depends", "D": "none"}
-FLOOR = -12.0
-
-SYSTEM = """\
-You read what an answer says to its question, and reply with one letter.
-A: the answer is yes
-B: the answer is no
-C: it depends, or the answer is torn
-D: the answer takes no position"""
-EXAMPLES = (
-    ("Would you take the night bus home?", "A cab is eighteen pounds, so I'm on that bus every Friday.", "A"),
-    ("Should schools teach cooking?", "They can't even teach spelling. Leave cooking to the parents.", "B"),
-    ("Would you rent out your spare room?", "To a student I know, maybe. To strangers, never.", "C"),
-    ("Do you like the new park?", "The park is where the tannery was.", "D"),
-    ("Würden Sie umziehen?", "Wenn die Miete dort billiger ist, würde ich es mir überlegen.", "C"),
-    ("¿Comprarías ese sofá?", "Es feo y caro. No lo quiero ni regalado.", "B"),
-    ("Is a dishwasher worth the money?", "Mine gave me back an hour a day.", "A"),
-    ("Would you lend him the car?", "He came by on Tuesday with his brother.", "D"),
-)
+READINGS = HERE / "model_readings.json"
 
 
-def build_prompt(question: str, answer: str) -> Prompt:
-    items = [make_message("system", SYSTEM)]
-    for asked, said, letter in EXAMPLES:
-        items += [make_message("user", _show(asked, said)), make_message("assistant", letter)]
-    items.append(make_message("user", _show(question, answer)))
-    return Prompt(tuple(items), max_output_tokens=1, sampling=Sampling(temperature=0.0), top_logprobs=20)
+def read_pairs() -> Iterator[tuple[str, str]]:
+    """Yield each question with each answer."""
+    for line in (HERE / "verdicts.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        yield row["question"], row["answer"]
+    for line in (HERE / "mosaics.jsonl").read_text(encoding="utf-8").splitlines():
+        mosaic = json.loads(line)
+        for said in mosaic["answers"]:
+            yield mosaic["question"], said["answer"]
 
 
-def _show(question: str, answer: str) -> str:
-    return f"Question: {question}\nAnswer: {answer}"
-
-
-async def read_letters(model: Model, prompt: Prompt) -> dict[str, float]:
-    """Return the log-probability of each verdict."""
-    found = dict.fromkeys(LETTERS.values(), FLOOR)
+async def read_letters(model: Model, prompt: Prompt) -> dict[Stance, float] | None:
     async with aclosing(model.stream(prompt)) as events:
         async for event in events:
             if isinstance(event, TextDelta) and event.logprobs:
-                for token in (event.logprobs[0], *event.logprobs[0].top):
-                    verdict = LETTERS.get(token.token.strip())
-                    if verdict is not None:
-                        found[verdict] = max(found[verdict], round(token.logprob, 3))
-    return found
+                return find_letters(event.logprobs[0])
+    return None
 
 
 async def main() -> None:
     known = json.loads(READINGS.read_text(encoding="utf-8")) if READINGS.exists() else {}
-    rows = [json.loads(line) for line in ANSWERS.read_text(encoding="utf-8").splitlines()]
     async with embedded_model() as model:
-        for row in rows:
-            key = f"{row['question']} {row['answer']}"
+        for question, answer in read_pairs():
+            key = f"{question} {answer}"
             if key not in known:
-                known[key] = await read_letters(model, build_prompt(row["question"], row["answer"]))
-                READINGS.write_text(json.dumps(known, ensure_ascii=False, indent=0), encoding="utf-8")
+                known[key] = await read_letters(model, build_prompt(question, answer))
+                READINGS.write_text(json.dumps(known, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -78,8 +78,12 @@ class Analyst:
         """Return a reader to feed with the pieces of an answer that will be analysed at its end."""
         return ReadAhead(lambda sentences: self._emotions().rate([one.text for one in sentences]))
 
-    async def analyse(self, model: Model, answered: AnsweredPrompt) -> AnalysisResult:
-        """Return the analysis, or one with `error` set if it failed."""
+    async def analyse(self, model: Model | None, answered: AnsweredPrompt) -> AnalysisResult:
+        """
+        Return the analysis, or one with `error` set if it failed.
+
+        Without a `model`, nothing is asked of one: the biases are those of the cues.
+        """
         sentences = split_sentences(answered.text)
         if not sentences:
             return _report_failure("nothing_to_analyse", "The answer has no sentence to analyse.")
@@ -96,18 +100,20 @@ class Analyst:
             return _report_failure("analysis_failed", "Something went wrong while analysing.")
 
     async def _analyse(
-        self, model: Model, answered: AnsweredPrompt, sentences: list[Sentence]
+        self, model: Model | None, answered: AnsweredPrompt, sentences: list[Sentence]
     ) -> AnalysisResult:
         asked = _question(answered.prompt)
         emotion, found, version = await asyncio.to_thread(self._read, sentences, asked)
         relevance = news.score_news(asked, answered.text)
         suspected = biases.find_suspects(sentences)[: biases.MAX_SUSPECTS]
         replies: list[probes.Reply] = []
-        if suspected and len(answered.text) <= MAX_PROBED_CHARACTERS:
+        if model is not None and suspected and len(answered.text) <= MAX_PROBED_CHARACTERS:
             questions = [biases.build_question(one, sentences) for one in suspected[: biases.MAX_PROBES]]
             replies = await probes.ask_probes(model, answered.prompt, answered.text, questions)
         logits = [reply.logit for reply in replies] + [None] * (len(suspected) - len(replies))
-        agreement, sampled = await _measure_agreement(model, answered)
+        agreement, sampled = None, Usage()
+        if model is not None:
+            agreement, sampled = await _measure_agreement(model, answered)
         usage = sum((reply.usage for reply in replies), sampled)
         made = Analysis(
             confidence=confidence.estimate_confidence(answered.logprobs, agreement),

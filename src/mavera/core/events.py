@@ -127,11 +127,16 @@ class PersonaAnswer(msgspec.Struct, frozen=True):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """A view that some of several personas hold. `share` is the sum of their weights, 0 to 1."""
+    """
+    A view that some of several personas hold. `share` is the sum of their weights, 0 to 1.
+
+    `stance` is set if the question asks for yes or no.
+    """
 
     text: str
     share: float
     persona_ids: tuple[str, ...]
+    stance: Literal["yes", "no", "depends"] | None = None
 
 
 class PersonasAnswered(msgspec.Struct, frozen=True):

@@ -30,7 +30,7 @@ from mavera.runs.artifacts import ArtifactStream
 from mavera.runs.compose import compose, makes_artifacts
 from mavera.runs.images import ImageStep, images_of
 from mavera.runs.lookup import LookupReader
-from mavera.runs.mosaic import Member, Mosaic
+from mavera.runs.mosaic import AnswerReader, Member, Mosaic
 from mavera.runs.pipeline import Pipeline
 from mavera.runs.repeating import SeededAnswers, SeededTurn
 from mavera.runs.schema_checker import SchemaChecker
@@ -77,6 +77,7 @@ class Runner:
         self._tool_limits = tool_limits or LoopLimits()
         self._require_persona = require_persona
         self._analyst = Analyst()
+        self._reader = AnswerReader()
         self._schemas = schemas or SchemaChecker()
         self._repeats = repeats
         self._side_by_side = asyncio.Semaphore(side_by_side)
@@ -161,7 +162,15 @@ class Runner:
             return Pipeline(turn, prompt, model, self._schemas, caller=caller, analyst=analyst)
 
         limits_length = not model.profile.reasons
-        return Mosaic(turn, members, pipeline_for, self._side_by_side, limits_length=limits_length)
+        return Mosaic(
+            turn,
+            members,
+            pipeline_for,
+            self._side_by_side,
+            self._reader,
+            self._analyst,
+            limits_length=limits_length,
+        )
 
     def _repeat(self, model: Model, turn: Turn, principal: Principal) -> Model:
         """Return `model`, with the kept answers of a turn that has a seed. Test keys repeat anyway."""

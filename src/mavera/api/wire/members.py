@@ -24,7 +24,12 @@ def build_analysis(analysis: Analysis | None) -> dict[str, Any]:
 def build_mosaic(answered: PersonasAnswered) -> dict[str, Any]:
     """Return `{"mosaic": {"answers": [...], "positions": [...]}}`."""
     positions = [
-        {"position": one.text, "share": one.share, "persona_ids": list(one.persona_ids)}
+        {
+            "position": one.text,
+            "stance": one.stance,
+            "share": one.share,
+            "persona_ids": list(one.persona_ids),
+        }
         for one in answered.positions
     ]
     return {"mosaic": {"answers": [_to_answer(one) for one in answered.answers], "positions": positions}}

@@ -56,9 +56,15 @@ class PersonaAnswerObject(Described):
 
 
 class PositionObject(Described):
-    """A position that some of the personas hold. `share` is the sum of their weights, 0 to 1."""
+    """
+    A position that some of the personas hold, worded by one of them. `share` is the sum of their weights.
+
+    `stance` is null if the question asks for more than yes or no. A persona without a clear position is in
+    none, so the shares may add up to less than 1.
+    """
 
     position: str
+    stance: Literal["yes", "no", "depends"] | None
     share: float
     persona_ids: list[str]
 
