@@ -22,15 +22,26 @@ from mavera.api.http.middleware import RequestLog
 from mavera.api.http.operations import Handler, Operation
 from mavera.api.responses import routes as responses
 from mavera.api.responses.websocket import respond_over_websocket
-from mavera.api.routes import custom_personas, docs, health, media, models, personas, usage, workspaces
+from mavera.api.routes import (
+    custom_personas,
+    docs,
+    focus_groups,
+    health,
+    media,
+    models,
+    personas,
+    usage,
+    workspaces,
+)
 from mavera.api.routes import keys as api_keys
 from mavera.api.routes import metrics as metrics_page
 from mavera.errors import APIError, ConfigurationError
 from mavera.metrics import Exchange, Metrics
 from mavera.models.model import Model
-from mavera.services import Components, open_services
+from mavera.services import Components, Services, open_services
 from mavera.settings import Settings
 
+Beside = Callable[[Services], AbstractAsyncContextManager[None]]
 # The second prefix is for tools that add a fixed `/v1/…` to a host.
 SHORTEST_TOKEN = 16
 PREFIXES = ("/api/v1", "/v1")
@@ -40,6 +51,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *chat_completions.OPERATIONS,
     *personas.OPERATIONS,
     *custom_personas.OPERATIONS,
+    *focus_groups.OPERATIONS,
     *models.OPERATIONS,
     *media.OPERATIONS,
     *usage.OPERATIONS,
@@ -56,13 +68,14 @@ def create_app(
     limiter: Limiter | None = None,
     running: Running | None = None,
     counts: Exchange | None = None,
+    beside: Beside | None = None,
 ) -> Starlette:
     """
     Return the ASGI application. Nothing is opened before its lifespan starts.
 
     `live_model` answers `mvra_live_` keys and `limiter` counts requests, each in place of the one in the
     settings. Several workers share `running`, which counts the runs of each workspace, and `counts`, which
-    exchanges their metrics.
+    exchanges their metrics. `beside` is open for as long as the services are.
     Raises ConfigurationError if settings contradict each other.
     """
     parse_origins(settings.cors_origins)
@@ -77,7 +90,10 @@ def create_app(
         async with AsyncExitStack() as stack:
             if counts is not None:
                 await stack.enter_async_context(_send_metrics(metrics, counts))
-            app.state.services = await stack.enter_async_context(open_services(settings, components, metrics))
+            services = await stack.enter_async_context(open_services(settings, components, metrics))
+            app.state.services = services
+            if beside is not None:
+                await stack.enter_async_context(beside(services))
             yield
 
     metrics = Metrics()

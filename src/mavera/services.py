@@ -25,6 +25,7 @@ from mavera.accounts.limits.concurrency import Running, RunningHere
 from mavera.accounts.limits.windows import Limiter, open_limiter
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
 from mavera.fetch.image_reader import ImageReader, is_installed
+from mavera.focus_groups.desk import StudyDesk
 from mavera.media.files import MediaFiles
 from mavera.media.store import MediaStore
 from mavera.metrics import Metrics
@@ -89,6 +90,7 @@ class Services:
     first_responses: FirstResponses
     media: MediaStore
     store_probe: StoreProbe
+    focus_groups: StudyDesk
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,42 @@ async def open_services(
             first_responses=first_responses,
             media=media,
             store_probe=store_probe,
+            focus_groups=StudyDesk(
+                database, credits, people, components.named, components.fetch, secrets, settings
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StudyParts:
+    """The parts that run studies. A process for studies opens these and none of those that serve requests."""
+
+    database: Database
+    secrets: Secrets
+    library: PersonaLibrary
+    models: Mapping[Mode, Model]
+    named_models: NamedModels
+    images: ImageStep
+
+
+@asynccontextmanager
+async def open_study_parts(settings: Settings, components: Components) -> AsyncIterator[StudyParts]:
+    """Open what a worker needs to run studies, and close it at the end of the block."""
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        database = await enter(open_store(settings))
+        library = PersonaLibrary.load()
+        models = await enter(_start_models(components, Personas(library), await _count_uses(database)))
+        reader = _make_image_reader(settings)
+        if reader is not None:
+            stack.push_async_callback(reader.close)
+        yield StudyParts(
+            database=database,
+            secrets=open_secrets(settings),
+            library=library,
+            models=models,
+            named_models=components.named,
+            images=ImageStep(components.fetch, reader, ImageLimits.of(settings)),
         )
 
 

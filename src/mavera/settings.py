@@ -79,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics_token: str = ""
     require_persona: bool = False
     list_persona_models: bool = False
+    study_worker: Literal["auto", "off"] = "auto"
     persona_credits: Annotated[int, Meta(ge=0, le=_MOST)] = 300
 
     key_pepper: str = ""
@@ -119,6 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upstream_max_characters: Annotated[int, Meta(ge=1024, le=100_000_000)] = 4_000_000
     upstream_retries: Annotated[int, Meta(ge=0, le=10)] = 2
     upstream_vision: bool = False
+    upstream_logprobs: bool = False
 
     vision_base_url: str = ""
     vision_api_key: str = ""

@@ -18,6 +18,8 @@ COMMANDS = {
     "serve": ("mavera.cli.serve", "Start the server."),
     "ask": ("mavera.cli.ask", "Ask a persona, and print its answer."),
     "compare": ("mavera.cli.compare", "Ask several personas, and compare the analyses."),
+    "study": ("mavera.cli.study", "Run studies with a panel of personas, and read their results."),
+    "worker": ("mavera.cli.worker", "Run the focus groups of a database, on a machine of their own."),
     "personas": ("mavera.cli.personas", "List personas, and make your own."),
     "keys": ("mavera.cli.keys", "Create, list and revoke API keys."),
     "workspaces": ("mavera.cli.workspaces", "Make, list and change workspaces."),

@@ -15,7 +15,7 @@ import ipaddress
 import re
 import socket
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -151,6 +151,35 @@ class GuardedFetch:
             async for piece in pieces:
                 body += piece
         return bytes(body)
+
+    async def check(self, url: str, *, param: str | None) -> None:
+        """Raise InvalidRequest if `url` may not be called, as far as its address shows now."""
+        with _refusals(param):
+            self._refuse_if_off()
+            await self._addresses(_parse_url(url))
+
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, caller: str, param: str | None
+    ) -> int:
+        """
+        Send `body` to `url`, and return the status. No redirect is followed, and no answer is read.
+
+        Raises InvalidRequest if the URL may not or cannot be called, and ServiceUnavailable if it gets no
+        place in time.
+        """
+        with _refusals(param):
+            self._refuse_if_off()
+            target = _parse_url(url)
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self._places.take(caller))
+                async with asyncio.timeout(self._policy.total_timeout_seconds):
+                    session = await stack.enter_async_context(self._session(await self._addresses(target)))
+                    agent = {"User-Agent": f"mavera/{__version__}"}
+                    response = await session.post(
+                        target, data=body, headers={**agent, **headers}, allow_redirects=False
+                    )
+                    stack.callback(response.close)
+                    return response.status
 
     @asynccontextmanager
     async def open(

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from mavera.focus_groups.asks import LETTERS, Ask, Order, rotate
 from mavera.focus_groups.phrases import phrases_of
-from mavera.focus_groups.readings import Read
+from mavera.focus_groups.readings import PositionPrior, Read
 
-PRIOR = "places@1"
 NEUTRAL_ITEMS = 12
 # Words of everyday things, in no order. The lists are runs of it, each from a place of its own.
 _WORDS = [
@@ -50,19 +49,6 @@ _WORDS = [
     "needle",
     "paddle",
 ]
-
-
-class PositionPrior(msgspec.Struct, frozen=True):
-    """The mean logarithm by which each place is preferred. The values add up to 0."""
-
-    model: str
-    language: str
-    bias: tuple[float, ...]
-    version: str = PRIOR
-
-    @property
-    def places(self) -> int:
-        return len(self.bias)
 
 
 def plan_prior(places: int, language: str) -> tuple[Ask, ...]:

@@ -9,6 +9,8 @@ import msgspec
 
 # The version of the prompts and of the way of reading. It shapes the keys of cells.
 ELICITATION = "letters@1"
+# The version of the neutral lists that show which places a model prefers.
+PRIOR = "places@1"
 
 
 class Read(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -36,3 +38,16 @@ class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
     input_tokens: int = 0
     output_tokens: int = 0
     milliseconds: int = 0
+
+
+class PositionPrior(msgspec.Struct, frozen=True):
+    """The mean logarithm by which each place is preferred. The values add up to 0."""
+
+    model: str
+    language: str
+    bias: tuple[float, ...]
+    version: str = PRIOR
+
+    @property
+    def places(self) -> int:
+        return len(self.bias)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mavera.focus_groups.choice_draws import settle_worst
 from mavera.focus_groups.elicited import CellId, Elicited
-from mavera.focus_groups.positions import PositionPrior, average_orders
-from mavera.focus_groups.readings import Read, Reading
+from mavera.focus_groups.positions import average_orders
+from mavera.focus_groups.readings import PositionPrior, Read, Reading
 from mavera.focus_groups.study import Conjoint, MaxDiff, MultipleChoice, OpenEnded, Question
 from mavera.focus_groups.ticks import settle_ticks
 
@@ -52,6 +52,22 @@ def resolve(
         case Conjoint() | _:
             shares = parts[0][1]
     return Elicited(cell, shares, gap, tuple(flags))
+
+
+def merge_wordings(found: Sequence[Elicited]) -> Elicited:
+    """Return one distribution for the wordings of a cell: their mean, and each of them beside it."""
+    first = found[0]
+    if len(found) == 1:
+        return first
+    gaps = [one.order_gap for one in found if one.order_gap is not None]
+    return Elicited(
+        first.cell,
+        np.mean([one.shares for one in found], axis=0),
+        max(gaps) if gaps else None,
+        tuple(dict.fromkeys(flag for one in found for flag in one.flags)),
+        tuple(text for one in found for text in one.texts),
+        tuple(one.shares for one in found),
+    )
 
 
 def _by_subject(reads: Sequence[Read]) -> list[tuple[str, list[Read]]]:

@@ -76,6 +76,7 @@ def choose_upstream(settings: Settings) -> UpstreamModel:
         UpstreamOptions(
             model=settings.upstream_model,
             sees_images=settings.upstream_vision,
+            gives_logprobs=settings.upstream_logprobs,
             reasoning_effort=settings.upstream_reasoning_effort,
             json_kept=settings.upstream_json == "enforced",
         ),

@@ -51,6 +51,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     price_out: PricePerMillion | None = None
     currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")] | None = None
     vision: bool = False
+    logprobs: bool = False
     reasoning_effort: bool = False
     thinking: Thinking | None = None
 

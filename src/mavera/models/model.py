@@ -53,6 +53,7 @@ class ModelProfile:
     The abilities of a model. They stay the same as long as the model lives.
 
     `sees_images`: whether it accepts images. Other models get a text in the place of each image.
+    `gives_logprobs`: whether answers can have the log-probabilities of tokens and of their alternatives.
     `reasons`: whether it reasons on its own and accepts `reasoning_effort`.
     `tools`: whether the model's server makes function calls, or we decode them under the functions' schemas.
     `answers_after_result`: whether it is offered no server tools once one has given a result. A small model
@@ -69,10 +70,12 @@ class ModelProfile:
     nothing.
     `keep_prefixes`: a function that takes the prefixes to keep across restarts, the most important first.
     Call it before `start`. None if the model keeps no prefixes.
+    `is_working`: a function that returns whether the model works on an answer now. None if it cannot tell.
     """
 
     sees_images: bool = False
     reasons: bool = False
+    gives_logprobs: bool = False
     tools: Literal["native", "constrained"] = "native"
     answers_after_result: bool = False
     shares_one_cache: bool = False
@@ -82,6 +85,7 @@ class ModelProfile:
     context: ModelContext | None = None
     read_prefix: Callable[[tuple[Item, ...], Callable[[int, int], None]], Awaitable[None]] | None = None
     keep_prefixes: Callable[[Sequence[tuple[Item, ...]]], None] | None = None
+    is_working: Callable[[], Awaitable[bool]] | None = None
 
 
 class Model(Protocol):

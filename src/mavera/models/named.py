@@ -130,6 +130,7 @@ def _build_named(settings: Settings, name: str, config: ModelConfig) -> NamedMod
     options = UpstreamOptions(
         model=config.model,
         sees_images=config.vision,
+        gives_logprobs=config.logprobs,
         reasoning_effort=config.reasoning_effort,
         settings=UpstreamSettings(
             config.key_variable or f"key_variable of {at}", f"base_url of {at}", f"model of {at}"

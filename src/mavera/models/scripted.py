@@ -6,12 +6,15 @@ integrator's tests are fast and free. The prompt alone decides the answer:
 
     a JSON format             the smallest value that fits
     a required call           a call with the smallest arguments that fit
+    a letter of a list        one letter, and a probability for each that depends on persona and answer
     anything else             a fixed sentence that ends before any stop sequence
 
 If log-probabilities are asked for, shorter words have higher ones.
 """
 
 import asyncio
+import hashlib
+import math
 import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
 
@@ -36,6 +39,8 @@ from mavera.models.minimal import NoValue, build_minimal_value
 from mavera.models.model import ModelProfile, ModelStatus
 
 _ANYTHING: Schema = {"type": "object"}
+_LISTED = re.compile(r"^([A-T])\) (.+)$", re.MULTILINE)
+_LISTED = re.compile(r"^([A-T])\) (.+)$", re.MULTILINE)
 
 
 class ScriptedModel:
@@ -58,7 +63,7 @@ class ScriptedModel:
         sees_images: bool = True,
         keeps_prompts: bool = True,
     ) -> None:
-        self.profile = ModelProfile(sees_images=sees_images)
+        self.profile = ModelProfile(sees_images=sees_images, gives_logprobs=True)
         self._deltas = deltas
         self._delay_seconds = delay_seconds
         self._fail_after = fail_after
@@ -103,7 +108,9 @@ class ScriptedModel:
         elif prompt.tool_choice.mode == "required":
             yield from _call_tool(prompt)
         elif prompt.format.type == "text":
-            yield from map(TextDelta, _split_words(_write_answer(prompt)))
+            chosen = _choose_letter(prompt)
+            words = map(TextDelta, _split_words(_write_answer(prompt)))
+            yield from words if chosen is None else (chosen,)
         else:
             yield from _answer_in_json(prompt.format.schema or _ANYTHING)
 
@@ -112,9 +119,33 @@ class ScriptedModel:
             raise self._failure
 
 
+def _choose_letter(prompt: Prompt) -> TextDelta | None:
+    """Return one letter of a list such as "A) Yes", or None if there is no list or words are wanted."""
+    if prompt.max_output_tokens != 1 or prompt.top_logprobs is None:
+        return None
+    messages = [item for item in prompt.items if isinstance(item, Message)]
+    question = next((item.text for item in reversed(messages) if item.role == "user"), "")
+    listed = _LISTED.findall(question)
+    if not listed:
+        return None
+    asked = question.partition("\nA) ")[0]
+    likings = [1 + _compute_number(messages[0].text, asked, answer) % 1000 for _, answer in listed]
+    total = sum(likings)
+    tokens = [
+        TokenLogprob(letter, math.log(liking / total))
+        for (letter, _), liking in zip(listed, likings, strict=True)
+    ]
+    best = max(tokens, key=lambda token: token.logprob)
+    return TextDelta(best.token, (TokenLogprob(best.token, best.logprob, top=tuple(tokens)),))
+
+
+def _compute_number(*texts: str) -> int:
+    return int.from_bytes(hashlib.sha256("\n".join(texts).encode()).digest()[:8])
+
+
 def _add_logprobs(delta: ModelEvent, top: int | None) -> ModelEvent:
     """Add log-probabilities to text if they were asked for. A shorter word has a higher one."""
-    if top is None or not isinstance(delta, TextDelta):
+    if top is None or not isinstance(delta, TextDelta) or delta.logprobs:
         return delta
     logprob = -0.05 * (1 + len(delta.text) % 8)
     others = tuple(TokenLogprob(delta.text + "?" * place, logprob - place) for place in range(top))

@@ -106,7 +106,8 @@ class UpstreamOptions:
     `most_characters` (text and arguments) are limits of one whole answer.
     `keep_alive=False` opens a connection for each request, for servers that close theirs after each stream.
     `defaults` are members of every request body, unless the prompt sets them.
-    `sees_images`: whether the model accepts `image_url` parts.
+    `sees_images`: whether the model accepts `image_url` parts. `gives_logprobs`: whether the server sends
+    log-probabilities.
     `settings` names the settings that an operator has to check if the server refuses a request.
     `reasoning_effort`: whether the model reasons and accepts that parameter.
     `constrain` returns the members that ask for JSON, if not `response_format`. `json_kept`: whether the
@@ -129,6 +130,7 @@ class UpstreamOptions:
     retries: int = 2
     defaults: Mapping[str, Any] = field(default_factory=dict)
     sees_images: bool = False
+    gives_logprobs: bool = False
     settings: UpstreamSettings = UpstreamSettings()
     constrain: Callable[[OutputFormat], Mapping[str, Any]] | None = None
     json_kept: bool = False
@@ -153,6 +155,7 @@ class UpstreamModel:
         self.profile = ModelProfile(
             sees_images=options.sees_images,
             reasons=options.reasoning_effort,
+            gives_logprobs=options.gives_logprobs,
             enforces_format=lambda _: options.json_kept,
         )
         self._poster: Poster | None = None

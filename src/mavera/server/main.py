@@ -25,6 +25,7 @@ from mavera.server.greeting import Greeting
 from mavera.server.memory import limit_heaps
 from mavera.server.parent import run_workers
 from mavera.server.signals import stop_on_hangup
+from mavera.server.studies import run_studies_beside
 from mavera.services import open_store
 from mavera.settings import Settings, load_settings
 
@@ -42,7 +43,7 @@ def serve(settings: Settings) -> None:
     configure_logs(settings, find_model_secrets(settings))
     raise_descriptor_limit()
     stop_on_hangup()
-    application = create_app(settings)
+    application = create_app(settings, beside=run_studies_beside(settings))
     listener = _listen(settings)
     key = asyncio.run(_find_first_key(settings))
     url = _build_url(listener)

@@ -26,7 +26,9 @@ from mavera.models.choice import build_model_of
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.server.greeting import Greeting
 from mavera.server.questions import Question, SharedParts, WorkerReplies
+from mavera.server.studies import keep_study_worker
 from mavera.settings import Settings, to_values
+from mavera.storage.database import Database
 
 COMMAND = build_python_command("mavera.server.worker")
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, SETTLED_SECONDS = 0.1, 5.0, 30.0
@@ -69,6 +71,9 @@ class Parent:
             loop.add_signal_handler(number, self._stop, number)
         async with AsyncExitStack() as stack:
             shared = await self._open_shared(stack)
+            if self._settings.study_worker == "auto":
+                database = await stack.enter_async_context(Database.open(self._settings))
+                await stack.enter_async_context(keep_study_worker(self._settings, database, shared.engine))
             keepers = [
                 asyncio.create_task(self._keep(number, shared), name=f"mavera-worker-{number}")
                 for number in range(1, self._settings.workers + 1)

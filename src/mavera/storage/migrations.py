@@ -364,6 +364,87 @@ def m0009_usage_currency(tables: Tables) -> None:
     tables.add_columns("usage", upstream_currency="TEXT")
 
 
+def m0010_focus_groups(tables: Tables) -> None:
+    """
+    Focus groups: a row for each study, one for each of its cells, and the position priors of models.
+
+        focus_groups.study        the checked study, as JSON
+        focus_groups.panel        the personas as they were at the start, as JSON
+        focus_groups.fence        grows with each worker that takes the study; writes that name an old one
+                                  change nothing
+        focus_groups.lease_until  when another worker may take the study
+        focus_groups.human        answers of real people, as JSON
+        focus_group_cells.body    the raw reading, as JSON; null until the model has answered
+    """
+    tables.run(
+        """
+        CREATE TABLE focus_groups (
+            id TEXT NOT NULL PRIMARY KEY,
+            workspace_id TEXT NOT NULL,
+            mode TEXT NOT NULL,
+            key_id TEXT NOT NULL,
+            name TEXT NOT NULL,
+            status TEXT NOT NULL,
+            program BIGINT NOT NULL,
+            study TEXT NOT NULL,
+            panel TEXT NOT NULL,
+            model TEXT NOT NULL,
+            method TEXT NOT NULL,
+            source_id TEXT,
+            webhook TEXT,
+            human TEXT,
+            notices TEXT NOT NULL DEFAULT '[]',
+            error TEXT,
+            limit_reached TEXT,
+            cells_total BIGINT NOT NULL,
+            cells_reused BIGINT NOT NULL DEFAULT 0,
+            price BIGINT NOT NULL,
+            credits_charged BIGINT NOT NULL DEFAULT 0,
+            credits_due BIGINT NOT NULL DEFAULT 0,
+            hold_id TEXT,
+            attempt BIGINT NOT NULL DEFAULT 1,
+            adoptions BIGINT NOT NULL DEFAULT 0,
+            worker_id TEXT,
+            fence BIGINT NOT NULL DEFAULT 0,
+            lease_until BIGINT NOT NULL DEFAULT 0,
+            created_at BIGINT NOT NULL,
+            started_at BIGINT,
+            ended_at BIGINT,
+            cancelled_at BIGINT,
+            settled_at BIGINT
+        )
+        """
+    )
+    tables.run("CREATE INDEX focus_groups_newest ON focus_groups (workspace_id, mode, created_at, id)")
+    tables.run("CREATE INDEX focus_groups_unfinished ON focus_groups (status, lease_until)")
+    tables.run(
+        """
+        CREATE TABLE focus_group_cells (
+            study_id TEXT NOT NULL,
+            key TEXT NOT NULL,
+            place BIGINT NOT NULL,
+            status TEXT NOT NULL,
+            body TEXT,
+            error TEXT,
+            reused BIGINT NOT NULL DEFAULT 0,
+            answered_at BIGINT,
+            PRIMARY KEY (study_id, key)
+        )
+        """
+    )
+    tables.run(
+        """
+        CREATE TABLE focus_group_priors (
+            model TEXT NOT NULL,
+            language TEXT NOT NULL,
+            places BIGINT NOT NULL,
+            body TEXT NOT NULL,
+            PRIMARY KEY (model, language, places)
+        )
+        """
+    )
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -374,6 +455,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0007_kept_answers,
     m0008_usage_groups,
     m0009_usage_currency,
+    m0010_focus_groups,
 )
 
 

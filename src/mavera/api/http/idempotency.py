@@ -61,19 +61,24 @@ async def respond_once(request: Request, principal: Principal, body: bytes, begi
 
 
 async def keep_made(
-    request: Request, principal: Principal, body: bytes, make: Callable[[], Awaitable[bytes]]
+    request: Request,
+    principal: Principal,
+    body: bytes,
+    make: Callable[[], Awaitable[bytes]],
+    *,
+    status: int = 201,
 ) -> Response:
-    """Respond 201 with the JSON that `make` returns, or that it returned to the same request before."""
+    """Respond with the JSON that `make` returns, or that it returned to the same request before."""
     name = request.headers.get("idempotency-key")
     if name is None:
-        return Response(await make(), status_code=201, media_type="application/json")
+        return Response(await make(), status_code=status, media_type="application/json")
     responses = services_of(request).first_responses
     digest = await _digest(request.scope["path"], body)
     claim = Claim(principal.workspace_id, principal.key_id, name, digest)
     first = await responses.claim(claim)
     if first is not None:
         headers = {"idempotent-replayed": "true", "content-type": first.content_type}
-        return Response(first.body, status_code=201, headers=headers)
+        return Response(first.body, status_code=status, headers=headers)
     try:
         made = await make()
         try:
@@ -82,7 +87,7 @@ async def keep_made(
             log.warning("first_response_not_kept", reason=error.message)
     finally:
         await _free(responses, claim)
-    return Response(made, status_code=201, media_type="application/json")
+    return Response(made, status_code=status, media_type="application/json")
 
 
 async def _digest(path: str, body: bytes) -> str:

@@ -22,6 +22,14 @@ CHARACTERS_MAX = 4_000_000
 _MODULES: dict[str, str] = {"surveyjs": "surveyjs", "qsf": "qsf", "csv": "questions_csv"}
 
 
+def detect_format(text: str) -> ImportFormat:
+    """Return the format that a file seems to have: Qualtrics names its entry, other JSON is SurveyJS."""
+    beginning = text.lstrip("\ufeff \t\r\n")
+    if not beginning.startswith("{"):
+        return "csv"
+    return "qsf" if '"SurveyEntry"' in text else "surveyjs"
+
+
 def import_study(data: bytes | str, file_format: ImportFormat) -> Imported:
     """Return the study that a foreign questionnaire describes. Raises ImportRefused."""
     if len(data) > CHARACTERS_MAX:

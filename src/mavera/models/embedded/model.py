@@ -6,12 +6,14 @@ from typing import Any
 
 from mavera.core.events import ModelEvent, RunStarted
 from mavera.core.prompt import OutputFormat, Prompt
+from mavera.errors import ServiceUnavailable
 from mavera.models.constrained.model import ConstrainedTools
 from mavera.models.constrained.prompts import longest
 from mavera.models.dialects import DIALECTS
 from mavera.models.embedded import grammar
 from mavera.models.embedded.counting import count_tokens
 from mavera.models.embedded.engine import Engine
+from mavera.models.embedded.engine_api import EngineApi, EngineCallFailed
 from mavera.models.embedded.plain_text import PlainTexts, without_marks
 from mavera.models.embedded.prefixes import PrefixStates
 from mavera.models.model import ModelContext, ModelProfile, ModelStatus
@@ -30,6 +32,8 @@ _PATIENCE_SECONDS = 600.0
 
 # A slow machine needs long for an answer that fills the context, but no answer takes longer than this.
 _ANSWER_SECONDS = 4 * 3600.0
+
+_LOOK_SECONDS = 2.0
 
 _DEFAULTS = {
     "temperature": 1.0,
@@ -53,6 +57,7 @@ class EmbeddedModel:
         self.engine = engine
         self.profile = ModelProfile(
             sees_images=sees_images,
+            gives_logprobs=True,
             tools="constrained",
             answers_after_result=True,
             shares_one_cache=True,  # each of the engine's slots has its own
@@ -62,6 +67,7 @@ class EmbeddedModel:
             context=ModelContext(engine.context_tokens, self._count_tokens),
             read_prefix=states.read if states is not None else None,
             keep_prefixes=states.keep if states is not None else None,
+            is_working=self._is_working,
         )
         self._states = states
         self._upstream = UpstreamModel(
@@ -111,6 +117,14 @@ class EmbeddedModel:
 
     async def _count_tokens(self, prompt: Prompt) -> int:
         return await count_tokens(self.engine, without_marks(longest(prompt)))
+
+    async def _is_working(self) -> bool:
+        """Return whether a slot of the engine works now. An engine that cannot be asked is not busy."""
+        try:
+            async with EngineApi(await self.engine.endpoint(), seconds=_LOOK_SECONDS) as api:
+                return await api.has_busy_slot()
+        except (EngineCallFailed, ServiceUnavailable):
+            return False
 
     async def _find_endpoint(self) -> Endpoint:
         base_url, api_key = await self.engine.endpoint()

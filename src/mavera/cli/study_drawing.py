@@ -1,0 +1,158 @@
+"""
+Draw the results of a study for a terminal: bars with intervals, figures by persona, banner tables. Pure.
+
+    Oat drink concept test   COMPLETED · 200 respondents · 3 personas
+    q1  Would you try this drink?
+      Yes  ████████████░░░░░░░░░░░░  51 %   30–72
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+WIDTH = 30
+_SCALARS = (
+    ("score", "NPS", "{:+.0f}"),
+    ("mean", "mean", "{:.2f}"),
+    ("median", "median", "{:.1f}"),
+    ("std_dev", "standard deviation", "{:.2f}"),
+)
+_SHARES = ("distribution", "nets", "boxes", "best", "worst", "chosen_when_shown")
+_TITLES = {
+    "nets": "nets",
+    "boxes": "boxes",
+    "best": "best",
+    "worst": "worst",
+    "chosen_when_shown": "chosen when shown",
+}
+_MOST_VERBATIMS = 5
+_SHARE_KINDS = frozenset({"answer", "missing", "net", "box", "place", "best", "worst", "level"})
+
+
+def draw_results(results: dict[str, Any]) -> Iterator[RenderableType]:
+    """Yield what to print of the results of a study."""
+    sample = results["sample"]
+    yield Text(results["name"], style="bold")
+    yield Text(
+        f"{results['status']} · {sample['respondents']} respondents · {sample['personas']} personas"
+        f" · model {results['method']['model']} · synthetic",
+        style="dim",
+    )
+    for result in results["results"]:
+        yield Text("")
+        yield from draw_question(result)
+    for table in results["tables"]:
+        yield Text("")
+        yield draw_table(table)
+    yield Text("")
+    for notice in results["notices"]:
+        yield Text(notice, style="yellow")
+
+
+def draw_question(result: dict[str, Any]) -> Iterator[RenderableType]:
+    """Yield the bars and the figures of a question."""
+    heading = Text(f"{result['question_id']}  ", style="bold")
+    heading.append(result["text"], style="bold")
+    heading.append(f"   base {result['base']}", style="dim")
+    yield heading
+    yield from _draw_figures(result)
+    for row in result.get("rows", []):
+        yield Text(f"  {row['text']}", style="italic")
+        yield from _draw_figures(row)
+    if result.get("model"):
+        yield from _draw_model(result["model"])
+    for verbatim in result.get("verbatims", [])[:_MOST_VERBATIMS]:
+        yield Text(f"  “{verbatim['text']}”")
+    for theme in result.get("themes", []):
+        yield Text(f"  theme: {theme['name']} ({theme['verbatims']})", style="cyan")
+    baseline = (result.get("baseline") or {}).get("no_persona") or {}
+    shown = [
+        f"{title} {form.format(baseline[name])}" for name, title, form in _SCALARS[:2] if name in baseline
+    ]
+    if shown:
+        yield Text(f"  without a persona: {', '.join(shown)}", style="dim")
+    for flag in result.get("flags", []):
+        yield Text(f"  ! {flag}", style="yellow")
+
+
+def _draw_figures(result: dict[str, Any]) -> Iterator[RenderableType]:
+    scalars = [
+        f"{title} {form.format(result[name])}"
+        for name, title, form in _SCALARS
+        if result.get(name) is not None
+    ]
+    interval = result.get("simulation_interval")
+    if scalars:
+        line = "  " + "   ".join(scalars)
+        if interval is not None and result.get("interval_of") in (None, "score", "mean"):
+            line += f"   interval {interval[0]:.3g} to {interval[1]:.3g}"
+        yield Text(line)
+    for member in _SHARES:
+        shares = result.get(member)
+        if not shares:
+            continue
+        if member in _TITLES:
+            yield Text(f"  {_TITLES[member]}", style="dim")
+        yield _draw_bars(shares, result.get("intervals") or {})
+
+
+def _draw_bars(shares: dict[str, float], intervals: dict[str, Any]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(max_width=40)
+    for label, share in shares.items():
+        interval = intervals.get(label)
+        between = "" if not interval else f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f}"
+        table.add_row(f"  {label}", draw_bar(share, interval), f"{share:.0%}", Text(between, style="dim"))
+    return table
+
+
+def draw_bar(share: float, interval: tuple[float, float] | None = None) -> Text:
+    """Return a bar for a share of 0 to 1. The interval is marked by a lighter stretch."""
+    filled = round(share * WIDTH)
+    bar = Text("█" * filled + "·" * (WIDTH - filled), style="blue")
+    if interval:
+        low, high = (min(WIDTH, max(0, round(bound * WIDTH))) for bound in interval)
+        bar.stylize("cyan", low, high)
+    return bar
+
+
+def _draw_model(model: dict[str, Any]) -> Iterator[RenderableType]:
+    for name, value in model.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            columns = [column for column in value[0] if not isinstance(value[0][column], list | dict)]
+            table = Table(*columns, title=f"  {name.replace('_', ' ')}", title_justify="left")
+            for row in value:
+                table.add_row(*(_cell(row.get(column)) for column in columns))
+            yield table
+
+
+def draw_table(table: dict[str, Any]) -> Table:
+    """Return a banner table. Letters name the columns of the same banner that a figure exceeds."""
+    columns: dict[str, str] = {}
+    rows: dict[str, dict[str, dict[str, Any]]] = {}
+    for cell in table["cells"]:
+        columns.setdefault(cell["column"], cell["letter"])
+        rows.setdefault(cell["row"], {})[cell["column"]] = cell
+    title = f"{table['row']} by {table['banner']}"
+    drawn = Table("", *(f"{name} {letter}".strip() for name, letter in columns.items()), title=title)
+    drawn.title_justify = "left"
+    drawn.add_row("base", *(str(table["bases"].get(name, "")) for name in columns), style="dim")
+    for label, cells in rows.items():
+        drawn.add_row(label, *(_format_cell(cells.get(name)) for name in columns))
+    return drawn
+
+
+def _format_cell(cell: dict[str, Any] | None) -> str:
+    if cell is None or cell["value"] is None:
+        return "–"
+    shown = f"{cell['value']:.0%}" if cell["kind"] in _SHARE_KINDS else f"{cell['value']:.2f}"
+    return f"{shown} {cell.get('letters', '')}".rstrip()
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "" if value is None else str(value)

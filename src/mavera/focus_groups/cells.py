@@ -1,0 +1,180 @@
+"""
+Plan the cells of a study: what has to be elicited from the model, one cell for each distribution.
+
+    persona (or none) × question × part × arm × condition × wording  →  Cell
+
+The key of a cell is a hash of everything that shapes its answer. Two studies that share a key share the
+answer: a copy, a wave, a study with more respondents. The order of the cells keeps a persona's together,
+because the model then reads the persona once.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from mavera.focus_groups.asks import MOST_LETTERS, Ask, Shown, plan_asks
+from mavera.focus_groups.asks import Method as ReadMethod
+from mavera.focus_groups.conditions import Condition, conditions_of, fill_question_text, state_facts
+from mavera.focus_groups.designs import list_sets, list_tasks
+from mavera.focus_groups.elicited import CellId
+from mavera.focus_groups.panel import Panel
+from mavera.focus_groups.repository import Method
+from mavera.focus_groups.study import (
+    Arm,
+    Conjoint,
+    Matrix,
+    MaxDiff,
+    MultipleChoice,
+    OpenEnded,
+    Question,
+    Ranking,
+    Stimulus,
+    Study,
+)
+from mavera.focus_groups.wording import fill_names
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """
+    One elicitation. `key` is the hash of everything that shapes the answer.
+
+    `images` are shown with the question.
+    """
+
+    id: CellId
+    wording: int
+    shown: Shown
+    images: tuple[str, ...]
+    key: str
+
+
+def plan_cells(study: Study, panel: Panel, method: Method) -> tuple[Cell, ...]:
+    """Return the cells of a checked study, those of a persona together, and those of the baseline last."""
+    prompts = {one.id: one.prompt_digest for one in panel}
+    asked = list(_list_asked(study))
+    return tuple(
+        _make_cell(study, method, persona, prompts.get(persona or "", ""), *one)
+        for persona in (*prompts, None)
+        for one in asked
+    )
+
+
+def count_reads(cell: Cell, read: ReadMethod) -> int:
+    """Return how often the model is asked for a cell, if the letters hold."""
+    return len(plan_asks(cell.shown, read))
+
+
+def list_places(cells: Iterable[Cell]) -> set[int]:
+    """Return the numbers of places of the lists by letters, for which a position prior is needed."""
+    return {
+        len(ask.order)
+        for cell in cells
+        for ask in plan_asks(cell.shown, "letters")
+        if ask.kind == "letters" and len(ask.order) <= MOST_LETTERS
+    }
+
+
+def list_asks(cell: Cell, read: ReadMethod) -> tuple[Ask, ...]:
+    return plan_asks(cell.shown, read)
+
+
+_Asked = tuple[Question, str | None, Arm | None, Condition, int]
+
+
+def _list_asked(study: Study) -> Iterator[_Asked]:
+    arms: tuple[Arm | None, ...] = study.cells or (None,)
+    for arm in arms:
+        for question in study.questions:
+            for condition in conditions_of(study, question):
+                for part in list_parts(study, question):
+                    for wording in range(study.wordings):
+                        yield question, part, arm, condition, wording
+
+
+def list_parts(study: Study, question: Question) -> tuple[str | None, ...]:
+    """Return the parts of a question that are elicited apart: rows, sets or tasks."""
+    match question:
+        case Matrix():
+            return tuple(row.id for row in question.rows)
+        case MaxDiff():
+            return tuple(str(number + 1) for number in range(len(list_sets(study, question))))
+        case Conjoint():
+            return tuple(str(number + 1) for number in range(len(list_tasks(study, question))))
+        case _:
+            return (None,)
+
+
+def _make_cell(
+    study: Study,
+    method: Method,
+    persona: str | None,
+    prompt_digest: str,
+    question: Question,
+    part: str | None,
+    arm: Arm | None,
+    condition: Condition,
+    wording: int,
+) -> Cell:
+    names = dict(arm.vars) if arm else {}
+    stimulus = (arm.stimulus if arm else None) or study.stimulus or Stimulus()
+    stimulus_text = (fill_names(stimulus.text, names),) if stimulus.text else ()
+    shown = Shown(
+        question=question,
+        text=fill_question_text(question, condition, names),
+        language=study.language,
+        wording=wording,
+        before=(*stimulus_text, *state_facts(study, condition, names)),
+        row=_find_row(question, part, names),
+        alternatives=_list_alternatives(study, question, part, names),
+        options=_list_options(question, names),
+    )
+    identity = CellId(question.id, part, persona, arm.id if arm else None, condition.key)
+    shaping = (
+        method.model_digest,
+        method.read,
+        method.elicitation,
+        prompt_digest,
+        [ask.text for ask in plan_asks(shown, method.read)],
+        stimulus.images,
+        study.sample.seed if isinstance(question, OpenEnded) else 0,
+        # Two cells with the same words stay two cells: each is a row of the record.
+        (identity.question, part, identity.arm, identity.condition, persona, wording),
+    )
+    key = hashlib.sha256(msgspec.json.encode(shaping)).hexdigest()
+    return Cell(identity, wording, shown, tuple(stimulus.images), key)
+
+
+def _find_row(question: Question, part: str | None, names: dict[str, str]) -> str | None:
+    if not isinstance(question, Matrix):
+        return None
+    return next(fill_names(row.text, names) for row in question.rows if row.id == part)
+
+
+def _list_options(question: Question, names: dict[str, str]) -> tuple[str, ...]:
+    match question:
+        case MultipleChoice(options=entries) | Ranking(items=entries):
+            return tuple(fill_names(entry.text, names) for entry in entries)
+        case _:
+            return ()
+
+
+def _list_alternatives(
+    study: Study, question: Question, part: str | None, names: dict[str, str]
+) -> tuple[str, ...]:
+    match question:
+        case MaxDiff():
+            chosen = list_sets(study, question)[int(part or 1) - 1]
+            return tuple(fill_names(question.items[number], names) for number in chosen)
+        case Conjoint():
+            return tuple(
+                ", ".join(
+                    f"{attribute.name}: {attribute.levels[level]}"
+                    for attribute, level in zip(question.attributes, levels, strict=True)
+                )
+                for levels in list_tasks(study, question)[int(part or 1) - 1]
+            )
+        case _:
+            return ()

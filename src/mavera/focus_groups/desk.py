@@ -1,0 +1,158 @@
+"""
+Open the service for studies with the first request that needs it.
+
+A server without studies loads none of its libraries, which take memory and time, and needs none of them
+installed.
+"""
+
+import asyncio
+import importlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from mavera.accounts.credits.holds import Credits
+from mavera.errors import ServiceUnavailable
+from mavera.extras import describe_missing_extra
+from mavera.fetch.guarded_fetch import GuardedFetch
+from mavera.focus_groups.repository import Progress, StudyRow
+from mavera.models.named import NamedModels
+from mavera.personas.catalogue import Personas
+from mavera.settings import Settings
+from mavera.storage.database import Database
+from mavera.storage.sealing import Secrets
+
+if TYPE_CHECKING:
+    from mavera.focus_groups.service import FocusGroups
+
+log = structlog.get_logger()
+
+MOST_KEPT = 16
+
+
+@dataclass
+class StudyDesk:
+    """The parts that the service for studies is made of."""
+
+    database: Database
+    credits: Credits
+    personas: Personas
+    named_models: NamedModels
+    fetch: GuardedFetch
+    secrets: Secrets = field(repr=False)
+    settings: Settings = field(repr=False)
+
+    @property
+    def service(self) -> "FocusGroups":
+        """Raises ServiceUnavailable if the extra `research` is not installed."""
+        return self._service
+
+    @cached_property
+    def results(self) -> "StudyResults":
+        return StudyResults(self)
+
+    @cached_property
+    def _service(self) -> "FocusGroups":
+        module = load_study_module("service")
+        service: FocusGroups = module.FocusGroups(
+            self.database,
+            self.credits,
+            self.personas,
+            self.named_models,
+            model_digest=digest_model(self.settings),
+        )
+        return service
+
+
+class StudyResults:
+    """
+    The results of studies for readers, computed in a thread, one study at a time. The last few are kept.
+
+    A study's results change with each cell that gets an answer, and with the answers of real people.
+    """
+
+    def __init__(self, desk: StudyDesk) -> None:
+        self._desk = desk
+        self._turn = asyncio.Lock()
+        self._kept: OrderedDict[tuple[object, ...], Any] = OrderedDict()
+
+    async def compute(self, row: StudyRow, progress: Progress) -> dict[str, Any]:
+        """Return the members that a study's object gets once it has answers."""
+        results: dict[str, Any] = await self._find(row, progress, "compute_results")
+        return results
+
+    async def list_respondents(
+        self, row: StudyRow, progress: Progress, *, screened: bool
+    ) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = await self._find(row, progress, "list_respondents", screened)
+        return rows
+
+    async def list_cells(self, row: StudyRow) -> list[dict[str, Any]]:
+        cells: list[dict[str, Any]] = await self._run("describe_cells", await self._desk.service.read(row))
+        return cells
+
+    async def export(self, row: StudyRow, progress: Progress, kind: str) -> Any:
+        """Return a file, with its `name`, `content_type` and `content`."""
+        return await self._find(row, progress, "export", kind)
+
+    async def compare(self, rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
+        """Return the questions that the studies share, side by side."""
+        records = [await self._desk.service.read(row) for row in rows]
+        questions: list[dict[str, Any]] = await self._run("compare", records)
+        return questions
+
+    async def read_human(self, row: StudyRow, text: str) -> str:
+        """Return the checked answers of real people as JSON. Raises ValidationFailed."""
+        human: str = await self._run("read_human", await self._desk.service.read(row), text)
+        return human
+
+    async def _find(self, row: StudyRow, progress: Progress, name: str, *more: object) -> Any:
+        key = (row.id, row.attempt, row.status, progress.done, row.human, name, *more)
+        async with self._turn:
+            if key not in self._kept:
+                record = await self._desk.service.read(row)
+                self._kept[key] = await asyncio.to_thread(_function(name), record, *more)
+                while len(self._kept) > MOST_KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
+
+    async def _run(self, name: str, *arguments: object) -> Any:
+        async with self._turn:
+            return await asyncio.to_thread(_function(name), *arguments)
+
+
+def _function(name: str) -> Callable[..., Any]:
+    function: Callable[..., Any] = getattr(load_study_module("reports"), name)
+    return function
+
+
+def load_study_module(name: str) -> Any:
+    """Import a module of this room. Raises ServiceUnavailable if a library that it needs is missing."""
+    try:
+        return importlib.import_module(f"mavera.focus_groups.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mavera"):
+            raise
+        log.error("research_not_installed", reason=describe_missing_extra("research", "A focus group"))
+        raise ServiceUnavailable(
+            "This server lacks the extra 'research', which focus groups need. Its log has the command."
+        ) from error
+
+
+def digest_model(settings: Settings) -> str:
+    """Return a name for the model behind `mavera-1`, the same on every machine that runs the same model."""
+    match settings.backend:
+        case "embedded" if settings.model_path is not None:
+            size = settings.model_path.stat().st_size if settings.model_path.exists() else 0
+            return f"embedded:{settings.model_path.name}:{size}"
+        case "embedded":
+            return f"embedded:{settings.model}"
+        case "upstream":
+            return f"upstream:{settings.upstream_model}"
+        case "scripted":
+            return "scripted"

@@ -1,0 +1,79 @@
+"""
+Ask for one study through the same pipeline as any other turn: its personas, its model, its images.
+
+The personas are those of the study's start. A custom persona that is edited meanwhile answers the study as it
+was.
+"""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+
+from mavera.accounts.keys.text import Mode
+from mavera.accounts.principal import Principal
+from mavera.core.events import Event
+from mavera.core.turn import Turn
+from mavera.errors import ServiceUnavailable
+from mavera.focus_groups.elicit import Elicitor
+from mavera.focus_groups.repository import StudyRow, restore
+from mavera.models.config import DEFAULT_NAME
+from mavera.models.model import Model
+from mavera.models.named import NamedModels
+from mavera.personas.builtin import PersonaLibrary
+from mavera.personas.catalogue import AnyPersona, Personas
+from mavera.runs.images import ImageStep
+from mavera.runs.loop import Runner
+
+
+class Models:
+    """The models that answer studies: one for each mode of key, and those that have a name."""
+
+    def __init__(
+        self,
+        library: PersonaLibrary,
+        models: Mapping[Mode, Model],
+        named: NamedModels,
+        images: ImageStep | None = None,
+    ) -> None:
+        self._library = library
+        self._models = models
+        self._named = named
+        self._images = images
+
+    async def open_interviewer(self, row: StudyRow) -> "RunnerInterviewer":
+        """Return what asks for a study. Raises ServiceUnavailable if this server lacks its model."""
+        personas = Personas(self._library, more=restore(row.panel))
+        principal = Principal(row.key_id, row.workspace_id, row.mode, "enterprise")
+        if row.mode == "live" and row.model != DEFAULT_NAME and row.model not in self._named:
+            raise ServiceUnavailable(f"This server has no model '{row.model}', which the study asks for.")
+        runner = Runner(personas, self._models, named=self._named, images=self._images)
+        people = [await personas.get(one, principal) for one in row.panel.ids]
+        return RunnerInterviewer(runner, people, principal, row, self._choose(row))
+
+    def _choose(self, row: StudyRow) -> Model:
+        if row.mode == "live" and row.model in self._named:
+            return self._named[row.model].model
+        return self._models[row.mode]
+
+
+class RunnerInterviewer:
+    """Asks with `runner`, as `principal`."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        personas: Sequence[AnyPersona],
+        principal: Principal,
+        row: StudyRow,
+        model: Model,
+    ) -> None:
+        self._runner = runner
+        self._principal = principal
+        self._model = model
+        self.personas = personas
+        self.elicitor = Elicitor(self._stream, model=row.model, seed=row.study.sample.seed)
+
+    async def is_busy(self) -> bool:
+        is_working = self._model.profile.is_working
+        return is_working is not None and await is_working()
+
+    def _stream(self, turn: Turn) -> AsyncGenerator[Event, None]:
+        return self._runner.run(turn, self._principal)

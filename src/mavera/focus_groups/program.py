@@ -1,0 +1,411 @@
+"""
+Run a study from its first cell to its charge. Each step can be repeated: a cell that has an end keeps it.
+
+    take → priors that are still unknown → cells, a few at a time → finish: status, charge, webhook
+
+    the model is away or busy   the cell waits, and is asked again
+    the model answers nonsense  the cell fails, and says why
+    a limit, or a cancel        no further cell begins; the study is CANCELLED with what it has
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, Protocol, TypeVar
+
+import structlog
+
+from mavera.accounts.credits.holds import Credits
+from mavera.accounts.credits.ledger import End
+from mavera.accounts.principal import Principal
+from mavera.errors import APIError
+from mavera.focus_groups import repository
+from mavera.focus_groups.cells import Cell, list_places, plan_cells
+from mavera.focus_groups.elicit import Elicitor, NoLogprobs, UnusableAnswer, is_passing
+from mavera.focus_groups.panel import Panel, build_panel
+from mavera.focus_groups.positions import compute_prior, plan_prior
+from mavera.focus_groups.prices import charge_for
+from mavera.focus_groups.readings import PositionPrior, Reading
+from mavera.focus_groups.repository import LEASE_SECONDS, CellRow, Progress, Status, StudyRow
+from mavera.focus_groups.shipped_priors import find_shipped_priors
+from mavera.personas.catalogue import AnyPersona
+from mavera.storage.database import Database
+from mavera.storage.moment import Moment
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+# How long a study waits for a model that is away before its cells fail.
+PATIENCE_SECONDS = 30 * 60.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 15.0
+# Live requests go first. A study that waits for them still reads one cell in this time.
+LONGEST_YIELD_SECONDS = 5.0
+LOOK_SECONDS = 0.05
+# Errors are shown to the caller. They say what went wrong and repeat nothing that the model said.
+_NO_WORKER = "The study was taken up five times and never came to its end. Its credits were given back."
+
+
+class Interviewer(Protocol):
+    """The side that asks for one study: its personas as they were at the start, and its model."""
+
+    @property
+    def elicitor(self) -> Elicitor: ...
+
+    @property
+    def personas(self) -> Sequence[AnyPersona]: ...
+
+    async def is_busy(self) -> bool:
+        """Return whether the model works for somebody else now."""
+        ...
+
+
+OpenInterviewer = Callable[[StudyRow], Awaitable[Interviewer]]
+OnEnd = Callable[[StudyRow], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Work:
+    """A study that this process has taken."""
+
+    row: StudyRow
+    panel: Panel
+    cells: Mapping[str, Cell]
+    interviewer: Interviewer
+    is_lost: bool = False
+    """Another worker has the study now."""
+
+
+@dataclass(slots=True)
+class Stop:
+    """Why a study ends before its last cell. A name of None means that it was cancelled."""
+
+    limit: str | None = None
+
+
+class StudyProgram:
+    """
+    The steps of studies. `places` is how many cells are asked at a time over all studies of this process.
+
+    `open_interviewer` returns what asks for a study. `on_end` is called once for each study that ends here.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        credits: Credits,
+        open_interviewer: OpenInterviewer,
+        *,
+        worker_id: str,
+        moment: Moment,
+        places: int = 1,
+        on_end: OnEnd | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._database = database
+        self._credits = credits
+        self._open_interviewer = open_interviewer
+        self.worker_id = worker_id
+        self.moment = moment
+        self.places = places
+        self._turns = asyncio.Semaphore(places)
+        self._on_end = on_end
+        self._patience_seconds = patience_seconds
+
+    async def take(self, study_id: str) -> StudyRow | None:
+        """Take a study, or return None if it is somebody else's or has ended."""
+        row = await repository.take(
+            self._database, study_id, self.worker_id, lease_seconds=LEASE_SECONDS, moment=self.moment
+        )
+        if row is not None and row.adoptions >= repository.MOST_ADOPTIONS:
+            log.error("study_given_up", study=row.id, adoptions=row.adoptions)
+            await self._end(row, "FAILED", error=_NO_WORKER, charged=False)
+            return None
+        return row
+
+    async def find_mine(self, study_id: str, fence: int) -> StudyRow | None:
+        """Return a study that this process took with `fence`, or None if somebody else has it now."""
+        row = await repository.find(self._database, study_id)
+        if row is None or row.fence != fence or row.is_finished:
+            return None
+        is_mine = await repository.renew(self._database, row, lease_seconds=LEASE_SECONDS, moment=self.moment)
+        return row if is_mine else None
+
+    async def list_work(self) -> list[str]:
+        """Return the studies that wait for a worker."""
+        return await repository.list_work(self._database, self.moment)
+
+    @asynccontextmanager
+    async def hold(self, row: StudyRow) -> AsyncIterator[Work]:
+        """Open a study that was taken, and keep its lease for the length of the block."""
+        work = await self._open(row)
+        keeper = asyncio.create_task(self._keep_lease(work), name=f"mavera-study-{row.id}")
+        try:
+            yield work
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+
+    async def run(self, row: StudyRow) -> None:
+        """Do all steps of a study that was taken, without an engine: for a command in a terminal."""
+        async with self.hold(row) as work:
+            await self.measure_priors(work)
+            pending = await self.list_pending(work)
+            for start in range(0, len(pending), self.places):
+                if await self.find_stop(work) is not None or work.is_lost:
+                    break
+                await self.read_cells(work, pending[start : start + self.places])
+            await self.finish(work)
+
+    async def list_pending(self, work: Work) -> list[str]:
+        return await repository.list_pending(self._database, work.row.id)
+
+    async def measure_priors(self, work: Work) -> dict[int, PositionPrior]:
+        """Return the position priors that the study's lists need. Those that nobody has measured are read."""
+        row = work.row
+        if row.method.read != "letters":
+            return {}
+        known = await repository.read_priors(
+            self._database, row.method.model_digest, row.study.language
+        ) | find_shipped_priors(row.method.model_digest, row.study.language)
+        wanted = list_places(work.cells.values())
+        for places in sorted(wanted - known.keys()):
+            reads = []
+            for ask in plan_prior(places, row.study.language):
+                await self._let_others_first(work)
+                try:
+                    read = await self._patiently(work, partial(work.interviewer.elicitor.read, ask))
+                except (UnusableAnswer, NoLogprobs, APIError) as error:
+                    log.info("prior_not_measured", places=places, reason=type(error).__name__)
+                    break
+                if read is None:
+                    return known
+                reads.append(read[0])
+            else:
+                prior = compute_prior(row.method.model_digest, row.study.language, reads)
+                await repository.keep_prior(self._database, prior)
+                known[places] = prior
+        return known
+
+    async def read_cells(self, work: Work, keys: Sequence[str]) -> int:
+        """Ask for some cells side by side, and write how each ended. Returns how many were written."""
+        ended = await asyncio.gather(*(self._read_cell(work, key) for key in keys))
+        return sum(ended)
+
+    async def find_stop(self, work: Work) -> Stop | None:
+        """Return why no further cell may begin, or None."""
+        row = work.row
+        if work.is_lost:
+            return Stop()
+        if await repository.is_cancelled(self._database, row.id):
+            return Stop()
+        limits = row.study.limits
+        ran = self.moment.now - (row.started_at or self.moment.now)
+        if limits.minutes is not None and ran >= limits.minutes * 60:
+            return Stop("minutes")
+        if limits.model_reads is not None:
+            used = sum(
+                len(cell.reading.reads)
+                for cell in await repository.read_cells(self._database, row.id)
+                if cell.reading is not None and not cell.reused
+            )
+            if used >= limits.model_reads:
+                return Stop("model_reads")
+        return None
+
+    async def finish(self, work: Work) -> Status | None:
+        """Give the study its last status, and charge it. Returns None if another worker has it."""
+        row = work.row
+        progress = await repository.count_cells(self._database, row.id)
+        if progress.done < progress.total:
+            stop = await self.find_stop(work)
+            if stop is None or work.is_lost:
+                return None  # it goes on with another worker
+            notices = (_describe_limit(stop.limit),) if stop.limit else ()
+            return await self._end(row, "CANCELLED", progress, limit=stop.limit, notices=notices)
+        unanswered = await self._find_unanswered_question(work)
+        if unanswered is not None:
+            error = f"No cell of question '{unanswered}' has an answer. Retry the study when the model works."
+            return await self._end(row, "FAILED", progress, error=error)
+        notices = ()
+        if progress.failed:
+            notices = (f"{progress.failed} of {progress.total} cells failed. They are in no figure.",)
+        return await self._end(row, "COMPLETED", progress, notices=notices)
+
+    async def release(self, row: StudyRow) -> None:
+        """Let another worker go on at once."""
+        await repository.release(self._database, row)
+
+    async def _open(self, row: StudyRow) -> Work:
+        interviewer = await self._open_interviewer(row)
+        panel = build_panel(row.study, interviewer.personas)
+        cells = {cell.key: cell for cell in plan_cells(row.study, panel, row.method)}
+        return Work(row, panel, cells, interviewer)
+
+    async def _read_cell(self, work: Work, key: str) -> bool:
+        async with self._turns:
+            await self._let_others_first(work)
+            if work.is_lost or await repository.is_cancelled(self._database, work.row.id):
+                return False
+            cell = work.cells[key]
+            method, elicitor = work.row.method.read, work.interviewer.elicitor
+            error: str | None = None
+            reading: Reading | None = None
+            try:
+                reading = await self._patiently(
+                    work, lambda: elicitor.elicit(cell.shown, cell.id.persona, method, cell.images)
+                )
+                if reading is None:
+                    return False
+            except UnusableAnswer as failure:
+                error = f"The model gave no usable answer. {failure}"
+            except NoLogprobs:
+                error = "The model's server sent no log-probabilities. Copy the study to ask for shares."
+            except APIError as failure:
+                error = failure.message
+            row = CellRow(
+                key=key,
+                place=0,
+                status="failed" if reading is None else "answered",
+                reading=reading,
+                error=error,
+                answered_at=self.moment.now,
+            )
+            return await repository.keep_cell(self._database, work.row, row)
+
+    async def _patiently(self, work: Work, ask: Callable[[], Awaitable[T]]) -> T | None:
+        """Ask, and ask again for as long as the model is away. Returns None if the study was stopped."""
+        wait = FIRST_WAIT_SECONDS
+        until = time.monotonic() + self._patience_seconds
+        while True:
+            asking = asyncio.ensure_future(ask())
+            try:
+                return await self._until_stopped(work, asking)
+            except APIError as error:
+                if not is_passing(error) or time.monotonic() + wait > until:
+                    raise
+            if work.is_lost or await repository.is_cancelled(self._database, work.row.id):
+                return None
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+
+    async def _until_stopped(self, work: Work, asking: asyncio.Future[T]) -> T | None:
+        """Return the answer, or None if the study is cancelled meanwhile. Then the read is stopped too."""
+        try:
+            while True:
+                done, _ = await asyncio.wait((asking,), timeout=0.5)
+                if done:
+                    return asking.result()
+                if work.is_lost or await repository.is_cancelled(self._database, work.row.id):
+                    return None
+        finally:
+            if not asking.done():
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+
+    async def _let_others_first(self, work: Work) -> None:
+        """Wait while the model works for live requests, but not for ever."""
+        until = time.monotonic() + LONGEST_YIELD_SECONDS
+        # The model cannot call when it is free.
+        while time.monotonic() < until and await work.interviewer.is_busy():  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _keep_lease(self, work: Work) -> None:
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            try:
+                if not await repository.renew(
+                    self._database, work.row, lease_seconds=LEASE_SECONDS, moment=self.moment
+                ):
+                    work.is_lost = True
+                    return
+            except APIError as error:
+                log.warning("study_lease_not_renewed", study=work.row.id, reason=error.message)
+
+    async def _find_unanswered_question(self, work: Work) -> str | None:
+        answered = {
+            work.cells[cell.key].id.question
+            for cell in await repository.read_cells(self._database, work.row.id)
+            if cell.status == "answered" and work.cells[cell.key].id.persona is not None
+        }
+        return next((one.id for one in work.row.study.questions if one.id not in answered), None)
+
+    async def _end(
+        self,
+        row: StudyRow,
+        status: Status,
+        progress: Progress | None = None,
+        *,
+        error: str | None = None,
+        limit: str | None = None,
+        notices: tuple[str, ...] = (),
+        charged: bool = True,
+    ) -> Status | None:
+        """End the study here, and charge it if nobody else has ended it."""
+        credits = 0
+        if charged and progress is not None and status != "FAILED":
+            paid_for = progress.total - row.cells_reused
+            credits = charge_for(row.price, max(0, progress.answered - row.cells_reused), paid_for)
+            credits = max(0, credits - row.credits_charged)
+        ended = await repository.finish(
+            self._database,
+            row,
+            status,
+            moment=self.moment,
+            credits=credits,
+            error=error,
+            limit_reached=limit,
+            notices=(*row.method.notices, *notices),
+        )
+        if not ended:
+            return None
+        await self.settle(row.id)
+        return status
+
+    async def settle_all(self) -> None:
+        """Charge the studies whose worker died between their end and their charge."""
+        for study_id in await repository.list_unsettled(self._database):
+            await self.settle(study_id)
+
+    async def settle(self, study_id: str) -> None:
+        """Charge an ended study, and report its end. A second call changes nothing."""
+        row = await repository.find(self._database, study_id)
+        if row is None or not row.is_unsettled:
+            return
+        if row.hold_id is not None:
+            await self._credits.end(_make_end(row, row.hold_id))
+        if await repository.mark_settled(self._database, row) and self._on_end is not None:
+            await self._on_end(row)
+
+
+def _make_end(row: StudyRow, hold_id: str) -> End:
+    """Return the step that charges a study."""
+    status: Literal["completed", "cancelled", "failed"]
+    match row.status:
+        case "COMPLETED":
+            status = "completed"
+        case "CANCELLED":
+            status = "cancelled"
+        case _:
+            status = "failed"
+    return End(
+        hold_id,
+        row.workspace_id,
+        row.key_id,
+        status,
+        credits=row.credits_due,
+        operation="focus_groups",
+        model=row.method.record,
+    )
+
+
+def _describe_limit(name: str) -> str:
+    return f"The study reached its limit of {name.replace('_', ' ')} and stopped with what it had."
+
+
+def principal_of(row: StudyRow) -> Principal:
+    """Return the caller that a study's reads run for. They count against no limit and hold nothing."""
+    return Principal(row.key_id, row.workspace_id, row.mode, "enterprise")

@@ -1,0 +1,184 @@
+"""
+Compute what people read of a study: results, respondents, tables, files. Pure, apart from the clock.
+
+    Record (stored readings)  →  Simulation  →  results · rows · files
+
+The work takes a second or more, so a server does it in a thread, one study at a time, and keeps the last few.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from mavera.errors import InvalidRequest
+from mavera.focus_groups.comparison import compare_results
+from mavera.focus_groups.draw import draw_reference, draw_respondents
+from mavera.focus_groups.exports import ExportFile, Format, build_export, pack_files
+from mavera.focus_groups.people import Person, read_people, rectify_study
+from mavera.focus_groups.positions import digest_priors
+from mavera.focus_groups.results import build_results
+from mavera.focus_groups.rows import list_rows
+from mavera.focus_groups.service import Record
+from mavera.focus_groups.simulation import Method, Simulation
+from mavera.focus_groups.study import OpenEnded
+from mavera.focus_groups.themes import Theme, find_themes
+from mavera.reading.encoder import SentenceEncoder
+
+_ENCODER = SentenceEncoder()
+
+
+def simulate(record: Record) -> Simulation:
+    """Return everything that results, tables and files of a study are made from."""
+    row, study = record.row, record.row.study
+    draw = draw_respondents(study, record.panel, record.book, record.failures)
+    return Simulation(
+        id=row.id,
+        status=row.status,
+        created_at=row.created_at,
+        study=study,
+        panel=record.panel,
+        book=record.book,
+        failures=record.failures,
+        draw=draw,
+        method=_describe_method(record),
+        draw_reference=partial(draw_reference, study, record.panel, record.book, record.failures),
+        credits_used=row.credits_charged + row.credits_due,
+        model_reads=count_model_reads(record),
+        notices=row.notices or row.method.notices,
+        themes=_find_themes(record),
+        source_date=_read_source_date(),
+    )
+
+
+def compute_results(record: Record) -> dict[str, Any]:
+    """Return the wire object of a study's results."""
+    results: dict[str, Any] = msgspec.to_builtins(build_results(simulate(record)))
+    row = record.row
+    if row.human is not None:
+        people = msgspec.json.decode(row.human, type=tuple[Person, ...])
+        results["human"] = {
+            "people": len(people),
+            "estimates": rectify_study(row.study, record.panel, record.book, people),
+        }
+    return results
+
+
+def read_human(record: Record, text: str) -> str:
+    """Return the answers of real people in a CSV file as checked JSON. Raises ValidationFailed."""
+    return msgspec.json.encode(read_people(record.row.study, record.panel, text)).decode()
+
+
+def export(record: Record, kind: Format) -> ExportFile:
+    """Return a file of the study, or a ZIP archive if a format has several. Cells come with raw readings."""
+    if kind == "cells":
+        return _export_cells(record)
+    return pack_files(build_export(simulate(record), kind), f"{record.row.id}-{kind}")
+
+
+def _export_cells(record: Record) -> ExportFile:
+    """Return the raw record, a JSON object in each line, the method first."""
+    simulation = simulate(record)
+    first = build_export(simulation, "cells")[0]
+    head = first.content.split(b"\n", 1)[0]
+    lines = [head, *(msgspec.json.encode(cell) for cell in describe_cells(record))]
+    return ExportFile(first.name, first.media_type, b"\n".join(lines) + b"\n")
+
+
+def list_respondents(record: Record, screened: bool) -> list[dict[str, Any]]:
+    """Return the drawn respondents, a row for each."""
+    return list_rows(simulate(record), screened=screened)
+
+
+def compare(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return the questions of several studies side by side. Raises InvalidRequest for one without answers."""
+    for record in records:
+        if not record.book:
+            raise InvalidRequest(
+                f"{record.row.id} has no answers yet. Wait for its first cells.", param="ids"
+            )
+    return compare_results([compute_results(record) for record in records])
+
+
+def describe_cells(record: Record) -> list[dict[str, Any]]:
+    """Return the raw record of each cell, in the order in which they are asked."""
+    described = []
+    for row in record.rows:
+        cell = record.cells[row.key]
+        reading = None if row.reading is None else msgspec.to_builtins(row.reading)
+        described.append(
+            {
+                "key": row.key,
+                "status": row.status,
+                "question_id": cell.id.question,
+                "part": cell.id.part,
+                "persona_id": cell.id.persona,
+                "cell": cell.id.arm,
+                "condition": cell.id.condition,
+                "wording": cell.wording,
+                "reused": row.reused,
+                "answered_at": row.answered_at,
+                "error": row.error,
+                **(reading or {}),
+            }
+        )
+    return described
+
+
+def count_model_reads(record: Record) -> int:
+    """Return the reads of the model that this study made itself."""
+    return sum(len(row.reading.reads) for row in record.rows if row.reading is not None and not row.reused)
+
+
+def hash_study(record: Record) -> str:
+    """Return a hash of the study, its personas, its model and everything that was applied to the readings."""
+    parts = (
+        msgspec.to_builtins(record.row.study),
+        [(one.id, one.version, one.prompt_digest, one.weight) for one in record.panel],
+        record.row.method.model_digest,
+        record.row.method.elicitation,
+        digest_priors(record.priors),
+    )
+    return "sha256:" + hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+
+
+def _describe_method(record: Record) -> Method:
+    method = record.row.method
+    details: Mapping[str, str] = {
+        "position_prior": digest_priors(record.priors) if record.priors else "none",
+        "semantic_similarity_rating": "off: no sharpness is calibrated for this encoder",
+    }
+    return Method(
+        model=method.record,
+        elicitation=method.elicitation,
+        reads_as="this person" if method.read == "letters" else "100 people",
+        orders=2 if method.read == "letters" else 1,
+        study_hash=hash_study(record),
+        details=details,
+    )
+
+
+def _find_themes(record: Record) -> dict[str, tuple[Theme, ...]]:
+    """Return the themes of each open question. There are none in a language unknown to the encoder."""
+    study = record.row.study
+    if study.language.split("-")[0].lower() not in _ENCODER.languages or _ENCODER.find_problem():
+        return {}
+    themes = {}
+    for question in study.questions:
+        if isinstance(question, OpenEnded):
+            texts = [
+                text
+                for cell, elicited in record.book.items()
+                if cell.question == question.id and cell.persona is not None
+                for text in elicited.texts
+            ]
+            themes[question.id] = find_themes(texts, _ENCODER.embed(texts))
+    return themes
+
+
+def _read_source_date() -> int | None:
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return int(text) if text.isdecimal() else None

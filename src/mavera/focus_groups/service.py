@@ -1,0 +1,395 @@
+"""
+Make, change and read studies for a caller. A worker runs them.
+
+    quote    what a study would cost, exactly, and how long it would take; nothing is started
+    create   check → price → credits held by the study's row → rows of the study and its cells
+    copy     a new study whose unchanged cells are taken over from its source
+    cancel, retry, delete, add_human
+    read     the record: study, panel, cells, and the distributions that estimates come from
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from mavera.accounts.credits.holds import Credits
+from mavera.accounts.credits.ledger import End, Hold, Reserve
+from mavera.accounts.principal import Principal
+from mavera.core.finish import finish
+from mavera.core.ids import new_cuid, new_id
+from mavera.errors import InvalidRequest, PersonaNotFound, RateLimitExceeded, StillRunning
+from mavera.focus_groups import repository
+from mavera.focus_groups.cells import Cell, count_reads, list_places, plan_cells
+from mavera.focus_groups.elicited import Book, CellId, Elicited, Failures
+from mavera.focus_groups.panel import Panel, build_panel
+from mavera.focus_groups.phrases import LANGUAGES
+from mavera.focus_groups.positions import count_prior_reads
+from mavera.focus_groups.prices import price_copy, price_study
+from mavera.focus_groups.readings import ELICITATION, PositionPrior
+from mavera.focus_groups.repository import LEASE_SECONDS, PROGRAM, CellRow, Method, Progress, StudyRow
+from mavera.focus_groups.resolve import merge_wordings, resolve
+from mavera.focus_groups.shipped_priors import find_shipped_priors
+from mavera.focus_groups.study import Study, question_of
+from mavera.models.config import DEFAULT_NAME
+from mavera.models.named import SCRIPTED, NamedModels, check_model_name
+from mavera.personas.catalogue import AnyPersona, Personas
+from mavera.storage.database import Database
+from mavera.storage.moment import Moment, moment_of
+
+MOST_RUNNING = 5
+# A read's time where nothing has been measured: a short prompt on a fast server, a cold one on a laptop.
+_SECONDS_A_READ = (0.05, 4.0)
+_TOKENS_A_READ = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """
+    The cost of a study. `model_reads` are those of its own cells and `prior_reads` those that measure
+    the model's preference for places, once for each model. `seconds` is a range.
+    """
+
+    credits: int
+    model_reads: int
+    prior_reads: int
+    reused_cells: int
+    tokens: int
+    seconds: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Everything that is known of a study. `book` has the distributions of the cells that have an answer."""
+
+    row: StudyRow
+    panel: Panel
+    cells: Mapping[str, Cell]
+    rows: Sequence[CellRow]
+    book: Book
+    failures: Failures
+    priors: Mapping[int, PositionPrior]
+
+    @property
+    def progress(self) -> Progress:
+        answered = sum(row.status == "answered" for row in self.rows)
+        failed = sum(row.status == "failed" for row in self.rows)
+        return Progress(len(self.rows), answered, failed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A study that could be stored."""
+
+    study: Study
+    people: tuple[AnyPersona, ...]
+    panel: Panel
+    method: Method
+    cells: tuple[Cell, ...]
+    price: int
+    reused: Mapping[str, CellRow]
+
+    @property
+    def own_cells(self) -> list[Cell]:
+        return [cell for cell in self.cells if cell.key not in self.reused]
+
+
+class FocusGroups:
+    """The studies of all workspaces. `digest_of` names the file or server behind a model's name."""
+
+    def __init__(
+        self,
+        database: Database,
+        credits: Credits,
+        personas: Personas,
+        named_models: NamedModels,
+        *,
+        model_digest: str,
+        moment: Moment | None = None,
+    ) -> None:
+        self._database = database
+        self._credits = credits
+        self._personas = personas
+        self._named_models = named_models
+        self._model_digest = model_digest
+        self._moment = moment or moment_of(database, None)
+
+    async def quote(self, principal: Principal, study: Study, source: StudyRow | None = None) -> Quote:
+        """Return what `study` would cost. Raises what `create` raises for a study that cannot be made."""
+        plan = await self._plan(principal, study, source)
+        reads = sum(count_reads(cell, plan.method.read) for cell in plan.own_cells)
+        places = await self._find_unknown_places(plan)
+        low, high = await self._seconds_a_read(plan)
+        prior_reads = sum(map(count_prior_reads, places))
+        total = reads + prior_reads
+        return Quote(
+            credits=plan.price if principal.mode == "live" else 0,
+            model_reads=reads,
+            prior_reads=prior_reads,
+            reused_cells=len(plan.reused),
+            tokens=total * _TOKENS_A_READ,
+            seconds=(round(total * low, 1), round(total * high + 5, 1)),
+        )
+
+    async def create(
+        self,
+        principal: Principal,
+        study: Study,
+        *,
+        webhook: str | None = None,
+        source: StudyRow | None = None,
+        worker_id: str | None = None,
+    ) -> StudyRow:
+        """
+        Store a study for a worker to run, and hold its credits. `worker_id` takes it for a worker at once.
+
+        Raises PersonaNotFound, ValidationFailed for an unknown model, InvalidRequest if it would cost more
+        than its own limit, RateLimitExceeded above five running studies of a key, and CreditsExhausted or
+        BudgetExceeded.
+        """
+        plan = await self._plan(principal, study, source)
+        limit = plan.study.limits.credits
+        if limit is not None and plan.price > limit:
+            raise InvalidRequest(
+                f"This study costs {plan.price} credits, and its limits.credits is {limit}. Raise the limit, "
+                "or ask fewer respondents or questions.",
+                param="limits.credits",
+            )
+        if await repository.count_running(self._database, principal.key_id) >= MOST_RUNNING:
+            raise RateLimitExceeded(
+                f"This API key has {MOST_RUNNING} focus groups running, the most at a time. "
+                "Wait for one to end, or cancel one.",
+                retry_after=30,
+            )
+        row = self._make_row(principal, plan, webhook, source)
+        if worker_id is not None:
+            lease = self._moment.now + LEASE_SECONDS
+            row = replace(
+                row,
+                status="PROCESSING",
+                worker_id=worker_id,
+                fence=1,
+                lease_until=lease,
+                started_at=row.created_at,
+            )
+        return await self._store(principal, row, plan)
+
+    async def copy(
+        self, principal: Principal, source: StudyRow, study: Study, *, webhook: str | None = None
+    ) -> StudyRow:
+        """Make a study from `source` with changes. Cells that did not change are not asked again."""
+        return await self.create(principal, study, webhook=webhook, source=source)
+
+    async def get(self, principal: Principal, study_id: str) -> StudyRow:
+        """Raises NotFound."""
+        return await repository.get(self._database, principal, study_id)
+
+    async def list_page(
+        self, principal: Principal, limit: int, cursor: str | None
+    ) -> tuple[list[StudyRow], str | None]:
+        """Return a page of studies, newest first, and the cursor of the next one. Raises NotFound."""
+        after = await self.get(principal, cursor) if cursor else None
+        before = (after.created_at, after.id) if after else None
+        rows = await repository.list_page(self._database, principal, limit=limit + 1, before=before)
+        more = rows[limit - 1].id if len(rows) > limit else None
+        return rows[:limit], more
+
+    async def count_progress(self, row: StudyRow) -> Progress:
+        return await repository.count_cells(self._database, row.id)
+
+    async def cancel(self, principal: Principal, study_id: str) -> StudyRow:
+        """Ask the worker to stop. A study that has ended stays as it is."""
+        row = await self.get(principal, study_id)
+        await repository.ask_to_cancel(self._database, row, moment=self._moment)
+        return await self.get(principal, study_id)
+
+    async def retry(self, principal: Principal, study_id: str) -> StudyRow:
+        """Ask the failed cells of an ended study again, and those that a cancelled one never asked."""
+        row = await self.get(principal, study_id)
+        if not row.is_finished or row.settled_at is None:
+            raise StillRunning("This focus group still runs. Wait for its end, or cancel it.")
+        progress = await self.count_progress(row)
+        if progress.answered == progress.total:
+            raise InvalidRequest("Every cell of this focus group has its answer. There is nothing to retry.")
+        hold_id = await self._hold(principal, row.id, max(0, row.price - row.credits_charged))
+        try:
+            reopened = await finish(repository.reopen(self._database, row, hold_id, ("failed",)))
+        except BaseException:
+            await self._give_back(principal, hold_id)
+            raise
+        if not reopened:
+            await self._give_back(principal, hold_id)
+        return await self.get(principal, study_id)
+
+    async def delete(self, principal: Principal, study_id: str) -> None:
+        """Remove a study and its answers. One that runs is stopped first, and what it held is given back."""
+        row = await self.get(principal, study_id)
+        await finish(self._delete(row, principal))
+
+    async def add_human(self, principal: Principal, study_id: str, human: str) -> StudyRow:
+        """Keep the answers of real people, as checked JSON."""
+        row = await self.get(principal, study_id)
+        await repository.keep_human(self._database, row.id, human)
+        return replace(row, human=human)
+
+    async def read(self, row: StudyRow) -> Record:
+        """Return the whole record of a study."""
+        people = await self._restore_people(row)
+        panel = build_panel(row.study, people)
+        cells = {cell.key: cell for cell in plan_cells(row.study, panel, row.method)}
+        rows = await repository.read_cells(self._database, row.id)
+        priors = await self._read_priors(row.method, row.study.language)
+        answered: dict[CellId, list[Elicited]] = {}
+        failures: dict[CellId, str] = {}
+        for one in rows:
+            cell = cells[one.key]
+            if one.status == "answered" and one.reading is not None:
+                question = question_of(row.study, cell.id.question)
+                found = resolve(cell.id, question, one.reading, priors)
+                answered.setdefault(cell.id, []).append(found)
+            elif one.status == "failed":
+                failures[cell.id] = one.error or "The model gave no answer."
+        book = {cell_id: merge_wordings(found) for cell_id, found in answered.items()}
+        failures = {cell_id: reason for cell_id, reason in failures.items() if cell_id not in book}
+        return Record(row, panel, cells, rows, book, failures, priors)
+
+    async def _plan(self, principal: Principal, study: Study, source: StudyRow | None) -> _Plan:
+        method = self._choose_method(principal, study)
+        people = await self._find_people(principal, study)
+        panel = build_panel(study, people)
+        cells = plan_cells(study, panel, method)
+        price = price_study(study.sample.size, len(study.questions))
+        reused: Mapping[str, CellRow] = {}
+        if source is not None:
+            reused = await repository.find_answered(self._database, source.id, [cell.key for cell in cells])
+            price = price_copy(price, source.price, len(reused), source.cells_total)
+        return _Plan(study, people, panel, method, cells, price, reused)
+
+    async def _find_people(self, principal: Principal, study: Study) -> tuple[AnyPersona, ...]:
+        try:
+            return tuple([await self._personas.find(one.id, principal) for one in study.personas])
+        except PersonaNotFound as error:
+            raise PersonaNotFound(error.message, param="persona_ids") from error
+
+    def _choose_method(self, principal: Principal, study: Study) -> Method:
+        name = study.model or DEFAULT_NAME
+        if principal.mode == "live":
+            check_model_name(name, self._named_models)
+        named = self._named_models[name] if principal.mode == "live" else SCRIPTED
+        notices = []
+        if study.language.split("-")[0].lower() not in LANGUAGES:
+            notices.append(
+                f"The sentences around the questions are in English, because '{study.language}' is none of "
+                f"{', '.join(LANGUAGES)}."
+            )
+        digest = self._model_digest if named.name == DEFAULT_NAME else named.record_name
+        return Method(
+            read="letters" if named.model.profile.gives_logprobs else "shares",
+            elicitation=ELICITATION,
+            model_digest=digest,
+            record=named.record_name,
+            notices=tuple(notices),
+        )
+
+    def _make_row(
+        self, principal: Principal, plan: _Plan, webhook: str | None, source: StudyRow | None
+    ) -> StudyRow:
+        study = plan.study
+        return StudyRow(
+            id=new_id("fg"),
+            workspace_id=principal.workspace_id,
+            mode=principal.mode,
+            key_id=principal.key_id,
+            name=study.name,
+            status="PENDING",
+            program=PROGRAM,
+            study=study,
+            panel=repository.snapshot(plan.people),
+            model=study.model or DEFAULT_NAME,
+            method=plan.method,
+            source_id=source.id if source else None,
+            webhook=webhook,
+            human=None,
+            notices=(),
+            error=None,
+            limit_reached=None,
+            cells_total=len(plan.cells),
+            cells_reused=len(plan.reused),
+            price=plan.price if principal.mode == "live" else 0,
+            credits_charged=0,
+            credits_due=0,
+            hold_id=None,
+            attempt=1,
+            adoptions=0,
+            worker_id=None,
+            fence=0,
+            lease_until=0,
+            created_at=self._moment.now,
+            started_at=None,
+            ended_at=None,
+            cancelled_at=None,
+        )
+
+    async def _store(self, principal: Principal, row: StudyRow, plan: _Plan) -> StudyRow:
+        hold_id = await self._hold(principal, row.id, row.price)
+        row = replace(row, hold_id=hold_id)
+        try:
+            await finish(self._insert(row, plan))
+        except BaseException:
+            await self._give_back(principal, hold_id)
+            raise
+        return row
+
+    async def _insert(self, row: StudyRow, plan: _Plan) -> None:
+        cells = []
+        for place, cell in enumerate(plan.cells):
+            known = plan.reused.get(cell.key)
+            cells.append(
+                CellRow(key=cell.key, place=place, status="pending")
+                if known is None
+                else replace(known, place=place, reused=True)
+            )
+        async with self._database.transaction() as transaction:
+            await repository.insert(transaction, row, cells)
+
+    async def _hold(self, principal: Principal, study_id: str, credits: int) -> str | None:
+        """Hold credits that the study's row owns. Returns None for a test key, which pays nothing."""
+        if principal.mode != "live" or not principal.key_id:
+            return None
+        hold_id = new_cuid()
+        await self._credits.reserve(
+            Reserve(hold_id, principal.workspace_id, principal.key_id, credits, Hold("study", study_id))
+        )
+        return hold_id
+
+    async def _give_back(self, principal: Principal, hold_id: str | None) -> None:
+        if hold_id is not None:
+            step = End(hold_id, principal.workspace_id, principal.key_id, "failed", operation="focus_groups")
+            await finish(self._credits.end(step))
+
+    async def _delete(self, row: StudyRow, principal: Principal) -> None:
+        await repository.delete(self._database, row.id)
+        if row.hold_id is not None:
+            await self._give_back(replace(principal, key_id=row.key_id), row.hold_id)
+
+    async def _restore_people(self, row: StudyRow) -> list[AnyPersona]:
+        custom = {persona.id: persona for persona in repository.restore(row.panel)}
+        library = self._personas.library
+        return [custom.get(one) or library.find(one) for one in row.panel.ids]
+
+    async def _read_priors(self, method: Method, language: str) -> dict[int, PositionPrior]:
+        stored = await repository.read_priors(self._database, method.model_digest, language)
+        return {**find_shipped_priors(method.model_digest, language), **stored}
+
+    async def _find_unknown_places(self, plan: _Plan) -> set[int]:
+        if plan.method.read != "letters":
+            return set()
+        known = await self._read_priors(plan.method, plan.study.language)
+        return list_places(plan.own_cells) - known.keys()
+
+    async def _seconds_a_read(self, plan: _Plan) -> tuple[float, float]:
+        """Return the usual time of a read: from this model's latest studies, or a wide range."""
+        recent = await repository.measure_speed(self._database, plan.method.record)
+        if recent is None:
+            return _SECONDS_A_READ
+        return recent * 0.5, recent * 2.0

@@ -1,0 +1,114 @@
+"""
+Take studies and run them, in a process that does nothing else.
+
+    every half second    new studies, and those whose worker has not renewed its lease → a workflow each
+    every five seconds   charges that a worker did not live to make
+
+A worker that stops in good order gives its studies back, so that another one goes on at once.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from mavera.errors import APIError
+from mavera.focus_groups.engine import StudyEngine
+from mavera.focus_groups.program import StudyProgram
+from mavera.focus_groups.repository import StudyRow
+
+log = structlog.get_logger()
+
+LOOK_SECONDS, SETTLE_SECONDS = 0.5, 5.0
+# Studies that run side by side here. Their cells share the places of the model.
+MOST_STUDIES = 8
+_MOST_WORKERS = 64
+
+
+class StudyWorker:
+    """Runs `program`'s studies on `engine`, which is launched."""
+
+    def __init__(self, program: StudyProgram, engine: StudyEngine) -> None:
+        self._program = program
+        self._engine = engine
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._rows: dict[str, StudyRow] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._running
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Run studies until `stopping` is set."""
+        looks = 0
+        try:
+            while not stopping.is_set():
+                try:
+                    if looks % int(SETTLE_SECONDS / LOOK_SECONDS) == 0:
+                        await self._program.settle_all()
+                    await self._take_more()
+                except APIError as error:
+                    log.warning("studies_not_looked_up", reason=error.message)
+                looks += 1
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), LOOK_SECONDS)
+        finally:
+            await self._give_back()
+
+    async def _take_more(self) -> None:
+        for study_id in await self._program.list_work():
+            if study_id in self._running or len(self._running) >= MOST_STUDIES:
+                continue
+            row = await self._program.take(study_id)
+            if row is not None:
+                task = asyncio.create_task(self._run(row), name=f"mavera-study-{study_id}")
+                self._running[study_id], self._rows[study_id] = task, row
+
+    async def _run(self, row: StudyRow) -> None:
+        log.info("study_taken", study=row.id, fence=row.fence)
+        try:
+            await self._engine.start(row)
+        except Exception as error:
+            # Its lease runs out, and it is taken again, at most five times.
+            log.exception("study_interrupted", study=row.id, error=type(error).__name__)
+        finally:
+            self._running.pop(row.id, None)
+            self._rows.pop(row.id, None)
+
+    async def _give_back(self) -> None:
+        rows = list(self._rows.values())
+        for task in list(self._running.values()):
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        for row in rows:
+            with contextlib.suppress(APIError):
+                await self._program.release(row)
+
+
+@contextmanager
+def claim_worker_id(data_dir: Path) -> Iterator[str]:
+    """
+    Hold a name for this worker: the machine's, and the lowest number that no other process here has.
+
+    A worker that is started again gets its name again, and with it its unfinished workflows.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    for number in range(1, _MOST_WORKERS + 1):
+        file = os.open(data_dir / f"worker-{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            continue
+        try:
+            yield f"{socket.gethostname()}-{number}"
+        finally:
+            os.close(file)
+        return
+    raise RuntimeError(f"{_MOST_WORKERS} workers run on this data directory already")

@@ -1,0 +1,1 @@
+"""The process that runs studies, with DBOS on SQLite and on Postgres."""
