@@ -1,12 +1,16 @@
 """A row of usage says which operation and model it was, and whose, without naming the person."""
 
+import asyncio
 import json
 
 import pytest
 from websockets.sync.client import connect
 
+from mavera.accounts.credits.usage import count_recent_personas
 from mavera.models.scripted import ScriptedModel
+from mavera.personas.builtin import PersonaLibrary
 from mavera.runs.admission import END_USER
+from mavera.services import open_store
 from mavera.settings import load_settings
 from mavera.storage.database import Row
 from mavera.storage.sealing import open_secrets
@@ -80,3 +84,19 @@ def test_a_persona_that_no_model_drafts_names_none(serve: Serve, database_url: s
 )
 def test_the_name_of_the_model_that_answers(given: dict[str, str], name: str) -> None:
     assert load_settings({}, **given).answering_model == name
+
+
+def test_the_personas_of_the_latest_runs_are_counted(serve: Serve, database_url: str) -> None:
+    served = serve_on(serve, database_url, ScriptedModel(["Yes."]))
+    t, personas = team(served), [persona.id for persona in PersonaLibrary.load()][:2]
+    for number, persona_id in enumerate([personas[0], personas[1], personas[0], None], start=1):
+        t.post("/responses", {**ASK, "persona_id": persona_id} if persona_id else ASK)
+        t.settled(number)
+    # Runs of one second have no order among themselves, so all or none of them are asked for.
+
+    async def count(runs: int) -> dict[str, int]:
+        async with open_store(served.settings) as database:
+            return await count_recent_personas(database, t.workspace_id, runs=runs)
+
+    assert asyncio.run(count(10)) == {personas[0]: 2, personas[1]: 1}
+    assert asyncio.run(count(0)) == {}
