@@ -502,6 +502,16 @@ def test_quotas_are_met_exactly() -> None:
     assert counts[0] + counts[2] == 71
 
 
+def test_quotas_that_leave_a_persona_nobody_are_met() -> None:
+    panel = make_panel(3, age=["young", "old", "old"], sex=["f", "f", "m"])
+    quotas = (Quota(where={"age": "young"}, size=60), Quota(where={"sex": "f"}, size=60))
+    study = make_study(NPS(id="q1", text="?"), sample=Sample(size=100, quotas=quotas))
+
+    rows = draw_respondents(study, panel, make_book(study, panel)).completes
+
+    assert np.bincount(rows.panelist, minlength=3).tolist() == [60, 0, 40]
+
+
 def test_a_failed_cell_fails_its_rows_and_no_others() -> None:
     study = make_study(NPS(id="q1", text="?"), YesNo(id="q2", text="?", show_if="q1 >= 5"))
     panel = make_panel(3)

@@ -11,10 +11,11 @@ respondent that was screened out may be of any persona.
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linprog
 
 from mavera.focus_groups.panel import Panel
 from mavera.focus_groups.panel_checks import find_members
-from mavera.focus_groups.raking import rake_weights
+from mavera.focus_groups.raking import RakingError, rake_weights
 from mavera.focus_groups.rounding import Counts, Sum, Table, round_sum, round_table
 from mavera.focus_groups.study import Study
 
@@ -40,7 +41,34 @@ def share_sample(study: Study, panel: Panel) -> Floats:
         attributes[name] = ["in" if fits else "out" for fits in find_members(panel, quota.where)]
         sizes = {"in": float(quota.size), "out": float(study.sample.size - quota.size)}
         targets[name] = {key: size for key, size in sizes.items() if key in attributes[name] or size > 0}
-    return np.asarray(rake_weights(attributes, targets, weights).weights)
+    try:
+        return np.asarray(rake_weights(attributes, targets, weights).weights)
+    except RakingError:
+        # Quotas that leave a persona nobody are met only in the limit.
+        return _move_least(study, panel, weights)
+
+
+def _move_least(study: Study, panel: Panel, weights: Floats) -> Floats:
+    """Return the shares that meet the quotas with the least sum of changes. Raises RakingError if none do."""
+    personas = len(panel)
+    members = [find_members(panel, quota.where) for quota in study.sample.quotas]
+    rows = np.array([*members, np.ones(personas, dtype=bool)], dtype=float)
+    sizes = np.array([*(quota.size for quota in study.sample.quotas), study.sample.size], dtype=float)
+    # Shares, then how far each is above and below its weight.
+    found = linprog(
+        np.repeat([0.0, 1.0, 1.0], personas),
+        A_eq=np.block(
+            [
+                [rows, np.zeros((len(rows), 2 * personas))],
+                [np.eye(personas), -np.eye(personas), np.eye(personas)],
+            ]
+        ),
+        b_eq=np.concatenate([sizes / study.sample.size, weights]),
+        bounds=(0, None),
+    )
+    if found.x is None:
+        raise RakingError("the quotas contradict each other: no sample meets all of them")
+    return np.asarray(found.x[:personas])
 
 
 def allocate_completes(

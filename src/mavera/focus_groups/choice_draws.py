@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_ROUNDS = 2_000
-_TOLERANCE = 1e-10
+_ROUNDS = 500
+_TOLERANCE = 1e-7
 # Half of the distance between two points of a slider, and less, so that rounding it finds the point again.
 _JITTER = 4
 
@@ -26,23 +26,28 @@ def draw_rankings(
     return np.argsort(-keys, axis=1, kind="stable")
 
 
-def join_margins(best: Floats, worst: Floats) -> tuple[Floats, bool]:
+def join_margins(best: Floats, worst: Floats) -> Floats:
     """
-    Return the joint table of best (rows) and worst (columns), and whether worst shares had to be lowered.
+    Return joint tables of best (rows) and worst (columns), (groups, items, items), from both (groups, items).
 
-    No item can be both, so an item's best and worst shares add up to 1 at most.
+    No item can be both, so the diagonal is 0, and best and worst of an item must add up to 1 at most.
     """
-    best = np.asarray(best, dtype=np.float64) / np.sum(best)
-    worst, is_lowered = settle_worst(best, np.asarray(worst, dtype=np.float64) / np.sum(worst))
-    table = np.outer(best, worst)
-    np.fill_diagonal(table, 0)
-    table += (1 - np.eye(len(best))) * 1e-15
+    places = np.arange(best.shape[1])
+    tables = best[:, :, None] * worst[:, None, :]
+    tables[:, places, places] = 0
+    tables += (1 - np.eye(len(places))) * 1e-15
     for _ in range(_ROUNDS):
-        table *= (best / table.sum(axis=1))[:, None]
-        table *= worst / table.sum(axis=0)
-        if np.abs(table.sum(axis=1) - best).max() < _TOLERANCE:
+        tables *= (best / tables.sum(axis=2))[:, :, None]
+        tables *= (worst / tables.sum(axis=1))[:, None, :]
+        if np.abs(tables.sum(axis=2) - best).max() < _TOLERANCE:
             break
-    return table, is_lowered
+    for group, item in zip(*np.nonzero(best + worst > 1 - _TOLERANCE), strict=True):
+        # Fitting would take forever here: the item is best or worst in every answer.
+        tables[group] = 0
+        tables[group, item] = worst[group]
+        tables[group, :, item] = best[group]
+        tables[group, item, item] = 0
+    return tables
 
 
 def settle_worst(best: Floats, worst: Floats) -> tuple[Floats, bool]:

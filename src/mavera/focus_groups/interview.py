@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mavera.focus_groups.choice_draws import draw_rankings, jitter_points, join_margins
+from mavera.focus_groups.choice_draws import draw_rankings, jitter_points, join_margins, settle_worst
 from mavera.focus_groups.conditions import Condition, conditions_of, list_screening_answers
 from mavera.focus_groups.designs import list_sets, list_tasks
 from mavera.focus_groups.elicited import Book, CellId, Elicited
@@ -441,13 +441,14 @@ class Interview:
     ) -> tuple[NDArray[np.int64], Floats]:
         """Return for each person the place of the best item × the size of the set + that of the worst."""
         size = question.per_set
-        joint = []
-        for cell in cells:
-            table, is_lowered = join_margins(cell.shares[0], cell.shares[1])
-            joint.append(table.ravel())
+        best = np.clip([cell.shares[0] for cell in cells], 0, None)
+        worst = np.clip([cell.shares[1] for cell in cells], 0, None)
+        best, worst = best / best.sum(axis=1, keepdims=True), worst / worst.sum(axis=1, keepdims=True)
+        for n in range(len(cells)):
+            worst[n], is_lowered = settle_worst(best[n], worst[n])
             if is_lowered:
                 self._flags["worst_lowered", question.id] = None
-        shares = np.array(joint)
+        shares = join_margins(best, worst).reshape(len(cells), size * size)
         name = f"{question.id}:{number}"
         people = np.array([len(group.rows) for group in groups], dtype=np.float64)
         # Only the margins have to be right, so a single entry may be one off.

@@ -19,8 +19,8 @@ Floats = NDArray[np.float64]
 
 # A persona's items stay orthogonal while it has this many respondents for each.
 _ROWS_PER_ITEM = 3
-# More rows than this correlate by chance so little that taking it away is not worth the time.
-_ROWS_ORTHOGONAL_MAX = 5_000
+# With more rows than this, chance correlations are below .02, and making them 0 would take most of the time.
+_ROWS_MAX = 4_000
 
 
 class Scores:
@@ -74,6 +74,6 @@ class Scores:
             if length < 1e-9:
                 continue
             found[rows] = rest * np.sqrt(len(rows)) / length
-            if _ROWS_PER_ITEM * (len(basis) + 1) <= len(rows) <= _ROWS_ORTHOGONAL_MAX:
+            if _ROWS_PER_ITEM * (len(basis) + 1) <= len(rows) <= _ROWS_MAX:
                 basis.append(rest / length)
         return found

@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 EXCLUSIVE_LOWERED = "exclusive_lowered"
 MAX_APPLIED = "max_applied"
 
+# A pass over all options that leaves more than this share of the excess is not repeated.
+_LITTLE_PROGRESS = 0.8
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Settled:
@@ -91,15 +94,23 @@ def _move_ticks(ticks: NDArray[np.bool_], scores: Floats, most: int) -> None:
     """
     Move ticks from rows with more than `most` to rows with room, each to the one whose score loses least.
 
-    The ticks of an option are moved together: it keeps their number, and sorting once serves them all.
+    The ticks of an option are moved together, because sorting once serves them all. The last ones, which find
+    no such place, are moved one by one.
     """
     sums = ticks.sum(axis=1)
-    while (sums > most).any():
-        before = int((sums - most).clip(0).sum())
+    excess = _count_excess(sums, most)
+    while excess:
         for option in range(ticks.shape[1]):
             _move_option(ticks, scores, sums, option, most)
-        if int((sums - most).clip(0).sum()) == before:
-            _move_any(ticks, sums, most)
+        before, excess = excess, _count_excess(sums, most)
+        if excess > _LITTLE_PROGRESS * before:
+            break
+    for _ in range(excess):
+        _move_any(ticks, scores, sums, most)
+
+
+def _count_excess(sums: NDArray[np.int64], most: int) -> int:
+    return int((sums - most).clip(0).sum())
 
 
 def _move_option(
@@ -120,12 +131,13 @@ def _move_option(
     sums[takers] += 1
 
 
-def _move_any(ticks: NDArray[np.bool_], sums: NDArray[np.int64], most: int) -> None:
+def _move_any(ticks: NDArray[np.bool_], scores: Floats, sums: NDArray[np.int64], most: int) -> None:
     """Move a tick that a full row has and a row with room lacks. It has more ticks, so there is one."""
     giver, taker = int(np.argmax(sums)), int(np.argmin(sums))
     if sums[taker] >= most:
         raise ValueError("The counts do not fit into the rows.")
-    option = int(np.flatnonzero(ticks[giver] & ~ticks[taker])[0])
+    gain = np.where(ticks[giver] & ~ticks[taker], scores[taker] - scores[giver], -np.inf)
+    option = int(np.argmax(gain))
     ticks[giver, option], ticks[taker, option] = False, True
     sums[giver] -= 1
     sums[taker] += 1
