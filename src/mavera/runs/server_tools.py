@@ -30,6 +30,7 @@ from mavera.core.events import (
     ServerCallEnded,
     ServerCallEvent,
     ServerCallStarted,
+    TextDelta,
     ToolCallDelta,
     ToolCallStarted,
 )
@@ -41,6 +42,7 @@ from mavera.core.server_calls import ServerCall, ServerOutcome, Source
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.models.model import ModelProfile
+from mavera.runs.citing import ReferenceFinder
 from mavera.runs.lookup import LookupReader
 from mavera.runs.stage import Events, Open, begin, open_first_taken
 from mavera.settings import Settings
@@ -66,7 +68,8 @@ class LoopLimits(msgspec.Struct, frozen=True):
     """
     `wall_seconds` is for all rounds together; after it, the model answers with the results so far.
 
-    `answers_after_result` makes the model answer once a call has given a result.
+    `answers_after_result` makes the model answer once a call has given a result, and adds a reference if the
+    answer has none.
     """
 
     rounds: int = 8
@@ -160,6 +163,7 @@ class CallTools:
         self._calls_made = 0
         self._caller_calls = 0
         self._sources = 0
+        self._references = ReferenceFinder()
         self._written: dict[int, _WrittenCall] = {}
         self._caller_indexes: dict[int, int] = {}
         self._result_ids: set[str] = set()
@@ -185,6 +189,8 @@ class CallTools:
                     if isinstance(event, RunCompleted):
                         completed = event
                     elif (shown := self._take_out_calls(event, own)) is not None:
+                        if isinstance(shown, TextDelta):
+                            self._references.add_text(shown.text)
                         yield shown
             if completed is None:
                 return
@@ -194,6 +200,9 @@ class CallTools:
             if not written or is_last:
                 is_passed_on = self._caller_calls or not written
                 reason = completed.reason if is_passed_on else _without_calls(completed.reason)
+                is_prose = prompt.format.type == "text" and not prompt.format.begins and reason == "stop"
+                if is_prose and (missing := self._references.find_missing()):
+                    yield TextDelta(missing)
                 yield replace(completed, reason=reason, usage=self._usage)
                 return
             ended: list[_Ended] = []
@@ -282,6 +291,9 @@ class CallTools:
         self._sources += len(result.found)
         most = self._limits.result_characters
         text = quote_result(call.name, result, first_number=first, most_characters=most)
+        if self._limits.answers_after_result:
+            for number, found in enumerate(result.found, first):
+                self._references.add_passage(number, f"{found.title} {found.text}")
         sources = tuple(
             Source(number, found.url, one_line(found.title) or found.url)
             for number, found in enumerate(result.found, first)
