@@ -4,6 +4,8 @@ Measure how the embedded model uses a search: `python -m evals.tools [--facts N]
     facts, `required`    right answers, with a citation
     facts, `auto`        the same request without tool_choice
     opinions, `auto`     how many were searched for
+
+`--choices` only reads whether each question is searched for, which takes a second each.
 """
 
 import argparse
@@ -20,17 +22,19 @@ from evals.tools.questions import DOCUMENTS, FACTS, OPINIONS, PERSONAS
 from mavera.accounts.principal import Principal
 from mavera.core.events import Event, RunFailed, ServerCallEnded, TextDelta
 from mavera.core.items import make_message
-from mavera.core.prompt import ToolChoice
+from mavera.core.prompt import FunctionTool, Prompt, ToolChoice
 from mavera.core.server_calls import Source, find_citations
 from mavera.core.turn import NamedTool, Turn
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
+from mavera.runs.lookup import LookupReader
 from mavera.runs.loop import Runner
 from mavera.services import open_named_model
 from mavera.settings import load_settings
 from mavera.tools.choice import make_lookup_tools
 from mavera.tools.search.index import Document, SearchIndex
+from mavera.tools.search.tavily_extract import TavilyExtractTool
 from mavera.tools.search.tavily_search import TavilySearchTool
 from mavera.tools.toolbox import Toolbox, ToolPolicy
 
@@ -73,6 +77,23 @@ async def main(facts: int, opinions: int) -> None:
                 report(f"facts, {name}", answers, right=sum(right))
             report("opinions, auto", await ask(stream, ids, OPINIONS[:opinions], ToolChoice()))
             await toolbox.close()
+
+
+async def choose() -> None:
+    search = FunctionTool(TavilySearchTool.name, TavilySearchTool.description, TavilySearchTool.parameters)
+    async with open_named_model(load_settings(), "mavera-1") as named:
+        reader = LookupReader(named.model, TavilySearchTool.name, TavilyExtractTool.name)
+        for name, questions in (("facts", [fact.question for fact in FACTS]), ("opinions", OPINIONS)):
+            searched = []
+            for question in questions:
+                prompt, _ = await reader.choose(Prompt((make_message("user", question),), tools=(search,)))
+                searched.append(prompt.tool_choice.mode == "required")
+                print(json.dumps({"question": question, "searched": searched[-1]}), file=sys.stderr)
+            print(
+                json.dumps(
+                    {"name": f"choices, {name}", "questions": len(searched), "searched": sum(searched)}
+                )
+            )
 
 
 async def ask(
@@ -123,5 +144,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--facts", type=int, default=len(FACTS))
     parser.add_argument("--opinions", type=int, default=len(OPINIONS))
+    parser.add_argument("--choices", action="store_true")
     options = parser.parse_args()
-    asyncio.run(main(options.facts, options.opinions))
+    asyncio.run(choose() if options.choices else main(options.facts, options.opinions))

@@ -10,7 +10,7 @@ from mavera.evaluation.items import QUESTIONS
 from mavera.models.constrained.prompts import answer_prompt
 from mavera.personas.builtin import PersonaLibrary
 from mavera.runs.compose import compose
-from mavera.runs.speaking import HINTS, asks_for_form, find_hint, find_language
+from mavera.runs.speaking import HINTS, LONG_HINTS, asks_for_form, find_hint, find_language
 
 PERSONA = PersonaLibrary.load().find("SMB Owner")
 TURN = Turn("mavera-1", (make_message("user", "Do you tip?"),), persona_id=PERSONA.id)
@@ -82,6 +82,14 @@ def test_other_wishes_go_before_the_hint(changes: dict[str, object]) -> None:
 
 def test_no_hint_is_looked_for_where_the_model_takes_none() -> None:
     assert compose(TURN, PERSONA, hints=False).hint == ""
+
+
+def test_at_length_the_hint_takes_the_place_of_the_note() -> None:
+    prompt = compose(replace(TURN, verbosity="high"), PERSONA)
+
+    assert prompt.guidance_length == 1, "models that are given no hint read the note"
+    assert last_words(prompt) == "Do you tip?" + LONG_HINTS["en"]
+    assert LONG_HINTS.keys() == HINTS.keys()
 
 
 def test_nobody_in_particular_gets_no_hint() -> None:

@@ -93,7 +93,7 @@ class Prompt(msgspec.Struct, frozen=True):
     The first `prefix_length` items are the prefix, and the last `guidance_length` are the guidance.
 
     `hint` is added to the last question for a model that we decode calls for; it is no part of the items, so
-    that whoever reads the question reads the caller's words.
+    that whoever reads the question reads the caller's words. It takes the place of the guidance.
 
     `top_logprobs` is 0 to 20, or None if no log-probabilities are requested. `preferences` names the
     parameters that the server chose itself (temperature, max_output_tokens, top_logprobs). If a model refuses

@@ -60,7 +60,9 @@ def compose(
     notes = "\n\n".join(_build_guidance(turn, LENGTH if persona is None else LENGTH_IN_PERSONA))
     guidance = (make_message("system", notes),) if notes else ()
     limit = turn.max_output_tokens
-    hint = find_hint(_find_question(turn)) if hints and persona is not None and _is_talk(turn) else ""
+    hint = ""
+    if hints and persona is not None and _is_talk(turn):
+        hint = find_hint(_find_question(turn), at_length=turn.verbosity == "high")
     preferences = turn.preferences if limit else turn.preferences | {"max_output_tokens"}
     return Prompt(
         (*prefix, *instructions, *turn.items, *guidance),
@@ -96,8 +98,8 @@ def _choose_format(turn: Turn) -> OutputFormat:
 
 
 def _is_talk(turn: Turn) -> bool:
-    """Return whether an answer of the persona's own length is wanted, in words."""
-    is_plain = turn.verbosity == "medium" and turn.format.type == "text" and not turn.canvas_mode
+    """Return whether an answer in words is wanted that is not very short."""
+    is_plain = turn.verbosity != "low" and turn.format.type == "text" and not turn.canvas_mode
     return is_plain and not asks_for_form(turn.instructions or "")
 
 

@@ -40,6 +40,19 @@ HINTS: dict[Language, str] = {
     "fr": "\n(En français : qu'en penses-tu, pourquoi, et qu'as-tu vécu toi-même ?)",
     "pt": "\n(Em português: o que você acha, por quê, e o que você já viu?)",
 }
+# For `verbosity: high`.
+LONG_HINTS: dict[Language, str] = {
+    "en": "\n(Tell me at length, in two hundred words: what do you think, why, what have you seen yourself, "
+    "and what would change your mind?)",
+    "de": "\n(Auf Deutsch, ausführlich, in zweihundert Wörtern: Was denkst du darüber, warum, was hast du "
+    "selbst erlebt, und was könnte dich umstimmen?)",
+    "es": "\n(En español, con detalle, en doscientas palabras: ¿qué piensas, por qué, qué has visto tú, y "
+    "qué te haría cambiar de opinión?)",
+    "fr": "\n(En français, en détail, en deux cents mots : qu'en penses-tu, pourquoi, qu'as-tu vécu "
+    "toi-même, et qu'est-ce qui te ferait changer d'avis ?)",
+    "pt": "\n(Em português, com detalhes, em duzentas palavras: o que você acha, por quê, o que você já "
+    "viu, e o que faria você mudar de ideia?)",
+}
 IN_LANGUAGE: dict[Language, str] = {
     "de": "Antworte auf Deutsch.",
     "es": "Responde en español.",
@@ -81,6 +94,7 @@ def asks_for_form(question: str) -> bool:
     return _FORM.search(question[:_MOST_CHARACTERS]) is not None
 
 
-def find_hint(question: str) -> str:
+def find_hint(question: str, *, at_length: bool = False) -> str:
     """Return what to add to `question`: nothing if it asks for a form of its own."""
-    return "" if asks_for_form(question) else HINTS[find_language(question)]
+    hints = LONG_HINTS if at_length else HINTS
+    return "" if asks_for_form(question) else hints[find_language(question)]

@@ -76,13 +76,17 @@ def answer_prompt(prompt: Prompt) -> Prompt:
 
 
 def _with_hint(prompt: Prompt) -> tuple[Item, ...]:
-    """Return the items with the hint in the last question, unless that has results already."""
+    """
+    Return the items with the hint in the last question, unless that has results already.
+
+    The hint says what the guidance says, in the place where it does not cost the voice. So it replaces that.
+    """
     end = len(prompt.items) - prompt.guidance_length
     last = prompt.items[end - 1] if end else None
     if not prompt.hint or not isinstance(last, Message) or last.role != "user":
         return prompt.items
     asked = replace(last, parts=(*last.parts, Text(prompt.hint)))
-    return (*prompt.items[: end - 1], asked, *prompt.items[end:])
+    return (*prompt.items[: end - 1], asked)
 
 
 def _choose_sampling(prompt: Prompt) -> Sampling:
