@@ -61,14 +61,15 @@ async def _work_for_server(link_socket: socket.socket) -> None:
     model: Model | None = None
     if settings.backend == "embedded":
         model = EmbeddedModel(LinkedEngine(link, context_tokens=settings.embedded_context_tokens))
-    await _work(settings, model, ends_when_idle=True)
+    await work_on_studies(settings, model, ends_when_idle=True)
 
 
 async def _work_alone(settings: Settings) -> None:
-    await _work(settings, None, ends_when_idle=False)
+    await work_on_studies(settings, None, ends_when_idle=False)
 
 
-async def _work(settings: Settings, model: Model | None, *, ends_when_idle: bool) -> None:
+async def work_on_studies(settings: Settings, model: Model | None, *, ends_when_idle: bool) -> None:
+    """Run studies until a signal, or until there has been none for a minute. `model` replaces the settings'."""
     configure_logs(settings)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

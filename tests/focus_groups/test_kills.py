@@ -1,0 +1,140 @@
+"""A study survives the death of its worker at any moment: nothing is asked twice, lost, or charged twice."""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from mavera.accounts.credits.holds import Credits
+from mavera.accounts.principal import Principal
+from mavera.focus_groups import reports
+from mavera.focus_groups.repository import StudyRow
+from mavera.focus_groups.service import FocusGroups
+from mavera.focus_groups.study import YesNo
+from mavera.models.config import ModelConfig
+from mavera.models.named import NamedModel
+from mavera.models.scripted import ScriptedModel
+from mavera.personas.builtin import PersonaLibrary
+from mavera.personas.catalogue import Personas
+from mavera.settings import Settings
+from mavera.storage.database import Database
+from tests.focus_groups.test_program import STUDY
+from tests.support.processes import books, make_key
+from tests.support.tables import make_tables
+
+pytestmark = pytest.mark.proof
+
+KILLS = 12
+QUESTIONS = 30 // 2
+LONG = replace(
+    STUDY,
+    questions=tuple(YesNo(id=f"q{n}", text=f"Would you do thing number {n}?") for n in range(QUESTIONS)),
+)
+READS = 4 * QUESTIONS * 2
+PRIOR_READS = 24
+
+
+@contextmanager
+def worker(data_dir: Path, log: Path, seconds: float) -> Iterator["subprocess.Popen[bytes]"]:
+    environ = {**os.environ, "MAVERA_DATA_DIR": str(data_dir), "MAVERA_MODEL_BACKEND": "scripted"}
+    environ["MAVERA_LOG_LEVEL"] = "error"
+    command = [sys.executable, "-m", "tests.support.slow_study_worker", str(log), str(seconds)]
+    process = subprocess.Popen(command, env=environ)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(20)
+
+
+@contextmanager
+def study(data_dir: Path) -> Iterator[tuple[Any, Principal, StudyRow]]:
+    """Store a study, and yield a function that runs something with the service."""
+    make_tables(f"sqlite:///{data_dir}/mavera.db")
+    settings = Settings(data_dir=data_dir)
+    asyncio.run(make_key(settings, 10_000))
+
+    def use(scene: Any) -> Any:
+        async def main() -> Any:
+            async with Database.open(settings) as database, Credits(database) as credits:
+                named = {"mavera-1": NamedModel("mavera-1", ScriptedModel(), "scripted", ModelConfig())}
+                people = Personas(PersonaLibrary.load(), database)
+                service = FocusGroups(database, credits, people, named, model_digest="scripted")
+                return await scene(service, database)
+
+        return asyncio.run(main())
+
+    async def key(_: FocusGroups, database: Database) -> Principal:
+        row = await database.fetch_one(
+            "SELECT id, workspace_id FROM api_keys ORDER BY created_at DESC LIMIT 1"
+        )
+        assert row is not None
+        return Principal(row["id"], row["workspace_id"], "live", "enterprise")
+
+    principal = use(key)
+    yield use, principal, use(lambda service, _: service.create(principal, LONG))
+
+
+def wait(use: Any, principal: Principal, row: StudyRow, seconds: float) -> StudyRow:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found: StudyRow = use(lambda service, _: service.get(principal, row.id))
+        if found.is_finished and found.settled_at is not None:
+            return found
+        time.sleep(0.25)
+    return found
+
+
+def results(use: Any, row: StudyRow) -> bytes:
+    async def compute(service: FocusGroups, _: Database) -> bytes:
+        found = reports.compute_results(await service.read(row))
+        return msgspec.json.encode({**found, "id": "", "created_at": 0})
+
+    made: bytes = use(compute)
+    return made
+
+
+def test_killed_at_random_moments_a_study_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    chance = random.Random(20)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    log = tmp_path / "asked.log"
+    with study(whole) as (use, principal, row):
+        with worker(whole, tmp_path / "whole.log", 0.0):
+            done = wait(use, principal, row, 120)
+        assert done.status == "COMPLETED"
+        expected = results(use, done)
+    with study(broken) as (use, principal, row):
+        for _ in range(KILLS):
+            before = len(log.read_text().splitlines()) if log.exists() else 0
+            with worker(broken, log, 0.05) as process:
+                deadline = time.monotonic() + 60
+                # The time to the first question is the start of a process; the kill is meant for the work.
+                while time.monotonic() < deadline and process.poll() is None:
+                    asked = len(log.read_text().splitlines()) if log.exists() else 0
+                    if asked > before + chance.randrange(1, 12):
+                        break
+                    if wait(use, principal, row, 0.01).is_finished:
+                        break
+        with worker(broken, log, 0.0):
+            done = wait(use, principal, row, 180)
+        assert done.status == "COMPLETED", done
+        assert results(use, done) == expected
+        assert done.credits_charged == done.price
+        asked = Counter(log.read_text().splitlines())
+        # A cell that was in flight during a kill is asked again: two reads, and one neutral list.
+        assert sum(asked.values()) - len(asked) <= KILLS * (2 + PRIOR_READS)
+        assert len(asked) == READS + PRIOR_READS
+    balance, added_up, held = asyncio.run(books(Settings(data_dir=broken)))
+    assert balance == added_up
+    assert held == 0
