@@ -69,7 +69,7 @@ async def _work_alone(settings: Settings) -> None:
 
 
 async def work_on_studies(settings: Settings, model: Model | None, *, ends_when_idle: bool) -> None:
-    """Run studies until a signal, or until there has been none for a minute. `model` replaces the settings'."""
+    """Run studies until a signal or, if so wanted, a minute without any. `model` replaces the settings'."""
     configure_logs(settings)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
