@@ -22,7 +22,7 @@ class FaultyLink(Link):
         self._answers = list(answers)
         self.spent = asyncio.Event()
 
-    async def ask(self, question: msgspec.Struct, kind: type[Any]) -> Any:
+    async def fetch_reply(self, question: msgspec.Struct, kind: type[Any]) -> Any:
         if len(self._answers) == 1:
             self.spent.set()
             return self._answers[0]
