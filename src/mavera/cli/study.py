@@ -268,21 +268,27 @@ def compare(
     if not 2 <= len(studies) <= 5:
         raise ConfigurationError("Name two to five studies.")
 
-    async def read(office: Office) -> list[dict[str, Any]]:
+    async def read(office: Office) -> dict[str, Any]:
         records = [await office.service.read(await _find(office, one)) for one in studies]
-        compared: list[dict[str, Any]] = load_study_module("reports").compare(records)
+        compared: dict[str, Any] = msgspec.to_builtins(load_study_module("reports").compare(records))
         return compared
 
-    questions = _in_office(data_dir, read)
+    compared = _in_office(data_dir, read)
     if as_json:
-        print_json({"ids": studies, "questions": questions})
+        print_json(compared)
         return
     console = Console(highlight=False)
-    for question in questions:
-        table = Table("figure", *studies, title=question["text"], title_justify="left")
+    names = [f"{one['name']} {one['letter']}" for one in compared["studies"]]
+    for question in compared["questions"]:
+        table = Table("figure", *names, title=question["text"], title_justify="left")
         for line in question["lines"]:
-            table.add_row(line["label"], *(_figure(value) for value in line["values"]))
+            pairs = zip(line["values"], line["letters"], strict=True)
+            table.add_row(
+                line["label"], *(f"{_figure(value)} {letters}".rstrip() for value, letters in pairs)
+            )
         console.print(table)
+    for notice in compared["notices"]:
+        console.print(notice, style="yellow")
 
 
 @app.command()

@@ -99,16 +99,14 @@ class StudyResults:
         """Return a file, with its `name`, `content_type` and `content`."""
         return await self._find(row, progress, "export", kind)
 
-    async def compare(self, rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
+    async def compare(self, rows: Sequence[StudyRow]) -> Any:
         """Return the questions that the studies share, side by side."""
-        records = [await self._desk.service.read(row) for row in rows]
-        questions: list[dict[str, Any]] = await self._run("compare", records)
-        return questions
+        return await self._run("compare", [await self._desk.service.read(row) for row in rows])
 
-    async def read_human(self, row: StudyRow, text: str) -> str:
-        """Return the checked answers of real people as JSON. Raises ValidationFailed."""
-        human: str = await self._run("read_human", await self._desk.service.read(row), text)
-        return human
+    async def check_human(self, row: StudyRow, text: str) -> str:
+        """Return answers of real people that fit the study. Raises ValidationFailed."""
+        checked: str = await self._run("check_human", await self._desk.service.read(row), text)
+        return checked
 
     async def _find(self, row: StudyRow, progress: Progress, name: str, *more: object) -> Any:
         key = (row.id, row.attempt, row.status, progress.done, row.human, name, *more)

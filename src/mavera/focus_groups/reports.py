@@ -14,15 +14,15 @@ from typing import Any
 
 import msgspec
 
-from mavera.errors import InvalidRequest
-from mavera.focus_groups.comparison import compare_results
+from mavera.errors import InvalidRequest, ValidationFailed
 from mavera.focus_groups.draw import draw_reference, draw_respondents
 from mavera.focus_groups.exports import ExportFile, Format, build_export, pack_files
-from mavera.focus_groups.people import Person, read_people, rectify_study
+from mavera.focus_groups.human_answers import HumanAnswersError, read_human_answers, rectify_study
 from mavera.focus_groups.positions import digest_priors
 from mavera.focus_groups.results import build_results
 from mavera.focus_groups.rows import list_rows
 from mavera.focus_groups.service import Record
+from mavera.focus_groups.side_by_side import Comparison, compare_simulations
 from mavera.focus_groups.simulation import Method, Simulation
 from mavera.focus_groups.study import OpenEnded
 from mavera.focus_groups.themes import Theme, find_themes
@@ -55,21 +55,23 @@ def simulate(record: Record) -> Simulation:
 
 
 def compute_results(record: Record) -> dict[str, Any]:
-    """Return the wire object of a study's results."""
-    results: dict[str, Any] = msgspec.to_builtins(build_results(simulate(record)))
-    row = record.row
-    if row.human is not None:
-        people = msgspec.json.decode(row.human, type=tuple[Person, ...])
-        results["human"] = {
-            "people": len(people),
-            "estimates": rectify_study(row.study, record.panel, record.book, people),
-        }
+    """Return the wire object of a study's results, with the answers of real people if there are any."""
+    simulation = simulate(record)
+    results: dict[str, Any] = msgspec.to_builtins(build_results(simulation))
+    if record.row.human is not None:
+        people = read_human_answers(simulation, record.row.human)
+        estimates = msgspec.to_builtins(rectify_study(simulation, people))
+        results["human"] = {"people": people.people, "estimates": estimates}
     return results
 
 
-def read_human(record: Record, text: str) -> str:
-    """Return the answers of real people in a CSV file as checked JSON. Raises ValidationFailed."""
-    return msgspec.json.encode(read_people(record.row.study, record.panel, text)).decode()
+def check_human(record: Record, text: str) -> str:
+    """Return the CSV text of real people's answers if it fits the study. Raises ValidationFailed."""
+    try:
+        read_human_answers(simulate(record), text)
+    except HumanAnswersError as error:
+        raise ValidationFailed(str(error), param="csv") from error
+    return text
 
 
 def export(record: Record, kind: Format) -> ExportFile:
@@ -93,14 +95,14 @@ def list_respondents(record: Record, screened: bool) -> list[dict[str, Any]]:
     return list_rows(simulate(record), screened=screened)
 
 
-def compare(records: Sequence[Record]) -> list[dict[str, Any]]:
+def compare(records: Sequence[Record]) -> Comparison:
     """Return the questions of several studies side by side. Raises InvalidRequest for one without answers."""
     for record in records:
         if not record.book:
             raise InvalidRequest(
                 f"{record.row.id} has no answers yet. Wait for its first cells.", param="ids"
             )
-    return compare_results([compute_results(record) for record in records])
+    return compare_simulations([simulate(record) for record in records])
 
 
 def describe_cells(record: Record) -> list[dict[str, Any]]:

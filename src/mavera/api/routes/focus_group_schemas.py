@@ -139,8 +139,12 @@ class ImportedStudy(msgspec.Struct, kw_only=True):
 
 
 class ComparisonObject(msgspec.Struct, kw_only=True):
-    """Studies side by side, by question."""
+    """Studies side by side, by question. Letters name the studies that a figure exceeds."""
 
     object: Literal["focus_group.comparison"] = "focus_group.comparison"
-    ids: list[str]
+    synthetic: bool = True
+    studies: list[Raw]
+    test: Literal["paired", "pooled"]
     questions: list[Raw]
+    not_compared: list[str]
+    notices: list[str]

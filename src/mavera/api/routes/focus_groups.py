@@ -184,8 +184,7 @@ async def compare_focus_groups(request: Request) -> Response:
         raise InvalidRequest("Name 2 to 5 focus groups, each once: ?ids=fg_a,fg_b", param="ids")
     desk = services_of(request).focus_groups
     rows = [await desk.service.get(principal, one) for one in ids]
-    questions = await desk.results.compare(rows)
-    return json_response(ComparisonObject(ids=ids, questions=questions))
+    return json_response(await desk.results.compare(rows))
 
 
 async def cancel_focus_group(request: Request) -> Response:
@@ -210,7 +209,7 @@ async def add_human_answers(request: Request) -> Response:
     body = await decode(await read_body(request, max_bytes=MAX_BODY_BYTES), AddHumanAnswers)
     row = await _find(request, principal)
     desk = services_of(request).focus_groups
-    human = await desk.results.read_human(row, body.csv)
+    human = await desk.results.check_human(row, body.csv)
     row = await desk.service.add_human(principal, row.id, human)
     return json_response(_to_object(row, await desk.service.count_progress(row)))
 
