@@ -615,3 +615,10 @@ def test_elicited_shares_keep_the_rules_already_and_say_what_was_changed() -> No
     assert ticks.flags == ("max_applied 2.00 to 1.00",)
     assert worst.shares.sum(axis=0).max() == pytest.approx(1)
     assert worst.flags == ("worst_lowered 0.80 to 0.40",)
+
+
+def test_the_notices_of_the_study_reach_the_reader() -> None:
+    study = make_study(NPS(id="q1", text="?"), language="fi")
+    panel = make_panel(3)
+
+    assert any("'fi'" in notice for notice in draw_respondents(study, panel, make_book(study, panel)).notices)

@@ -8,11 +8,13 @@ import msgspec
 import pytest
 
 from mavera.focus_groups.asks import Shown, plan_asks
+from mavera.focus_groups.cells import count_reads, plan_cells
 from mavera.focus_groups.conditions import conditions_of
 from mavera.focus_groups.designs import list_sets, list_tasks
 from mavera.focus_groups.draw import draw_respondents
 from mavera.focus_groups.panel import build_panel
 from mavera.focus_groups.panel_checks import check_panel
+from mavera.focus_groups.repository import Method
 from mavera.focus_groups.study import (
     NPS,
     Arm,
@@ -42,6 +44,7 @@ from mavera.focus_groups.study_file import QUESTION_TYPES, read_study_file
 from mavera.personas.builtin import PersonaLibrary
 from tests.docs.pages import DOCS, ROOT, rows, sections, ticked
 from tests.focus_groups.books import make_book
+from tests.focus_groups.studies import make_panel, make_study
 
 EXAMPLES = sorted((ROOT / "examples" / "studies").glob("*.yaml"))
 PAGE = DOCS / "study-file.md"
@@ -184,3 +187,18 @@ def test_the_conditions_of_the_page_are_those_that_are_made() -> None:
 def count_conditions(question: Question, *earlier: Question) -> int:
     study = Study(name="?", personas=(), questions=(*earlier, question))
     return len(conditions_of(study, question))
+
+
+@pytest.mark.parametrize("size", [10, 2000])
+def test_ten_personas_and_twenty_questions_make_440_reads_whatever_the_size(size: int) -> None:
+    choice = MultipleChoice(id="q", text="?", options=tuple(Option(text=text) for text in "ABCDE"))
+    questions = [
+        msgspec.structs.replace(YesNo(id="q", text="?") if n % 2 else choice, id=f"q{n}") for n in range(20)
+    ]
+    study = make_study(*questions, personas=10, sample=Sample(size=size))
+
+    cells = plan_cells(
+        study, make_panel(10), Method(read="letters", elicitation="letters@1", model_digest="x", record="x")
+    )
+
+    assert sum(count_reads(cell, "letters") for cell in cells) == 440

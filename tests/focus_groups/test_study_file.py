@@ -302,6 +302,15 @@ def test_an_unknown_language_and_a_conjoint_without_a_price_are_notices() -> Non
     assert ["'fi'" in notice or "'q1'" in notice for notice in list_notices(study)] == [True, True]
 
 
+def test_what_has_no_effect_is_a_notice() -> None:
+    talk = {"id": "q1", "type": "open_ended", "text": "?", "rounds": 3}
+
+    first, second = list_notices(check_members(build(talk, ssr="on")).study)
+
+    assert "similarity" in first
+    assert "'q1' is asked once" in second
+
+
 # Hostile texts
 
 

@@ -27,6 +27,7 @@ from mavera.focus_groups.interview import Interview
 from mavera.focus_groups.panel import Panel
 from mavera.focus_groups.respondents import Draw, Respondents
 from mavera.focus_groups.study import MultipleChoice, Question, Study, question_of
+from mavera.focus_groups.study_checks import list_notices
 
 # Interviews of each persona and arm that measure who passes, if no formula does.
 _PILOT_ROWS = 1_000
@@ -47,7 +48,8 @@ def draw_respondents(study: Study, panel: Panel, book: Book, failures: Failures 
     completes = Interview(study, panel, book, counts, study.sample.seed, expected=expected, passes=True)
     completes.ask(study.questions)
     screened = _draw_screened(study, panel, book, passing, expected, notices)
-    return Draw(completes.respondents(), screened, (*completes.list_notices(), *notices))
+    notices = [*list_notices(study), *completes.list_notices(), *notices]
+    return Draw(completes.respondents(), screened, tuple(notices))
 
 
 def draw_reference(

@@ -20,6 +20,7 @@ from mavera.focus_groups.study import (
     RESPONDENTS_MAX,
     Conjoint,
     Matrix,
+    OpenEnded,
     Stimulus,
     Study,
     has_scale,
@@ -53,7 +54,11 @@ def list_notices(study: Study) -> tuple[str, ...]:
             f"The language '{study.language}' is not known. Prompts are framed in English, and semantic "
             "similarity rating is off."
         )
+    if study.ssr == "on":
+        found.append("No semantic similarity rating is mixed in, because no sharpness is calibrated for it.")
     for question in study.questions:
+        if isinstance(question, OpenEnded) and question.rounds > 1:
+            found.append(f"'{question.id}' is asked once: a discussion in rounds is not run.")
         if isinstance(question, Conjoint) and question.price is None:
             found.append(f"'{question.id}' has no price attribute, so there is no willingness to pay.")
     return tuple(found)
