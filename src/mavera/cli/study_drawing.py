@@ -120,13 +120,31 @@ def draw_bar(share: float, interval: tuple[float, float] | None = None) -> Text:
 
 
 def _draw_model(model: dict[str, Any]) -> Iterator[RenderableType]:
-    for name, value in model.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            columns = [column for column in value[0] if not isinstance(value[0][column], list | dict)]
-            table = Table(*columns, title=f"  {name.replace('_', ' ')}", title_justify="left")
-            for row in value:
-                table.add_row(*(_cell(row.get(column)) for column in columns))
-            yield table
+    """Yield a table for each list of a model: items, attributes with their levels, demand."""
+    for name, rows in model.items():
+        if not (isinstance(rows, list) and rows and isinstance(rows[0], dict)):
+            continue
+        yield _draw_estimates(f"  {name.replace('_', ' ')}", rows)
+        for row in rows:
+            if isinstance(row.get("levels"), list):
+                yield _draw_estimates(f"  levels of {row[next(iter(row))]}", row["levels"])
+
+
+def _draw_estimates(title: str, rows: list[dict[str, Any]]) -> Table:
+    columns = [column for column in rows[0] if not isinstance(rows[0][column], list)]
+    table = Table(*(column.replace("_", " ") for column in columns), title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(_format_estimate(row.get(column)) for column in columns))
+    return table
+
+
+def _format_estimate(value: Any) -> str:
+    """Return a figure with its interval, or a text."""
+    if not isinstance(value, dict):
+        return f"{value:.3g}" if isinstance(value, float) else "" if value is None else str(value)
+    interval = value.get("simulation_interval")
+    between = f" ({interval[0]:.3g} to {interval[1]:.3g})" if interval else ""
+    return "–" if value.get("value") is None else f"{value['value']:.3g}{between}"
 
 
 def draw_table(table: dict[str, Any]) -> Table:
@@ -150,9 +168,3 @@ def _format_cell(cell: dict[str, Any] | None) -> str:
         return "–"
     shown = f"{cell['value']:.0%}" if cell["kind"] in _SHARE_KINDS else f"{cell['value']:.2f}"
     return f"{shown} {cell.get('letters', '')}".rstrip()
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "" if value is None else str(value)
