@@ -34,6 +34,9 @@ TABLES = {
     "kept_answers",
     "personas",
     "persona_versions",
+    "focus_groups",
+    "focus_group_cells",
+    "focus_group_priors",
 }
 
 START = """

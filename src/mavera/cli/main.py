@@ -19,7 +19,7 @@ COMMANDS = {
     "ask": ("mavera.cli.ask", "Ask a persona, and print its answer."),
     "compare": ("mavera.cli.compare", "Ask several personas, and compare the analyses."),
     "study": ("mavera.cli.study", "Run studies with a panel of personas, and read their results."),
-    "worker": ("mavera.cli.worker", "Run the focus groups of a database, on a machine of their own."),
+    "worker": ("mavera.cli.worker", "Run the focus groups of a database until a signal."),
     "personas": ("mavera.cli.personas", "List personas, and make your own."),
     "keys": ("mavera.cli.keys", "Create, list and revoke API keys."),
     "workspaces": ("mavera.cli.workspaces", "Make, list and change workspaces."),

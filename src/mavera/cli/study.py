@@ -50,7 +50,9 @@ StudyModel = Annotated[
 ]
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Run studies with a panel of personas, and read them."
+    add_completion=False,
+    no_args_is_help=True,
+    help="Run studies with a panel of personas, and read their results.",
 )
 
 
