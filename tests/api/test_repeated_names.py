@@ -48,7 +48,7 @@ def test_a_body_is_refused_if_a_name_repeats_and_only_then(value: Any, escaped: 
     body = written(value, escaped=escaped).encode()
 
     if repeats(value):
-        with pytest.raises(InvalidRequest, match="stands twice"):
+        with pytest.raises(InvalidRequest, match="occurs twice"):
             decode_at_once(body, object)
     else:
         assert decode_at_once(body, object) == json.loads(body)

@@ -149,7 +149,7 @@ BROKEN: dict[str, tuple[Behaviour, str]] = {
         "expired",
     ),
     "an error as the reason": (sends(BEGUN, FINISH.replace(b'"stop"', b'"error"'), DONE), "error"),
-    "garbage": (sends(BEGUN, b"data: \x00\xff garbage\n\n"), "no chat completion"),
+    "garbage": (sends(BEGUN, b"data: \x00\xff garbage\n\n"), "other than a chat completion"),
     "a page of HTML": (sends(b"<html>Bad gateway</html>\n"), "before its answer was finished"),
     "[DONE] too early": (sends(BEGUN, DONE), "before its answer was finished"),
     "an end too early": (sends(BEGUN), "before its answer was finished"),
@@ -159,7 +159,10 @@ BROKEN: dict[str, tuple[Behaviour, str]] = {
         sends(b'{"error": {"message": "out of memory"}}', content_type="application/json"),
         "out of memory",
     ),
-    "garbage as JSON": (sends(b'{"choices": [', content_type="application/json"), "no chat completion"),
+    "garbage as JSON": (
+        sends(b'{"choices": [', content_type="application/json"),
+        "other than a chat completion",
+    ),
     "no JSON at all": (sends(content_type="application/json"), "before its answer was finished"),
 }
 

@@ -11,7 +11,7 @@ import asyncio
 import socket
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -78,9 +78,10 @@ async def keep_study_worker(
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        # A cancellation that meets the end of a query can be lost.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=STOP_SECONDS + 1)
 
 
 def run_studies_beside(settings: Settings) -> Beside | None:

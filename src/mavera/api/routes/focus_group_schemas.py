@@ -5,10 +5,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from mavera.api.http.bounds import Identifier
+from mavera.api.http.bounds import Identifier, Name, OpaqueObject
 
 Raw = dict[str, Any]
 Url = Annotated[str, Meta(max_length=2048)]
+StimulusText = Annotated[str, Meta(max_length=100_000)]
 
 
 class StudyMembers(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -18,18 +19,20 @@ class StudyMembers(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     With `dry_run` nothing is started, and the answer says what the study would cost and how long it takes.
     """
 
-    study: Annotated[Raw, Meta(description="A whole study, with the fields of a study file.")] | None = None
+    study: (
+        Annotated[OpaqueObject, Meta(description="A whole study, with the fields of a study file.")] | None
+    ) = None
     name: Annotated[str, Meta(max_length=200)] | None = None
     language: Annotated[str, Meta(max_length=35)] | None = None
     model: Annotated[str, Meta(max_length=64)] | None = None
     persona_ids: Annotated[list[Identifier], Meta(min_length=1, max_length=10)] | None = None
-    questions: Annotated[list[Raw], Meta(min_length=1, max_length=20)] | None = None
+    questions: Annotated[list[OpaqueObject], Meta(min_length=1, max_length=20)] | None = None
     sample_size: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     seed: Annotated[int, Meta(ge=0, le=2**53)] | None = None
-    stimulus: Raw | str | None = None
-    cells: list[Raw] | None = None
-    weights: Raw | None = None
-    banner: list[str] | None = None
+    stimulus: OpaqueObject | StimulusText | None = None
+    cells: Annotated[list[OpaqueObject], Meta(max_length=100)] | None = None
+    weights: OpaqueObject | None = None
+    banner: Annotated[list[Name], Meta(max_length=100)] | None = None
     dry_run: bool = False
     webhook: Annotated[Url, Meta(description="Called once, signed, when the study ends.")] | None = None
 
