@@ -12,7 +12,8 @@ A list of more than 20 answers, or one for a model without log-probabilities, is
 people: one read each time instead of the orders above.
 
 The order of an ask is the number of the answer at each place. A small model prefers a place whatever stands
-there (arXiv 2309.03882), so each answer is shown at more than one.
+there (arXiv 2309.03882), so each answer is shown at more than one. If the file asks for a random order, the
+first order is a shuffle, and fixed options keep their places in every order.
 """
 
 import string
@@ -63,7 +64,8 @@ class Shown:
     """
     The texts of one cell: everything is piped and translated already.
 
-    `alternatives` are those of a conjoint task, or the items of a MaxDiff set.
+    `alternatives` are those of a conjoint task, or the items of a MaxDiff set. `first_order` is the order in
+    which the options are shown first, and () for that of the file.
     """
 
     question: Question
@@ -74,6 +76,7 @@ class Shown:
     row: str | None = None
     alternatives: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    first_order: Order = ()
 
 
 def plan_asks(shown: Shown, method: Method) -> tuple[Ask, ...]:
@@ -130,6 +133,15 @@ def label_answers(question: Question, phrases: Phrases, options: Sequence[str] =
     return (f"{first} ({ends[0]})", *middle, f"{last} ({ends[1]})", *scale.missing)
 
 
+def list_fixed(question: Question) -> tuple[bool, ...]:
+    """Return for each option, item or row of a question whether it keeps its place. Other types have none."""
+    match question:
+        case MultipleChoice(options=entries) | Ranking(items=entries) | Matrix(rows=entries):
+            return tuple(entry.fixed for entry in entries)
+        case _:
+            return ()
+
+
 def _list(
     shown: Shown,
     method: Method,
@@ -140,13 +152,23 @@ def _list(
     rotates: bool = False,
     last: int = 0,
 ) -> tuple[Ask, ...]:
-    """Ask for one of `answers`. The `last` of them stay at the end in every order."""
+    """
+    Ask for one of `answers`. The `last` of them stay at the end in every order.
+
+    The options of a question have an order of their own if `shown` names one; "yes" and "no" have none.
+    """
     phrases = phrases_of(shown.language)
-    if method == "shares" or len(answers) > MOST_LETTERS:
-        order = tuple(range(len(answers)))
-        lines = "\n".join(f"{number + 1}. {answer}" for number, answer in enumerate(answers))
-        return (Ask("shares", about, order, _compose(shown, phrases, note, phrases.of_hundred, lines)),)
-    orders = (rotate if rotates else turn_around)(len(answers), last)
+    count = len(answers)
+    is_shuffled = bool(shown.first_order) and len(shown.first_order) == count - last
+    first = (*shown.first_order, *range(count - last, count)) if is_shuffled else tuple(range(count))
+    if method == "shares" or count > MOST_LETTERS:
+        lines = "\n".join(f"{place + 1}. {answers[number]}" for place, number in enumerate(first))
+        return (Ask("shares", about, first, _compose(shown, phrases, note, phrases.of_hundred, lines)),)
+    if is_shuffled:
+        fixed = (*list_fixed(shown.question), *([True] * last))
+        orders = (rotate_order if rotates else reverse_order)(first, fixed)
+    else:
+        orders = (rotate if rotates else turn_around)(count, last)
     return tuple(
         Ask(
             "letters",
@@ -176,6 +198,25 @@ def rotate(count: int, last: int = 0) -> tuple[Order, ...]:
     moving = count - last
     end = tuple(range(moving, count))
     return tuple((*((place + first) % moving for place in range(moving)), *end) for first in range(moving))
+
+
+def reverse_order(first: Order, is_fixed: Sequence[bool]) -> tuple[Order, ...]:
+    """Return `first` and its reverse, in which the fixed answers keep their places."""
+    moving = [number for number in first if not is_fixed[number]]
+    return first, _fill_moving(first, is_fixed, moving[::-1])
+
+
+def rotate_order(first: Order, is_fixed: Sequence[bool]) -> tuple[Order, ...]:
+    """Return every rotation of the answers of `first` that are not fixed, or `first` if all of them are."""
+    moving = [number for number in first if not is_fixed[number]]
+    return tuple(
+        _fill_moving(first, is_fixed, moving[start:] + moving[:start]) for start in range(max(1, len(moving)))
+    )
+
+
+def _fill_moving(first: Order, is_fixed: Sequence[bool], moving: Sequence[int]) -> Order:
+    numbers = iter(moving)
+    return tuple(number if is_fixed[number] else next(numbers) for number in first)
 
 
 def _compose(shown: Shown, phrases: Phrases, note: str, instruction: str, answers: str = "") -> str:

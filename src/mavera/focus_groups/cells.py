@@ -19,6 +19,7 @@ from mavera.focus_groups.asks import Method as ReadMethod
 from mavera.focus_groups.conditions import Condition, conditions_of, fill_question_text, state_facts
 from mavera.focus_groups.designs import list_sets, list_tasks
 from mavera.focus_groups.elicited import CellId
+from mavera.focus_groups.orders import shuffle_for_cell
 from mavera.focus_groups.panel import Panel
 from mavera.focus_groups.repository import Method
 from mavera.focus_groups.study import (
@@ -130,6 +131,7 @@ def _make_cell(
         row=_find_row(question, part, names),
         alternatives=_list_alternatives(study, question, part, names),
         options=_list_options(question, names),
+        first_order=shuffle_for_cell(question, persona, wording),
     )
     identity = CellId(question.id, part, persona, arm.id if arm else None, condition.key)
     shaping = (

@@ -133,7 +133,7 @@ class Elicitor:
         )
 
     def _shares_turn(self, ask: Ask, persona_id: str | None, images: Sequence[str]) -> Turn:
-        names = [f"answer_{number + 1}" for number in ask.order]
+        names = [f"answer_{place + 1}" for place in range(len(ask.order))]
         number = {"type": "integer", "minimum": 0, "maximum": 100}
         schema = {
             "type": "object",
@@ -212,11 +212,14 @@ def _add_logs(first: float | None, second: float) -> float:
 
 
 def _read_shares(ask: Ask, text: str) -> tuple[float, ...]:
+    """Return the share of each answer, in the order of the answers and not of their places."""
     try:
         said = msgspec.json.decode(text, type=dict[str, float])
     except msgspec.DecodeError as error:
         raise UnusableAnswer("The model's shares are no JSON object of numbers.") from error
-    shares = [max(0.0, said.get(f"answer_{number + 1}", 0.0)) for number in range(len(ask.order))]
+    shares = [0.0] * len(ask.order)
+    for place, number in enumerate(ask.order):
+        shares[number] = max(0.0, said.get(f"answer_{place + 1}", 0.0))
     total = sum(shares)
     if not math.isfinite(total) or total <= 0:
         raise UnusableAnswer("The model's shares add up to nothing.")

@@ -18,13 +18,14 @@ from mavera.errors import InvalidRequest, ValidationFailed
 from mavera.focus_groups.draw import draw_reference, draw_respondents
 from mavera.focus_groups.exports import ExportFile, Format, build_export, pack_files
 from mavera.focus_groups.human_answers import HumanAnswersError, read_human_answers, rectify_study
+from mavera.focus_groups.orders import find_places, list_shown
 from mavera.focus_groups.positions import digest_priors
 from mavera.focus_groups.results import build_results
 from mavera.focus_groups.rows import list_rows
 from mavera.focus_groups.service import Record
 from mavera.focus_groups.side_by_side import Comparison, compare_simulations
 from mavera.focus_groups.simulation import Method, Simulation
-from mavera.focus_groups.study import OpenEnded
+from mavera.focus_groups.study import OpenEnded, Study
 from mavera.focus_groups.themes import Theme, find_themes
 from mavera.reading.encoder import SentenceEncoder
 
@@ -152,6 +153,7 @@ def _describe_method(record: Record) -> Method:
     details: Mapping[str, str] = {
         "position_prior": digest_priors(record.priors) if record.priors else "none",
         "semantic_similarity_rating": "off: no sharpness is calibrated for this encoder",
+        **_describe_orders(record.row.study),
     }
     return Method(
         model=method.record,
@@ -161,6 +163,21 @@ def _describe_method(record: Record) -> Method:
         study_hash=hash_study(record),
         details=details,
     )
+
+
+def _describe_orders(study: Study) -> dict[str, str]:
+    """Return the facts about random orders, and nothing for a study that has none."""
+    found = {}
+    shown = [question.id for question in list_shown(study)]
+    if shown != [question.id for question in study.questions]:
+        found["question_order"] = ", ".join(shown)
+    places = find_places(study)
+    varying = [question.id for question in study.questions if places[question.id].varies]
+    if varying:
+        found["random_options"] = (
+            f"{', '.join(varying)}: read in a shuffle for each persona and its reverse or rotations"
+        )
+    return found
 
 
 def _find_themes(record: Record) -> dict[str, tuple[Theme, ...]]:

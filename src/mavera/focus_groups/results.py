@@ -81,7 +81,11 @@ METHOD_NOTES = (
         "distribution is assumed."
     ),
     "The correlation of one respondent's answers within a persona is assumed, not elicited.",
-    "The order of questions and blocks shapes the questionnaire. It cannot change an answer here.",
+    (
+        "The order of questions and blocks shapes the questionnaire and its codebook. It cannot change an "
+        "answer here, because each question is asked apart. The same is true of matrix rows, and of options "
+        "if there can be several answers."
+    ),
 )
 
 

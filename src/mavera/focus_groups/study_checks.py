@@ -20,6 +20,7 @@ from mavera.focus_groups.study import (
     RESPONDENTS_MAX,
     Conjoint,
     Matrix,
+    MultipleChoice,
     OpenEnded,
     Stimulus,
     Study,
@@ -59,6 +60,8 @@ def list_notices(study: Study) -> tuple[str, ...]:
     for question in study.questions:
         if isinstance(question, OpenEnded) and question.rounds > 1:
             found.append(f"'{question.id}' is asked once: a discussion in rounds is not run.")
+        if isinstance(question, MultipleChoice) and any(option.specify for option in question.options):
+            found.append(f"No words are drawn for the options of '{question.id}' that ask for own words.")
         if isinstance(question, Conjoint) and question.price is None:
             found.append(f"'{question.id}' has no price attribute, so there is no willingness to pay.")
     return tuple(found)

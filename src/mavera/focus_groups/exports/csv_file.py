@@ -8,6 +8,7 @@ front, as spreadsheets write it for "this is text". Numbers are never changed.
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 import numpy as np
 
@@ -19,10 +20,24 @@ from mavera.focus_groups.exports.variables import (
     list_statuses,
     list_variables,
 )
+from mavera.focus_groups.orders import find_places
 from mavera.focus_groups.respondents import Status
 from mavera.focus_groups.results import build_method
 from mavera.focus_groups.simulation import Simulation
+from mavera.focus_groups.study import Matrix, MultipleChoice, Question, Ranking
 
+OWN_WORDS = "Asks for own words. None are drawn."
+_HEADS = (
+    "variable",
+    "label",
+    "type",
+    "question",
+    "code",
+    "code_label",
+    "user_missing",
+    "shown_order",
+    "note",
+)
 _STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _STATUSES = np.array([status.name.lower() for status in sorted(Status)])
 # Spreadsheets take UTF-8 for it only behind this mark.
@@ -63,7 +78,7 @@ def _format_values(variable: Variable) -> list[str]:
 
 
 def _list_codes(simulation: Simulation, variables: Sequence[Variable]) -> Iterable[Sequence[str]]:
-    yield ["variable", "label", "type", "question", "code", "code_label", "user_missing"]
+    yield [*_HEADS]
     method = build_method(simulation)
     facts = {
         "synthetic": simulation.list_notices()[0],
@@ -75,12 +90,30 @@ def _list_codes(simulation: Simulation, variables: Sequence[Variable]) -> Iterab
         "study_hash": method.study_hash,
     }
     for name, fact in facts.items():
-        yield ["", escape_text(fact), "method", "", "", name, ""]
-    for one in variables:
-        question = "" if one.question is None else one.question.id
-        head = [one.name, escape_text(one.label), describe_type(one) or one.kind, question]
-        if not one.codes:
-            yield [*head, "", "", ""]
-        for code in one.codes:
-            missing = "yes" if code.is_missing else "no"
-            yield [*head, str(code.number), escape_text(code.label), missing]
+        yield ["", escape_text(fact), "method", "", "", name, "", "", ""]
+    places = find_places(simulation.study)
+    for question_id, group in groupby(variables, key=lambda one: one.question and one.question.id):
+        for entry, one in enumerate(group):
+            head = [one.name, escape_text(one.label), describe_type(one) or one.kind, question_id or ""]
+            # A variable is one option or row of a list, or else its codes are the options.
+            own = entry if isinstance(one.question, MultipleChoice | Matrix | Ranking) and one.group else None
+            place = places.get(question_id or "")
+            if not one.codes:
+                yield [*head, "", "", "", "" if place is None else place.describe(own), ""]
+            for at, code in enumerate(one.codes):
+                missing = "yes" if code.is_missing else "no"
+                shown = own
+                if own is None and isinstance(one.question, MultipleChoice) and not code.is_missing:
+                    shown = at
+                order = "" if place is None else place.describe(shown)
+                note = _describe_option(one.question, shown)
+                yield [*head, str(code.number), escape_text(code.label), missing, order, note]
+
+
+def _describe_option(question: Question | None, entry: int | None) -> str:
+    """Return what a reader of the codebook has to know about an option."""
+    match question:
+        case MultipleChoice(options=options) if entry is not None and options[entry].specify:
+            return OWN_WORDS
+        case _:
+            return ""
