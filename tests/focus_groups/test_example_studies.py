@@ -156,10 +156,18 @@ def test_the_reads_of_the_page_are_those_that_are_planned() -> None:
         len(list_sets(study, maxdiff)) * count(maxdiff, alternatives=tuple("ABCD")),
         len(list_tasks(study, conjoint)) * count(conjoint, alternatives=tuple("ABC")),
         count(OpenEnded(id="q", text="?")),
+        count_of_persona(OpenEnded(id="q", text="?", rounds=3)),
     ]
 
     table = [row for row in rows(sections(PAGE)["Reads of the model"]) if len(row) == 4]
     assert [int(row[3]) for row in table] == planned
+
+
+def count_of_persona(question: Question) -> int:
+    """Return the reads of one persona of two, over all rounds of a discussion."""
+    method = Method(read="letters", elicitation="letters@1", model_digest="x", record="x")
+    cells = plan_cells(make_study(question, personas=2), make_panel(2), method)
+    return sum(count_reads(cell, "letters") for cell in cells if cell.id.persona == "p0")
 
 
 def count(question: Question, **members: Any) -> int:

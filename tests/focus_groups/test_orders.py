@@ -27,7 +27,6 @@ from mavera.focus_groups.study import (
     Study,
     YesNo,
 )
-from mavera.focus_groups.study_checks import list_notices
 from tests.focus_groups.studies import make_panel, make_study
 from tests.support.simulations import build_study, simulate_plainly
 
@@ -191,4 +190,3 @@ def test_the_codebook_numbers_what_is_shown_and_says_that_no_own_words_are_drawn
     assert found["q1", "Don't know"] == ("1", "")
     assert found["q2_2", "Yes"] == ("2.2", "")
     assert found["q2_3", "Yes"] == ("2.3", "Asks for own words. None are drawn.")
-    assert any("q2" in notice and "own words" in notice for notice in list_notices(simulation.study))

@@ -305,7 +305,8 @@ def test_an_unknown_language_and_a_conjoint_without_a_price_are_notices() -> Non
 def test_what_has_no_effect_is_a_notice() -> None:
     talk = {"id": "q1", "type": "open_ended", "text": "?", "rounds": 3}
 
-    first, second = list_notices(check_members(build(talk, ssr="on")).study)
+    alone = [{"id": "one"}]
+    first, second = list_notices(check_members(build(talk, ssr="on", personas=alone)).study)
 
     assert "similarity" in first
     assert "'q1' is asked once" in second

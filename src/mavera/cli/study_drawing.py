@@ -29,6 +29,8 @@ _TITLES = {
     "chosen_when_shown": "chosen when shown",
 }
 _MOST_VERBATIMS = 5
+# Ten personas in four rounds.
+_MOST_TURNS = 40
 _SHARE_KINDS = frozenset({"answer", "missing", "net", "box", "place", "best", "worst", "level"})
 
 
@@ -66,6 +68,7 @@ def draw_question(result: dict[str, Any]) -> Iterator[RenderableType]:
         yield from _draw_model(result["model"])
     for verbatim in result.get("verbatims", [])[:_MOST_VERBATIMS]:
         yield Text(f"  “{verbatim['text']}”")
+    yield from _draw_discussion(result)
     for theme in result.get("themes", []):
         yield Text(f"  theme: {theme['name']} ({theme['verbatims']})", style="cyan")
     baseline = (result.get("baseline") or {}).get("no_persona") or {}
@@ -76,6 +79,42 @@ def draw_question(result: dict[str, Any]) -> Iterator[RenderableType]:
         yield Text(f"  without a persona: {', '.join(shown)}", style="dim")
     for flag in result.get("flags", []):
         yield Text(f"  ! {flag}", style="yellow")
+
+
+def _draw_discussion(result: dict[str, Any]) -> Iterator[RenderableType]:
+    """Yield the rounds of a discussion, who changed their position, and who left."""
+    for number, turn in enumerate(result.get("transcript", [])[:_MOST_TURNS]):
+        if number == 0 or turn["round"] != result["transcript"][number - 1]["round"]:
+            yield Text(f"  round {turn['round']}", style="dim")
+        line = Text(f"  {_name_speaker(turn)}: ", style="bold")
+        line.append(f"“{turn['text']}”", style="not bold")
+        yield line
+    left = len(result.get("transcript", [])) - _MOST_TURNS
+    if left > 0:
+        yield Text(f"  {left} more turns are in the JSON results", style="dim")
+    moves = result.get("moved", [])
+    for move in moves:
+        if move["moved"]:
+            yield Text(f"  moved: {describe_move(move)}", style="cyan")
+    if moves and not any(move["moved"] for move in moves):
+        yield Text("  nobody changed their position", style="dim")
+    if result.get("moved_missing"):
+        yield Text(f"  who moved is unknown: {result['moved_missing']}", style="dim")
+    for one in result.get("left_discussion", []):
+        yield Text(f"  {_name_speaker(one)} left in round {one['round']}: {one['reason']}", style="yellow")
+
+
+def describe_move(move: dict[str, Any]) -> str:
+    """Return who moved, towards whom, and what the reading rests on."""
+    towards = f" towards {move['towards']}" if move.get("towards") else ""
+    if move["read_by"] == "verdict":
+        return f"{_name_speaker(move)}{towards}, from “{move['stances'][0]}” to “{move['stances'][1]}”"
+    return f"{_name_speaker(move)}{towards}, by similarity ({move['similarity']:.2f} to the first answer)"
+
+
+def _name_speaker(member: dict[str, Any]) -> str:
+    group = ", ".join(member[name] for name in ("cell", "condition") if member.get(name))
+    return f"{member['persona_id']} ({group})" if group else str(member["persona_id"])
 
 
 def _draw_figures(result: dict[str, Any]) -> Iterator[RenderableType]:

@@ -7,6 +7,7 @@ Plan what the model is asked for a cell: one `Ask` for each read.
     maxdiff set                      the best and the worst, forwards and backwards      4
     conjoint task                    the choice, in each rotation of the alternatives    1 for each
     open_ended                       an answer in words                                  `verbatims`
+    a later round of a discussion    an answer in words                                  1
 
 A list of more than 20 answers, or one for a model without log-probabilities, is asked for as shares of 100
 people: one read each time instead of the orders above.
@@ -65,7 +66,8 @@ class Shown:
     The texts of one cell: everything is piped and translated already.
 
     `alternatives` are those of a conjoint task, or the items of a MaxDiff set. `first_order` is the order in
-    which the options are shown first, and () for that of the file.
+    which the options are shown first, and () for that of the file. `round` is that of a discussion, and
+    `heard` has what was said in the round before.
     """
 
     question: Question
@@ -77,12 +79,17 @@ class Shown:
     alternatives: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     first_order: Order = ()
+    round: int = 1
+    heard: tuple[str, ...] = ()
 
 
 def plan_asks(shown: Shown, method: Method) -> tuple[Ask, ...]:
     """Return the reads of a cell. `method` is what the model can do: log-probabilities, or shares."""
     question, phrases = shown.question, phrases_of(shown.language)
     match question:
+        case OpenEnded() if shown.round > 1:
+            note = "\n".join((*shown.heard, phrases.follow_ups[shown.round - 2]))
+            return (Ask("words", str(shown.round), (), _compose(shown, phrases, note, phrases.in_words)),)
         case OpenEnded():
             text = _compose(shown, phrases, "", phrases.in_words)
             return tuple(Ask("words", str(number), (), text) for number in range(question.verbatims))

@@ -2,15 +2,18 @@
 Plan the cells of a study: what has to be elicited from the model, one cell for each distribution.
 
     persona (or none) × question × part × arm × condition × wording  →  Cell
+    persona × discussion × round above the first                     →  Cell
 
 The key of a cell is a hash of everything that shapes its answer. Two studies that share a key share the
 answer: a copy, a wave, a study with more respondents. The order of the cells keeps a persona's together,
-because the model then reads the persona once.
+because the model then reads the persona once. Later rounds of discussions come last, round by round: what
+they show depends on the answers before. Their keys hash what is known of the whole discussion when the study
+is planned, so they are shared with a study that plans the same discussion.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -23,6 +26,7 @@ from mavera.focus_groups.orders import shuffle_for_cell
 from mavera.focus_groups.panel import Panel
 from mavera.focus_groups.repository import Method
 from mavera.focus_groups.study import (
+    ROUNDS_MAX,
     Arm,
     Conjoint,
     Matrix,
@@ -36,13 +40,15 @@ from mavera.focus_groups.study import (
 )
 from mavera.focus_groups.wording import fill_names
 
+FEWEST_SPEAKERS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """
     One elicitation. `key` is the hash of everything that shapes the answer.
 
-    `images` are shown with the question.
+    `images` are shown with the question. `round` is above 1 for an answer to what others said.
     """
 
     id: CellId
@@ -50,17 +56,46 @@ class Cell:
     shown: Shown
     images: tuple[str, ...]
     key: str
+    round: int = 1
 
 
 def plan_cells(study: Study, panel: Panel, method: Method) -> tuple[Cell, ...]:
-    """Return the cells of a checked study, those of a persona together, and those of the baseline last."""
+    """
+    Return the cells of a checked study: those of a persona together, then the baseline, then later rounds.
+    """
     prompts = {one.id: one.prompt_digest for one in panel}
     asked = list(_list_asked(study))
-    return tuple(
+    cells = [
         _make_cell(study, method, persona, prompts.get(persona or "", ""), *one)
         for persona in (*prompts, None)
         for one in asked
-    )
+    ]
+    return (*cells, *_plan_rounds(cells, panel, method))
+
+
+def _plan_rounds(cells: Sequence[Cell], panel: Panel, method: Method) -> Iterator[Cell]:
+    """Yield the cells of later rounds. A persona alone has nobody to discuss with."""
+    if len(panel) < FEWEST_SPEAKERS:
+        return
+    openings: dict[tuple[str, str | None, str], list[Cell]] = {}
+    for cell in cells:
+        question = cell.shown.question
+        if isinstance(question, OpenEnded) and cell.id.persona is not None and cell.wording == 0:
+            openings.setdefault((cell.id.question, cell.id.arm, cell.id.condition), []).append(cell)
+    names = [one.name for one in panel]
+    for number in range(2, ROUNDS_MAX + 1):
+        for group in openings.values():
+            question = group[0].shown.question
+            if isinstance(question, OpenEnded) and question.rounds >= number:
+                known = ([one.key for one in group], names, question.rounds)
+                yield from (_make_later(one, number, method, known) for one in group)
+
+
+def _make_later(opening: Cell, number: int, method: Method, known: object) -> Cell:
+    shown = replace(opening.shown, round=number)
+    asks = [ask.text for ask in plan_asks(shown, method.read)]
+    key = hashlib.sha256(msgspec.json.encode((known, asks, opening.id.persona, number))).hexdigest()
+    return Cell(opening.id, opening.wording, shown, opening.images, key, number)
 
 
 def count_reads(cell: Cell, read: ReadMethod) -> int:

@@ -80,8 +80,7 @@ class StudyEngine:
             program = self._program
             await self._step("priors", lambda: _count(program.measure_priors(work)))
             keys = await self._step("list", lambda: program.list_pending(work))
-            for first in range(0, len(keys), program.places):
-                batch = keys[first : first + program.places]
+            for batch in program.split_batches(work, keys):
                 if not await self._step("cells", partial(self._read, work, batch)):
                     break
             return await self._step("finish", lambda: _name(program.finish(work)))

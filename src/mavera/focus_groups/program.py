@@ -5,6 +5,7 @@ Run a study from its first cell to its charge. Each step can be repeated: a cell
 
     the model is away or busy   the cell waits, and is asked again
     the model answers nonsense  the cell fails, and says why
+    a round of a discussion     begins when the round before it has ended
     a limit, or a cancel        no further cell begins; the study is CANCELLED with what it has
 """
 
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Literal, Protocol, TypeVar
 
 import structlog
@@ -23,7 +25,9 @@ from mavera.accounts.credits.ledger import End
 from mavera.accounts.principal import Principal
 from mavera.errors import APIError
 from mavera.focus_groups import repository
+from mavera.focus_groups.asks import Shown
 from mavera.focus_groups.cells import Cell, list_places, plan_cells
+from mavera.focus_groups.discussion import LeftDiscussion, list_previous, quote_round
 from mavera.focus_groups.elicit import Elicitor, NoLogprobs, UnusableAnswer, is_passing
 from mavera.focus_groups.panel import Panel, build_panel
 from mavera.focus_groups.positions import compute_prior, plan_prior
@@ -153,15 +157,22 @@ class StudyProgram:
         """Do all steps of a study that was taken, without an engine: for a command in a terminal."""
         async with self.hold(row) as work:
             await self.measure_priors(work)
-            pending = await self.list_pending(work)
-            for start in range(0, len(pending), self.places):
+            for batch in self.split_batches(work, await self.list_pending(work)):
                 if await self.find_stop(work) is not None or work.is_lost:
                     break
-                await self.read_cells(work, pending[start : start + self.places])
+                await self.read_cells(work, batch)
             await self.finish(work)
 
     async def list_pending(self, work: Work) -> list[str]:
         return await repository.list_pending(self._database, work.row.id)
+
+    def split_batches(self, work: Work, keys: Sequence[str]) -> list[list[str]]:
+        """Return the cells that are asked side by side. Those of two rounds are in no batch together."""
+        batches = []
+        for _, group in groupby(keys, key=lambda key: work.cells[key].round):
+            same = list(group)
+            batches += [same[start : start + self.places] for start in range(0, len(same), self.places)]
+        return batches
 
     async def measure_priors(self, work: Work) -> dict[int, PositionPrior]:
         """Return the position priors that the study's lists need. Those that nobody has measured are read."""
@@ -255,11 +266,15 @@ class StudyProgram:
             error: str | None = None
             reading: Reading | None = None
             try:
-                reading = await self._patiently(
-                    work, lambda: elicitor.elicit(cell.shown, cell.id.persona, method, cell.images)
-                )
+                shown = await self._prepare(work, cell)
+                if shown is None:
+                    return False
+                ask = partial(elicitor.elicit, shown, cell.id.persona, method, cell.images)
+                reading = await self._patiently(work, ask)
                 if reading is None:
                     return False
+            except LeftDiscussion as failure:
+                error = str(failure)
             except UnusableAnswer as failure:
                 error = f"The model gave no usable answer. {failure}"
             except NoLogprobs:
@@ -275,6 +290,23 @@ class StudyProgram:
                 answered_at=self.moment.now,
             )
             return await repository.keep_cell(self._database, work.row, row)
+
+    async def _prepare(self, work: Work, cell: Cell) -> Shown | None:
+        """
+        Return what a cell shows, or None if the round before it has not ended.
+
+        Raises LeftDiscussion if the persona cannot answer in this round.
+        """
+        if cell.round == 1:
+            return cell.shown
+        said = {}
+        for persona, key in list_previous(work.cells.values(), cell).items():
+            row = await repository.find_cell(self._database, work.row.id, key)
+            if row is None or row.status == "pending":
+                return None
+            if row.reading is not None:
+                said[persona] = row.reading.reads[0].text
+        return quote_round(cell, said, work.panel)
 
     async def _patiently(self, work: Work, ask: Callable[[], Awaitable[T]]) -> T | None:
         """Ask, and ask again for as long as the model is away. Returns None if the study was stopped."""

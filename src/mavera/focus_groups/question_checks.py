@@ -24,6 +24,7 @@ from mavera.focus_groups.faults import Faults
 from mavera.focus_groups.study import (
     NPS,
     QUESTIONS_MAX,
+    ROUNDS_MAX,
     Conjoint,
     Likert,
     Matrix,
@@ -102,7 +103,7 @@ def _check_type(faults: Faults, path: str, question: Question) -> None:
             _check_conjoint(faults, path, question)
         case OpenEnded():
             faults.check_range(f"{path}.verbatims", question.verbatims, 1, 10)
-            faults.check_range(f"{path}.rounds", question.rounds, 1, 4)
+            faults.check_range(f"{path}.rounds", question.rounds, 1, ROUNDS_MAX)
         case _:
             assert_never(question)
 

@@ -18,18 +18,21 @@ from mavera.errors import InvalidRequest, ValidationFailed
 from mavera.focus_groups.draw import draw_reference, draw_respondents
 from mavera.focus_groups.exports import ExportFile, Format, build_export, pack_files
 from mavera.focus_groups.human_answers import HumanAnswersError, read_human_answers, rectify_study
+from mavera.focus_groups.moves import find_moves
 from mavera.focus_groups.orders import find_places, list_shown
 from mavera.focus_groups.positions import digest_priors
 from mavera.focus_groups.results import build_results
 from mavera.focus_groups.rows import list_rows
 from mavera.focus_groups.service import Record
 from mavera.focus_groups.side_by_side import Comparison, compare_simulations
-from mavera.focus_groups.simulation import Method, Simulation
+from mavera.focus_groups.simulation import Discussion, Method, Simulation
 from mavera.focus_groups.study import OpenEnded, Study
 from mavera.focus_groups.themes import Theme, find_themes
 from mavera.reading.encoder import SentenceEncoder
+from mavera.reading.verdict import VerdictReader
 
 _ENCODER = SentenceEncoder()
+_VERDICTS = VerdictReader(_ENCODER)
 
 
 def simulate(record: Record) -> Simulation:
@@ -51,6 +54,7 @@ def simulate(record: Record) -> Simulation:
         model_reads=count_model_reads(record),
         notices=row.notices or row.method.notices,
         themes=_find_themes(record),
+        discussions=_find_discussions(record),
         source_date=_read_source_date(),
     )
 
@@ -122,6 +126,7 @@ def describe_cells(record: Record) -> list[dict[str, Any]]:
                 "cell": cell.id.arm,
                 "condition": cell.id.condition,
                 "wording": cell.wording,
+                "round": cell.round,
                 "reused": row.reused,
                 "answered_at": row.answered_at,
                 "error": row.error,
@@ -183,7 +188,7 @@ def _describe_orders(study: Study) -> dict[str, str]:
 def _find_themes(record: Record) -> dict[str, tuple[Theme, ...]]:
     """Return the themes of each open question. There are none in a language unknown to the encoder."""
     study = record.row.study
-    if study.language.split("-")[0].lower() not in _ENCODER.languages or _ENCODER.find_problem():
+    if _explain_no_vectors(study):
         return {}
     themes = {}
     for question in study.questions:
@@ -196,6 +201,27 @@ def _find_themes(record: Record) -> dict[str, tuple[Theme, ...]]:
             ]
             themes[question.id] = find_themes(texts, _ENCODER.embed(texts))
     return themes
+
+
+def _find_discussions(record: Record) -> dict[str, Discussion]:
+    """Return what was said in rounds, and who moved, for each question that has a discussion."""
+    missing = _explain_no_vectors(record.row.study)
+    found = {}
+    discussed = [*(one.discussion for one in record.statements)]
+    discussed += [one.discussion for one in record.departures]
+    for question_id in dict.fromkeys(question for question, _, _ in discussed):
+        statements = tuple(one for one in record.statements if one.discussion[0] == question_id)
+        departures = tuple(one for one in record.departures if one.discussion[0] == question_id)
+        moves = None if missing else find_moves(statements, _ENCODER, _VERDICTS)
+        found[question_id] = Discussion(statements, departures, moves, missing)
+    return found
+
+
+def _explain_no_vectors(study: Study) -> str:
+    """Return why the texts of a study get no vectors, or "" if they do."""
+    if study.language.split("-")[0].lower() not in _ENCODER.languages:
+        return f"The sentence encoder does not know the language '{study.language}'."
+    return "The sentence encoder is not available." if _ENCODER.find_problem() else ""
 
 
 def _read_source_date() -> int | None:

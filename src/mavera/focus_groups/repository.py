@@ -241,6 +241,18 @@ async def read_cells(db: Queries, study_id: str) -> list[CellRow]:
     return [_cell_from_row(row) for row in rows]
 
 
+async def find_cell(db: Queries, study_id: str, key: str) -> CellRow | None:
+    row = await db.fetch_one(
+        """
+        SELECT key, place, status, body, error, reused, answered_at FROM focus_group_cells
+         WHERE study_id = :study_id AND key = :key
+        """,
+        study_id=study_id,
+        key=key,
+    )
+    return None if row is None else _cell_from_row(row)
+
+
 async def find_answered(db: Queries, study_id: str, keys: Sequence[str]) -> dict[str, CellRow]:
     """Return the answered cells of a study that have one of `keys`."""
     wanted = set(keys)

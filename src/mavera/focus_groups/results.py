@@ -21,14 +21,17 @@ from mavera.focus_groups.grids import Grid
 from mavera.focus_groups.intervals import FEWEST_PERSONAS
 from mavera.focus_groups.measures import Measure
 from mavera.focus_groups.mixtures import measure_entropy
+from mavera.focus_groups.moves import Move
 from mavera.focus_groups.raking import measure_efficiency
 from mavera.focus_groups.respondents import Status
 from mavera.focus_groups.schemas import (
     ArmFigures,
     Baseline,
+    DepartureResult,
     Figures,
     FocusGroupResults,
     MethodResult,
+    MoveResult,
     PartResult,
     PersonaFigures,
     QuestionResult,
@@ -38,10 +41,11 @@ from mavera.focus_groups.schemas import (
     TableCell,
     TableResult,
     ThemeResult,
+    TurnResult,
     UsageResult,
     Verbatim,
 )
-from mavera.focus_groups.simulation import Simulation
+from mavera.focus_groups.simulation import Discussion, Simulation
 from mavera.focus_groups.study import (
     Conjoint,
     Matrix,
@@ -491,6 +495,42 @@ def _add_verbatims(result: QuestionResult, simulation: Simulation, question: Ope
     failed = sum(1 for one in simulation.failures if one.question == question.id)
     result.flags = [f"failed_cells {failed}"] if failed else []
     result.interval_missing = "Answers in words have no interval."
+    if question.id in simulation.discussions:
+        _add_discussion(result, simulation.discussions[question.id])
+
+
+def _add_discussion(result: QuestionResult, discussion: Discussion) -> None:
+    result.transcript = [
+        TurnResult(one.round, one.persona, one.text, condition, arm)
+        for one in discussion.statements
+        for _, arm, condition in [one.discussion]
+    ]
+    if discussion.moves is None:
+        result.moved_missing = discussion.moves_missing
+    else:
+        result.moved = [_describe_move(one) for one in discussion.moves]
+    if discussion.departures:
+        result.left_discussion = [
+            DepartureResult(one.round, one.persona, one.reason, condition, arm)
+            for one in discussion.departures
+            for _, arm, condition in [one.discussion]
+        ]
+        result.flags = [*result.flags, f"left_discussion {len(discussion.departures)}"]
+
+
+def _describe_move(move: Move) -> MoveResult:
+    _, arm, condition = move.discussion
+    return MoveResult(
+        persona_id=move.persona,
+        moved=move.has_moved,
+        last_round=move.last_round,
+        read_by=move.read_by,
+        similarity=move.similarity,
+        stances=move.stances or UNSET,
+        towards=move.towards or UNSET,
+        condition=condition,
+        cell=arm,
+    )
 
 
 def _build_tables(table: Table, questions: Sequence[Question], banners: Sequence[str]) -> list[TableResult]:

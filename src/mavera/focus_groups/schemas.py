@@ -96,13 +96,53 @@ class Verbatim(msgspec.Struct, omit_defaults=True):
     repeated: int = 1
 
 
+class TurnResult(msgspec.Struct, omit_defaults=True):
+    """An answer in a round of a discussion."""
+
+    round: int
+    persona_id: str
+    text: str
+    condition: str = ""
+    cell: str | None = None
+
+
+class MoveResult(msgspec.Struct, omit_defaults=True):
+    """
+    Whether a persona changed its position from round 1 to `last_round`.
+
+    `read_by` is "verdict" if `stances` decided, the positions of the two answers, and else "similarity".
+    `similarity` is the cosine of both answers. `towards` is the persona that the last answer came close to.
+    """
+
+    persona_id: str
+    moved: bool
+    last_round: int
+    read_by: str
+    similarity: float
+    stances: tuple[str, str] | UnsetType = UNSET
+    towards: str | UnsetType = UNSET
+    condition: str = ""
+    cell: str | None = None
+
+
+class DepartureResult(msgspec.Struct, omit_defaults=True):
+    """The round in which a persona left a discussion, because its answer failed."""
+
+    round: int
+    persona_id: str
+    reason: str
+    condition: str = ""
+    cell: str | None = None
+
+
 class QuestionResult(Figures, omit_defaults=True, kw_only=True):
     """
     Everything that is known of a question.
 
     `base` counts the rows that were shown it. `simulation_interval` belongs to the score, the mean or the
     first answer, as `interval_of` says; `intervals` has those of every answer. `assumed` lists the figures
-    that rest on the assumed correlation.
+    that rest on the assumed correlation. `transcript`, `moved` and `left_discussion` are those of a
+    discussion; `moved_missing` says why nothing is known of moves.
     """
 
     question_id: str
@@ -128,6 +168,10 @@ class QuestionResult(Figures, omit_defaults=True, kw_only=True):
     turf: list[ReachResult] | UnsetType = UNSET
     verbatims: list[Verbatim] | UnsetType = UNSET
     themes: list[ThemeResult] | UnsetType = UNSET
+    transcript: list[TurnResult] | UnsetType = UNSET
+    moved: list[MoveResult] | UnsetType = UNSET
+    moved_missing: str | UnsetType = UNSET
+    left_discussion: list[DepartureResult] | UnsetType = UNSET
     baseline: Baseline | UnsetType = UNSET
 
 

@@ -21,6 +21,7 @@ from mavera.core.ids import new_cuid, new_id
 from mavera.errors import InvalidRequest, PersonaNotFound, RateLimitExceeded, StillRunning
 from mavera.focus_groups import repository
 from mavera.focus_groups.cells import Cell, count_reads, list_places, plan_cells
+from mavera.focus_groups.discussion import Departure, Statement, keep_whole_discussions, list_turns
 from mavera.focus_groups.elicited import Book, CellId, Elicited, Failures
 from mavera.focus_groups.panel import Panel, build_panel
 from mavera.focus_groups.phrases import LANGUAGES
@@ -60,7 +61,12 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Everything that is known of a study. `book` has the distributions of the cells that have an answer."""
+    """
+    Everything that is known of a study.
+
+    `book` has the distributions of the cells that have an answer, of round 1. `statements` and `departures`
+    are those of its discussions, with round 1.
+    """
 
     row: StudyRow
     panel: Panel
@@ -69,6 +75,8 @@ class Record:
     book: Book
     failures: Failures
     priors: Mapping[int, PositionPrior]
+    statements: tuple[Statement, ...] = ()
+    departures: tuple[Departure, ...] = ()
 
     @property
     def progress(self) -> Progress:
@@ -243,6 +251,8 @@ class FocusGroups:
         failures: dict[CellId, str] = {}
         for one in rows:
             cell = cells[one.key]
+            if cell.round > 1:
+                continue
             if one.status == "answered" and one.reading is not None:
                 question = question_of(row.study, cell.id.question)
                 found = resolve(cell.id, question, one.reading, priors)
@@ -251,7 +261,7 @@ class FocusGroups:
                 failures[cell.id] = one.error or "The model gave no answer."
         book = {cell_id: merge_wordings(found) for cell_id, found in answered.items()}
         failures = {cell_id: reason for cell_id, reason in failures.items() if cell_id not in book}
-        return Record(row, panel, cells, rows, book, failures, priors)
+        return Record(row, panel, cells, rows, book, failures, priors, *list_turns(cells, rows))
 
     async def _plan(self, principal: Principal, study: Study, source: StudyRow | None) -> _Plan:
         method = self._choose_method(principal, study)
@@ -261,7 +271,8 @@ class FocusGroups:
         price = price_study(study.sample.size, len(study.questions))
         reused: Mapping[str, CellRow] = {}
         if source is not None:
-            reused = await repository.find_answered(self._database, source.id, [cell.key for cell in cells])
+            answered = await repository.find_answered(self._database, source.id, [cell.key for cell in cells])
+            reused = keep_whole_discussions(cells, answered)
             price = price_copy(price, source.price, len(reused), source.cells_total)
         return _Plan(study, people, panel, method, cells, price, reused)
 

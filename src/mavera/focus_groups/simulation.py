@@ -13,9 +13,11 @@ from functools import cached_property
 
 import numpy as np
 
+from mavera.focus_groups.discussion import Departure, Statement
 from mavera.focus_groups.elicited import Book, Failures
 from mavera.focus_groups.grids import Grids, ReferenceDraw
 from mavera.focus_groups.mixtures import Floats
+from mavera.focus_groups.moves import Move
 from mavera.focus_groups.panel import Panel
 from mavera.focus_groups.raking import rake_weights
 from mavera.focus_groups.respondents import Draw
@@ -42,13 +44,28 @@ class Method:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Discussion:
+    """
+    The discussions of a question, in all arms and conditions.
+
+    `moves` is None if no vectors of the texts could be made; `moves_missing` says why.
+    """
+
+    statements: tuple[Statement, ...]
+    departures: tuple[Departure, ...] = ()
+    moves: tuple[Move, ...] | None = None
+    moves_missing: str = ""
+
+
 @dataclass(frozen=True)
 class Simulation:
     """
     A study with all its answers. `created_at` and `ended_at` are Unix seconds.
 
     `draw_reference` draws the reference respondents; it is called only if a figure needs a joint
-    distribution. `themes` has the themes of each open question, by its id.
+    distribution. `themes` has the themes of each open question, by its id, and `discussions` what was said in
+    rounds.
     """
 
     id: str
@@ -65,6 +82,7 @@ class Simulation:
     model_reads: int = 0
     notices: tuple[str, ...] = ()
     themes: Mapping[str, tuple[Theme, ...]] = field(default_factory=dict)
+    discussions: Mapping[str, Discussion] = field(default_factory=dict)
     source_date: int | None = None
 
     @cached_property

@@ -21,6 +21,7 @@ import msgspec
 PERSONAS_MAX = 10
 QUESTIONS_MAX = 20
 RESPONDENTS_MAX = 100_000
+ROUNDS_MAX = 4
 
 Order = Literal["fixed", "random"]
 Direction = Literal["normal", "reversed", "none"]

@@ -20,7 +20,6 @@ from mavera.focus_groups.study import (
     RESPONDENTS_MAX,
     Conjoint,
     Matrix,
-    MultipleChoice,
     OpenEnded,
     Stimulus,
     Study,
@@ -59,12 +58,19 @@ def list_notices(study: Study) -> tuple[str, ...]:
         found.append("No semantic similarity rating is mixed in, because no sharpness is calibrated for it.")
     for question in study.questions:
         if isinstance(question, OpenEnded) and question.rounds > 1:
-            found.append(f"'{question.id}' is asked once: a discussion in rounds is not run.")
-        if isinstance(question, MultipleChoice) and any(option.specify for option in question.options):
-            found.append(f"No words are drawn for the options of '{question.id}' that ask for own words.")
+            found.append(_describe_discussion(study, question))
         if isinstance(question, Conjoint) and question.price is None:
             found.append(f"'{question.id}' has no price attribute, so there is no willingness to pay.")
     return tuple(found)
+
+
+def _describe_discussion(study: Study, question: OpenEnded) -> str:
+    if len(study.personas) < 2:
+        return f"'{question.id}' is asked once: one persona has nobody to discuss with."
+    return (
+        f"'{question.id}' is discussed in {question.rounds} rounds. Its verbatims, its themes and the "
+        "respondents have the answers of round 1, because later ones depend on each other."
+    )
 
 
 def read_price(level: str) -> float | None:

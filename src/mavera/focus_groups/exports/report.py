@@ -6,15 +6,16 @@ everything else. It prints on A4 with a question never torn apart from its chart
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from itertools import groupby
 
 from mavera.focus_groups.exports import ExportFile, name_file
 from mavera.focus_groups.exports.report_figures import draw_question
 from mavera.focus_groups.headlines import describe_result
 from mavera.focus_groups.results import build_method, build_question
-from mavera.focus_groups.schemas import QuestionResult
+from mavera.focus_groups.schemas import MoveResult, QuestionResult
 from mavera.focus_groups.simulation import SYNTHETIC, Simulation
 from mavera.focus_groups.study import Question
 from mavera.focus_groups.tabulate import TOTAL, Line, Table
@@ -123,6 +124,8 @@ def _write_question(
         yield _write_simulator(result)
     if isinstance(result.verbatims, list):
         yield from _write_verbatims(simulation, result)
+    if isinstance(result.transcript, list):
+        yield from _write_discussion(simulation, result)
     yield f'<p class="base">{escape(_describe_base(result))}</p>'
     for flag in result.flags:
         yield f'<p class="flagged">{escape(_explain_flag(flag))}</p>'
@@ -155,6 +158,7 @@ def _explain_flag(flag: str) -> str:
         "max_applied": f"The options added up to more than the maximum, and were lowered {value}.",
         "exclusive_lowered": f"An exclusive option left the others too little room, and was lowered {value}.",
         "worst_lowered": f"An item was best and worst too often. Its worst share was lowered {value}.",
+        "left_discussion": f"{value} personas left a discussion, because an answer of theirs failed.",
         "read_as_shares": f"The model was asked for the shares of 100 people {value}.",
     }
     return texts.get(name, flag)
@@ -189,6 +193,46 @@ def _write_verbatims(simulation: Simulation, result: QuestionResult) -> Iterator
         name = names.get(one.persona_id or "", "")
         yield f"<blockquote><p>{escape(one.text)}</p><cite>{escape(name)}{again}</cite></blockquote>"
     yield "</div>"
+
+
+def _write_discussion(simulation: Simulation, result: QuestionResult) -> Iterator[str]:
+    names = {one.id: one.name for one in simulation.panel}
+
+    def name(persona: str, cell: str | None, condition: str) -> str:
+        group = ", ".join(part for part in (cell, condition) if part)
+        return escape(names.get(persona, persona) + (f" ({group})" if group else ""))
+
+    yield "<h3>Discussion</h3>"
+    for number, turns in groupby(result.transcript or (), key=lambda one: one.round):
+        yield f"<details><summary>Round {number}</summary><dl class='discussion'>"
+        for one in turns:
+            yield f"<dt>{name(one.persona_id, one.cell, one.condition)}</dt><dd>{escape(one.text)}</dd>"
+        yield "</dl></details>"
+    if isinstance(result.moved_missing, str):
+        yield f"<p>Who changed their position is unknown. {escape(result.moved_missing)}</p>"
+    elif isinstance(result.moved, list):
+        moved = [one for one in result.moved if one.moved]
+        yield f"<p>{len(moved)} of {len(result.moved)} changed their position between their first answer "
+        yield "and their last.</p>"
+        if moved:
+            yield "<ul>"
+            for move in moved:
+                yield f"<li>{name(move.persona_id, move.cell, move.condition)}"
+                yield f"{escape(_describe_move(move, names))}</li>"
+            yield "</ul>"
+    if isinstance(result.left_discussion, list):
+        yield "<ul class='left'>"
+        for gone in result.left_discussion:
+            yield f"<li>{name(gone.persona_id, gone.cell, gone.condition)} left in round {gone.round}: "
+            yield f"{escape(gone.reason)}</li>"
+        yield "</ul>"
+
+
+def _describe_move(move: MoveResult, names: Mapping[str, str]) -> str:
+    towards = f", towards {names.get(move.towards, move.towards)}" if isinstance(move.towards, str) else ""
+    if move.read_by == "verdict" and isinstance(move.stances, tuple):
+        return f"{towards}: from “{move.stances[0]}” to “{move.stances[1]}”"
+    return f"{towards}: by the similarity of answers, {move.similarity:.2f} to the first one"
 
 
 def _write_simulator(result: QuestionResult) -> str:
