@@ -95,7 +95,7 @@ def _draw_discussion(result: dict[str, Any]) -> Iterator[RenderableType]:
     moves = result.get("moved", [])
     for move in moves:
         if move["moved"]:
-            yield Text(f"  moved: {describe_move(move)}", style="cyan")
+            yield Text(f"  moved: {_describe_move(move)}", style="cyan")
     if moves and not any(move["moved"] for move in moves):
         yield Text("  nobody changed their position", style="dim")
     if result.get("moved_missing"):
@@ -104,7 +104,7 @@ def _draw_discussion(result: dict[str, Any]) -> Iterator[RenderableType]:
         yield Text(f"  {_name_speaker(one)} left in round {one['round']}: {one['reason']}", style="yellow")
 
 
-def describe_move(move: dict[str, Any]) -> str:
+def _describe_move(move: dict[str, Any]) -> str:
     """Return who moved, towards whom, and what the reading rests on."""
     towards = f" towards {move['towards']}" if move.get("towards") else ""
     if move["read_by"] == "verdict":

@@ -158,7 +158,7 @@ def _explain_flag(flag: str) -> str:
         "max_applied": f"The options added up to more than the maximum, and were lowered {value}.",
         "exclusive_lowered": f"An exclusive option left the others too little room, and was lowered {value}.",
         "worst_lowered": f"An item was best and worst too often. Its worst share was lowered {value}.",
-        "left_discussion": f"{value} personas left a discussion, because an answer of theirs failed.",
+        "left_discussion": f"Personas that left a discussion, because an answer of theirs failed: {value}.",
         "read_as_shares": f"The model was asked for the shares of 100 people {value}.",
     }
     return texts.get(name, flag)
