@@ -1,4 +1,4 @@
-"""Run `mavera eval`: measure whether personas differ as people do."""
+"""Run `mavera eval`: measure whether personas differ as people do, and answer as they do."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mavera.accounts.principal import Principal
+from mavera.cli.eval_surveys import surveys
 from mavera.cli.options import AsJSON, DataDir, ModelOption, print_json
 from mavera.cli.progress import wait_until_ready
 from mavera.core.events import Event
@@ -29,15 +30,9 @@ from mavera.services import open_named_model
 from mavera.settings import Settings, load_settings
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Measure whether personas differ as people do."
+    add_completion=False, no_args_is_help=True, help="Measure whether personas answer as people do."
 )
 MOST_PAIRS = 3 * len(ITEMS)
-
-
-# The callback keeps `personas` a command of its own, because Typer folds a single command into its group.
-@app.callback()
-def group() -> None:
-    """Measure whether personas differ as people do."""
 
 
 @app.command()
@@ -143,3 +138,6 @@ def _print(report: Report) -> None:
         low, high = words.interval
         table.add_row("Words, median", f"{words.value:g}", f"{low:g} to {high:g}", str(words.cases), "–")
     Console().print(table)
+
+
+app.command()(surveys)

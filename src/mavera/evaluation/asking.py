@@ -9,8 +9,9 @@ B for yes. The logarithms of the two odds are averaged. A small model prefers on
 factor, which then cancels. In an average of probabilities near 0 and 1, it would drown the difference.
 """
 
+import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class AnswerFile:
         self._known: dict[str, Any] = {}
         if path is not None and path.exists():
             self._known = dict(_lines(path))
+            _cut_last_line(path)
 
     def get(self, key: str) -> Any:
         return self._known.get(key)
@@ -62,6 +64,16 @@ def _lines(path: Path) -> list[tuple[str, Any]]:
         return [msgspec.json.decode(line, type=tuple[str, Any]) for line in lines[:-1] if line]
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"{path} is not a file of answers: {error}") from error
+
+
+def _cut_last_line(path: Path) -> None:
+    """Remove a line without an end, so that the next answer does not continue it."""
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
+        try:
+            path.write_bytes(data[: data.rfind(b"\n") + 1])
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 class Interviewer:
@@ -142,3 +154,22 @@ def _turn(persona_id: str | None, question: str, most_tokens: int) -> Turn:
         top_logprobs=LIKELIEST if letter else None,
         preferences=frozenset({"temperature", "max_output_tokens"} if letter else {"max_output_tokens"}),
     )
+
+
+async def run_at_once(jobs: Iterable[Coroutine[Any, Any, None]], at_once: int) -> None:
+    """Do every job, `at_once` at a time. The first failure ends the others."""
+    waiting = iter(list(jobs))
+
+    async def work() -> None:
+        for job in waiting:
+            await job
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(at_once):
+                group.create_task(work())
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    finally:
+        for job in waiting:
+            job.close()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mavera.evaluation.asking import Interviewer
+from mavera.evaluation.asking import Interviewer, run_at_once
 from mavera.evaluation.drawing import draw_questions
 from mavera.evaluation.items import ITEMS, PAIRS, QUESTIONS, Item
 from mavera.evaluation.measures import (
@@ -101,7 +101,7 @@ class Report:
     wording: Wording
 
     @property
-    def figures(self) -> list[Figure]:
+    def figures(self) -> list[Figure[Share]]:
         chance = 1 / self.personas if self.personas else None
         return [
             Figure("Distinctness", self.distinctness, chance),
@@ -116,7 +116,7 @@ class Report:
         ]
 
     @property
-    def by_contrast(self) -> list[Figure]:
+    def by_contrast(self) -> list[Figure[Share]]:
         """Return the figures of direction for each contrast."""
         return [
             Figure(f"{name}: {contrast}", share, 0.5)
@@ -137,7 +137,7 @@ async def evaluate(
 
     `embed` turns texts into vectors. Without it, the topic is not measured.
     """
-    await _all(_list_work(plan, interviewer, progress), at_once)
+    await run_at_once(_list_work(plan, interviewer, progress), at_once)
     led: list[tuple[float, int]] = []
     labelled: list[tuple[float, int]] = []
     wordings: list[tuple[float, float]] = []
@@ -215,25 +215,6 @@ def measure_wording(plan: Plan, answers: Mapping[tuple[str, int], str], embed: E
 
 def _of(plan: Plan, contrast: str, differences: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
     return [one for (item, *_), one in zip(plan.cases, differences, strict=True) if item.contrast == contrast]
-
-
-async def _all(jobs: Iterable[Coroutine[Any, Any, None]], at_once: int) -> None:
-    """Do every job, `at_once` at a time. The first failure ends the others."""
-    waiting = iter(list(jobs))
-
-    async def work() -> None:
-        for job in waiting:
-            await job
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(at_once):
-                group.create_task(work())
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    finally:
-        for job in waiting:
-            job.close()
 
 
 async def _one_by_one(

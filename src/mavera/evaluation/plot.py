@@ -3,22 +3,35 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-
-from mavera.evaluation.measures import Share
+from typing import Generic, Protocol, TypeVar
 
 WIDTH, LEFT, RIGHT, ROW = 640, 190, 60, 34
 
 
+class Estimate(Protocol):
+    """A number from 0 to 1 with an interval, such as a Share."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def interval(self) -> tuple[float, float]: ...
+    @property
+    def cases(self) -> int: ...
+
+
+E_co = TypeVar("E_co", bound=Estimate, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Figure(Generic[E_co]):
     """A named share. `chance` is the share if no answers differed, None if there is no such number."""
 
     name: str
-    share: Share
+    share: E_co
     chance: float | None = None
 
 
-def draw_svg(figures: Sequence[Figure], title: str) -> str:
+def draw_svg(figures: Sequence[Figure[Estimate]], title: str) -> str:
     height = 60 + ROW * len(figures)
     span = WIDTH - LEFT - RIGHT
     head = f'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-size="13" role="img"'

@@ -1,0 +1,220 @@
+"""Run `mavera eval surveys`: compare simulated surveys with the answers of real people."""
+
+import asyncio
+import importlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+
+from mavera.accounts.principal import Principal
+from mavera.cli.options import AsJSON, DataDir, ModelOption, print_json
+from mavera.cli.progress import wait_until_ready
+from mavera.core.events import Event
+from mavera.core.turn import Turn
+from mavera.errors import ConfigurationError
+from mavera.evaluation.asking import AnswerFile
+from mavera.evaluation.plot import Figure, draw_svg
+from mavera.extras import describe_missing_extra
+from mavera.focus_groups.desk import digest_model
+from mavera.focus_groups.elicit import Elicitor
+from mavera.models.config import DEFAULT_NAME
+from mavera.models.named import NamedModel
+from mavera.personas.builtin import PersonaLibrary
+from mavera.personas.catalogue import Personas
+from mavera.personas.persona import Persona
+from mavera.runs.loop import Runner
+from mavera.services import open_named_model
+from mavera.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from mavera.evaluation.survey_asking import Simulation
+    from mavera.evaluation.survey_data import Survey
+    from mavera.evaluation.surveys import Cast, Report
+
+_TITLES = {
+    "personas": "personas",
+    "no_persona": "no persona",
+    "uniform": "uniform",
+    "mode": "mode only",
+    "halves": "two halves",
+}
+
+
+def surveys(
+    data: Annotated[Path, typer.Option(help="The folder with a folder for each survey.")],
+    surveys: Annotated[
+        str | None, typer.Option(help="Only these surveys: names of folders, separated by commas.")
+    ] = None,
+    items: Annotated[
+        int | None, typer.Option(min=1, help="Only this many items of each survey, spread evenly over it.")
+    ] = None,
+    personas: Annotated[
+        int, typer.Option(min=1, help="The most personas for each age group and gender.")
+    ] = 1,
+    people_only: Annotated[
+        bool, typer.Option("--people-only", help="Ask no model. Print the figures of the people.")
+    ] = False,
+    answers: Annotated[
+        Path | None, typer.Option(help="Save the answers in this file, and continue from it.")
+    ] = None,
+    at_once: Annotated[
+        int, typer.Option(min=1, max=64, help="The personas to ask at a time. A large server can take more.")
+    ] = 1,
+    model: ModelOption = DEFAULT_NAME,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the total variation distances into this SVG file.")
+    ] = None,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Compare simulated answers to the questions of real surveys with the answers of the people."""
+    read, compare, panel = (_load(name) for name in ("survey_data", "surveys", "survey_panel"))
+    names = [name.strip() for name in surveys.split(",") if name.strip()] if surveys is not None else []
+    chosen = [compare.limit_items(one, items) for one in read.load_surveys(data, names)]
+    library = PersonaLibrary.load()
+    casts = {one.name: panel.choose_personas(one, library, personas) for one in chosen}
+    if people_only:
+        simulation = _load("survey_asking").Simulation()
+    else:
+        settings = load_settings(data_dir=data_dir)
+        simulation = asyncio.run(_simulate(chosen, casts, settings, model, answers, at_once))
+    report = compare.make_report(chosen, simulation, casts)
+    if plot is not None:
+        _write_plot(plot, report)
+    if as_json:
+        print_json(compare.describe(report))
+    else:
+        _print(report, compare.describe(report))
+
+
+def _load(name: str) -> Any:
+    """Import a module of the evaluation that needs the extra 'research'."""
+    try:
+        return importlib.import_module(f"mavera.evaluation.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mavera"):
+            raise
+        raise ConfigurationError(describe_missing_extra("research", "The evaluation with surveys")) from error
+
+
+async def _simulate(
+    surveys: Sequence["Survey"],
+    casts: Mapping[str, "Cast"],
+    settings: Settings,
+    name: str,
+    answers: Path | None,
+    at_once: int,
+) -> "Simulation":
+    asking = _load("survey_asking")
+    console = Console(stderr=True, highlight=False)
+    people = Personas(PersonaLibrary.load())
+    cast = {survey: _list_personas(groups) for survey, groups in casts.items()}
+    columns = (TextColumn("Asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    async with open_named_model(settings, name, people) as named:
+        await wait_until_ready(named.model, console)
+        runner = Runner(people, {"live": named.model})
+
+        def ask(turn: Turn) -> AsyncGenerator[Event, None]:
+            return runner.run(turn, Principal.local())
+
+        interviewer = asking.SurveyInterviewer(
+            Elicitor(ask, model=DEFAULT_NAME),
+            AnswerFile(answers),
+            model=_digest(settings, named),
+            method="letters" if named.model.profile.gives_logprobs else "shares",
+        )
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task("", total=asking.count_steps(interviewer, surveys, cast))
+            simulation: Simulation = await asking.simulate(
+                interviewer, surveys, cast, lambda: bar.advance(task), at_once
+            )
+            return simulation
+
+
+def _list_personas(groups: "Cast") -> tuple[Persona, ...]:
+    return tuple(persona for personas in groups.values() for persona in personas)
+
+
+def _digest(settings: Settings, named: NamedModel) -> str:
+    return digest_model(settings) if named.name == DEFAULT_NAME else named.record_name
+
+
+def _write_plot(path: Path, report: "Report") -> None:
+    figures = [
+        Figure(title, mean)
+        for source, title in _TITLES.items()
+        if (mean := report.average("total_variation", source)).cases
+    ]
+    title = "Total variation distance from people, in hundredths, with 95 % intervals"
+    try:
+        path.write_text(draw_svg(figures, title), encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _print(report: "Report", described: Mapping[str, Any]) -> None:
+    console = Console()
+    count = len(report.items)
+    distances = Table(
+        f"{count} item" if count == 1 else f"{count} items",
+        "total variation",
+        "KS, ordered",
+        "variance ratio",
+    )
+    for source, title in _TITLES.items():
+        measured = (described[measure][source] for measure in ("total_variation", "ks", "variance_ratio"))
+        distances.add_row(title, *map(_format, measured))
+    for title, mean in described["compared"].items():
+        if mean is not None:
+            distances.add_row(title.replace("_", " "), _format(mean), "", "")
+    console.print(distances)
+    console.print(_tabulate_surveys(report, described))
+    console.print(_tabulate_signs(described))
+    needed = described["signs"]["needed_above_half"]
+    if needed is not None:
+        console.print(
+            f"A lower bound above 50 % needs {needed} right signs of {described['signs']['cases']}.",
+            highlight=False,
+        )
+    if report.failures:
+        console.print(f"{len(report.failures)} answers failed. They are in no figure.")
+
+
+def _tabulate_surveys(report: "Report", described: Mapping[str, Any]) -> Table:
+    table = Table(Column("total variation", overflow="fold"), "items", *_TITLES.values())
+    for survey, found in described["surveys"].items():
+        means = (found["total_variation"][source] for source in _TITLES)
+        table.add_row(
+            survey,
+            str(sum(one.survey == survey for one in report.items)),
+            *("–" if mean is None else f"{mean['mean']:.3f}" for mean in means),
+        )
+    return table
+
+
+def _tabulate_signs(described: Mapping[str, Any]) -> Table:
+    table = Table(Column("segments", overflow="fold"), "significant", "right sign", "share", "95 % interval")
+    by_survey = {name: {**one["signs"], **one} for name, one in described["surveys"].items()}
+    rows = {**by_survey, "all": described["signs"]}
+    for name, row in rows.items():
+        bounds = row["interval"]
+        table.add_row(
+            name,
+            str(row["significant"]),
+            f"{row['right']:g} of {row['cases']}",
+            "–" if row["share"] is None else f"{row['share']:.1%}",
+            "–" if bounds is None else f"{bounds[0]:.1%} to {bounds[1]:.1%}",
+        )
+    return table
+
+
+def _format(mean: Mapping[str, Any] | None) -> str:
+    if mean is None:
+        return "–"
+    low, high = mean["interval"]
+    return f"{mean['mean']:.3f} ({low:.3f} to {high:.3f})"
