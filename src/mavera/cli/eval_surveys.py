@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,8 +33,7 @@ from mavera.services import open_named_model
 from mavera.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from mavera.evaluation.survey_asking import Simulation
-    from mavera.evaluation.survey_data import Survey
+    from mavera.evaluation.survey_asking import AnySurvey, Simulation
     from mavera.evaluation.surveys import Cast, Report
 
 _TITLES = {
@@ -56,6 +56,9 @@ def surveys(
     personas: Annotated[
         int, typer.Option(min=1, help="The most personas for each age group and gender.")
     ] = 1,
+    tasks: Annotated[
+        int, typer.Option(min=8, help="The number of tasks of each survey of choices, drawn by a seed.")
+    ] = 30,
     people_only: Annotated[
         bool, typer.Option("--people-only", help="Ask no model. Print the figures of the people.")
     ] = False,
@@ -75,21 +78,29 @@ def surveys(
     """Compare simulated answers to the questions of real surveys with the answers of the people."""
     read, compare, panel = (_load(name) for name in ("survey_data", "surveys", "survey_panel"))
     names = [name.strip() for name in surveys.split(",") if name.strip()] if surveys is not None else []
-    chosen = [compare.limit_items(one, items) for one in read.load_surveys(data, names)]
+    loaded = read.load_surveys(data, names)
+    questioned = [compare.limit_items(one, items) for one in loaded if isinstance(one, read.Survey)]
+    choices = [one for one in loaded if not isinstance(one, read.Survey)]
     library = PersonaLibrary.load()
-    casts = {one.name: panel.choose_personas(one, library, personas) for one in chosen}
+    casts = {one.name: panel.choose_personas(one, library, personas) for one in questioned}
+    everyone = panel.choose_everyone(library, personas)
+    cast = {name: _list_personas(groups) for name, groups in casts.items()}
+    cast |= {one.name: everyone for one in choices}
     if people_only:
         simulation = _load("survey_asking").Simulation()
     else:
-        settings = load_settings(data_dir=data_dir)
-        simulation = asyncio.run(_simulate(chosen, casts, settings, model, answers, at_once))
-    report = compare.make_report(chosen, simulation, casts)
+        work = _Work((*questioned, *choices), cast, tasks)
+        simulation = asyncio.run(_simulate(work, load_settings(data_dir=data_dir), model, answers, at_once))
+    report = compare.make_report(questioned, simulation, casts)
+    worths = [compare.report_choices(one, simulation, everyone, tasks) for one in choices]
+    described = compare.describe(report)
+    described["choices"] = {one.survey: compare.describe_choices(one) for one in worths}
     if plot is not None:
         _write_plot(plot, report)
     if as_json:
-        print_json(compare.describe(report))
+        print_json(described)
     else:
-        _print(report, compare.describe(report))
+        _print(report, described)
 
 
 def _load(name: str) -> Any:
@@ -102,18 +113,21 @@ def _load(name: str) -> Any:
         raise ConfigurationError(describe_missing_extra("research", "The evaluation with surveys")) from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The surveys, the personas of each, and the number of tasks of each survey of choices."""
+
+    surveys: Sequence["AnySurvey"]
+    cast: Mapping[str, Sequence[Persona]]
+    tasks: int
+
+
 async def _simulate(
-    surveys: Sequence["Survey"],
-    casts: Mapping[str, "Cast"],
-    settings: Settings,
-    name: str,
-    answers: Path | None,
-    at_once: int,
+    work: _Work, settings: Settings, name: str, answers: Path | None, at_once: int
 ) -> "Simulation":
     asking = _load("survey_asking")
     console = Console(stderr=True, highlight=False)
     people = Personas(PersonaLibrary.load())
-    cast = {survey: _list_personas(groups) for survey, groups in casts.items()}
     columns = (TextColumn("Asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with open_named_model(settings, name, people) as named:
         await wait_until_ready(named.model, console)
@@ -129,9 +143,15 @@ async def _simulate(
             method="letters" if named.model.profile.gives_logprobs else "shares",
         )
         with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task("", total=asking.count_steps(interviewer, surveys, cast))
+            steps = asking.count_steps(interviewer, work.surveys, work.cast, work.tasks)
+            task = bar.add_task("", total=steps)
             simulation: Simulation = await asking.simulate(
-                interviewer, surveys, cast, lambda: bar.advance(task), at_once
+                interviewer,
+                work.surveys,
+                work.cast,
+                lambda: bar.advance(task),
+                tasks=work.tasks,
+                at_once=at_once,
             )
             return simulation
 
@@ -159,30 +179,33 @@ def _write_plot(path: Path, report: "Report") -> None:
 
 def _print(report: "Report", described: Mapping[str, Any]) -> None:
     console = Console()
-    count = len(report.items)
-    distances = Table(
-        f"{count} item" if count == 1 else f"{count} items",
-        "total variation",
-        "KS, ordered",
-        "variance ratio",
-    )
-    for source, title in _TITLES.items():
-        measured = (described[measure][source] for measure in ("total_variation", "ks", "variance_ratio"))
-        distances.add_row(title, *map(_format, measured))
-    for title, mean in described["compared"].items():
-        if mean is not None:
-            distances.add_row(title.replace("_", " "), _format(mean), "", "")
-    console.print(distances)
-    console.print(_tabulate_surveys(report, described))
-    console.print(_tabulate_signs(described))
+    if report.items:
+        console.print(_tabulate_distances(report, described))
+        console.print(_tabulate_surveys(report, described))
+        console.print(_tabulate_signs(described))
     needed = described["signs"]["needed_above_half"]
     if needed is not None:
         console.print(
             f"A lower bound above 50 % needs {needed} right signs of {described['signs']['cases']}.",
             highlight=False,
         )
+    for survey, found in described["choices"].items():
+        console.print(_tabulate_worths(survey, found))
     if report.failures:
         console.print(f"{len(report.failures)} answers failed. They are in no figure.")
+
+
+def _tabulate_distances(report: "Report", described: Mapping[str, Any]) -> Table:
+    count = len(report.items)
+    title = f"{count} item" if count == 1 else f"{count} items"
+    table = Table(title, "total variation", "KS, ordered", "variance ratio")
+    for source, name in _TITLES.items():
+        measured = (described[measure][source] for measure in ("total_variation", "ks", "variance_ratio"))
+        table.add_row(name, *map(_format, measured))
+    for name, mean in described["compared"].items():
+        if mean is not None:
+            table.add_row(name.replace("_", " "), _format(mean), "", "")
+    return table
 
 
 def _tabulate_surveys(report: "Report", described: Mapping[str, Any]) -> Table:
@@ -209,6 +232,26 @@ def _tabulate_signs(described: Mapping[str, Any]) -> Table:
             f"{row['right']:g} of {row['cases']}",
             "–" if row["share"] is None else f"{row['share']:.1%}",
             "–" if bounds is None else f"{bounds[0]:.1%} to {bounds[1]:.1%}",
+        )
+    return table
+
+
+def _tabulate_worths(survey: str, found: Mapping[str, Any]) -> Table:
+    """Draw part-worths per standard deviation, and how well they agree."""
+    sources = [source for source in ("people", "personas", "no_persona") if source in found["worths"]]
+    table = Table(Column(f"{survey}, part-worths", overflow="fold"), "standard error", *sources)
+    for at, name in enumerate(found["parameters"]):
+        worths = (f"{found['worths'][source][at]:+.3f}" for source in sources)
+        table.add_row(name, f"{found['errors'][at]:.3f}", *worths)
+    correlation = {"people": found["correlation"]["halves"], **found["correlation"]}
+    agreed = ("–" if correlation[source] is None else f"{correlation[source]:.3f}" for source in sources)
+    table.add_row("correlation with people", "", *agreed)
+    if len(sources) > 1:
+        signs = (found["signs"].get(source) for source in sources)
+        table.add_row(
+            "right signs",
+            "",
+            *("" if one is None else f"{one['right']:g} of {one['cases']}" for one in signs),
         )
     return table
 

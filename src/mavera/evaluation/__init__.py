@@ -10,5 +10,6 @@ Measure whether personas differ as people do, and whether simulated surveys agre
     survey_panel.py     the personas that stand for each group of people
     survey_asking.py    ask the questions of a survey, with the elicitation of studies
     survey_measures.py  distances between distributions, and differences of segments; pure
+    survey_choices.py   part-worths of stated choices
     surveys.py          the report; pure
 """

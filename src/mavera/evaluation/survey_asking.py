@@ -9,13 +9,15 @@ A cell that the model did not answer is not written. It is in no figure, and the
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
 from mavera.errors import ConfigurationError
 from mavera.evaluation.asking import AnswerFile, run_at_once
+from mavera.evaluation.survey_choices import ChoiceSurvey, draw_tasks
 from mavera.evaluation.survey_data import Item, Survey
 from mavera.evaluation.survey_measures import Floats
 from mavera.focus_groups.asks import MOST_LETTERS, Ask, Method, Shown, plan_asks
@@ -25,12 +27,13 @@ from mavera.focus_groups.positions import compute_prior, count_prior_reads, plan
 from mavera.focus_groups.readings import ELICITATION, PRIOR, PositionPrior, Read, Reading
 from mavera.focus_groups.resolve import resolve
 from mavera.focus_groups.shipped_priors import find_shipped_priors
-from mavera.focus_groups.study import MultipleChoice, Option
+from mavera.focus_groups.study import Conjoint, MultipleChoice, Option
 from mavera.personas.catalogue import build_prefix
 from mavera.personas.persona import Persona
 
 Progress = Callable[[], None]
-# A survey, an item and a persona. None is the baseline without a persona.
+AnySurvey = Survey | ChoiceSurvey
+# A survey, an item or the number of a task, and a persona. None is the baseline without a persona.
 Cell = tuple[str, str, str | None]
 
 _NO_LOGPROBS = (
@@ -57,15 +60,15 @@ class SurveyInterviewer:
         self._method = method
         self._priors: dict[str, dict[int, PositionPrior]] = {}
 
-    def list_unknown_priors(self, surveys: Iterable[Survey]) -> list[tuple[str, int]]:
+    def list_unknown_priors(self, surveys: Iterable[AnySurvey]) -> list[tuple[str, int]]:
         """Return the languages and numbers of places whose position prior does not ship with mavera."""
         if self._method != "letters":
             return []
         wanted = {
-            (survey.language, len(item.options))
+            (language, places)
             for survey in surveys
-            for item in survey.items
-            if len(item.options) <= MOST_LETTERS
+            for language, places in _list_places(survey)
+            if places <= MOST_LETTERS
         }
         return sorted(
             (language, places)
@@ -73,7 +76,7 @@ class SurveyInterviewer:
             if places not in find_shipped_priors(self._model, language)
         )
 
-    async def measure_priors(self, surveys: Iterable[Survey], progress: Progress) -> None:
+    async def measure_priors(self, surveys: Iterable[AnySurvey], progress: Progress) -> None:
         """Read the position priors that the items need. A prior that cannot be read is left out."""
         for language, places in self.list_unknown_priors(surveys):
             prior = await self._measure_prior(language, places, progress)
@@ -86,8 +89,21 @@ class SurveyInterviewer:
             id=item.id, text=item.text, options=tuple(Option(text=text) for text in item.options)
         )
         shown = Shown(question, item.text, survey.language, options=item.options)
+        return await self._ask(survey.name, shown, persona)
+
+    async def ask_choice(self, survey: ChoiceSurvey, task: int, persona: Persona | None) -> Floats:
+        """Return the shares of the alternatives of a task. Raises as `ask` does."""
+        declaration = survey.declaration
+        price = next((one.name for one in declaration.attributes if one.is_price), None)
+        question = Conjoint(id=str(task), text=declaration.question, attributes=(), price=price)
+        alternatives = survey.word_alternatives(task)
+        shown = Shown(question, question.text, declaration.language, alternatives=alternatives)
+        return await self._ask(survey.name, shown, persona)
+
+    async def _ask(self, survey: str, shown: Shown, persona: Persona | None) -> Floats:
+        question = shown.question
         persona_id = persona.id if persona is not None else None
-        key = self._make_key(survey, item, persona, plan_asks(shown, self._method))
+        key = self._make_key(survey, question.id, persona, plan_asks(shown, self._method))
         kept = self._answers.get(key)
         if kept is None:
             try:
@@ -98,10 +114,12 @@ class SurveyInterviewer:
         else:
             reading = msgspec.convert(kept, Reading)
         priors = {
-            **find_shipped_priors(self._model, survey.language),
-            **self._priors.get(survey.language, {}),
+            **find_shipped_priors(self._model, shown.language),
+            **self._priors.get(shown.language, {}),
         }
-        shares: Floats = resolve(CellId(item.id, None, persona_id, None), question, reading, priors).shares
+        shares: Floats = resolve(
+            CellId(question.id, None, persona_id, None), question, reading, priors
+        ).shares
         return shares
 
     async def _measure_prior(self, language: str, places: int, progress: Progress) -> PositionPrior | None:
@@ -123,34 +141,51 @@ class SurveyInterviewer:
             progress()
         return compute_prior(self._model, language, reads)
 
-    def _make_key(self, survey: Survey, item: Item, persona: Persona | None, asks: Sequence[Ask]) -> str:
+    def _make_key(self, survey: str, question: str, persona: Persona | None, asks: Sequence[Ask]) -> str:
         prompt = msgspec.json.encode(build_prefix(persona)) if persona is not None else b""
         shaping = (self._model, ELICITATION, self._method, prompt, [ask.text for ask in asks])
         digest = hashlib.sha256(msgspec.json.encode(shaping)).hexdigest()[:32]
-        return f"survey|{survey.name}|{item.id}|{persona.name if persona is not None else ''}|{digest}"
+        return f"survey|{survey}|{question}|{persona.name if persona is not None else ''}|{digest}"
+
+
+def _list_places(survey: AnySurvey) -> Iterator[tuple[str, int]]:
+    if isinstance(survey, ChoiceSurvey):
+        yield survey.declaration.language, survey.designs.shape[1]
+    else:
+        yield from ((survey.language, len(item.options)) for item in survey.items)
 
 
 def count_steps(
-    interviewer: SurveyInterviewer, surveys: Sequence[Survey], cast: Mapping[str, Sequence[Persona]]
+    interviewer: SurveyInterviewer,
+    surveys: Sequence[AnySurvey],
+    cast: Mapping[str, Sequence[Persona]],
+    tasks: int,
 ) -> int:
     """Return how often `simulate` reports progress: once for each cell and each read of a prior."""
-    cells = sum(len(survey.items) * (1 + len(cast[survey.name])) for survey in surveys)
+    cells = sum(
+        (len(draw_tasks(survey, tasks)) if isinstance(survey, ChoiceSurvey) else len(survey.items))
+        * (1 + len(cast[survey.name]))
+        for survey in surveys
+    )
     unknown = interviewer.list_unknown_priors(surveys)
     return cells + sum(count_prior_reads(places) for _, places in unknown)
 
 
 async def simulate(
     interviewer: SurveyInterviewer,
-    surveys: Sequence[Survey],
+    surveys: Sequence[AnySurvey],
     cast: Mapping[str, Sequence[Persona]],
     progress: Progress,
+    *,
+    tasks: int,
     at_once: int = 1,
 ) -> Simulation:
     """
-    Ask every item of each survey of the personas in `cast`, by the survey's name, and of nobody.
+    Ask every item of each survey, and `tasks` tasks of each survey of choices.
 
-    `at_once` personas are asked at a time, each of them all its items, because a model then reads a persona
-    once. Raises APIError and ConfigurationError.
+    The personas of `cast`, by the survey's name, answer, and the model without a persona. `at_once` personas
+    are asked at a time, each of them all its items, because a model then reads a persona once. Raises
+    APIError and ConfigurationError.
     """
     found = Simulation()
     await interviewer.measure_priors(surveys, progress)
@@ -159,10 +194,10 @@ async def simulate(
         for survey in surveys:
             if persona is not None and persona not in cast[survey.name]:
                 continue
-            for item in survey.items:
-                cell = survey.name, item.id, persona.id if persona is not None else None
+            for name, ask in _list_cells(interviewer, survey, tasks):
+                cell = survey.name, name, persona.id if persona is not None else None
                 try:
-                    found.shares[cell] = await interviewer.ask(survey, item, persona)
+                    found.shares[cell] = await ask(persona)
                 except UnusableAnswer as error:
                     found.failures[cell] = str(error)
                 progress()
@@ -170,3 +205,15 @@ async def simulate(
     people = {persona.id: persona for personas in cast.values() for persona in personas}
     await run_at_once([ask_everything(one) for one in (None, *people.values())], at_once)
     return found
+
+
+def _list_cells(
+    interviewer: SurveyInterviewer, survey: AnySurvey, tasks: int
+) -> Iterator[tuple[str, Callable[[Persona | None], Awaitable[Floats]]]]:
+    """Yield the name of each item or task of a survey, and what asks a persona for it."""
+    if isinstance(survey, ChoiceSurvey):
+        for task in draw_tasks(survey, tasks):
+            yield str(task), partial(interviewer.ask_choice, survey, task)
+    else:
+        for item in survey.items:
+            yield item.id, partial(interviewer.ask, survey, item)

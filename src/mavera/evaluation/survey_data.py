@@ -6,9 +6,9 @@ Load surveys of real people: closed questions, answers, and the age and gender o
     → Survey
 
 A declaration lists the columns of a CSV file with the answers of each, so another survey is one TOML file
-beside its CSV file. Column names and answers are compared by their letters and digits only, because exports
-of survey tools are full of stray characters. An answer that no list has is an error: a misspelled option
-would change every figure in silence.
+beside its CSV file. A declaration with `attributes` is one of stated choices. Column names and answers are
+compared by their letters and digits only, because exports of survey tools are full of stray characters. An
+answer that no list has is an error: a misspelled option would change every figure in silence.
 """
 
 import csv
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavera.errors import ConfigurationError
+from mavera.evaluation.survey_choices import ChoiceDeclaration, ChoiceSurvey, load_choices
 
 Gender = Literal["female", "male"]
 Answers = NDArray[np.int64]
@@ -128,7 +129,7 @@ class Survey:
     genders: Answers
 
 
-def load_surveys(data: Path, names: Sequence[str] = ()) -> tuple[Survey, ...]:
+def load_surveys(data: Path, names: Sequence[str] = ()) -> tuple[Survey | ChoiceSurvey, ...]:
     """
     Return the surveys in the folder `data`, or those called `names`, in alphabetical order.
 
@@ -140,11 +141,15 @@ def load_surveys(data: Path, names: Sequence[str] = ()) -> tuple[Survey, ...]:
         found = ", ".join(known) or "none"
         wanted = f"no survey '{lacking[0]}'" if lacking else "no survey"
         raise ConfigurationError(f"{data} has {wanted}. The surveys there: {found}.")
-    return tuple(
-        load_survey(data / name, read_declaration(text, f"the declaration of {name}"))
-        for name, text in known.items()
-        if not names or name in names
-    )
+    chosen = {name: text for name, text in known.items() if not names or name in names}
+    surveys: list[Survey | ChoiceSurvey] = []
+    for name, text in chosen.items():
+        declaration = read_declaration(text, f"the declaration of {name}")
+        if isinstance(declaration, ChoiceDeclaration):
+            surveys.append(load_choices(data / name, declaration))
+        else:
+            surveys.append(load_survey(data / name, declaration))
+    return tuple(surveys)
 
 
 def find_declarations(data: Path) -> Mapping[str, bytes]:
@@ -160,10 +165,17 @@ def find_declarations(data: Path) -> Mapping[str, bytes]:
     return found
 
 
-def read_declaration(text: bytes, name: str) -> Declaration:
-    """Return a declaration. Raises ConfigurationError, which calls it `name`."""
+def read_declaration(text: bytes, name: str) -> Declaration | ChoiceDeclaration:
+    """
+    Return a declaration: of choices if it has `attributes`, and of closed questions otherwise.
+
+    Raises ConfigurationError, which calls it `name`.
+    """
     try:
-        declaration = msgspec.toml.decode(text, type=Declaration)
+        raw = msgspec.toml.decode(text)
+        if "attributes" in raw:
+            return msgspec.convert(raw, ChoiceDeclaration)
+        declaration = msgspec.convert(raw, Declaration)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{name} is not valid: {error}") from error
     for entry in declaration.items:

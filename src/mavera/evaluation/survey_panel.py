@@ -75,6 +75,17 @@ def choose_personas(
     return found
 
 
+def choose_everyone(library: PersonaLibrary, most: int) -> tuple[Persona, ...]:
+    """Return up to `most` personas for each of four age groups and gender, for people of unknown age."""
+    bounds = (30, OLD, 61, 200)
+    found: dict[Group, list[Persona]] = {}
+    for name, age, gender in AMERICANS:
+        group = next(n for n, bound in enumerate(bounds) if age < bound), GENDERS.index(gender)
+        if len(found.setdefault(group, [])) < most:
+            found[group].append(library.find(name))
+    return tuple(persona for personas in found.values() for persona in personas)
+
+
 def list_groups(survey: Survey) -> tuple[Group, ...]:
     """Return every age group with every gender."""
     return tuple((age, gender) for age in range(len(survey.age_groups)) for gender in range(len(GENDERS)))

@@ -12,6 +12,7 @@ Compare simulated surveys with the answers of real people.
 The module is pure. Personas that fall behind `no_persona` make an answer worse.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 
 from mavera.evaluation.measures import Share, measure_direction
 from mavera.evaluation.survey_asking import Simulation
+from mavera.evaluation.survey_choices import ChoiceReport, ChoiceSurvey, compare_choices, draw_tasks
 from mavera.evaluation.survey_data import Item, Survey
 from mavera.evaluation.survey_measures import (
     Counts,
@@ -147,6 +149,43 @@ def make_report(surveys: Sequence[Survey], simulation: Simulation, casts: Mappin
         for (survey, item, persona), reason in simulation.failures.items()
     }
     return Report(items, failures)
+
+
+def report_choices(
+    survey: ChoiceSurvey, simulation: Simulation, personas: Sequence[Persona], most: int
+) -> ChoiceReport:
+    """Return the part-worths of the people beside those of the personas and of the model without one."""
+    tasks = draw_tasks(survey, most)
+    found: dict[str, dict[int, Floats]] = {PERSONAS: {}, NO_PERSONA: {}}
+    for task in tasks:
+        answers = [
+            simulation.shares[survey.name, str(task), persona.id]
+            for persona in personas
+            if (survey.name, str(task), persona.id) in simulation.shares
+        ]
+        if answers:
+            found[PERSONAS][task] = np.mean(answers, axis=0)
+        alone = simulation.shares.get((survey.name, str(task), None))
+        if alone is not None:
+            found[NO_PERSONA][task] = alone
+    return compare_choices(survey, tasks, found)
+
+
+def describe_choices(report: ChoiceReport) -> dict[str, Any]:
+    """Return a report of part-worths as a value for JSON."""
+    return {
+        "tasks": report.tasks,
+        "parameters": report.parameters,
+        "worths": {source: [_round(float(one)) for one in found] for source, found in report.worths.items()},
+        "errors": [_round(float(one)) for one in report.errors],
+        "correlation": {
+            PERSONAS: _round_known(report.correlate(PERSONAS)),
+            NO_PERSONA: _round_known(report.correlate(NO_PERSONA)),
+            HALVES: _round_known(report.halves),
+        },
+        "signs": {source: _describe_share(report.count_signs(source)) for source in (PERSONAS, NO_PERSONA)},
+        "failures": dict(report.failures),
+    }
 
 
 def _report_item(survey: Survey, number: int, simulation: Simulation, cast: Cast) -> ItemReport:
@@ -310,3 +349,7 @@ def _describe_share(share: Share) -> dict[str, Any]:
 
 def _round(value: float) -> float:
     return round(value, 4)
+
+
+def _round_known(value: float) -> float | None:
+    return None if math.isnan(value) else _round(value)
