@@ -115,7 +115,7 @@ def test_choices_that_determine_nothing_are_a_failure_and_no_figure(tmp_path: Pa
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        (",1,", ",0,", "one chosen alternative in each task"),
+        ("\r0,0,1,", "\r0,0,0,", "one chosen alternative in each task"),
         ("weak,strong", "weak,mighty", "does not fit its declaration"),
         ("who,task", "who,number", "does not fit its declaration"),
     ],

@@ -110,6 +110,22 @@ def test_a_survey_is_read_with_its_missing_answers(tmp_path: Path) -> None:
     assert survey.age_groups[3] == AgeGroup(61, 200)
 
 
+def test_an_age_in_years_belongs_to_its_group(tmp_path: Path) -> None:
+    rows = [
+        f"{number},Never,Y,Y,Male,{age}" for number, age in enumerate(("18", "29", "44", "99", "17", "> 60"))
+    ]
+    write_survey(tmp_path / "tea", rows)
+
+    assert load_tea(tmp_path).ages.tolist() == [0, 0, 1, 3, NO_ANSWER, 3]
+
+
+def test_a_question_that_nobody_answered_is_an_error(tmp_path: Path) -> None:
+    write_survey(tmp_path / "tea", ["1,Never,Y,N/A,Male,18-29"])
+
+    with pytest.raises(ConfigurationError, match=r"nobody answered 'Do you like lemon\?'"):
+        load_surveys(tmp_path)
+
+
 def test_a_second_header_row_names_the_rows_of_a_question(tmp_path: Path) -> None:
     declaration = DECLARATION.replace('"latin-1"', '"latin-1"\nhead = 2').replace(
         "Do you like {row}?", "Which of these do you like? {row}"

@@ -170,7 +170,7 @@ def _write_plot(path: Path, report: "Report") -> None:
         for source, title in _TITLES.items()
         if (mean := report.average("total_variation", source)).cases
     ]
-    title = "Total variation distance from people, in hundredths, with 95 % intervals"
+    title = "Total variation distance from people, with 95 % intervals"
     try:
         path.write_text(draw_svg(figures, title), encoding="utf-8")
     except OSError as error:
@@ -191,6 +191,8 @@ def _print(report: "Report", described: Mapping[str, Any]) -> None:
         )
     for survey, found in described["choices"].items():
         console.print(_tabulate_worths(survey, found))
+        for source, reason in found["failures"].items():
+            console.print(f"{_TITLES[source]}: {reason}.")
     if report.failures:
         console.print(f"{len(report.failures)} answers failed. They are in no figure.")
 

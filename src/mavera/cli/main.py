@@ -27,7 +27,7 @@ COMMANDS = {
     "usage": ("mavera.cli.usage", "Show the usage of a workspace this month."),
     "models": ("mavera.cli.models", "List, fetch and choose language models."),
     "tools": ("mavera.cli.tools", "List the server tools, and allow them to workspaces."),
-    "eval": ("mavera.cli.eval", "Measure whether personas differ as people do."),
+    "eval": ("mavera.cli.eval", "Measure whether personas answer as people do."),
     "doctor": ("mavera.cli.doctor", "Check the installation, and say how to fix each fault."),
 }
 

@@ -14,7 +14,7 @@ answer that no list has is an error: a misspelled option would change every figu
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -42,7 +42,11 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class AgeColumn(_Part, frozen=True, kw_only=True):
-    """The column of ages. `groups` gives the years of each of its values, as in "18-29" or "61+"."""
+    """
+    The column of ages. `groups` gives the years of each of its values, as in "18-29" or "61+".
+
+    A value that is a number of years belongs to the group that holds it, or to none.
+    """
 
     column: str
     groups: dict[str, str]
@@ -197,11 +201,14 @@ def load_survey(folder: Path, declaration: Declaration) -> Survey:
     for entry in declaration.items:
         for item, column in _list_items(entry):
             items.append(item)
-            columns.append(table.read(column, entry.options, entry.missing))
+            found = table.read(column, entry.options, entry.missing)
+            if not np.any(found >= 0):
+                raise ConfigurationError(f"{path}: nobody answered '{column}'.")
+            columns.append(found)
     years = dict.fromkeys(declaration.age.groups.values())
-    ages = table.read_as(declaration.age.column, declaration.age.groups, list(years))
-    genders = table.read_as(declaration.gender.column, declaration.gender.values, GENDERS)
     groups = tuple(map(_read_group, years))
+    ages = table.read_ages(declaration.age, list(years), groups)
+    genders = table.read_as(declaration.gender.column, declaration.gender.values, GENDERS)
     return Survey(
         folder.name, declaration.language, tuple(items), np.column_stack(columns), groups, ages, genders
     )
@@ -229,7 +236,23 @@ class _Table:
         """Return the place in `order` of what each respondent's value means."""
         return self._read(column, {_fold(value): order.index(said) for value, said in meanings.items()})
 
-    def _read(self, column: str, numbers: Mapping[str, int]) -> Answers:
+    def read_ages(self, age: AgeColumn, order: Sequence[str], groups: Sequence[AgeGroup]) -> Answers:
+        """Return the number of each respondent's age group."""
+
+        def find_group(value: str) -> int | None:
+            if not value.isdecimal():
+                return None
+            return next((n for n, group in enumerate(groups) if int(value) in group), NO_ANSWER)
+
+        numbers = {_fold(value): order.index(years) for value, years in age.groups.items()}
+        return self._read(age.column, numbers, find_group)
+
+    def _read(
+        self,
+        column: str,
+        numbers: Mapping[str, int],
+        find_other: Callable[[str], int | None] = lambda _: None,
+    ) -> Answers:
         place = self._places.get(_fold(column))
         if place is None:
             raise ConfigurationError(f"{self._path} has no column '{column}'.")
@@ -237,6 +260,8 @@ class _Table:
         for row in self._rows:
             value = row[place].strip() if place < len(row) else ""
             number = numbers.get(_fold(value)) if value else NO_ANSWER
+            if number is None:
+                number = find_other(value)
             if number is None:
                 raise ConfigurationError(
                     f"{self._path}, column '{column}': '{value}' is in no list of the declaration."
