@@ -1,12 +1,12 @@
 """
-Decide how many respondents each persona and arm gets.
+Allocate respondents to personas and arms.
 
     weights, quotas          →  share_sample           →  the expected share of each persona
     × probability to pass    →  allocate_completes     →  whole completes for each persona and arm
     ÷ probability to pass    →  allocate_interviews    →  the interviews that lead to them
 
-A persona that the screeners stop more often has fewer completes, unless there are quotas. Whoever replaces a
-respondent that was screened out may be of any persona.
+A persona that the screeners stop more often has fewer completes, unless there are quotas. The replacement of
+a screened-out respondent may belong to any persona.
 """
 
 import numpy as np
@@ -44,12 +44,12 @@ def share_sample(study: Study, panel: Panel) -> Floats:
     try:
         return np.asarray(rake_weights(attributes, targets, weights).weights)
     except RakingError:
-        # Quotas that leave a persona nobody are met only in the limit.
+        # Raking meets quotas that leave a persona without respondents only in the limit.
         return _move_least(study, panel, weights)
 
 
 def _move_least(study: Study, panel: Panel, weights: Floats) -> Floats:
-    """Return the shares that meet the quotas with the least sum of changes. Raises RakingError if none do."""
+    """Return the shares that meet the quotas with the smallest changes. Raises RakingError if none do."""
     personas = len(panel)
     members = [find_members(panel, quota.where) for quota in study.sample.quotas]
     rows = np.array([*members, np.ones(personas, dtype=bool)], dtype=float)
@@ -75,9 +75,9 @@ def allocate_completes(
     study: Study, panel: Panel, passing: Floats, generator: np.random.Generator
 ) -> tuple[Counts, Floats]:
     """
-    Return whole completes and expected ones, both (personas, arms). All are 0 if nobody can pass.
+    Return whole and expected completes, both (personas, arms). All are 0 if nobody can pass.
 
-    `passing` has the probability of each persona and arm to pass the screeners.
+    `passing` has the probability that a persona in an arm passes the screeners.
     """
     arms = passing.shape[1]
     expected = np.repeat(share_sample(study, panel)[:, None] / arms, arms, axis=1)
@@ -109,9 +109,9 @@ def allocate_completes(
 
 def allocate_interviews(study: Study, panel: Panel, passing: Floats, completes: Floats) -> Counts:
     """
-    Return how many interviews lead to the expected `completes`, screened ones included, by persona and arm.
+    Return the number of interviews that lead to the expected `completes`, by persona and arm.
 
-    There are no more than INTERVIEWS_MAX of them.
+    It includes screened-out interviews. The sum is at most INTERVIEWS_MAX.
     """
     if study.sample.quotas:
         begun = np.divide(completes, passing, out=np.zeros_like(completes), where=passing > 0)

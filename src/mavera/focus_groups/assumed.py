@@ -1,5 +1,5 @@
 """
-Compute what two answers of one respondent have in common, under the assumed latent correlation.
+Compute figures that need two answers of one respondent, under the assumed latent correlation.
 
     a respondent ticks option j if   √ρ · factor + √(1 − ρ) · noise  >  Φ⁻¹(1 − p)
 

@@ -1,5 +1,5 @@
 """
-Draw what takes more than one list: whole rankings, best and worst of a set, places on a slider.
+Draw answers that need more than one list: whole rankings, best and worst of a set, places on a slider.
 
     worths and first choices  →  draw_rankings    Gumbel noise orders the rest, as Plackett and Luce would
     best and worst shares     →  join_margins     a joint table without a diagonal that keeps both margins
@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 _ROUNDS = 500
 _TOLERANCE = 1e-7
-# Half of the distance between two points of a slider, and less, so that rounding it finds the point again.
+# Less than half of the distance between two points of a slider, so that rounding finds the point again.
 _JITTER = 4
 
 
@@ -42,7 +42,7 @@ def join_margins(best: Floats, worst: Floats) -> Floats:
         if np.abs(tables.sum(axis=2) - best).max() < _TOLERANCE:
             break
     for group, item in zip(*np.nonzero(best + worst > 1 - _TOLERANCE), strict=True):
-        # Fitting would take forever here: the item is best or worst in every answer.
+        # The fit would never converge here, because the item is best or worst in every answer.
         tables[group] = 0
         tables[group, item] = worst[group]
         tables[group, :, item] = best[group]
@@ -51,7 +51,7 @@ def join_margins(best: Floats, worst: Floats) -> Floats:
 
 
 def settle_worst(best: Floats, worst: Floats) -> tuple[Floats, bool]:
-    """Return worst shares that fit the best ones, and whether one had to be lowered for that."""
+    """Return worst shares that fit the best shares, and whether one of them had to be lowered."""
     if not (best + worst > 1 + 1e-9).any():
         return worst, False
     item = int(np.argmax(best + worst))

@@ -1,5 +1,5 @@
 """
-Estimate what choices reveal: conditional logit, MaxDiff, Plackett–Luce, and what clients buy of them.
+Fit models of choices: conditional logit, MaxDiff, Plackett–Luce, and the figures derived from them.
 
     designs  (sets, alternatives, parameters)    one coded row for each alternative
     shares   (sets, alternatives)                expected shares, times the weight of the set
@@ -22,7 +22,7 @@ from mavera.focus_groups.mixtures import Floats, Truths
 
 TOLERANCE = 1e-10
 MOST_STEPS = 200
-# Above this many combinations of a size, TURF adds one item at a time to the best combination.
+# If a size has more combinations than this, TURF adds one item at a time to the best combination.
 MOST_COMBINATIONS = 20_000
 
 
@@ -35,7 +35,7 @@ class Fit:
     """
     A maximum of a likelihood. `covariance` is the inverse information.
 
-    Standard errors from `covariance` are those of real choices. For expected shares they mean nothing.
+    Standard errors from `covariance` are valid for real choices only. For expected shares they mean nothing.
     """
 
     parameters: Floats
@@ -125,7 +125,7 @@ def fit_maxdiff(sets: Sequence[Sequence[int]], best: Floats, worst: Floats, item
 def count_maxdiff(
     sets: Sequence[Sequence[int]], best: Floats, worst: Floats, items: int
 ) -> tuple[Floats, Floats, Floats]:
-    """Return for each item how often it is best and worst of the times it is shown, and the difference."""
+    """Return the shares of showings in which each item is best and worst, and their difference."""
     places = np.asarray(sets, dtype=np.intp).ravel()
     totals = np.repeat(best.sum(axis=1), np.asarray(sets).shape[1])
     shown = np.bincount(places, weights=totals, minlength=items)
@@ -162,7 +162,7 @@ def find_first_places(worths: Floats, places: int) -> Floats:
     """
     Return the probability that each item is among the first `places`, exactly.
 
-    The sum runs over the sets of items that can come first, so it takes 2^items steps for many places.
+    It sums over the sets of items that can come first, so many places take 2^items steps.
     """
     items = len(worths)
     reached = np.zeros(items)
@@ -189,7 +189,7 @@ def measure_importance(ranges: Floats) -> Floats:
 
 def find_willingness_to_pay(worths: Floats, price_slope: float) -> Floats | None:
     """
-    Return what each level is worth in money, compared with the first level of its attribute.
+    Return the worth of each level in money, compared with the first level of its attribute.
 
     `price_slope` is the utility of one unit of money. Returns None if it is not negative, because people who
     prefer to pay more have no willingness to pay.
@@ -209,7 +209,7 @@ def simulate_shares(products: Floats, parameters: Floats) -> Floats:
 @dataclass(frozen=True, slots=True)
 class Reach:
     """
-    The best combination of a size: who ticks at least one item, and how many items they tick on average.
+    The best combination of a size: the share that ticks at least one item, and the mean number of ticks.
     """
 
     items: tuple[int, ...]
@@ -221,8 +221,8 @@ def find_reach(ticks: Truths, weights: Floats, sizes: int) -> tuple[Reach, ...]:
     """
     Return the combination with the largest reach for each size from 1 to `sizes` (TURF).
 
-    Every combination is tried up to 20,000 of a size. Above that, items are added one at a time. Of equals,
-    the one with the higher frequency wins, then the first.
+    If a size has up to 20,000 combinations, all of them are tried. Otherwise items are added one at a time.
+    Of two equal combinations, the one with the higher frequency wins, then the first.
     """
     scaled = weights / weights.sum()
     items = ticks.shape[1]

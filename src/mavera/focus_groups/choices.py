@@ -1,7 +1,7 @@
 """
 Estimate MaxDiff and conjoint questions from the expected choices of all personas.
 
-    sets, tasks  →  measures for tables: how often an item or a level is chosen of the times it is shown
+    sets, tasks  →  measures for tables: the share of showings in which an item or a level is chosen
                  →  MaxDiffModel: utilities, shares of preference
                  →  ConjointModel: part-worths, importance, willingness to pay, simulated shares
 
@@ -72,7 +72,7 @@ class ConjointModel:
     """
     The part-worths of a conjoint. `price_slope` is the utility of one unit of money, None without a price.
 
-    `none` is the utility of choosing none of the products, None if the question does not offer that.
+    `none` is the utility of choosing none of the products, or None if the question does not offer this.
     """
 
     attributes: tuple[AttributeWorth, ...]
@@ -82,7 +82,7 @@ class ConjointModel:
 
     def simulate_shares(self, products: Sequence[Mapping[str, str]]) -> tuple[float, ...]:
         """
-        Return the share of choice of each product, and of none of them last if the question offers that.
+        Return the share of choice of each product. If the question offers "none", its share comes last.
 
         A product names a level for each attribute. Raises KeyError if it lacks one.
         """
@@ -97,7 +97,7 @@ class ConjointModel:
 
 def measure_choices(grids: Grids, question: MaxDiff | Conjoint) -> tuple[Measure, ...]:
     """
-    Return for each item or level how often it is chosen of the times it is shown: exact means of shares.
+    Return the share of showings in which each item or level is chosen: exact means of shares.
     """
     if isinstance(question, MaxDiff):
         return _count_items(grids, question)
@@ -262,7 +262,7 @@ class _Unpacking:
 
     def _find_demand(self, worths: Floats, none: float | None) -> Floats:
         """
-        Return the share of an average product at each price, against none, or else against its middle price.
+        Return the share of an average product at each price, against "none" or else its middle price.
 
         All other attributes are at the mean of their part-worths, which is 0.
         """
@@ -345,7 +345,7 @@ def _count_levels(grids: Grids, question: Conjoint) -> tuple[Measure, ...]:
 
 def _average(parts: Sequence[Grid], places: Sequence[tuple[int, int]]) -> tuple[Floats, Floats, Floats]:
     """
-    Return the mean share of places over the parts that were answered, that of the baseline, and weights.
+    Return the mean share of places over the answered parts, the same for the baseline, and the weights.
     """
     usable = [(number, place) for number, place in places if parts[number].shares.shape[-1]]
     if not usable:

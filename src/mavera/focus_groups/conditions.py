@@ -45,7 +45,7 @@ from mavera.focus_groups.wording import describe_answers, fill_names, find_names
 
 LEVELS_MAX = 2
 CONDITIONS_MAX = 12
-# The options of a choice that make a group of their own where the answer is piped.
+# This many options of a choice make a group of their own if the answer is piped.
 _PIPED_OPTIONS = 5
 
 
@@ -141,7 +141,7 @@ def _parse_show_if(study: Study, question: Question) -> Expression | None:
 
 
 def _state_screeners(earlier: Iterable[Question]) -> Iterator[Expression]:
-    """Yield that the screeners were passed, except those with a `show_if`: not everybody has seen them."""
+    """Yield facts about passed screeners, except those with a `show_if`: not everybody has seen them."""
     for question in earlier:
         if question.screen_out and question.show_if is None:
             screened = list_screening_answers(question)
@@ -153,7 +153,7 @@ def _state_screeners(earlier: Iterable[Question]) -> Iterator[Expression]:
 
 
 def _list_requirements(study: Study, expression: Expression | None) -> Iterator[Expression]:
-    """Yield what must be true for the answers that an expression needs to have been given at all."""
+    """Yield the conditions of the questions that an expression needs answers to."""
     parts = expression.parts if isinstance(expression, AllOf) else (expression,)
     for part in parts:
         if isinstance(part, Matches):

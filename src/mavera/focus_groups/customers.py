@@ -3,8 +3,8 @@ Group a customer table into personas with weights. Pure.
 
     customers.csv --by age,region   →   Group × 1–10: the largest groups, and one for everybody else
 
-Each group becomes a persona that is described by what its customers share: the columns of the groups, the
-usual values of the other columns, and their number.
+Each group becomes a persona. Its description has the values that its customers share, the usual values of
+the other columns, and the number of customers.
 """
 
 import csv
@@ -18,7 +18,7 @@ from mavera.personas.custom import DESCRIPTION_MAX, NAME_MAX, Sheet
 ROWS_MAX = 1_000_000
 COLUMNS_MAX = 100
 OTHERS = "Others"
-# A column with more values than this says nothing of a group: names, numbers, addresses.
+# A column with more values than this does not describe a group: names, numbers, addresses.
 _MOST_VALUES = 12
 # Columns that identify people do not go into a persona.
 _PRIVATE = ("name", "mail", "phone", "id", "address", "street", "birth", "iban", "card")

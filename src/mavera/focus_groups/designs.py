@@ -6,8 +6,8 @@ Design the sets of a MaxDiff and the tasks of a conjoint, and shuffle orders.
     compute_d_error               how precisely the tasks tell the effects apart; smaller is better
     shuffle_order                 an order in which fixed entries keep their places
 
-A design depends on the shape of its question and on nothing else: not on the seed, so that a copy with
-another seed asks for the same cells, and not on the machine. All personas see the same one.
+A design depends only on the shape of its question. It does not depend on the seed, so that a copy with
+another seed asks for the same cells, nor on the machine. All personas see the same design.
 """
 
 from collections.abc import Sequence
@@ -29,10 +29,10 @@ _SHOWN = 3
 _SETS_MIN = 4
 _SWAPS = 3_000
 _PASSES = 6
-# About as many determinants as are computed for a design, over all its starts.
+# The approximate number of determinants computed for a design, over all its starts.
 _EVALUATIONS = 10_000
 _STARTS = 8
-# A smaller gain is rounding, which differs between machines.
+# A smaller gain is a rounding error, which differs between machines.
 _GAIN = 1e-7
 
 
@@ -49,7 +49,7 @@ def list_tasks(study: Study, question: Conjoint) -> Tasks:
 
 
 def shuffle_order(is_fixed: Sequence[bool], generator: np.random.Generator) -> tuple[int, ...]:
-    """Return the numbers of the entries in random order. Those that are fixed keep their places."""
+    """Return the numbers of the entries in random order. Fixed entries keep their places."""
     moving = [n for n, fixed in enumerate(is_fixed) if not fixed]
     shuffled = iter(generator.permutation(moving).tolist())
     return tuple(n if fixed else next(shuffled) for n, fixed in enumerate(is_fixed))
@@ -67,7 +67,7 @@ def _design_sets(items: int, size: int, sets: int) -> Sets:
 
 
 def _fill_sets(items: int, size: int, sets: int, generator: np.random.Generator) -> list[list[int]]:
-    """Fill sets with the items that were shown least, and of these with those that met the others least."""
+    """Fill sets with the items shown least often. Ties go to the items that met the others least often."""
     shown = np.zeros(items)
     met = np.zeros((items, items))
     members: list[list[int]] = []
@@ -84,7 +84,7 @@ def _fill_sets(items: int, size: int, sets: int, generator: np.random.Generator)
 
 
 def _balance_pairs(members: list[list[int]], items: int, generator: np.random.Generator) -> None:
-    """Exchange items between sets while that makes the pairs more equal. The sum of squares measures it."""
+    """Exchange items between sets while this lowers the sum of squares of the pair counts."""
     met = np.zeros((items, items), dtype=np.int64)
     for chosen in members:
         met[np.ix_(chosen, chosen)] += 1
@@ -138,7 +138,7 @@ def _design_tasks(levels: tuple[int, ...], tasks: int, alternatives: int, has_no
         error = _exchange_coordinates(design, blocks, has_none)
         if error < least * (1 - _GAIN) or best is None:
             best, least = design, error
-    assert best is not None  # noqa: S101 - there is one start at least
+    assert best is not None  # noqa: S101 - there is at least one start
     _replace_twins(best, levels, generator)
     return tuple(tuple(map(tuple, task)) for task in best.tolist())
 
@@ -160,7 +160,7 @@ def _code_effects(count: int) -> NDArray[np.float64]:
 def _code_task(
     task: NDArray[np.int64], blocks: Sequence[NDArray[np.float64]], has_none: bool
 ) -> NDArray[np.float64]:
-    """Return the coded rows of a task, with one for "none" if it is offered."""
+    """Return the coded rows of a task, with a row for "none" if the question offers it."""
     rows = np.hstack([block[task[:, n]] for n, block in enumerate(blocks)])
     if has_none:
         rows = np.pad(rows, ((0, 1), (0, 1)))
@@ -169,7 +169,7 @@ def _code_task(
 
 
 def _measure(rows: NDArray[np.float64]) -> NDArray[Any]:
-    """Return the information of coded rows about their effects if all alternatives are as likely."""
+    """Return the information of coded rows about their effects if all alternatives are equally likely."""
     centred = rows - rows.mean(axis=-2, keepdims=True)
     return np.asarray(centred.swapaxes(-1, -2) @ centred / rows.shape[-2])
 
@@ -186,7 +186,7 @@ def _exchange_coordinates(
         has_changed = False
         for task, rows in zip(design, coded, strict=True):
             others = information - _measure(rows)
-            # The determinant with a task is that of the others times a small one.
+            # The determinant with a task is the determinant of the others times a small one.
             inverse = np.linalg.inv(others)
             known = _gauge(rows[None], inverse)[0]
             for place in np.ndindex(task.shape):
@@ -213,7 +213,7 @@ def _gauge(trials: NDArray[np.float64], inverse: NDArray[np.float64]) -> NDArray
 
 
 def _replace_twins(design: NDArray[np.int64], levels: Sequence[int], generator: np.random.Generator) -> None:
-    """Change a level of each alternative that repeats another one of its task."""
+    """Change a level of each alternative that repeats another alternative of its task."""
     for task in design:
         while len(np.unique(task, axis=0)) < len(task):
             pairs = combinations(range(len(task)), 2)
@@ -223,7 +223,7 @@ def _replace_twins(design: NDArray[np.int64], levels: Sequence[int], generator: 
 
 
 def compute_d_error(question: Conjoint, tasks: Tasks) -> float:
-    """Return det(information)^(−1/effects) for one answer to each task, with all alternatives as likely."""
+    """Return det(information)^(−1/effects) for one answer to each task, all alternatives equally likely."""
     blocks = [_code_effects(len(attribute.levels)) for attribute in question.attributes]
     coded = [_code_task(np.array(task), blocks, question.none) for task in tasks]
     sign, log = np.linalg.slogdet(sum(_measure(rows) for rows in coded))

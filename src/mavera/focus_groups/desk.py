@@ -1,7 +1,7 @@
 """
-Open the service for studies with the first request that needs it.
+Open the service for studies when the first request needs it.
 
-A server without studies loads none of its libraries, which take memory and time, and needs none of them
+Its libraries take memory and time. A server without studies does not load them, and they need not be
 installed.
 """
 
@@ -36,7 +36,7 @@ MOST_KEPT = 16
 
 @dataclass
 class StudyDesk:
-    """The parts that the service for studies is made of."""
+    """The parts from which the service for studies is built."""
 
     database: Database
     credits: Credits

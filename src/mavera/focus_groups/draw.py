@@ -10,8 +10,8 @@ A *group* is the set of respondents that share persona, arm and condition. For e
     2. `scores.py` gives each respondent a score, with the assumed latent correlation.
     3. Within each group the lowest scores get the lowest answers until the counts are used up.
 
-Completes are drawn as people who have passed: their screening answers are those that go on. The screened
-respondents come from interviews of their own, which end at a screener. The same seed gives the same rows.
+Completes are drawn as people who pass: their screening answers never end the interview. Screened-out
+respondents come from separate interviews, which end at a screener. The same seed gives the same rows.
 """
 
 from collections.abc import Collection
@@ -29,7 +29,7 @@ from mavera.focus_groups.respondents import Draw, Respondents
 from mavera.focus_groups.study import MultipleChoice, Question, Study, question_of
 from mavera.focus_groups.study_checks import list_notices
 
-# Interviews of each persona and arm that measure who passes, if no formula does.
+# The interviews of each persona and arm that measure passing if there is no formula.
 _PILOT_ROWS = 1_000
 
 
@@ -62,8 +62,9 @@ def draw_reference(
     """
     Return the reference draw: 20,000 rows a persona, whatever the sample of the study is.
 
-    Figures that need two answers of one respondent come from it, so that they do not depend on those. With
-    `questions` only these are asked, and those that they depend on. The rows are the same as in a whole draw.
+    Figures that need two answers of one respondent come from it, so that they do not depend on the sample.
+    With `questions`, only these and the questions they depend on are asked. The rows are the same as in a
+    whole draw.
     """
     reference, _ = build_reference_study(study, panel)
     wanted = _add_references(study, questions) if questions is not None else None
@@ -77,7 +78,7 @@ def draw_reference(
 
 
 def _add_references(study: Study, questions: Collection[str]) -> set[str]:
-    """Return the questions with all that their conditions and piped answers need."""
+    """Return the questions, and all questions that their conditions and piped answers need."""
     found, left = set(questions), list(questions)
     while left:
         for name in list_references(study, question_of(study, left.pop())):
@@ -89,10 +90,10 @@ def _add_references(study: Study, questions: Collection[str]) -> set[str]:
 
 def measure_passing(study: Study, panel: Panel, book: Book) -> NDArray[np.float64]:
     """
-    Return the probability of each persona and arm to pass all screeners, (personas, arms).
+    Return the probability that a persona in an arm passes all screeners, (personas, arms).
 
-    A screener that depends on earlier answers, or that has several answers, is measured in 1,000 interviews.
-    Whoever's screening cell failed passes.
+    If a screener depends on earlier answers or has several answers, 1,000 interviews measure it. People whose
+    screening cell failed pass.
     """
     arms: list[str | None] = [arm.id for arm in study.cells] or [None]
     passing = np.ones((len(panel), len(arms)))
@@ -138,7 +139,7 @@ def _draw_screened(
     completes: NDArray[np.float64],
     notices: list[str],
 ) -> Respondents:
-    """Interview as many people as the completes need, and return those who were screened out."""
+    """Interview as many people as the completes need, and return the screened-out ones."""
     last = _count_until_screened(study)
     counts = (
         allocate_interviews(study, panel, passing, completes)

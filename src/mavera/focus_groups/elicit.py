@@ -1,5 +1,5 @@
 """
-Ask the model for what a cell needs. No other part of this room asks a model.
+Ask the model for the reads of a cell. No other module of this package asks a model.
 
     letters   one token, and the log-probabilities of the letters A to T in its place
     shares    a JSON object: for each answer, how many of 100 people give it
@@ -32,14 +32,14 @@ LIKELIEST = 20
 LEAST_MASS = 0.5
 WORDS_TOKENS = 160
 SHARES_TOKENS = 400
-# A letter that is not among the likeliest is taken for this much less likely than the last of them.
+# A letter outside the likeliest tokens counts as this much less likely than the last of them.
 UNSEEN = math.log(0.5)
 # The logarithm of a probability is cut here, because some engines report -9999 for a token that they exclude.
 LEAST_LOGPROB = -30.0
 
 
 class UnusableAnswer(Exception):
-    """The model answered, and its answer is none of those that were asked for. The message says how."""
+    """The model's answer is not one of the offered answers. The message says why."""
 
 
 class NoLogprobs(Exception):
@@ -47,7 +47,7 @@ class NoLogprobs(Exception):
 
 
 class Elicitor:
-    """Asks with `stream`, which runs a turn. `model` is the name that turns name."""
+    """Asks with `stream`, which runs a turn. `model` is the name of the model in turns."""
 
     def __init__(self, stream: StreamTurn, *, model: str, seed: int = 0) -> None:
         self._stream = stream
@@ -82,7 +82,7 @@ class Elicitor:
     async def read(
         self, ask: Ask, persona_id: str | None = None, images: Sequence[str] = ()
     ) -> tuple[Read, Usage]:
-        """Return one read, and what it cost. Raises UnusableAnswer, NoLogprobs and APIError."""
+        """Return one read, and its tokens. Raises UnusableAnswer, NoLogprobs and APIError."""
         match ask.kind:
             case "letters":
                 text, tokens, usage = await self._run(self._letter_turn(ask, persona_id, images))
@@ -181,7 +181,7 @@ class Elicitor:
 
 
 def is_passing(error: APIError) -> bool:
-    """Return whether the model may answer the same question later: it is away, or busy."""
+    """Return whether a retry can succeed, because the model is unavailable or busy."""
     return error.status in (429, 503)
 
 

@@ -1,5 +1,5 @@
 """
-Define the corrected distributions that everything after elicitation works from.
+Define the corrected distributions, from which results, tables and draws are computed.
 
     cell (question, part, persona, arm, condition)  →  Elicited: shares, order gap, flags, texts
 
@@ -45,8 +45,8 @@ class Elicited:
     """
     The distribution of a cell.
 
-    `order_gap` is the largest difference of a share between the two orders, on the logit scale. None says
-    that there was one order only. With several wordings, `shares` is their mean, and `by_wording` has the
+    `order_gap` is the largest difference of a share between the two orders, on the logit scale. It is None if
+    there was only one order. With several wordings, `shares` is their mean, and `by_wording` has the
     distribution of each.
     """
 
@@ -59,5 +59,5 @@ class Elicited:
 
 
 Book = Mapping[CellId, Elicited]
-# The cells without an answer, with the reason. They are in no Book.
+# The cells without an answer, with the reason. No Book has them.
 Failures = Mapping[CellId, str]

@@ -1,14 +1,14 @@
 """
-Make studies durable with DBOS. This is the only module that knows it; another engine would take its place.
+Make studies durable with DBOS. Only this module uses DBOS, so that it can be replaced.
 
-    start     begin the steps of a study that was taken, as a workflow of its own
-    launch    open the engine, and go on with the workflows that this executor left unfinished
-    close     stop it
+    start     begin the steps of a study that this process took, as a workflow
+    launch    open the engine, and continue the workflows that this executor left unfinished
+    close     stop the engine
 
-A step's result is a number or keys, never a text: answers, progress and charges are rows of ours. DBOS runs
-a step at least once, and a row can get its answer only once. The open edition of DBOS does not take over the
-work of an executor that never comes back. `worker.py` does that by a lease: it takes the study with a new
-fence, and starts a new workflow for what is still pending.
+A step's result is a number or keys, never a text: answers, progress and charges are in our own tables. DBOS
+runs a step at least once, but a row can get its answer only once. The open edition of DBOS does not take over
+the work of a dead executor. `worker.py` does so with a lease: it takes the study with a new fence, and starts
+a new workflow for the pending cells.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class StudyEngine:
         self._ended: dict[str, asyncio.Event] = {}
 
     async def launch(self) -> None:
-        """Open the engine. Workflows that this executor left unfinished go on."""
+        """Open the engine, and continue the workflows that this executor left unfinished."""
         _engines[:] = [self]
         if not self._settings.database_url.startswith("postgres"):
             _use_write_ahead_log(studies_path(self._settings))
@@ -72,7 +72,7 @@ class StudyEngine:
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._loop))
 
     async def run_steps(self, study_id: str, fence: int) -> str:
-        """Do the steps of a study, each of them checkpointed."""
+        """Run the steps of a study, each of them checkpointed."""
         row = await self.on_loop(self._find(study_id, fence))
         if row is None:
             return "taken over"
@@ -116,7 +116,7 @@ class StudyEngine:
 
 
 class _Held:
-    """A study whose lease is kept on the loop of the database."""
+    """A study whose lease is renewed on the loop of the database."""
 
     def __init__(self, engine: StudyEngine, row: repository.StudyRow) -> None:
         self._engine = engine

@@ -67,7 +67,8 @@ class Matches:
     """
     True if an answer is one of `answers`: indexes into labels, options, or items (the first of a ranking).
 
-    Of several answers, one that was ticked is enough. Only there can it be negated: none of them was ticked.
+    For a question with several answers, one ticked answer is enough. Only such a match can be negated: none
+    of them was ticked.
     """
 
     question: str
@@ -165,7 +166,7 @@ def evaluate(expression: Expression, answers: Mapping[str, Answers], study: Stud
     """
     Return FALSE, UNKNOWN or TRUE for each respondent.
 
-    `answers` has the questions answered so far. A question that is not in it was asked of nobody.
+    `answers` has the questions answered so far. A question that is missing from it was asked of nobody.
     """
     match expression:
         case AllOf(parts):
@@ -201,9 +202,9 @@ def _evaluate_matches(
 
 def parse_condition(text: str, earlier: Mapping[str, Question], later: Collection[str] = ()) -> Expression:
     """
-    Return the expression that `text` writes about the questions `earlier`.
+    Return the expression in `text` about the questions `earlier`.
 
-    `later` has the ids of the question itself and of those after it, for a better message. Raises
+    `later` has the ids of the question itself and of the questions after it, for a better message. Raises
     ConditionError.
     """
     if len(text) > _CHARACTERS_MAX:
@@ -294,7 +295,7 @@ class _Parser:
         return self._read_comparison()
 
     def _negate(self, expression: Expression) -> Expression:
-        """Turn an expression round. In Kleene's logic, too, `not` can be moved to the comparisons."""
+        """Return the negation of an expression. Kleene's logic also lets `not` move to the comparisons."""
         match expression:
             case AllOf(parts):
                 return any_of(map(self._negate, parts)) or expression

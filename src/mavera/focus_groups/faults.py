@@ -1,5 +1,5 @@
 """
-Collect everything that is wrong with a study, so that one error names it all.
+Collect all faults of a study, so that one error names them all.
 
     Faults.add("questions[3].max", "…")  →  StudyError: line 14, questions[3].max: …
 """
@@ -16,7 +16,7 @@ _STEP = re.compile(r"(\.[^.\[\]]+|\[\d+\])$")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong. `path` is a field, as in `questions[3].max`, and "" is the whole file."""
+    """A mistake in a study. `path` is a field, as in `questions[3].max`, or "" for the whole file."""
 
     path: str
     line: int | None
@@ -29,7 +29,7 @@ class Fault:
 
 
 class StudyError(Exception):
-    """A study that cannot run. `faults` lists everything that was found wrong, in the order of the file."""
+    """A study that cannot run. `faults` lists all mistakes in the order of the file."""
 
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = tuple(sorted(faults, key=lambda fault: fault.line or 0))
@@ -41,8 +41,8 @@ class Faults:
     """
     Collects faults. `lines` has the line of each path, if the study comes from a text.
 
-    `kept` has, for each list with entries that cannot be read, the numbers of those that are left. Paths
-    count the entries of the file.
+    If a list has entries that cannot be read, `kept` has the numbers of the other entries. Paths count the
+    entries of the file.
     """
 
     lines: Mapping[str, int] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Faults:
         return counted
 
     def raise_any(self) -> None:
-        """Raise StudyError if anything was wrong."""
+        """Raise StudyError if there are faults."""
         if self.found:
             raise StudyError(self.found)
 

@@ -4,11 +4,11 @@ Arrange the distributions of a question as a grid of personas and arms, with the
     Book (cells)  →  Grid: shares (personas, arms, answers), weights (personas, arms), baseline (arms,
     answers)
 
-The weight of a persona in a question is its weight in the sample, raked to the targets of the study, times
-its probability to pass the screeners before, times its probability to be shown the question. A question
-that is asked in several conditions has their mixture. Probabilities are sums of elicited shares if one
-question decides. Others depend on the joint distribution of two answers: they are counted in the reference
-draw, and the grid is `assumed`.
+The weight of a persona in a question is a product: its weight in the sample, raked to the targets of the
+study, its probability to pass the earlier screeners, and its probability to be shown the question. A
+question that is asked in several conditions has their mixture. If one question decides, probabilities are
+sums of elicited shares. Other probabilities depend on the joint distribution of two answers. They are counted
+in the reference draw, and the grid is `assumed`.
 
 A failed cell is never counted: it leaves the mixture, and the other weights are scaled up.
 """
@@ -30,7 +30,7 @@ from mavera.focus_groups.raking import rake_weights
 from mavera.focus_groups.respondents import Draw
 from mavera.focus_groups.study import MultipleChoice, Question, Study, question_of
 
-# Draws the reference respondents. It takes the ids of the `questions` that are needed.
+# Draws the reference respondents. Takes the ids of the `questions` that are needed.
 ReferenceDraw = Callable[..., Draw]
 
 
@@ -142,7 +142,7 @@ class Grids:
         return np.asarray(weights)
 
     def _pass(self, question: Question) -> Floats:
-        """Return the probability of each persona and arm to pass the screeners before a question."""
+        """Return the probability that a persona in an arm passes the screeners before a question."""
         passing = np.ones((len(self.panel), len(self.arms)))
         for earlier in self.study.questions:
             if earlier.id == question.id:
@@ -230,7 +230,7 @@ class Grids:
                 rows = [(chances[c, i, a], v) for c, v in enumerate(by_arm) if v is not None]
                 total = sum(chance for chance, _ in rows)
                 if rows:
-                    # A persona that no condition fits still has distributions; its weight is 0.
+                    # A persona without a fitting condition still has distributions, but its weight is 0.
                     parts = [(w / total if total > 0 else 1 / len(rows)) * v for w, v in rows]
                     mixed[i, a] = sum(parts)
         return mixed
@@ -302,7 +302,7 @@ class Grids:
         )
 
     def _find_chain(self, parts: list[Expression]) -> Floats | None:
-        """Return the probability of parts that are exact because the last is asked if the others are true."""
+        """Return the exact probability of parts whose last part is asked only if the others are true."""
         if not all(isinstance(part, Matches) for part in parts):
             return None
         names = [question.id for question in self.study.questions]
@@ -319,7 +319,7 @@ class Grids:
         return self._find_match(last) if stated == set(others) else None
 
     def _count_condition(self, question: Question, condition: int) -> Floats:
-        """Count a condition in the reference draw. The baseline, which draws nobody, has the panel's mean."""
+        """Count a condition in the reference draw. The baseline gets the panel's mean."""
         rows = self.reference.completes
         place = rows.panelist * len(self.arms) + rows.arm
         cells = len(self.panel) * len(self.arms)

@@ -1,5 +1,5 @@
 """
-Say the result of a question in one line: the figure, its interval, and the figure without personas.
+Describe the result of a question in one line: the figure, its interval, and the figure without personas.
 
     QuestionResult  →  Headline("NPS +12", "+1 to +23", "+15")
 """
@@ -15,7 +15,7 @@ NOTHING = "–"
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """Three texts. An interval or a baseline that does not exist is a dash."""
+    """Three texts. A missing interval or baseline is a dash."""
 
     text: str
     interval: str = NOTHING
@@ -23,7 +23,7 @@ class Headline:
 
 
 def describe_result(result: QuestionResult, missing: Sequence[str] = ()) -> Headline:
-    """Return the headline of a question. `missing` answers are never the most frequent one."""
+    """Return the headline of a question. `missing` answers never count as the most frequent answer."""
     without = result.baseline.no_persona if result.baseline else None
     if isinstance(result.score, float):
         return _describe_number("NPS {}", result.score, "score", result, without, format_score)
@@ -42,7 +42,7 @@ def describe_result(result: QuestionResult, missing: Sequence[str] = ()) -> Head
 
 
 def describe_figures(figures: Figures) -> str | None:
-    """Return the figure of one persona or cell in a few words, None if there is none."""
+    """Return the figure of one persona or cell in a few words, or None if there is no figure."""
     if isinstance(figures.score, float):
         return f"NPS {format_score(figures.score)}"
     if (

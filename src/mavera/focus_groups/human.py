@@ -1,9 +1,9 @@
 """
 Test the answers of real people, with their true number. Never use these tests on simulated answers.
 
-Everything is statsmodels or scipy with its traps avoided: `proportions_ztest` gives NaN for 0 of 100
-against 0 of 100 and knows no weights, `multipletests` counts NaN as a test, and `DescrStatsW` divides by
-Σw. Weighted data use Kish's effective number. Columns with fewer than 30 people are marked.
+The tests come from statsmodels and scipy, and the functions here avoid their traps. `proportions_ztest` gives
+NaN for 0 of 100 against 0 of 100 and has no weights. `multipletests` counts NaN as a test. `DescrStatsW`
+divides by Σw. Weighted data use Kish's effective number. Columns with fewer than 30 people are marked.
 """
 
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ def compare_means(first: Floats, second: Floats, first_weights: Floats, second_w
     for values, weights in ((first, first_weights), (second, second_weights)):
         people = count_effectively(weights)
         described = DescrStatsW(values, weights)
-        # DescrStatsW divides by Σw. The sample variance of `people` independent answers divides by one less.
+        # DescrStatsW divides by Σw, but a sample variance of `people` independent answers by one less.
         parts.append((float(described.mean), float(described.var) / (people - 1), people))
     (mean, variance, people), (other_mean, other_variance, other_people) = parts
     total = variance + other_variance
@@ -87,7 +87,7 @@ def measure_association(table: Floats) -> Association:
     """
     Return the χ² test and Cramér's V of a table of counts, without its empty rows and columns.
 
-    Weighted counts have to be scaled to the effective number of people before.
+    Scale weighted counts to the effective number of people first.
     """
     kept = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]
     if min(kept.shape) < 2:
@@ -107,5 +107,5 @@ def correct_p_values(p_values: Sequence[float], method: str = "holm") -> list[fl
 
 
 def has_small_base(people: float) -> bool:
-    """Return True if a column has too few people to be shown without a mark."""
+    """Return whether a column has so few people that it needs a mark."""
     return people < SMALLEST_BASE

@@ -1,16 +1,17 @@
 """
 Combine the answers of real people with the simulation of a study.
 
-    CSV: persona or attributes, cell, answers by question  →  read_human_answers  →  HumanAnswers or a list
-    of faults Simulation + HumanAnswers                              →  rectify_study       →  HumanResult ×
-    n
+    CSV: persona or attributes, cell, answers by question
+        →  read_human_answers  →  HumanAnswers, or a list of faults
+    Simulation + HumanAnswers
+        →  rectify_study       →  HumanResult × n
 
-Every question is estimated three times: by the simulation, by the people alone with a classical interval
-and their true number, and by both (`rectify.py`). A line leads to a prediction by the persona that it
-names, or by the personas that have its attributes. Without such columns the simulation adds nothing, and
-the result says so.
+Every question has three estimates: from the simulation, from the people alone with a classical interval and
+their true number, and from both (`rectify.py`). The prediction for a line comes from the persona that it
+names, or from the personas with its attributes. Without such columns the simulation adds nothing, and the
+result says so.
 
-The people must be a random sample of the audience. A file cannot show that, so the caller has to say it.
+The people must be a random sample of the audience. A file cannot show this, so the caller has to state it.
 """
 
 import csv
@@ -44,11 +45,10 @@ class HumanAnswersError(ValueError):
 @dataclass(frozen=True, slots=True, eq=False)
 class HumanAnswers:
     """
-    The answers of people. `columns` has, by question and part, the index of each person's answer, −1 for
-    none.
+    The answers of people. `columns` has the index of each person's answer by question and part, or −1.
 
-    For several answers it has a row of 0 and 1 for each person, and NaN for none. `personas` has the indexes
-    of the personas that predict each person; None says that the file cannot tell.
+    A question with several answers has a row of 0 and 1 for each person, or of NaN without an answer.
+    `personas` has the indexes of the personas that predict each person. It is None if the file names none.
     """
 
     people: int
@@ -58,7 +58,7 @@ class HumanAnswers:
 
 
 class HumanFigure(msgspec.Struct, omit_defaults=True):
-    """One figure: by the simulation, by the people alone, and by both, with intervals of the last two."""
+    """A figure from the simulation, from the people alone, and from both, with intervals of the last two."""
 
     label: str
     simulation: float | None
@@ -72,8 +72,8 @@ class HumanResult(msgspec.Struct, omit_defaults=True):
     """
     The figures of a question or of a row of a matrix.
 
-    `share_of_simulation` is λ from 0 to 1: how much the simulation's predictions told about these people.
-    `notice` says why it is 0.
+    `share_of_simulation` is λ from 0 to 1: how well the simulation predicted these people. If it is 0,
+    `notice` says why.
     """
 
     question_id: str
@@ -175,7 +175,7 @@ def _read_questions(
 
 
 def _read_scale(question: Question, name: str, cells: Sequence[str], faults: list[str]) -> Floats:
-    """Return the index of each answer, which is written as its code, its number or its label."""
+    """Return the index of each answer. The file has its code, its number or its label."""
     codes = list_codes(question)
     places = {code.label.casefold(): at for at, code in enumerate(codes)}
     places |= {str(code.number): at for at, code in enumerate(codes)}
@@ -222,7 +222,7 @@ def _read_ticks(question: MultipleChoice, table: Mapping[str, list[str]], faults
 def _read_personas(
     simulation: Simulation, table: Mapping[str, list[str]], faults: list[str]
 ) -> tuple[tuple[int, ...], ...] | None:
-    """Return the personas that predict each person: the one named, else those with the same attributes."""
+    """Return the personas that predict each person: the named one, or else those with the same attributes."""
     panel = simulation.panel
     column = next((name for name in ("persona_id", "persona") if name in table), None)
     if column is not None:
@@ -306,7 +306,7 @@ def _read_values(question: Question, measure: Measure) -> Floats:
 
 
 def _predict(measure: Measure, rows: Floats, answers: HumanAnswers) -> Floats | None:
-    """Return the simulation's prediction for each person. Whoever fits no persona gets the mixture."""
+    """Return the simulation's prediction for each person. A person without a persona gets the mixture."""
     if answers.personas is None:
         return None
     overall = measure.estimate() or 0.0

@@ -1,5 +1,5 @@
 """
-Say how far an estimate would move with other personas, and with other wordings.
+Compute how far an estimate would move with other personas, and with other wordings.
 
     p̂   = Σ w p                           the estimate, with weights that sum to 1
     s²  = Σ w (p − p̂)² / (1 − Σ w²)        the variance between personas
@@ -7,7 +7,7 @@ Say how far an estimate would move with other personas, and with other wordings.
     logit(p̂) ± t(m − 1) · SE / (p̂ (1 − p̂))   a share, transformed back
     p̂ ± t(m − 1) · SE                      a score or a mean, cut at the ends of its scale
 
-This is the *simulation interval*. It is no margin of error, because personas are chosen and not drawn. It
+This is the *simulation interval*. It is not a margin of error, because personas are chosen and not drawn. It
 does not depend on the number of respondents. `find_share_interval` and `find_mean_interval` accept leading
 axes, so that a simulation can check their coverage in one call.
 """
@@ -38,7 +38,7 @@ def find_share_interval(
     """
     Return the ends of the simulation interval of a share. The last axis of `shares` is the persona.
 
-    The interval of a share that is 0 or 1 in every persona has no width. Raises ValueError with fewer than
+    If a share is 0 or 1 in every persona, its interval has no width. Raises ValueError with fewer than
     three personas.
     """
     estimate, error, freedom = _spread_of_personas(shares, weights)
@@ -70,7 +70,7 @@ def find_wording_spread(values: Floats, weights: Floats) -> Spread:
     """
     Return the spread between personas and wordings of `values` with the shape (personas, wordings).
 
-    The variance of the estimate is s²(personas) + s²(wordings) − s²(interaction), and not below the larger of
+    The variance of the estimate is s²(personas) + s²(wordings) − s²(interaction), but at least the larger of
     the first two. The degrees of freedom are Satterthwaite's. Raises ValueError with fewer than three
     personas or fewer than two wordings.
     """
@@ -115,10 +115,10 @@ def to_mean_interval(spread: Spread, low: float, high: float, level: float = LEV
 
 def find_jackknife_spread(estimate: Floats, without_one: Floats, weights: Floats) -> tuple[Floats, int]:
     """
-    Return the standard errors of estimates that are no means, and their degrees of freedom.
+    Return the standard errors of estimates that are not means, and their degrees of freedom.
 
-    Row i of `without_one` is the estimate without persona i. For a weighted mean the result equals that of
-    `find_spread`.
+    Row i of `without_one` is the estimate without persona i. For a weighted mean the result equals the result
+    of `find_spread`.
     """
     kept = weights > 0
     scaled = (weights[kept] / weights[kept].sum())[:, None]

@@ -3,7 +3,7 @@ Ask drawn people the questions of a study, one question after the other.
 
     Interview(study, panel, book, counts)  →  ask(questions)  →  respondents()
 
-`passes` draws people who pass all screeners. Without it, nobody is asked further after a screening answer.
+`passes` draws people who pass all screeners. Without it, a screening answer ends the interview.
 """
 
 from collections.abc import Iterator, Sequence
@@ -48,7 +48,7 @@ _NOTICES = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Group:
-    """Respondents that share persona, arm and condition. `weight` is their expected number, if known."""
+    """Respondents with the same persona, arm and condition. `weight` is their expected number, if known."""
 
     rows: NDArray[np.int64]
     persona: str
@@ -60,9 +60,9 @@ class _Group:
 @dataclass(frozen=True, slots=True, eq=False)
 class _List:
     """
-    One list of answers to hand out: `shares` has a row for each group, with `missing` answers last.
+    A list of answers to hand out. `shares` has a row for each group, with `missing` answers last.
 
-    `nets` are sets of answers whose counts have to be right.
+    `nets` are sets of answers whose counts have to be exact.
     """
 
     name: str
@@ -75,10 +75,9 @@ class _List:
 
 class Interview:
     """
-    People of a study. `counts` (personas, arms) says how many there are, and `expected` how many
-    there should be.
+    People of a study. `counts` (personas, arms) has their number, and `expected` the expected number.
 
-    `screened_at` is the number of the question that screened a person out, and −1 for all others.
+    `screened_at` is the number of the question that screened a person out, or −1.
     """
 
     def __init__(
@@ -119,7 +118,7 @@ class Interview:
         self.screened_at[self.screened_at < 0] = len(self._answers)
 
     def list_notices(self) -> tuple[str, ...]:
-        """Return sentences about the shares that had to be changed."""
+        """Return sentences about shares that were changed."""
         return tuple(_NOTICES[flag].format(question) for flag, question in self._flags)
 
     def respondents(self, kept: NDArray[np.bool_] | None = None) -> Respondents:
@@ -166,7 +165,7 @@ class Interview:
             self.screened_at[self._find_screened(question, answers)] = len(self._answers) - 1
 
     def _place(self, question: Question) -> NDArray[np.int64]:
-        """Return the number of the condition that each person is asked in, and −1 for those who are not."""
+        """Return the number of each person's condition, or −1 if the question is not asked."""
         placed = np.full(len(self.panelist), -1)
         for n, condition in enumerate(self._conditions[question.id]):
             if condition.expression is None:
@@ -209,7 +208,7 @@ class Interview:
     def _split(
         self, question: Question, part: str | None, groups: Sequence[_Group]
     ) -> tuple[list[_Group], list[Elicited], NDArray[np.int64]]:
-        """Return the groups that have a distribution, their distributions, and the rows of the others."""
+        """Return the groups with a distribution, their distributions, and the rows of the other groups."""
         found = [(group, self._find(question, part, group)) for group in groups]
         failed = [group.rows for group, cell in found if cell is None]
         answered = [(group, cell) for group, cell in found if cell is not None]
@@ -217,7 +216,7 @@ class Interview:
         return [group for group, _ in answered], [cell for _, cell in answered], rows
 
     def _hand_out(self, one: _List) -> tuple[NDArray[np.int64], Floats]:
-        """Return the answer of each person on a list, −1 for the others, and the probability of it."""
+        """Return the answer of each person on a list, or −1, and its probability."""
         size = len(self.panelist)
         choices = np.full(size, -1)
         probability = np.full(size, np.nan)
@@ -231,7 +230,7 @@ class Interview:
         counts = self._round(one)
         width = one.shares.shape[1]
         for group, row, shares in zip(one.groups, counts, one.shares, strict=True):
-            # Missing answers have no place on the scale, so chance says whose they are.
+            # Missing answers have no place on the scale, so they are assigned at random.
             by_chance = group.rows[np.argsort(noise[group.rows], kind="stable")]
             missing = int(row[width - one.missing :].sum())
             choices[by_chance[:missing]] = np.repeat(
@@ -277,7 +276,7 @@ class Interview:
         return list(found)
 
     def _shares(self, question: Question, cells: Sequence[Elicited]) -> Floats:
-        """Return shares by cell, of those who pass if the question screens and everybody here has passed."""
+        """Return shares by cell: shares of people who pass, if the question screens and everybody passes."""
         shares = np.array([cell.shares for cell in cells], dtype=np.float64)
         if not len(cells):
             return shares
@@ -439,7 +438,7 @@ class Interview:
     def _draw_set(
         self, question: MaxDiff, number: int, groups: Sequence[_Group], cells: Sequence[Elicited]
     ) -> tuple[NDArray[np.int64], Floats]:
-        """Return for each person the place of the best item × the size of the set + that of the worst."""
+        """Return for each person the best item's place × the size of the set + the worst item's place."""
         size = question.per_set
         best = np.clip([cell.shares[0] for cell in cells], 0, None)
         worst = np.clip([cell.shares[1] for cell in cells], 0, None)
@@ -451,7 +450,7 @@ class Interview:
         shares = join_margins(best, worst).reshape(len(cells), size * size)
         name = f"{question.id}:{number}"
         people = np.array([len(group.rows) for group in groups], dtype=np.float64)
-        # Only the margins have to be right, so a single entry may be one off.
+        # Only the margins have to be exact, so a single entry may be off by one.
         table_of_sets = Table(shares * people[:, None], slack=1)
         numbers = np.arange(shares.size).reshape(len(groups), size, size)
         table_of_sets.layers.append(

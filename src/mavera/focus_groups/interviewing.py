@@ -1,8 +1,7 @@
 """
-Ask for one study through the same pipeline as any other turn: its personas, its model, its images.
+Run the turns of a study through the same pipeline as other turns, with its personas, model and images.
 
-The personas are those of the study's start. A custom persona that is edited meanwhile answers the study as it
-was.
+The study uses its personas as they were at its start, even if a custom persona is edited meanwhile.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -24,7 +23,7 @@ from mavera.runs.loop import Runner
 
 
 class Models:
-    """The models that answer studies: one for each mode of key, and those that have a name."""
+    """The models that answer studies: one for each mode of key, and the named models."""
 
     def __init__(
         self,
@@ -39,7 +38,7 @@ class Models:
         self._images = images
 
     async def open_interviewer(self, row: StudyRow) -> "RunnerInterviewer":
-        """Return what asks for a study. Raises ServiceUnavailable if this server lacks its model."""
+        """Return the interviewer of a study. Raises ServiceUnavailable if this server lacks its model."""
         personas = Personas(self._library, more=restore(row.panel))
         principal = Principal(row.key_id, row.workspace_id, row.mode, "enterprise")
         if row.mode == "live" and row.model != DEFAULT_NAME and row.model not in self._named:

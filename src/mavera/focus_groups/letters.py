@@ -1,13 +1,13 @@
 """
-Decide which columns of a banner table differ by more than the spread of their personas explains.
+Find the columns of a banner table that differ by more than the spread of their personas explains.
 
-    the same personas in all columns (cells, waves, models)   paired t test on differences of shares other
-    personas in each column (age, region)               t test, variance pooled within columns, m − G single
-    personas                                           spread between the two orders, on the logit scale
+    the same personas in all columns (cells, waves, models)   paired t test on differences of shares
+    other personas in each column (age, region)               t test, variance pooled within columns, m − G
+    single personas                                           spread between two orders, on the logit scale
 
 Every test is two-sided. The p-values of one row within one banner variable are corrected by Holm's method.
 A column gets the letter of each column that it exceeds: upper case at 95 %, lower case at 90 %. No test
-knows the number of respondents.
+uses the number of respondents.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from mavera.focus_groups.mixtures import Floats
 
 UPPER_LEVEL = 0.05
 LOWER_LEVEL = 0.10
-# A difference below this is a rounding error of the floating point, not a finding.
+# A smaller difference is a floating-point rounding error, not a finding.
 SMALLEST_DIFFERENCE = 1e-9
 # Shares are cut here before the logit, so that a certain answer does not give an infinite difference.
 SMALLEST_SHARE = 1e-6
@@ -48,7 +48,7 @@ def find_pooled_p(columns: Sequence[Floats], weights: Sequence[Floats]) -> dict[
     Return the p-value of each pair of columns that consist of different personas.
 
     `columns[c]` has the values of the personas in column c. The variance is pooled within columns, with
-    m − G degrees of freedom. Returns no pair if that is 0.
+    m − G degrees of freedom. Returns no pairs if m − G is 0.
     """
     used = [at for at, values in enumerate(columns) if len(values) and weights[at].sum() > 0]
     freedom = sum(len(columns[at]) for at in used) - len(used)
@@ -104,7 +104,7 @@ def assign_letters(
     """
     Return the letters of each column: the names of the columns that it exceeds significantly.
 
-    `p_values` are those of the pairs of columns, before correction. `names` are upper-case letters.
+    `p_values` belong to the pairs of columns, before correction. `names` are upper-case letters.
     """
     letters: list[list[str]] = [[] for _ in values]
     for (a, b), p in correct_by_holm(p_values).items():

@@ -3,10 +3,10 @@ Measure a grid: shares of answers, nets, boxes, means, scores and ranks, each fo
 
     Grid  →  Measure × n: values (personas, arms), weights (personas, arms), baseline (arms)
 
-A measure is the weighted mean of its values over personas and arms. That is exact for everything that is
-linear in shares, and it is what an interval and a letter are computed from. Two measures are no means of
-personas: the standard deviation and the median belong to the mixture. Missing answers leave boxes, means,
-scores and deviations, and keep a row of their own.
+A measure is the weighted mean of its values over personas and arms. This is exact for every figure that is
+linear in shares. Intervals and letters are computed from the values. Two measures are not means of personas:
+the standard deviation and the median describe the mixture. Missing answers do not count in boxes, means,
+scores and deviations, and have a row of their own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +64,7 @@ Kind = Literal[
     "count",
     "level",
 ]
-# Kinds that are shares between 0 and 1. The others are on a scale of their own.
+# Kinds that are shares between 0 and 1. Other kinds have a scale of their own.
 SHARES: frozenset[Kind] = frozenset({"answer", "missing", "net", "box", "place", "best", "worst", "level"})
 LEAST_POINTS_FOR_TWO_BOXES = 5
 
@@ -72,11 +72,11 @@ LEAST_POINTS_FOR_TWO_BOXES = 5
 @dataclass(frozen=True, slots=True, eq=False)
 class Measure:
     """
-    One figure of a question, for each persona and arm. `values` are NaN where nothing was answered.
+    One figure of a question, for each persona and arm. `values` are NaN for cells without an answer.
 
     `low` and `high` are the ends of its scale. `by_wording` has an axis for wordings at the end. `compute`
-    finds the figure of any distribution of answers. `whole` is the same for a mixture of `shares`; it is
-    set only for a figure that is no mean of personas.
+    finds the figure of any distribution of answers. `whole` is the same for a mixture of `shares`. It is set
+    only if the figure is not a mean of personas.
     """
 
     kind: Kind
@@ -98,7 +98,7 @@ class Measure:
         return self.kind in SHARES
 
     def estimate(self, mask: Truths | None = None) -> float | None:
-        """Return the measure of the personas and arms in `mask`, or of all. None if nothing was answered."""
+        """Return the measure of the personas and arms in `mask`, or of all. None without answers."""
         weights = self._weigh(mask)
         total = float(weights.sum())
         if not total > 0:
@@ -123,7 +123,7 @@ class Measure:
         return float(known.mean()) if len(known) else None
 
     def find_interval(self, mask: Truths | None = None) -> tuple[float, float] | None:
-        """Return the simulation interval. None with fewer than three personas, or for no mean of personas."""
+        """Return the simulation interval, or None below three personas or if the measure is not a mean."""
         if self.whole is not None:
             return None
         values, weights = self.read_personas(mask)
@@ -153,7 +153,7 @@ Compute = Callable[[Floats], Floats]
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """How a measure is computed from distributions; answers are on the last axis."""
+    """The formula of a measure. The last axis of the distributions is the answer."""
 
     kind: Kind
     label: str
@@ -169,7 +169,7 @@ def measure_question(grids: Grids, question: Question, part: str | None = None) 
     """
     Return the measures of a question, in the order in which a table lists them.
 
-    A matrix is measured by row, which `part` names. Open ends have no measures.
+    A matrix has measures for each row, which `part` names. Open-ended questions have no measures.
     """
     match question:
         case OpenEnded():
@@ -198,7 +198,7 @@ def _has_rules(question: MultipleChoice) -> bool:
 
 
 def _count_net(grids: Grids, question: MultipleChoice, measure: Measure) -> Measure:
-    """Return a net as the reference draw has it. The baseline, which draws nobody, keeps the formula."""
+    """Count a net in the reference draw. The baseline has no respondents, so it keeps the formula."""
     rows = grids.reference.completes
     answers = rows.answers[question.id]
     texts = [option.text for option in question.options]
@@ -214,7 +214,7 @@ def _count_net(grids: Grids, question: MultipleChoice, measure: Measure) -> Meas
 
 
 def measure_grid(grid: Grid, recipes: Sequence["_Recipe"], missing: int) -> tuple[Measure, ...]:
-    """Return a measure for each recipe. The last `missing` answers of the grid are no values."""
+    """Return a measure for each recipe. The last `missing` answers of the grid have no values."""
     if not grid.shares.shape[-1]:
         return ()
     answered = grid.shares[..., : grid.shares.shape[-1] - missing].sum(axis=-1)
@@ -379,5 +379,5 @@ def _find_rank(at: int) -> Compute:
 
 
 def list_parts(question: Question) -> tuple[str | None, ...]:
-    """Return the parts that a question is measured by: the rows of a matrix, or the question as a whole."""
+    """Return the parts of a question that have measures: the rows of a matrix, or the whole question."""
     return tuple(row.id for row in question.rows) if isinstance(question, Matrix) else (None,)

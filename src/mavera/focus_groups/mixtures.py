@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Arrays of 64-bit floats and of truth values. numpy's types widen with every operation, so the checker is not
-# told the width.
+# Arrays of 64-bit floats and of truth values. The types leave out the width, because numpy's types widen with
+# every operation.
 Floats = NDArray[Any]
 Truths = NDArray[Any]
 
@@ -60,7 +60,7 @@ def mix_shares(shares: Floats, weights: Floats) -> Floats:
 
 def summarise_scale(shares: Floats, values: Floats, missing: int = 0) -> ScaleSummary | None:
     """
-    Return mean, median and standard deviation of a distribution whose last `missing` entries are no values.
+    Return mean, median and standard deviation of a distribution. The last `missing` entries have no values.
 
     `values` are in the order of the first entries of `shares`. Returns None if every answer is missing.
     """
@@ -78,7 +78,7 @@ def find_median(weights: Floats, values: Floats) -> float:
     """Return the smallest value that at least half of the distribution does not exceed."""
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weights[order])
-    # A share of exactly one half may be stored a rounding error below it.
+    # A share of exactly one half may be stored with a rounding error below it.
     at = int(np.searchsorted(reached, 0.5 - 1e-12))
     return float(values[order][min(at, len(values) - 1)])
 

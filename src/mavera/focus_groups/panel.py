@@ -3,7 +3,7 @@ Build the panel of a study: its personas with weights, attributes and the digest
 
     study.personas + personas of the catalogue  →  Panel
 
-Attributes are what quotas, weights and banners group by. A persona's file gives `age` (a group, from the
+Quotas, weights and banners group by attributes. A persona's file gives `age` (a group, from the
 middle of the age band), `place` and `category`; it gives `gender` only if its texts use a pronoun or a word
 of kinship for the person. The study file adds attributes and replaces them.
 """
@@ -72,7 +72,7 @@ def _build_panelist(
 
 
 def read_attributes(persona: AnyPersona, age_groups: Sequence[str] = AGE_GROUPS) -> dict[str, str]:
-    """Return the attributes that a persona's file makes known."""
+    """Return the attributes that a persona's file gives."""
     found = {"category": str(persona.category)}
     profile = persona.profile if isinstance(persona, CustomPersona) else persona
     details = persona.details if isinstance(persona, CustomPersona) else None
@@ -111,7 +111,7 @@ def find_age_group(band: str, groups: Iterable[str]) -> str | None:
     middle = (int(age[1]) + int(age[2] or age[1])) / 2
     for group in groups:
         bounds = _BAND.fullmatch(group)
-        # Whole years: somebody of 34.5 belongs to 18-34.
+        # Ages are whole years, so somebody of 34.5 belongs to 18-34.
         if bounds and int(bounds[1]) <= middle < int(bounds[2] or 200) + 1:
             return group
     return None

@@ -1,8 +1,8 @@
 """
 Check a study against its panel: attributes that nobody has, and quotas that cannot be met.
 
-Quotas fix how many respondents the personas of a group get, so a linear program over the number of
-respondents of each persona says whether they contradict each other, the size of the sample, or the weights.
+Quotas fix the number of respondents in a group of personas. A linear program over the number of respondents
+of each persona finds whether the quotas contradict each other, the size of the sample, or the weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from mavera.focus_groups.faults import Faults
 from mavera.focus_groups.panel import Panel
 from mavera.focus_groups.study import Quota, Study
 
-# The banner names these beside attributes and questions.
+# A banner can name these beside attributes and questions.
 _COLUMNS = ("persona", "cell")
 
 

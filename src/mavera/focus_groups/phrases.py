@@ -14,9 +14,10 @@ LANGUAGES = ("en", "de", "es", "fr", "pt")
 @dataclass(frozen=True, slots=True)
 class Phrases:
     """
-    `{…}` are replaced. `agreement` and `likelihood` are the labels of scales that have none.
+    Names in braces are replaced. `agreement` and `likelihood` label scales that have no labels.
 
-    `heard` comes before what others said in a discussion. `follow_ups` are the moderator's for rounds 2 to 4.
+    `heard` comes before the statements of others in a discussion. `follow_ups` are the moderator's texts for
+    rounds 2 to 4.
     """
 
     by_letter: str

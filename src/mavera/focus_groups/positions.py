@@ -1,12 +1,12 @@
 """
-Measure which places a model prefers, and take that away from what it reads.
+Measure the places that a model prefers, and correct its reads for them.
 
     a dozen neutral lists × every rotation  →  PositionPrior (mean log-bias of each place)
     reads of a cell − prior, averaged over their orders as logarithms  →  shares
 
-A neutral list has no right answer, so what a place gets more than the others over all rotations is the
-model's habit. It is measured once for each model, language and number of places (after PriDe,
-arXiv 2309.03882). Without it, two orders cancel a habit for two answers only.
+A neutral list has no right answer. If one place gets more than the others over all rotations, this is the
+model's habit. The habit is measured once for each model, language and number of places (after PriDe,
+arXiv 2309.03882). Without this correction, two orders cancel a habit for two answers only.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from mavera.focus_groups.phrases import phrases_of
 from mavera.focus_groups.readings import PositionPrior, Read
 
 NEUTRAL_ITEMS = 12
-# Words of everyday things, in no order. The lists are runs of it, each from a place of its own.
+# Words for everyday things, in no order. Each neutral list is a run of these words from a different start.
 _WORDS = [
     "lamp",
     "river",
@@ -80,7 +80,7 @@ def count_prior_reads(places: int) -> int:
 
 
 def compute_prior(model: str, language: str, reads: Sequence[Read]) -> PositionPrior:
-    """Return the prior that the reads of `plan_prior` show. Every answer stood once at each place."""
+    """Return the prior in the reads of `plan_prior`, which put every answer once at each place."""
     logs = np.array([read.logprobs for read in reads])
     mean = (logs - logs.mean(axis=1, keepdims=True)).mean(axis=0)
     return PositionPrior(model, language, tuple(round(float(value), 6) for value in mean))
@@ -98,8 +98,8 @@ def average_orders(
     """
     Return the shares of the answers, and the largest gap between two orders on the logit scale.
 
-    `reads` are of one list in several orders, or one read of shares. Each read is corrected by the prior for
-    its number of places, if there is one. The gap is None for one order.
+    `reads` are the reads of one list in several orders, or one read of shares. Each read is corrected by the
+    prior for its number of places, if there is one. The gap is None for one order.
     """
     if reads[0].kind == "shares":
         return np.array(reads[0].shares), None

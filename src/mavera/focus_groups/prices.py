@@ -23,7 +23,7 @@ def price_copy(price: int, source_price: int, reused: int, source_cells: int) ->
     """
     Return the credits of a copy that would cost `price` by itself.
 
-    `reused` of the source's `source_cells` cells are taken over. What they cost there is taken off.
+    The copy reuses `reused` of the source's `source_cells` cells. Their price in the source is subtracted.
     """
     if source_cells == 0:
         return price

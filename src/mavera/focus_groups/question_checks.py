@@ -45,7 +45,7 @@ from mavera.focus_groups.study import (
 from mavera.focus_groups.wording import find_names
 
 ID = re.compile(r"[^\W\d]\w{0,39}")
-# These name columns of the files and banners.
+# Names of columns in the files and banners.
 RESERVED = frozenset({"persona", "cell", "weight", "respondent_id"})
 TEXT_MAX = 4_000
 
@@ -308,7 +308,7 @@ def _list_texts(question: Question) -> Iterator[tuple[str, str]]:
 
 
 def _check_condition(study: Study, faults: Faults, path: str, number: int, unsound: Collection[str]) -> None:
-    """Check `show_if` and piped answers, unless an earlier question that they need is at fault."""
+    """Check `show_if` and piped answers, unless an earlier question that they need has a fault."""
     question = study.questions[number]
     words = {*re.findall(r"\w+", question.show_if or ""), *find_names(question.text)}
     if words & set(unsound):

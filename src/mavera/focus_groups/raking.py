@@ -3,8 +3,8 @@ Weight rows such that their margins agree with given targets, by iterative propo
 
     rake_weights({"age": ("18-34", "55+", …)}, {"age": {"18-34": 30, "55+": 70}})
 
-Rows are personas or respondents. The fit starts from given weights, which is why it is not left to weightipy,
-which starts from ones. Run to convergence, both agree to 1e-6 (`tests/focus_groups/test_raking.py`).
+Rows are personas or respondents. The fit starts from given weights. weightipy is not used, because it starts
+from ones. At convergence, both agree to 1e-6 (`tests/focus_groups/test_raking.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ class RakingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Raking:
-    """Weights that sum to the sum of the weights at the start."""
+    """Weights with the same sum as the initial weights."""
 
     weights: Floats
     efficiency: float  # Kish: (Σw)² / (n Σw²)

@@ -1,15 +1,15 @@
 """
-Define what is stored of a cell: the raw readings, as the model gave them.
+Define the stored part of a cell: the raw readings from the model.
 
-A reading is never corrected. What is applied to it later, such as the position prior, has a version of its
-own, so that a better prior does not mean that the model must be asked again.
+A stored reading is never corrected. Later corrections, such as the position prior, have their own versions,
+so that a better prior needs no new reads of the model.
 """
 
 import msgspec
 
-# The version of the prompts and of the way of reading. It shapes the keys of cells.
+# The version of the prompts and of the reading method. The keys of cells depend on it.
 ELICITATION = "letters@1"
-# The version of the neutral lists that show which places a model prefers.
+# The version of the neutral lists that measure the preferred places of a model.
 PRIOR = "places@1"
 
 
@@ -18,7 +18,7 @@ class Read(msgspec.Struct, frozen=True, omit_defaults=True):
     One read of the model.
 
     `logprobs` has the logarithm of the probability of each place's letter, and `mass` the probability of all
-    letters together. `shares` are those of 100 people, by answer. `text` is an answer in words.
+    letters together. `shares` are the shares of 100 people, by answer. `text` is an answer in words.
     """
 
     kind: str
@@ -31,7 +31,7 @@ class Read(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All reads of a cell, with what was asked first, the tokens and the time."""
+    """All reads of a cell, with the first question, the tokens and the time."""
 
     reads: tuple[Read, ...]
     prompt: str = ""
@@ -41,7 +41,7 @@ class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PositionPrior(msgspec.Struct, frozen=True):
-    """The mean logarithm by which each place is preferred. The values add up to 0."""
+    """The preference for each place, as a mean logarithm. The values add up to 0."""
 
     model: str
     language: str

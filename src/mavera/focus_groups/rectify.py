@@ -5,8 +5,8 @@ Combine the answers of some real people with the simulation: prediction-powered 
                               μ the exact mixture, which has no sampling error
 
 λ is tuned to the least variance (PPI++) and cut to 0 … 1. The interval is a t interval. With useless
-predictions λ is near 0, and the estimate is that of the people alone. The people must be a random sample of
-the audience.
+predictions λ is near 0, and the estimate is the mean of the people alone. The people must be a random sample
+of the audience.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ FEWEST_PEOPLE = 3
 
 @dataclass(frozen=True, slots=True)
 class Rectified:
-    """Estimates, one per column of the answers, with their intervals and those of the people alone."""
+    """One estimate per column of the answers, and the mean of the people alone, both with intervals."""
 
     estimates: Floats
     low: Floats
@@ -55,7 +55,7 @@ def rectify_means(
     else:
         estimates = mean + share * (mixture - predictions.mean(axis=0))
         rest = answers - share * predictions
-        # One degree of freedom more is spent, because λ comes from the same people.
+        # λ is estimated from the same people, so it costs one more degree of freedom.
         variance = ((rest - rest.mean(axis=0)) ** 2).sum(axis=0) / (people - 2)
         reach = stdtrit(people - 2, (1 + level) / 2) * np.sqrt(variance / people)
     return Rectified(
@@ -71,7 +71,7 @@ def rectify_means(
 
 
 def tune_share(answers: Floats, predictions: Floats) -> float:
-    """Return the λ with the least summed variance, cut to 0 … 1; 0 if the predictions do not vary."""
+    """Return the λ with the least summed variance, cut to 0 … 1. It is 0 if the predictions do not vary."""
     centred = predictions - predictions.mean(axis=0)
     spread = float((centred**2).sum())
     if spread <= 1e-12 * max(1.0, float((predictions**2).sum())):

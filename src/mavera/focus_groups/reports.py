@@ -1,5 +1,5 @@
 """
-Compute what people read of a study: results, respondents, tables, files. Pure, apart from the clock.
+Compute the results, respondents, tables and files of a study. Pure, apart from the clock.
 
     Record (stored readings)  →  Simulation  →  results · rows · files
 
@@ -36,7 +36,7 @@ _VERDICTS = VerdictReader(_ENCODER)
 
 
 def simulate(record: Record) -> Simulation:
-    """Return everything that results, tables and files of a study are made from."""
+    """Return the simulation that results, tables and files of a study are made from."""
     row, study = record.row, record.row.study
     draw = draw_respondents(study, record.panel, record.book, record.failures)
     return Simulation(
@@ -87,7 +87,7 @@ def export(record: Record, kind: Format) -> ExportFile:
 
 
 def _export_cells(record: Record) -> ExportFile:
-    """Return the raw record, a JSON object in each line, the method first."""
+    """Return the raw record: a JSON object in each line, beginning with the method."""
     simulation = simulate(record)
     first = build_export(simulation, "cells")[0]
     head = first.content.split(b"\n", 1)[0]
@@ -101,7 +101,7 @@ def list_respondents(record: Record, screened: bool) -> list[dict[str, Any]]:
 
 
 def compare(records: Sequence[Record]) -> Comparison:
-    """Return the questions of several studies side by side. Raises InvalidRequest for one without answers."""
+    """Return the questions of several studies side by side. Raises InvalidRequest if one has no answers."""
     for record in records:
         if not record.book:
             raise InvalidRequest(
@@ -142,7 +142,7 @@ def count_model_reads(record: Record) -> int:
 
 
 def hash_study(record: Record) -> str:
-    """Return a hash of the study, its personas, its model and everything that was applied to the readings."""
+    """Return a hash of the study, its personas, its model and the corrections of its readings."""
     parts = (
         msgspec.to_builtins(record.row.study),
         [(one.id, one.version, one.prompt_digest, one.weight) for one in record.panel],

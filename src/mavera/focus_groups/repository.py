@@ -4,8 +4,8 @@ Run the SQL for focus groups: a row for each study and one for each of its cells
     PENDING → PROCESSING → COMPLETED | FAILED | CANCELLED
 
 Every statement for a caller names the workspace and the mode of the key. A worker's statements name the
-fence that it got when it took the study. A worker that was given up for dead writes with an old fence, and
-its writes change nothing.
+fence that it got when it took the study. If another worker has taken over the study, the fence is old, and
+writes with it change nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,15 +25,15 @@ from mavera.storage.moment import Moment
 Status = Literal["PENDING", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED"]
 CellStatus = Literal["pending", "answered", "failed"]
 UNFINISHED: tuple[Status, ...] = ("PENDING", "PROCESSING")
-# The number of the study program's format. A worker takes the studies of its own number only.
+# The version of the study program. A worker takes only studies of its own version.
 PROGRAM = 1
 MOST_ADOPTIONS = 5
-# A worker renews its lease three times in this time.
+# A worker renews its lease three times in this period.
 LEASE_SECONDS = 45
 
 
 class Method(msgspec.Struct, frozen=True, kw_only=True):
-    """How a study is elicited. `read` is what the model can do; `record` is what usage calls the model."""
+    """How a study is elicited. `read` names the reading method, `record` the model in usage rows."""
 
     read: Literal["letters", "shares"]
     elicitation: str
@@ -126,7 +126,7 @@ _JSON: dict[str, Any] = {"study": Study, "panel": Personas, "method": Method, "n
 
 
 async def insert(db: Queries, row: StudyRow, cells: Iterable[CellRow]) -> None:
-    """Store a study and all its cells. Do it in a transaction."""
+    """Store a study and all its cells. Call it in a transaction."""
     values = {name: getattr(row, name) for name in StudyRow.__struct_fields__}
     encoded = {name: msgspec.json.encode(values[name]).decode() for name in _JSON}
     names = ", ".join(f":{name}" for name in values)
@@ -295,7 +295,7 @@ async def list_pending(db: Queries, study_id: str) -> list[str]:
 
 
 async def list_work(db: Queries, moment: Moment) -> list[str]:
-    """Return the studies that a worker may take: new ones, and those whose worker is gone."""
+    """Return the studies that a worker may take: new studies, and studies whose worker is dead."""
     rows = await db.fetch_all(
         f"""
         SELECT id FROM focus_groups
@@ -311,7 +311,7 @@ async def list_work(db: Queries, moment: Moment) -> list[str]:
 async def take(
     db: Database, study_id: str, worker_id: str, *, lease_seconds: int, moment: Moment
 ) -> StudyRow | None:
-    """Take a study for a worker. Returns None if another one has it, or if it is finished."""
+    """Take a study for a worker. Returns None if another worker has it, or if it is finished."""
     async with db.transaction() as transaction:
         changed = await transaction.execute(
             f"""
@@ -331,7 +331,7 @@ async def take(
 
 
 async def renew(db: Queries, row: StudyRow, *, lease_seconds: int, moment: Moment) -> bool:
-    """Keep a study for a while longer. Returns False if another worker has taken it."""
+    """Renew the lease of a study. Returns False if another worker has taken the study."""
     changed = await db.execute(
         f"""
         UPDATE focus_groups SET lease_until = {moment.sql} + :seconds
@@ -346,7 +346,7 @@ async def renew(db: Queries, row: StudyRow, *, lease_seconds: int, moment: Momen
 
 
 async def release(db: Queries, row: StudyRow) -> None:
-    """Let any worker take the study at once, for a worker that stops in good order."""
+    """Give up the lease, so that any worker can take the study at once. For a worker that shuts down."""
     await db.execute(
         """
         UPDATE focus_groups SET lease_until = 0, adoptions = adoptions - 1
@@ -358,13 +358,13 @@ async def release(db: Queries, row: StudyRow) -> None:
 
 
 async def is_cancelled(db: Queries, study_id: str) -> bool:
-    """Return whether somebody has asked to cancel the study, or has deleted it."""
+    """Return whether the study was cancelled or deleted."""
     row = await db.fetch_one("SELECT cancelled_at FROM focus_groups WHERE id = :id", id=study_id)
     return row is None or row["cancelled_at"] is not None
 
 
 async def keep_cell(db: Queries, study: StudyRow, cell: CellRow) -> bool:
-    """Write the end of a cell, once. Returns False if it has one, or the study has another worker."""
+    """Store the outcome of a cell. Returns False if it has one, or if the study has another worker."""
     values = _cell_values(study.id, cell)
     changed = await db.execute(
         """
@@ -390,7 +390,7 @@ async def finish(
     limit_reached: str | None = None,
     notices: tuple[str, ...] = (),
 ) -> bool:
-    """End a study, once. Returns False if it has ended, or has another worker."""
+    """End a study. Returns False if it has ended, or has another worker."""
     changed = await db.execute(
         f"""
         UPDATE focus_groups
@@ -420,7 +420,7 @@ async def list_unsettled(db: Queries) -> list[str]:
 
 
 async def mark_settled(db: Queries, study: StudyRow) -> bool:
-    """Say that a study is charged. Returns False if that has been said."""
+    """Mark a study as charged. Returns False if it was marked before."""
     changed = await db.execute(
         """
         UPDATE focus_groups
@@ -447,7 +447,7 @@ async def ask_to_cancel(db: Queries, study: StudyRow, *, moment: Moment) -> None
 
 
 async def reopen(db: Database, study: StudyRow, hold_id: str | None, statuses: Sequence[str]) -> int:
-    """Let the cells with one of `statuses` be asked again. Returns how many; 0 if the study runs already."""
+    """Make cells with one of `statuses` pending again. Returns their number, or 0 if the study runs."""
     async with db.transaction() as transaction:
         changed = await transaction.execute(
             """
@@ -511,7 +511,7 @@ async def keep_prior(db: Queries, prior: PositionPrior) -> None:
 
 
 def snapshot(personas: Iterable[Any]) -> Personas:
-    """Return what is stored of the personas of a study."""
+    """Return the stored form of a study's personas."""
     everyone = tuple(personas)
     custom = tuple(msgspec.to_builtins(one) for one in everyone if isinstance(one, CustomPersona))
     return Personas(ids=tuple(one.id for one in everyone), custom=custom)

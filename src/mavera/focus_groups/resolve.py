@@ -18,14 +18,14 @@ from mavera.focus_groups.readings import PositionPrior, Read, Reading
 from mavera.focus_groups.study import Conjoint, MaxDiff, MultipleChoice, OpenEnded, Question
 from mavera.focus_groups.ticks import settle_ticks
 
-# A difference between two orders above this is shown to the reader: odds that differ by a factor of 4.5.
+# A larger gap between two orders gets a flag. At this gap, the odds differ by a factor of 4.5.
 LARGE_ORDER_GAP = 1.5
 
 
 def resolve(
     cell: CellId, question: Question, reading: Reading, priors: Mapping[int, PositionPrior]
 ) -> Elicited:
-    """Return the distribution that `reading` shows, in the shape that `elicited.py` lists."""
+    """Return the distribution in `reading`, in the shape that `elicited.py` lists."""
     if isinstance(question, OpenEnded):
         return Elicited(cell, np.empty(0), texts=tuple(read.text for read in reading.reads))
     parts = [(about, *average_orders(reads, priors)) for about, reads in _by_subject(reading.reads)]
@@ -39,7 +39,7 @@ def resolve(
     shares: NDArray[Any]
     match question:
         case MultipleChoice(multiple=True):
-            ticked = np.array([share[0] for _, share, _ in parts])  # yes stands first
+            ticked = np.array([share[0] for _, share, _ in parts])  # yes comes first
             settled = settle_ticks(question, ticked)
             shares = settled.shares
             flags += [f"{flag} {ticked.sum():.2f} to {shares.sum():.2f}" for flag in settled.flags]
@@ -55,7 +55,7 @@ def resolve(
 
 
 def merge_wordings(found: Sequence[Elicited]) -> Elicited:
-    """Return one distribution for the wordings of a cell: their mean, and each of them beside it."""
+    """Return one distribution for all wordings of a cell: their mean, and the distribution of each."""
     first = found[0]
     if len(found) == 1:
         return first

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 class Status(IntEnum):
     """
-    Tells how a respondent came by an answer, or by none.
+    The reason why a respondent has an answer, or has none.
 
-    SKIPPED was not shown the question, SCREENED had been screened out before it, MISSING gave one of the
-    `missing` answers, and FAILED belongs to a cell that the model did not answer.
+    SKIPPED: the respondent was not shown the question. SCREENED: an earlier question screened the respondent
+    out. MISSING: the answer is one of the `missing` answers. FAILED: the model did not answer the cell.
     """
 
     ANSWERED = 0
@@ -44,8 +44,8 @@ class Answers:
     """
     The answers of all respondents to one question.
 
-    `probability` is the elicited probability of the answer given, NaN if there is none. For matrices it has a
-    column for each row. `numbers` are the values of a slider, and `texts` the verbatims that `choices` point
+    `probability` is the elicited probability of the respondent's answer, or NaN. For matrices it has a column
+    for each row. `numbers` are the values of a slider, and `texts` the verbatims that `choices` point
     to. `status` of a matrix is MISSING only if every row is missing.
     """
 
@@ -77,9 +77,9 @@ class Respondents:
 @dataclass(frozen=True, slots=True, eq=False)
 class Draw:
     """
-    The drawn file: `completes`, and the respondents that a screener ended, who enter no base.
+    The drawn file: `completes`, and the screened-out respondents, who count in no base.
 
-    `notices` say in sentences what could not be met, such as a quota that nobody fits.
+    `notices` are sentences about unmet requirements, such as a quota that nobody fits.
     """
 
     completes: Respondents

@@ -1,9 +1,10 @@
 """
 Turn expected counts into whole counts, so that sums over many groups are right too.
 
-Rounding each group by itself misses the totals by up to half of the number of groups. Here one program for a
-table rounds every entry, every sum of a group, every net and every total down or up (HiGHS). If nets overlap
-in a way that whole numbers cannot meet, the least important sums are given up, and the entries never are.
+If each group is rounded by itself, totals are wrong by up to half of the number of groups. Here one integer
+program for a table (HiGHS) rounds every entry, every sum of a group, every net and every total down or up. If
+overlapping nets cannot all be met by whole numbers, the least important sums are dropped. Entries are never
+dropped.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,8 +20,8 @@ Counts = NDArray[np.int64]
 
 # Expected counts are sums of floats: 3 may be 2.9999999996.
 _SLACK = 1e-7
-# Any rounding within the bounds will do, so the search stops early. It counts nodes and not seconds, so that
-# a slow machine finds the same counts.
+# Any rounding within the bounds is good enough, so the search stops early. The limit is in nodes and not in
+# seconds, so that a slow machine finds the same counts.
 _SEARCH = {"mip_rel_gap": 0.2, "node_limit": 200}
 
 
@@ -37,9 +38,9 @@ class Sum:
 @dataclass(slots=True)
 class Table:
     """
-    Expected counts to round. `layers` are sums, the most important ones first. The last are given up first.
+    Expected counts to round. `layers` are sums, the most important ones first. The last are dropped first.
 
-    `slack` widens the range of single entries, for tables of which only the sums matter.
+    `slack` widens the range of single entries, for tables in which only the sums matter.
     """
 
     expected: NDArray[np.float64]
@@ -53,12 +54,12 @@ class Table:
 
 
 def bracket(expected: float) -> tuple[float, float]:
-    """Return the whole numbers below and above an expected count. They are the same for a whole one."""
+    """Return the whole numbers below and above an expected count. For a whole count, both are the count."""
     return float(np.floor(expected + _SLACK)), float(np.ceil(expected - _SLACK))
 
 
 def round_table(table: Table, generator: np.random.Generator) -> Counts:
-    """Return whole counts. Which entries are rounded up is random, and those with larger remainders lead."""
+    """Return whole counts. The rounding is random, but larger remainders are more likely to go up."""
     flat = table.expected.ravel()
     low = np.maximum(np.floor(flat + _SLACK) - table.slack, 0)
     high = np.ceil(flat - _SLACK) + table.slack

@@ -34,7 +34,7 @@ _STATUS = {
 
 
 def list_rows(simulation: Simulation, *, screened: bool = False) -> list[dict[str, Any]]:
-    """Return a row for each respondent; with `screened`, also those whom a screener ended, at the end."""
+    """Return a row for each respondent. With `screened`, rows of screened-out respondents follow."""
     weights = simulation.case_weights
     rows = [
         _show(simulation, simulation.draw.completes, at, number=at + 1, weight=round(float(weights[at]), 6))

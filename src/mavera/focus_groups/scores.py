@@ -1,11 +1,11 @@
 """
-Give each respondent latent scores, by which answers are handed out in order.
+Give each respondent latent scores. Answers are handed out in the order of the scores.
 
     score of an item  =  √ρ · factor of the respondent  +  √(1 − ρ) · noise of the item
 
 The factor is a stratified normal sample within a persona and arm. The noise of an item is made orthogonal to
-the factor and to the items before it within each persona, so that two items have the correlation ρ in a small
-file too, and not only on average.
+the factor and to the items before it within each persona, so that two items have the correlation ρ not
+only on average, but also in a small file.
 """
 
 import zlib
@@ -17,9 +17,9 @@ from scipy.special import ndtri
 
 Floats = NDArray[np.float64]
 
-# A persona's items stay orthogonal while it has this many respondents for each.
+# A persona's items stay orthogonal while it has this many respondents for each item.
 _ROWS_PER_ITEM = 3
-# With more rows than this, chance correlations are below .02, and making them 0 would take most of the time.
+# With more rows than this, chance correlations are below .02. To remove them would take most of the time.
 _ROWS_MAX = 4_000
 
 
@@ -46,16 +46,16 @@ class Scores:
         return np.random.default_rng([self._seed, zlib.crc32(name.encode())])
 
     def score(self, name: str, factor: Floats) -> Floats:
-        """Return the scores of an item, named so that other items do not change it."""
+        """Return the scores of an item. They depend on its name, so other items do not change them."""
         noise = self._make_normal(name, self._personas)
         return np.asarray(np.sqrt(self._correlation) * factor + np.sqrt(1 - self._correlation) * noise)
 
     def noise(self, name: str) -> Floats:
-        """Return numbers that go with nothing else, for items without a direction."""
+        """Return numbers without any correlation, for items without a direction."""
         return self.generator(name).random(self._size)
 
     def _make_normal(self, name: str, parts: Sequence[NDArray[np.int64]]) -> Floats:
-        """Return a stratified normal sample in each part, less what earlier items have of it."""
+        """Return a stratified normal sample in each part, orthogonal to earlier items."""
         generator = self.generator(name)
         found = np.empty(self._size)
         for rows in parts:
@@ -64,7 +64,7 @@ class Scores:
         return self._orthogonalise(found)
 
     def _orthogonalise(self, values: Floats) -> Floats:
-        """Take the part of the earlier items away, and scale the rest to the variance 1 in each persona."""
+        """Subtract the projection on earlier items, and scale the rest to the variance 1 in each persona."""
         found = values.copy()
         for rows, basis in zip(self._personas, self._basis, strict=True):
             rest = found[rows]

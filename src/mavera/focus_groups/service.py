@@ -1,9 +1,9 @@
 """
 Make, change and read studies for a caller. A worker runs them.
 
-    quote    what a study would cost, exactly, and how long it would take; nothing is started
+    quote    the exact price of a study, and an estimate of its time; nothing is started
     create   check → price → credits held by the study's row → rows of the study and its cells
-    copy     a new study whose unchanged cells are taken over from its source
+    copy     a new study that keeps the unchanged cells of its source
     cancel, retry, delete, add_human
     read     the record: study, panel, cells, and the distributions that estimates come from
 """
@@ -39,7 +39,7 @@ from mavera.storage.database import Database
 from mavera.storage.moment import Moment, moment_of
 
 MOST_RUNNING = 5
-# A read's time where nothing has been measured: a short prompt on a fast server, a cold one on a laptop.
+# The time of a read if nothing was measured: a short prompt on a fast server, and a cold one on a laptop.
 _SECONDS_A_READ = (0.05, 4.0)
 _TOKENS_A_READ = 900
 
@@ -47,8 +47,8 @@ _TOKENS_A_READ = 900
 @dataclass(frozen=True, slots=True)
 class Quote:
     """
-    The cost of a study. `model_reads` are those of its own cells and `prior_reads` those that measure
-    the model's preference for places, once for each model. `seconds` is a range.
+    The cost of a study. `model_reads` counts the reads of its own cells. `prior_reads` counts the reads that
+    measure the model's preference for places, once for each model. `seconds` is a range.
     """
 
     credits: int
@@ -62,10 +62,10 @@ class Quote:
 @dataclass(frozen=True, slots=True)
 class Record:
     """
-    Everything that is known of a study.
+    All data of a study.
 
-    `book` has the distributions of the cells that have an answer, of round 1. `statements` and `departures`
-    are those of its discussions, with round 1.
+    `book` has the distributions of the cells of round 1 that have an answer. `statements` and `departures`
+    belong to its discussions and include round 1.
     """
 
     row: StudyRow
@@ -87,7 +87,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A study that could be stored."""
+    """A checked study that is ready to be stored."""
 
     study: Study
     people: tuple[AnyPersona, ...]
@@ -123,7 +123,7 @@ class FocusGroups:
         self._moment = moment or moment_of(database, None)
 
     async def quote(self, principal: Principal, study: Study, source: StudyRow | None = None) -> Quote:
-        """Return what `study` would cost. Raises what `create` raises for a study that cannot be made."""
+        """Return the cost of `study`. Raises the same errors as `create` if the study cannot be made."""
         plan = await self._plan(principal, study, source)
         reads = sum(count_reads(cell, plan.method.read) for cell in plan.own_cells)
         places = await self._find_unknown_places(plan)
@@ -149,10 +149,10 @@ class FocusGroups:
         worker_id: str | None = None,
     ) -> StudyRow:
         """
-        Store a study for a worker to run, and hold its credits. `worker_id` takes it for a worker at once.
+        Store a study for a worker to run, and hold its credits. With `worker_id`, this worker has it at once.
 
-        Raises PersonaNotFound, ValidationFailed for an unknown model, InvalidRequest if it would cost more
-        than its own limit, RateLimitExceeded above five running studies of a key, and CreditsExhausted or
+        Raises PersonaNotFound, ValidationFailed for an unknown model, InvalidRequest if the study costs more
+        than its own limit, RateLimitExceeded if the key has five running studies, and CreditsExhausted or
         BudgetExceeded.
         """
         plan = await self._plan(principal, study, source)
@@ -185,7 +185,7 @@ class FocusGroups:
     async def copy(
         self, principal: Principal, source: StudyRow, study: Study, *, webhook: str | None = None
     ) -> StudyRow:
-        """Make a study from `source` with changes. Cells that did not change are not asked again."""
+        """Make a study from `source` with changes. Unchanged cells keep their answers."""
         return await self.create(principal, study, webhook=webhook, source=source)
 
     async def get(self, principal: Principal, study_id: str) -> StudyRow:
@@ -212,7 +212,7 @@ class FocusGroups:
         return await self.get(principal, study_id)
 
     async def retry(self, principal: Principal, study_id: str) -> StudyRow:
-        """Ask the failed cells of an ended study again, and those that a cancelled one never asked."""
+        """Ask the failed cells of an ended study again, and the cells that a cancelled study never asked."""
         row = await self.get(principal, study_id)
         if not row.is_finished or row.settled_at is None:
             raise StillRunning("This focus group still runs. Wait for its end, or cancel it.")
@@ -230,12 +230,12 @@ class FocusGroups:
         return await self.get(principal, study_id)
 
     async def delete(self, principal: Principal, study_id: str) -> None:
-        """Remove a study and its answers. One that runs is stopped first, and what it held is given back."""
+        """Delete a study and its answers. A running study is stopped first, and its credits are refunded."""
         row = await self.get(principal, study_id)
         await finish(self._delete(row, principal))
 
     async def add_human(self, principal: Principal, study_id: str, human: str) -> StudyRow:
-        """Keep the answers of real people, as checked JSON."""
+        """Store the answers of real people, as checked JSON."""
         row = await self.get(principal, study_id)
         await repository.keep_human(self._database, row.id, human)
         return replace(row, human=human)
@@ -399,7 +399,7 @@ class FocusGroups:
         return list_places(plan.own_cells) - known.keys()
 
     async def _seconds_a_read(self, plan: _Plan) -> tuple[float, float]:
-        """Return the usual time of a read: from this model's latest studies, or a wide range."""
+        """Return the range of the time of a read, from this model's latest studies or else a wide guess."""
         recent = await repository.measure_speed(self._database, plan.method.record)
         if recent is None:
             return _SECONDS_A_READ

@@ -1,11 +1,11 @@
 """
-Put studies side by side: waves, models, or copies with a change.
+Compare studies: waves, models, or copies with a change.
 
     simulations  →  compare_simulations  →  Comparison: for each question that all have, figures and letters
 
 Studies with the same personas are compared by a paired t test, as cells are. Studies with other personas
 are compared by a t test with the variance pooled within studies. Questions are matched by id, type and
-answers; the others are listed.
+answers. Questions without a match are listed.
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
 """
-Hold everything that results, tables and exports of a study are made from.
+Hold all data that results, tables and exports of a study are made from.
 
     study, panel, book, failures, draw, method  →  Simulation  →  grids, tables, results, files
 
@@ -31,9 +31,9 @@ SYNTHETIC = "Simulated answers. Not a sample of people."
 @dataclass(frozen=True, slots=True)
 class Method:
     """
-    How a study was read. `reads_as` is "this person" for letters, and "100 people" for shares.
+    The method of a study. `reads_as` is "this person" for letters, and "100 people" for shares.
 
-    `details` are further facts of the method by name, as sentences or numbers.
+    `details` are further facts about the method by name, as sentences or numbers.
     """
 
     model: str
@@ -100,7 +100,7 @@ class Simulation:
         """
         The weight of each respondent of the file, with the mean 1, raked to the targets of the study.
 
-        A value of an attribute that no respondent has leaves its targets; estimates still use it.
+        Targets leave out values of attributes that no respondent has. Estimates still use them.
         """
         rows = self.draw.completes
         attributes = {
@@ -117,9 +117,9 @@ class Simulation:
 
     @property
     def date(self) -> datetime:
-        """The date that files carry: SOURCE_DATE_EPOCH, or the time at which the study was created."""
+        """The date in files: SOURCE_DATE_EPOCH, or the time when the study was created."""
         return datetime.fromtimestamp(self.created_at if self.source_date is None else self.source_date, UTC)
 
     def list_notices(self) -> tuple[str, ...]:
-        """Return everything that a reader has to know, "synthetic" first."""
+        """Return the notices for a reader. The first one says that the study is synthetic."""
         return tuple(dict.fromkeys((SYNTHETIC, *self.notices, *self.draw.notices)))

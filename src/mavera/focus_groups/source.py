@@ -4,8 +4,8 @@ Read YAML and JSON texts into trees that know their lines.
     text  →  read_tree  →  Node(value, line, source)
     plain data of a request  →  grow_tree  →  the same, without lines
 
-YAML is read as of version 1.2: `yes` and `no` are words. Nothing is ever expanded or constructed: aliases,
-anchors and tags are refused, so that a small file cannot become a large study. Sizes are bounded.
+YAML is read as version 1.2, so `yes` and `no` are words. Aliases, anchors and tags are errors, so that
+nothing is expanded or constructed, and a small file cannot become a large study. Sizes are bounded.
 """
 
 import re
@@ -28,7 +28,7 @@ _JSON = re.compile(r'"(?:\\.|[^"\\])*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
 class SourceError(Exception):
-    """A text that cannot be read. `line` counts from 1, and is None if no line is at fault."""
+    """A text that cannot be read. `line` counts from 1. It is None if the mistake is in no single line."""
 
     def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class SourceError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """A value of a tree. `source` is how a scalar is written: 3.50 is not 3.5 where a text is wanted."""
+    """A value of a tree. `source` is the text of a scalar, because 3.50 and 3.5 differ as texts."""
 
     value: Any
     line: int | None
@@ -142,7 +142,7 @@ def _scan_json(text: str) -> Iterator[_Mark]:
 
 
 def _scan_flow(text: str, error: Exception) -> Iterator[_Mark]:
-    """Read a text that begins as JSON but is not: YAML in one pair of braces, or a mistake."""
+    """Read a text that begins like JSON but is not JSON: YAML in one pair of braces, or a mistake."""
     try:
         yield from _scan_yaml(text)
     except SourceError as wrong:

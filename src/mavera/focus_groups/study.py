@@ -2,13 +2,13 @@
 Define a study: the questionnaire, its audience and its limits, as a checked study file describes them.
 
     Study
-    ├── PersonaChoice × 1–10    who answers, with weights and attributes
+    ├── PersonaChoice × 1–10    personas, with weights and attributes
     ├── Sample                  respondents, seed, targets for weights, quotas
-    ├── Limits                  where a study stops
-    ├── Stimulus, Arm           what is shown; an arm is one monadic cell of the file (`cells:`)
+    ├── Limits                  the points at which a study stops
+    ├── Stimulus, Arm           the material; an arm is one monadic cell of the file (`cells:`)
     └── Question × 1–20         one class for each of the twelve types, told apart by `type`
 
-`study_file.py` reads files and fills in defaults. The classes here take what it has checked, and a study
+`study_file.py` reads files and fills in defaults. The classes here hold checked values, and a study
 survives `msgspec.json.encode` and `decode` unchanged. `scale_of` gives the ordered answers of a closed
 question, in the order in which its distribution lists them.
 """
@@ -55,7 +55,7 @@ class Sample(_Part, frozen=True, kw_only=True):
     """
     The respondents of the file. Estimates do not depend on `size`.
 
-    `weights` are the targets of raking: for each attribute, the per cent of each of its values.
+    `weights` are the targets of raking: the percentage of each value of each attribute.
     """
 
     size: int = 200
@@ -65,7 +65,7 @@ class Sample(_Part, frozen=True, kw_only=True):
 
 
 class Limits(_Part, frozen=True, kw_only=True):
-    """A study stops cleanly at the first of these. None is no limit."""
+    """A study stops cleanly at the first of these limits. None means no limit."""
 
     model_reads: int | None = None
     minutes: float | None = None
@@ -88,7 +88,7 @@ class Arm(_Part, frozen=True, kw_only=True):
 
 
 class Block(_Part, frozen=True, kw_only=True):
-    """A group of questions that stand together, in the file's order or in random order."""
+    """A group of questions that stay together, in the file's order or in random order."""
 
     id: str
     order: Order = "fixed"
@@ -130,7 +130,7 @@ class _Asked(_Part, frozen=True, kw_only=True):
     The members of every question.
 
     `screen_out` are answers that end the interview. `missing` answers (don't know, prefer not to say)
-    leave means and boxes. `direction` says whether favourable people give high answers; None is the
+    do not count in means and boxes. `direction` says whether favourable people give high answers; None is the
     type's own direction.
     """
 
@@ -150,7 +150,7 @@ class NPS(_Asked, frozen=True, kw_only=True, tag_field="type", tag="nps"):
 
 
 class Likert(_Asked, frozen=True, kw_only=True, tag_field="type", tag="likert"):
-    """Agreement in `points` steps from 1. There is one label for each point, or none but the two ends."""
+    """Agreement in `points` steps from 1. There is one label for each point, or labels for the two ends."""
 
     points: int = 5
     labels: tuple[str, ...] = ()
@@ -199,7 +199,7 @@ class Matrix(_Asked, frozen=True, kw_only=True, tag_field="type", tag="matrix"):
 
 
 class SemanticDifferential(_Asked, frozen=True, kw_only=True, tag_field="type", tag="semantic_differential"):
-    """A place between two opposite words. 1 is the left pole."""
+    """A point between two opposite words. 1 is the left pole."""
 
     poles: tuple[str, str]
     points: int = 7
@@ -224,7 +224,7 @@ class Conjoint(_Asked, frozen=True, kw_only=True, tag_field="type", tag="conjoin
     """
     Choices among `alternatives` products in each of `tasks` tasks; `none` adds "none of these".
 
-    `price` names the attribute that willingness to pay is computed from. None says that there is none.
+    `price` names the attribute for the willingness to pay. It is None if there is no such attribute.
     """
 
     attributes: tuple[Attribute, ...]
@@ -255,7 +255,7 @@ Question = (
     | Conjoint
     | MaxDiff
 )
-# The types of which a respondent gives one answer on one list: `scale_of` takes these and Matrix.
+# Types in which a respondent gives one answer on one list. `scale_of` takes these and Matrix.
 OneAnswer = NPS | Likert | Rating | YesNo | MultipleChoice | Slider | SemanticDifferential
 
 
@@ -290,7 +290,7 @@ class Scale:
     """
     The answers of a closed question: `labels` in order, then the `missing` ones.
 
-    `values` are the numbers that means use, one for each label; they are None if the answers are mere names.
+    `values` are the numbers for means, one for each label. They are None if the answers are only names.
     """
 
     labels: tuple[str, ...]
@@ -350,8 +350,8 @@ def direction_of(question: Question, row: Row | None = None) -> Direction:
     """
     Return how answers go with a respondent's latent score, in the order of `scale_of`.
 
-    `normal` gives the lowest scores the first answers. Yes stands first, so yes/no is reversed. A choice of a
-    name has no direction unless the file gives one.
+    With `normal`, the lowest scores get the first answers. Yes comes first, so yes/no is reversed. A choice
+    among names has no direction unless the file gives one.
     """
     if row is not None:
         return row.direction
@@ -375,7 +375,7 @@ def _reverse(direction: Direction) -> Direction:
 
 
 def ends_of(question: Question) -> tuple[str, str] | None:
-    """Return the words at the two ends of a scale. None if it has none, or one for each point."""
+    """Return the words at the two ends of a scale, or None if it has no labels or one for each point."""
     match question:
         case SemanticDifferential():
             return question.poles

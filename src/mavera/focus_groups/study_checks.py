@@ -1,8 +1,8 @@
 """
-Check what the shape of a study does not show: sizes, names, and how its parts fit together.
+Check the rules that types cannot express: sizes, names, and the relations between parts.
 
-    check_study(study, faults)   everything that the file alone can tell
-    list_notices(study)          what is allowed, and that a reader of the results should know
+    check_study(study, faults)   all rules that need only the file
+    list_notices(study)          allowed facts that a reader of the results should know
 
 Each fault says what to do. `question_checks.py` checks the questions.
 """
@@ -38,7 +38,7 @@ _IMAGE_STARTS = {"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff", "gif": b"GIF8", "we
 
 
 def check_study(study: Study, faults: Faults) -> None:
-    """Add a fault for everything that is wrong with a study, apart from what only its panel shows."""
+    """Add a fault for every mistake of a study, except mistakes that only its panel shows."""
     _check_head(study, faults)
     _check_sample(study, faults)
     _check_arms(study, faults)
@@ -74,7 +74,7 @@ def _describe_discussion(study: Study, question: OpenEnded) -> str:
 
 
 def read_price(level: str) -> float | None:
-    """Return the number in a price, such as "$3.49" or "3,49 €", or None if it is no price."""
+    """Return the number in a price, such as "$3.49" or "3,49 €", or None if the text is not a price."""
     found = _PRICE.fullmatch(level.strip())
     if found is None:
         return None
@@ -181,7 +181,7 @@ def _check_arms(study: Study, faults: Faults) -> None:
 
 
 def _check_banner(study: Study, faults: Faults) -> None:
-    """Refuse open questions and repetitions. Attributes are checked with the panel, which knows them."""
+    """Refuse open questions and repetitions. `panel_checks.py` checks attributes, which the panel has."""
     questions = {question.id: question for question in study.questions}
     seen = set()
     for n, name in enumerate(study.banner):

@@ -6,7 +6,7 @@ Read a study file, YAML or JSON, into a checked Study.
 
 Short forms are written out: a persona's id, an option or a row as a text, a stimulus as a text, one answer
 of `screen_out`, the attributes of a conjoint as a mapping. Labels that the file leaves out come from the
-language of the study. `study_checks.py` checks what the shape alone does not show.
+language of the study. `study_checks.py` checks the rules that types cannot express.
 """
 
 import difflib
@@ -118,8 +118,8 @@ class _Reader:
     """
     Converts nodes to the types of `study.py`.
 
-    `lines` fills with the line of each path, and `given` with the paths that the file has. An entry of a list
-    that is at fault is left out, so that the rest is still checked, and `kept` has the numbers of the others.
+    `lines` collects the line of each path, and `given` the paths in the file. A faulty entry of a list is
+    left out, so that the rest is still checked. `kept` has the numbers of the other entries.
     """
 
     def __init__(self) -> None:
@@ -258,7 +258,7 @@ class _Reader:
         return question
 
     def _read_attributes(self, node: Node, path: str) -> Any:
-        """Read `{brand: [A, B], price: [3.49, 4.49]}`, or a list of names and levels as it is stored."""
+        """Read `{brand: [A, B], price: [3.49, 4.49]}`, or the stored form: a list of names and levels."""
         if isinstance(node.value, list):
             found = self.read(node, tuple[Attribute, ...], path)
         else:
@@ -275,7 +275,7 @@ def _read_prices(levels: tuple[str, ...]) -> tuple[float, ...]:
 
 
 def _row_id(path: str) -> str:
-    """Return the id of a row that has none: r1 for the first one."""
+    """Return the default id of a row: r1 for the first row."""
     return f"r{int(path.rpartition('[')[2].rstrip(']')) + 1}"
 
 

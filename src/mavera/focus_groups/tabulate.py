@@ -4,10 +4,10 @@ Build banner tables: the measures of a question in rows, groups of the audience 
     Total | persona A B C … | cell A B | age A B C | q1 A B C …
     base, answers, missing answers, nets, boxes, mean, deviation, score       value and letters in each
 
-A letter says that a value is larger than that of the column with this letter, by more than the spread of
-personas (or of the two orders, between single personas) explains: upper case at 95 %, lower case at 90 %,
-corrected by Holm's method in each row and banner. A banner by another question has no letters, because its
-joint distribution is assumed. Nothing but the bases, which count the rows of the file, depends on the
+A letter means that a value is larger than the value of the column with this letter, by more than the spread
+of personas explains. Between single personas, the spread of the two orders counts. Upper case is 95 %, lower
+case 90 %, corrected by Holm's method in each row and banner. A banner by another question has no letters,
+because its joint distribution is assumed. Only the bases, which count the rows of the file, depend on the
 number of respondents.
 """
 
@@ -52,10 +52,10 @@ MOST_COLUMNS = 26
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
     """
-    A group of the audience. `variable` is the banner that it belongs to.
+    A group of the audience. `variable` is its banner.
 
-    `mask` says which personas and arms it has. A column of a banner by another question has None, and `rows`
-    of the reference draw instead.
+    `mask` selects its personas and arms. In a banner by another question, `mask` is None, and `rows` selects
+    rows of the reference draw instead.
     """
 
     variable: str
@@ -68,7 +68,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A value of a table, None if nothing was answered, and the letters of the columns that it exceeds."""
+    """A value of a table, or None without answers, and the letters of the columns that it exceeds."""
 
     value: float | None
     letters: str = ""
@@ -86,7 +86,7 @@ class Line:
 
     @property
     def is_share(self) -> bool:
-        """Whether the values are shares, which are shown as per cents."""
+        """Whether the values are shares, which are shown as percentages."""
         return self.kind in ("answer", "missing", "net", "box", "place", "best", "worst", "level")
 
 
@@ -128,7 +128,7 @@ def measure_any(grids: Grids, question: Question, part: str | None) -> tuple[Mea
 
 
 def list_banners(study: Study) -> tuple[str, ...]:
-    """Return the banners of a study: those that it names, or persona, with cell if it has cells."""
+    """Return the banners that a study names, or else persona, and cell if it has cells."""
     return study.banner or ((PERSONA, CELL) if study.cells else (PERSONA,))
 
 
@@ -262,7 +262,7 @@ def _build_line(
 
 
 def _orient(measure: Measure, values: Sequence[float | None]) -> list[float | None]:
-    """Return values such that larger is what a letter praises. A rank of 1 is the best."""
+    """Return values whose larger ones get letters. Ranks are negated, because a rank of 1 is the best."""
     if measure.kind != "rank":
         return list(values)
     return [None if value is None else -value for value in values]
@@ -296,8 +296,8 @@ def _test_single_personas(
     """
     Compare single personas by the spread of the two orders.
 
-    If all log-odds move by at most g, so does the logit of any sum of shares, and of a mean or a score that
-    is scaled to 0 … 1, because it is a mean of such sums. So the same spread serves all of them.
+    If all log-odds move by at most g, the logit of any sum of shares also moves by at most g. So does the
+    logit of a mean or a score scaled to 0 … 1, because it is a mean of such sums. One spread serves them all.
     """
     if variance is None:
         return {}
@@ -313,7 +313,7 @@ def _test_single_personas(
 def _count_reference(
     grids: Grids, question: Question, part: str | None, measure: Measure, column: Column
 ) -> float | None:
-    """Return the measure among the rows of the reference draw that a column has, each with its weight."""
+    """Return the measure over a column's rows of the reference draw, each with its weight."""
     reference = grids.reference.completes
     answers = reference.answers[question.id]
     rows = column.rows & (answers.status == Status.ANSWERED) if column.rows is not None else None
@@ -329,7 +329,7 @@ def _count_reference(
 
 
 def _read_indicator(question: Question, part: str | None, measure: Measure, choices: Truths) -> Truths | None:
-    """Return the value of a measure for each row: 1 or 0, or a point of the scale; NaN if it has none."""
+    """Return the value of a measure for each row: 1 or 0, a point of the scale, or NaN."""
     if isinstance(question, MultipleChoice) and question.multiple:
         texts = [option.text for option in question.options]
         if measure.kind == "answer":
@@ -343,7 +343,7 @@ def _read_indicator(question: Question, part: str | None, measure: Measure, choi
     if isinstance(question, Matrix):
         choices = choices[:, [row.id for row in question.rows].index(part or "")]
     scale = scale_of(question)
-    # A measure of a scale is linear in shares, so its value for one answer is its value for a certain share.
+    # A measure of a scale is linear in shares, so its value for one answer is its value for a share of 1.
     if measure.compute is None:
         return None
     with np.errstate(invalid="ignore", divide="ignore"):

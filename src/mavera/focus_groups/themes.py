@@ -1,10 +1,10 @@
 """
 Find the themes of verbatims: cluster sentence vectors, and describe each cluster by its words.
 
-    verbatims + vectors  →  clusters (scikit-learn, k by silhouette)  →  words by c-TF-IDF  →  a name by a
-    model
+    verbatims + vectors  →  clusters (scikit-learn, k by silhouette)
+                         →  words by c-TF-IDF  →  a name by a model
 
-Each distinct verbatim counts once, however many respondents carry it, and a theme has no interval. The
+Each distinct verbatim counts once, even if many respondents have it. A theme has no interval. The
 clusters depend on the texts alone, so they are the same in every run.
 """
 
@@ -26,7 +26,7 @@ WORDS_PER_THEME = 6
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """A group of verbatims about the same. `share` is its part of all distinct verbatims."""
+    """A group of verbatims about the same subject. `share` is its share of all distinct verbatims."""
 
     name: str
     words: tuple[str, ...]
@@ -73,7 +73,7 @@ def build_naming_prompt(theme: Theme, question: str, language: str = "en") -> st
 
 
 def _cluster(vectors: Floats) -> Floats:
-    """Return a label for each row: the number of clusters with the largest silhouette, at most eight."""
+    """Return the cluster of each row. The number of clusters has the largest silhouette, and is at most 8."""
     count = len(vectors)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled = vectors / np.where(norms > 0, norms, 1.0)

@@ -1,5 +1,5 @@
 """
-Draw questions with several answers: no row over `max`, no exclusive option beside another.
+Draw questions with several answers. No row has more than `max`, or an exclusive option beside another.
 
     elicited probabilities  →  settle_ticks  →  probabilities that such rows can have
     whole counts and scores →  place_ticks   →  a row of ticks for each respondent
@@ -19,13 +19,13 @@ Floats = NDArray[np.float64]
 EXCLUSIVE_LOWERED = "exclusive_lowered"
 MAX_APPLIED = "max_applied"
 
-# A pass over all options that leaves more than this share of the excess is not repeated.
+# If a pass over all options leaves more than this share of the excess, there is no further pass.
 _LITTLE_PROGRESS = 0.8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Settled:
-    """Probabilities that rows can have, and flags for what had to be changed."""
+    """Probabilities that rows can have, and flags for the changes."""
 
     shares: Floats
     flags: tuple[str, ...] = ()
@@ -92,10 +92,10 @@ def place_ticks(
 
 def _move_ticks(ticks: NDArray[np.bool_], scores: Floats, most: int) -> None:
     """
-    Move ticks from rows with more than `most` to rows with room, each to the one whose score loses least.
+    Move ticks from rows with more than `most` to rows with room, each to the row whose score loses least.
 
-    The ticks of an option are moved together, because sorting once serves them all. The last ones, which find
-    no such place, are moved one by one.
+    The ticks of an option are moved together, because one sort serves them all. Ticks that find no place in
+    this way are moved one by one.
     """
     sums = ticks.sum(axis=1)
     excess = _count_excess(sums, most)
@@ -116,7 +116,7 @@ def _count_excess(sums: NDArray[np.int64], most: int) -> int:
 def _move_option(
     ticks: NDArray[np.bool_], scores: Floats, sums: NDArray[np.int64], option: int, most: int
 ) -> None:
-    """Move the ticks of one option out of the rows for which it is the weakest one they have."""
+    """Move the ticks of one option out of the rows in which it is the weakest ticked option."""
     over = np.flatnonzero((sums > most) & ticks[:, option])
     if not len(over):
         return
@@ -132,7 +132,7 @@ def _move_option(
 
 
 def _move_any(ticks: NDArray[np.bool_], scores: Floats, sums: NDArray[np.int64], most: int) -> None:
-    """Move a tick that a full row has and a row with room lacks. It has more ticks, so there is one."""
+    """Move a tick from a full row to a row with room. The full row has more ticks, so such a tick exists."""
     giver, taker = int(np.argmax(sums)), int(np.argmin(sums))
     if sums[taker] >= most:
         raise ValueError("The counts do not fit into the rows.")

@@ -55,7 +55,7 @@ class Webhooks:
             task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give calls under way a few seconds, and stop the others."""
+        """Wait a few seconds for calls in progress, and stop the others."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5)
         for task in self._tasks:
@@ -80,7 +80,7 @@ class Webhooks:
 
 
 def build_body(row: StudyRow) -> bytes:
-    """Return what a webhook is told: the study, its status, and when it ended."""
+    """Return the body of a call: the study, its status, and the time of its end."""
     data = {"id": row.id, "object": "focus_group", "status": row.status, "ended_at": row.ended_at}
     return msgspec.json.encode({"type": f"focus_group.{row.status.lower()}", "data": data})
 

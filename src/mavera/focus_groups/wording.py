@@ -6,7 +6,7 @@ Put earlier answers into words, in the language of the study, and fill names int
     "At {price}?" and names   →  "At $3.49?"           fill_names
 
 English, German, Spanish, French and Portuguese are known. Any other language gets the English frame around
-the study's own words; `study_file.py` puts that into a notice.
+the study's own words, and `study_file.py` adds a notice.
 """
 
 import re
@@ -166,7 +166,7 @@ WORDS = {
 
 
 def words_of(language: str) -> Words:
-    """Return the words of a language, such as "de" or "de-CH". English stands in for unknown ones."""
+    """Return the words of a language, such as "de" or "de-CH", or English for an unknown language."""
     return WORDS.get(language.lower().partition("-")[0], WORDS["en"])
 
 
@@ -175,12 +175,12 @@ def is_known_language(language: str) -> bool:
 
 
 def find_names(text: str) -> tuple[str, ...]:
-    """Return the names in braces that a text has, each once. `{{` and `}}` stand for single braces."""
+    """Return the names in braces in a text, each once. `{{` and `}}` mean single braces."""
     return tuple(dict.fromkeys(found[1] for found in _NAME.finditer(text) if found[1]))
 
 
 def fill_names(text: str, names: Mapping[str, str]) -> str:
-    """Replace each `{name}` of `names`, once: a value is not searched again. Unknown names become "…"."""
+    """Replace each `{name}` of `names`. Values are not searched for names. Unknown names become "…"."""
 
     def fill(found: re.Match[str]) -> str:
         return names.get(found[1], "…") if found[1] else found[0][0]

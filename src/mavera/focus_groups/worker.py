@@ -1,10 +1,10 @@
 """
 Take studies and run them, in a process that does nothing else.
 
-    every half second    new studies, and those whose worker has not renewed its lease → a workflow each
-    every five seconds   charges that a worker did not live to make
+    every half second    new studies, and studies with an expired lease → a workflow for each
+    every five seconds   charges that a dead worker left over
 
-A worker that stops in good order gives its studies back, so that another one goes on at once.
+A worker that shuts down gives up its leases, so that another worker continues its studies at once.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from mavera.focus_groups.repository import StudyRow
 log = structlog.get_logger()
 
 LOOK_SECONDS, SETTLE_SECONDS = 0.5, 5.0
-# Studies that run side by side here. Their cells share the places of the model.
+# The number of studies that this worker runs at once. Their cells share the places of the model.
 MOST_STUDIES = 8
 _MOST_WORKERS = 64
 
 
 class StudyWorker:
-    """Runs `program`'s studies on `engine`, which is launched."""
+    """Runs the studies of `program` on `engine`, which must be launched."""
 
     def __init__(self, program: StudyProgram, engine: StudyEngine) -> None:
         self._program = program
@@ -75,7 +75,7 @@ class StudyWorker:
         try:
             await self._engine.start(row)
         except Exception as error:
-            # Its lease runs out, and it is taken again, at most five times.
+            # The lease expires, and a worker takes the study again, at most five times.
             log.exception("study_interrupted", study=row.id, error=type(error).__name__)
         finally:
             self._running.pop(row.id, None)
@@ -94,9 +94,9 @@ class StudyWorker:
 @contextmanager
 def claim_worker_id(data_dir: Path) -> Iterator[str]:
     """
-    Hold a name for this worker: the machine's, and the lowest number that no other process here has.
+    Hold a name for this worker: the machine's name, and the lowest number that no other process here holds.
 
-    A worker that is started again gets its name again, and with it its unfinished workflows.
+    A restarted worker gets the same name, and with it its unfinished workflows.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     for number in range(1, _MOST_WORKERS + 1):
