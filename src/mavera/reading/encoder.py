@@ -24,9 +24,9 @@ DIMENSIONS = 384
 # A longer text is represented by its beginning. A sentence has at most 600 characters.
 MAX_TOKENS = 256
 MAX_CHARACTERS = 2000
-# e5 was trained with one of two words before each text. This one is for comparing texts of one kind.
+# e5 was trained with one of two words before each text. This word is for comparing texts of one kind.
 _PREFIX = "query: "
-# How many pieces, padding included, one call of the session reads: it bounds the memory of a long list.
+# The number of pieces, with padding, in one call of the session. It bounds the memory of a long list.
 _BATCH_TOKENS = 1024
 # The vectors of this many texts are kept: an answer is read for its verdict and for its analysis.
 _REMEMBERED = 512
@@ -146,7 +146,7 @@ def _open_session(path: Path) -> Any:
     try:
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        # onnxruntime raises classes of its own, which have no common base.
+        # onnxruntime raises its own exception classes, which have no common base.
         raise NoEncoder(f"The sentence encoder cannot be loaded: {error}") from error
 
 

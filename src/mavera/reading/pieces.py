@@ -3,8 +3,8 @@ Split text into the numbered pieces that the sentence encoder reads, as Sentence
 
     NFKC → "▁" before each word → the split whose pieces have the highest sum of scores
 
-The tokenizer is that of XLM-RoBERTa (Kudo 2018), with fewer pieces: a word that has lost its own piece is
-read as two shorter ones. The time is linear in the length of the text.
+The tokenizer is the one of XLM-RoBERTa (Kudo 2018) with fewer pieces: a word without its own piece is read
+as two shorter pieces. The time is linear in the length of the text.
 """
 
 import unicodedata
@@ -13,12 +13,12 @@ from pathlib import Path
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 START, PADDING, END, UNKNOWN = range(len(SPECIALS))
-# How much worse an unknown character is than the rarest piece. The value is SentencePiece's.
+# The penalty of an unknown character against the rarest piece. The value is SentencePiece's.
 _UNKNOWN_PENALTY = 10.0
 
 
 class Pieces:
-    """The known pieces. The first are `SPECIALS`, and the number of a piece is its place."""
+    """The known pieces. The first pieces are `SPECIALS`. The number of a piece is its index."""
 
     def __init__(self, pieces: Sequence[str], scores: Sequence[float]) -> None:
         pairs = list(zip(pieces, scores, strict=True))
@@ -28,7 +28,7 @@ class Pieces:
 
     @classmethod
     def load(cls, path: Path) -> "Pieces":
-        """Read a file of lines `piece<TAB>score`. Raises OSError if there is none."""
+        """Read a file of lines `piece<TAB>score`. Raises OSError if there is no such file."""
         rows = [line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line]
         return cls([piece for piece, _ in rows], [float(score) for _, score in rows])
 

@@ -1,10 +1,10 @@
 """
-Let the language model read an answer too, if the verdict reader is unsure.
+Ask the language model for a verdict too, if the verdict reader is unsure.
 
-    question, answer → eight examples and one letter to say → log-probabilities of four letters
+    question, answer → prompt with eight examples → log-probabilities of four letters
     verdict + letters → the weighted sum of both → verdict
 
-Each reader is wrong about other answers, so that both together are right more often than either. The
+The two readers are wrong about different answers, so both together are right more often than each alone. The
 weights were fitted on the answers of `evals/reading/verdicts.jsonl`.
 """
 
@@ -17,10 +17,10 @@ from mavera.core.items import make_message
 from mavera.core.prompt import Prompt, Sampling
 from mavera.reading.verdict import STANCES, Stance, Verdict
 
-# A verdict that is as probable as this is not read again.
+# The model is not asked if the verdict has at least this probability.
 SURE = 0.8
 LETTERS: Mapping[str, Stance] = {"A": "yes", "B": "no", "C": "depends", "D": "none"}
-# The log-probability of a letter that is not among the likeliest tokens.
+# The log-probability of a letter outside the likeliest tokens.
 FLOOR = -12.0
 _MOST_CHARACTERS = 1500
 
@@ -40,14 +40,14 @@ _EXAMPLES = (
     ("Is a dishwasher worth the money?", "Mine gave me back an hour a day.", "A"),
     ("Would you lend him the car?", "He came by on Tuesday with his brother.", "D"),
 )
-# The weights of the reader's and of the model's logarithms, and what each stance gets besides.
+# The weights of the reader's and of the model's logarithms, and the constant of each stance.
 _READER, _MODEL = 1.03, 1.67
 _BIASES = (0.14, -0.34, -0.56, 0.76)
 _SMALLEST = 1e-6
 
 
 def build_prompt(question: str, answer: str) -> Prompt:
-    """Return the prompt for one letter. Its beginning is the same for all answers, so caches keep it."""
+    """Return the prompt for one letter. Its prefix is the same for all answers, so caches can reuse it."""
     items = [make_message("system", _SYSTEM)]
     for asked, said, letter in _EXAMPLES:
         items += [make_message("user", _show(asked, said)), make_message("assistant", letter)]
@@ -66,7 +66,7 @@ def _show(question: str, answer: str) -> str:
 
 
 def find_letters(token: TokenLogprob) -> dict[Stance, float] | None:
-    """Return the log-probability of each stance, from the first token that was said. None if it has none."""
+    """Return the log-probability of each stance from the first token, or None if the token has none."""
     found = dict.fromkeys(LETTERS.values(), FLOOR)
     for one in (token, *token.top):
         stance = LETTERS.get(one.token.strip())
@@ -76,7 +76,7 @@ def find_letters(token: TokenLogprob) -> dict[Stance, float] | None:
 
 
 def add_readings(verdict: Verdict, letters: Mapping[Stance, float]) -> Verdict:
-    """Return the verdict of both readers. The sentence stays the reader's."""
+    """Return the verdict of both readers. The sentence is the one that the reader found."""
     own = (math.log(max(_SMALLEST, value)) for value in verdict.probabilities)
     scores = [
         _READER * log + _MODEL * letters[stance] + bias

@@ -1,13 +1,13 @@
 """
-Read what an answer says to its question: yes, no, it depends, or nothing.
+Read the verdict of an answer on its question: yes, no, it depends, or none.
 
     question, answer → vectors of the question and of the first sentence, and counts of words
-                     → a linear model → probabilities → the verdict and the sentence it rests on
+                     → a linear model → probabilities → the verdict and its sentence
 
-An answer that begins with a sentence of no position is read by its clearest sentence too.
+If the first sentence takes no position, the clearest sentence is read too.
 
 `evals.reading.train_verdicts` fits the linear model. docs/decisions/0053-verdicts.md compares it with others,
-and evals/README.md says how often it is right.
+and evals/README.md has its accuracy.
 """
 
 import importlib
@@ -25,9 +25,9 @@ Stance = Literal["yes", "no", "depends", "none"]
 STANCES: tuple[Stance, ...] = get_args(Stance)
 VERSION = "verdict-1"
 _NONE = STANCES.index("none")
-# If the first sentence is more likely than this to take no position, the clearest sentence counts as much.
+# Above this probability that the first sentence takes no position, the clearest sentence counts as much.
 _IDLE = 0.35
-# The reader looks for the sentence that a verdict rests on among this many of the first sentences.
+# The reader looks for the sentence of a verdict among this many of the first sentences.
 _MOST_SENTENCES = 24
 
 
@@ -38,7 +38,7 @@ class Verdict:
 
     `depends` means that the answer names a condition, or speaks for and against. `none` means that it
     takes no position. `probabilities` has one value for each of `STANCES`, and they add up to 1.
-    `sentence` is the sentence of the answer that the verdict rests on, or None if the answer has none.
+    `sentence` is the sentence of the answer that gives the verdict, or None if there is none.
     """
 
     stance: Stance
@@ -104,12 +104,12 @@ class VerdictReader:
 def find_features(
     encoder: SentenceEncoder, questions: Sequence[str], texts: Sequence[str], firsts: Sequence[str]
 ) -> Any:
-    """Return what the linear model reads of each answer, one row each. `firsts` are the first sentences."""
+    """Return the features of the linear model, a row for each answer. `firsts` are the first sentences."""
     numpy = importlib.import_module("numpy")
     counts = [count_words(text, first) for text, first in zip(texts, firsts, strict=True)]
     vectors = [VECTOR_SCALE * encoder.embed(firsts), VECTOR_SCALE * encoder.embed(questions)]
     return numpy.hstack([numpy.array(counts, numpy.float32), *vectors])
 
 
-# The vectors of e5 differ by little. This makes them weigh as much as the counts.
+# The vectors of e5 differ little. This factor gives them the same weight as the counts.
 VECTOR_SCALE = 8.0

@@ -28,7 +28,7 @@ _COUNTED = (
 _CLOSED = _compile(_WORDS["closed"]["begins"], r"[\s¿\"'«(]*")
 _NEGATION = list(_WORDS["anywhere"]).index("negation")
 
-# How many numbers `count_words` returns.
+# The number of values that `count_words` returns.
 COUNT = len(_OPENINGS) + 2 * len(_COUNTED) + 2
 
 
@@ -44,6 +44,6 @@ def count_words(text: str, first: str) -> list[float]:
 
 
 def is_closed(question: str) -> bool:
-    """Whether `question` can be answered with yes or no. If it has several questions, the last one counts."""
+    """Return whether `question` can be answered with yes or no. Of several questions, the last counts."""
     asked = [part for part in re.split(r"(?<=[?!.])\s+", question.strip()) if part.rstrip().endswith("?")]
     return bool(_CLOSED.match(asked[-1] if asked else question))
