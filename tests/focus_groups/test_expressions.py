@@ -74,7 +74,7 @@ def test_a_comparison_names_the_answers_that_match(text: str, expected: Matches)
         ("q1 >=", "ends too early"),
         ("q1 >= 11", "No answer of 'q1'"),
         ("q1 >= 0", "Every answer of 'q1'"),
-        ("q1 == 12", "is no answer of 'q1'"),
+        ("q1 == 12", "is not an answer of 'q1'"),
         ("q9 == 1", "No question has the id 'q9'"),
         ("later == 1", "not asked before"),
         ("1 <= later", "not asked before"),

@@ -55,15 +55,18 @@ def test_attributes_lead_to_the_personas_that_have_them(simulation: Simulation) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("q1\n11\n1\n2\n", "Line 2, q1: '11' is no answer. The codebook lists 12 answers"),
+        ("q1\n11\n1\n2\n", "Line 2, q1: '11' is not an answer. The codebook lists 12 answers"),
         (
             "q3_1,q3_2,q3_3,q3_4,q3_5\n1,1,1,1,x\n1,0,0,0,0\n1,0,0,0,0\n",
             "Line 2, q3_5: 'x' is neither 0 nor 1.",
         ),
-        ("q3\nSmell\nTaste\nTaste\n", "Line 2, q3: 'smell' is no option."),
-        ("persona_id,s1\nnobody,1\npersona0,1\npersona1,1\n", "Line 2, persona_id: 'nobody' is no persona"),
-        ("cell,s1\nz,1\na,1\na,1\n", "Line 2, cell: 'z' is no cell"),
-        ("shoes,s1\n1,1\n2,1\n3,1\n", "The column 'shoes' is no question"),
+        ("q3\nSmell\nTaste\nTaste\n", "Line 2, q3: 'smell' is not an option."),
+        (
+            "persona_id,s1\nnobody,1\npersona0,1\npersona1,1\n",
+            "Line 2, persona_id: 'nobody' is not a persona",
+        ),
+        ("cell,s1\nz,1\na,1\na,1\n", "Line 2, cell: 'z' is not a cell"),
+        ("shoes,s1\n1,1\n2,1\n3,1\n", "The column 'shoes' is not a question"),
         ("q8\na\nb\nc\n", "The column 'q8' cannot be used"),
         ("age\n1\n2\n3\n", "No column has the answers to a question."),
         ("s1\n1\n2\n", "The file has 2 people."),

@@ -40,7 +40,7 @@ def test_a_study_that_fits_its_panel_passes() -> None:
             "sample.weights.age.55+: No persona has the age '55+'",
         ),
         (Sample(quotas=(Quota(where={"region": "North"}, size=5),)), "sample.quotas[0].where.region"),
-        (Sample(quotas=(Quota(where={"age": "55+"}, size=5),)), "No persona is of age 55+"),
+        (Sample(quotas=(Quota(where={"age": "55+"}, size=5),)), "No persona has age 55+"),
         (Sample(size=9, quotas=(Quota(where=YOUNG, size=10),)), "10 is more than the sample of 9"),
         # All the young ones are women.
         (
@@ -68,5 +68,5 @@ def test_a_sample_that_does_not_fit_says_what_to_change(sample: Sample, message:
 def test_a_banner_names_an_attribute_or_a_question() -> None:
     (fault,) = find_faults(Sample(), banner=("region",))
 
-    assert "banner[0]: 'region' is no attribute" in fault
+    assert "banner[0]: 'region' is neither an attribute nor a question" in fault
     assert "Known attributes: age, gender" in fault

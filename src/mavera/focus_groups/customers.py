@@ -122,7 +122,7 @@ def _read(text: str) -> tuple[list[str], list[list[str]]]:
     except StopIteration:
         raise TableRefused("the file is empty.") from None
     except csv.Error as error:
-        raise TableRefused(f"the file is no CSV: {error}.") from error
+        raise TableRefused(f"the file is not valid CSV: {error}.") from error
     if len(header) > COLUMNS_MAX or len(set(header)) != len(header):
         raise TableRefused(f"the header needs at most {COLUMNS_MAX} columns, each with a name of its own.")
     if not rows:

@@ -93,7 +93,7 @@ class Elicitor:
             case "words":
                 text, _, usage = await self._run(self._words_turn(ask, persona_id, images))
                 if not text.strip():
-                    raise UnusableAnswer("The model answered with no words.")
+                    raise UnusableAnswer("The model's answer has no words.")
                 return Read("words", ask.about, text=text.strip()), usage
 
     async def _read_all(
@@ -198,7 +198,7 @@ def _read_letters(ask: Ask, text: str, tokens: Sequence[TokenLogprob]) -> Read:
             found[letter] = float(_add_logs(found.get(letter), max(token.logprob, LEAST_LOGPROB)))
     mass = sum(math.exp(logprob) for logprob in found.values())
     if mass < LEAST_MASS:
-        raise UnusableAnswer(f"The letters hold {mass:.0%} of the probability.")
+        raise UnusableAnswer(f"The letters have only {mass:.0%} of the probability.")
     unseen = max(LEAST_LOGPROB, min(token.logprob for token in top) + UNSEEN)
     logprobs = tuple(found.get(letter, unseen) for letter in letters)
     return Read("letters", ask.about, ask.order, logprobs, round(min(1.0, mass), 6))
@@ -216,11 +216,11 @@ def _read_shares(ask: Ask, text: str) -> tuple[float, ...]:
     try:
         said = msgspec.json.decode(text, type=dict[str, float])
     except msgspec.DecodeError as error:
-        raise UnusableAnswer("The model's shares are no JSON object of numbers.") from error
+        raise UnusableAnswer("The model's shares are not a JSON object of numbers.") from error
     shares = [0.0] * len(ask.order)
     for place, number in enumerate(ask.order):
         shares[number] = max(0.0, said.get(f"answer_{place + 1}", 0.0))
     total = sum(shares)
     if not math.isfinite(total) or total <= 0:
-        raise UnusableAnswer("The model's shares add up to nothing.")
+        raise UnusableAnswer("The model's shares add up to 0.")
     return tuple(share / total for share in shares)

@@ -456,4 +456,4 @@ def find_answer(question: Question, value: str) -> int:
         if number in values:
             return values.index(number)
     shown = ", ".join(list_answers(question)[:12])
-    raise ConditionError(f"'{value}' is no answer of '{question.id}'. Its answers are: {shown}.")
+    raise ConditionError(f"'{value}' is not an answer of '{question.id}'. Its answers are: {shown}.")

@@ -99,7 +99,7 @@ def read_human_answers(simulation: Simulation, text: str) -> HumanAnswers:
     known = {*_list_known(simulation), *(name for one in simulation.panel for name in one.attributes)}
     for name in header:
         if name and name not in known and not name.endswith("_status"):
-            faults.append(f"The column '{name}' is no question, attribute, persona or cell of this study.")
+            faults.append(f"The column '{name}' is not a question, attribute, persona or cell of this study.")
     personas = _read_personas(simulation, table, faults)
     arms = _read_arms(simulation, table, faults)
     if not columns and not faults:
@@ -171,7 +171,7 @@ def _read_questions(
                 if has_scale(question):
                     yield (question.id, None), _read_scale(question, question.id, table[question.id], faults)
                 else:
-                    faults.append(f"The column '{question.id}' cannot be used: only closed questions can.")
+                    faults.append(f"The column '{question.id}' cannot be used because of its type.")
 
 
 def _read_scale(question: Question, name: str, cells: Sequence[str], faults: list[str]) -> Floats:
@@ -184,7 +184,7 @@ def _read_scale(question: Question, name: str, cells: Sequence[str], faults: lis
         key = cell.casefold().removesuffix(".0")
         if key and key not in places:
             faults.append(
-                f"Line {line}, {name}: '{cell[:60]}' is no answer. {_list_some(codes[0].label, codes)}"
+                f"Line {line}, {name}: '{cell[:60]}' is not an answer. {_list_some(codes[0].label, codes)}"
             )
         found.append(places.get(key, -1))
     return np.array(found)
@@ -213,7 +213,9 @@ def _read_ticks(question: MultipleChoice, table: Mapping[str, list[str]], faults
     for line, cell in enumerate(table[question.id], 2):
         ticked = [one.strip().casefold() for one in cell.split("|") if one.strip()]
         faults += [
-            f"Line {line}, {question.id}: '{one[:60]}' is no option." for one in ticked if one not in texts
+            f"Line {line}, {question.id}: '{one[:60]}' is not an option."
+            for one in ticked
+            if one not in texts
         ]
         rows.append([float(text in ticked) if ticked else np.nan for text in texts])
     return np.array(rows)
@@ -232,7 +234,7 @@ def _read_personas(
         found = []
         for line, cell in enumerate(table[column], 2):
             if cell and cell.casefold() not in places:
-                faults.append(f"Line {line}, {column}: '{cell[:60]}' is no persona of this study.")
+                faults.append(f"Line {line}, {column}: '{cell[:60]}' is not a persona of this study.")
             found.append((places[cell.casefold()],) if cell.casefold() in places else ())
         return tuple(found)
     names = [name for name in table if any(name in one.attributes for one in panel)]
@@ -262,7 +264,7 @@ def _read_arms(
     found = []
     for line, cell in enumerate(table["cell"], 2):
         if cell and cell.casefold() not in places:
-            faults.append(f"Line {line}, cell: '{cell[:60]}' is no cell of this study.")
+            faults.append(f"Line {line}, cell: '{cell[:60]}' is not a cell of this study.")
         found.append(places.get(cell.casefold()))
     return tuple(found)
 

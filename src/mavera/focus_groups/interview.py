@@ -41,7 +41,7 @@ Floats = NDArray[np.float64]
 
 _NOTICES = {
     EXCLUSIVE_LOWERED: "The exclusive options of '{}' were lowered to leave room for the others.",
-    MAX_APPLIED: "The options of '{}' were lowered, because together they are more than its maximum.",
+    MAX_APPLIED: "The options of '{}' were lowered, because together they exceed its maximum.",
     "worst_lowered": "In '{}' a worst share was lowered, because its item was best and worst too often.",
 }
 

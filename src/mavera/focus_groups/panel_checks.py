@@ -32,7 +32,7 @@ def check_panel(study: Study, panel: Panel, lines: Mapping[str, int] | None = No
         if name not in (*_COLUMNS, *known) and name not in questions:
             faults.add(
                 f"banner[{n}]",
-                f"'{name}' is no attribute and no question. {_list(known)}",
+                f"'{name}' is neither an attribute nor a question. {_list(known)}",
             )
     if not faults.found:
         _check_quotas_together(faults, study, panel)
@@ -60,7 +60,7 @@ def _check_targets(
         if value is None:
             faults.add(path, f"{one.name} ({one.id}) has no '{name}'. Give it one under its 'attributes'.")
         elif value not in targets:
-            faults.add(path, f"{one.name} ({one.id}) has '{value}', which has no share here. Add it.")
+            faults.add(path, f"{one.name} ({one.id}) has '{value}', which has no share here. Add a share.")
     values = {one.attributes.get(name) for one in panel}
     for value, share in targets.items():
         if share > 0 and value not in values:
@@ -74,7 +74,7 @@ def _check_quota(faults: Faults, path: str, quota: Quota, panel: Panel, known: S
             return
     if quota.size and not find_members(panel, quota.where).any():
         wanted = ", ".join(f"{name} {value}" for name, value in quota.where.items())
-        faults.add(path, f"No persona is of {wanted}. Add such a persona, or change the quota.")
+        faults.add(path, f"No persona has {wanted}. Add such a persona, or change the quota.")
 
 
 def _check_quotas_together(faults: Faults, study: Study, panel: Panel) -> None:
@@ -93,7 +93,7 @@ def _check_quotas_together(faults: Faults, study: Study, panel: Panel) -> None:
         faults.add(
             "sample.quotas",
             f"The quotas contradict each other or the sample of {sample.size}. Respondents cannot be spread "
-            "over the personas so that all are met. Change a size, or add personas outside of the groups.",
+            "over the personas so that all are met. Change a size, or add personas outside the groups.",
         )
         return
     for name, targets in sample.weights.items():

@@ -113,7 +113,7 @@ def _check_ranking(faults: Faults, path: str, question: Ranking) -> None:
     faults.check_labels(f"{path}.items", [item.text for item in question.items])
     for n, item in enumerate(question.items):
         if item.exclusive or item.specify:
-            faults.add(f"{path}.items[{n}]", "An item of a ranking can be 'fixed', and nothing else.")
+            faults.add(f"{path}.items[{n}]", "The only setting of a ranking item is 'fixed'.")
 
 
 def _check_scale_labels(faults: Faults, path: str, labels: Sequence[str], points: int | None) -> None:
@@ -130,7 +130,7 @@ def _check_rows(faults: Faults, path: str, question: Matrix) -> None:
     faults.check_labels(f"{path}.rows", [row.text for row in question.rows])
     for n, row in enumerate(question.rows):
         if not re.fullmatch(r"\w{1,40}", row.id):
-            faults.add(f"{path}.rows[{n}].id", f"'{row.id}' is no id. Use letters, digits and '_'.")
+            faults.add(f"{path}.rows[{n}].id", f"'{row.id}' is not an id. Use letters, digits and '_'.")
 
 
 def _check_choice(faults: Faults, path: str, question: MultipleChoice) -> None:
@@ -152,7 +152,7 @@ def _check_choice(faults: Faults, path: str, question: MultipleChoice) -> None:
         for n, member in enumerate(members):
             if member not in texts:
                 faults.add(
-                    f"{path}.nets.{name}[{n}]", f"'{member}' is no option. Write an option's whole text."
+                    f"{path}.nets.{name}[{n}]", f"'{member}' is not an option. Write an option's whole text."
                 )
 
 
@@ -216,12 +216,12 @@ def _check_price(faults: Faults, path: str, question: Conjoint) -> None:
         return
     price = next((one for one in question.attributes if one.name == question.price), None)
     if price is None:
-        faults.add(f"{path}.price", f"No attribute is called '{question.price}'. Name one of the attributes.")
+        faults.add(f"{path}.price", f"No attribute is called '{question.price}'. Name an attribute.")
     elif len(set(price.prices)) < max(2, len(price.levels)):
         faults.add(
             f"{path}.attributes.{price.name}",
             "The price needs at least two levels that are different numbers, such as 3.49 and $4.49. "
-            "If it is no price, write 'price: null'.",
+            "If it is not a price, write 'price: null'.",
         )
 
 
@@ -278,7 +278,7 @@ def _check_names(study: Study, faults: Faults, path: str, number: int) -> None:
                 faults.add(
                     at,
                     f"{{{name}}} is neither an earlier question nor a variable of the cells. "
-                    "For braces as such, write {{ and }}.",
+                    "For literal braces, write {{ and }}.",
                 )
 
 

@@ -165,7 +165,7 @@ class FocusGroups:
             )
         if await repository.count_running(self._database, principal.key_id) >= MOST_RUNNING:
             raise RateLimitExceeded(
-                f"This API key has {MOST_RUNNING} focus groups running, the most at a time. "
+                f"This API key has {MOST_RUNNING} running focus groups, which is the limit. "
                 "Wait for one to end, or cancel one.",
                 retry_after=30,
             )
@@ -215,7 +215,7 @@ class FocusGroups:
         """Ask the failed cells of an ended study again, and the cells that a cancelled study never asked."""
         row = await self.get(principal, study_id)
         if not row.is_finished or row.settled_at is None:
-            raise StillRunning("This focus group still runs. Wait for its end, or cancel it.")
+            raise StillRunning("This focus group is still running. Wait for its end, or cancel it.")
         progress = await self.count_progress(row)
         if progress.answered == progress.total:
             raise InvalidRequest("Every cell of this focus group has its answer. There is nothing to retry.")

@@ -70,7 +70,7 @@ class Comparison(msgspec.Struct):
 def compare_simulations(simulations: Sequence[Simulation]) -> Comparison:
     """Return two to ten studies side by side. Raises ValueError for another number."""
     if not 2 <= len(simulations) <= STUDIES_MAX:
-        raise ValueError(f"A comparison needs 2 to {STUDIES_MAX} studies, and not {len(simulations)}.")
+        raise ValueError(f"A comparison needs 2 to {STUDIES_MAX} studies, not {len(simulations)}.")
     names = name_columns(len(simulations))
     is_paired = len({frozenset(one.id for one in each.panel) for each in simulations}) == 1
     questions, left_out = [], []

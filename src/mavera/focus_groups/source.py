@@ -106,10 +106,10 @@ def _scan_yaml(text: str) -> Iterator[_Mark]:
         place = error.problem_mark or error.context_mark
         hint = " Put texts with ': ', '#', '{' or '[' into quotation marks."
         raise SourceError(
-            f"This is no YAML: {error.problem}.{hint}", place.line + 1 if place else None
+            f"This is not valid YAML: {error.problem}.{hint}", place.line + 1 if place else None
         ) from error
     except yaml.YAMLError as error:
-        raise SourceError(f"This is no YAML: {str(error).splitlines()[0]}.") from error
+        raise SourceError(f"This is not valid YAML: {str(error).splitlines()[0]}.") from error
 
 
 def _resolve(text: str) -> Any:
@@ -146,7 +146,7 @@ def _scan_flow(text: str, error: Exception) -> Iterator[_Mark]:
     try:
         yield from _scan_yaml(text)
     except SourceError as wrong:
-        raise SourceError(f"This is no JSON: {error}.", wrong.line) from error
+        raise SourceError(f"This is not valid JSON: {error}.", wrong.line) from error
 
 
 def _build(marks: Iterator[_Mark]) -> Node:
@@ -180,9 +180,7 @@ def _place(node: Node, root: list[Node], stack: list[tuple[dict[str, Node] | lis
         collection[waiting.pop()] = node
     else:
         if isinstance(node.value, dict | list):
-            raise SourceError(
-                "A name is expected here, and not a list. Put it into quotation marks.", node.line
-            )
+            raise SourceError("A name is expected here, not a list. Put it into quotation marks.", node.line)
         key = node.value if isinstance(node.value, str) else node.source
         if key in collection:
             raise SourceError(f"'{key}' is given twice. Remove one of them.", node.line)

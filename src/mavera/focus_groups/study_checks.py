@@ -55,7 +55,7 @@ def list_notices(study: Study) -> tuple[str, ...]:
             "similarity rating is off."
         )
     if study.ssr == "on":
-        found.append("No semantic similarity rating is mixed in, because no sharpness is calibrated for it.")
+        found.append("The semantic similarity rating is not used, because it is not calibrated yet.")
     for question in study.questions:
         if isinstance(question, OpenEnded) and question.rounds > 1:
             found.append(_describe_discussion(study, question))
@@ -90,14 +90,14 @@ def _check_head(study: Study, faults: Faults) -> None:
         faults.add("study", f"The format {study.study} is unknown. Write 'study: 1'.")
     faults.check_text("name", study.name, 200)
     if not _LANGUAGE.fullmatch(study.language):
-        faults.add("language", f"'{study.language}' is no language. Write a code such as en or pt-BR.")
+        faults.add("language", f"'{study.language}' is not a language. Write a code such as en or pt-BR.")
     faults.check_range("wordings", study.wordings, 1, 10)
     faults.check_range("latent_correlation", study.latent_correlation, 0, 0.95)
     faults.check_count("personas", len(study.personas), 1, PERSONAS_MAX, "personas")
     faults.check_ids("personas", (one.id for one in study.personas), "persona")
     for n, one in enumerate(study.personas):
         if not (0 < one.weight < math.inf):
-            faults.add(f"personas[{n}].weight", f"{one.weight:g} is no weight. Write a number above 0.")
+            faults.add(f"personas[{n}].weight", f"{one.weight:g} is not a weight. Write a number above 0.")
         for name, value in one.attributes.items():
             faults.check_text(f"personas[{n}].attributes.{name}", value)
     limits = study.limits
@@ -118,7 +118,8 @@ def _check_stimulus(faults: Faults, path: str, stimulus: Stimulus) -> None:
         if not _is_image(image):
             faults.add(
                 f"{path}.images[{n}]",
-                f"'{image[:40]}' is no image. Give an http(s) URL, or a data URL of PNG, JPEG, GIF or WebP.",
+                f"'{image[:40]}' is not an image. "
+                "Give an http(s) URL, or a data URL of PNG, JPEG, GIF or WebP.",
             )
 
 
@@ -172,7 +173,7 @@ def _check_arms(study: Study, faults: Faults) -> None:
             faults.add(f"cells[{at}].vars.{name}", f"'{name}' cannot name a variable. Choose another name.")
     for n, arm in enumerate(arms):
         if not _ARM_ID.fullmatch(arm.id):
-            faults.add(f"cells[{n}].id", f"'{arm.id}' is no id. Use letters, digits, '-', '_' and '.'.")
+            faults.add(f"cells[{n}].id", f"'{arm.id}' is not an id. Use letters, digits, '-', '_' and '.'.")
         lacking = [name for name in names if name not in arm.vars]
         if lacking:
             faults.add(f"cells[{n}].vars", f"'{lacking[0]}' is missing. Other cells give it a value.")

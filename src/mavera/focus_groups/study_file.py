@@ -167,7 +167,7 @@ class _Reader:
         if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
         names = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
-        return self._refuse(path, f"{names[kind].capitalize()} is expected, and not {_show(node)}.")
+        return self._refuse(path, f"{names[kind].capitalize()} is expected, not {_show(node)}.")
 
     def _read_tuple(self, node: Node, arguments: tuple[Any, ...], path: str) -> Any:
         nodes = node.value
@@ -175,14 +175,14 @@ class _Reader:
             if path.endswith((".screen_out", ".missing")) and nodes is not None:
                 nodes = [node]
             else:
-                return self._refuse(path, f"A list is expected, and not {_show(node)}.")
+                return self._refuse(path, f"A list is expected, not {_show(node)}.")
         if arguments[-1] is ...:
             found = [self.read(one, arguments[0], f"{path}[{n}]") for n, one in enumerate(nodes)]
             if _INVALID in found:
                 self.kept[path] = [n for n, one in enumerate(found) if one is not _INVALID]
             return tuple(one for one in found if one is not _INVALID)
         if len(nodes) != len(arguments):
-            return self._refuse(path, f"{len(arguments)} entries are expected, and not {len(nodes)}.")
+            return self._refuse(path, f"{len(arguments)} entries are expected, not {len(nodes)}.")
         found = [
             self.read(one, kind, f"{path}[{n}]")
             for n, (one, kind) in enumerate(zip(nodes, arguments, strict=True))
@@ -191,7 +191,7 @@ class _Reader:
 
     def _read_mapping(self, node: Node, kind: Any, path: str) -> Any:
         if not isinstance(node.value, dict):
-            return self._refuse(path, f"Names with values are expected, and not {_show(node)}.")
+            return self._refuse(path, f"Names with values are expected, not {_show(node)}.")
         found = {key: self.read(one, kind, f"{path}.{key}") for key, one in node.value.items()}
         return {key: one for key, one in found.items() if one is not _INVALID}
 
@@ -201,7 +201,7 @@ class _Reader:
         if not isinstance(members, dict) and short and members is not None and not isinstance(members, list):
             members = {short: node}
         if not isinstance(members, dict):
-            return self._refuse(path, f"Fields are expected, and not {_show(node)}.")
+            return self._refuse(path, f"Fields are expected, not {_show(node)}.")
         fields = {one.encode_name: one for one in msgspec.structs.fields(kind)}
         prefix = f"{path}." if path else ""
         found: dict[str, Any] = {}
@@ -236,7 +236,7 @@ class _Reader:
 
     def _read_question(self, node: Node, path: str) -> Any:
         if not isinstance(node.value, dict):
-            return self._refuse(path, f"A question has fields (id, type, text), and is not {_show(node)}.")
+            return self._refuse(path, f"A question has fields (id, type, text), but this is {_show(node)}.")
         chosen = node.value.get("type")
         name = chosen.value if chosen is not None else None
         if name not in QUESTION_TYPES:
