@@ -1,7 +1,7 @@
 """
 Ship the position priors of the embedded model, so that nobody has to measure them.
 
-`priors.json` beside this file was written by `python -m evals.focus_groups.measure_priors`.
+`priors.json` beside this file was written by `python -m evals.measure_priors`.
 """
 
 from functools import cache
