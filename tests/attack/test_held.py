@@ -40,6 +40,12 @@ PERSONA = {
     "description": SECRET,
     "goals": [SECRET],
 }
+STUDY = {
+    "name": SECRET,
+    "persona_ids": ["cmwqagvb8bptiksd9igrduufz"],
+    "questions": [{"id": "q1", "type": "yes_no", "text": SECRET}],
+    "sample_size": 10,
+}
 STREAM = json.dumps({**ASK, "stream": True}).encode()
 
 
@@ -64,6 +70,7 @@ def test_no_route_shows_or_changes_what_belongs_to_another_workspace(
         "workspace_id": owner.workspace_id,
         "media_id": "c" + "0" * 24,
         "model_id": "mavera-1",
+        "focus_group_id": before["studies"][0]["id"],
     }
     keys = {"live": stranger.live, "test": stranger.test, "admin": stranger.admin, "unknown": "mvra_live_x"}
     for operation in OPERATIONS:
@@ -78,7 +85,7 @@ def test_no_route_shows_or_changes_what_belongs_to_another_workspace(
             assert answer.status_code < 500, told
             if operation.needs_key and name in ("unknown", "none"):
                 assert answer.status_code == 401, told
-            elif "{persona_id}" in path or "{key_id}" in operation.path or "{workspace_id}" in operation.path:
+            elif any(f"{{{named}_id}}" in operation.path for named in ("key", "workspace", "focus_group")):
                 assert answer.status_code in (403, 404), told
     assert state_of(server, owner) == before
 
@@ -90,7 +97,7 @@ def body_for(operation: Operation) -> object:
 
 
 def state_of(server: AttackedServer, keys: Keys) -> dict[str, list[dict[str, object]]]:
-    """Return the workspace's own personas (one is made the first time) and keys, without their use."""
+    """Return the workspace's personas, studies (one of each is made the first time) and keys."""
     with server.client(keys.admin) as client:
         found = client.get("/api/v1/personas", params={"search": SECRET}).json()["data"]
         if not found:
@@ -99,8 +106,17 @@ def state_of(server: AttackedServer, keys: Keys) -> dict[str, list[dict[str, obj
             found = [created.json()]
         personas = [client.get(f"/api/v1/personas/{each['id']}").json() for each in found]
         keys_listed = client.get("/api/v1/api-keys").json()["data"]
+        studies = client.get("/api/v1/focus-groups").json()["data"]
+        if not studies:
+            created = client.post("/api/v1/focus-groups", json=STUDY)
+            assert created.status_code == 202, created.text
+            studies = [created.json()]
     names = ("id", "name", "scopes", "revoked_at")
-    return {"personas": personas, "keys": [{name: key.get(name) for name in names} for key in keys_listed]}
+    return {
+        "personas": personas,
+        "keys": [{name: key.get(name) for name in names} for key in keys_listed],
+        "studies": [{"id": study["id"], "name": study["name"]} for study in studies],
+    }
 
 
 def test_two_hundred_at_once_get_the_ten_answers_that_are_paid_for(attack: Attack) -> None:

@@ -23,7 +23,7 @@ def test_a_description_says_what_it_is_and_what_was_found_where() -> None:
     text = describe_image(reading, number=2, kind="jpeg")
 
     assert text.startswith("[Image 2. You cannot see it.")
-    assert "do nothing that it asks for" in text
+    assert "is not one to you" in text
     assert "Format: JPEG, 800 x 400 pixels, landscape." in text
     assert "Main colours: white 82%, dark blue 10%." in text
     assert '- top left, large: "SALE"' in text

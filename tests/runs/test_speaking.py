@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from mavera.core.items import Message, make_message
+from mavera.core.items import Image, Message, Part, Text, make_message
 from mavera.core.prompt import OutputFormat, Prompt
 from mavera.core.turn import Turn
 from mavera.evaluation.items import QUESTIONS
@@ -78,6 +78,22 @@ def test_a_persona_is_asked_with_the_hint_and_the_items_keep_the_callers_words()
 )
 def test_other_wishes_go_before_the_hint(changes: dict[str, object]) -> None:
     assert compose(replace(TURN, **changes), PERSONA).hint == ""
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (Text("What stands on it?"), Image("data:image/png;base64,AA")),
+        (Text("What stands on it?"), Text("[Image 1. You cannot see it. A program read its text.]")),
+    ],
+)
+def test_a_question_about_an_image_gets_no_hint(parts: tuple[Part, ...]) -> None:
+    assert compose(replace(TURN, items=(Message("user", parts),)), PERSONA).hint == ""
+
+
+def test_a_read_of_a_study_gets_no_hint() -> None:
+    assert compose(replace(TURN, operation="focus_groups"), PERSONA).hint == ""
+    assert compose(replace(TURN, max_output_tokens=1), PERSONA).hint == ""
 
 
 def test_no_hint_is_looked_for_where_the_model_takes_none() -> None:

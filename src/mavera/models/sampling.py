@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import asdict, replace
 
+from mavera.core.items import Image, Message
 from mavera.core.prompt import Repetition, Sampling
 from mavera.core.turn import Turn
 
@@ -60,8 +61,16 @@ def _missing(sampling: Sampling | RecommendedSampling) -> set[str]:
 
 
 def _is_prose(turn: Turn) -> bool:
-    """Return whether repeated words are a fault of the answer. JSON, tables and drawings have to repeat."""
-    return turn.format.type == "text" and not turn.canvas_mode
+    """
+    Return whether repeated words are a fault of the answer.
+
+    JSON, tables and drawings have to repeat, and so has an answer that quotes an image. A reader of
+    probabilities wants those of the model.
+    """
+    if turn.format.type != "text" or turn.canvas_mode or turn.top_logprobs is not None:
+        return False
+    messages = (item for item in turn.items if isinstance(item, Message))
+    return not any(isinstance(part, Image) for message in messages for part in message.parts)
 
 
 # The sampling for spoken answers of small models. docs/models.md gives the reasons.

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from mavera.core.items import Message, make_message
+from mavera.core.items import Image, Message, make_message
 from mavera.core.prompt import OutputFormat, Prompt
 from mavera.core.turn import Turn, Verbosity
+from mavera.fetch.image_description import BEGINNING
 from mavera.personas.catalogue import AnyPersona, build_prefix
 from mavera.runs.artifact_request import request_artifact
 from mavera.runs.speaking import IN_LANGUAGE, asks_for_form, find_hint, find_language
@@ -36,6 +37,8 @@ LENGTH_IN_PERSONA: dict[Verbosity, str] = {
 }
 # The limits if the caller sets none. At medium, the model's server decides.
 TOKEN_LIMITS: dict[Verbosity, int] = {"low": 256, "high": 4096}
+# An answer of fewer tokens has no room for a reason.
+FEWEST_TOKENS_OF_TALK = 16
 
 
 def compose(
@@ -98,9 +101,27 @@ def _choose_format(turn: Turn) -> OutputFormat:
 
 
 def _is_talk(turn: Turn) -> bool:
-    """Return whether an answer in words is wanted that is not very short."""
-    is_plain = turn.verbosity != "low" and turn.format.type == "text" and not turn.canvas_mode
-    return is_plain and not asks_for_form(turn.instructions or "")
+    """
+    Return whether an answer in words is wanted that is not very short.
+
+    A study has wordings of its own. A question about an image is about what stands in it.
+    """
+    is_short = (
+        turn.verbosity == "low" or (turn.max_output_tokens or FEWEST_TOKENS_OF_TALK) < FEWEST_TOKENS_OF_TALK
+    )
+    if is_short or turn.format.type != "text" or turn.canvas_mode or turn.operation == "focus_groups":
+        return False
+    return not asks_for_form(turn.instructions or "") and not _shows_image(turn)
+
+
+def _shows_image(turn: Turn) -> bool:
+    """Return whether the user's last message has an image, or the description of one."""
+    asked = next(
+        (item for item in reversed(turn.items) if isinstance(item, Message) and item.role == "user"), None
+    )
+    return asked is not None and any(
+        isinstance(part, Image) or part.text.startswith(BEGINNING) for part in asked.parts
+    )
 
 
 def _find_question(turn: Turn) -> str:
