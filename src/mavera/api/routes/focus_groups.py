@@ -100,8 +100,8 @@ async def copy_focus_group(request: Request) -> Response:
     """Make a study from another one with changes; cells that did not change are not asked again."""
     principal = await authenticate(request, SCOPE)
     raw = await read_body(request, max_bytes=MAX_BODY_BYTES)
-    body = await decode(raw, CopyFocusGroup)
     source = await _find(request, principal)
+    body = await decode(raw, CopyFocusGroup)
     members = _change(_to_members(source.study), _members_of(body))
     study = await asyncio.to_thread(_check, members, body.study is not None)
     return await _make(request, principal, raw, body, study, source)
@@ -138,9 +138,9 @@ async def list_focus_groups(request: Request) -> Response:
 async def list_responses(request: Request) -> Response:
     """List the drawn respondents of a study, a row for each."""
     principal = await authenticate(request, SCOPE)
+    row = await _find(request, principal)
     check_query(request, (*LIST_PARAMETERS, _SCREENED))
     screened = _read_choice(request, _SCREENED) == "screened"
-    row = await _find(request, principal)
     progress = await services_of(request).focus_groups.service.count_progress(row)
     start, limit = _read_place(request), limit_of(request)
     rows = await services_of(request).focus_groups.results.list_respondents(row, progress, screened=screened)
@@ -151,8 +151,8 @@ async def list_responses(request: Request) -> Response:
 async def list_cells(request: Request) -> Response:
     """List the raw record of each cell: what was asked, in which orders, and what the model said."""
     principal = await authenticate(request, SCOPE)
-    check_query(request, LIST_PARAMETERS)
     row = await _find(request, principal)
+    check_query(request, LIST_PARAMETERS)
     start, limit = _read_place(request), limit_of(request)
     cells = await services_of(request).focus_groups.results.list_cells(row)
     end = start + limit
@@ -162,11 +162,11 @@ async def list_cells(request: Request) -> Response:
 async def export_focus_group(request: Request) -> Response:
     """Return a file of the study."""
     principal = await authenticate(request, SCOPE)
+    row = await _find(request, principal)
     check_query(request, (_FORMAT,))
     kind = _read_choice(request, _FORMAT)
     if kind is None:
         raise InvalidRequest("Name the kind of file: ?format=xlsx, for instance.", param="format")
-    row = await _find(request, principal)
     progress = await services_of(request).focus_groups.service.count_progress(row)
     if not progress.answered:
         raise InvalidRequest("This focus group has no answers yet. Wait for its first cells.")
@@ -206,8 +206,8 @@ async def retry_focus_group(request: Request) -> Response:
 async def add_human_answers(request: Request) -> Response:
     """Keep answers of real people beside the simulation, and combine the two."""
     principal = await authenticate(request, SCOPE)
-    body = await decode(await read_body(request, max_bytes=MAX_BODY_BYTES), AddHumanAnswers)
     row = await _find(request, principal)
+    body = await decode(await read_body(request, max_bytes=MAX_BODY_BYTES), AddHumanAnswers)
     desk = services_of(request).focus_groups
     human = await desk.results.check_human(row, body.csv)
     row = await desk.service.add_human(principal, row.id, human)
@@ -409,6 +409,7 @@ OPERATIONS = (
         "Import a questionnaire",
         _TAG,
         request=ImportStudy,
+        example={"content": "type,text\nyes_no,Do you drink oat milk?\n", "format": "csv"},
         response=ImportedStudy,
         errors=(Forbidden, InvalidRequest, RequestTooLarge, ValidationFailed, ServiceUnavailable),
     ),
@@ -458,6 +459,7 @@ OPERATIONS = (
         "Copy a study with changes",
         _TAG,
         request=CopyFocusGroup,
+        example={"sample_size": 200},
         parameters=(_ID, KEY_PARAMETER),
         response=FocusGroupObject,
         status=202,
@@ -492,6 +494,7 @@ OPERATIONS = (
         "Add answers of real people",
         _TAG,
         request=AddHumanAnswers,
+        example={"csv": "persona_id,q1\ncmwqagwqp44qoe5wkq8j5u15r,Yes\n"},
         response=FocusGroupObject,
         parameters=(_ID,),
         errors=(*_READ_ERRORS, InvalidRequest, RequestTooLarge, ValidationFailed),
