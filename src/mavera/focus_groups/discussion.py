@@ -1,12 +1,12 @@
 """
-Let personas discuss an open question: decide what each of them hears before it answers again. Pure.
+Let personas discuss an open question: build the text that each persona reads before it answers again. Pure.
 
-    round 1        the ordinary answers. The first one of each persona opens the discussion
-    rounds 2 to 4  what the others said last, quoted; the persona's own answer; the moderator's follow-up
+    round 1        the ordinary answers. The first answer of each persona opens the discussion
+    rounds 2 to 4  the others' latest answers, quoted; the persona's own answer; the moderator's follow-up
                    →  one answer of each persona
 
-A discussion belongs to one arm and one condition of its question. A persona whose answer fails leaves it. The
-baseline without a persona takes no part, and neither do further wordings.
+A discussion belongs to one arm and one condition of its question. If an answer fails, its persona leaves the
+discussion. The baseline without a persona and further wordings take no part.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,11 +20,11 @@ from mavera.focus_groups.phrases import phrases_of
 from mavera.focus_groups.repository import CellRow
 from mavera.focus_groups.study import OpenEnded
 
-# A model may ignore its limit of tokens. What the others hear stays short enough for ten personas.
+# A model may ignore its token limit. Quoted answers are cut, so that ten personas fit into a prompt.
 _MOST_HEARD = 1_000
 _MARKS = str.maketrans({"“": "'", "”": "'"})
 
-# The question, the arm and the condition that a discussion is about.
+# The question, the arm and the condition of a discussion.
 DiscussionId = tuple[str, str | None, str]
 
 
@@ -54,7 +54,7 @@ class Departure:
 
 
 def identify_discussion(cell: Cell) -> DiscussionId | None:
-    """Return the discussion that a cell is a part of, or None."""
+    """Return the discussion of a cell, or None."""
     question = cell.shown.question
     takes_part = isinstance(question, OpenEnded) and question.rounds > 1 and cell.wording == 0
     if not takes_part or cell.id.persona is None:
@@ -63,7 +63,7 @@ def identify_discussion(cell: Cell) -> DiscussionId | None:
 
 
 def list_previous(cells: Iterable[Cell], cell: Cell) -> dict[str, str]:
-    """Return the keys of the cells of the round before that of `cell`, by persona."""
+    """Return the keys of the cells in the round before `cell`, by persona."""
     discussion = identify_discussion(cell)
     return {
         str(one.id.persona): one.key
@@ -74,9 +74,9 @@ def list_previous(cells: Iterable[Cell], cell: Cell) -> dict[str, str]:
 
 def quote_round(cell: Cell, said: Mapping[str, str], panel: Panel) -> Shown:
     """
-    Return what the persona of `cell` is shown, if the round before consists of `said`, texts by persona.
+    Return the text for the persona of `cell`. `said` has the texts of the round before by persona.
 
-    Raises LeftDiscussion if the persona or all others said nothing in it.
+    Raises LeftDiscussion if the persona, or all other personas, have no text in that round.
     """
     persona = str(cell.id.persona)
     if persona not in said:
@@ -97,7 +97,7 @@ def _quote(text: str) -> str:
 def list_turns(
     cells: Mapping[str, Cell], rows: Sequence[CellRow]
 ) -> tuple[tuple[Statement, ...], tuple[Departure, ...]]:
-    """Return everything that was said in discussions, by round, and who left them."""
+    """Return the statements of all discussions by round, and the personas that left."""
     discussed = {identify_discussion(cells[row.key]) for row in rows if cells[row.key].round > 1}
     statements = []
     departures: dict[tuple[DiscussionId, str], Departure] = {}
@@ -112,13 +112,13 @@ def list_turns(
             statements.append(Statement(discussion, persona, cell.round, text, cell.shown.text))
         elif row.status == "failed":
             reason = row.error or "The model gave no answer."
-            # The rounds after that fail too, and say no more than the first one.
+            # The later rounds fail too, and add nothing to the first failure.
             departures.setdefault((discussion, persona), Departure(discussion, persona, cell.round, reason))
     return tuple(statements), tuple(departures.values())
 
 
 def keep_whole_discussions(cells: Sequence[Cell], reused: Mapping[str, CellRow]) -> dict[str, CellRow]:
-    """Return the answers that a copy takes over: later rounds only if their whole discussion is known."""
+    """Return the answers that a copy keeps. It keeps later rounds only if the whole discussion is known."""
     broken = {identify_discussion(cell) for cell in cells if cell.key not in reused}
     kept = dict(reused)
     for cell in cells:

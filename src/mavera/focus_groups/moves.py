@@ -1,12 +1,12 @@
 """
-Find out who changed their position in a discussion, from the first round to the last that a persona answered.
+Find the personas that changed their position in a discussion, between their first and last answers.
 
-    a question for yes or no   the stances of both answers (`VerdictReader`); moved if they differ
-    any other question         the cosines of sentence vectors; moved if the last answer is nearer to
+    a yes/no question          the stances of both answers (`VerdictReader`); moved if they differ
+    any other question         the cosines of sentence vectors; moved if the last answer is closer to
                                another persona's first answer than to the persona's own
 
-A stance of "none" tells nothing, so then the vectors decide. No threshold is tuned: the nearest first answer
-says whom a persona moved to.
+If a stance is "none", the vectors decide. No threshold is tuned: the persona moved towards the persona with
+the closest first answer.
 """
 
 from collections.abc import Sequence
@@ -31,8 +31,8 @@ class Move:
     The first and the last position of a persona in a discussion.
 
     `similarity` is the cosine of the first and the last answer: about .75 for texts that have nothing in
-    common, and 1 for the same text. `towards` is the persona whose first answer the last one is nearest to,
-    if there was a move and a first answer of that position.
+    common, and 1 for the same text. `towards` is the persona whose first answer is closest to the last
+    answer, if there was a move and a first answer with that position.
     """
 
     discussion: DiscussionId

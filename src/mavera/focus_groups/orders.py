@@ -1,13 +1,13 @@
 """
-Decide in which order questions, options and rows are shown.
+Choose the order of questions, options and rows.
 
-    shuffle_for_cell     the first order of a list that a cell reads; its second order is the reverse
-    list_shown           the questions of the questionnaire, in the order in which its files number them
+    shuffle_for_cell     the first order of a list in a cell; the second order is its reverse
+    list_shown           the questions of the questionnaire, in the order of their numbers in the files
     find_places          the place of each question and of each of its options or rows, for the codebook
 
 A cell's order depends on the question, the persona and the wording. It does not depend on the seed, so a copy
-with another seed asks for the same cells, and it is the same in all arms and conditions, so that a difference
-between arms is no difference between orders. The questionnaire's own order depends on the seed.
+with another seed asks for the same cells. It is the same in all arms and conditions, so a difference between
+arms is not a difference between orders. The order of the questionnaire depends on the seed.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ class Place:
     """
     The place of a question in the questionnaire, from 1. `entries` are the places of its options or rows.
 
-    `varies` says that each cell reads its options in an order of its own. Then `entries` is empty.
+    `varies` means that each cell has its own order of the options. Then `entries` is empty.
     """
 
     number: int
@@ -45,7 +45,7 @@ class Place:
 
 
 def shuffle_for_cell(question: Question, persona: str | None, wording: int) -> Order:
-    """Return the first order in which a cell shows its list, or () if that is the order of the file."""
+    """Return the first order of a cell's list, or () if it is the order of the file."""
     if not _is_read_in_random_order(question):
         return ()
     return shuffle_order(list_fixed(question), _generator(question.id, persona, wording))
@@ -55,8 +55,8 @@ def list_shown(study: Study) -> tuple[Question, ...]:
     """
     Return the questions in the order of the questionnaire.
 
-    A question stays behind those that decide whether or how it is asked, and on its side of each screener.
-    If blocks that are woven into each other make that impossible, the order is the file's.
+    A question comes after the questions that decide whether or how it is asked, and stays on its side of each
+    screener. If interleaved blocks make this impossible, the order of the file is used.
     """
     random = {block.id for block in study.blocks if block.order == "random"}
     if study.block_order == "fixed" and not random:
@@ -90,7 +90,7 @@ def _place(study: Study, question: Question, number: int) -> Place:
 
 
 def _is_read_in_random_order(question: Question) -> bool:
-    """Return whether the model sees a shuffled list. Rows, and options of several answers, it sees alone."""
+    """Return whether the model sees a shuffled list. It sees rows, and options of several answers, alone."""
     match question:
         case MultipleChoice(multiple=False, order="random") | Ranking(order="random"):
             return True
@@ -107,7 +107,7 @@ def _group_blocks(questions: Sequence[Question]) -> list[list[Question]]:
 
 
 def _respect_needs(study: Study, units: Sequence[Sequence[Question]]) -> tuple[Question, ...]:
-    """Return the questions of `units`, each at the first place at which everything it needs stands before."""
+    """Return the questions of `units`, each at the first place after all questions that it needs."""
     needs = _list_needs(study)
     shown: list[Question] = []
     left = list(units)
@@ -133,7 +133,7 @@ def _respect_needs(study: Study, units: Sequence[Sequence[Question]]) -> tuple[Q
 
 
 def _list_needs(study: Study) -> dict[str, set[str]]:
-    """Return for each question the ids of those that have to stand before it."""
+    """Return for each question the ids of the questions that have to come before it."""
     needs: dict[str, set[str]] = {}
     screeners: set[str] = set()
     for question in study.questions:

@@ -171,7 +171,7 @@ def _describe_method(record: Record) -> Method:
 
 
 def _describe_orders(study: Study) -> dict[str, str]:
-    """Return the facts about random orders, and nothing for a study that has none."""
+    """Return the facts about random orders. A study without random orders has none."""
     found = {}
     shown = [question.id for question in list_shown(study)]
     if shown != [question.id for question in study.questions]:
@@ -204,7 +204,7 @@ def _find_themes(record: Record) -> dict[str, tuple[Theme, ...]]:
 
 
 def _find_discussions(record: Record) -> dict[str, Discussion]:
-    """Return what was said in rounds, and who moved, for each question that has a discussion."""
+    """Return the statements and moves of each question that has a discussion."""
     missing = _explain_no_vectors(record.row.study)
     found = {}
     discussed = [*(one.discussion for one in record.statements)]
@@ -218,7 +218,7 @@ def _find_discussions(record: Record) -> dict[str, Discussion]:
 
 
 def _explain_no_vectors(study: Study) -> str:
-    """Return why the texts of a study get no vectors, or "" if they do."""
+    """Return the reason why the texts of a study get no vectors, or "" if they get them."""
     if study.language.split("-")[0].lower() not in _ENCODER.languages:
         return f"The sentence encoder does not know the language '{study.language}'."
     return "The sentence encoder is not available." if _ENCODER.find_problem() else ""

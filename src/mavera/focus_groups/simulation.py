@@ -49,7 +49,7 @@ class Discussion:
     """
     The discussions of a question, in all arms and conditions.
 
-    `moves` is None if no vectors of the texts could be made; `moves_missing` says why.
+    `moves` is None if the texts have no vectors. Then `moves_missing` says why.
     """
 
     statements: tuple[Statement, ...]

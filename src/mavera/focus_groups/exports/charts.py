@@ -1,9 +1,10 @@
 """
 Draw charts as SVG, for a page that needs nothing else: no script, no font and no picture from outside.
 
-    draw_bars       a bar for each answer, its simulation interval as a whisker, the answer without personas
-    as a mark draw_stack      one bar of 100 %: promoters, passives and detractors, or the points of a scale
-    draw_columns    a column for each point of a scale draw_points     part-worths around 0, with whiskers
+    draw_bars       a bar for each answer, a whisker for its simulation interval, a mark for the baseline
+    draw_stack      one bar of 100 %: promoters, passives and detractors, or the points of a scale
+    draw_columns    a column for each point of a scale
+    draw_points     part-worths around 0, with whiskers
     draw_curve      shares by price, with a band
 
 Every chart has a title for screen readers. Colours keep their difference in print and for colour-blind

@@ -1,10 +1,11 @@
 """
 Read a subset of a Qualtrics survey file (QSF).
 
-    BL  blocks, in the order of the flow        → the order of the questions; the trash is skipped SQ  MC,
-    Matrix, Slider, TE, RO, MaxDiff     → multiple_choice, nps, matrix, semantic_differential, slider, …
-    DisplayLogic on selected choices        → show_if, if every part of it has a counterpart
-    ${q://QID1/ChoiceGroup/…}               → {q1} FL  branches, randomizers, embedded data    → the report
+    BL  blocks, in the order of the flow        → the order of the questions; the trash is skipped
+    SQ  MC, Matrix, Slider, TE, RO, MaxDiff     → multiple_choice, nps, matrix, semantic_differential, …
+    DisplayLogic on selected choices            → show_if, if every part of it has a counterpart
+    ${q://QID1/ChoiceGroup/…}                   → {q1}
+    FL  branches, randomizers, embedded data    → the report
 
 A bipolar matrix and a slider with several bars become one question for each row.
 """
