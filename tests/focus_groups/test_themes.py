@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mavera.focus_groups.stop_words import list_stop_words
 from mavera.focus_groups.themes import build_naming_prompt, find_themes
 
 TEXTS = (
@@ -52,3 +53,10 @@ def test_the_prompt_for_a_name_shows_five_verbatims_at_most() -> None:
     assert "Why?" in prompt
     assert "'de'" in prompt
     assert prompt.count("\n- ") == 3
+
+
+def test_words_of_grammar_name_no_theme() -> None:
+    words = list_stop_words("en-GB")
+    assert {"the", "and", "very"} <= set(words)
+    assert "price" not in words
+    assert list_stop_words("xx") == ()

@@ -26,6 +26,7 @@ from mavera.focus_groups.rows import list_rows
 from mavera.focus_groups.service import Record
 from mavera.focus_groups.side_by_side import Comparison, compare_simulations
 from mavera.focus_groups.simulation import Discussion, Method, Simulation
+from mavera.focus_groups.stop_words import list_stop_words
 from mavera.focus_groups.study import OpenEnded, Study
 from mavera.focus_groups.themes import Theme, find_themes
 from mavera.reading.encoder import SentenceEncoder
@@ -199,7 +200,8 @@ def _find_themes(record: Record) -> dict[str, tuple[Theme, ...]]:
                 if cell.question == question.id and cell.persona is not None
                 for text in elicited.texts
             ]
-            themes[question.id] = find_themes(texts, _ENCODER.embed(texts))
+            vectors = _ENCODER.embed(texts)
+            themes[question.id] = find_themes(texts, vectors, list_stop_words(study.language))
     return themes
 
 
