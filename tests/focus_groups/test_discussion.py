@@ -230,6 +230,26 @@ def test_a_copy_takes_a_discussion_over_as_a_whole_or_not_at_all(opened: Open) -
     on_stage(scene, opened)
 
 
+def test_the_terminal_names_who_moved_and_towards_whom() -> None:
+    turn = {"round": 1, "persona_id": "a", "name": "Ada", "text": "Yes."}
+    move = {"persona_id": "a", "moved": True, "last_round": 2, "similarity": 0.8, "cell": "low"}
+    result = {
+        "question_id": "q1",
+        "text": "?",
+        "base": 2,
+        "transcript": [turn, {**turn, "persona_id": "b", "name": "Bob"}],
+        "moved": [
+            {**move, "read_by": "verdict", "stances": ["yes", "no"], "towards": "b"},
+            {**move, "read_by": "similarity", "towards": "b"},
+        ],
+    }
+    drawn = "\n".join(str(one) for one in draw_question(result))
+
+    assert "Ada: “Yes.”" in drawn
+    assert "Ada (low) towards Bob, from “yes” to “no”" in drawn
+    assert "Ada (low) towards Bob, by similarity (0.80 to the first answer)" in drawn
+
+
 # Moves
 
 

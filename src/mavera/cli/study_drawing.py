@@ -83,6 +83,7 @@ def draw_question(result: dict[str, Any]) -> Iterator[RenderableType]:
 
 def _draw_discussion(result: dict[str, Any]) -> Iterator[RenderableType]:
     """Yield the rounds of a discussion, who changed their position, and who left."""
+    names = {turn["persona_id"]: turn["name"] for turn in result.get("transcript", [])}
     for number, turn in enumerate(result.get("transcript", [])[:_MOST_TURNS]):
         if number == 0 or turn["round"] != result["transcript"][number - 1]["round"]:
             yield Text(f"  round {turn['round']}", style="dim")
@@ -95,7 +96,7 @@ def _draw_discussion(result: dict[str, Any]) -> Iterator[RenderableType]:
     moves = result.get("moved", [])
     for move in moves:
         if move["moved"]:
-            yield Text(f"  moved: {_describe_move(move)}", style="cyan")
+            yield Text(f"  moved: {_describe_move(move, names)}", style="cyan")
     if moves and not any(move["moved"] for move in moves):
         yield Text("  nobody changed their position", style="dim")
     if result.get("moved_missing"):
@@ -104,17 +105,18 @@ def _draw_discussion(result: dict[str, Any]) -> Iterator[RenderableType]:
         yield Text(f"  {_name_speaker(one)} left in round {one['round']}: {one['reason']}", style="yellow")
 
 
-def _describe_move(move: dict[str, Any]) -> str:
+def _describe_move(move: dict[str, Any], names: dict[str, str]) -> str:
     """Return who moved, towards whom, and what the reading rests on."""
-    towards = f" towards {move['towards']}" if move.get("towards") else ""
+    who = _name_speaker({**move, "name": names[move["persona_id"]]})
+    towards = f" towards {names[move['towards']]}" if move.get("towards") else ""
     if move["read_by"] == "verdict":
-        return f"{_name_speaker(move)}{towards}, from “{move['stances'][0]}” to “{move['stances'][1]}”"
-    return f"{_name_speaker(move)}{towards}, by similarity ({move['similarity']:.2f} to the first answer)"
+        return f"{who}{towards}, from “{move['stances'][0]}” to “{move['stances'][1]}”"
+    return f"{who}{towards}, by similarity ({move['similarity']:.2f} to the first answer)"
 
 
 def _name_speaker(member: dict[str, Any]) -> str:
     group = ", ".join(member[name] for name in ("cell", "condition") if member.get(name))
-    return f"{member['persona_id']} ({group})" if group else str(member["persona_id"])
+    return f"{member['name']} ({group})" if group else str(member["name"])
 
 
 def _draw_figures(result: dict[str, Any]) -> Iterator[RenderableType]:

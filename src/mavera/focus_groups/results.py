@@ -496,12 +496,13 @@ def _add_verbatims(result: QuestionResult, simulation: Simulation, question: Ope
     result.flags = [f"failed_cells {failed}"] if failed else []
     result.interval_missing = "Answers in words have no interval."
     if question.id in simulation.discussions:
-        _add_discussion(result, simulation.discussions[question.id])
+        _add_discussion(result, simulation, simulation.discussions[question.id])
 
 
-def _add_discussion(result: QuestionResult, discussion: Discussion) -> None:
+def _add_discussion(result: QuestionResult, simulation: Simulation, discussion: Discussion) -> None:
+    names = {one.id: one.name for one in simulation.panel}
     result.transcript = [
-        TurnResult(one.round, one.persona, one.text, condition, arm)
+        TurnResult(one.round, one.persona, names[one.persona], one.text, condition, arm)
         for one in discussion.statements
         for _, arm, condition in [one.discussion]
     ]
@@ -511,7 +512,7 @@ def _add_discussion(result: QuestionResult, discussion: Discussion) -> None:
         result.moved = [_describe_move(one) for one in discussion.moves]
     if discussion.departures:
         result.left_discussion = [
-            DepartureResult(one.round, one.persona, one.reason, condition, arm)
+            DepartureResult(one.round, one.persona, names[one.persona], one.reason, condition, arm)
             for one in discussion.departures
             for _, arm, condition in [one.discussion]
         ]

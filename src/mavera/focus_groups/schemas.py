@@ -97,10 +97,11 @@ class Verbatim(msgspec.Struct, omit_defaults=True):
 
 
 class TurnResult(msgspec.Struct, omit_defaults=True):
-    """An answer in a round of a discussion."""
+    """An answer in a round of a discussion. `name` is the persona's."""
 
     round: int
     persona_id: str
+    name: str
     text: str
     condition: str = ""
     cell: str | None = None
@@ -130,6 +131,7 @@ class DepartureResult(msgspec.Struct, omit_defaults=True):
 
     round: int
     persona_id: str
+    name: str
     reason: str
     condition: str = ""
     cell: str | None = None

@@ -20,7 +20,7 @@ from mavera.focus_groups.exports.variables import (
     list_statuses,
     list_variables,
 )
-from mavera.focus_groups.orders import find_places
+from mavera.focus_groups.orders import Place, find_places
 from mavera.focus_groups.respondents import Status
 from mavera.focus_groups.results import build_method
 from mavera.focus_groups.simulation import Simulation
@@ -93,21 +93,28 @@ def _list_codes(simulation: Simulation, variables: Sequence[Variable]) -> Iterab
         yield ["", escape_text(fact), "method", "", "", name, "", "", ""]
     places = find_places(simulation.study)
     for question_id, group in groupby(variables, key=lambda one: one.question and one.question.id):
-        for entry, one in enumerate(group):
-            head = [one.name, escape_text(one.label), describe_type(one) or one.kind, question_id or ""]
-            # A variable is one option or row of a list, or else its codes are the options.
-            own = entry if isinstance(one.question, MultipleChoice | Matrix | Ranking) and one.group else None
-            place = places.get(question_id or "")
-            if not one.codes:
-                yield [*head, "", "", "", "" if place is None else place.describe(own), ""]
-            for at, code in enumerate(one.codes):
-                missing = "yes" if code.is_missing else "no"
-                shown = own
-                if own is None and isinstance(one.question, MultipleChoice) and not code.is_missing:
-                    shown = at
-                order = "" if place is None else place.describe(shown)
-                note = _describe_option(one.question, shown)
-                yield [*head, str(code.number), escape_text(code.label), missing, order, note]
+        for number, one in enumerate(group):
+            is_entry = one.group is not None and isinstance(one.question, MultipleChoice | Matrix | Ranking)
+            yield from _list_variable(one, places.get(question_id or ""), number if is_entry else None)
+
+
+def _list_variable(one: Variable, place: Place | None, entry: int | None) -> Iterable[Sequence[str]]:
+    """Yield the lines of a variable. `entry` numbers the option or row that the variable is about."""
+    question_id = "" if one.question is None else one.question.id
+    head = [one.name, escape_text(one.label), describe_type(one) or one.kind, question_id]
+    if not one.codes:
+        yield [*head, "", "", "", "" if place is None else place.describe(entry), ""]
+    for at, code in enumerate(one.codes):
+        is_option = entry is None and isinstance(one.question, MultipleChoice) and not code.is_missing
+        shown = at if is_option else entry
+        yield [
+            *head,
+            str(code.number),
+            escape_text(code.label),
+            "yes" if code.is_missing else "no",
+            "" if place is None else place.describe(shown),
+            _describe_option(one.question, shown),
+        ]
 
 
 def _describe_option(question: Question | None, entry: int | None) -> str:
