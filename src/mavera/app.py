@@ -23,6 +23,7 @@ from mavera.api.http.operations import Handler, Operation
 from mavera.api.responses import routes as responses
 from mavera.api.responses.websocket import respond_over_websocket
 from mavera.api.routes import (
+    analyses,
     custom_personas,
     docs,
     focus_groups,
@@ -49,6 +50,7 @@ PREFIXES = ("/api/v1", "/v1")
 OPERATIONS: tuple[Operation, ...] = (
     *responses.OPERATIONS,
     *chat_completions.OPERATIONS,
+    *analyses.OPERATIONS,
     *personas.OPERATIONS,
     *custom_personas.OPERATIONS,
     *focus_groups.OPERATIONS,

@@ -53,6 +53,7 @@ from mavera.runs.loop import Runner
 from mavera.runs.repeating import SeededAnswers
 from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.server_tools import LoopLimits
+from mavera.runs.text_analyses import TextAnalyses
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.kept import KeptAnswers
@@ -84,6 +85,7 @@ class Services:
     models: Mapping[Mode, Model]
     named_models: NamedModels
     runs: ChargedRuns
+    text_analyses: TextAnalyses
     limiter: Limiter
     admission: Admission
     kept_answers: KeptAnswers
@@ -199,6 +201,7 @@ async def open_services(
             models=models,
             named_models=components.named,
             runs=ChargedRuns(admission, runner),
+            text_analyses=TextAnalyses(admission, runner.analyst),
             limiter=limiter,
             admission=admission,
             kept_answers=kept_answers,

@@ -162,7 +162,8 @@ def test_hard_answers_have_an_analysis_or_an_error(serve: Serve, text: str) -> N
         assert all(piece in text for bias in analysis["biases"] for piece in bias["evidence"])
         assert sum(map(len, analysis["key_insights"])) <= len(text)
         assert 1 <= len(analysis["key_insights"]) <= 5
-        assert analysis["emotion"]["primary_emotion"]
+        is_english = "other_language" not in analysis["method"]["limits"]
+        assert (analysis["emotion"] is not None) == is_english
     else:
         assert analysis["error"]["code"] == "nothing_to_analyse"
 

@@ -54,6 +54,7 @@ def bodies() -> list[tuple[str, dict[str, Any]]]:
             },
         ),
         ("responses/compact", {"model": "mavera-1", "input": question}),
+        ("analyses", {"text": f"{MARK} is good.", "question": MARK, "id": MARK}),
         (
             "personas",
             {"pipeline_type": "advanced", "name": MARK, "description": f"{MARK} people", "goals": [MARK]},

@@ -1,7 +1,7 @@
 """
 Analyse one answer: first everything that needs no language model, then the probes, within a time limit.
 
-    answer → sentences → emotion (in a thread) · insights · news · suspects
+    answer → in a thread: sentences → limits · emotion · insights · news · suspects
            → probes of the suspects (and short samples at high effort) → Analysis
 
 An analysis never fails the answer: any error becomes the analysis' own `error`. Only the short samples
@@ -20,7 +20,7 @@ import structlog
 from msgspec.structs import replace
 
 from mavera.accounts.credits.pricing import HARD_EFFORTS
-from mavera.analysis import biases, confidence, insights, news, probes
+from mavera.analysis import biases, confidence, insights, limits, news, probes
 from mavera.analysis.ahead import ReadAhead
 from mavera.analysis.emotion import MAX_SENTENCES, VERSION, EmotionModel, read_emotion
 from mavera.core.analysis import (
@@ -30,7 +30,9 @@ from mavera.core.analysis import (
     Evidence,
     FailureCode,
     InsightSource,
+    Limit,
     Method,
+    NewsRelevance,
 )
 from mavera.core.events import RunCompleted, TextDelta, TextWasReasoning
 from mavera.core.items import Message
@@ -42,7 +44,7 @@ from mavera.reading.sentences import Sentence, split_sentences
 
 log = structlog.get_logger()
 
-METHOD_VERSION = "2"
+METHOD_VERSION = "3"
 SECONDS = 60.0
 SAMPLES = 2
 SAMPLE_TOKENS = 48
@@ -67,6 +69,18 @@ class AnalysisResult:
     usage: Usage = field(default_factory=Usage)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The part of an analysis that needs no language model."""
+
+    sentences: list[Sentence]
+    limits: list[Limit]
+    emotion: Emotion | None = None
+    insights: list[tuple[str, list[int]]] = field(default_factory=list)
+    news: NewsRelevance | None = None
+    suspects: list[biases.Suspect] = field(default_factory=list)
+
+
 class Analyst:
     """Analyses answers with one emotion model, which it loads when it is first needed."""
 
@@ -84,12 +98,12 @@ class Analyst:
 
         Without a `model`, nothing is asked of one: the biases are those of the cues.
         """
-        sentences = split_sentences(answered.text)
-        if not sentences:
-            return _report_failure("nothing_to_analyse", "The answer has no sentence to analyse.")
         try:
             async with asyncio.timeout(SECONDS):
-                return await self._analyse(model, answered, sentences)
+                reading = await asyncio.to_thread(self._read, answered)
+                if not reading.sentences:
+                    return _report_failure("nothing_to_analyse", "There is no sentence to analyse.", reading)
+                return await _complete(model, answered, reading)
         except TimeoutError:
             return _report_failure("analysis_failed", f"The analysis took longer than {SECONDS:.0f} seconds.")
         except APIError as error:
@@ -99,45 +113,22 @@ class Analyst:
             log.exception("analysis failed", error=type(error).__name__)
             return _report_failure("analysis_failed", "Something went wrong while analysing.")
 
-    async def _analyse(
-        self, model: Model | None, answered: AnsweredPrompt, sentences: list[Sentence]
-    ) -> AnalysisResult:
-        asked = _question(answered.prompt)
-        emotion, found, version = await asyncio.to_thread(self._read, sentences, asked)
-        relevance = news.score_news(asked, answered.text)
-        suspected = biases.find_suspects(sentences)[: biases.MAX_SUSPECTS]
-        replies: list[probes.Reply] = []
-        if model is not None and suspected and len(answered.text) <= MAX_PROBED_CHARACTERS:
-            questions = [biases.build_question(one, sentences) for one in suspected[: biases.MAX_PROBES]]
-            replies = await probes.ask_probes(model, answered.prompt, answered.text, questions)
-        logits = [reply.logit for reply in replies] + [None] * (len(suspected) - len(replies))
-        agreement, sampled = None, Usage()
-        if model is not None:
-            agreement, sampled = await _measure_agreement(model, answered)
-        usage = sum((reply.usage for reply in replies), sampled)
-        made = Analysis(
-            confidence=confidence.estimate_confidence(answered.logprobs, agreement),
-            emotion=emotion,
-            biases=biases.report_biases(zip(suspected, logits, strict=True), sentences),
-            key_insights=[text for text, _ in found],
-            insight_sources=[InsightSource(sentences=numbers) for _, numbers in found],
-            news_relevance=relevance,
-            method=Method(
-                version=METHOD_VERSION,
-                emotion=version,
-                confidence=_evidence(answered.logprobs, agreement),
-                biases="cues+probes" if any(logit is not None for logit in logits) else "cues",
-                sentences=min(len(sentences), MAX_SENTENCES),
-                added_tokens=usage.total_tokens,
-            ),
-        )
-        return AnalysisResult(made, usage)
-
-    def _read(
-        self, sentences: list[Sentence], question: str
-    ) -> tuple[Emotion, list[tuple[str, list[int]]], str]:
+    def _read(self, answered: AnsweredPrompt) -> _Reading:
         """Do the part that takes processor time and no language model. It runs in a thread."""
-        return read_emotion(self._emotions(), sentences), insights.pick_insights(sentences, question), VERSION
+        sentences = split_sentences(answered.text)
+        found = limits.list_limits(answered.text, sentences)
+        if not sentences:
+            return _Reading(sentences, found)
+        asked = _question(answered.prompt)
+        prose = limits.pick_english_prose(sentences)
+        return _Reading(
+            sentences,
+            found,
+            read_emotion(self._emotions(), prose) if prose else None,
+            insights.pick_insights(sentences, asked),
+            news.score_news(asked, answered.text),
+            biases.find_suspects(sentences)[: biases.MAX_SUSPECTS],
+        )
 
     def _emotions(self) -> EmotionModel:
         with self._loading:
@@ -146,14 +137,58 @@ class Analyst:
             return self._emotion
 
 
+async def _complete(model: Model | None, answered: AnsweredPrompt, reading: _Reading) -> AnalysisResult:
+    """Ask the `model`, if there is one, and make the analysis."""
+    suspected = reading.suspects
+    replies: list[probes.Reply] = []
+    if model is not None and suspected and len(answered.text) <= MAX_PROBED_CHARACTERS:
+        questions = [biases.build_question(one, reading.sentences) for one in suspected[: biases.MAX_PROBES]]
+        replies = await probes.ask_probes(model, answered.prompt, answered.text, questions)
+    logits = [reply.logit for reply in replies] + [None] * (len(suspected) - len(replies))
+    agreement, sampled = None, Usage()
+    if model is not None:
+        agreement, sampled = await _measure_agreement(model, answered)
+    usage = sum((reply.usage for reply in replies), sampled)
+    made = Analysis(
+        confidence=confidence.estimate_confidence(answered.logprobs, agreement),
+        emotion=reading.emotion,
+        biases=biases.report_biases(zip(suspected, logits, strict=True), reading.sentences),
+        key_insights=[text for text, _ in reading.insights],
+        insight_sources=[InsightSource(sentences=numbers) for _, numbers in reading.insights],
+        news_relevance=reading.news,
+        method=_describe_method(
+            reading,
+            evidence=_evidence(answered.logprobs, agreement),
+            is_probed=any(logit is not None for logit in logits),
+            added_tokens=usage.total_tokens,
+        ),
+    )
+    return AnalysisResult(made, usage)
+
+
+def _describe_method(
+    reading: _Reading, *, evidence: Evidence = "none", is_probed: bool = False, added_tokens: int = 0
+) -> Method:
+    return Method(
+        version=METHOD_VERSION,
+        emotion=VERSION,
+        confidence=evidence,
+        biases="cues+probes" if is_probed else "cues",
+        sentences=min(len(reading.sentences), MAX_SENTENCES),
+        limits=reading.limits,
+        added_tokens=added_tokens,
+    )
+
+
 def _evidence(logprobs: Sequence[float], agreement: float | None) -> Evidence:
     if not logprobs:
         return "none"
     return "logprobs" if agreement is None else "logprobs+agreement"
 
 
-def _report_failure(code: FailureCode, message: str) -> AnalysisResult:
-    return AnalysisResult(Analysis(error=AnalysisFailure(code=code, message=message)))
+def _report_failure(code: FailureCode, message: str, reading: _Reading | None = None) -> AnalysisResult:
+    method = _describe_method(reading) if reading is not None else None
+    return AnalysisResult(Analysis(method=method, error=AnalysisFailure(code=code, message=message)))
 
 
 def _question(prompt: Prompt) -> str:

@@ -15,6 +15,8 @@ Scale = Annotated[float, Meta(ge=1, le=10)]
 EmotionName = Literal["joy", "surprise", "anger", "fear", "disgust", "sadness", "calm", "boredom", "neutral"]
 
 Evidence = Literal["logprobs", "logprobs+agreement", "none"]
+# The parts of a text, and the manners of speaking, that the numbers leave out.
+Limit = Literal["sarcasm", "code", "other_language", "short_text", "emoji", "long_text"]
 FailureCode = Literal["nothing_to_analyse", "analysis_failed"]
 
 
@@ -54,6 +56,7 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
 
     `confidence` and `biases` name the evidence: the log-probabilities of the answer's tokens, and
     whether a model was asked about each suspicion. `sentences` counts the sentences that were read.
+    `limits` names the parts of this text that were not read.
     """
 
     version: str
@@ -61,6 +64,7 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
     confidence: Evidence
     biases: Literal["cues+probes", "cues"]
     sentences: int
+    limits: list[Limit]
     added_tokens: int = 0
 
 
@@ -73,8 +77,8 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """
     Numbers about one answer. The same answer always has the same analysis.
 
-    If `error` is set, the rest is empty and the analysis was not charged. `confidence` is null
-    if the model gives no log-probabilities.
+    If `error` is set, all but `method` is empty and the analysis was not charged. `confidence` is null
+    if the model gives no log-probabilities, and `emotion` if no sentence is English prose.
     """
 
     confidence: Scale | None = None

@@ -13,7 +13,7 @@ from mavera.core.prompt import Effort, FunctionTool, OutputFormat, Sampling, Too
 
 Verbosity = Literal["low", "medium", "high"]
 Truncation = Literal["auto", "disabled"]
-Operation = Literal["responses", "chat_completions", "compaction", "personas", "focus_groups"]
+Operation = Literal["responses", "chat_completions", "compaction", "personas", "focus_groups", "analyses"]
 
 
 class NamedTool(msgspec.Struct, frozen=True):

@@ -51,6 +51,7 @@ class Runner:
 
     `images` is None if no turn can have images. `tools` are the server tools for each mode of key.
     `side_by_side` is the most personas of mosaics that answer at a time. The caller closes `schemas`.
+    `analyst` makes every analysis, and others may use it too.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Runner:
         self._tools = tools or {}
         self._tool_limits = tool_limits or LoopLimits()
         self._require_persona = require_persona
-        self._analyst = Analyst()
+        self.analyst = Analyst()
         self._reader = AnswerReader()
         self._schemas = schemas or SchemaChecker()
         self._repeats = repeats
@@ -150,7 +151,7 @@ class Runner:
             introduction=model.profile.introduction,
             hints=model.profile.takes_hints,
         )
-        analyst = self._analyst if turn.analysis_mode else None
+        analyst = self.analyst if turn.analysis_mode else None
         caller = context.principal.workspace_id
         return Pipeline(turn, prompt, model, self._schemas, caller=caller, tools=tools, analyst=analyst)
 
@@ -158,7 +159,7 @@ class Runner:
         """Let each persona of the audience answer, and then make the synthesis."""
 
         def pipeline_for(prompt: Prompt, is_analysed: bool) -> Pipeline:
-            analyst = self._analyst if is_analysed else None
+            analyst = self.analyst if is_analysed else None
             return Pipeline(turn, prompt, model, self._schemas, caller=caller, analyst=analyst)
 
         limits_length = not model.profile.reasons
@@ -168,7 +169,7 @@ class Runner:
             pipeline_for,
             self._side_by_side,
             self._reader,
-            self._analyst,
+            self.analyst,
             limits_length=limits_length,
         )
 

@@ -5,6 +5,7 @@ The price of a run, which depends only on the work done in it.
     with tool calls            2–4 a turn │  the step in the range: 0, 1 or 2
     with image input           3–5      │  under 2,000 tokens · under 6,000 · from there on
     with analysis              3–5      ┘  effort high, xhigh or max: one step more
+    analysis of a text         2 a text    an analysis adds as much to a standard answer
 
 If several lines apply, the dearest one counts. Streaming costs the same. docs/credits.md has this table for
 readers.
@@ -48,6 +49,11 @@ def price(work: Work) -> int:
     if work.analysis:
         more = max(more, WITH_ANALYSIS)
     return max(more + step, tools)
+
+
+def price_analyses(texts: int) -> int:
+    """Return the credits that the analyses of `texts` texts cost: what an analysis adds to an answer."""
+    return texts * (WITH_ANALYSIS - STANDARD)
 
 
 def work_of(turn: Turn, *, total_tokens: int, tool_turns: int, analysed: bool = True) -> Work:
