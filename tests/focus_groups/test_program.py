@@ -279,6 +279,17 @@ def test_a_copy_asks_only_for_what_changed_and_pays_for_that(opened: Open) -> No
     on_stage(scene, opened)
 
 
+def test_cells_that_an_earlier_version_asked_differently_are_left_out_and_named(opened: Open) -> None:
+    async def scene(here: Stage) -> None:
+        done = await here.run(await here.service.create(here.principal, STUDY))
+        await here.bank.database.execute("UPDATE focus_group_cells SET key = 'old' WHERE place = 0")
+        record = await here.service.read(done)
+        assert len(record.book) == CELLS - 1
+        assert any("1 cells were asked by an earlier version" in one for one in record.row.notices)
+
+    on_stage(scene, opened)
+
+
 def test_a_worker_that_never_comes_back_is_replaced_and_its_late_writes_change_nothing(opened: Open) -> None:
     async def scene(here: Stage) -> None:
         row = await here.service.create(here.principal, STUDY)

@@ -42,6 +42,10 @@ MOST_RUNNING = 5
 # The time of a read if nothing was measured: a short prompt on a fast server, and a cold one on a laptop.
 _SECONDS_A_READ = (0.05, 4.0)
 _TOKENS_A_READ = 900
+_EARLIER_CELLS = (
+    "{count} cells were asked by an earlier version of mavera in another way. They are in no figure. "
+    "Copy the study to ask them again."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +249,10 @@ class FocusGroups:
         people = await self._restore_people(row)
         panel = build_panel(row.study, people)
         cells = {cell.key: cell for cell in plan_cells(row.study, panel, row.method)}
-        rows = await repository.read_cells(self._database, row.id)
+        stored = await repository.read_cells(self._database, row.id)
+        rows = [one for one in stored if one.key in cells]
+        if len(rows) < len(stored):
+            row = replace(row, notices=(*row.notices, _EARLIER_CELLS.format(count=len(stored) - len(rows))))
         priors = await self._read_priors(row.method, row.study.language)
         answered: dict[CellId, list[Elicited]] = {}
         failures: dict[CellId, str] = {}
