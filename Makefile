@@ -28,10 +28,12 @@ proofs: .venv/dev .venv/clients/installed
 	$(PYTEST) -m "proof and embedded"
 
 # How much of the code the tests of `make test` run, line by line. It prints shares and demands none.
+# Under the tracer, the server reads an endless answer too slowly to reach its limit in time.
+TOO_SLOW := --deselect tests/models/test_upstream_limits.py::test_an_endless_answer_fails_after_its_stream_began
 coverage: .venv/dev .venv/clients/installed
 	$(BIN)/mavera models pull
 	$(BIN)/mavera models pull smollm2-135m
-	$(PYTEST) -m "not embedded and not attack and not proof" -n 2 --dist loadfile --cov --cov-report=
+	$(PYTEST) -m "not embedded and not attack and not proof" -n 2 --dist loadfile $(TOO_SLOW) --cov --cov-report=
 	$(PYTEST) -m "embedded and not attack and not proof" --cov --cov-append --cov-report=term
 
 # Fetch the clients from npm that tests/clients drives, where node and npm are installed: 74 MB.
