@@ -1,4 +1,4 @@
-"""What `mavera study` draws of results."""
+"""`mavera study` draws shares, intervals, models and letters."""
 
 from io import StringIO
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the model is asked for a cell, and what is read from its answer."""
+"""A cell is asked in the planned reads, and its answers are read from tokens and texts."""
 
 import asyncio
 import math

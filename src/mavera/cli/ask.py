@@ -111,9 +111,7 @@ def ask(
     data_dir: DataDir = None,
 ) -> None:
     """Ask a persona, and print its answer."""
-    text = sys.stdin.read() if question == "-" else question
-    if not text.strip():
-        raise ConfigurationError('The question is empty. Type one: mavera ask "…" --persona "Gen Z Consumer"')
+    text = _read_question(question)
     found = find_persona(persona, remote=url is not None, data_dir=data_dir, workspace=workspace)
     turn = Turn(
         model=model,
@@ -131,6 +129,14 @@ def ask(
     settings = load_settings(data_dir=data_dir)
     shared = None if alone or remote else find_running_engine(settings)
     asyncio.run(_ask(turn, settings, people, remote, shared, as_json=as_json))
+
+
+def _read_question(question: str) -> str:
+    """Return the question, from standard input if it is "-". Raises ConfigurationError if it is empty."""
+    text = sys.stdin.read() if question == "-" else question
+    if not text.strip():
+        raise ConfigurationError('The question is empty. Type one: mavera ask "…" --persona "Gen Z Consumer"')
+    return text
 
 
 def find_persona(

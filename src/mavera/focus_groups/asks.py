@@ -24,9 +24,7 @@ from typing import Literal
 
 from mavera.focus_groups.phrases import Phrases, phrases_of
 from mavera.focus_groups.study import (
-    NPS,
     Conjoint,
-    Likert,
     Matrix,
     MaxDiff,
     MultipleChoice,
@@ -36,6 +34,7 @@ from mavera.focus_groups.study import (
     ends_of,
     scale_of,
 )
+from mavera.focus_groups.wording import words_of
 
 LETTERS = string.ascii_uppercase
 # Models send at most 20 alternatives for a token.
@@ -94,7 +93,8 @@ def plan_asks(shown: Shown, method: Method) -> tuple[Ask, ...]:
             text = _compose(shown, phrases, "", phrases.in_words)
             return tuple(Ask("words", str(number), (), text) for number in range(question.verbatims))
         case MultipleChoice(multiple=True):
-            answers = (phrases.yes, phrases.no)
+            words = words_of(shown.language)
+            answers = (words.yes, words.no)
             return tuple(
                 ask
                 for number, option in enumerate(shown.options)
@@ -113,11 +113,11 @@ def plan_asks(shown: Shown, method: Method) -> tuple[Ask, ...]:
             note = phrases.random_price if question.price else ""
             return _list(shown, method, answers, note, "", rotates=True, last=len(extra))
         case _:
-            labels = label_answers(question, phrases, shown.options)
+            labels = label_answers(question, shown.language, shown.options)
             return _list(shown, method, labels, "", "", last=len(scale_of(question).missing))
 
 
-def label_answers(question: Question, phrases: Phrases, options: Sequence[str] = ()) -> tuple[str, ...]:
+def label_answers(question: Question, language: str, options: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the answers of a question with one answer as the model sees them, with the ends named."""
     scale = scale_of(question)
     if isinstance(question, MultipleChoice):
@@ -125,15 +125,13 @@ def label_answers(question: Question, phrases: Phrases, options: Sequence[str] =
     if scale.values is None:
         return scale.answers
     ends = ends_of(question)
-    if ends is None:
-        if isinstance(question, Likert | Matrix) and not question.labels:
-            if question.points == len(phrases.agreement):
-                return (*phrases.agreement, *scale.missing)
-            ends = phrases.agreement[0], phrases.agreement[-1]
-        elif isinstance(question, NPS):
-            ends = phrases.likelihood
-        elif scale.labels == tuple(f"{value:g}" for value in scale.values):
-            ends = phrases.ends
+    if ends is None and isinstance(question, Matrix) and not question.labels:
+        agreement = words_of(language).agreement
+        if question.points == len(agreement):
+            return (*agreement, *scale.missing)
+        ends = agreement[0], agreement[-1]
+    elif ends is None and scale.labels == tuple(f"{value:g}" for value in scale.values):
+        ends = phrases_of(language).ends
     if ends is None:
         return scale.answers
     first, *middle, last = scale.labels
@@ -171,11 +169,8 @@ def _list(
     if method == "shares" or count > MOST_LETTERS:
         lines = "\n".join(f"{place + 1}. {answers[number]}" for place, number in enumerate(first))
         return (Ask("shares", about, first, _compose(shown, phrases, note, phrases.of_hundred, lines)),)
-    if is_shuffled:
-        fixed = (*list_fixed(shown.question), *([True] * last))
-        orders = (rotate_order if rotates else reverse_order)(first, fixed)
-    else:
-        orders = (rotate if rotates else turn_around)(count, last)
+    fixed = list_fixed(shown.question) if is_shuffled else [False] * (count - last)
+    orders = (rotate_order if rotates else reverse_order)(first, (*fixed, *([True] * last)))
     return tuple(
         Ask(
             "letters",
@@ -191,20 +186,6 @@ def _list(
         )
         for order in orders
     )
-
-
-def turn_around(count: int, last: int = 0) -> tuple[Order, Order]:
-    """Return the order of the file, and the opposite one with the `last` answers where they are."""
-    moving = count - last
-    end = tuple(range(moving, count))
-    return tuple(range(count)), (*range(moving - 1, -1, -1), *end)
-
-
-def rotate(count: int, last: int = 0) -> tuple[Order, ...]:
-    """Return every rotation of all but the `last` answers."""
-    moving = count - last
-    end = tuple(range(moving, count))
-    return tuple((*((place + first) % moving for place in range(moving)), *end) for first in range(moving))
 
 
 def reverse_order(first: Order, is_fixed: Sequence[bool]) -> tuple[Order, ...]:

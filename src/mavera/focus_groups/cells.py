@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from mavera.focus_groups.asks import MOST_LETTERS, Ask, Shown, plan_asks
+from mavera.focus_groups.asks import MOST_LETTERS, Shown, plan_asks
 from mavera.focus_groups.asks import Method as ReadMethod
 from mavera.focus_groups.conditions import Condition, conditions_of, fill_question_text, state_facts
 from mavera.focus_groups.designs import list_sets, list_tasks
@@ -111,10 +111,6 @@ def list_places(cells: Iterable[Cell]) -> set[int]:
         for ask in plan_asks(cell.shown, "letters")
         if ask.kind == "letters" and len(ask.order) <= MOST_LETTERS
     }
-
-
-def list_asks(cell: Cell, read: ReadMethod) -> tuple[Ask, ...]:
-    return plan_asks(cell.shown, read)
 
 
 _Asked = tuple[Question, str | None, Arm | None, Condition, int]

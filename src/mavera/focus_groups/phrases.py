@@ -14,9 +14,9 @@ LANGUAGES = ("en", "de", "es", "fr", "pt")
 @dataclass(frozen=True, slots=True)
 class Phrases:
     """
-    Names in braces are replaced. `agreement` and `likelihood` label scales that have no labels.
+    The sentences in one language. Names in braces are replaced.
 
-    `heard` comes before the statements of others in a discussion. `follow_ups` are the moderator's texts for
+    The labels of scales are in `wording.py`. `heard` comes before the statements of others in a discussion. `follow_ups` are the moderator's texts for
     rounds 2 to 4.
     """
 
@@ -29,11 +29,7 @@ class Phrases:
     worst: str
     random_price: str
     none_of_these: str
-    yes: str
-    no: str
     ends: tuple[str, str]
-    likelihood: tuple[str, str]
-    agreement: tuple[str, str, str, str, str]
     drawn_word: str
     frames: tuple[str, ...]
     heard: str
@@ -52,17 +48,7 @@ PHRASES: Mapping[str, Phrases] = {
         worst="Which of these is the worst one?",
         random_price="The prices were drawn at random. They say nothing about quality.",
         none_of_these="None of these",
-        yes="Yes",
-        no="No",
         ends=("lowest", "highest"),
-        likelihood=("Not at all likely", "Extremely likely"),
-        agreement=(
-            "Strongly disagree",
-            "Disagree",
-            "Neither agree nor disagree",
-            "Agree",
-            "Strongly agree",
-        ),
         drawn_word="A word was drawn at random from a list. Which word was it?",
         frames=(
             "{question}",
@@ -89,17 +75,7 @@ PHRASES: Mapping[str, Phrases] = {
         worst="Was davon ist das Schlechteste?",
         random_price="Die Preise wurden zufällig gezogen. Sie sagen nichts über die Qualität.",
         none_of_these="Nichts davon",
-        yes="Ja",
-        no="Nein",
         ends=("am niedrigsten", "am höchsten"),
-        likelihood=("Überhaupt nicht wahrscheinlich", "Äußerst wahrscheinlich"),
-        agreement=(
-            "Stimme überhaupt nicht zu",
-            "Stimme nicht zu",
-            "Weder noch",
-            "Stimme zu",
-            "Stimme voll und ganz zu",
-        ),
         drawn_word="Aus einer Liste wurde zufällig ein Wort gezogen. Welches Wort war es?",
         frames=(
             "{question}",
@@ -126,17 +102,7 @@ PHRASES: Mapping[str, Phrases] = {
         worst="¿Cuál de estos es el peor?",
         random_price="Los precios se sortearon. No dicen nada de la calidad.",
         none_of_these="Ninguno de estos",
-        yes="Sí",
-        no="No",
         ends=("lo más bajo", "lo más alto"),
-        likelihood=("Nada probable", "Sumamente probable"),
-        agreement=(
-            "Totalmente en desacuerdo",
-            "En desacuerdo",
-            "Ni de acuerdo ni en desacuerdo",
-            "De acuerdo",
-            "Totalmente de acuerdo",
-        ),
         drawn_word="Se sorteó una palabra de una lista. ¿Qué palabra fue?",
         frames=(
             "{question}",
@@ -163,17 +129,7 @@ PHRASES: Mapping[str, Phrases] = {
         worst="Lequel est le moins bon ?",
         random_price="Les prix ont été tirés au sort. Ils ne disent rien de la qualité.",
         none_of_these="Aucun de ceux-ci",
-        yes="Oui",
-        no="Non",
         ends=("le plus bas", "le plus haut"),
-        likelihood=("Pas du tout probable", "Extrêmement probable"),
-        agreement=(
-            "Pas du tout d'accord",
-            "Pas d'accord",
-            "Ni d'accord ni pas d'accord",
-            "D'accord",
-            "Tout à fait d'accord",
-        ),
         drawn_word="Un mot d'une liste a été tiré au sort. Quel mot était-ce ?",
         frames=(
             "{question}",
@@ -200,17 +156,7 @@ PHRASES: Mapping[str, Phrases] = {
         worst="Qual destes é o pior?",
         random_price="Os preços foram sorteados. Eles não dizem nada sobre a qualidade.",
         none_of_these="Nenhum destes",
-        yes="Sim",
-        no="Não",
         ends=("o mais baixo", "o mais alto"),
-        likelihood=("Nada provável", "Extremamente provável"),
-        agreement=(
-            "Discordo totalmente",
-            "Discordo",
-            "Nem concordo nem discordo",
-            "Concordo",
-            "Concordo totalmente",
-        ),
         drawn_word="Uma palavra de uma lista foi sorteada. Que palavra era?",
         frames=(
             "{question}",

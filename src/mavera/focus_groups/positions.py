@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mavera.focus_groups.asks import LETTERS, Ask, Order, rotate
+from mavera.focus_groups.asks import LETTERS, Ask, Order, rotate_order
 from mavera.focus_groups.phrases import phrases_of
 from mavera.focus_groups.readings import PositionPrior, Read
 
@@ -71,7 +71,7 @@ def plan_prior(places: int, language: str) -> tuple[Ask, ...]:
             ),
         )
         for item in range(NEUTRAL_ITEMS)
-        for order in rotate(places)
+        for order in rotate_order(tuple(range(places)), [False] * places)
     )
 
 

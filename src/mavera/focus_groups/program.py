@@ -22,7 +22,6 @@ import structlog
 
 from mavera.accounts.credits.holds import Credits
 from mavera.accounts.credits.ledger import End
-from mavera.accounts.principal import Principal
 from mavera.errors import APIError
 from mavera.focus_groups import repository
 from mavera.focus_groups.asks import Shown
@@ -79,6 +78,8 @@ class Work:
     panel: Panel
     cells: Mapping[str, Cell]
     interviewer: Interviewer
+    own_reads: int
+    """The reads of the model that the study has made itself, for its limit."""
     is_lost: bool = False
     """Another worker has the study now."""
 
@@ -217,14 +218,8 @@ class StudyProgram:
         ran = self.moment.now - (row.started_at or self.moment.now)
         if limits.minutes is not None and ran >= limits.minutes * 60:
             return Stop("minutes")
-        if limits.model_reads is not None:
-            used = sum(
-                len(cell.reading.reads)
-                for cell in await repository.read_cells(self._database, row.id)
-                if cell.reading is not None and not cell.reused
-            )
-            if used >= limits.model_reads:
-                return Stop("model_reads")
+        if limits.model_reads is not None and work.own_reads >= limits.model_reads:
+            return Stop("model_reads")
         return None
 
     async def finish(self, work: Work) -> Status | None:
@@ -254,7 +249,9 @@ class StudyProgram:
         interviewer = await self._open_interviewer(row)
         panel = build_panel(row.study, interviewer.personas)
         cells = {cell.key: cell for cell in plan_cells(row.study, panel, row.method)}
-        return Work(row, panel, cells, interviewer)
+        stored = await repository.read_cells(self._database, row.id)
+        own_reads = sum(len(one.reading.reads) for one in stored if one.reading and not one.reused)
+        return Work(row, panel, cells, interviewer, own_reads)
 
     async def _read_cell(self, work: Work, key: str) -> bool:
         async with self._turns:
@@ -289,6 +286,7 @@ class StudyProgram:
                 error=error,
                 answered_at=self.moment.now,
             )
+            work.own_reads += 0 if reading is None else len(reading.reads)
             return await repository.keep_cell(self._database, work.row, row)
 
     async def _prepare(self, work: Work, cell: Cell) -> Shown | None:
@@ -436,8 +434,3 @@ def _make_end(row: StudyRow, hold_id: str) -> End:
 
 def _describe_limit(name: str) -> str:
     return f"The study reached its limit of {name.replace('_', ' ')} and stopped with what it had."
-
-
-def principal_of(row: StudyRow) -> Principal:
-    """Return the caller that a study's reads run for. They count against no limit and hold nothing."""
-    return Principal(row.key_id, row.workspace_id, row.mode, "enterprise")

@@ -417,6 +417,10 @@ def m0010_focus_groups(tables: Tables) -> None:
     )
     tables.run("CREATE INDEX focus_groups_newest ON focus_groups (workspace_id, mode, created_at, id)")
     tables.run("CREATE INDEX focus_groups_unfinished ON focus_groups (status, lease_until)")
+    _make_cells_of_focus_groups(tables)
+
+
+def _make_cells_of_focus_groups(tables: Tables) -> None:
     tables.run(
         """
         CREATE TABLE focus_group_cells (
