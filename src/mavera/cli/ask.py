@@ -125,10 +125,9 @@ def ask(
         analysis_mode=analysis,
     )
     remote = Remote(url.rstrip("/"), key) if url else None
-    people = gather_personas([found])
     settings = load_settings(data_dir=data_dir)
     shared = None if alone or remote else find_running_engine(settings)
-    asyncio.run(_ask(turn, settings, people, remote, shared, as_json=as_json))
+    asyncio.run(_ask(turn, settings, gather_personas([found]), remote, shared, as_json=as_json))
 
 
 def _read_question(question: str) -> str:

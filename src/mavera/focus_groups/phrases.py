@@ -16,8 +16,8 @@ class Phrases:
     """
     The sentences in one language. Names in braces are replaced.
 
-    The labels of scales are in `wording.py`. `heard` comes before the statements of others in a discussion. `follow_ups` are the moderator's texts for
-    rounds 2 to 4.
+    The labels of scales are in `wording.py`. `heard` comes before the statements of others in a discussion.
+    `follow_ups` are the moderator's texts for rounds 2 to 4.
     """
 
     by_letter: str

@@ -166,7 +166,7 @@ SMOLLM2_135M = CatalogueModel(
     ),
 )
 
-# The makers of these models recommend this for answers without thoughts. We have tried none of it.
+# As far as we know the makers' recommendations. Neither tried nor compared with the cards.
 _QWEN3 = RecommendedSampling(temperature=0.7, top_p=0.8, top_k=20, min_p=0.0)
 _QWEN3_5 = RecommendedSampling(temperature=0.7, top_p=0.8, top_k=20, min_p=0.0, presence_penalty=1.5)
 _GEMMA = RecommendedSampling(temperature=1.0, top_p=0.95, top_k=64)
