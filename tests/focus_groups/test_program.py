@@ -304,7 +304,14 @@ def test_a_worker_that_never_comes_back_is_replaced_and_its_late_writes_change_n
             asked = len(here.model.prompts)
             here.bank.clock.seconds += LEASE_SECONDS + 1
             assert row.id in await second.list_work()
-            done = await here.run(row, second)
+            adopted = await second.take(row.id)
+            assert adopted is not None
+            # The first worker is slow and not dead: it answers a cell that the second has not asked yet.
+            assert await first.read_cells(dead, pending[4:6]) == 0
+            assert len(await second.list_pending(dead)) == CELLS - 4
+            asked = len(here.model.prompts)
+            await second.run(adopted)
+            done = await here.service.get(here.principal, row.id)
             assert done.status == "COMPLETED"
             # Two reads for each closed cell and each open one; nothing was asked twice.
             assert len(here.model.prompts) - asked == (CELLS - 4) * 2
