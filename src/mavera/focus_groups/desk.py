@@ -8,7 +8,7 @@ installed.
 import asyncio
 import importlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -109,15 +109,21 @@ class StudyResults:
         return checked
 
     async def _find(self, row: StudyRow, progress: Progress, name: str, *more: object) -> Any:
-        key = (row.id, row.attempt, row.status, progress.done, row.human, name, *more)
+        state = (row.id, row.attempt, row.status, progress.done, row.human)
         async with self._turn:
-            if key not in self._kept:
-                record = await self._desk.service.read(row)
-                self._kept[key] = await asyncio.to_thread(_function(name), record, *more)
-                while len(self._kept) > MOST_KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(key)
-            return self._kept[key]
+            record = await self._keep(state, lambda: self._desk.service.read(row))
+            return await self._keep(
+                (*state, name, *more), lambda: asyncio.to_thread(_function(name), record, *more)
+            )
+
+    async def _keep(self, key: tuple[object, ...], make: Callable[[], Awaitable[Any]]) -> Any:
+        """Return what is kept under `key`, and make it first if there is nothing."""
+        if key not in self._kept:
+            self._kept[key] = await make()
+        self._kept.move_to_end(key)
+        while len(self._kept) > MOST_KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[key]
 
     async def _run(self, name: str, *arguments: object) -> Any:
         async with self._turn:

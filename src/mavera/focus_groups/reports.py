@@ -9,7 +9,7 @@ The work takes a second or more, so a server does it in a thread, one study at a
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -32,12 +32,18 @@ from mavera.focus_groups.themes import Theme, find_themes
 from mavera.reading.encoder import SentenceEncoder
 from mavera.reading.verdict import VerdictReader
 
+MOST_SIMULATIONS = 4
 _ENCODER = SentenceEncoder()
 _VERDICTS = VerdictReader(_ENCODER)
 
 
+@lru_cache(maxsize=MOST_SIMULATIONS)
 def simulate(record: Record) -> Simulation:
-    """Return the simulation that results, tables and files of a study are made from."""
+    """
+    Return the simulation that results, tables and files of a study are made from.
+
+    Respondents are drawn once for a record, however many files are made of it.
+    """
     row, study = record.row, record.row.study
     draw = draw_respondents(study, record.panel, record.book, record.failures)
     return Simulation(

@@ -63,7 +63,7 @@ class Quote:
     seconds: tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Record:
     """
     All data of a study.
