@@ -20,7 +20,7 @@ test: lint .venv/clients/installed
 	$(PYTEST) -m "embedded and not attack and not proof"
 
 # What takes long or is rough: attacks on a running server, killed processes, clusters. `.ci/run` runs both.
-proofs: .venv/dev .venv/clients/installed
+proofs: .venv/proofs .venv/clients/installed
 	$(BIN)/mavera models pull
 	$(BIN)/mavera models pull smollm2-135m
 	$(PYTEST) -m attack
@@ -57,12 +57,15 @@ lock: .venv/dev
 	$(BIN)/pip-compile -q --extra ocr --extra pages --extra research --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    -o requirements/run.txt pyproject.toml requirements/build.in
-	$(BIN)/pip-compile -q --extra ocr --extra pages --extra research --extra tools --extra mcp --extra s3 --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
+	$(BIN)/pip-compile -q --extra ocr --extra pages --extra research --extra tools --extra mcp --extra s3 --extra oidc --extra otel --extra mail --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    -o requirements/dev.txt pyproject.toml requirements/build.in requirements/dev.in
 	$(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    -o requirements/clients.txt requirements/clients.in
+	$(BIN)/pip-compile -q --constraint requirements/dev.txt --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    -o requirements/proofs.txt requirements/proofs.in
 
 # Remove what the targets above made here; models and data stay.
 clean:
@@ -80,6 +83,11 @@ clean:
 # The same, with what tests and lints need.
 .venv/dev: .venv/run requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+# What only the slow suite needs: a browser's driver, the documentation's site, and the checks of deploy/.
+.venv/proofs: .venv/dev requirements/proofs.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/proofs.txt
 	touch $@
 
 # Other people's clients, in an environment of their own: their versions are not mavera's.
