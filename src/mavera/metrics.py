@@ -117,7 +117,7 @@ class Number:
 
 
 class Metrics:
-    """The metrics of one process. `docs/operations.md` says what each of them means."""
+    """The metrics of one process. `docs/how-to/operations.md` says what each of them means."""
 
     def __init__(self) -> None:
         self._requests: defaultdict[tuple[str, str, int], int] = defaultdict(int)

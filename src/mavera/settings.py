@@ -48,7 +48,7 @@ _MEBIBYTE = 1024 * 1024
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One field per setting. `docs/settings.md` explains each of them; a test keeps the two in step."""
+    """One field per setting. `docs/reference/settings.md` explains each; a test keeps the two in step."""
 
     data_dir: Path = Path("~/.local/share/mavera")
     host: str = "127.0.0.1"

@@ -66,7 +66,7 @@ def test_the_page_names_every_metric_and_no_other(serve: Serve) -> None:
     ask(served)
     families = {family.name: family for family in text_string_to_metric_families(read(served.url).text)}
     named = {name + ("_total" if family.type == "counter" else "") for name, family in families.items()}
-    listed = {ticked(row[0])[0] for row in rows(sections(DOCS / "operations.md")["Metrics"])}
+    listed = {ticked(row[0])[0] for row in rows(sections(DOCS / "how-to" / "operations.md")["Metrics"])}
     assert {name for name in named if not name.endswith("_created")} == listed
 
 

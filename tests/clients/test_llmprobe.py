@@ -1,7 +1,8 @@
 """
 llmprobe, npm's conformance suite for OpenAI's wire formats: its checks of the shape of answers hold.
 
-What it measures of a model's abilities is left aside here; docs/compatibility.md has it for the embedded one.
+What it measures of a model's abilities is left aside here. docs/reference/compatibility.md has it for the
+embedded one.
 """
 
 import json

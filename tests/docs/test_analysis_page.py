@@ -1,4 +1,4 @@
-"""docs/analysis.md against the analysis that is sent, and against the load_catalogue of biases."""
+"""docs/reference/analysis.md against the analysis that is sent, and against the load_catalogue of biases."""
 
 from typing import get_args
 
@@ -8,7 +8,7 @@ from mavera.analysis.biases import load_catalogue
 from mavera.core.analysis import Analysis, Emotion, FailureCode
 from tests.docs.pages import DOCS, rows, sections, ticked
 
-SECTIONS = sections(DOCS / "analysis.md")
+SECTIONS = sections(DOCS / "reference" / "analysis.md")
 
 
 def test_every_member_is_listed() -> None:

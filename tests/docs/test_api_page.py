@@ -1,9 +1,9 @@
-"""docs/api.md against the operations that are served."""
+"""docs/reference/api.md against the operations that are served."""
 
 from mavera.app import OPERATIONS
 from tests.docs.pages import DOCS, rows, sections, ticked
 
-SECTIONS = sections(DOCS / "api.md")
+SECTIONS = sections(DOCS / "reference" / "api.md")
 
 
 def test_the_page_lists_every_operation_and_whether_it_needs_a_key() -> None:

@@ -23,7 +23,7 @@ LAST = ("accounts/idempotency.py", "FirstResponses.free")
 
 def rows() -> Iterator[tuple[str, str, str]]:
     """Yield the function, the file and the note of each row of the traced request."""
-    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    text = (DOCS / "explanation" / "architecture.md").read_text(encoding="utf-8")
     section = text.partition("## One request, from bytes to bytes")[2].partition("\n## ")[0]
     for name, file, note in re.findall(r"^ +(?:│  )?([\w.]+) +(\w+/[\w/]+\.py)(.*)$", section, re.MULTILINE):
         yield name, file, note.strip()

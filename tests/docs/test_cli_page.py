@@ -1,4 +1,4 @@
-"""docs/cli.md against the Typer apps."""
+"""docs/reference/cli.md against the Typer apps."""
 
 import importlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from mavera.cli.main import COMMANDS
 from mavera.cli.main import app as root
 from tests.docs.pages import DOCS, rows, sections, ticked
 
-SECTIONS = sections(DOCS / "cli.md")
+SECTIONS = sections(DOCS / "reference" / "cli.md")
 
 
 def commands() -> Iterator[tuple[str, Any]]:

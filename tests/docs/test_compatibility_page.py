@@ -1,5 +1,5 @@
 """
-docs/compatibility.md against the request bodies, and against what becomes of them.
+docs/reference/compatibility.md against the request bodies, and against what becomes of them.
 
 For each parameter a request is made with it and without it. What the page calls honoured
 changes what the model is asked, or is settled at the door; the rest changes nothing.
@@ -26,7 +26,7 @@ from mavera.runs.compose import compose
 from tests.docs.pages import DOCS, rows, sections, ticked
 from tests.support.openai_schemas import event_types
 
-SECTIONS = sections(DOCS / "compatibility.md")
+SECTIONS = sections(DOCS / "reference" / "compatibility.md")
 LIBRARY = PersonaLibrary.load()
 Body = CreateResponse | CreateChatCompletion
 

@@ -1,11 +1,11 @@
-"""docs/errors.md against the tree in `errors.py`."""
+"""docs/reference/errors.md against the tree in `errors.py`."""
 
 from collections.abc import Iterator
 
 from mavera.errors import APIError
 from tests.docs.pages import DOCS, rows, sections, ticked
 
-PAGE = DOCS / "errors.md"
+PAGE = DOCS / "reference" / "errors.md"
 
 
 def tree(kind: type[APIError] = APIError) -> Iterator[type[APIError]]:

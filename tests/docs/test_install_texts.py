@@ -159,7 +159,7 @@ def test_a_text_that_does_is_found(text: str) -> None:
         'mavera = "mavera_command:main"',
         'mavera = ["py.typed"]',
         "mavera serve --port 9000",
-        "mavera [tools](docs/tools.md)",
+        "mavera [tools](docs/how-to/tools.md)",
         "uv, pip or pipx: any of them may run beside mavera",
         "[bold]mavera[/] at",
     ],

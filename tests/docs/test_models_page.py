@@ -1,11 +1,11 @@
-"""docs/models.md lists the reasons for an answer's end as the code has them."""
+"""docs/how-to/models.md lists the reasons for an answer's end as the code has them."""
 
 from mavera.models.finish_reasons import ENDINGS
 from tests.docs.pages import DOCS, rows, sections, ticked
 
 
 def test_the_reasons_of_the_page_are_those_of_the_code() -> None:
-    sections_of_page = sections(DOCS / "models.md")
+    sections_of_page = sections(DOCS / "how-to" / "models.md")
     table = next(
         text
         for heading, text in sections_of_page.items()

@@ -1,4 +1,4 @@
-"""docs/settings.md against `Settings`."""
+"""docs/reference/settings.md against `Settings`."""
 
 import tomllib
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from mavera.settings import CLIENT_NAMES, PREFIX, Settings
 from tests.docs.pages import DOCS, rows, sections, ticked
 
-PAGE = DOCS / "settings.md"
+PAGE = DOCS / "reference" / "settings.md"
 ROWS = {ticked(row[0])[0]: row for row in rows(PAGE.read_text(encoding="utf-8"))}
 FIELDS = msgspec.structs.fields(Settings)
 

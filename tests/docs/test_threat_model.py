@@ -1,4 +1,4 @@
-"""docs/threat-model.md against the settings and the tests that it names."""
+"""docs/explanation/threat-model.md against the settings and the tests that it names."""
 
 import re
 
@@ -7,7 +7,7 @@ import pytest
 from mavera.settings import CLIENT_NAMES, PREFIX, Settings
 from tests.docs.pages import DOCS, ROOT, links, rows, sections
 
-PAGE = DOCS / "threat-model.md"
+PAGE = DOCS / "explanation" / "threat-model.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 SETTINGS = {f"{PREFIX}{name.upper()}" for name in Settings.__struct_fields__} | set(CLIENT_NAMES)
 
@@ -37,7 +37,7 @@ def test_every_attack_names_tests_that_exist() -> None:
         assert all((ROOT / path).is_file() for path in paths), paths
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/operations.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/operations.md"])
 def test_the_page_and_how_to_report_are_linked(page: str) -> None:
     targets = {target.rpartition("/")[2] for target in links(ROOT / page)}
 

@@ -47,7 +47,7 @@ from tests.focus_groups.books import make_book
 from tests.focus_groups.studies import make_panel, make_study
 
 EXAMPLES = sorted((ROOT / "examples" / "studies").glob("*.yaml"))
-PAGE = DOCS / "study-file.md"
+PAGE = DOCS / "reference" / "study-file.md"
 
 
 @pytest.fixture(scope="module")

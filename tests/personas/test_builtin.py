@@ -30,7 +30,7 @@ from mavera.personas.prompt import build_library_prefix
 LIBRARY = PersonaLibrary.load()
 PERSONAS = LIBRARY.list()
 PINNED = Path(__file__).parent / "persona_prompts.json"
-PAGE = Path(__file__).parents[2] / "docs" / "personas.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "personas.md"
 
 BANNED = re.compile(
     r"^as an? |as an AI|language model|\bAI\b|aligns? with|I believe in|it is important to", re.IGNORECASE

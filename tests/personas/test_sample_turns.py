@@ -1,7 +1,7 @@
 """
 The sample turns of the library, linted as prose: a small model copies their length, mood and words.
 
-`docs/personas.md` says what a good one is. A failing test names the answers to rewrite.
+`docs/reference/personas.md` says what a good one is. A failing test names the answers to rewrite.
 """
 
 import re

@@ -5,7 +5,7 @@ Find the cognitive biases that an answer shows, and the sentences that show them
         → one yes-or-no probe each → score → threshold → biases with verbatim evidence
 
 The cues point at sentences, and the model confirms or denies the bias. The score weighs the two together.
-`docs/analysis.md` has the figures of each and of the sum.
+`docs/reference/analysis.md` has the figures of each and of the sum.
 """
 
 import math

@@ -1,7 +1,7 @@
 """
 The analysis of one answer: the object that is sent as `analysis`, in both wire formats.
 
-docs/analysis.md defines every number. The classes are structs, so /openapi.json describes exactly
+docs/reference/analysis.md defines every number. The classes are structs, so /openapi.json describes exactly
 the objects that are sent.
 """
 

@@ -20,7 +20,7 @@ from mavera.fetch.child_reader import Budget, ReaderPool, TooHeavy, count_childr
 from mavera.fetch.image_description import ImageReading, Unreadable
 
 MODULE = "mavera.fetch.image_reader_child"
-# docs/operations.md states these.
+# docs/how-to/operations.md states these.
 IMAGE_BUDGET = Budget(cpu_seconds=90, clock_seconds=120, memory_bytes=1536 * 1024 * 1024)
 # Each thread reserves memory, and more threads than these are hardly faster.
 MOST_THREADS = 4

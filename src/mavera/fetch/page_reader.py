@@ -15,7 +15,7 @@ from mavera.errors import ServiceUnavailable, ValidationFailed
 from mavera.fetch.child_reader import Budget, ReaderPool, TooHeavy, count_children
 
 MODULE = "mavera.fetch.page_reader_child"
-# docs/operations.md states these.
+# docs/how-to/operations.md states these.
 PAGE_BUDGET = Budget(cpu_seconds=20, clock_seconds=40, memory_bytes=1024 * 1024 * 1024)
 IDLE_SECONDS = 60.0
 

@@ -69,7 +69,8 @@ class Dialect:
 
 
 _NEWER_LIMIT = ("max_completion_tokens", "max_tokens")
-# Each row follows the provider's documentation. docs/compatibility.md shows the table; each row has a test.
+# Each row follows the provider's documentation. docs/reference/compatibility.md shows the table.
+# Each row has a test.
 DIALECTS: Final[Mapping[DialectName, Dialect]] = MappingProxyType(
     {
         dialect.name: dialect

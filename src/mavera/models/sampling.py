@@ -73,7 +73,7 @@ def _is_prose(turn: Turn) -> bool:
     return not any(isinstance(part, Image) for message in messages for part in message.parts)
 
 
-# The sampling for spoken answers of small models. docs/models.md gives the reasons.
+# The sampling for spoken answers of small models. docs/how-to/models.md gives the reasons.
 _SPOKEN = Repetition(penalty=1.05, dry_multiplier=0.8, dry_base=1.75, dry_length=3, window=2048)
 CALM = RecommendedSampling(temperature=0.6, top_p=0.9, top_k=40, min_p=0.1, repetition=_SPOKEN)
 # A model that nobody measured gets llama.cpp's own defaults.

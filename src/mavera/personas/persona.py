@@ -11,7 +11,7 @@ Define a persona: one plausible person of a segment, as a TOML file describes th
 
 Everything except the first line is for the prompt (`prompt.py`) and never leaves the server. Custom
 personas (`custom.py`) can have a profile too. Texts address the persona as "you" and have no final full
-stop, because the prompt puts them into its own sentences. `docs/personas.md` explains each field.
+stop, because the prompt puts them into its own sentences. `docs/reference/personas.md` explains each field.
 """
 
 from typing import Annotated, Literal, get_args

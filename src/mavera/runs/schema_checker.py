@@ -22,7 +22,7 @@ from mavera.errors import InvalidRequest, ServiceUnavailable, ValidationFailed
 from mavera.fetch.child_reader import Budget, ReaderPool, TooHeavy
 
 MODULE: Final = "mavera.runs.schema_checker_child"
-# docs/threat-model.md states these.
+# docs/explanation/threat-model.md states these.
 SCHEMA_BUDGET: Final = Budget(cpu_seconds=2, clock_seconds=20, memory_bytes=512 * 1024 * 1024)
 CHILDREN: Final = 2
 IDLE_SECONDS: Final = 60.0

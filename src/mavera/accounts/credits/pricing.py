@@ -7,8 +7,8 @@ The price of a run, which depends only on the work done in it.
     with analysis              3–5      ┘  effort high, xhigh or max: one step more
     analysis of a text         2 a text    an analysis adds as much to a standard answer
 
-If several lines apply, the dearest one counts. Streaming costs the same. docs/credits.md has this table for
-readers.
+If several lines apply, the dearest one counts. Streaming costs the same. docs/explanation/credits.md has
+this table for readers.
 """
 
 from bisect import bisect_right

@@ -5,7 +5,7 @@ Tell browsers which pages of other origins may call this server (CORS).
                           https://app.example.com, http://…      pages of these origins may
                           *                                      every page may
 
-Everybody who opens a public page can read a key in it; see docs/operations.md.
+Everybody who opens a public page can read a key in it; see docs/how-to/operations.md.
 """
 
 from urllib.parse import urlsplit

@@ -2,7 +2,8 @@
 The parameters that the request bodies of both endpoints share.
 
 Every parameter that OpenAI documents is here or in the endpoint's own `schemas.py`.
-docs/compatibility.md lists those that are accepted only so that clients which send them are not refused.
+docs/reference/compatibility.md lists those that are accepted only so that clients which send them are not
+refused.
 """
 
 import math

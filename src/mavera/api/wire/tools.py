@@ -5,8 +5,8 @@ Decode the server tools that a request names in `tools` and in `tool_choice`.
     {"type": "tavily_search"} …  {"type": "imageToVideo"}     mavera's
     {"type": "mcp", "server_label": "shop"}                   a server that the operator set up
 
-OpenAI's options of these tools are accepted, so that no client is refused. docs/tools.md lists the options
-that have an effect.
+OpenAI's options of these tools are accepted, so that no client is refused. docs/how-to/tools.md lists the
+options that have an effect.
 """
 
 from typing import Annotated, Any, Protocol, runtime_checkable
