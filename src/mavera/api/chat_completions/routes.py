@@ -13,7 +13,7 @@ from mavera.api.http.idempotency import KEY_PARAMETER
 from mavera.api.http.operations import Operation
 from mavera.api.wire.named_personas import PERSONA_PARAMETER
 from mavera.api.wire.objects import ErrorBody
-from mavera.api.wire.parameters import MODEL
+from mavera.api.wire.parameters import EXAMPLE_PERSONA, MODEL
 from mavera.core.ids import new_id
 
 
@@ -52,7 +52,7 @@ OPERATIONS = (
         example={
             "model": MODEL,
             "messages": [{"role": "user", "content": "How do you feel about sustainable fashion?"}],
-            "persona_id": None,
+            "persona_id": EXAMPLE_PERSONA,
         },
         response=ChatCompletionObject,
         errors=RUN_ERRORS,

@@ -15,11 +15,14 @@ LIST_PARAMETERS = (
     Parameter(
         "limit",
         "query",
-        "How many to return.",
+        "The page holds at most so many.",
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     ),
     Parameter(
-        "cursor", "query", "The `next_cursor` of the page before.", {"type": "string", "maxLength": 64}
+        "cursor",
+        "query",
+        "The cursor is the `next_cursor` of the page before.",
+        {"type": "string", "maxLength": 64},
     ),
 )
 

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from mavera import __version__
-from mavera.api.http.operations import Operation
+from mavera.api.http.descriptions import describe_components, describe_error, load_descriptions
+from mavera.api.http.operations import Operation, Parameter
 from mavera.api.wire.objects import ErrorBody
 from mavera.errors import APIError, RateLimitExceeded, ServiceUnavailable
 
@@ -26,6 +27,7 @@ def openapi_document(operations: Sequence[Operation], prefix: str) -> dict[str, 
     kinds = {kind for op in operations for kind in (op.request, op.response, *op.events) if kind is not None}
     ordered = sorted(kinds, key=lambda kind: str(kind.__name__))
     schemas, components = msgspec.json.schema_components([*ordered, ErrorBody], ref_template=_REF)
+    describe_components(components)
     named = dict(zip(ordered, schemas, strict=False))
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -59,16 +61,7 @@ def _describe_operation(operation: Operation, named: dict[type[Any], Any]) -> di
     if operation.description:
         described["description"] = operation.description
     if operation.parameters:
-        described["parameters"] = [
-            {
-                "name": parameter.name,
-                "in": parameter.where,
-                "required": parameter.where == "path",
-                "description": parameter.description,
-                "schema": parameter.schema,
-            }
-            for parameter in operation.parameters
-        ]
+        described["parameters"] = [_describe_parameter(parameter) for parameter in operation.parameters]
     if operation.request is not None:
         body = {"schema": named[operation.request]}
         if operation.example is not None:
@@ -76,6 +69,20 @@ def _describe_operation(operation: Operation, named: dict[type[Any], Any]) -> di
         described["requestBody"] = {"required": True, "content": {"application/json": body}}
     if operation.needs_key:
         described["security"] = [{"key": []}]
+    return described
+
+
+def _describe_parameter(parameter: Parameter) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": parameter.name,
+        "in": parameter.where,
+        "required": parameter.where == "path",
+        "description": parameter.description,
+        "schema": parameter.schema,
+    }
+    example = load_descriptions()["parameters"].get(parameter.name)
+    if example is not None:
+        described["example"] = example
     return described
 
 
@@ -105,8 +112,13 @@ def _describe_responses(operation: Operation, named: dict[type[Any], Any]) -> di
 
 def _describe_error(kinds: list[type[APIError]]) -> dict[str, Any]:
     waits = any(issubclass(kind, RateLimitExceeded | ServiceUnavailable) for kind in kinds)
+    described = {kind.code: describe_error(kind) for kind in kinds}
+    content = {
+        "schema": {"$ref": _REF.format(name="ErrorBody")},
+        "examples": {code: {"summary": cause, "value": body} for code, (cause, body) in described.items()},
+    }
     return {
-        "description": ", ".join(f"`{kind.code}`" for kind in kinds),
+        "description": " ".join(f"`{code}`: {cause}" for code, (cause, _) in described.items()),
         "headers": {**_REQUEST_ID, **(_RETRY_AFTER if waits else {})},
-        "content": {"application/json": {"schema": {"$ref": _REF.format(name="ErrorBody")}}},
+        "content": {"application/json": content},
     }

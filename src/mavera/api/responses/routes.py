@@ -18,7 +18,7 @@ from mavera.api.responses.schemas import CompactConversation, CreateResponse
 from mavera.api.responses.stream import ResponseEncoder, build_usage
 from mavera.api.responses.tools import find_custom_tools, find_namespaces
 from mavera.api.wire.named_personas import PERSONA_PARAMETER
-from mavera.api.wire.parameters import MODEL
+from mavera.api.wire.parameters import EXAMPLE_PERSONA, MODEL
 from mavera.core.ids import ids_within, new_id
 from mavera.errors import PersonaNotFound
 
@@ -98,7 +98,11 @@ OPERATIONS = (
         description="OpenAI's Responses API, with a persona. Streamed, it comes as named events.",
         request=CreateResponse,
         parameters=(KEY_PARAMETER, PERSONA_PARAMETER),
-        example={"model": MODEL, "input": "How do you feel about sustainable fashion?", "persona_id": None},
+        example={
+            "model": MODEL,
+            "input": "How do you feel about sustainable fashion?",
+            "persona_id": EXAMPLE_PERSONA,
+        },
         response=ResponseObject,
         errors=RUN_ERRORS,
         events=EVENTS,

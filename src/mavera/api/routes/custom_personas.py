@@ -57,7 +57,7 @@ from mavera.personas.slugs import slug_of
 from mavera.runs.admission import Outcome, Ticket
 from mavera.runs.persona_draft import draft
 
-_ID = Parameter("persona_id", "path", "The persona's id.", {"type": "string", "maxLength": 64})
+_ID = Parameter("persona_id", "path", "The persona has this id.", {"type": "string", "maxLength": 64})
 _DETAIL_NAMES = Details.__struct_fields__
 _PLAIN_NAMES = ("name", "description", "category", "type", "profile")
 _ERRORS: tuple[type[APIError], ...] = (
@@ -312,6 +312,7 @@ OPERATIONS = (
         "Update a persona",
         "Personas",
         request=UpdatePersona,
+        example={"name": "Thrifty Student", "pains": ["Rent takes half of the month's money."]},
         response=CustomPersonaObject,
         parameters=(_ID,),
         errors=(*_ERRORS, PersonaNotFound),

@@ -61,18 +61,23 @@ SCOPE: Scope = "focus_groups"
 MAX_BODY_BYTES = 8 * 1024 * 1024
 _SECONDS_OF_ETA = 24 * 3600
 
-_ID = Parameter("focus_group_id", "path", "The focus group's id.", {"type": "string", "maxLength": 64})
+_ID = Parameter("focus_group_id", "path", "The study has this id.", {"type": "string", "maxLength": 64})
 _SCREENED = Parameter(
-    "include", "query", "`screened` adds the rows of respondents whom a screener ended.",
+    "include", "query", "The value `screened` adds the rows of respondents whom a screener ended.",
     {"type": "string", "enum": ["screened"]},
 )  # fmt: skip
 _FORMAT = Parameter(
     "format",
     "query",
-    "The kind of file.",
+    "The file is of this kind.",
     {"type": "string", "enum": ["csv", "xlsx", "sav", "triples", "json", "cells", "html"]},
 )
-_IDS = Parameter("ids", "query", "2 to 5 ids, separated by commas.", {"type": "string", "maxLength": 400})
+_IDS = Parameter(
+    "ids",
+    "query",
+    "The studies have these 2 to 5 ids, separated by commas.",
+    {"type": "string", "maxLength": 400},
+)
 _READ_ERRORS: tuple[type[APIError], ...] = (Forbidden, NotFound, ServiceUnavailable)
 _MAKE_ERRORS: tuple[type[APIError], ...] = (
     Forbidden,

@@ -102,11 +102,11 @@ class ApiKeyList(msgspec.Struct, kw_only=True):
 
 
 _MEMBERS = tuple(name for name in ApiKeyObject.__struct_fields__ if name != "object")
-_ID = Parameter("key_id", "path", "The key's id.", {"type": "string", "maxLength": 64})
+_ID = Parameter("key_id", "path", "The key has this id.", {"type": "string", "maxLength": 64})
 _WITH_CHILDREN = Parameter(
     "with_children",
     "query",
-    "Also revoke the keys that it made, and those that they made.",
+    "With true, the keys that it made, and those that they made, are revoked as well.",
     {"type": "boolean", "default": False},
 )
 
@@ -153,6 +153,7 @@ OPERATIONS = (
         "API keys",
         description="The key's text is in this answer only.",
         request=CreateApiKey,
+        example={"name": "survey script", "scopes": ["responses", "personas:read"], "budget": 500},
         response=NewApiKeyObject,
         status=201,
         errors=(*_ERRORS, InvalidRequest, RequestTooLarge, ValidationFailed),

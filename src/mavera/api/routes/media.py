@@ -17,7 +17,7 @@ from mavera.errors import Forbidden, NotFound
 from mavera.media.store import MediaStatus
 
 _ID = Parameter(
-    "media_id", "path", "The id in the result of the tool call.", {"type": "string", "maxLength": 64}
+    "media_id", "path", "The id stands in the result of the tool's call.", {"type": "string", "maxLength": 64}
 )
 
 
@@ -132,8 +132,18 @@ OPERATIONS = (
         "Media",
         parameters=(
             _ID,
-            Parameter("expires", "query", "Of the link.", {"type": "string", "maxLength": 64}),
-            Parameter("signature", "query", "Of the link.", {"type": "string", "maxLength": 64}),
+            Parameter(
+                "expires",
+                "query",
+                "The signed link contains this value.",
+                {"type": "string", "maxLength": 64},
+            ),
+            Parameter(
+                "signature",
+                "query",
+                "The signed link contains this value.",
+                {"type": "string", "maxLength": 64},
+            ),
         ),
         errors=(Forbidden, NotFound),
         needs_key=False,

@@ -28,14 +28,14 @@ _QUERY = (
     Parameter(
         "personas",
         "query",
-        "Whether to list models with personas behind their name, such as `mavera-1/gen-z-consumer`.",
+        "With true, the list also has models with a persona behind, such as `mavera-1/gen-z-consumer`.",
         {"type": "boolean"},
     ),
 )
 _MODEL_ID = Parameter(
     "model_id",
     "path",
-    "The model's id; with a persona behind a slash, if you like.",
+    "The model has this id. A persona may follow behind a slash.",
     {"type": "string", "maxLength": 300},
     may_have_slashes=True,
 )

@@ -25,16 +25,29 @@ from mavera.personas.slugs import slug_of
 
 _FILTERS = (
     Parameter(
-        "category", "query", "Only personas of this category.", {"type": "string", "enum": list(CATEGORIES)}
+        "category",
+        "query",
+        "The list holds only personas of this category.",
+        {"type": "string", "enum": list(CATEGORIES)},
     ),
     Parameter(
         "search",
         "query",
-        "Only personas with these words in name or description. Small typing errors do not matter.",
+        "The list holds only personas with these words in name or description; small slips are forgiven.",
         {"type": "string", "maxLength": 100},
     ),
-    Parameter("custom", "query", "Only custom personas, or only the library's.", {"type": "boolean"}),
-    Parameter("expert", "query", "Only expert personas, or only the others.", {"type": "boolean"}),
+    Parameter(
+        "custom",
+        "query",
+        "With true, the list holds only custom personas; with false, only the library's.",
+        {"type": "boolean"},
+    ),
+    Parameter(
+        "expert",
+        "query",
+        "With true, the list holds only expert personas; with false, only the others.",
+        {"type": "boolean"},
+    ),
 )
 _MOST_PAGES, _LONGEST_QUERY = 500, 200
 _QUERY = (*_FILTERS, *LIST_PARAMETERS)
@@ -132,7 +145,7 @@ OPERATIONS = (
         "Personas",
         response=PersonaObject,
         parameters=(
-            Parameter("persona_id", "path", "The persona's id.", {"type": "string", "maxLength": 64}),
+            Parameter("persona_id", "path", "The persona has this id.", {"type": "string", "maxLength": 64}),
         ),
         errors=(Forbidden, PersonaNotFound, ServiceUnavailable),
     ),

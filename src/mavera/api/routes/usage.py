@@ -24,7 +24,7 @@ from mavera.errors import Forbidden, InvalidRequest, ServiceUnavailable, Validat
 _MONTH = Parameter(
     "month",
     "query",
-    "A month in UTC, such as 2026-11. The default is the current month.",
+    "The figures cover this month in UTC, such as 2026-11. The default is the current month.",
     {"type": "string", "maxLength": 7},
 )
 

@@ -33,7 +33,7 @@ from mavera.errors import (
 from mavera.storage.database import Queries
 
 _MOST = 1_000_000_000
-_ID = Parameter("workspace_id", "path", "The workspace's id.", {"type": "string", "maxLength": 64})
+_ID = Parameter("workspace_id", "path", "The workspace has this id.", {"type": "string", "maxLength": 64})
 
 
 class WorkspaceLimits(msgspec.Struct, kw_only=True):
@@ -165,6 +165,7 @@ OPERATIONS = (
         "Update a workspace",
         "Workspaces",
         request=UpdateWorkspace,
+        example={"name": "Autumn research", "usage_limit": 1000},
         response=WorkspaceObject,
         parameters=(_ID,),
         errors=(Forbidden, NotFound, InvalidRequest, RequestTooLarge, ValidationFailed, ServiceUnavailable),

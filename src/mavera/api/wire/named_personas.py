@@ -23,7 +23,7 @@ PERSONA_HEADER = HEADER.lower().encode()
 PERSONA_PARAMETER = Parameter(
     HEADER,
     "header",
-    "The id or slug of the persona, for clients that cannot send `persona_id`.",
+    "The header names the persona by id or slug, for clients that cannot send `persona_id`.",
     {"type": "string", "maxLength": MAX_PERSONA_ID},
 )
 

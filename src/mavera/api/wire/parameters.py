@@ -21,6 +21,8 @@ from mavera.errors import InvalidRequest, ValidationFailed
 from mavera.models.config import DEFAULT_NAME
 
 MODEL = DEFAULT_NAME
+# The Gen Z Consumer of the library: the persona of the examples.
+EXAMPLE_PERSONA = "cmwqagwqp44qoe5wkq8j5u15r"
 # The operator decides which names exist, and `check_model_name` knows them.
 ModelName = Annotated[
     str,
