@@ -16,6 +16,7 @@ Every error that a client can see.
     ├── MethodNotAllowed           405  method_not_allowed        invalid_request_error
     ├── RequestTooSlow             408  invalid_request           invalid_request_error
     ├── StillRunning               409  still_running             invalid_request_error
+    ├── VersionConflict            409  version_conflict          invalid_request_error
     ├── RequestTooLarge            413  request_too_large         invalid_request_error
     ├── UnsupportedMediaType       415  invalid_request           invalid_request_error
     ├── ValidationFailed           422  validation_error          invalid_request_error
@@ -133,6 +134,14 @@ class StillRunning(APIError):
     status = 409
     type = "invalid_request_error"
     code = "still_running"
+
+
+class VersionConflict(APIError):
+    """Somebody else has changed the object since the caller read it, so nothing was saved."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "version_conflict"
 
 
 class RequestTooLarge(APIError):

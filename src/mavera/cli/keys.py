@@ -1,4 +1,4 @@
-"""Run `mavera keys`: create, list and revoke API keys in the store, even while the server runs."""
+"""Run `mavera keys`: make, list, change and revoke API keys in the store, even while the server runs."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import UNSET
 from rich.console import Console
 from rich.table import Column, Table
 
+from mavera.accounts.keys.changes import Changes
 from mavera.accounts.keys.delegation import KeyTerms
-from mavera.accounts.keys.keyring import Keyring
+from mavera.accounts.keys.keyring import Keyring, NewKey
 from mavera.accounts.keys.repository import ApiKey
 from mavera.accounts.keys.text import peppers_of
 from mavera.accounts.plans import DEFAULT_SCOPES
@@ -21,7 +23,9 @@ from mavera.storage.database import Database
 
 _DAY_SECONDS = 86_400
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Create, list and revoke API keys.")
+NamedKey = Annotated[str, typer.Argument(help="The key's id, its last four characters, or the key itself.")]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, list, change and revoke API keys.")
 
 
 @app.command()
@@ -50,12 +54,7 @@ def create(
     terms = KeyTerms(name, "test" if test else "live", expires_at, scopes, budget)
 
     async def make(keyring: Keyring, workspace_id: str) -> None:
-        new = await keyring.make(workspace_id, terms)
-        if as_json:
-            print_json({"key": new.text, **_public(new.key)})
-        else:
-            typer.echo(new.text)
-            typer.secho("Save the key now. It is not shown again.", err=True, dim=True)
+        _print_new(await keyring.make(workspace_id, terms), as_json=as_json)
 
     _with_keyring(data_dir, workspace, make)
 
@@ -88,8 +87,77 @@ def list_keys(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: 
 
 
 @app.command()
+def edit(
+    key: NamedKey,
+    name: Annotated[str | None, typer.Option(help="The purpose of the key, for the list.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="A permission of the key. Repeat it for more. They replace all.")
+    ] = None,
+    budget: Annotated[int | None, typer.Option(help="The most credits per month.")] = None,
+    no_budget: Annotated[bool, typer.Option("--no-budget", help="Remove the budget.")] = False,
+    expires_days: Annotated[
+        int | None, typer.Option(min=1, help="The days from now until the key expires.")
+    ] = None,
+    no_expiry: Annotated[bool, typer.Option("--no-expiry", help="Let the key never expire.")] = False,
+    end_overlap: Annotated[
+        bool, typer.Option("--end-overlap", help="Stop the secret of before the last rotation now.")
+    ] = False,
+    version: Annotated[
+        int | None, typer.Option(help="Change the key only if this is still its version (see --json).")
+    ] = None,
+    workspace: InWorkspace = None,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Change the given values of a key. Running servers follow within a second."""
+    if (budget is not None and no_budget) or (expires_days is not None and no_expiry):
+        raise typer.BadParameter("Give a value or remove it, not both.")
+    expires_at = int(time.time()) + expires_days * _DAY_SECONDS if expires_days else None
+    changes = Changes(
+        name=UNSET if name is None else name,
+        scopes=tuple(scope) if scope else UNSET,
+        budget=budget if budget is not None or no_budget else UNSET,
+        expires_at=expires_at if expires_at is not None or no_expiry else UNSET,
+        end_overlap=end_overlap,
+    )
+
+    async def change(keyring: Keyring, workspace_id: str) -> None:
+        edited = await keyring.edit(workspace_id, key, changes, version=version)
+        if as_json:
+            print_json(_public(edited))
+        else:
+            typer.echo(f"Changed {edited.id} (…{edited.last_four}), now version {edited.version}.")
+
+    _with_keyring(data_dir, workspace, change)
+
+
+@app.command()
+def rotate(
+    key: NamedKey,
+    overlap_days: Annotated[
+        float,
+        typer.Option(min=0, max=90, help="The days for which the present secret still works. 0 ends it now."),
+    ] = 1,
+    workspace: InWorkspace = None,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Give a key a new secret, and print it. Its id, name, rights and usage stay."""
+
+    async def renew(keyring: Keyring, workspace_id: str) -> None:
+        overlap_seconds = round(overlap_days * _DAY_SECONDS)
+        new = await keyring.rotate(workspace_id, key, overlap_seconds=overlap_seconds)
+        _print_new(new, as_json=as_json)
+        if not as_json and overlap_seconds:
+            ends = format_time(new.key.previous_until)
+            typer.secho(f"The secret …{new.key.previous_last_four} works until {ends}.", err=True, dim=True)
+
+    _with_keyring(data_dir, workspace, renew)
+
+
+@app.command()
 def revoke(
-    key: Annotated[str, typer.Argument(help="The key's id, its last four characters, or the key itself.")],
+    key: NamedKey,
     with_children: Annotated[
         bool, typer.Option("--with-children", help="Also revoke the keys that it made, and their keys.")
     ] = False,
@@ -122,6 +190,14 @@ def _with_keyring(
     with_database(data_dir, run)
 
 
+def _print_new(new: NewKey, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"key": new.text, **_public(new.key)})
+        return
+    typer.echo(new.text)
+    typer.secho("Save the key now. It is not shown again.", err=True, dim=True)
+
+
 def _public(key: ApiKey) -> dict[str, Any]:
     return {
         "id": key.id,
@@ -136,6 +212,9 @@ def _public(key: ApiKey) -> dict[str, Any]:
         "revoked_at": key.revoked_at,
         "expires_at": key.expires_at,
         "last_used_at": key.last_used_at,
+        "version": key.version,
+        "previous_last_four": key.previous_last_four,
+        "previous_until": key.previous_until,
     }
 
 

@@ -21,7 +21,7 @@ COMMANDS = {
     "study": ("mavera.cli.study", "Run studies with a panel of personas, and read their results."),
     "worker": ("mavera.cli.worker", "Run the focus groups of a database until a signal."),
     "personas": ("mavera.cli.personas", "List personas, and make your own."),
-    "keys": ("mavera.cli.keys", "Create, list and revoke API keys."),
+    "keys": ("mavera.cli.keys", "Make, list, change and revoke API keys."),
     "workspaces": ("mavera.cli.workspaces", "Make, list and change workspaces."),
     "credits": ("mavera.cli.credits", "Give a workspace credits, and show its ledger."),
     "usage": ("mavera.cli.usage", "Show the usage of a workspace this month."),

@@ -449,6 +449,25 @@ def _make_cells_of_focus_groups(tables: Tables) -> None:
     )
 
 
+def m0011_key_versions(tables: Tables) -> None:
+    """
+    Edits of API keys, and a second secret of a key while it is rotated.
+
+        version              grows with each edit; an edit of an older version is refused
+        previous_digest      the digest of the secret before the last rotation
+        previous_last_four   the end of that secret
+        previous_until       when that secret stops working; null if there is none
+    """
+    tables.add_columns(
+        "api_keys",
+        version="BIGINT NOT NULL DEFAULT 1",
+        previous_digest="TEXT",
+        previous_last_four="TEXT",
+        previous_until="BIGINT",
+    )
+    tables.run("CREATE UNIQUE INDEX api_keys_by_previous ON api_keys (previous_digest)")
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -460,6 +479,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0008_usage_groups,
     m0009_usage_currency,
     m0010_focus_groups,
+    m0011_key_versions,
 )
 
 

@@ -19,14 +19,23 @@ from typing import Self
 import structlog
 
 from mavera.accounts.keys import repository
+from mavera.accounts.keys.changes import (
+    DAY_SECONDS,
+    Changes,
+    apply_changes,
+    check_edit,
+    check_expiry,
+    check_key_name,
+    check_rotation,
+    end_of_overlap,
+)
 from mavera.accounts.keys.delegation import MAX_LIVING_KEYS, KeyTerms, Wish, check_revocation, delegate
 from mavera.accounts.keys.repository import ApiKey, NewApiKey, StoredKey
 from mavera.accounts.keys.text import Mode, Peppers, make_key_text, parse_key
 from mavera.accounts.plans import check_scopes
 from mavera.accounts.principal import Principal
 from mavera.accounts.short_lived import ShortLived
-from mavera.accounts.workspaces import NAME_MAX, check_budget
-from mavera.core.text import clean_text
+from mavera.accounts.workspaces import check_budget
 from mavera.errors import APIError, Forbidden, InvalidRequest, NotFound, Unauthorized
 from mavera.storage.database import Database, Queries
 
@@ -34,7 +43,6 @@ CACHE_SECONDS = 1.0
 CACHED_PRINCIPALS = 4096
 CACHED_REFUSALS = 1024
 WRITE_LAST_USED_SECONDS = 5.0
-LAST_EXPIRY = 253_402_300_799  # the end of the year 9999
 
 log = structlog.get_logger()
 
@@ -111,16 +119,12 @@ class Keyring:
 
     async def _make(self, db: Queries, workspace_id: str, terms: KeyTerms) -> NewKey:
         now = int(self._clock())
-        if terms.expires_at is not None and terms.expires_at <= now:
-            raise InvalidRequest("'expires_at' must lie in the future.", param="expires_at")
-        if terms.expires_at is not None and terms.expires_at > LAST_EXPIRY:
-            raise InvalidRequest("'expires_at' lies before the year 10000, in seconds.", param="expires_at")
-        if len(terms.name) > NAME_MAX:
-            raise InvalidRequest(f"A key's name has at most {NAME_MAX} characters.", param="name")
+        check_expiry(terms.expires_at, now=now)
+        name = check_key_name(terms.name)
         text = make_key_text(terms.mode)
         new = NewApiKey(
             workspace_id,
-            clean_text(terms.name),  # a terminal may pass bytes that are not text
+            name,
             text,
             self._peppers.digest(text.text),
             created_at=now,
@@ -148,6 +152,94 @@ class Keyring:
                 raise Forbidden(f"This workspace has {MAX_LIVING_KEYS:,} API keys. Revoke some of them.")
             return await self._make(transaction, maker.workspace_id, terms)
 
+    async def edit(
+        self, workspace_id: str, named: str, changes: Changes, *, version: int | None = None
+    ) -> ApiKey:
+        """
+        Change the key with this id, these last four characters, or this text. Servers follow within a second.
+
+        Raises NotFound, InvalidRequest for an invalid value, or VersionConflict if `version` is not None
+        and the key has another one.
+        """
+        async with self._database.transaction() as transaction:
+            key = await self._lock_named(transaction, workspace_id, named)
+            return await self._edit(transaction, key, changes, version)
+
+    async def edit_as(
+        self, maker: Principal, key_id: str, changes: Changes, *, version: int | None = None
+    ) -> ApiKey:
+        """Let a key change itself or another one. Raises as `edit` does, or Forbidden, naming the right."""
+        async with self._database.transaction() as transaction:
+            key = await self._lock_key(transaction, maker.workspace_id, key_id)
+            check_edit(await self._reload_key(transaction, maker), key, changes)
+            return await self._edit(transaction, key, changes, version)
+
+    async def _edit(self, transaction: Queries, key: ApiKey, changes: Changes, version: int | None) -> ApiKey:
+        edit = apply_changes(key, changes, version=version, now=int(self._clock()))
+        if changes.is_empty:
+            return key
+        edited = await repository.update_key(transaction, key, edit)
+        await self._forget(transaction, key.id)
+        return edited
+
+    async def rotate(self, workspace_id: str, named: str, *, overlap_seconds: int = DAY_SECONDS) -> NewKey:
+        """
+        Give a key a new secret. The present one works for `overlap_seconds` more.
+
+        Raises NotFound, InvalidRequest, or VersionConflict if the secret before it still works.
+        """
+        async with self._database.transaction() as transaction:
+            key = await self._lock_named(transaction, workspace_id, named)
+            return await self._rotate(transaction, key, overlap_seconds)
+
+    async def rotate_as(self, maker: Principal, key_id: str, *, overlap_seconds: int = DAY_SECONDS) -> NewKey:
+        """Let a key rotate itself or another one. Raises as `rotate` does, or Forbidden."""
+        async with self._database.transaction() as transaction:
+            key = await self._lock_key(transaction, maker.workspace_id, key_id)
+            check_rotation(await self._reload_key(transaction, maker), key)
+            return await self._rotate(transaction, key, overlap_seconds)
+
+    async def _rotate(self, transaction: Queries, key: ApiKey, overlap_seconds: int) -> NewKey:
+        until = end_of_overlap(key, overlap_seconds, now=int(self._clock()))
+        await self._forget(transaction, key.id)
+        text = make_key_text(key.mode)
+        digest = self._peppers.digest(text.text)
+        rotated = await repository.rotate_key(transaction, key, text, digest, previous_until=until)
+        self._refusals.forget(digest)
+        return NewKey(rotated, text.text)
+
+    async def find(self, workspace_id: str, key_id: str) -> ApiKey:
+        """Return the key. Raises NotFound if the workspace has no such key."""
+        key = await repository.find_key(self._database, workspace_id, key_id)
+        if key is None:
+            raise NotFound("This workspace has no such API key.")
+        return key
+
+    async def _lock_key(self, transaction: Queries, workspace_id: str, key_id: str) -> ApiKey:
+        """Return the key, which no other transaction changes before this one ends. Raises NotFound."""
+        await repository.lock_workspace(transaction, workspace_id)
+        key = await repository.find_key(transaction, workspace_id, key_id)
+        if key is None:
+            raise NotFound("This workspace has no such API key.")
+        return key
+
+    async def _lock_named(self, transaction: Queries, workspace_id: str, named: str) -> ApiKey:
+        """Return the key with this id, these last four characters, or this text, like `_lock_key`."""
+        await repository.lock_workspace(transaction, workspace_id)
+        digests = self._peppers.digests(named)
+        found = await repository.find_named(transaction, workspace_id, named, digests)
+        if not found and (key := await repository.find_by_previous(transaction, workspace_id, digests)):
+            raise InvalidRequest(
+                f"This is the previous secret of the API key {key.id}. Name the key by its id. To end only"
+                f" this secret, type: mavera keys edit {key.id} --end-overlap"
+            )
+        return _pick_one(found)
+
+    async def _forget(self, transaction: Queries, key_id: str) -> None:
+        """Drop a key from the cache. Other processes read it again within a second."""
+        for digest in await repository.list_digests(transaction, key_id):
+            self._principals.forget(digest)
+
     async def revoke(self, workspace_id: str, named: str, *, with_children: bool = False) -> ApiKey:
         """
         Revoke the key with this id, these last four characters, or this text.
@@ -157,18 +249,13 @@ class Keyring:
         Raises NotFound, or InvalidRequest if two living keys end in the same four characters.
         """
         async with self._database.transaction() as transaction:
-            await repository.lock_workspace(transaction, workspace_id)
-            digests = self._peppers.digests(named)
-            key = _pick_one(await repository.find_named(transaction, workspace_id, named, digests))
+            key = await self._lock_named(transaction, workspace_id, named)
             return await self._revoke(transaction, key, with_children=with_children)
 
     async def revoke_as(self, maker: Principal, key_id: str, *, with_children: bool = False) -> ApiKey:
         """Let a key revoke another one. Raises NotFound, or Forbidden if that has more rights."""
         async with self._database.transaction() as transaction:
-            await repository.lock_workspace(transaction, maker.workspace_id)
-            key = await repository.find_key(transaction, maker.workspace_id, key_id)
-            if key is None:
-                raise NotFound("This workspace has no such API key.")
+            key = await self._lock_key(transaction, maker.workspace_id, key_id)
             check_revocation(await self._reload_key(transaction, maker), key)
             return await self._revoke(transaction, key, with_children=with_children)
 
@@ -179,6 +266,7 @@ class Keyring:
             stopped += await repository.revoke_below(transaction, key.workspace_id, key.id, now=now)
         for digest in stopped:
             self._principals.forget(digest)
+        await self._forget(transaction, key.id)
         revoked = await repository.find_key(transaction, key.workspace_id, key.id)
         assert revoked is not None  # noqa: S101 - it was there a statement ago
         return revoked
@@ -217,13 +305,24 @@ class Keyring:
         elif stored.revoked_at is not None:
             refusal = "This API key has been revoked. Create a new one."
         else:
-            if stored.digest != digest:  # the key was made before the pepper was set or rotated
-                await repository.replace_digest(self._database, stored.id, digest)
-            principal = _to_principal(stored)
-            self._principals.put(digest, principal, known_at=known_at)
-            return principal
+            principal = await self._admit(stored, digest, self._peppers.digests(text))
+            if principal is not None:
+                self._principals.put(digest, principal, known_at=known_at)
+                return principal
+            refusal = "This API key has been rotated, and its overlap has ended. Use the new one."
         self._refusals.put(digest, refusal, known_at=known_at)
         return refusal
+
+    async def _admit(self, stored: StoredKey, digest: str, digests: Sequence[str]) -> Principal | None:
+        """Return the owner of a living key, or None if the secret is a previous one that has ended."""
+        if stored.digest in digests:
+            if stored.digest != digest:  # the key was made before the pepper was set or rotated
+                await repository.replace_digest(self._database, stored.id, digest)
+            return _to_principal(stored, stored.expires_at)
+        until = stored.previous_until
+        if until is None or until <= self._clock():
+            return None
+        return _to_principal(stored, min(until, stored.expires_at or until))
 
     def _note_use(self, key_id: str, now: int) -> None:
         self._used[key_id] = now
@@ -261,13 +360,13 @@ def _read_bearer_token(header: str | None) -> str:
     return token.strip()
 
 
-def _to_principal(stored: StoredKey) -> Principal:
+def _to_principal(stored: StoredKey, expires_at: int | None) -> Principal:
     return Principal(
         stored.id,
         stored.workspace_id,
         stored.mode,
         stored.plan,
-        stored.expires_at,
+        expires_at,
         stored.scopes,
         stored.limits,
     )

@@ -13,7 +13,11 @@ from mavera.storage.database import Queries, Row
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """The public part of a key. Times are Unix seconds."""
+    """
+    The public part of a key. Times are Unix seconds.
+
+    `version` grows with each edit. After a rotation, the previous secret works until `previous_until`.
+    """
 
     id: str
     workspace_id: str
@@ -27,6 +31,9 @@ class ApiKey:
     scopes: tuple[str, ...] = DEFAULT_SCOPES
     budget: int | None = None
     ancestors: tuple[str, ...] = ()
+    version: int = 1
+    previous_last_four: str | None = None
+    previous_until: int | None = None
 
     @property
     def made_by(self) -> str | None:
@@ -40,7 +47,7 @@ class ApiKey:
 
 
 _COLUMNS = """id, workspace_id, name, mode, last_four, created_at, revoked_at, expires_at, last_used_at,
-               scopes, budget, ancestors"""
+               scopes, budget, ancestors, version, previous_last_four, previous_until"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,11 @@ class NewApiKey:
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A stored key: the digest that authenticates a request, and the rights that it then has."""
+    """
+    A stored key: the digests that authenticate a request, and the rights that it then has.
+
+    `previous_digest` is that of the secret before the last rotation, which works until `previous_until`.
+    """
 
     id: str
     workspace_id: str
@@ -69,6 +80,8 @@ class StoredKey:
     mode: Mode
     scopes: frozenset[str]
     digest: str
+    previous_digest: str | None
+    previous_until: int | None
     revoked_at: int | None
     expires_at: int | None
 
@@ -83,6 +96,8 @@ class StoredKey:
             mode=row["mode"],
             scopes=frozenset(row["scopes"].split()),
             digest=row["digest"],
+            previous_digest=row["previous_digest"],
+            previous_until=row["previous_until"],
             revoked_at=row["revoked_at"],
             expires_at=row["expires_at"],
         )
@@ -119,15 +134,16 @@ async def insert_key(db: Queries, key: NewApiKey) -> ApiKey:
 
 
 async def find_by_digest(db: Queries, digests: Sequence[str]) -> StoredKey | None:
-    """Return the key stored under one of `digests`."""
+    """Return the key stored under one of `digests`, even if that is of its previous secret."""
     names = [f"digest{number}" for number in range(len(digests))]
+    digests_sql = ", ".join(f":{name}" for name in names)
     row = await db.fetch_one(
         f"""
         SELECT k.id, k.workspace_id, w.plan, w.requests_per_minute, w.requests_per_day, w.concurrent_runs,
-               k.mode, k.scopes, k.digest, k.revoked_at, k.expires_at
+               k.mode, k.scopes, k.digest, k.previous_digest, k.previous_until, k.revoked_at, k.expires_at
           FROM api_keys k
           JOIN workspaces w ON w.id = k.workspace_id
-         WHERE k.digest IN ({", ".join(f":{name}" for name in names)})
+         WHERE k.digest IN ({digests_sql}) OR k.previous_digest IN ({digests_sql})
         """,  # noqa: S608
         **dict(zip(names, digests, strict=True)),
     )
@@ -168,6 +184,82 @@ async def find_named(db: Queries, workspace_id: str, named: str, digests: Sequen
         **dict(zip(names, digests, strict=True)),
     )
     return [ApiKey.from_row(row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEdit:
+    """The new values of a key that may change."""
+
+    name: str
+    scopes: tuple[str, ...]
+    budget: int | None
+    expires_at: int | None
+    previous_until: int | None
+
+
+async def update_key(db: Queries, key: ApiKey, edit: KeyEdit) -> ApiKey:
+    """Write `edit` over `key`, whose workspace is locked."""
+    [row] = await db.fetch_all(
+        f"""
+        UPDATE api_keys
+           SET name = :name, scopes = :scopes, budget = :budget, expires_at = :expires_at,
+               previous_until = :previous_until, alerted_percent = :alerted * alerted_percent,
+               version = version + 1
+         WHERE id = :id
+        RETURNING {_COLUMNS}
+        """,  # noqa: S608
+        id=key.id,
+        name=edit.name,
+        scopes=" ".join(edit.scopes),
+        budget=edit.budget,
+        expires_at=edit.expires_at,
+        previous_until=edit.previous_until,
+        alerted=int(edit.budget == key.budget),  # alerts begin anew with a new budget
+    )
+    return ApiKey.from_row(row)
+
+
+async def rotate_key(
+    db: Queries, key: ApiKey, text: KeyText, digest: str, *, previous_until: int | None
+) -> ApiKey:
+    """Give an existing key a new secret. The present one becomes its previous secret."""
+    [row] = await db.fetch_all(
+        f"""
+        UPDATE api_keys
+           SET previous_digest = digest, previous_last_four = last_four, previous_until = :until,
+               digest = :digest, last_four = :last_four, version = version + 1
+         WHERE id = :id
+        RETURNING {_COLUMNS}
+        """,  # noqa: S608
+        id=key.id,
+        until=previous_until,
+        digest=digest,
+        last_four=text.last_four,
+    )
+    return ApiKey.from_row(row)
+
+
+async def list_digests(db: Queries, key_id: str) -> list[str]:
+    """Return the digests under which a request may come with this key."""
+    rows = await db.fetch_all(
+        "SELECT digest, previous_digest FROM api_keys WHERE id = :key_id", key_id=key_id
+    )
+    return [digest for row in rows for digest in (row["digest"], row["previous_digest"]) if digest]
+
+
+async def find_by_previous(db: Queries, workspace_id: str, digests: Sequence[str]) -> ApiKey | None:
+    """Return the key whose previous secret has one of `digests`."""
+    names = [f"digest{number}" for number in range(len(digests))]
+    row = await db.fetch_one(
+        f"""
+        SELECT {_COLUMNS}
+          FROM api_keys
+         WHERE workspace_id = :workspace_id AND previous_digest IN ({", ".join(f":{name}" for name in names)})
+        """,  # noqa: S608
+        workspace_id=workspace_id,
+        **dict(zip(names, digests, strict=True)),
+    )
+    return ApiKey.from_row(row) if row else None
 
 
 async def revoke_key(db: Queries, key_id: str, *, now: int) -> str:

@@ -1,14 +1,15 @@
-"""POST, GET and DELETE /api-keys: a workspace's keys, for a key with the scope `admin`."""
+"""Make, list, change, rotate and revoke a workspace's API keys, for a key with the scope `admin`."""
 
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mavera.accounts.keys.changes import DAY_SECONDS, LAST_EXPIRY, MAX_OVERLAP_SECONDS, Changes
 from mavera.accounts.keys.delegation import Wish
-from mavera.accounts.keys.keyring import LAST_EXPIRY
+from mavera.accounts.keys.keyring import NewKey
 from mavera.accounts.keys.repository import ApiKey
 from mavera.accounts.plans import Scope
 from mavera.api.http.auth import authenticate, services_of
@@ -24,6 +25,7 @@ from mavera.errors import (
     RequestTooLarge,
     ServiceUnavailable,
     ValidationFailed,
+    VersionConflict,
 )
 
 _MOST = 1_000_000_000
@@ -70,8 +72,52 @@ class CreateApiKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ) = None
 
 
+class UpdateApiKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """
+    The new values of a key. Omitted members stay as they are.
+
+    A `budget` or an `expires_at` of null removes it.
+    """
+
+    name: Annotated[str, Meta(max_length=100)] | UnsetType = UNSET
+    scopes: Annotated[list[Scope], Meta(min_length=1, max_length=20)] | UnsetType = UNSET
+    budget: Annotated[int, Meta(ge=0, le=_MOST)] | UnsetType | None = UNSET
+    expires_at: Annotated[int, Meta(le=LAST_EXPIRY)] | UnsetType | None = UNSET
+    end_overlap: Annotated[bool, Meta(description="Stop the secret of before the last rotation at once.")] = (
+        False
+    )
+    version: (
+        Annotated[
+            int,
+            Meta(description="The version that you read. If the key has another one, nothing is saved: 409."),
+        ]
+        | None
+    ) = None
+
+    @property
+    def changes(self) -> Changes:
+        scopes = self.scopes if self.scopes is UNSET else tuple(self.scopes)
+        return Changes(
+            name=self.name,
+            scopes=scopes,
+            budget=self.budget,
+            expires_at=self.expires_at,
+            end_overlap=self.end_overlap,
+        )
+
+
+class RotateApiKey(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The time for which the present secret works beside the new one."""
+
+    overlap_seconds: Annotated[int, Meta(ge=0, le=MAX_OVERLAP_SECONDS)] = DAY_SECONDS
+
+
 class ApiKeyObject(msgspec.Struct, kw_only=True):
-    """A key, without its text. `made_by` is the id of the key that made it, null for the operator's."""
+    """
+    A key, without its text. `made_by` is the id of the key that made it, null for the operator's.
+
+    After a rotation, the secret that ends in `previous_last_four` works until `previous_until`.
+    """
 
     id: str
     object: Literal["api_key"] = "api_key"
@@ -86,6 +132,9 @@ class ApiKeyObject(msgspec.Struct, kw_only=True):
     expires_at: int | None
     revoked_at: int | None
     last_used_at: int | None
+    version: int
+    previous_last_four: str | None
+    previous_until: int | None
 
 
 class NewApiKeyObject(ApiKeyObject, kw_only=True):
@@ -119,7 +168,7 @@ async def create_api_key(request: Request) -> Response:
     scopes = None if body.scopes is None else tuple(body.scopes)
     wish = Wish(body.name, body.mode, body.expires_at, scopes, body.budget)
     new = await services.keyring.delegate(principal, wish)
-    return json_response(NewApiKeyObject(key=new.text, **_to_members(new.key)), status=201)
+    return _show_new(new, status=201)
 
 
 async def list_api_keys(request: Request) -> Response:
@@ -127,6 +176,33 @@ async def list_api_keys(request: Request) -> Response:
     principal = await authenticate(request, "admin")
     keys = await services_of(request).keyring.list(principal.workspace_id)
     return json_response(list_body([ApiKeyObject(**_to_members(key)) for key in keys], None))
+
+
+async def get_api_key(request: Request) -> Response:
+    """Return a key of the workspace."""
+    principal = await authenticate(request, "admin")
+    key = await services_of(request).keyring.find(principal.workspace_id, request.path_params["key_id"])
+    return json_response(ApiKeyObject(**_to_members(key)))
+
+
+async def update_api_key(request: Request) -> Response:
+    """Change the name, the scopes, the budget or the expiry of a key. Servers follow within a second."""
+    principal = await authenticate(request, "admin")
+    body = await decode(await read_short_body(request), UpdateApiKey)
+    edited = await services_of(request).keyring.edit_as(
+        principal, request.path_params["key_id"], body.changes, version=body.version
+    )
+    return json_response(ApiKeyObject(**_to_members(edited)))
+
+
+async def rotate_api_key(request: Request) -> Response:
+    """Give a key a new secret. Its id, name, rights, budget and usage stay."""
+    principal = await authenticate(request, "admin")
+    body = await decode(await read_short_body(request), RotateApiKey)
+    rotated = await services_of(request).keyring.rotate_as(
+        principal, request.path_params["key_id"], overlap_seconds=body.overlap_seconds
+    )
+    return _show_new(rotated)
 
 
 async def delete_api_key(request: Request) -> Response:
@@ -137,6 +213,13 @@ async def delete_api_key(request: Request) -> Response:
     key_id = request.path_params["key_id"]
     revoked = await services_of(request).keyring.revoke_as(principal, key_id, with_children=with_children)
     return json_response(ApiKeyObject(**_to_members(revoked)))
+
+
+def _show_new(new: NewKey, status: int = 200) -> Response:
+    """Return the response with a secret, which no cache may keep."""
+    response = json_response(NewApiKeyObject(key=new.text, **_to_members(new.key)), status=status)
+    response.headers["cache-control"] = "no-store"
+    return response
 
 
 def _to_members(key: ApiKey) -> dict[str, Any]:
@@ -160,6 +243,39 @@ OPERATIONS = (
     ),
     Operation(
         "GET", "/api-keys", list_api_keys, "List API keys", "API keys", response=ApiKeyList, errors=_ERRORS
+    ),
+    Operation(
+        "GET",
+        "/api-keys/{key_id}",
+        get_api_key,
+        "Get an API key",
+        "API keys",
+        response=ApiKeyObject,
+        parameters=(_ID,),
+        errors=(*_ERRORS, NotFound),
+    ),
+    Operation(
+        "PATCH",
+        "/api-keys/{key_id}",
+        update_api_key,
+        "Update an API key",
+        "API keys",
+        request=UpdateApiKey,
+        response=ApiKeyObject,
+        parameters=(_ID,),
+        errors=(*_ERRORS, InvalidRequest, NotFound, VersionConflict, RequestTooLarge, ValidationFailed),
+    ),
+    Operation(
+        "POST",
+        "/api-keys/{key_id}/rotate",
+        rotate_api_key,
+        "Rotate an API key",
+        "API keys",
+        description="The new secret is in this answer only. The present one works until the overlap ends.",
+        request=RotateApiKey,
+        response=NewApiKeyObject,
+        parameters=(_ID,),
+        errors=(*_ERRORS, InvalidRequest, NotFound, VersionConflict, RequestTooLarge, ValidationFailed),
     ),
     Operation(
         "DELETE",
