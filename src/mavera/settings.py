@@ -121,6 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upstream_retries: Annotated[int, Meta(ge=0, le=10)] = 2
     upstream_vision: bool = False
     upstream_logprobs: bool = False
+    upstream_routing_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{0,64}\Z")] = "x-session-id"
 
     vision_base_url: str = ""
     vision_api_key: str = ""
@@ -203,7 +204,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         secrets = {value for name, value in values.items() if name.endswith(_SECRET_NAMES)}
-        passwords = {password_of(value) for name, value in values.items() if name.endswith("_url")}
+        urls = [value for name, value in values.items() if name.endswith("_url")]
+        passwords = {password_of(url) for url in (*urls, *split_urls(self.upstream_base_url))}
         return frozenset(secret for secret in secrets | passwords if secret and len(secret) >= LEAST_SECRET)
 
     def __repr__(self) -> str:
@@ -281,7 +283,7 @@ def from_values(values: Mapping[str, Any]) -> Settings:
 
 def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if required:
             raise ConfigurationError(f"MAVERA_CONFIG points at {path}, which does not exist.") from None
@@ -289,6 +291,10 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
     # A number of 5,000 digits raises ValueError, and deeply nested brackets raise RecursionError.
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    servers = values.get("upstream_base_url")
+    if isinstance(servers, list) and all(isinstance(one, str) for one in servers):
+        values["upstream_base_url"] = ",".join(servers)  # as the variable has it
+    return values
 
 
 def _convert(
@@ -313,6 +319,11 @@ def _convert(
             reason = str(error).split(" - at ")[0]
             raise ConfigurationError(f"{name_source(name)} does not fit: {reason}.") from error
     return msgspec.convert(values, Settings, strict=False, dec_hook=_decode_path)
+
+
+def split_urls(text: str) -> tuple[str, ...]:
+    """Return the URLs of a setting that may be a list with commas in it."""
+    return tuple(url.strip() for url in text.split(",") if url.strip())
 
 
 def password_of(url: str) -> str | None:

@@ -9,8 +9,9 @@ from structlog.testing import capture_logs
 from mavera.core.events import RunCompleted
 from mavera.errors import ServiceUnavailable
 from mavera.models.chunk_decoder import ChunkDecoder
+from mavera.models.endpoint import Endpoint
 from mavera.models.finish_reasons import ENDINGS, ending_of
-from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions
+from mavera.models.upstream import UpstreamModel, UpstreamOptions
 from tests.models.test_chat_wire import PROMPT, call, chunk, decoded, lines
 from tests.support.upstream_stub import running_upstream, sends
 

@@ -126,7 +126,8 @@ def test_recommended_sampling_is_used_where_a_caller_says_nothing(tmp_path: Path
         ("models = 1", "models"),
         ("[models.a", "cannot be read"),
         ("[models.a]", "needs a base_url"),
-        ('[models.a]\nbase_url = ["http://h/v1", "http://i/v1"]', "several base URLs"),
+        ('[models.a]\nbase_url = ["http://h/v1", "http://h:80/v1/"]', "the same server twice"),
+        ('[models.a]\nbase_url = ["http://h/v1", 7]', "Expected `str`"),
         ('[models.a]\nbase_url = "https://api.openai.com"', "https://api.openai.com/v1"),
         ('[models.a]\nbase_url = "http://h/v1"\nkey = "sk-1"', "key"),
         (

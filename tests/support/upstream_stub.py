@@ -26,17 +26,25 @@ class Upstream:
         self.script: list[Behaviour] = [answer()]
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.headers: list[dict[str, str]] = []
+        # The answer to GET /v1/models: a status, and the names that it lists.
+        self.models: tuple[int, list[str]] = (404, [])
         self.busy = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         behaviour = self.script[min(len(self.asked), len(self.script) - 1)]
         self.asked.append(await request.json())
         self.keys.append(request.headers.get("Authorization"))
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
         self.busy += 1
         try:
             return await behaviour(request)
         finally:
             self.busy -= 1
+
+    async def list_models(self, _: web.Request) -> web.StreamResponse:
+        status, names = self.models
+        return web.json_response({"data": [{"id": name} for name in names]}, status=status)
 
     def wait_until_busy(self, requests: int) -> None:
         """Return once exactly `requests` are being answered; fail after the second we promise, and slack."""
@@ -56,6 +64,7 @@ def running_upstream() -> Iterator[Upstream]:
     async def serve() -> None:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", upstream.handle)
+        app.router.add_get("/v1/models", upstream.list_models)
         # A handler is cancelled when its client leaves: `busy` then goes down.
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
         await runner.setup()

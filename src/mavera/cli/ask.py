@@ -43,9 +43,10 @@ from mavera.models.choice import choose_shared_model
 from mavera.models.config import DEFAULT_NAME
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.sharing import SharedEngineInfo, find_shared_engine
+from mavera.models.endpoint import Endpoint
 from mavera.models.model import Model
 from mavera.models.named import NamedModel
-from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions, UpstreamSettings
+from mavera.models.upstream import UpstreamModel, UpstreamOptions, UpstreamSettings
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
 from mavera.personas.custom import CustomPersona

@@ -18,8 +18,9 @@ from mavera.core.prompt import OutputFormat, Prompt, Sampling
 from mavera.errors import APIError
 from mavera.models.base_url import build_endpoint_url
 from mavera.models.dialects import describe
+from mavera.models.endpoint import Endpoint
 from mavera.models.named import NamedModel
-from mavera.models.upstream import UpstreamModel, build_request_headers
+from mavera.models.upstream import UpstreamModel, build_request_headers, read_model_names
 
 # The request has all parameters that mavera sends by itself: a token limit, a temperature, log-probabilities
 # and JSON under a schema.
@@ -43,6 +44,7 @@ _QUESTION = Prompt(
     preferences=frozenset({"temperature", "max_output_tokens", "top_logprobs"}),
 )
 _ANSWER_SECONDS = 60
+_MOST_SHOWN = 5
 _PATIENCE = aiohttp.ClientTimeout(total=10, sock_connect=5)
 
 
@@ -78,8 +80,17 @@ async def probe_model(what: str, model: UpstreamModel) -> Finding:
 
 
 async def probe_server(what: str, model: UpstreamModel) -> Finding:
-    """List the models of a server, which costs nothing."""
-    endpoint, settings = await model.endpoint(), model.options.settings
+    """List the models of a server, or of each server of a list, which costs nothing."""
+    endpoints = model.servers.endpoints if model.servers is not None else (await model.endpoint(),)
+    found = [await _probe_endpoint(what, model, endpoint) for endpoint in endpoints]
+    fault = next((one for one in found if not one.ok), None)
+    if fault is not None or len(found) == 1:
+        return fault or found[0]
+    return Finding(what, True, f"{model.options.model} at {len(found)} servers")
+
+
+async def _probe_endpoint(what: str, model: UpstreamModel, endpoint: Endpoint) -> Finding:
+    settings = model.options.settings
     base_url = endpoint.base_url
     try:
         async with (
@@ -87,6 +98,7 @@ async def probe_server(what: str, model: UpstreamModel) -> Finding:
             session.get(build_endpoint_url(base_url, "/models")) as answer,
         ):
             status = answer.status
+            names = read_model_names(await answer.read()) if status == 200 else None
     except (aiohttp.ClientError, TimeoutError, ValueError):
         return Finding(what, False, f"{base_url} does not answer", f"check {settings.base_url}")
     if status == 401:
@@ -94,9 +106,24 @@ async def probe_server(what: str, model: UpstreamModel) -> Finding:
     if status == 403:
         advice = f"check what {settings.api_key} may do, and any firewall or blocked region in between"
         return Finding(what, False, f"{base_url} refuses the request (403)", advice)
+    if status == 503:
+        advice = "start the engines behind it, or wait until they have loaded the model"
+        return Finding(what, False, f"{base_url} answers, but no engine behind it does (503)", advice)
     if status >= 500:
         return Finding(what, False, f"{base_url} answered {status}", "see the log of that server")
+    if names is not None and not names:
+        advice = "start the engines behind it, or wait until they have loaded the model"
+        return Finding(what, False, f"{base_url} answers, but no engine behind it does", advice)
+    if names and model.options.model not in names:
+        # A single server may answer to any name; the question shows that. Servers of a list have to agree.
+        detail = f"{base_url} lists {_list_some(names)}, and not {model.options.model}"
+        return Finding(what, model.servers is None, detail, f"check {settings.model}")
     return Finding(what, True, f"{model.options.model} at {base_url}")
+
+
+def _list_some(names: frozenset[str]) -> str:
+    shown = ", ".join(sorted(names)[:_MOST_SHOWN])
+    return f"{shown} and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else shown
 
 
 def print_findings(findings: list[Finding]) -> None:

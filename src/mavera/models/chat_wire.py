@@ -8,6 +8,7 @@ Pure: no socket, no clock. `chunk_decoder.py` reads the answer.
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -145,18 +146,32 @@ class EncodedPrefixes:
     """The prefixes of prompts as JSON messages. A persona's prefix is encoded once."""
 
     def __init__(self) -> None:
-        self._encoded: dict[Item, tuple[tuple[Item, ...], tuple[msgspec.Raw, ...]]] = {}
+        self._encoded: dict[Item, _EncodedPrefix] = {}
 
     def messages(self, prefix: tuple[Item, ...]) -> tuple[msgspec.Raw, ...]:
-        if not prefix:
-            return ()
+        return self._encode(prefix).messages if prefix else ()
+
+    def digest(self, prefix: tuple[Item, ...]) -> bytes:
+        """Return a digest that is the same for the same prefix on every machine."""
+        return self._encode(prefix).digest
+
+    def _encode(self, prefix: tuple[Item, ...]) -> "_EncodedPrefix":
         known = self._encoded.get(prefix[0])  # hashing all items would take longer than the rest
-        if known is None or known[0] != prefix:
+        if known is None or known.prefix != prefix:
             if len(self._encoded) >= MOST_PREFIXES:
                 self._encoded.clear()
-            encoded = tuple(msgspec.Raw(msgspec.json.encode(message)) for message in _build_messages(prefix))
-            known = self._encoded[prefix[0]] = (prefix, encoded)
-        return known[1]
+            messages = tuple(msgspec.json.encode(message) for message in _build_messages(prefix))
+            digest = hashlib.blake2b(b"\0".join(messages), digest_size=16).digest()
+            known = _EncodedPrefix(prefix, tuple(map(msgspec.Raw, messages)), digest)
+            self._encoded[prefix[0]] = known
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class _EncodedPrefix:
+    prefix: tuple[Item, ...]
+    messages: tuple[msgspec.Raw, ...]
+    digest: bytes
 
 
 def _build_messages(items: tuple[Item, ...]) -> Iterator[dict[str, Any]]:

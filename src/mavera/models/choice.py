@@ -3,18 +3,34 @@
 from dataclasses import replace
 
 from mavera.errors import ConfigurationError
-from mavera.models.base_url import normalise_base_url
 from mavera.models.constrained.model import ConstrainedTools
-from mavera.models.dialects import dialect_for
+from mavera.models.dialects import Dialect, dialect_for
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.prefixes import PrefixStates
 from mavera.models.embedded.pull import resolve_projector
 from mavera.models.embedded.sharing import SharedEngine, SharedEngineInfo
 from mavera.models.embedded.supervisor import EmbeddedEngine
+from mavera.models.endpoint import Endpoint
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
-from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions, UpstreamSettings
+from mavera.models.servers import Servers, normalise_base_urls
+from mavera.models.upstream import UpstreamModel, UpstreamOptions, UpstreamSettings
 from mavera.settings import DialectName, Settings, Thinking
+
+# The headers that each request to a model's server has already.
+_OWN_HEADERS = frozenset(
+    {
+        "accept",
+        "api-key",
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "transfer-encoding",
+        "user-agent",
+    }
+)
 
 
 def choose_model(settings: Settings) -> Model:
@@ -91,17 +107,19 @@ def build_upstream(
     dialect_name: DialectName = "auto",
     thinking: Thinking | None = None,
 ) -> UpstreamModel:
-    """Return the model at `endpoint`, with the settings that hold for all upstream servers."""
-    base_url = normalise_base_url(endpoint.base_url, options.settings.base_url)
+    """
+    Return the model at `endpoint`, with the settings that hold for all upstream servers.
+
+    The base URL of `endpoint` may be a list with commas in it. Raises ConfigurationError.
+    """
+    base_urls = normalise_base_urls(endpoint.base_url, options.settings.base_url)
     if not options.model:
         raise ConfigurationError(f"{options.settings.model} has to name the model that the upstream serves.")
-    dialect = dialect_for(dialect_name, base_url, options.model)
-    if settings.upstream_system_messages == "merged":
-        dialect = replace(dialect, merges_system=True)
-    endpoint = replace(endpoint, base_url=base_url, key_header=dialect.key_header)
+    dialect = _choose_dialect(dialect_name, base_urls, options, settings)
+    endpoints = [replace(endpoint, base_url=url, key_header=dialect.key_header) for url in base_urls]
 
     async def get_endpoint() -> Endpoint:
-        return endpoint
+        return endpoints[0]
 
     return UpstreamModel(
         get_endpoint,
@@ -116,5 +134,28 @@ def build_upstream(
             most_bytes=settings.upstream_max_bytes,
             most_characters=settings.upstream_max_characters,
             retries=settings.upstream_retries,
+            routing_header=_check_header(settings.upstream_routing_header),
         ),
+        Servers(endpoints, options.model) if len(endpoints) > 1 else None,
     )
+
+
+def _choose_dialect(
+    name: DialectName, base_urls: tuple[str, ...], options: UpstreamOptions, settings: Settings
+) -> Dialect:
+    """Return the dialect of all servers of a model. Raises ConfigurationError if they speak several."""
+    dialects = [dialect_for(name, base_url, options.model) for base_url in base_urls]
+    if any(dialect != dialects[0] for dialect in dialects):
+        raise ConfigurationError(
+            f"The servers of {options.settings.base_url} are of several kinds. Give each kind a name of its "
+            "own in models.toml."
+        )
+    merged = settings.upstream_system_messages == "merged"
+    return replace(dialects[0], merges_system=True) if merged else dialects[0]
+
+
+def _check_header(name: str) -> str:
+    """Return the name of the routing header, or raise ConfigurationError if another header has it."""
+    if name.lower() in _OWN_HEADERS:
+        raise ConfigurationError(f"MAVERA_UPSTREAM_ROUTING_HEADER cannot be {name}: every request has that.")
+    return name

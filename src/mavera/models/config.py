@@ -2,7 +2,7 @@
 Read the operator's models from `models.toml` in the data directory, or from MAVERA_MODELS_CONFIG.
 
     [models.large]                              # the name that callers send as `model`
-    base_url = "https://api.openai.com/v1"
+    base_url = "https://api.openai.com/v1"      # or a list of servers
     key_variable = "OPENAI_API_KEY"             # the environment variable that holds the key
     model = "gpt-5-mini"                        # what the server calls it; the default is the name
     dialect = "openai"                          # as MAVERA_UPSTREAM_DIALECT
@@ -25,8 +25,8 @@ from msgspec import Meta
 
 from mavera.core.usage import Usage
 from mavera.errors import ConfigurationError
-from mavera.models.base_url import normalise_base_url
 from mavera.models.sampling import RecommendedSampling
+from mavera.models.servers import normalise_base_urls
 from mavera.settings import PREFIX, DialectName, Settings, Thinking
 
 DEFAULT_NAME = "mavera-1"
@@ -39,7 +39,11 @@ PricePerMillion = Annotated[float, Meta(ge=0, le=100_000)]
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One model. `price_in` and `price_out` are for a million tokens of the prompt and of the answer."""
+    """
+    One model. `price_in` and `price_out` are for a million tokens of the prompt and of the answer.
+
+    `base_url` has commas between several servers.
+    """
 
     base_url: str = ""
     key_variable: str = ""
@@ -90,11 +94,9 @@ def _to_config(path: Path, name: str, table: dict[str, Any]) -> ModelConfig:
         raise ConfigurationError(
             f"{at} has no usable name. A name has up to 64 letters, digits, '.', '_', ':' and '-'."
         )
-    if isinstance(table.get("base_url"), list):
-        raise ConfigurationError(
-            f"{at} has several base URLs. This version takes one for each model; put a router in front of "
-            "several servers, or give each a name of its own."
-        )
+    base_urls = table.get("base_url")
+    if isinstance(base_urls, list) and all(isinstance(one, str) for one in base_urls):
+        table = {**table, "base_url": ",".join(base_urls)}
     try:
         config = msgspec.convert(table, ModelConfig)
     except msgspec.ValidationError as error:
@@ -118,7 +120,7 @@ def _check(at: str, name: str, config: ModelConfig) -> None:
         return
     if not config.base_url:
         raise ConfigurationError(f"{at} needs a base_url, as in http://127.0.0.1:8001/v1.")
-    normalise_base_url(config.base_url, f"{at}: base_url")
+    normalise_base_urls(config.base_url, f"{at}: base_url")
     variable = config.key_variable
     if variable and not _VARIABLE.fullmatch(variable):
         raise ConfigurationError(f"{at}: key_variable is the name of an environment variable, not a key.")

@@ -119,16 +119,21 @@ class Poster:
         self._all: set[_Connection] = set()
         self._tls: ssl.SSLContext | None = None
 
-    async def post(self, address: Address, body: bytes, *, patience_seconds: float) -> "ServerResponse":
+    async def post(
+        self, address: Address, body: bytes, *, patience_seconds: float, more: bytes = b""
+    ) -> "ServerResponse":
         """
         Return the response as soon as its headers have arrived.
+
+        `more` is further lines of the request's head, each with its ending.
 
         Raises BadAddress, CannotConnect, TooMuch, Broke, and TimedOut if the headers have not arrived
         `patience_seconds` after the request.
         """
         connection = self._take(address) or await self._connect(address)
         try:
-            await connection.send_request(b"%b%d\r\n\r\n" % (address.head, len(body)), body, patience_seconds)
+            head = b"%b%d\r\n%b\r\n" % (address.head, len(body), more)
+            await connection.send_request(head, body, patience_seconds)
         except BaseException:
             connection.drop()
             raise

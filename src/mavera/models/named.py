@@ -14,10 +14,11 @@ from mavera.models.config import DEFAULT_NAME, MODEL_NAME, ModelConfig, load_mod
 from mavera.models.embedded.identity import compute_identity
 from mavera.models.embedded.pull import resolve_model
 from mavera.models.embedded.pulled import find_sampling
+from mavera.models.endpoint import Endpoint
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
-from mavera.models.upstream import Endpoint, UpstreamOptions, UpstreamSettings
-from mavera.settings import LEAST_SECRET, Settings, password_of
+from mavera.models.upstream import UpstreamOptions, UpstreamSettings
+from mavera.settings import LEAST_SECRET, Settings, password_of, split_urls
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def find_model_secrets(settings: Settings) -> frozenset[str]:
     """
     configs = load_models_config(settings).values()
     keys = {os.environ.get(config.key_variable, "").strip() for config in configs if config.key_variable}
-    passwords = {password_of(config.base_url) for config in configs}
+    passwords = {password_of(url) for config in configs for url in split_urls(config.base_url)}
     return frozenset(one for one in keys | passwords if one and len(one) >= LEAST_SECRET)
 
 
@@ -93,11 +94,16 @@ def identify_model(settings: Settings, name: str) -> str:
         return f"{settings.vision_base_url} {settings.vision_model}"
     if name != DEFAULT_NAME:
         config = load_models_config(settings).get(name, ModelConfig())
-        return f"{config.base_url} {config.model}"
+        return f"{_name_servers(config.base_url)} {config.model}"
     if settings.backend == "embedded":
         path = resolve_model(settings)
         return compute_identity(path) if path is not None else ""
-    return f"{settings.upstream_base_url} {settings.upstream_model}"
+    return f"{_name_servers(settings.upstream_base_url)} {settings.upstream_model}"
+
+
+def _name_servers(base_url: str) -> str:
+    """Return one server's URL as it is, and several in an order that does not depend on the setting's."""
+    return ",".join(sorted(split_urls(base_url)))
 
 
 def check_model_name(name: str, named: NamedModels) -> None:

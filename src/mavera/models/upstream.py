@@ -1,14 +1,18 @@
 """
 Answer with any server that speaks OpenAI's /chat/completions.
 
-    endpoint() → POST → headers (200: RunStarted) → bytes → ChunkDecoder → events
+    endpoint(), or one of several servers → POST → headers (200: RunStarted) → bytes → ChunkDecoder → events
 
 If a refusal (400 or 422) names a parameter, the request is sent again at once, without the parameter or
 under its other name. Later requests use the same form (`dialects.py`).
 
 A request is retried, with jitter, only before the first byte of its answer, because a second answer could
-differ from the first. A server that does not answer in time is busy, so its request is not retried. Requests
-are always streamed, because only a dropped stream makes every server stop its work.
+differ from the first. A server that does not answer in time is busy, so its request is not retried. With
+several servers (`servers.py`), one other server is asked once instead, except after a 429. Requests are
+always streamed, because only a dropped stream makes every server stop its work.
+
+A request with a persona carries a routing key in a header, so that a router can send it to an engine that
+has read the same persona before.
 
 A server's message may repeat our key, so the key is cut out of every message.
 """
@@ -21,7 +25,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import structlog
@@ -34,6 +38,7 @@ from mavera.models.base_url import build_endpoint_url
 from mavera.models.chat_wire import EncodedPrefixes, build_request_body
 from mavera.models.chunk_decoder import ChunkDecoder, join_deltas
 from mavera.models.dialects import DIALECTS, Dialect, Lesson, Refusal, find_refused_parameter, learn
+from mavera.models.endpoint import Endpoint
 from mavera.models.exchange import (
     Address,
     BadAddress,
@@ -46,6 +51,8 @@ from mavera.models.exchange import (
 )
 from mavera.models.model import ModelProfile, ModelStatus
 from mavera.models.plain_answer import read_plain_answer
+from mavera.models.routing import compute_routing_key
+from mavera.models.servers import Server, Servers
 from mavera.settings import Thinking
 
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -54,10 +61,11 @@ _MAX_RETRY_WAIT_SECONDS = 5.0
 _MAX_BODY_BYTES = 32 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_BODY_SECONDS = 5.0
+_LIST_SECONDS = 5.0
 _MOST_REASON_CHARACTERS = 500
 _NO_REASON = "it gave no reason."
-# The most times that one request is sent because refusals change its form.
-_MOST_LESSONS = 8
+# The most refusals of one prompt. Each teaches another form of the request.
+_MOST_REFUSALS = 8
 USER_AGENT = f"mavera/{__version__}"
 
 log = structlog.get_logger()
@@ -76,15 +84,6 @@ _TOO_LONG = re.compile(
     r"|prompt is too long|input token count .{0,40}exceeds",
     re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """The address of a model. The repr does not contain the key, so no log does."""
-
-    base_url: str
-    api_key: str = field(default="", repr=False)
-    key_header: Literal["Authorization", "api-key"] = "Authorization"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +113,7 @@ class UpstreamOptions:
     server enforces the format.
     `dialect` is the form of the first request. `learns`: whether refusals change the form.
     `thinking` says what happens to reasoning that the server sends; see `ChunkDecoder`.
+    `routing_header` is the name of the header with the routing key. Without it, none is sent.
     """
 
     model: str
@@ -135,6 +135,7 @@ class UpstreamOptions:
     constrain: Callable[[OutputFormat], Mapping[str, Any]] | None = None
     json_kept: bool = False
     thinking: Thinking = "auto"
+    routing_header: str = ""
 
 
 class _Refused(InvalidRequest):
@@ -145,11 +146,49 @@ class _Refused(InvalidRequest):
         self.refusal = refusal
 
 
-class UpstreamModel:
-    """Calls `endpoint` before each try, so it notices a server that moved or is down."""
+class _Call:
+    """The requests that one prompt has caused. Closing it closes the response and frees the server."""
 
-    def __init__(self, endpoint: Callable[[], Awaitable[Endpoint]], options: UpstreamOptions) -> None:
+    __slots__ = ("head", "key", "made", "refusals", "response", "server", "tried")
+
+    def __init__(self, key: str | None, header: str) -> None:
+        self.key = key
+        self.head = f"{header}: {key}\r\n".encode() if key is not None else b""
+        self.made = self.refusals = 0
+        self.tried: list[Server] = []
+        self.server: Server | None = None
+        self.response: ServerResponse | None = None
+
+    def begin(self, server: Server) -> None:
+        """Note that `server` works on the next request."""
+        self.server = server
+        server.in_flight += 1
+        self.tried.append(server)
+
+    def close(self) -> None:
+        response, self.response = self.response, None
+        server, self.server = self.server, None
+        if response is not None:
+            response.close()
+        if server is not None:
+            server.in_flight -= 1
+
+
+class UpstreamModel:
+    """
+    Calls `endpoint` before each try, so it notices a server that moved or is down.
+
+    With several `servers`, it chooses one of them for each try instead.
+    """
+
+    def __init__(
+        self,
+        endpoint: Callable[[], Awaitable[Endpoint]],
+        options: UpstreamOptions,
+        servers: Servers | None = None,
+    ) -> None:
         self.endpoint = endpoint
+        self.servers = servers
         self.options = options
         self._dialect = options.dialect
         self.profile = ModelProfile(
@@ -175,8 +214,12 @@ class UpstreamModel:
                 most_bytes=options.most_bytes,
                 total_seconds=options.total_seconds,
             )
+        if self.servers is not None:
+            self.servers.watch(self._list_models)
 
     async def close(self) -> None:
+        if self.servers is not None:
+            await self.servers.close()
         if self._poster is not None:
             await self._poster.close()
             self._poster = None
@@ -188,18 +231,37 @@ class UpstreamModel:
 
     def status(self) -> ModelStatus:
         """Return the outcome of the latest request. Sends no request itself."""
+        if self.servers is not None:
+            return self._describe_servers(self.servers)
         if self._failure is not None:
             return ModelStatus("unavailable", f"The latest request failed: {self._failure}")
         return ModelStatus("ready", f"An OpenAI-compatible server answers as {self.options.model}.")
 
+    def _describe_servers(self, servers: Servers) -> ModelStatus:
+        faults = servers.list_faults()
+        number = len(servers.endpoints)
+        detail = f"{number - len(faults)} of {number} servers answer as {self.options.model}."
+        if faults:
+            named = ", ".join(f"{name} ({fault})" for name, fault in faults.items())
+            detail += f" Passed over: {named}."
+        return ModelStatus("unavailable" if servers.is_down else "ready", self._without_keys(detail))
+
     async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
         patience = self.options.idle_timeout_seconds
         chunks, data_due = 0, 0.0
+        header = self.options.routing_header
+        key = compute_routing_key(prompt, self.options.model, self._prefixes) if header else None
+        call = _Call(key, header)
         try:
-            response = await self._open(prompt)
-            with closing(response):
+            with closing(call):
+                response = await self._open(prompt, call)
                 yield RunStarted()
-                data = await response.read(patience_seconds=patience)
+                try:
+                    data = await response.read(patience_seconds=patience)
+                except ExchangeFailed as failure:
+                    # Nothing of the answer has arrived, so another server may give one.
+                    response = await self._open_elsewhere(prompt, call, failure)
+                    data = await response.read(patience_seconds=patience)
                 if _is_whole(response.content_type, data):
                     body = await self._read_whole(response, data)
                     for event in self._decode_whole(prompt, body):
@@ -217,7 +279,7 @@ class UpstreamModel:
                 for event in self._close(decoder):
                     yield event
         except ExchangeFailed as failure:
-            raise self._note_failure(failure) from failure
+            raise self._note_failure(failure, call) from failure
         except APIError as error:
             self._hide_keys(error)
             raise
@@ -287,10 +349,10 @@ class UpstreamModel:
             text = text.replace(key, "(the key)")
         return text
 
-    async def _open(self, prompt: Prompt) -> ServerResponse:
+    async def _open(self, prompt: Prompt, call: _Call) -> ServerResponse:
         """Return a response with status 200. After a refusal, retry at once in a form that it teaches."""
         dialect, options = self._dialect, self.options
-        for _ in range(_MOST_LESSONS):
+        while call.refusals < _MOST_REFUSALS:
             asked = build_request_body(
                 prompt,
                 model=options.model,
@@ -300,8 +362,9 @@ class UpstreamModel:
                 prefixes=self._prefixes,
             )
             try:
-                return await self._send(msgspec.json.encode({**options.defaults, **asked}))
+                return await self._send(msgspec.json.encode({**options.defaults, **asked}), call)
             except _Refused as refused:
+                call.refusals += 1
                 lesson = self._learn(dialect, refused.refusal, asked, prompt) if options.learns else None
                 if lesson is None:
                     refused.param = find_refused_parameter(dialect, refused.refusal, asked)
@@ -323,53 +386,124 @@ class UpstreamModel:
                 log.info("upstream_dialect_learned", model=model, change=lasting.change, reason=reason)
         return lesson
 
-    async def _send(self, body: bytes) -> ServerResponse:
-        """Return a response with status 200, after at most as many tries as the options allow."""
-        for attempt in range(self.options.retries + 1):
-            last = attempt == self.options.retries
+    async def _open_elsewhere(self, prompt: Prompt, call: _Call, failure: ExchangeFailed) -> ServerResponse:
+        """Open the answer of another server. Raises `failure` if there is none, or if it was asked before."""
+        if self.servers is None or isinstance(failure, TooMuch) or not self._may_try_another(call):
+            raise failure
+        self._note_failure(failure, call)
+        call.close()
+        return await self._open(prompt, call)
+
+    def _may_try_another(self, call: _Call) -> bool:
+        return call.made == 1 and self.options.retries > 0
+
+    async def _send(self, body: bytes, call: _Call) -> ServerResponse:
+        """
+        Return a response with status 200, after at most as many tries as the options allow.
+
+        The tries of all forms of one prompt count together. Of several servers, two are asked at most.
+        """
+        most = self.options.retries + 1 if self.servers is None else min(2, self.options.retries + 1)
+        while True:
+            call.made += 1
+            last = call.made >= most
             try:
-                response = await self._post(body)
+                response = await self._post(body, call)
             except ServiceUnavailable as failure:
-                if last or isinstance(failure.__cause__, TimedOut | TooMuch):
+                call.close()
+                cause = failure.__cause__
+                if (
+                    last
+                    or isinstance(cause, TooMuch)
+                    or (self.servers is None and isinstance(cause, TimedOut))
+                ):
                     raise
-                await asyncio.sleep(_choose_backoff(attempt))
+                await self._pause(call, _choose_backoff(call.made - 1))
                 continue
             if response.status == 200:
-                self._failure = None
-                if self._dialect.name == "auto" and response.header(b"server") == "llama.cpp":
-                    self._dialect = replace(self._dialect, name="llama.cpp", allows_parallel_calls=False)
+                self._note_success(response, call)
                 return response
             try:
                 error = await _to_status_error(response, self.options.settings)
             finally:
-                response.close()
-            if isinstance(error, ServiceUnavailable) and response.status != 429:
+                call.close()
+            if isinstance(error, _Refused):
+                call.made -= 1  # a refusal is no failure, and `_open` limits its number
+                call.tried.clear()
+            elif isinstance(error, ServiceUnavailable) and response.status != 429:
                 self._failure = error.message
-            if last or response.status not in _RETRIED_STATUSES:
+                if call.tried and self.servers is not None:
+                    self.servers.note_failure(call.tried[-1])
+            if last or not self._is_retried(response.status):
                 raise error
-            await asyncio.sleep(_choose_wait(response, attempt))
-        raise AssertionError("unreachable")
+            await self._pause(call, _choose_wait(response, call.made - 1))
 
-    async def _post(self, body: bytes) -> ServerResponse:
-        endpoint = await self.endpoint()
+    def _is_retried(self, status: int) -> bool:
+        if self.servers is None:
+            return status in _RETRIED_STATUSES
+        # Whatever else is wrong with one server, such as its key or its model, may be right with another.
+        return status not in (400, 413, 422, 429)
+
+    async def _pause(self, call: _Call, seconds: float) -> None:
+        """Wait before the next try. Another server can be asked at once."""
+        if self.servers is None:
+            await asyncio.sleep(seconds)
+
+    def _note_success(self, response: ServerResponse, call: _Call) -> None:
+        self._failure = None
+        if self.servers is not None and call.server is not None:
+            self.servers.note_success(call.server)
+        if self._dialect.name == "auto" and response.header(b"server") == "llama.cpp":
+            self._dialect = replace(self._dialect, name="llama.cpp", allows_parallel_calls=False)
+
+    async def _choose_endpoint(self, call: _Call) -> Endpoint:
+        if self.servers is None:
+            return await self.endpoint()
+        server = self.servers.choose(call.key, call.tried)
+        assert server is not None  # noqa: S101 - there are two at least, and two are tried at most
+        call.begin(server)
+        return server.endpoint
+
+    async def _post(self, body: bytes, call: _Call) -> ServerResponse:
+        endpoint = await self._choose_endpoint(call)
         if endpoint.api_key:
             self._keys.add(endpoint.api_key)
         if self._poster is None:
             await self.start()
         assert self._poster is not None  # noqa: S101 - start() has just made it
+        patience = self.options.first_byte_timeout_seconds
         try:
-            return await self._poster.post(
-                _build_address(endpoint), body, patience_seconds=self.options.first_byte_timeout_seconds
-            )
+            address = _build_address(endpoint)
+            call.response = await self._poster.post(address, body, patience_seconds=patience, more=call.head)
         except ExchangeFailed as failure:
-            raise self._note_failure(failure) from failure
+            raise self._note_failure(failure, call) from failure
+        return call.response
 
-    def _note_failure(self, failure: ExchangeFailed) -> APIError:
+    async def _list_models(self, endpoint: Endpoint) -> frozenset[str] | None:
+        """Return the models that a server lists, or None if it has no list. Raises OSError if it is away."""
+        assert self._poster is not None  # noqa: S101 - the watch begins after it was made
+        url = build_endpoint_url(endpoint.base_url, "/models")
+        try:
+            address = Address.of(url, headers=build_request_headers(endpoint), method="GET")
+            response = await self._poster.post(address, b"", patience_seconds=_LIST_SECONDS)
+            with closing(response):
+                body = bytearray()
+                while data := await response.read(patience_seconds=_LIST_SECONDS):
+                    body += data
+        except BadAddress:
+            return None
+        except ExchangeFailed as failure:
+            raise OSError(str(failure)) from failure
+        return read_model_names(bytes(body)) if response.status == 200 else None
+
+    def _note_failure(self, failure: ExchangeFailed, call: _Call) -> APIError:
         """Return the error for our caller, and remember the failure for `status`."""
         error = _to_error(failure)
         # The question may have caused an answer without end, so the server may well answer the next one.
         if not isinstance(failure, TooMuch):
             self._failure = error.message
+            if self.servers is not None and call.tried:
+                self.servers.note_failure(call.tried[-1])
         return error
 
 
@@ -390,6 +524,23 @@ def build_request_headers(endpoint: Endpoint) -> dict[str, str]:
         is_bearer = endpoint.key_header == "Authorization"
         headers[endpoint.key_header] = f"Bearer {endpoint.api_key}" if is_bearer else endpoint.api_key
     return headers
+
+
+def read_model_names(body: bytes) -> frozenset[str] | None:
+    """Return the names in a list of models, or None if `body` is no such list."""
+    try:
+        listed = msgspec.json.decode(body, type=_ModelList)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return frozenset(one.id for one in listed.data)
+
+
+class _ListedModel(msgspec.Struct):
+    id: str
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_ListedModel]
 
 
 def _to_error(failure: ExchangeFailed) -> APIError:
@@ -448,10 +599,11 @@ async def _to_status_error(response: ServerResponse, settings: UpstreamSettings)
                 retry_after=60,
             )
         case 404:
+            # A router without an engine yet answers so, too, until an engine has joined it.
             return ServiceUnavailable(
-                "The model's server knows no such path or model; the operator has to check "
-                f"{settings.base_url} and {settings.model}.",
-                retry_after=60,
+                "The model's server knows no such path or model, or has no engine for it yet. If that lasts, "
+                f"the operator has to check {settings.base_url} and {settings.model}: mavera doctor",
+                retry_after=_read_retry_after(response) or 10,
             )
         case 429:
             wait = _read_retry_after(response) or 5

@@ -16,8 +16,9 @@ from mavera.models.embedded.engine import Engine
 from mavera.models.embedded.engine_api import EngineApi, EngineCallFailed
 from mavera.models.embedded.plain_text import PlainTexts, without_marks
 from mavera.models.embedded.prefixes import PrefixStates
+from mavera.models.endpoint import Endpoint
 from mavera.models.model import ModelContext, ModelProfile, ModelStatus
-from mavera.models.upstream import Endpoint, UpstreamModel, UpstreamOptions
+from mavera.models.upstream import UpstreamModel, UpstreamOptions
 
 # An answer of this length takes a laptop about a minute. Callers can ask for more.
 DEFAULT_MAX_TOKENS = 1024
