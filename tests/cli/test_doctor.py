@@ -63,11 +63,27 @@ def finding(tmp_path: Path, what: str, **settings: str) -> dict[str, Any]:
     ("status", "ok", "words"), [(200, True, "eyes"), (401, False, "refuses"), (502, False, "502")]
 )
 def test_the_vision_model_is_asked(tmp_path: Path, status: int, ok: bool, words: str) -> None:
-    with answering(status, {"data": []}) as url:
+    with answering(status, {"data": [{"id": "eyes"}]}) as url:
         found = finding(tmp_path, "vision", vision_base_url=f"{url}/v1", vision_model="eyes")
     assert found["ok"] is ok
     assert words in found["detail"]
     assert ok or found["advice"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (503, {"error": {"code": "no_models_available"}}, "no engine behind it"),
+        (200, {"data": []}, "no engine behind it"),
+        (200, {"data": [{"id": "other"}]}, "lists other, and not eyes"),
+    ],
+)
+def test_a_router_without_engines_is_told_from_a_wrong_name(
+    tmp_path: Path, status: int, body: dict[str, Any], words: str
+) -> None:
+    with answering(status, body) as url:
+        found = finding(tmp_path, "vision", vision_base_url=f"{url}/v1", vision_model="eyes")
+    assert words in found["detail"]
 
 
 def test_a_vision_model_that_is_away_is_found_out(tmp_path: Path) -> None:

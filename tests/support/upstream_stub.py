@@ -54,6 +54,10 @@ class Upstream:
             time.sleep(0.01)
 
 
+async def _report_health(_: web.Request) -> web.StreamResponse:
+    return web.Response()
+
+
 @contextmanager
 def running_upstream() -> Iterator[Upstream]:
     upstream = Upstream()
@@ -65,6 +69,7 @@ def running_upstream() -> Iterator[Upstream]:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", upstream.handle)
         app.router.add_get("/v1/models", upstream.list_models)
+        app.router.add_get("/health", _report_health)
         # A handler is cancelled when its client leaves: `busy` then goes down.
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
         await runner.setup()
