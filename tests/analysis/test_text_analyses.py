@@ -65,11 +65,39 @@ def test_texts_are_analysed_in_order_and_cost_two_each(served: Served) -> None:
     assert served.model.prompts == []
 
 
+def test_the_stance_of_a_text_follows_its_question(served: Served) -> None:
+    question = "Would you buy this lamp?"
+    texts = [
+        "Yes, I would buy it today. I love it.",
+        "No, I would never buy that. It is a waste of money.",
+        "I would buy it today for its light, but I would never pay $49.",
+        "",
+    ]
+    told = analyse(team(served), {"input": [{"question": question, "text": text} for text in texts]})
+    yes, no, torn, empty = (one["analysis"]["stance"] for one in told["data"])
+
+    assert (yes["verdict"], no["verdict"], empty) == ("yes", "no", None)
+    assert yes["score"] > 0.5 > -0.5 > no["score"]
+    assert yes["distribution"][4] > 0.5 < no["distribution"][0] + no["distribution"][1]
+    assert (yes["evidence"], yes["sentence"]) == ("Yes, I would buy it today.", 0)
+    assert [one["mixed"] for one in (yes, no, torn)] == [False, False, True]
+
+
+@pytest.mark.parametrize("question", ["", "What do you think of this lamp?", "Tell me about your week."])
+def test_a_question_that_does_not_ask_for_agreement_has_no_stance(served: Served, question: str) -> None:
+    [one] = analyse(team(served), {"text": LOVED, "question": question})["data"]
+
+    assert one["analysis"]["stance"] is None
+    assert one["analysis"]["method"]["stance"] is None
+
+
 def test_the_list_fits_the_schema_that_is_published(served: Served) -> None:
     document = httpx.get(f"{served.url}/openapi.json").json()
     schema = {**document["components"]["schemas"]["AnalysisList"], "components": document["components"]}
 
-    jsonschema_rs.validate(schema, analyse(team(served), {"input": [{"text": LOVED}, {"text": "👍"}]}))
+    jsonschema_rs.validate(
+        schema, analyse(team(served), {"input": [{"text": LOVED, "question": "Buy it?"}, {"text": "👍"}]})
+    )
 
 
 def test_one_text_needs_no_list_and_a_test_key_pays_nothing(served: Served) -> None:

@@ -297,6 +297,23 @@ def test_an_answer_that_the_reader_is_unsure_of_is_read_by_the_model_too(serve: 
     assert len([prompt for prompt in model.prompts if is_second_reading(prompt)]) == 1
 
 
+def test_the_stance_of_each_answer_is_that_of_its_position(serve: Serve) -> None:
+    """Also where the reader is unsure and the model decides. The synthesis has no stance of its own."""
+    model = Audience((NO, "My sister has two, and I envy her for them.", YES), letter="A")
+    response: Any = team(serve(model)).post(body={**ASK, "analysis_mode": True}).json()
+
+    of_answers = [one["analysis"]["stance"]["verdict"] for one in response["mosaic"]["answers"]]
+    held = {id_: one["stance"] for one in response["mosaic"]["positions"] for id_ in one["persona_ids"]}
+
+    assert of_answers == [held[id_] for id_ in IDS] == ["no", "yes", "yes"]
+    assert [one["analysis"]["method"]["stance"] for one in response["mosaic"]["answers"]] == [
+        "reader",
+        "reader+model",
+        "reader",
+    ]
+    assert response["analysis"]["stance"] is None
+
+
 def test_a_second_reading_that_fails_spoils_no_answer(serve: Serve) -> None:
     answers = (NO, "My sister has two, and I envy her for them.", YES)
     response = team(serve(Audience(answers, failing="second reading"))).post(body=ASK)

@@ -1,14 +1,16 @@
 """
 Analyse one answer: first everything that needs no language model, then the probes, within a time limit.
 
-    answer → in a thread: sentences → limits · emotion · insights · news · suspects
-           → probes of the suspects (and short samples at high effort) → Analysis
+    answer → in a thread: sentences → limits · emotion · agreement · insights · news · suspects
+           → probes of the suspects, the model's verdict if the reader is unsure (and short samples at high
+             effort) → Analysis
 
 An analysis never fails the answer: any error becomes the analysis' own `error`. Only the short samples
 are random, and their seeds follow from the answer.
 """
 
 import asyncio
+import dataclasses
 import math
 import threading
 import zlib
@@ -20,7 +22,7 @@ import structlog
 from msgspec.structs import replace
 
 from mavera.accounts.credits.pricing import HARD_EFFORTS
-from mavera.analysis import biases, confidence, insights, limits, news, probes
+from mavera.analysis import biases, confidence, insights, limits, news, probes, stances
 from mavera.analysis.ahead import ReadAhead
 from mavera.analysis.emotion import MAX_SENTENCES, VERSION, EmotionModel, read_emotion
 from mavera.core.analysis import (
@@ -40,7 +42,10 @@ from mavera.core.prompt import Prompt, Sampling, ToolChoice
 from mavera.core.usage import Usage
 from mavera.errors import APIError
 from mavera.models.model import Model
+from mavera.reading.agreement import Agreement, asks_for_agreement, measure_agreement
+from mavera.reading.encoder import NoEncoder, SentenceEncoder
 from mavera.reading.sentences import Sentence, split_sentences
+from mavera.reading.verdict import VerdictReader
 
 log = structlog.get_logger()
 
@@ -76,15 +81,19 @@ class _Reading:
     sentences: list[Sentence]
     limits: list[Limit]
     emotion: Emotion | None = None
+    agreement: Agreement | None = None
     insights: list[tuple[str, list[int]]] = field(default_factory=list)
     news: NewsRelevance | None = None
     suspects: list[biases.Suspect] = field(default_factory=list)
+    asked_model: bool = False
 
 
 class Analyst:
-    """Analyses answers with one emotion model, which it loads when it is first needed."""
+    """Analyses answers with one emotion model and one encoder. Each is loaded when it is first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoder: SentenceEncoder | None = None) -> None:
+        self._encoder = encoder or SentenceEncoder()
+        self._verdicts = VerdictReader(self._encoder)
         self._emotion: EmotionModel | None = None
         self._loading = threading.Lock()
 
@@ -103,7 +112,10 @@ class Analyst:
                 reading = await asyncio.to_thread(self._read, answered)
                 if not reading.sentences:
                     return _report_failure("nothing_to_analyse", "There is no sentence to analyse.", reading)
-                return await _complete(model, answered, reading)
+                spent = Usage()
+                if model is not None and reading.agreement is not None:
+                    reading, spent = await self._read_again(model, answered, reading, reading.agreement)
+                return await _complete(model, answered, reading, spent)
         except TimeoutError:
             return _report_failure("analysis_failed", f"The analysis took longer than {SECONDS:.0f} seconds.")
         except APIError as error:
@@ -125,10 +137,34 @@ class Analyst:
             sentences,
             found,
             read_emotion(self._emotions(), prose) if prose else None,
+            self._measure_agreement(asked, answered.text),
             insights.pick_insights(sentences, asked),
             news.score_news(asked, answered.text),
             biases.find_suspects(sentences)[: biases.MAX_SUSPECTS],
         )
+
+    def _measure_agreement(self, asked: str, text: str) -> Agreement | None:
+        """Return None if the question does not ask for agreement, or if there is no encoder."""
+        if not asks_for_agreement(asked):
+            return None
+        try:
+            return measure_agreement(self._encoder, self._verdicts, asked, text)
+        except NoEncoder as error:
+            log.warning("stance_not_read", reason=str(error))
+            return None
+
+    async def _read_again(
+        self, model: Model, answered: AnsweredPrompt, reading: _Reading, agreement: Agreement
+    ) -> tuple[_Reading, Usage]:
+        """Let the model read the verdict too if the reader is unsure."""
+        asked = _question(answered.prompt)
+        verdict, usage = await stances.read_again(model, asked, answered.text, agreement.verdict)
+        if verdict is not agreement.verdict:
+            agreement = await asyncio.to_thread(
+                measure_agreement, self._encoder, self._verdicts, asked, answered.text, verdict
+            )
+            reading = dataclasses.replace(reading, agreement=agreement, asked_model=True)
+        return reading, usage
 
     def _emotions(self) -> EmotionModel:
         with self._loading:
@@ -137,8 +173,10 @@ class Analyst:
             return self._emotion
 
 
-async def _complete(model: Model | None, answered: AnsweredPrompt, reading: _Reading) -> AnalysisResult:
-    """Ask the `model`, if there is one, and make the analysis."""
+async def _complete(
+    model: Model | None, answered: AnsweredPrompt, reading: _Reading, spent: Usage
+) -> AnalysisResult:
+    """Ask the `model`, if there is one, and make the analysis. `spent` is what it has used for it already."""
     suspected = reading.suspects
     replies: list[probes.Reply] = []
     if model is not None and suspected and len(answered.text) <= MAX_PROBED_CHARACTERS:
@@ -148,10 +186,11 @@ async def _complete(model: Model | None, answered: AnsweredPrompt, reading: _Rea
     agreement, sampled = None, Usage()
     if model is not None:
         agreement, sampled = await _measure_agreement(model, answered)
-    usage = sum((reply.usage for reply in replies), sampled)
+    usage = sum((reply.usage for reply in replies), sampled + spent)
     made = Analysis(
         confidence=confidence.estimate_confidence(answered.logprobs, agreement),
         emotion=reading.emotion,
+        stance=stances.to_stance(reading.agreement, reading.sentences) if reading.agreement else None,
         biases=biases.report_biases(zip(suspected, logits, strict=True), reading.sentences),
         key_insights=[text for text, _ in reading.insights],
         insight_sources=[InsightSource(sentences=numbers) for _, numbers in reading.insights],
@@ -174,6 +213,7 @@ def _describe_method(
         emotion=VERSION,
         confidence=evidence,
         biases="cues+probes" if is_probed else "cues",
+        stance=None if reading.agreement is None else "reader+model" if reading.asked_model else "reader",
         sentences=min(len(reading.sentences), MAX_SENTENCES),
         limits=reading.limits,
         added_tokens=added_tokens,

@@ -14,6 +14,7 @@ Scale = Annotated[float, Meta(ge=1, le=10)]
 
 EmotionName = Literal["joy", "surprise", "anger", "fear", "disgust", "sadness", "calm", "boredom", "neutral"]
 
+Verdict = Literal["yes", "no", "depends", "none"]
 Evidence = Literal["logprobs", "logprobs+agreement", "none"]
 # The parts of a text, and the manners of speaking, that the numbers leave out.
 Limit = Literal["sarcasm", "code", "other_language", "short_text", "emoji", "long_text"]
@@ -27,6 +28,24 @@ class Emotion(msgspec.Struct, frozen=True, kw_only=True):
     arousal: Scale
     dominance: Scale
     primary_emotion: EmotionName
+
+
+class Stance(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How far the answer says yes to what was asked.
+
+    `score` runs from -1, a firm no, to 1, a firm yes, and never has the opposite sign of `verdict`.
+    `distribution` has the shares of five points: a firm no, no, in between, yes, a firm yes. `mixed` says
+    that one part of the answer speaks for it and another part against it. `evidence` is the sentence that
+    the verdict rests on, and `sentence` is its number, counted from 0. Both are null if there is none.
+    """
+
+    verdict: Verdict
+    score: Annotated[float, Meta(ge=-1, le=1)]
+    distribution: Annotated[list[float], Meta(min_length=5, max_length=5)]
+    mixed: bool
+    evidence: str | None = None
+    sentence: int | None = None
 
 
 class Bias(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,14 +74,16 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
     The method behind the numbers. Analyses with the same versions can be compared.
 
     `confidence` and `biases` name the evidence: the log-probabilities of the answer's tokens, and
-    whether a model was asked about each suspicion. `sentences` counts the sentences that were read.
-    `limits` names the parts of this text that were not read.
+    whether a model was asked about each suspicion. `stance` names the readers of the verdict, and is null
+    if there is no stance. `sentences` counts the sentences that were read. `limits` names the parts of this
+    text that were not read.
     """
 
     version: str
     emotion: str
     confidence: Evidence
     biases: Literal["cues+probes", "cues"]
+    stance: Literal["reader", "reader+model"] | None = None
     sentences: int
     limits: list[Limit]
     added_tokens: int = 0
@@ -78,11 +99,13 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     Numbers about one answer. The same answer always has the same analysis.
 
     If `error` is set, all but `method` is empty and the analysis was not charged. `confidence` is null
-    if the model gives no log-probabilities, and `emotion` if no sentence is English prose.
+    if the model gives no log-probabilities, `emotion` if no sentence is English prose, and `stance` if the
+    question does not ask for yes or no.
     """
 
     confidence: Scale | None = None
     emotion: Emotion | None = None
+    stance: Stance | None = None
     biases: list[Bias] = []
     key_insights: list[str] = []
     insight_sources: list[InsightSource] = []

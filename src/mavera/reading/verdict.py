@@ -80,6 +80,14 @@ class VerdictReader:
         resting = max(range(len(sentences)), key=lambda n: single[n][STANCES.index(stance)])
         return Verdict(stance, tuple(float(value) for value in whole), sentences[resting])
 
+    def rate(self, question: str, texts: Sequence[str]) -> Any:
+        """
+        Return an array (len(texts), 4) with the probability of each of `STANCES` if a text were the answer.
+
+        It is for parts of an answer: clauses and single sentences. Raises NoEncoder.
+        """
+        return self._rate(question, texts, texts)
+
     def _rate(self, question: str, texts: Sequence[str], firsts: Sequence[str]) -> Any:
         """Return the probabilities (texts, stances)."""
         numpy = importlib.import_module("numpy")

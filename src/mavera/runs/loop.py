@@ -26,6 +26,7 @@ from mavera.models.model import Model
 from mavera.models.named import VISION_NAME, NamedModels
 from mavera.personas.catalogue import AnyPersona, Personas
 from mavera.personas.custom import CustomPersona
+from mavera.reading.encoder import SentenceEncoder
 from mavera.runs.artifacts import ArtifactStream
 from mavera.runs.compose import compose, makes_artifacts
 from mavera.runs.images import ImageStep, images_of
@@ -77,8 +78,9 @@ class Runner:
         self._tools = tools or {}
         self._tool_limits = tool_limits or LoopLimits()
         self._require_persona = require_persona
-        self.analyst = Analyst()
-        self._reader = AnswerReader()
+        encoder = SentenceEncoder()
+        self.analyst = Analyst(encoder)
+        self._reader = AnswerReader(encoder)
         self._schemas = schemas or SchemaChecker()
         self._repeats = repeats
         self._side_by_side = asyncio.Semaphore(side_by_side)

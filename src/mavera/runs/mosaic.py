@@ -25,6 +25,7 @@ import structlog
 from msgspec.structs import replace
 
 from mavera.analysis.analyst import Analyst, AnsweredPrompt
+from mavera.core.analysis import Analysis
 from mavera.core.events import (
     PersonaAnswer,
     PersonasAnswered,
@@ -154,7 +155,7 @@ class Mosaic:
         Return `event`, the end of the synthesis, with its analysis and with all tokens of the mosaic.
 
         Without `analysis_mode`, and if the counts were sent, no model is asked for the analysis. A synthesis
-        in JSON has none.
+        in JSON has none. No synthesis has a stance, because it reports those of several personas.
         """
         if self._turn.analysis_mode and not self._is_replaced:
             if self._synthesis is not None:
@@ -163,6 +164,8 @@ class Mosaic:
             asked = Prompt((make_message("user", _find_question(self._turn)),))
             analysed = await self._analyst.analyse(None, AnsweredPrompt(asked, self._text))
             event = replace(event, analysis=analysed.analysis)
+        if event.analysis is not None:
+            event = replace(event, analysis=_drop_stance(event.analysis))
         return replace(event, usage=event.usage + self._spent)
 
     async def _answer(self) -> Events:
@@ -293,6 +296,11 @@ async def _wait_until_taken(tasks: Sequence[asyncio.Task[PersonaAnswer]], is_tak
                 task.result()
     finally:
         waiting.cancel()
+
+
+def _drop_stance(analysis: Analysis) -> Analysis:
+    method = replace(analysis.method, stance=None) if analysis.method is not None else None
+    return replace(analysis, stance=None, method=method)
 
 
 def _build_synthesis_items(turn: Turn, report: str) -> tuple[Item, ...]:
