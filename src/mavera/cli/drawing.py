@@ -32,6 +32,9 @@ def draw_analysis(analysis: Analysis, text: str) -> Iterator[RenderableType]:
     yield table
     if analysis.emotion is not None:
         yield Text(f"Emotion: {analysis.emotion.primary_emotion}")
+    if analysis.stance is not None:
+        sides = ", for and against" if analysis.stance.mixed else ""
+        yield Text(f"Stance: {analysis.stance.verdict} ({analysis.stance.score:+.2f}{sides})")
     for bias in analysis.biases:
         yield Text(f"Bias: {bias.name} ({bias.severity:.1f}): {bias.description}", style="yellow")
     for insight in analysis.key_insights:
