@@ -36,6 +36,7 @@ from mavera.api.routes import (
 )
 from mavera.api.routes import keys as api_keys
 from mavera.api.routes import metrics as metrics_page
+from mavera.console.pages import Console, list_paths
 from mavera.errors import APIError, ConfigurationError
 from mavera.metrics import Exchange, Metrics
 from mavera.models.model import Model
@@ -129,9 +130,15 @@ class _Application(Starlette):
         self._metrics = metrics
         self._hosts = HostCheck(settings)
         self._settings = settings
-        routes = [*_build_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])]
+        console = Console(settings) if settings.console == "on" else None
+        routes = [*(console.routes if console else ())]
+        routes += [*_build_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])]
         routes.append(metrics_page.route(metrics, counts))
+        self._paths = {operation.handler: operation.path for operation in OPERATIONS}
         super().__init__(routes=routes, lifespan=lifespan)
+        if console is not None:
+            self._paths.update(list_paths(console))
+            self.state.console = console.pages
         self.router.redirect_slashes = False
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -139,9 +146,10 @@ class _Application(Starlette):
         answering = RequestLog(
             ExceptionMiddleware(self.router, handlers=handlers),
             _build_handlers(OPERATIONS),
-            {operation.handler: operation.path for operation in OPERATIONS},
+            self._paths,
             self._metrics,
             self._hosts,
+            self._settings.path_prefix,
         )
         return allow_origins(answering, self._settings)
 

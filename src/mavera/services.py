@@ -23,6 +23,7 @@ from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.accounts.keys.text import Mode, peppers_of
 from mavera.accounts.limits.concurrency import Running, RunningHere
 from mavera.accounts.limits.windows import Limiter, open_limiter
+from mavera.accounts.sessions.sessions import Sessions
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
 from mavera.fetch.image_reader import ImageReader, is_installed
 from mavera.focus_groups.desk import StudyDesk
@@ -81,6 +82,7 @@ class Services:
     metrics: Metrics
     database: Database
     keyring: Keyring
+    sessions: Sessions
     personas: Personas
     models: Mapping[Mode, Model]
     named_models: NamedModels
@@ -146,6 +148,14 @@ async def open_store(settings: Settings) -> AsyncIterator[Database]:
         yield database
 
 
+def open_sessions(database: Database, settings: Settings) -> Sessions:
+    return Sessions(
+        database,
+        idle_seconds=settings.console_idle_seconds,
+        life_seconds=settings.console_session_seconds,
+    )
+
+
 @asynccontextmanager
 async def open_named_model(
     settings: Settings, name: str, people: Personas | None = None, default: Model | None = None
@@ -197,6 +207,7 @@ async def open_services(
             metrics=metrics,
             database=database,
             keyring=keyring,
+            sessions=open_sessions(database, settings),
             personas=people,
             models=models,
             named_models=components.named,

@@ -72,6 +72,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_alive_seconds: Seconds = 75.0
     allowed_hosts: str = ""
     cors_origins: str = ""
+    console: Literal["on", "off"] = "on"
+    console_idle_seconds: Annotated[int, Meta(ge=60, le=31_536_000)] = 43_200
+    console_session_seconds: Annotated[int, Meta(ge=60, le=31_536_000)] = 604_800
     response_store: Literal["database", "off"] = "database"
     repeat_days: Annotated[int, Meta(ge=0, le=3650)] = 0
     strict_history: bool = False
@@ -178,6 +181,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.model_backend != "auto":
             return self.model_backend
         return "upstream" if self.upstream_base_url else "embedded"
+
+    @property
+    def path_prefix(self) -> str:
+        """The path of `public_url`, without a slash at its end: a proxy may serve us below `/mavera`."""
+        try:
+            return urlsplit(self.public_url).path.rstrip("/")
+        except ValueError:
+            return ""
 
     @property
     def answering_model(self) -> str:

@@ -16,6 +16,7 @@ from mavera.server.endings import one_line_endings
 # name: (the module that has it as `app`, its line in `mavera --help`)
 COMMANDS = {
     "serve": ("mavera.cli.serve", "Start the server."),
+    "console": ("mavera.cli.console", "Print a link that signs you in to the console once."),
     "ask": ("mavera.cli.ask", "Ask a persona, and print its answer."),
     "compare": ("mavera.cli.compare", "Ask several personas, and compare the analyses."),
     "study": ("mavera.cli.study", "Run studies with a panel of personas, and read their results."),

@@ -34,18 +34,25 @@ _POLL_SECONDS = 0.05
 
 class Greeting:
     """
-    Greets the user of a server. `key` is None unless this is the first start.
+    Greets the user of a server. `key` is None unless this is the first start. `link` signs the user in to the
+    console.
 
     `announcement` is None if no engine runs here, or another server of this data directory has announced its.
     """
 
     def __init__(
-        self, settings: Settings, url: str, key: str | None, announcement: Announcement | None
+        self,
+        settings: Settings,
+        url: str,
+        key: str | None,
+        announcement: Announcement | None,
+        link: str | None = None,
     ) -> None:
         self._settings = settings
         self._url = url
         self._key = key
         self._announcement = announcement
+        self._link = link
         self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
     def print_address(self) -> None:
@@ -56,6 +63,10 @@ class Greeting:
             show(f"\nYour API key, shown this once: [bold green]{self._key}[/]")
         else:
             show("\nYour API key was shown at the first start; 'mavera keys create' makes another.")
+        if self._link is not None:
+            show(f"\nOpen the console, with this link, once and within ten minutes:\n  {self._link}")
+        elif self._settings.console == "on":
+            show(f"The console is at {self._url}/console; 'mavera console' prints a link to sign in.")
         sys.stdout.flush()
 
     def print_first_call(self) -> None:

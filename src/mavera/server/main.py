@@ -7,12 +7,15 @@ It is a separate program so that the parser of the command line, some 10 MB, doe
 import asyncio
 import os
 import socket
+import sys
 
 import uvicorn
 from starlette.applications import Starlette
 
 from mavera.accounts.first_run import make_first_key
 from mavera.accounts.keys.text import peppers_of
+from mavera.accounts.sessions.links import address_of_link
+from mavera.api.http.hosts import is_loopback
 from mavera.app import create_app
 from mavera.errors import ConfigurationError
 from mavera.logs import configure_logs
@@ -26,7 +29,7 @@ from mavera.server.memory import limit_heaps
 from mavera.server.parent import run_workers
 from mavera.server.signals import stop_on_hangup
 from mavera.server.studies import run_studies_beside
-from mavera.services import open_store
+from mavera.services import open_sessions, open_store
 from mavera.settings import Settings, load_settings
 
 
@@ -46,9 +49,10 @@ def serve(settings: Settings) -> None:
     application = create_app(settings, beside=run_studies_beside(settings))
     listener = _listen(settings)
     key = asyncio.run(_find_first_key(settings))
+    link = asyncio.run(_make_link(settings, _build_url(listener)))
     url = _build_url(listener)
     announcement = Announcement.open(settings.data_dir) if settings.backend == "embedded" else None
-    greeting = Greeting(settings, url, key, announcement)
+    greeting = Greeting(settings, url, key, announcement, link)
     greeting.print_address()
     try:
         if settings.workers > 1:
@@ -88,6 +92,19 @@ async def _find_first_key(settings: Settings) -> str | None:
     """Bring the store up to date, and return the new key if this is the first start."""
     async with open_store(settings) as database:
         return await make_first_key(database, peppers_of(settings))
+
+
+async def _make_link(settings: Settings, url: str) -> str | None:
+    """
+    Return a link that signs the operator in to the console once, for somebody who sits before this terminal.
+
+    It is None without a terminal, because logs are kept, and on an address that others reach.
+    """
+    if settings.console == "off" or not sys.stdout.isatty() or not is_loopback(settings.host):
+        return None
+    async with open_store(settings) as database:
+        token = await open_sessions(database, settings).make_link()
+    return address_of_link(settings.public_url.rstrip("/") or url, token)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -468,6 +468,56 @@ def m0011_key_versions(tables: Tables) -> None:
     tables.run("CREATE UNIQUE INDEX api_keys_by_previous ON api_keys (previous_digest)")
 
 
+def m0012_console(tables: Tables) -> None:
+    """
+    The sessions of the console, and the links that make one: one-time links and invitations.
+
+    The tables have digests of the secrets in cookies and links. `sent_forms` has the ids of forms that must
+    not take effect twice. `facts` has single values about a database, such as its own name.
+    """
+    tables.run(
+        """
+        CREATE TABLE sessions (
+            id TEXT NOT NULL PRIMARY KEY,
+            digest TEXT NOT NULL UNIQUE,
+            workspace_id TEXT NOT NULL,
+            role TEXT NOT NULL,
+            method TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            key_id TEXT,
+            agent TEXT NOT NULL,
+            created_at BIGINT NOT NULL,
+            used_at BIGINT NOT NULL,
+            ends_at BIGINT NOT NULL,
+            revoked_at BIGINT
+        )
+        """
+    )
+    tables.run("CREATE INDEX sessions_newest ON sessions (workspace_id, id)")
+    tables.run("CREATE INDEX sessions_ended ON sessions (ends_at)")
+    tables.run(
+        """
+        CREATE TABLE sign_in_links (
+            id TEXT NOT NULL PRIMARY KEY,
+            digest TEXT NOT NULL UNIQUE,
+            method TEXT NOT NULL,
+            workspace_id TEXT NOT NULL,
+            role TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            invited_by TEXT NOT NULL,
+            created_at BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL,
+            redeemed_at BIGINT
+        )
+        """
+    )
+    tables.run("CREATE INDEX sign_in_links_newest ON sign_in_links (workspace_id, id)")
+    tables.run("CREATE INDEX sign_in_links_ended ON sign_in_links (expires_at)")
+    tables.run("CREATE TABLE sent_forms (id TEXT NOT NULL PRIMARY KEY, sent_at BIGINT NOT NULL)")
+    tables.run("CREATE INDEX sent_forms_old ON sent_forms (sent_at)")
+    tables.run("CREATE TABLE facts (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)")
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -480,6 +530,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0009_usage_currency,
     m0010_focus_groups,
     m0011_key_versions,
+    m0012_console,
 )
 
 

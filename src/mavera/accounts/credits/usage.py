@@ -49,6 +49,41 @@ async def count_recent_personas(db: Queries, workspace_id: str, *, runs: int) ->
 
 
 @dataclass(frozen=True, slots=True)
+class LatestRun:
+    """A run that ended at `created_at`. `key_name` is the name of its key, even of a revoked one."""
+
+    run_id: str
+    created_at: int
+    key_name: str
+    persona_id: str | None
+    operation: str | None
+    model: str | None
+    status: str
+    input_tokens: int
+    output_tokens: int
+    credits: int
+    milliseconds: int
+
+
+async def list_latest(db: Queries, workspace_id: str, *, limit: int) -> list[LatestRun]:
+    """Return the latest runs of a workspace, newest first."""
+    rows = await db.fetch_all(
+        """
+        SELECT u.run_id, u.created_at, COALESCE(k.name, '') AS key_name, u.persona_id, u.operation, u.model,
+               u.status, u.input_tokens, u.output_tokens, u.credits, u.milliseconds
+          FROM usage u
+          LEFT JOIN api_keys k ON k.id = u.key_id
+         WHERE u.workspace_id = :workspace_id
+         ORDER BY u.created_at DESC, u.run_id DESC
+         LIMIT :limit
+        """,
+        workspace_id=workspace_id,
+        limit=limit,
+    )
+    return [LatestRun(**row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
 class Sums:
     requests: int = 0
     input_tokens: int = 0

@@ -211,7 +211,7 @@ class Keyring:
     async def find(self, workspace_id: str, key_id: str) -> ApiKey:
         """Return the key. Raises NotFound if the workspace has no such key."""
         key = await repository.find_key(self._database, workspace_id, key_id)
-        if key is None:
+        if key is None or not key.last_four:  # the console identity is no key
             raise NotFound("This workspace has no such API key.")
         return key
 
@@ -219,7 +219,7 @@ class Keyring:
         """Return the key, which no other transaction changes before this one ends. Raises NotFound."""
         await repository.lock_workspace(transaction, workspace_id)
         key = await repository.find_key(transaction, workspace_id, key_id)
-        if key is None:
+        if key is None or not key.last_four:
             raise NotFound("This workspace has no such API key.")
         return key
 

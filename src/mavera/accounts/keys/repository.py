@@ -155,12 +155,12 @@ async def replace_digest(db: Queries, key_id: str, digest: str) -> None:
 
 
 async def list_keys(db: Queries, workspace_id: str) -> list[ApiKey]:
-    """Return the keys of a workspace, newest first."""
+    """Return the keys of a workspace, newest first, without its console identity, which has no text."""
     rows = await db.fetch_all(
         f"""
         SELECT {_COLUMNS}
           FROM api_keys
-         WHERE workspace_id = :workspace_id
+         WHERE workspace_id = :workspace_id AND last_four <> ''
          ORDER BY created_at DESC, id DESC
         """,  # noqa: S608
         workspace_id=workspace_id,
@@ -175,7 +175,7 @@ async def find_named(db: Queries, workspace_id: str, named: str, digests: Sequen
         f"""
         SELECT {_COLUMNS}
           FROM api_keys
-         WHERE workspace_id = :workspace_id
+         WHERE workspace_id = :workspace_id AND last_four <> ''
            AND (id = :named OR last_four = :named OR digest IN ({", ".join(f":{name}" for name in names)}))
          ORDER BY created_at DESC, id DESC
         """,  # noqa: S608
@@ -297,7 +297,7 @@ async def count_living(db: Queries, workspace_id: str, *, now: int) -> int:
         """
         SELECT COUNT(*) AS living
           FROM api_keys
-         WHERE workspace_id = :workspace_id AND revoked_at IS NULL
+         WHERE workspace_id = :workspace_id AND revoked_at IS NULL AND last_four <> ''
            AND (expires_at IS NULL OR expires_at > :now)
         """,
         workspace_id=workspace_id,

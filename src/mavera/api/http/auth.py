@@ -1,5 +1,6 @@
 """
-Authenticate a request by the key in its Authorization or api-key header, and count it.
+Authenticate a request by the key in its Authorization or api-key header, or by a console session's cookie.
+Count it.
 
 Each request with a key is counted once, however it ends. Every response to it has headers with the number of
 requests that are left.
@@ -12,14 +13,16 @@ from starlette.requests import HTTPConnection
 from mavera.accounts.limits.windows import Verdict
 from mavera.accounts.plans import Scope
 from mavera.accounts.principal import Principal
+from mavera.api.http.cookies import find_session
 from mavera.api.http.headers import header
+from mavera.api.http.same_origin import check_same_origin
+from mavera.api.http.services import services_of
 from mavera.errors import RateLimitExceeded
-from mavera.services import Services
 
+__all__ = ["authenticate", "credentials_of", "rate_limit_headers", "services_of"]
 
-def services_of(request: HTTPConnection) -> Services:
-    services: Services = request.app.state.services
-    return services
+# The console names the workspace of its page. Only a session at home in it may do so.
+WORKSPACE_HEADER = b"x-mavera-workspace"
 
 
 async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> Principal:
@@ -29,7 +32,7 @@ async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> P
     Raises Unauthorized with the fault of the key, RateLimitExceeded, or Forbidden if the key lacks `scope`.
     """
     services = services_of(request)
-    principal = await services.keyring.authenticate(credentials_of(request))
+    principal = await _find_principal(request)
     # Starlette's `request.state` would make a new object at each use.
     state = request.scope.setdefault("state", {})
     state["log"] = {"key": principal.key_id}
@@ -44,6 +47,18 @@ async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> P
     if scope is not None:
         principal.require(scope)
     return principal
+
+
+async def _find_principal(request: HTTPConnection) -> Principal:
+    """Return the principal of the key, which wins over a cookie. Raises Unauthorized or Forbidden."""
+    services = services_of(request)
+    credentials = credentials_of(request)
+    if credentials is None and b"cookie" in (name for name, _ in request.scope["headers"]):
+        session = await find_session(request, header(request, WORKSPACE_HEADER) or "")
+        if session is not None:
+            check_same_origin(request, services.settings)
+            return session.principal
+    return await services.keyring.authenticate(credentials)
 
 
 def credentials_of(request: HTTPConnection) -> str | None:

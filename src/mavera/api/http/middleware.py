@@ -35,7 +35,8 @@ class RequestLog:
 
     The `headers` in the state of its scope are sent with every response, even with an error. `handlers` has
     the handlers of fixed paths, by method and path. `paths` has the name under which the requests of a
-    handler are counted. There are only a few such names, whatever paths strangers request.
+    handler are counted. There are only a few such names, whatever paths strangers request. A proxy may or may
+    not have removed `prefix` from the path.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class RequestLog:
         paths: Mapping[Handler, str],
         metrics: Metrics,
         hosts: HostCheck,
+        prefix: str = "",
     ) -> None:
         self._app = app
         self._handlers = handlers
         self._paths = paths
         self._metrics = metrics
         self._hosts = hosts
+        self._prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,6 +66,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         _clean(scope)
+        _remove_prefix(scope, self._prefix)
         request_id = new_id("req")
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
@@ -122,3 +126,10 @@ def _clean(scope: Scope) -> None:
         scope["path"] = clean_text(scope["path"])
     if b"%00" in scope["query_string"]:
         scope["query_string"] = scope["query_string"].replace(b"%00", b"%EF%BF%BD")
+
+
+def _remove_prefix(scope: Scope, prefix: str) -> None:
+    if prefix and scope["path"].startswith(prefix):
+        rest = scope["path"][len(prefix) :]
+        if not rest or rest.startswith("/"):
+            scope["path"] = rest or "/"

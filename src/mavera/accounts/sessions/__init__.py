@@ -1,0 +1,1 @@
+"""Who uses the console: sessions of browsers, one-time links, and invitations."""
