@@ -21,6 +21,10 @@ from tests.support.tables import list_tables, load_released, read_columns
 TABLES = {
     "mavera_migrations",
     "schema_state",
+    "sessions",
+    "sign_in_links",
+    "sent_forms",
+    "facts",
     "tool_calls",
     "media",
     "workspaces",

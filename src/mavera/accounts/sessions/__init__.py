@@ -1,1 +1,1 @@
-"""Who uses the console: sessions of browsers, one-time links, and invitations."""
+"""Sessions of browsers that use the console, one-time links, and invitations."""
