@@ -19,7 +19,6 @@ from typing import Any
 import openai
 import pytest
 import structlog
-import uvicorn
 from hypothesis import settings as hypothesis_settings
 
 from mavera.accounts.first_run import make_first_key
@@ -29,7 +28,7 @@ from mavera.app import create_app
 from mavera.fetch.image_reader import is_installed
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
-from mavera.server.config import build_server_config
+from mavera.server.config import build_server
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
 from mavera.storage.schema import ensure_schema
@@ -134,9 +133,8 @@ class _Running:
         key, test_key = asyncio.run(_make_keys(self._settings))
         self._listener = socket.create_server(("127.0.0.1", 0))
         app = create_app(self._settings, live_model=self._model)
-        config = build_server_config(app, self._settings)
-        config.timeout_graceful_shutdown = self._given.get("shutdown_grace_seconds", 5)
-        self._server = uvicorn.Server(config)
+        self._server = build_server(app, self._settings)
+        self._server.config.timeout_graceful_shutdown = self._given.get("shutdown_grace_seconds", 5)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]})
         self._thread.start()
         while not self._server.started and self._thread.is_alive():

@@ -16,6 +16,7 @@ from mavera.accounts.limits.concurrency import Running
 from mavera.accounts.limits.windows import Limiter
 from mavera.api.chat_completions import routes as chat_completions
 from mavera.api.http.cors import allow_origins, parse_origins
+from mavera.api.http.drain import Drain
 from mavera.api.http.errors import on_api_error, on_http_exception
 from mavera.api.http.hosts import HostCheck
 from mavera.api.http.middleware import RequestLog
@@ -102,6 +103,7 @@ def create_app(
     metrics = Metrics()
     application = _Application(lifespan, metrics, counts, settings)
     application.state.metrics = metrics  # for the server, which counts connections
+    application.state.drain = Drain()
     return application
 
 

@@ -9,6 +9,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from mavera.server.connections import ConnectionLimits, Connections
+from mavera.server.draining import DrainingServer
 from mavera.server.http_protocol import GuardedHTTP
 from mavera.server.websocket_protocol import GuardedWebSocket
 from mavera.settings import Settings
@@ -19,7 +20,8 @@ GARBAGE_ALLOCATIONS = 20_000
 
 def build_server_config(application: Starlette, settings: Settings) -> uvicorn.Config:
     """Return uvicorn's configuration for an application of `create_app`, with the limits of the settings."""
-    connections = Connections(ConnectionLimits.of(settings), application.state.metrics)
+    state = application.state
+    connections = Connections(ConnectionLimits.of(settings), state.metrics, state.drain)
     # uvicorn calls these once for each connection. Its types say a class, but any callable works.
     http: Any = partial(GuardedHTTP, connections)
     ws: Any = partial(GuardedWebSocket, connections)
@@ -36,6 +38,12 @@ def build_server_config(application: Starlette, settings: Settings) -> uvicorn.C
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
     )
+
+
+def build_server(application: Starlette, settings: Settings) -> DrainingServer:
+    """Return the server of a process, which is alone or one of several workers."""
+    config = build_server_config(application, settings)
+    return DrainingServer(config, application.state.drain, drain_seconds=settings.drain_seconds)
 
 
 def settle_garbage() -> None:

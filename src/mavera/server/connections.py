@@ -16,6 +16,7 @@ from typing import Protocol
 
 import structlog
 
+from mavera.api.http.drain import Drain
 from mavera.errors import APIError, RateLimitExceeded, ServiceUnavailable
 from mavera.metrics import Metrics
 from mavera.server.descriptors import count_descriptors, descriptor_limit
@@ -121,8 +122,11 @@ class Holding:
 
 
 class Connections:
-    def __init__(self, limits: ConnectionLimits, metrics: Metrics) -> None:
+    """`drain` says whether this process is about to stop."""
+
+    def __init__(self, limits: ConnectionLimits, metrics: Metrics, drain: Drain | None = None) -> None:
         self.limits = limits
+        self.drain = drain or Drain()
         self.now = 0.0
         self._metrics = metrics
         self._open: dict[Connection, _Address | None] = {}

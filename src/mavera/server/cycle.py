@@ -14,11 +14,16 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from mavera.api.http.drain import Drain
+
 _NOT_IN_NAMES = re.compile(rb'[\x00-\x20\x7f()<>@,;:\\\[\]={}"]')
 _NOT_IN_VALUES = bytes({*range(32), 127} - {ord("\t")})
 
 
 class Cycle(RequestResponseCycle):
+    """`drain` ends the connection with the response if the process is about to stop."""
+
+    drain = Drain()
     _head = b""
 
     async def send(self, message: Any) -> None:
@@ -53,6 +58,8 @@ class Cycle(RequestResponseCycle):
         values = b"".join(parts[3::4])
         if len(values.translate(None, _NOT_IN_VALUES)) < len(values):
             raise RuntimeError("The value of a header has a control character.")
+        if self.drain.is_draining:
+            self.keep_alive = False
         if not self.keep_alive and not closes:
             parts.append(b"connection: close\r\n")
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in (204, 304):

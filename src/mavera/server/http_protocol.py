@@ -144,6 +144,7 @@ class GuardedHTTP(HttpToolsProtocol):
             keep_alive=self.scope["http_version"] != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
+        self.cycle.drain = self._guard.drain
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
         else:

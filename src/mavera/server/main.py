@@ -23,6 +23,7 @@ from mavera.models.embedded.sharing import Announcement
 from mavera.models.named import find_model_secrets
 from mavera.server.config import build_server_config, settle_garbage
 from mavera.server.descriptors import raise_descriptor_limit
+from mavera.server.draining import DrainingServer
 from mavera.server.endings import one_line_endings
 from mavera.server.greeting import Greeting
 from mavera.server.memory import limit_heaps
@@ -60,17 +61,19 @@ def serve(settings: Settings) -> None:
             return
         settle_garbage()
         config = build_server_config(application, settings)
-        _GreetingServer(config, application, greeting).run(sockets=[listener])
+        _GreetingServer(config, application, greeting, drain_seconds=settings.drain_seconds).run([listener])
     finally:
         if announcement is not None:
             announcement.close()
 
 
-class _GreetingServer(uvicorn.Server):
+class _GreetingServer(DrainingServer):
     """A server that greets its user once it answers requests."""
 
-    def __init__(self, config: uvicorn.Config, application: Starlette, greeting: Greeting) -> None:
-        super().__init__(config)
+    def __init__(
+        self, config: uvicorn.Config, application: Starlette, greeting: Greeting, *, drain_seconds: float
+    ) -> None:
+        super().__init__(config, application.state.drain, drain_seconds=drain_seconds)
         self._application = application
         self._greeting = greeting
         self._task: asyncio.Task[None] | None = None

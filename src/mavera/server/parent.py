@@ -32,7 +32,7 @@ from mavera.storage.database import Database
 
 COMMAND = build_python_command("mavera.server.worker")
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, SETTLED_SECONDS = 0.1, 5.0, 30.0
-# This is added to the grace that a worker gives its responses.
+# This is added to the drain and to the grace that a worker gives its responses.
 KILL_AFTER_SECONDS = 5.0
 
 log = structlog.get_logger()
@@ -81,7 +81,9 @@ class Parent:
             greeter = asyncio.create_task(self._greet(shared), name="mavera-greeting")
             await self._stopping.wait()
             greeter.cancel()
-            patience = self._settings.shutdown_grace_seconds + KILL_AFTER_SECONDS
+            settings = self._settings
+            drain_seconds = 0.0 if self.interrupted else settings.drain_seconds
+            patience = drain_seconds + settings.shutdown_grace_seconds + KILL_AFTER_SECONDS
             _, late = await asyncio.wait(keepers, timeout=patience)
             if late:
                 self._send_signal(signal.SIGKILL)
@@ -167,7 +169,8 @@ class Parent:
         again = self._stopping.is_set()
         self.interrupted = self.interrupted or number == signal.SIGINT
         self._stopping.set()
-        self._send_signal(signal.SIGKILL if again else signal.SIGTERM)
+        # A worker drains after SIGTERM, and stops at once after a Ctrl-C.
+        self._send_signal(signal.SIGKILL if again else number)
 
     def _send_signal(self, number: signal.Signals) -> None:
         for process in self._processes:

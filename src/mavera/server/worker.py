@@ -12,7 +12,6 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-import uvicorn
 import uvloop
 
 from mavera.app import create_app
@@ -21,7 +20,7 @@ from mavera.logs import configure_logs
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.pull import resolve_projector
 from mavera.models.named import find_model_secrets
-from mavera.server.config import build_server_config, settle_garbage
+from mavera.server.config import build_server, settle_garbage
 from mavera.server.linked import LinkedEngine, LinkedLimiter, LinkedRunning, exchange_counts
 from mavera.server.memory import limit_heaps
 from mavera.server.questions import GetSettings
@@ -46,9 +45,9 @@ async def _serve(link_socket: socket.socket, listener: socket.socket) -> None:
     link = await Link.open(link_socket, lost=_end_with_parent)
     settings = from_values(await link.fetch_reply(GetSettings(), dict[str, Any]))
     configure_logs(settings, find_model_secrets(settings))
-    config = build_server_config(_build_application(settings, link), settings)
+    server = build_server(_build_application(settings, link), settings)
     settle_garbage()
-    await uvicorn.Server(config).serve(sockets=[listener])
+    await server.serve(sockets=[listener])
 
 
 def _build_application(settings: Settings, link: Link) -> Any:

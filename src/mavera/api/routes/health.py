@@ -2,8 +2,9 @@
 GET /health/live and /health/ready, for monitors of the process. They need no key.
 
 `live` means that the process answers. `ready` means that no fault of this process, its disk or its version
-keeps it from answering, so it can get traffic. The body describes the parts that all replicas share, such as
-Postgres, Redis or an upstream. A fault of one of them makes no replica unready.
+keeps it from answering, and that it was not asked to stop, so it can get traffic. The body describes the
+parts that all replicas share, such as Postgres, Redis or an upstream. A fault of one of them makes no
+replica unready.
 """
 
 from typing import Literal
@@ -41,10 +42,12 @@ class Ready(msgspec.Struct, kw_only=True):
     """
     The state of the server. `database_detail` is the fault of the database, or null.
 
+    `draining` is true once the server was asked to stop. It still answers requests for MAVERA_DRAIN_SECONDS.
     `rate_limits` is `local` without Redis, and `unavailable` while each process counts for itself.
     """
 
     status: Literal["ready", "not_ready"]
+    draining: bool = False
     database: PartState
     database_detail: str | None = None
     rate_limits: Literal["ready", "unavailable", "local"]
@@ -64,9 +67,12 @@ async def ready(request: Request) -> Response:
     model = services.models["live"].status()
     # A fault of a shared part makes no replica unready, because then all of them would leave at once.
     model_is_shared = services.settings.backend == "upstream"
-    is_ready = not store.is_fault_here and (model_is_shared or model.state in ("ready", "idle"))
+    draining = request.app.state.drain.is_draining
+    is_working = not store.is_fault_here and (model_is_shared or model.state in ("ready", "idle"))
+    is_ready = is_working and not draining
     body = Ready(
         status="ready" if is_ready else "not_ready",
+        draining=draining,
         database="ready" if store.is_ready else "unavailable",
         database_detail=store.detail,
         rate_limits=await rate_limit_state(services.limiter),
