@@ -12,7 +12,7 @@ from mavera.focus_groups.elicited import CellId, Elicited
 from mavera.focus_groups.headlines import describe_result
 from mavera.focus_groups.intervals import find_mean_interval
 from mavera.focus_groups.mixtures import score_each_nps
-from mavera.focus_groups.results import build_results, merge_flags
+from mavera.focus_groups.results import build_question, build_results, merge_flags, select_group
 from mavera.focus_groups.simulation import Simulation
 from mavera.focus_groups.study import Likert, MultipleChoice, Option, Sample, Study, YesNo
 from tests.support.simulations import build_panel, build_study, elicit_randomly, simulate_plainly
@@ -224,3 +224,49 @@ def test_flags_of_cells_are_merged_into_one_of_each_name() -> None:
     ]
 
     assert merge_flags(flags) == ["max_applied in 1 cells", "order_gap 11.00", "read_as_shares in 2 cells"]
+
+
+def test_the_group_of_everybody_has_the_figures_of_the_study() -> None:
+    simulation = simulate_plainly()
+    everybody = select_group(simulation, (), ())
+    for question in simulation.study.questions:
+        whole, group = build_question(simulation, question), build_question(simulation, question, everybody)
+        for name in ("distribution", "mean", "score", "simulation_interval", "base"):
+            assert getattr(group, name) == getattr(whole, name)
+
+
+def test_a_group_has_the_figures_of_its_personas_and_cells() -> None:
+    simulation = simulate_plainly()
+    question = next(one for one in simulation.study.questions if one.id == "q2")
+    persona = simulation.panel[1].id
+    whole = build_question(simulation, question)
+    alone = build_question(simulation, question, select_group(simulation, (persona,), ()))
+    assert isinstance(whole.by_persona, list)
+    figures = next(one for one in whole.by_persona if one.persona_id == persona)
+    assert alone.mean == figures.mean
+    assert alone.base == figures.n
+    assert alone.simulation_interval is None
+    cell = build_question(simulation, question, select_group(simulation, (), ("a",)))
+    assert isinstance(whole.by_cell, list)
+    assert cell.mean == whole.by_cell[0].mean
+    assert cell.simulation_interval is not None
+    both = build_question(simulation, question, select_group(simulation, (persona,), ("a",)))
+    assert isinstance(both.by_persona, list)
+    assert [one.persona_id for one in both.by_persona] == [persona]
+    assert both.mean == both.by_persona[0].mean
+
+
+def test_a_group_has_only_its_own_verbatims() -> None:
+    simulation = simulate_plainly()
+    question = next(one for one in simulation.study.questions if one.id == "q8")
+    persona = simulation.panel[2].id
+    found = build_question(simulation, question, select_group(simulation, (persona,), ("b",)))
+    assert isinstance(found.verbatims, list)
+    assert found.verbatims
+    assert {(one.persona_id, one.cell) for one in found.verbatims} == {(persona, "b")}
+
+
+def test_a_group_of_unknown_people_is_refused() -> None:
+    simulation = simulate_plainly()
+    with pytest.raises(ValueError, match="no persona or cell 'nobody'"):
+        select_group(simulation, ("nobody",), ())

@@ -85,10 +85,25 @@ class StudyResults:
         results: dict[str, Any] = await self._find(row, progress, "compute_results")
         return results
 
-    async def list_respondents(
-        self, row: StudyRow, progress: Progress, *, screened: bool
+    async def compute_group(
+        self, row: StudyRow, progress: Progress, personas: tuple[str, ...], cells: tuple[str, ...]
     ) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = await self._find(row, progress, "list_respondents", screened)
+        """
+        Return the questions' results for some personas and monadic cells only.
+
+        Raises InvalidRequest if the study lacks one of them.
+        """
+        found: list[dict[str, Any]] = await self._find(row, progress, "compute_group", personas, cells)
+        return found
+
+    async def page_respondents(
+        self, row: StudyRow, progress: Progress, *, screened: bool, start: int, limit: int
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Return up to `limit` respondents from number `start` on, and the number of all."""
+        record = await self._read(row, progress)
+        rows: tuple[list[dict[str, Any]], int] = await self._run(
+            "page_respondents", record, screened, start, limit
+        )
         return rows
 
     async def list_cells(self, row: StudyRow) -> list[dict[str, Any]]:
@@ -109,12 +124,17 @@ class StudyResults:
         return checked
 
     async def _find(self, row: StudyRow, progress: Progress, name: str, *more: object) -> Any:
-        state = (row.id, row.attempt, row.status, progress.done, row.human)
+        record = await self._read(row, progress)
         async with self._turn:
-            record = await self._keep(state, lambda: self._desk.service.read(row))
             return await self._keep(
-                (*state, name, *more), lambda: asyncio.to_thread(_function(name), record, *more)
+                (*_state_of(row, progress), name, *more),
+                lambda: asyncio.to_thread(_function(name), record, *more),
             )
+
+    async def _read(self, row: StudyRow, progress: Progress) -> Any:
+        """Return the record of a study in its present state."""
+        async with self._turn:
+            return await self._keep(_state_of(row, progress), lambda: self._desk.service.read(row))
 
     async def _keep(self, key: tuple[object, ...], make: Callable[[], Awaitable[Any]]) -> Any:
         """Return what is kept under `key`, and make it first if there is nothing."""
@@ -128,6 +148,10 @@ class StudyResults:
     async def _run(self, name: str, *arguments: object) -> Any:
         async with self._turn:
             return await asyncio.to_thread(_function(name), *arguments)
+
+
+def _state_of(row: StudyRow, progress: Progress) -> tuple[object, ...]:
+    return row.id, row.attempt, row.status, progress.done, row.human
 
 
 def _function(name: str) -> Callable[..., Any]:

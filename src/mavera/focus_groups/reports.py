@@ -21,7 +21,7 @@ from mavera.focus_groups.human_answers import HumanAnswersError, read_human_answ
 from mavera.focus_groups.moves import find_moves
 from mavera.focus_groups.orders import find_places, list_shown
 from mavera.focus_groups.positions import digest_priors
-from mavera.focus_groups.results import build_results
+from mavera.focus_groups.results import build_question, build_results, select_group
 from mavera.focus_groups.rows import list_rows
 from mavera.focus_groups.service import Record
 from mavera.focus_groups.side_by_side import Comparison, compare_simulations
@@ -77,6 +77,23 @@ def compute_results(record: Record) -> dict[str, Any]:
     return results
 
 
+def compute_group(record: Record, personas: tuple[str, ...], cells: tuple[str, ...]) -> list[dict[str, Any]]:
+    """
+    Return the questions' results for some personas and monadic cells only.
+
+    Raises InvalidRequest if the study lacks one of them.
+    """
+    simulation = simulate(record)
+    try:
+        mask = select_group(simulation, personas, cells)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+    return [
+        msgspec.to_builtins(build_question(simulation, question, mask))
+        for question in record.row.study.questions
+    ]
+
+
 def check_human(record: Record, text: str) -> str:
     """Return the CSV text of real people's answers if it fits the study. Raises ValidationFailed."""
     try:
@@ -102,9 +119,13 @@ def _export_cells(record: Record) -> ExportFile:
     return ExportFile(first.name, first.media_type, b"\n".join(lines) + b"\n")
 
 
-def list_respondents(record: Record, screened: bool) -> list[dict[str, Any]]:
-    """Return the drawn respondents, a row for each."""
-    return list_rows(simulate(record), screened=screened)
+def page_respondents(
+    record: Record, screened: bool, start: int, limit: int
+) -> tuple[list[dict[str, Any]], int]:
+    """Return up to `limit` of the drawn respondents from number `start` on, and the number of all."""
+    simulation = simulate(record)
+    total = len(simulation.draw.completes) + (len(simulation.draw.screened) if screened else 0)
+    return list_rows(simulation, range(start, min(start + limit, total))), total
 
 
 def compare(records: Sequence[Record]) -> Comparison:

@@ -20,7 +20,7 @@ from mavera.focus_groups.choices import ConjointModel, Worth, fit_conjoint_model
 from mavera.focus_groups.grids import Grid
 from mavera.focus_groups.intervals import FEWEST_PERSONAS
 from mavera.focus_groups.measures import Measure
-from mavera.focus_groups.mixtures import measure_entropy
+from mavera.focus_groups.mixtures import Truths, measure_entropy
 from mavera.focus_groups.moves import Move
 from mavera.focus_groups.raking import measure_efficiency
 from mavera.focus_groups.respondents import Status
@@ -137,30 +137,57 @@ def build_method(simulation: Simulation) -> MethodResult:
     )
 
 
-def build_question(simulation: Simulation, question: Question) -> QuestionResult:
-    """Return the estimates of one question."""
-    result = _start_question(simulation, question)
+def build_question(simulation: Simulation, question: Question, mask: Truths | None = None) -> QuestionResult:
+    """
+    Return the estimates of one question, for everybody or for the personas and arms in `mask`.
+
+    For a part of the audience there are no models, no themes and no reach of combinations.
+    """
+    result = _start_question(simulation, question, mask)
     match question:
         case OpenEnded():
             _add_verbatims(result, simulation, question)
+            if mask is not None:
+                _keep_verbatims(result, simulation, mask)
         case Matrix():
-            result.rows = [_build_row(simulation, question, row.id, row.text) for row in question.rows]
+            result.rows = [_build_row(simulation, question, row.id, row.text, mask) for row in question.rows]
             result.interval_missing = "Each row has an interval of its own."
-            result.interval_from = _name_source(simulation)
+            result.interval_from = _name_source(simulation, mask=mask)
             result.flags = sorted({flag for row in result.rows for flag in row.flags})
         case _:
-            _add_estimates(result, simulation, question)
-    if isinstance(question, MultipleChoice) and question.multiple:
+            _add_estimates(result, simulation, question, mask)
+    if isinstance(question, MultipleChoice) and question.multiple and mask is None:
         result.turf = _find_turf(simulation, question)
-    if isinstance(question, MaxDiff | Conjoint):
+    if isinstance(question, MaxDiff | Conjoint) and mask is None:
         result.model = _build_model(result, simulation, question)
     return result
 
 
-def _start_question(simulation: Simulation, question: Question) -> QuestionResult:
+def select_group(simulation: Simulation, personas: Sequence[str], arms: Sequence[str]) -> Truths:
+    """
+    Return the mask of the personas and arms with these ids. Without ids of a kind, all of it are in the mask.
+
+    Raises ValueError for an id that the study lacks.
+    """
+    people = [one.id for one in simulation.panel]
+    cells = [arm.id for arm in simulation.study.cells]
+    unknown = [*({*personas} - {*people}), *({*arms} - {*cells})]
+    if unknown:
+        raise ValueError(f"This study has no persona or cell '{unknown[0]}'.")
+    mask = np.zeros((len(people), len(simulation.grids.arms)), dtype=bool)
+    rows = [people.index(one) for one in personas] or list(range(len(people)))
+    columns = [cells.index(one) for one in arms] or list(range(mask.shape[1]))
+    mask[np.ix_(rows, columns)] = True
+    return mask
+
+
+def _start_question(simulation: Simulation, question: Question, mask: Truths | None) -> QuestionResult:
     """Return a result with its counts of rows only."""
-    answers = simulation.draw.completes.answers.get(question.id)
+    rows = simulation.draw.completes
+    answers = rows.answers.get(question.id)
     status = np.empty(0, dtype=np.uint8) if answers is None else answers.status
+    if mask is not None and answers is not None:
+        status = status[mask[rows.panelist, rows.arm]]
     counts = {one: int((status == one).sum()) for one in Status}
     return QuestionResult(
         question_id=question.id,
@@ -177,24 +204,26 @@ def _start_question(simulation: Simulation, question: Question) -> QuestionResul
     )
 
 
-def _add_estimates(result: QuestionResult, simulation: Simulation, question: Question) -> None:
+def _add_estimates(
+    result: QuestionResult, simulation: Simulation, question: Question, mask: Truths | None
+) -> None:
     measures = measure_any(simulation.grids, question, None)
-    _fill_figures(result, measures)
-    result.intervals = {one.label: _round_range(one.find_interval()) for one in _list_answers(measures)}
+    _fill_figures(result, measures, mask)
+    result.intervals = {one.label: _round_range(one.find_interval(mask)) for one in _list_answers(measures)}
     main = _find_main(measures)
     if main is not None:
         result.interval_of = main.label
-        result.simulation_interval = _round_range(main.find_interval())
+        result.simulation_interval = _round_range(main.find_interval(mask))
         if result.simulation_interval is None:
-            result.interval_missing = _explain_missing(main)
+            result.interval_missing = _explain_missing(main, mask)
             gaps = _find_gaps(simulation, question)
-            if gaps:
+            if gaps and mask is None:
                 result.order_range = _find_order_range(main, gaps)
         else:
-            result.interval_from = _name_source(simulation, main)
-    result.by_persona = _list_personas(simulation, question, measures)
+            result.interval_from = _name_source(simulation, main, mask)
+    result.by_persona = _list_personas(simulation, measures, mask)
     if simulation.study.cells:
-        result.by_cell = _list_arms(simulation, question, measures)
+        result.by_cell = _list_arms(simulation, measures, mask)
     result.baseline = _build_baseline(simulation, question, None, measures)
     result.flags = _list_flags(simulation, question, None)
     result.assumed = sorted({one.label for one in measures if one.assumed})
@@ -261,8 +290,8 @@ def _find_main(measures: Sequence[Measure]) -> Measure | None:
     return None
 
 
-def _explain_missing(measure: Measure) -> str:
-    _, weights = measure.read_personas()
+def _explain_missing(measure: Measure, mask: Truths | None) -> str:
+    _, weights = measure.read_personas(mask)
     count = int((weights > 0).sum())
     if count == 0:
         return "No cell of the question was answered."
@@ -289,10 +318,10 @@ def _find_order_range(measure: Measure, gaps: Sequence[float]) -> Range:
     return round(measure.low + width * low, DIGITS), round(measure.low + width * high, DIGITS)
 
 
-def _name_source(simulation: Simulation, measure: Measure | None = None) -> str:
-    count = len(simulation.panel)
+def _name_source(simulation: Simulation, measure: Measure | None = None, mask: Truths | None = None) -> str:
+    count = len(simulation.panel) if mask is None else int(mask.any(axis=1).sum())
     if measure is not None:
-        count = int((measure.read_personas()[1] > 0).sum())
+        count = int((measure.read_personas(mask)[1] > 0).sum())
         if measure.by_wording is not None:
             return f"{count} personas and {simulation.study.wordings} wordings"
     return f"{count} personas"
@@ -303,26 +332,30 @@ def _round_range(found: Range | None) -> Range | None:
 
 
 def _list_personas(
-    simulation: Simulation, question: Question, measures: Sequence[Measure]
+    simulation: Simulation, measures: Sequence[Measure], group: Truths | None
 ) -> list[PersonaFigures]:
     found = []
     rows = simulation.draw.completes
     for at, one in enumerate(simulation.panel):
-        figures = PersonaFigures(persona_id=one.id, n=int((rows.panelist == at).sum()))
         mask = np.zeros((len(simulation.panel), len(simulation.grids.arms)), dtype=bool)
-        mask[at] = True
+        mask[at] = True if group is None else group[at]
+        if not mask.any():
+            continue
+        figures = PersonaFigures(persona_id=one.id, n=int(mask[rows.panelist, rows.arm].sum()))
         _fill_figures(figures, measures, mask)
         found.append(figures)
     return found
 
 
-def _list_arms(simulation: Simulation, question: Question, measures: Sequence[Measure]) -> list[ArmFigures]:
+def _list_arms(simulation: Simulation, measures: Sequence[Measure], group: Truths | None) -> list[ArmFigures]:
     found = []
     rows = simulation.draw.completes
     for at, arm in enumerate(simulation.study.cells):
-        figures = ArmFigures(cell=arm.id, n=int((rows.arm == at).sum()))
         mask = np.zeros((len(simulation.panel), len(simulation.grids.arms)), dtype=bool)
-        mask[:, at] = True
+        mask[:, at] = True if group is None else group[:, at]
+        if not mask.any():
+            continue
+        figures = ArmFigures(cell=arm.id, n=int(mask[rows.panelist, rows.arm].sum()))
         _fill_figures(figures, measures, mask)
         found.append(figures)
     return found
@@ -385,18 +418,20 @@ def merge_flags(flags: Iterable[str]) -> list[str]:
     return merged
 
 
-def _build_row(simulation: Simulation, question: Matrix, row_id: str, text: str) -> PartResult:
+def _build_row(
+    simulation: Simulation, question: Matrix, row_id: str, text: str, mask: Truths | None
+) -> PartResult:
     measures = measure_any(simulation.grids, question, row_id)
     main = _find_main(measures)
     result = PartResult(
         row_id=row_id,
         text=text,
-        simulation_interval=_round_range(main.find_interval()) if main is not None else None,
-        intervals={one.label: _round_range(one.find_interval()) for one in _list_answers(measures)},
+        simulation_interval=_round_range(main.find_interval(mask)) if main is not None else None,
+        intervals={one.label: _round_range(one.find_interval(mask)) for one in _list_answers(measures)},
         baseline=_build_baseline(simulation, question, row_id, measures),
         flags=_list_flags(simulation, question, row_id),
     )
-    _fill_figures(result, measures)
+    _fill_figures(result, measures, mask)
     return result
 
 
@@ -497,6 +532,19 @@ def _add_verbatims(result: QuestionResult, simulation: Simulation, question: Ope
     result.interval_missing = "Answers in words have no interval."
     if question.id in simulation.discussions:
         _add_discussion(result, simulation, simulation.discussions[question.id])
+
+
+def _keep_verbatims(result: QuestionResult, simulation: Simulation, mask: Truths) -> None:
+    """Keep the verbatims of the personas and arms in `mask`. Themes are those of all verbatims."""
+    people = [one.id for one in simulation.panel]
+    cells = [arm.id for arm in simulation.study.cells]
+    kept = []
+    for one in result.verbatims or ():
+        at = people.index(one.persona_id or "")
+        if mask[at].any() if one.cell is None else mask[at, cells.index(one.cell)]:
+            kept.append(one)
+    result.verbatims = kept
+    result.themes = []
 
 
 def _add_discussion(result: QuestionResult, simulation: Simulation, discussion: Discussion) -> None:

@@ -33,17 +33,17 @@ _STATUS = {
 }
 
 
-def list_rows(simulation: Simulation, *, screened: bool = False) -> list[dict[str, Any]]:
-    """Return a row for each respondent. With `screened`, rows of screened-out respondents follow."""
+def list_rows(simulation: Simulation, places: range) -> list[dict[str, Any]]:
+    """Return the respondents at `places`, from 0. Those that a screener ended follow the completes."""
     weights = simulation.case_weights
-    rows = [
-        _show(simulation, simulation.draw.completes, at, number=at + 1, weight=round(float(weights[at]), 6))
-        for at in range(len(simulation.draw.completes))
-    ]
-    if screened:
-        first = len(rows) + 1
-        ended = simulation.draw.screened
-        rows += [_show(simulation, ended, at, number=first + at, weight=None) for at in range(len(ended))]
+    completes, ended = simulation.draw.completes, simulation.draw.screened
+    rows = []
+    for at in places:
+        if at < len(completes):
+            weight = round(float(weights[at]), 6)
+            rows.append(_show(simulation, completes, at, number=at + 1, weight=weight))
+        else:
+            rows.append(_show(simulation, ended, at - len(completes), number=at + 1, weight=None))
     return rows
 
 

@@ -148,9 +148,11 @@ async def list_responses(request: Request) -> Response:
     screened = _read_choice(request, _SCREENED) == "screened"
     progress = await services_of(request).focus_groups.service.count_progress(row)
     start, limit = _read_place(request), limit_of(request)
-    rows = await services_of(request).focus_groups.results.list_respondents(row, progress, screened=screened)
+    rows, total = await services_of(request).focus_groups.results.page_respondents(
+        row, progress, screened=screened, start=start, limit=limit
+    )
     end = start + limit
-    return json_response(list_body(rows[start:end], str(end) if end < len(rows) else None))
+    return json_response(list_body(rows, str(end) if end < total else None))
 
 
 async def list_cells(request: Request) -> Response:

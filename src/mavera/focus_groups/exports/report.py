@@ -119,7 +119,7 @@ def _write_question(
     yield f"<h2>{escape(question.text)}</h2>"
     if question.show_if:
         yield f'<p class="asked">Asked if {escape(question.show_if)}</p>'
-    yield from draw_question(simulation, question, result)
+    yield from draw_question(question, result)
     if isinstance(result.model, dict) and "attributes" in result.model:
         yield _write_simulator(result)
     if isinstance(result.verbatims, list):
