@@ -32,6 +32,7 @@ from mavera.api.routes import (
     media,
     models,
     personas,
+    study_shares,
     usage,
     workspaces,
 )
@@ -56,6 +57,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *personas.OPERATIONS,
     *custom_personas.OPERATIONS,
     *focus_groups.OPERATIONS,
+    *study_shares.OPERATIONS,
     *models.OPERATIONS,
     *media.OPERATIONS,
     *usage.OPERATIONS,

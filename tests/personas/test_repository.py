@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from mavera.accounts.principal import Principal
-from mavera.errors import Forbidden, InvalidRequest, PersonaNotFound
+from mavera.errors import Forbidden, InvalidRequest, PersonaNotFound, VersionConflict
 from mavera.personas import repository
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
 from mavera.personas.custom import Sheet
+from mavera.personas.differences import Difference
 from mavera.personas.repository import PersonaLimits
 from tests.support.house import bank
 from tests.support.opening import Open
@@ -150,5 +151,41 @@ def test_there_are_so_many_personas_and_no_more(opened: Open) -> None:
             )
             assert sum(isinstance(one, InvalidRequest) for one in done) == 3
             assert len((await personas.roll(owner)).list(custom=True)) == 3
+
+    asyncio.run(main())
+
+
+def test_versions_are_listed_newest_first_with_what_changed(opened: Open) -> None:
+    async def main() -> None:
+        async with bank(opened) as b:
+            owner, personas = Principal.local(b.workspace_id), Personas(LIBRARY, b.database)
+            made = await personas.create(owner, SHEET)
+            for name in ("Second", "Third"):
+                await personas.update(owner, made.id, lambda _, name=name: renamed(name))
+            found, more = await personas.page_versions(owner, made.id, 2)
+            assert [one.persona.version for one in found] == [3, 2]
+            assert [one.differences for one in found] == [
+                (Difference("name", ("Second",), ("Third",)),),
+                (Difference("name", (SHEET.name,), ("Second",)),),
+            ]
+            assert more == 2
+            rest, end = await personas.page_versions(owner, made.id, 2, more)
+            assert [(one.persona.version, one.differences) for one in rest] == [(1, ())]
+            assert end is None
+            with pytest.raises(PersonaNotFound):
+                await personas.page_versions(Principal.local("other"), made.id, 2)
+
+    asyncio.run(main())
+
+
+def test_the_second_of_two_edits_of_one_version_is_refused(opened: Open) -> None:
+    async def main() -> None:
+        async with bank(opened) as b:
+            owner, personas = Principal.local(b.workspace_id), Personas(LIBRARY, b.database)
+            made = await personas.create(owner, SHEET)
+            first = await personas.update(owner, made.id, lambda _: renamed("Mine"), version=1)
+            with pytest.raises(VersionConflict, match="at version 2, and you changed version 1"):
+                await personas.update(owner, made.id, lambda _: renamed("Yours"), version=1)
+            assert await personas.get(made.id, owner) == first
 
     asyncio.run(main())

@@ -41,6 +41,7 @@ TABLES = {
     "focus_groups",
     "focus_group_cells",
     "focus_group_priors",
+    "focus_group_shares",
 }
 
 START = """

@@ -30,6 +30,7 @@ from mavera.errors import ConfigurationError
 from mavera.focus_groups import repository
 from mavera.focus_groups.desk import digest_model, load_study_module
 from mavera.focus_groups.repository import StudyRow
+from mavera.focus_groups.shares import MOST_SHARES, Share, Shares, path_of
 from mavera.focus_groups.study import Study
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
@@ -332,6 +333,55 @@ def panel(
         return made
 
     typer.echo(msgspec.yaml.encode({"personas": _in_office(data_dir, make)}).decode())
+
+
+@app.command()
+def share(
+    study: StudyId = "last",
+    days: Annotated[int, typer.Option(min=1, max=365, help="The link works for this many days.")] = 30,
+    show: Annotated[bool, typer.Option("--list", help="List the links that work, and make none.")] = False,
+    revoke: Annotated[str | None, typer.Option(help="End the link with this id, and make none.")] = None,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Share a study read-only by a link that needs no key. Its console page shows nothing else."""
+
+    async def use(office: Office) -> Any:
+        row = await _find(office, study)
+        shares = Shares(office.database)
+        if revoke is not None:
+            await shares.revoke(office.principal, row.id, revoke)
+            return revoke
+        if show:
+            return (await shares.list_page(office.principal, row.id, MOST_SHARES))[0]
+        return await shares.create(office.principal, row.id, days=days)
+
+    found = _in_office(data_dir, use)
+    if revoke is not None:
+        typer.echo(f"{found} is revoked.")
+    elif show:
+        _print_shares(found, as_json=as_json)
+    else:
+        settings = load_settings(data_dir=data_dir)
+        base = settings.public_url.rstrip("/") or f"http://127.0.0.1:{settings.port}"
+        url = base + path_of(found.secret)
+        if as_json:
+            print_json({**msgspec.to_builtins(found.share), "url": url})
+            return
+        typer.echo(url)
+        typer.echo(
+            f"It works until {format_time(found.share.expires_at)}. Its id is {found.share.id}.", err=True
+        )
+
+
+def _print_shares(shares: list[Share], *, as_json: bool) -> None:
+    if as_json:
+        print_json([msgspec.to_builtins(one) for one in shares])
+        return
+    table = Table("link", "made", "works until")
+    for one in shares:
+        table.add_row(one.id, format_time(one.created_at), format_time(one.expires_at))
+    Console().print(table)
 
 
 @app.command()

@@ -122,7 +122,7 @@ def cut(text: str, size: int) -> str:
 
 
 def measure(text: str) -> int:
-    """Return the width of a text in characters, where those of East Asian scripts count as two."""
+    """Return the width of a text in characters. Those of East Asian scripts count as two."""
     return sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
 
 

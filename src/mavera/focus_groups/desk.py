@@ -20,6 +20,7 @@ from mavera.errors import ServiceUnavailable
 from mavera.extras import describe_missing_extra
 from mavera.fetch.guarded_fetch import GuardedFetch
 from mavera.focus_groups.repository import Progress, StudyRow
+from mavera.focus_groups.shares import Shares
 from mavera.models.named import NamedModels
 from mavera.personas.catalogue import Personas
 from mavera.settings import Settings
@@ -54,6 +55,10 @@ class StudyDesk:
     @cached_property
     def results(self) -> "StudyResults":
         return StudyResults(self)
+
+    @cached_property
+    def shares(self) -> Shares:
+        return Shares(self.database)
 
     @cached_property
     def _service(self) -> "FocusGroups":

@@ -10,6 +10,7 @@ import reprlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NoReturn
 
 from mavera.accounts.keys.text import Mode
@@ -20,6 +21,7 @@ from mavera.errors import Forbidden, PersonaNotFound
 from mavera.personas import repository
 from mavera.personas.builtin import PersonaLibrary, Roll
 from mavera.personas.custom import CustomPersona, Sheet, build_custom_prefix
+from mavera.personas.differences import Difference, list_differences
 from mavera.personas.persona import Persona
 from mavera.personas.prompt import build_library_prefix
 from mavera.personas.repository import PersonaLimits
@@ -41,6 +43,14 @@ class _Known:
     at: float
     marks: frozenset[tuple[str, int]]
     roll: Roll[AnyPersona]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a custom persona, stored at its `updated_at`. The first one changed nothing."""
+
+    persona: CustomPersona
+    differences: tuple[Difference, ...]
 
 
 class Personas:
@@ -145,15 +155,53 @@ class Personas:
         return created
 
     async def update(
-        self, principal: Principal, persona_id: str, change: Callable[[Sheet], Sheet]
+        self,
+        principal: Principal,
+        persona_id: str,
+        change: Callable[[Sheet], Sheet],
+        *,
+        version: int | None = None,
     ) -> CustomPersona:
-        """Store a new version, and return it. Raises PersonaNotFound, and Forbidden for the library's."""
+        """
+        Store a new version, and return it.
+
+        Raises PersonaNotFound, Forbidden for the library's, and VersionConflict if `version` is given and
+        another version is the latest.
+        """
         self._refuse_base(persona_id)
         updated = await repository.update(
-            self._opened, principal, persona_id, change, limits=self.limits, now=int(self._clock())
+            self._opened,
+            principal,
+            persona_id,
+            change,
+            limits=self.limits,
+            now=int(self._clock()),
+            version=version,
         )
         self._forget(principal)
         return updated if updated is not None else self._raise_not_found(persona_id)
+
+    async def page_versions(
+        self, principal: Principal, persona_id: str, limit: int, before: int | None = None
+    ) -> tuple[list[Version], int | None]:
+        """
+        Return a page of versions with what each of them changed, and where the next page begins.
+
+        Raises PersonaNotFound, and Forbidden for a persona of the library, which has no versions.
+        """
+        self._refuse_base(persona_id)
+        found = await repository.list_history(
+            self._opened, principal, persona_id, limit=limit + 1, before=before
+        )
+        if not found and before is None:
+            self._raise_not_found(persona_id)
+        versions = [
+            Version(one, list_differences(repository.to_sheet(older), repository.to_sheet(one)))
+            for one, older in pairwise(found)
+        ]
+        if found and len(found) <= limit:
+            versions.append(Version(found[-1], ()))
+        return versions, versions[-1].persona.version if len(found) > limit else None
 
     async def delete(self, principal: Principal, persona_id: str) -> None:
         """Delete a persona. Raises PersonaNotFound, and Forbidden for one of the library."""

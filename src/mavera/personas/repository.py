@@ -11,7 +11,7 @@ import msgspec
 
 from mavera.accounts.principal import Principal
 from mavera.core.ids import new_cuid
-from mavera.errors import InvalidRequest
+from mavera.errors import InvalidRequest, VersionConflict
 from mavera.personas.builtin import Gone
 from mavera.personas.custom import CustomPersona, Sheet
 from mavera.storage.database import Database, Queries, Row
@@ -126,12 +126,14 @@ async def update(
     *,
     limits: PersonaLimits,
     now: int,
+    version: int | None = None,
 ) -> CustomPersona | None:
     """
     Apply `change` to the persona, and store the result as its next version. None if there is no such persona.
 
     A change without effect makes no version. Concurrent changes are applied one after the other. Raises
-    InvalidRequest if the persona has as many versions as `limits` allow.
+    InvalidRequest if the persona has as many versions as `limits` allow, and VersionConflict if `version` is
+    given and no longer the latest.
     """
     async with database.transaction() as transaction:
         # The write comes first, because on Postgres it locks the row.
@@ -146,7 +148,13 @@ async def update(
         found = await find(transaction, principal, persona_id)
         if found is None:
             return None
-        before = _to_sheet(found)
+        if version is not None and found.version != version:
+            raise VersionConflict(
+                f"This persona is at version {found.version}, and you changed version {version}. Nothing was "
+                "stored. Look at the newer version, and change that one.",
+                param="version",
+            )
+        before = to_sheet(found)
         sheet = change(before)
         if sheet == before:
             return found
@@ -177,6 +185,27 @@ async def update(
     return persona
 
 
+async def list_history(
+    db: Queries, principal: Principal, persona_id: str, *, limit: int, before: int | None = None
+) -> list[CustomPersona]:
+    """Return up to `limit` versions of a persona, the newest first, from the one before `before`."""
+    rows = await db.fetch_all(
+        """
+        SELECT p.id, v.version, p.credits_charged, p.created_at, v.created_at AS updated_at, v.sheet
+          FROM personas p
+          JOIN persona_versions v ON v.persona_id = p.id
+         WHERE p.id = :id AND p.workspace_id = :workspace_id AND p.mode = :mode AND p.deleted_at IS NULL
+           AND v.version < :before
+         ORDER BY v.version DESC LIMIT :limit
+        """,
+        **_place(principal),
+        id=persona_id,
+        before=before if before is not None else 1 << 31,
+        limit=limit,
+    )
+    return [_from_row(row) for row in rows]
+
+
 async def delete(database: Database, principal: Principal, persona_id: str, *, now: int) -> bool:
     """Delete a persona and all its versions. Returns False if there was none."""
     async with database.transaction() as transaction:
@@ -203,7 +232,7 @@ async def _insert_version(db: Queries, persona: CustomPersona) -> None:
         """,
         id=persona.id,
         version=persona.version,
-        sheet=msgspec.json.encode(_to_sheet(persona)).decode(),
+        sheet=msgspec.json.encode(to_sheet(persona)).decode(),
         now=persona.updated_at,
     )
 
@@ -213,7 +242,8 @@ def _to_persona(sheet: Sheet, **members: object) -> CustomPersona:
     return CustomPersona(**{**values, **members})
 
 
-def _to_sheet(persona: Sheet) -> Sheet:
+def to_sheet(persona: Sheet) -> Sheet:
+    """Return the content of a stored persona, without its id and version."""
     return Sheet(**{name: getattr(persona, name) for name in Sheet.__struct_fields__})
 
 

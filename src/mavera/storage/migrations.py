@@ -518,6 +518,22 @@ def m0012_console(tables: Tables) -> None:
     tables.run("CREATE TABLE facts (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)")
 
 
+def m0013_study_shares(tables: Tables) -> None:
+    """Links that show one study to whoever has them. `digest` is the SHA-256 of the link's secret."""
+    tables.run(
+        """
+        CREATE TABLE focus_group_shares (
+            id TEXT NOT NULL PRIMARY KEY,
+            study_id TEXT NOT NULL,
+            digest TEXT NOT NULL UNIQUE,
+            created_at BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL
+        )
+        """
+    )
+    tables.run("CREATE INDEX focus_group_shares_by_study ON focus_group_shares (study_id, id)")
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -531,6 +547,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0010_focus_groups,
     m0011_key_versions,
     m0012_console,
+    m0013_study_shares,
 )
 
 

@@ -23,6 +23,7 @@ from mavera.api.http.decoding import decode, read_short_body
 from mavera.api.http.dispatch import UntilDisconnect, wait_for_disconnect
 from mavera.api.http.idempotency import KEY_PARAMETER, keep_made
 from mavera.api.http.json import json_bytes, json_response
+from mavera.api.http.lists import LIST_PARAMETERS, check_query, limit_of, list_body
 from mavera.api.http.operations import Operation, Parameter
 from mavera.api.wire.parameters import MODEL, ModelName
 from mavera.core.finish import finish
@@ -40,6 +41,7 @@ from mavera.errors import (
     ServiceUnavailable,
     StillRunning,
     ValidationFailed,
+    VersionConflict,
 )
 from mavera.models.named import check_model_name
 from mavera.personas.custom import (
@@ -103,9 +105,14 @@ class CreatePersona(PersonaBody, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class UpdatePersona(PersonaBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of PATCH. Omitted members stay as they are, and null removes an optional member."""
+    """
+    The body of PATCH. Omitted members stay as they are, and null removes an optional member.
+
+    With `version`, the change is refused if another version has been stored since.
+    """
 
     name: PersonaName | None = None
+    version: Annotated[int, Meta(ge=1)] | None = None
 
 
 class CustomPersonaObject(msgspec.Struct, kw_only=True):
@@ -127,6 +134,29 @@ class CustomPersonaObject(msgspec.Struct, kw_only=True):
     credits_charged: int
     details: dict[str, Any]
     profile: Profile | None
+
+
+class ChangeObject(msgspec.Struct, kw_only=True):
+    """A field that changed, such as `details.pains`, with the texts that left and those that came."""
+
+    field: str
+    removed: list[str]
+    added: list[str]
+
+
+class VersionObject(msgspec.Struct, kw_only=True):
+    """A version of a custom persona, and what it changed. The first one changed nothing."""
+
+    object: Literal["custom_persona.version"] = "custom_persona.version"
+    persona: CustomPersonaObject
+    changes: list[ChangeObject]
+
+
+class VersionList(msgspec.Struct, kw_only=True):
+    object: Literal["list"] = "list"
+    data: list[VersionObject]
+    has_more: bool
+    next_cursor: str | None
 
 
 class DeletedPersona(msgspec.Struct, kw_only=True):
@@ -198,8 +228,30 @@ async def update_persona(request: Request) -> Response:
         kept = {name: value for name, value in merged.items() if value is not None}
         return Sheet.from_members(**{**old, **members, "details": kept})
 
-    updated = await services.personas.update(principal, request.path_params["persona_id"], change)
+    updated = await services.personas.update(
+        principal, request.path_params["persona_id"], change, version=body.version
+    )
     return json_response(to_custom_object(updated))
+
+
+async def list_versions(request: Request) -> Response:
+    """List the versions of a custom persona, newest first, with what each of them changed."""
+    principal = await authenticate(request, "personas:read")
+    check_query(request, LIST_PARAMETERS)
+    cursor = request.query_params.get("cursor")
+    if cursor is not None and not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
+        raise ValidationFailed("'cursor' is the next_cursor of the page before.", param="cursor")
+    versions, following = await services_of(request).personas.page_versions(
+        principal, request.path_params["persona_id"], limit_of(request), int(cursor) if cursor else None
+    )
+    data = [
+        VersionObject(
+            persona=to_custom_object(one.persona),
+            changes=[msgspec.convert(each, ChangeObject, from_attributes=True) for each in one.differences],
+        )
+        for one in versions
+    ]
+    return json_response(list_body(data, str(following) if following else None))
 
 
 async def delete_persona(request: Request) -> Response:
@@ -315,7 +367,17 @@ OPERATIONS = (
         example={"name": "Thrifty Student", "pains": ["Rent takes half of the month's money."]},
         response=CustomPersonaObject,
         parameters=(_ID,),
-        errors=(*_ERRORS, PersonaNotFound),
+        errors=(*_ERRORS, PersonaNotFound, VersionConflict),
+    ),
+    Operation(
+        "GET",
+        "/personas/{persona_id}/versions",
+        list_versions,
+        "List versions of a persona",
+        "Personas",
+        response=VersionList,
+        parameters=(_ID, *LIST_PARAMETERS),
+        errors=(Forbidden, InvalidRequest, PersonaNotFound, ValidationFailed, ServiceUnavailable),
     ),
     Operation(
         "DELETE",
