@@ -148,7 +148,7 @@ def test_a_link_works_for_a_day_to_a_year(opened: Open, days: int) -> None:
 
 def test_over_http_only_the_answer_to_post_has_the_link(serve: Serve) -> None:
     served = serve(public_url="https://research.example.com/")
-    client = httpx.Client(base_url=served.base_url, headers=served.headers)
+    client = httpx.Client(base_url=served.base_url, headers=served.headers, timeout=60)
     body = {
         "name": "Oat", "persona_ids": ["gen-z-consumer"], "sample_size": 5,
         "questions": [{"id": "q1", "type": "yes_no", "text": "Do you?"}],
