@@ -160,8 +160,8 @@ def test_versions_are_listed_newest_first_with_what_changed(opened: Open) -> Non
         async with bank(opened) as b:
             owner, personas = Principal.local(b.workspace_id), Personas(LIBRARY, b.database)
             made = await personas.create(owner, SHEET)
-            for name in ("Second", "Third"):
-                await personas.update(owner, made.id, lambda _, name=name: renamed(name))
+            await personas.update(owner, made.id, lambda _: renamed("Second"))
+            await personas.update(owner, made.id, lambda _: renamed("Third"))
             found, more = await personas.page_versions(owner, made.id, 2)
             assert [one.persona.version for one in found] == [3, 2]
             assert [one.differences for one in found] == [
