@@ -534,6 +534,32 @@ def m0013_study_shares(tables: Tables) -> None:
     tables.run("CREATE INDEX focus_group_shares_by_study ON focus_group_shares (study_id, id)")
 
 
+def m0014_playground(tables: Tables) -> None:
+    """Each person's runs in the playground of the console. What was said is in `kept_answers`, encrypted."""
+    tables.run(
+        """
+        CREATE TABLE playground_runs (
+            id TEXT NOT NULL PRIMARY KEY,
+            workspace_id TEXT NOT NULL,
+            author TEXT NOT NULL,
+            created_at BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL,
+            model TEXT NOT NULL,
+            format TEXT NOT NULL,
+            personas TEXT NOT NULL,
+            answers BIGINT NOT NULL,
+            status TEXT NOT NULL,
+            input_tokens BIGINT NOT NULL,
+            output_tokens BIGINT NOT NULL,
+            credits BIGINT NOT NULL,
+            has_contents BIGINT NOT NULL
+        )
+        """
+    )
+    tables.run("CREATE INDEX playground_runs_newest ON playground_runs (workspace_id, author, id)")
+    tables.run("CREATE INDEX playground_runs_expired ON playground_runs (expires_at)")
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -548,6 +574,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0011_key_versions,
     m0012_console,
     m0013_study_shares,
+    m0014_playground,
 )
 
 
