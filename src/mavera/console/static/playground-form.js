@@ -32,7 +32,7 @@
  * @property {boolean} stream
  * @property {string} schema  a JSON Schema as text, or empty
  * @property {string} tools  a JSON list of function tools as text, or empty
- * @property {string[]} serverTools  the `type` of each server tool that is switched on
+ * @property {string[]} serverTools  the `type` of each server tool that is switched on, or `mcp:` and a label
  */
 
 /** @typedef {{path: string, body: Record<string, unknown>, who: string[]}} ApiRequest */
@@ -165,8 +165,13 @@ function buildChat(form) {
  * @param {(tool: Record<string, unknown>) => Record<string, unknown>} wrap
  */
 function buildTools(form, wrap) {
-  const tools = [...readTools(form.tools).map(wrap), ...form.serverTools.map((type) => ({ type }))];
+  const tools = [...readTools(form.tools).map(wrap), ...form.serverTools.map(nameServerTool)];
   return tools.length ? tools : null;
+}
+
+/** @param {string} type */
+function nameServerTool(type) {
+  return type.startsWith("mcp:") ? { type: "mcp", server_label: type.slice(4) } : { type };
 }
 
 /** @param {Form} form */
