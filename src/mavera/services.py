@@ -46,6 +46,7 @@ from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
 from mavera.personas.likely import order_by_use
 from mavera.personas.prompt import build_library_prefix
+from mavera.playground.notebook import Notebook
 from mavera.runs.admission import Admission
 from mavera.runs.charged import ChargedRuns
 from mavera.runs.gate import Gate
@@ -92,6 +93,8 @@ class Services:
     admission: Admission
     kept_answers: KeptAnswers
     first_responses: FirstResponses
+    notebook: Notebook
+    toolboxes: Mapping[Mode, Toolbox]
     media: MediaStore
     store_probe: StoreProbe
     focus_groups: StudyDesk
@@ -200,7 +203,8 @@ async def open_services(
         media = await enter(MediaStore(database, settings, components.files))
         toolbox = await enter(_open_toolbox(settings, Parts(components.fetch, media), database, limiter))
         repeats = _make_repeats(settings, kept_answers)
-        runner = await enter(_open_runner(settings, components, people, models, toolbox, repeats))
+        toolboxes = _make_toolboxes(toolbox)
+        runner = await enter(_open_runner(settings, components, people, models, toolboxes, repeats))
         admission = _make_admission(settings, components, metrics, credits, secrets)
         yield Services(
             settings=settings,
@@ -217,6 +221,8 @@ async def open_services(
             admission=admission,
             kept_answers=kept_answers,
             first_responses=first_responses,
+            notebook=Notebook(database, kept_answers, keeps_contents=settings.response_store == "database"),
+            toolboxes=toolboxes,
             media=media,
             store_probe=store_probe,
             focus_groups=StudyDesk(
@@ -281,7 +287,7 @@ async def _open_runner(
     components: Components,
     people: Personas,
     models: Mapping[Mode, Model],
-    toolbox: Toolbox,
+    toolboxes: Mapping[Mode, Toolbox],
     repeats: SeededAnswers | None,
 ) -> AsyncIterator[Runner]:
     """Open the runner, with the vision model, the reader of images and the checker of schemas."""
@@ -300,13 +306,19 @@ async def _open_runner(
             images=ImageStep(components.fetch, reader, ImageLimits.of(settings)),
             named=components.named,
             vision=vision,
-            tools={"live": toolbox, "test": Toolbox(make_scripted_tools(), policy=ToolPolicy("none"))},
+            tools=toolboxes,
             tool_limits=LoopLimits.of(settings),
             require_persona=settings.require_persona,
             side_by_side=settings.running_at_once,
             schemas=schemas,
             repeats=repeats,
         )
+
+
+def _make_toolboxes(toolbox: Toolbox) -> Mapping[Mode, Toolbox]:
+    """Return the server tools for keys of each mode. Test keys get scripted ones, if they name them."""
+    scripted = Toolbox(make_scripted_tools(), policy=ToolPolicy("none"))
+    return MappingProxyType({"live": toolbox, "test": scripted})
 
 
 def _make_repeats(settings: Settings, kept: KeptAnswers) -> SeededAnswers | None:

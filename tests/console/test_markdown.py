@@ -13,8 +13,8 @@ from mavera.console.markdown import MAX_CHARACTERS, render_markdown
 from mavera.reading.sentences import split_sentences
 
 ALLOWED = {
-    "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "mark", "ol",
-    "p", "pre", "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+    "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "mark",
+    "ol", "p", "pre", "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -137,7 +137,9 @@ def test_overlapping_marks_cover_their_sentences() -> None:
     analysis = {
         "key_insights": ["I always buy the same brand."],
         "insight_sources": [{"sentences": [0, 1]}],
-        "biases": [{"name": "status quo bias", "severity": 6.5, "evidence": ["always buy", "brand. It is *safe*"]}],
+        "biases": [
+            {"name": "status quo bias", "severity": 6.5, "evidence": ["always buy", "brand. It is *safe*"]}
+        ],
         "stance": {"score": 0.5, "sentence": 1},
     }
 
@@ -149,7 +151,21 @@ def test_overlapping_marks_cover_their_sentences() -> None:
     assert 'class="evidence" id="a7-b0-0" title="status quo bias"' in html
     assert 'class="evidence" id="a7-b0-1"' in html
     assert 'class="stance" id="a7-stance"' in html
-    assert re.sub(r"<[^>]+>", "", html).split() == "I always buy the same brand. It is safe. I always buy it.".split()
+    assert re.sub(r"<[^>]+>", "", html).split() == [
+        "I",
+        "always",
+        "buy",
+        "the",
+        "same",
+        "brand.",
+        "It",
+        "is",
+        "safe.",
+        "I",
+        "always",
+        "buy",
+        "it.",
+    ]
 
 
 def test_a_sentence_that_stands_twice_is_marked_at_its_place() -> None:
@@ -160,7 +176,10 @@ def test_a_sentence_that_stands_twice_is_marked_at_its_place() -> None:
     view = read_analysis(raw, answer=text, place="a")
     assert view is not None
 
-    assert re.findall(r'id="(a-s\d)"[^>]*>(\w+)', render_markdown(text, view.marks)) == [("a-s0", "Yes"), ("a-s2", "Yes")]
+    assert re.findall(r'id="(a-s\d)"[^>]*>(\w+)', render_markdown(text, view.marks)) == [
+        ("a-s0", "Yes"),
+        ("a-s2", "Yes"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +188,10 @@ def test_a_sentence_that_stands_twice_is_marked_at_its_place() -> None:
         {},
         {"error": {"code": "analysis_failed"}},
         {"emotion": None, "biases": None, "method": [], "stance": "yes", "news_relevance": 5},
-        {"emotion": {"arousal": "high", "raw": 5}, "biases": [None, {"name": 5}, {"name": "x", "evidence": 7}]},
+        {
+            "emotion": {"arousal": "high", "raw": 5},
+            "biases": [None, {"name": 5}, {"name": "x", "evidence": 7}],
+        },
         {"insight_sources": [{"sentences": ["a", -1, 99]}], "key_insights": ["x", None]},
         {"stance": {"value": 2, "distribution": [1, "x"], "sentence": True}, "new_member": {"a": 1}},
     ],
@@ -189,7 +211,12 @@ def test_members_of_newer_versions_are_drawn() -> None:
     raw = {
         "confidence": 7.2,
         "expressed_certainty": 3,
-        "emotion": {"emotional_valence": 8, "arousal": 2, "dominance": 5.5, "raw": {"emotional_valence": 0.31}},
+        "emotion": {
+            "emotional_valence": 8,
+            "arousal": 2,
+            "dominance": 5.5,
+            "raw": {"emotional_valence": 0.31},
+        },
         "stance": {"score": -0.4, "mixed": True, "distribution": [0.1, 0.2, 0.3, 0.2, 0.2]},
     }
 

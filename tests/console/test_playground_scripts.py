@@ -19,7 +19,11 @@ def test_a_module_of_the_playground_passes_its_tests(name: str) -> None:
     node = require_program("node", "Debian's package nodejs")
 
     run = subprocess.run(
-        [node, "--test", SCRIPTS / f"{name}.test.mjs"], capture_output=True, text=True, timeout=60, check=False
+        [node, "--test", SCRIPTS / f"{name}.test.mjs"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
     assert run.returncode == 0, run.stdout

@@ -41,7 +41,9 @@ FORMS: dict[str, dict[str, Any]] = {
     "tools": {"question": "Order two.", "tools": json.dumps([TOOL])},
 }
 CASES = {
-    f"{name} {kind}": {**form, "format": kind} for name, form in FORMS.items() for kind in ("responses", "chat")
+    f"{name} {kind}": {**form, "format": kind}
+    for name, form in FORMS.items()
+    for kind in ("responses", "chat")
 }
 
 

@@ -180,7 +180,9 @@ def _read_insights(
     insights, numbers_seen = [], set[int]()
     for position, text in enumerate(texts):
         source = _dict(sources[position]) if position < len(sources) else {}
-        numbers = [n for n in _list(source.get("sentences")) if isinstance(n, int) and 0 <= n < len(sentences)]
+        numbers = [
+            n for n in _list(source.get("sentences")) if isinstance(n, int) and 0 <= n < len(sentences)
+        ]
         numbers_seen.update(numbers)
         if text:
             insights.append(Insight(text, tuple(f"{place}-s{n}" for n in numbers)))
@@ -209,14 +211,15 @@ def _read_stance(raw: Any, sentences: Sequence[str], place: str) -> tuple[Stance
     if value is None:
         return None, []
     number = members.get("sentence")
-    has_sentence = isinstance(number, int) and 0 <= number < len(sentences)
-    anchor = f"{place}-stance" if has_sentence else None
-    marks = [Mark("stance", f"{place}-stance", sentences[number], "Stance")] if has_sentence else []
+    found = sentences[number : number + 1] if isinstance(number, int) and number >= 0 else ()
+    marks = [Mark("stance", f"{place}-stance", sentence, "Stance") for sentence in found]
     shares = [_number(share) for share in _list(members.get("distribution"))]
     whole = tuple(share for share in shares if share is not None and 0 <= share <= 1)
     scale = Scale("Stance", value, ("no", "yes"), lowest=-1.0, highest=1.0, origin=0.0)
     is_mixed = members.get("mixed") is True
-    return StanceView(scale, is_mixed, anchor, whole if len(whole) == len(shares) == 5 else ()), marks
+    shown = whole if len(whole) == len(shares) == 5 else ()
+    anchor = marks[0].id if marks else None
+    return StanceView(scale, is_mixed, anchor, shown), marks
 
 
 def _describe_method(method: dict[str, Any]) -> str:
@@ -224,9 +227,7 @@ def _describe_method(method: dict[str, Any]) -> str:
     sentences = method.get("sentences")
     counted = f"{sentences:,} sentences read" if isinstance(sentences, int) else ""
     evidence = _text(method.get("confidence"))
-    return ", ".join(
-        part for part in (*names, counted, evidence and f"confidence from {evidence}") if part
-    )
+    return ", ".join(part for part in (*names, counted, evidence and f"confidence from {evidence}") if part)
 
 
 def _dict(value: Any) -> dict[str, Any]:

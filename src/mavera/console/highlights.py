@@ -9,6 +9,7 @@ wrapped once for each piece. Marks never change the text itself. A piece that is
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import Literal
 
 from markdown_it.token import Token
@@ -78,7 +79,7 @@ def _cut(text: str, at: int, spans: Sequence[_Span], opened: set[str]) -> Iterat
     here = [span for span in spans if span.start < end and span.end > at]
     edges = {at, end, *(edge for span in here for edge in (span.start, span.end) if at < edge < end)}
     ordered = sorted(edges)
-    for start, stop in zip(ordered, ordered[1:], strict=False):
+    for start, stop in pairwise(ordered):
         around = [span.mark for span in here if span.start <= start and span.end >= stop]
         for mark in around:
             yield _wrap(_open(mark, opened))

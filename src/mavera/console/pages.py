@@ -20,7 +20,7 @@ from mavera.api.http.auth import services_of
 from mavera.api.http.cookies import find_session
 from mavera.api.http.headers import header
 from mavera.api.http.same_origin import SAFE_METHODS, check_same_origin
-from mavera.console import home, keys, people, sessions, sign_in
+from mavera.console import home, keys, people, playground, sessions, sign_in
 from mavera.console.assets import Assets
 from mavera.console.forms import Form, read_form
 from mavera.console.policy import secure
@@ -31,7 +31,13 @@ from mavera.settings import Settings
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-PAGES: tuple[Page, ...] = (*home.ROUTES, *keys.ROUTES, *people.ROUTES, *sessions.ROUTES)
+PAGES: tuple[Page, ...] = (
+    *home.ROUTES,
+    *playground.ROUTES,
+    *keys.ROUTES,
+    *people.ROUTES,
+    *sessions.ROUTES,
+)
 PUBLIC_PAGES: tuple[PublicPage, ...] = sign_in.ROUTES
 # A stranger has no session either, so the fields that a page keeps are few.
 KEPT_BYTES = 256 * 1024

@@ -2,7 +2,7 @@
 The playground: ask one or several personas a question, and see the answers arrive.
 
     GET  playground                     the page; its script calls the public API with the session
-    GET  playground/personas            portraits to choose from, by search and page, or by their ids
+    POST playground/personas            portraits to choose from, by search and page, or by their ids
     POST playground/answer              an answer that has ended, drawn as HTML
     POST playground/forms               keep a long form behind a link, which GET playground/forms/{id} opens
     POST playground/runs                note a run in one's own history
@@ -66,6 +66,14 @@ class RunNote(msgspec.Struct, kw_only=True):
     credits: Count = 0
 
 
+class PortraitSearch(msgspec.Struct, kw_only=True):
+    """`ids` name the personas that are wanted. Without them, `search` and `cursor` choose a page of all."""
+
+    ids: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=_MOST_NAMED)] = []
+    search: Annotated[str, Meta(max_length=100)] = ""
+    cursor: Annotated[str, Meta(max_length=64)] = ""
+
+
 class _Contents(msgspec.Struct):
     form: dict[str, Any]
     answers: list[AnswerParts]
@@ -77,23 +85,18 @@ async def show_playground(visit: Visit) -> Response:
 
 
 async def list_portraits(visit: Visit) -> Response:
-    """Return a fragment of portraits: those that match `search`, or those of `ids`."""
+    """Return a fragment of portraits."""
     visit.principal.require("personas:read")
-    query = visit.request.query_params
-    personas = visit.services.personas
-    if "ids" in query:
-        found = [await _find_portrait(visit, one) for one in query["ids"].split(",")[:_MOST_NAMED]]
-        return visit.render(
-            "playground/portraits.html", portraits=[one for one in found if one], next_cursor=None, search=""
-        )
-    search = query.get("search", "")[:100]
-    roll = await personas.roll(visit.principal)
-    shown, next_cursor = roll.page(_PORTRAITS_SHOWN, query.get("cursor") or None, search=search)
+    wanted = await decode(await _read(visit), PortraitSearch)
+    if wanted.ids:
+        found = [await _find_portrait(visit, one) for one in wanted.ids]
+        portraits, next_cursor = [one for one in found if one is not None], None
+    else:
+        roll = await visit.services.personas.roll(visit.principal)
+        shown, next_cursor = roll.page(_PORTRAITS_SHOWN, wanted.cursor or None, search=wanted.search)
+        portraits = [draw_portrait(one) for one in shown]
     return visit.render(
-        "playground/portraits.html",
-        portraits=[draw_portrait(one) for one in shown],
-        next_cursor=next_cursor,
-        search=search,
+        "playground/portraits.html", portraits=portraits, next_cursor=next_cursor, search=wanted.search
     )
 
 
@@ -233,7 +236,7 @@ async def _read(visit: Visit) -> bytes:
 
 ROUTES = (
     Page("GET", _AT, show_playground),
-    Page("GET", f"{_AT}/personas", list_portraits),
+    Page("POST", f"{_AT}/personas", list_portraits),
     Page("POST", f"{_AT}/answer", show_answer),
     Page("POST", f"{_AT}/forms", save_form),
     Page("GET", f"{_AT}/forms/{{form_id}}", open_form),

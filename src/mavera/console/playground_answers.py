@@ -1,7 +1,7 @@
 """
 Draw an answer of the playground: Markdown as HTML, its analysis, its calls and artifacts.
 
-The script of the page has the answer from the public API, and posts its members here when the answer has ended.
+The script of the page has the answer from the public API, and posts its members here when it has ended.
 The history draws kept answers with the same template. Members come from a browser, so none is trusted to have
 the shape that the API gives it.
 """
@@ -25,7 +25,11 @@ _STATUSES = ("completed", "incomplete", "failed", "stopped")
 
 
 class AnswerParts(msgspec.Struct, kw_only=True):
-    """The members of an answer, as `playground-events.js` collects them. `place` begins the ids of its marks."""
+    """
+    The members of an answer, as `playground-events.js` collects them.
+
+    `place` begins the ids of its marks.
+    """
 
     place: Annotated[str, Meta(pattern="^[a-z][a-z0-9]{0,15}$", max_length=16)] = "a0"
     who: Annotated[str, Meta(max_length=2_000)] = ""
@@ -135,7 +139,7 @@ def _draw(parts: AnswerParts) -> AnswerView:
 
 def _format_json(text: str) -> str | None:
     """Return a JSON object or list with indents, or None for any other text."""
-    if not text.lstrip()[:1] in ("{", "["):
+    if text.lstrip()[:1] not in ("{", "["):
         return None
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)

@@ -1,8 +1,8 @@
 """
 Portraits: who a persona is and what it cares about, for people who choose one.
 
-A portrait has the persona's values, goals and pains. It leaves out everything that only the prompt needs, such
-as the sample turns. A custom persona that is only a description has only that.
+A portrait has the persona's values, goals and pains. It leaves out everything that only the prompt needs,
+such as the sample turns. A custom persona that is only a description has only that.
 """
 
 from dataclasses import dataclass

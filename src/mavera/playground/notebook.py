@@ -42,7 +42,7 @@ class OpenedRun:
 
 
 class Notebook:
-    """`keeps_contents` says whether this server may keep questions and answers. `clock` is in Unix seconds."""
+    """`keeps_contents` says whether this server keeps questions and answers. `clock` is in Unix seconds."""
 
     def __init__(
         self,
@@ -74,7 +74,9 @@ class Notebook:
         if not self.keeps_contents or not await self._kept.keep(
             workspace_id, FORMS, form_id, form, seconds=FORM_SECONDS
         ):
-            raise Forbidden("This server keeps no questions, so it cannot make a link to a form of this length.")
+            raise Forbidden(
+                "This server keeps no questions, so it cannot make a link to a form of this length."
+            )
         return form_id
 
     async def find_form(self, workspace_id: str, form_id: str) -> bytes:

@@ -6,7 +6,8 @@ from mavera.storage.database import Queries, Row
 
 _LAST_ID = "~"  # sorts after every id
 _COLUMNS = """
-    id, created_at, model, format, personas, answers, status, input_tokens, output_tokens, credits, has_contents
+    id, created_at, model, format, personas, answers, status, input_tokens, output_tokens, credits,
+    has_contents
 """
 
 

@@ -79,17 +79,17 @@ let runs = 0;
 /* Talk to the console */
 
 /**
- * Return the body of an answer of the console, or null if there is none: then a notice says why.
+ * Post to the console, and return the body of its answer, or null if there is none: then a notice says why.
  *
- * @param {string} address
- * @param {unknown} [body]  posted as JSON
+ * @param {string | undefined} address
+ * @param {unknown} body
  */
 async function ask(address, body) {
   try {
-    const response = await fetch(address, {
-      method: body === undefined ? "GET" : "POST",
-      headers: { "HX-Request": "true", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    const response = await fetch(address ?? "", {
+      method: "POST",
+      headers: { "HX-Request": "true", "Content-Type": "application/json" },
+      body: JSON.stringify(body),
       cache: "no-store",
     });
     if (response.ok) return await response.text();
@@ -264,7 +264,7 @@ async function choose(ids) {
   chosen = [...new Set(ids)].slice(0, MOST_PERSONAS);
   const unknown = chosen.filter((id) => !portraits.has(id));
   if (unknown.length) {
-    const html = await ask(`${page.form.dataset.personas}?ids=${unknown.map(encodeURIComponent).join(",")}`);
+    const html = await ask(page.form.dataset.personas, { ids: unknown });
     if (html !== null) {
       const parsed = document.createElement("template");
       parsed.innerHTML = html;
@@ -313,8 +313,7 @@ let searches = 0;
 async function searchPersonas(cursor, more) {
   searches += 1;
   const search = searches;
-  const query = new URLSearchParams({ search: page.search.value, cursor });
-  const html = await ask(`${page.form.dataset.personas}?${query}`);
+  const html = await ask(page.form.dataset.personas, { search: page.search.value, cursor });
   if (html === null || search !== searches) return;
   if (more) more.remove();
   else page.found.replaceChildren();
@@ -423,7 +422,7 @@ function start(request, id) {
       stops.delete(stop);
       showRunning();
       card.end(outcome);
-      const html = hasContents(outcome) ? await ask(page.form.dataset.answer ?? "", { ...outcome.answer, place: id }) : null;
+      const html = hasContents(outcome) ? await ask(page.form.dataset.answer, { ...outcome.answer, place: id }) : null;
       if (html !== null) card.setDrawn(html);
       if (outcome.answer.error?.code === "unauthorized") showEnded();
       resolve({ who, outcome });
@@ -446,7 +445,7 @@ async function note(form, ended) {
   const statuses = ended.map(({ outcome }) => outcome.answer.status);
   const worst = ["failed", "stopped", "incomplete"].find((one) => statuses.some((status) => status === one));
   if (ended.every(({ outcome }) => outcome.answer.error && !hasContents(outcome) && !outcome.requestId)) return;
-  await ask(page.form.dataset.runs ?? "", {
+  await ask(page.form.dataset.runs, {
     form: reduceForm(form),
     answers: ended.map(({ who, outcome }) => ({ ...outcome.answer, who })),
     model: form.model,
@@ -524,7 +523,7 @@ async function findLink(form) {
   const encoded = encodeForm(form);
   const start = location.origin + location.pathname.replace(/\/playground.*/, "/playground");
   if (encoded.length <= LONGEST_FRAGMENT) return `${start}#form=${encoded}`;
-  const saved = await ask(page.form.dataset.forms ?? "", reduceForm(form));
+  const saved = await ask(page.form.dataset.forms, reduceForm(form));
   return saved === null ? null : location.origin + JSON.parse(saved).path;
 }
 
