@@ -72,7 +72,10 @@ def test_an_answer_is_drawn_with_its_analysis_and_never_as_markup(member: Visito
              "url": "javascript:alert(1)", "sources": [{"url": "javascript:alert(1)", "title": HOSTILE}]}
         ],
         "artifacts": [{"title": HOSTILE, "content": HOSTILE, "language": "html"}],
-        "mosaic": {"answers": [{"name": HOSTILE, "weight": 0.5, "text": HOSTILE}], "positions": [{"position": HOSTILE, "share": 0.5}]},
+        "mosaic": {
+            "answers": [{"name": HOSTILE, "weight": 0.5, "text": HOSTILE}],
+            "positions": [{"position": HOSTILE, "share": 0.5}],
+        },
         "analysis": {
             "confidence": 7, "key_insights": [HOSTILE], "insight_sources": [{"sentences": [0]}],
             "biases": [{"name": HOSTILE, "severity": 4, "description": HOSTILE, "evidence": ["always buy"]}],

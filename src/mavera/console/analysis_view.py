@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mavera.console.highlights import Mark
+from mavera.console.markdown import to_plain
 from mavera.reading.sentences import split_sentences
 
 LOWEST, MIDDLE, HIGHEST = 1.0, 5.5, 10.0
@@ -185,7 +186,7 @@ def _read_insights(
         ]
         numbers_seen.update(numbers)
         if text:
-            insights.append(Insight(text, tuple(f"{place}-s{n}" for n in numbers)))
+            insights.append(Insight(to_plain(text), tuple(f"{place}-s{n}" for n in numbers)))
     marks = [Mark("insight", f"{place}-s{n}", sentences[n], "Key insight") for n in sorted(numbers_seen)]
     return tuple(insights), marks
 
@@ -197,8 +198,10 @@ def _read_biases(raw: dict[str, Any], place: str) -> tuple[tuple[BiasView, ...],
         if not name:
             continue
         texts = [text for text in map(_text, _list(one.get("evidence"))[:_MOST_QUOTES]) if text]
-        quotes = tuple(Quote(text, f"{place}-b{position}-{n}") for n, text in enumerate(texts))
-        marks += [Mark("evidence", quote.anchor, quote.text, name) for quote in quotes]
+        quotes = tuple(Quote(to_plain(text), f"{place}-b{position}-{n}") for n, text in enumerate(texts))
+        marks += [
+            Mark("evidence", quote.anchor, text, name) for quote, text in zip(quotes, texts, strict=True)
+        ]
         severity = _number(one.get("severity"))
         scale = None if severity is None else Scale("Severity", severity, ("mild", "severe"))
         biases.append(BiasView(name, _text(one.get("description")), scale, quotes))
@@ -223,7 +226,8 @@ def _read_stance(raw: Any, sentences: Sequence[str], place: str) -> tuple[Stance
 
 
 def _describe_method(method: dict[str, Any]) -> str:
-    names = [_text(method.get("version")), _text(method.get("emotion"))]
+    version = _text(method.get("version"))
+    names = [version and f"Method {version}", _text(method.get("emotion"))]
     sentences = method.get("sentences")
     counted = f"{sentences:,} sentences read" if isinstance(sentences, int) else ""
     evidence = _text(method.get("confidence"))

@@ -8,7 +8,7 @@ loading it would tell its server who reads the answer.
 """
 
 from collections.abc import Iterable
-from html import escape
+from html import escape, unescape
 
 import nh3
 from markdown_it import MarkdownIt
@@ -48,6 +48,11 @@ def render_markdown(text: str, marks: Iterable[Mark] = ()) -> str:
         link_rel="noopener noreferrer nofollow",
         set_tag_attribute_values={"a": {"target": "_blank"}},
     )
+
+
+def to_plain(text: str) -> str:
+    """Return one line of Markdown as the text that a reader sees, without its marks."""
+    return unescape(nh3.clean(_make_parser().renderInline(text), tags=set())).strip()
 
 
 def _make_parser() -> MarkdownIt:
