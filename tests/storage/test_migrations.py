@@ -24,6 +24,7 @@ TABLES = {
     "sessions",
     "sign_in_links",
     "sent_forms",
+    "playground_runs",
     "facts",
     "tool_calls",
     "media",

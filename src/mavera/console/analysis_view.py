@@ -107,7 +107,7 @@ class StanceView:
 
 @dataclass(frozen=True, slots=True)
 class AnalysisView:
-    """What a page draws of an analysis. With an `error`, everything else may be empty."""
+    """The part of an analysis that a page draws. With an `error`, everything else may be empty."""
 
     error: str | None = None
     primary_emotion: str | None = None

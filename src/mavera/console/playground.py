@@ -41,7 +41,7 @@ _API = "/api/v1"
 Line = Annotated[str, Meta(max_length=300)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
-# What people call the server tools. An MCP server is named by its label.
+# The names of the server tools for people. An MCP server is named by its label.
 _TITLES = {
     "tavily_search": "Search the web",
     "tavily_extract": "Read web pages",
@@ -53,7 +53,7 @@ _TITLES = {
 
 
 class RunNote(msgspec.Struct, kw_only=True):
-    """What the script tells about a run that has ended: numbers for its row, and the contents to keep."""
+    """A run that has ended, as the script tells it: numbers for its row, and the contents to keep."""
 
     form: dict[str, Any]
     answers: Annotated[list[AnswerParts], Meta(min_length=1, max_length=_MOST_NAMED)]

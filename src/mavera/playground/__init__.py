@@ -1,1 +1,1 @@
-"""What the playground of the console remembers: forms behind links, and each person's own runs."""
+"""The memory of the console's playground: forms behind links, and each person's own runs."""

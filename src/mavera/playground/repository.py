@@ -21,7 +21,7 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """What a run was, without its words. `personas` are names for people, on one line."""
+    """A run without its words. `personas` are names for people, on one line."""
 
     model: str
     format: str
