@@ -74,7 +74,7 @@ async def read_form(request: Request, *, max_bytes: int | None = None) -> Form:
 
     Raises InvalidRequest, RequestTooLarge or UnsupportedMediaType.
     """
-    kind = header(request, b"content-type") or ""
+    kind = header(request, b"content-type") or _URLENCODED
     name = kind.partition(";")[0].strip().lower()
     if name not in (_URLENCODED, _MULTIPART):
         raise UnsupportedMediaType("This address takes a form.")

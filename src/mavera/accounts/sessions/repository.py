@@ -91,7 +91,7 @@ async def find_session(
     Return the living session with this digest, or None.
 
     A session of a key ends with the key. `wanted_workspace` is the workspace of the address, or "". Only an
-    operator's session is at home in workspaces other than its own.
+    operator's session is at home in workspaces other than its own; every other session is in its own.
     """
     row = await db.fetch_one(
         """
@@ -101,7 +101,9 @@ async def find_session(
                k.id AS spender, k.name AS key_name, k.mode, k.scopes, k.expires_at
           FROM sessions s
           JOIN workspaces w
-            ON w.id = CASE WHEN s.role = 'operator' AND :wanted <> '' THEN :wanted ELSE s.workspace_id END
+            ON w.id = CASE WHEN s.role = 'operator'
+                           THEN COALESCE((SELECT id FROM workspaces WHERE id = :wanted), s.workspace_id)
+                           ELSE s.workspace_id END
           LEFT JOIN api_keys k ON k.id = COALESCE(s.key_id, :prefix || w.id)
          WHERE s.digest = :digest AND s.revoked_at IS NULL AND s.ends_at > :now AND s.used_at > :idle_since
            AND (s.key_id IS NULL

@@ -17,7 +17,7 @@ from mavera.api.http.cookies import find_session
 from mavera.api.http.headers import header
 from mavera.api.http.same_origin import check_same_origin
 from mavera.api.http.services import services_of
-from mavera.errors import RateLimitExceeded
+from mavera.errors import NotFound, RateLimitExceeded
 
 __all__ = ["authenticate", "credentials_of", "rate_limit_headers", "services_of"]
 
@@ -50,13 +50,16 @@ async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> P
 
 
 async def _find_principal(request: HTTPConnection) -> Principal:
-    """Return the principal of the key, which wins over a cookie. Raises Unauthorized or Forbidden."""
+    """Return the principal of the key, which wins over a cookie. Raises Unauthorized, Forbidden or NotFound."""
     services = services_of(request)
     credentials = credentials_of(request)
     if credentials is None and b"cookie" in (name for name, _ in request.scope["headers"]):
-        session = await find_session(request, header(request, WORKSPACE_HEADER) or "")
+        wanted = header(request, WORKSPACE_HEADER) or ""
+        session = await find_session(request, wanted)
         if session is not None:
             check_same_origin(request, services.settings)
+            if wanted not in ("", session.workspace_id):
+                raise NotFound("This session has no such workspace.")
             return session.principal
     return await services.keyring.authenticate(credentials)
 
