@@ -1,8 +1,8 @@
 """
 Let a session make, change, rotate and revoke keys.
 
-A session of a key has the key's rights over other keys, as in the API. A session without a key is bound by its
-role: it gives no scope that the role lacks.
+A session of a key has the key's rights over other keys, as in the API. A session without a key gives no scope
+that its role lacks.
 """
 
 from mavera.accounts.keys.changes import Changes

@@ -50,7 +50,7 @@ async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> P
 
 
 async def _find_principal(request: HTTPConnection) -> Principal:
-    """Return the principal of the key, which wins over a cookie. Raises Unauthorized, Forbidden or NotFound."""
+    """Return the principal of the key, which wins over a cookie, or of the session. Raises APIError."""
     services = services_of(request)
     credentials = credentials_of(request)
     if credentials is None and b"cookie" in (name for name, _ in request.scope["headers"]):
