@@ -36,9 +36,11 @@ coverage: .venv/dev .venv/clients/installed
 	$(PYTEST) -m "not embedded and not attack and not proof" -n 2 --dist loadfile $(TOO_SLOW) --cov --cov-report=
 	$(PYTEST) -m "embedded and not attack and not proof" --cov --cov-append --cov-report=term
 
-# Fetch the clients from npm that tests/clients drives, where node and npm are installed: 74 MB.
+# Fetch the clients from npm that tests/clients drives, and the checks of the console's pages and scripts, where
+# node and npm are installed: 108 MB.
 node-clients:
 	npm install --prefix tests/clients/node --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
+	npm install --prefix tests/browser --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
 
 # Style, types and the direction of imports.
 lint: .venv/dev
@@ -69,7 +71,7 @@ lock: .venv/dev
 
 # Remove what the targets above made here; models and data stay.
 clean:
-	rm -rf .venv .coverage .coverage.* tests/clients/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info
+	rm -rf .venv .coverage .coverage.* tests/clients/node/node_modules tests/browser/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info
 
 # The virtual environment as a user has it: pinned, hashes checked.
 .venv/run: requirements/run.txt pyproject.toml

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -41,12 +42,14 @@ class Visitor:
 
 def run_on_store(served: Served, use: Callable[[Database], Awaitable[T]]) -> T:
     """Run `use` on the store of a server, as another process does."""
+    # Playwright's loop runs in the main thread of the tests with a browser, so this one needs its own thread.
 
     async def run() -> T:
         async with Database.open(served.settings) as database:
             return await use(database)
 
-    return asyncio.run(run())
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, run()).result()
 
 
 def run_on_sessions(served: Served, use: Callable[[Sessions], Awaitable[T]]) -> T:

@@ -57,6 +57,10 @@ class Assets:
     def names(self) -> tuple[str, ...]:
         return tuple(self._files)
 
+    def get(self, name: str) -> Asset:
+        """Return a file. Raises KeyError if there is no such file."""
+        return self._files[name]
+
     def path(self, name: str) -> str:
         """Return the address of a file below the prefix. Raises KeyError if there is no such file."""
         if name not in self._files:
