@@ -32,7 +32,8 @@ _NOT_PAGES = re.compile(
 
 def find_pages(visitor: Visitor) -> list[str]:
     """Return the address of one page of each kind, by following links from the home page."""
-    waiting, kinds = [visitor.address("home")], {}
+    waiting = [visitor.address("home")]
+    kinds: dict[str, str] = {}
     while waiting and len(kinds) < MOST_PAGES:
         address = waiting.pop(0)
         kind = _ID.sub("ID", address)
