@@ -59,6 +59,7 @@ from mavera.runs.text_analyses import TextAnalyses
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.kept import KeptAnswers
+from mavera.storage.moving.closing import refuse_moving
 from mavera.storage.probe import StoreProbe
 from mavera.storage.schema import ensure_schema
 from mavera.storage.sealing import Secrets, open_secrets
@@ -145,9 +146,14 @@ class Components:
 
 @asynccontextmanager
 async def open_store(settings: Settings) -> AsyncIterator[Database]:
-    """Open the database that `settings` name, with its tables brought up to date."""
+    """
+    Open the database that `settings` name, with its tables brought up to date.
+
+    Raises ConfigurationError if its data is being moved or was moved to another one.
+    """
     async with Database.open(settings) as database:
         await ensure_schema(database)
+        await refuse_moving(database)
         yield database
 
 

@@ -43,6 +43,7 @@ TABLES = {
     "focus_group_cells",
     "focus_group_priors",
     "focus_group_shares",
+    "database_copies",
 }
 
 START = """

@@ -29,6 +29,7 @@ COMMANDS = {
     "models": ("mavera.cli.models", "List, fetch and choose language models."),
     "tools": ("mavera.cli.tools", "List the server tools, and allow them to workspaces."),
     "eval": ("mavera.cli.eval", "Measure whether personas answer as people do."),
+    "db": ("mavera.cli.db", "Upgrade and check the database, and move it to another one."),
     "doctor": ("mavera.cli.doctor", "Check the installation, and say how to fix each fault."),
 }
 

@@ -9,6 +9,8 @@ Connections are in autocommit mode: a single statement commits itself, and `Data
 BEGIN.
 """
 
+from pathlib import Path
+
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -33,20 +35,39 @@ def settings_url(settings: Settings) -> URL:
     return URL.create("sqlite", database=str(settings.data_dir / "mavera.db"))
 
 
-def parse_url(text: str) -> URL:
-    """Return `text` with the driver that we use. Raises ConfigurationError if there is none for it."""
+def parse_location(text: str) -> URL:
+    """Return the URL of a database that a user named on the command line, by its URL or by a file's path."""
+    if "://" in text:
+        return parse_url(text, name="The database")
+    return URL.create("sqlite", database=str(Path(text).expanduser().absolute()))
+
+
+def hide_password(location: str) -> str:
+    """Return `location` as it may be printed."""
+    if "://" not in location:
+        return location
+    url = parse_location(location)
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+
+
+def parse_url(text: str, *, name: str = "MAVERA_DATABASE_URL") -> URL:
+    """
+    Return `text` with the driver that we use. Raises ConfigurationError if there is none for it.
+
+    `name` stands for the text in messages.
+    """
     try:
         url = make_url(text)
     except (ArgumentError, ValueError) as error:
         # The cause may quote the URL with its password, so it is not chained.
-        raise ConfigurationError(f"MAVERA_DATABASE_URL is not a URL ({type(error).__name__}).") from None
+        raise ConfigurationError(f"{name} is not a URL ({type(error).__name__}).") from None
     if url.drivername not in _DRIVERS:
         raise ConfigurationError(
-            f"MAVERA_DATABASE_URL begins with '{url.drivername}'; it must be sqlite:// or postgresql://."
+            f"{name} begins with '{url.drivername}'; it must be sqlite:// or postgresql://."
         )
     url = url.set(drivername=_DRIVERS[url.drivername])
     if is_file(url):
-        _refuse_memory(url)
+        _refuse_memory(url, name)
         return url
     return _with_asyncpg_ssl(url)
 
@@ -60,11 +81,9 @@ def is_file(url: URL) -> bool:
     return url.get_backend_name() == "sqlite"
 
 
-def _refuse_memory(url: URL) -> None:
+def _refuse_memory(url: URL, name: str) -> None:
     if not url.database or url.database.startswith((":memory:", "file:")):
-        raise ConfigurationError(
-            "MAVERA_DATABASE_URL must name a file, as in sqlite:////srv/mavera/mavera.db."
-        )
+        raise ConfigurationError(f"{name} must name a file, as in sqlite:////srv/mavera/mavera.db.")
 
 
 def _with_asyncpg_ssl(url: URL) -> URL:

@@ -23,6 +23,9 @@ _DISK_FULL, _READ_ONLY = "53100", "25006"
 # These errors occur if an empty database, or one of another program, has replaced ours.
 _POSTGRES_LACKS = frozenset({"42P01", "42703", "3F000"})
 _SQLITE_LACKS = ("no such table", "no such column", "table ")
+# `moving/closing.py` makes triggers that raise these. The class of the state is an operator's stop, so that
+# servers of earlier releases answer 503, too.
+CLOSED, CLOSED_STATE = "mavera closed this database to writers", "57M01"
 
 
 class Conflict(APIError):
@@ -54,11 +57,13 @@ def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
     if not isinstance(error, DBAPIError):
         return _make_statement_error()
     if isinstance(error, IntegrityError):
-        return _make_conflict()
+        return _from_broken_rule(str(error.orig))
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         return _from_sqlite_code(code, str(error.orig))
     state = getattr(error.orig, "sqlstate", None) or ""
+    if state == CLOSED_STATE:
+        return _make_closed_error()
     if state == _DISK_FULL:
         return _make_full_error()
     if state in _POSTGRES_LACKS:
@@ -76,7 +81,7 @@ def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
 def _from_sqlite(error: sqlite3.Error) -> APIError:
     """Convert an error of the driver as `_from_sqlalchemy` converts one that SQLAlchemy wraps."""
     if isinstance(error, sqlite3.IntegrityError):
-        return _make_conflict()
+        return _from_broken_rule(str(error))
     return _from_sqlite_code(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR), str(error))
 
 
@@ -114,6 +119,14 @@ def _make_lasting_error(fault: str) -> ServiceUnavailable:
 
 def _make_schema_error() -> ServiceUnavailable:
     return _make_lasting_error("The database lacks tables or columns that this mavera needs.")
+
+
+def _from_broken_rule(message: str) -> APIError:
+    return _make_closed_error() if CLOSED in message else _make_conflict()
+
+
+def _make_closed_error() -> ServiceUnavailable:
+    return ServiceUnavailable("The database is closed, because its data is being moved.", retry_after=30)
 
 
 def _make_conflict() -> Conflict:

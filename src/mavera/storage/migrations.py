@@ -560,6 +560,29 @@ def m0014_playground(tables: Tables) -> None:
     tables.run("CREATE INDEX playground_runs_expired ON playground_runs (expires_at)")
 
 
+def m0015_database_copies(tables: Tables) -> None:
+    """
+    One row if the database is the source or the target of a copy: see `storage/moving/`.
+
+        fingerprint   names the source as it was when it was closed
+        table_name    the table that is being copied, and `after` its last key, as JSON
+        ended_at      null until the copy was compared with its source
+    """
+    tables.run(
+        """
+        CREATE TABLE database_copies (
+            id BIGINT NOT NULL PRIMARY KEY,
+            role TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            table_name TEXT,
+            after TEXT,
+            began_at BIGINT NOT NULL,
+            ended_at BIGINT
+        )
+        """
+    )
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -575,6 +598,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0012_console,
     m0013_study_shares,
     m0014_playground,
+    m0015_database_copies,
 )
 
 

@@ -100,6 +100,8 @@ class StoreProbe:
             )
         if row is not None and row["read_only"]:
             return StoreState(False, False, "The database takes no writes: it is a standby.")
+        if row is not None and row["closed"]:
+            return StoreState(False, False, "The database is closed, because its data moved to another one.")
         return StoreState(True)
 
     async def _write(self) -> Row | None:
@@ -108,13 +110,15 @@ class StoreProbe:
                 "UPDATE schema_state SET probed_at = :now WHERE id = 1", now=int(time.time())
             )
             return await transaction.fetch_one(
-                "SELECT lowest_schema, lowest_version, 0 AS read_only FROM schema_state WHERE id = 1"
+                "SELECT lowest_schema, lowest_version, 0 AS read_only, 0 AS closed"
+                " FROM schema_state WHERE id = 1"
             )
 
     async def _read(self) -> Row | None:
         return await self._database.fetch_one(
             """
-            SELECT lowest_schema, lowest_version, pg_is_in_recovery() AS read_only
+            SELECT lowest_schema, lowest_version, pg_is_in_recovery() AS read_only,
+                   EXISTS (SELECT 1 FROM database_copies WHERE role = 'source') AS closed
               FROM schema_state
              WHERE id = 1
             """

@@ -11,6 +11,7 @@ The table stays as it is, so that servers of that release can still start beside
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from mavera import __version__
@@ -40,6 +41,32 @@ async def find_version(database: Database) -> str | None:
         row = await database.fetch_one("SELECT MAX(name) AS name FROM mavera_migrations")
         return row["name"] if row else None
     return await _read_alembic_version(database)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """
+    The version of a database's tables.
+
+    `applied` is the last migration, None if there was none. `missing` lists those that this mavera would
+    apply. `lowest_version` is the oldest mavera that may run on the tables, None if they do not say.
+    """
+
+    applied: str | None
+    missing: tuple[str, ...]
+    lowest_version: str | None
+    is_allowed: bool
+
+
+async def find_schema_state(database: Database) -> SchemaState:
+    """Return the version of the tables, and whether this mavera may run on them. Changes nothing."""
+    applied = await find_version(database)
+    missing = tuple(name for name in _KNOWN if applied is None or name > applied)
+    row = None
+    if await database.has_table("schema_state"):
+        row = await database.fetch_one("SELECT lowest_schema, lowest_version FROM schema_state WHERE id = 1")
+    allowed = may_run(row["lowest_schema"]) if row else applied is None or applied <= _KNOWN[-1]
+    return SchemaState(applied, missing, row["lowest_version"] if row else None, allowed)
 
 
 async def ensure_schema(database: Database) -> None:

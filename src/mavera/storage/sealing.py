@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from mavera.settings import Settings
 from mavera.storage.secret_file import read_or_make_secret, read_secret
 
+SECRET_FILE_NAME = "kept.secret"  # noqa: S105 - a file's name
+
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _INFO = b"mavera: what is kept for the workspace "
@@ -48,7 +50,7 @@ class Secrets:
 
 def secret_path(settings: Settings) -> Path:
     """Return the file whose secret replaces MAVERA_KEY_PEPPER if that is not set."""
-    return settings.data_dir / "kept.secret"
+    return settings.data_dir / SECRET_FILE_NAME
 
 
 def has_shared_secret(settings: Settings) -> bool:
