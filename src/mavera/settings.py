@@ -5,6 +5,9 @@ Read the operator's settings: `MAVERA_*` variables over one `mavera.toml` over t
 
 `mavera.toml` is read from the data directory, or from the path in `MAVERA_CONFIG`.
 An unknown name is rejected with a hint at the nearest known one, so a typo never passes silently.
+
+A secret may stand in a file: `MAVERA_KEY_PEPPER_FILE=/run/secrets/pepper` is the text of that file. So may the
+URLs of the database and of the rate limits, which contain passwords.
 """
 
 import difflib
@@ -26,6 +29,9 @@ CLIENT_NAMES = frozenset({"api_key", "base_url"})
 # The characters of a text that logs hide. A shorter one would match ordinary words.
 LEAST_SECRET = 6
 _SECRET_NAMES = ("_api_key", "_pepper", "_pepper_previous", "_secret_access_key", "_token")
+_FILE = "_file"
+_NAMES_WITH_PASSWORDS = frozenset({"database_url", "rate_limit_url"})
+_MOST_SECRET_BYTES = 65_536
 # Every number has bounds, so that no setting is infinite, NaN or absurd.
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 # The handling of reasoning that a server sends: see `ChunkDecoder`.
@@ -273,7 +279,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     named = {
         key.removeprefix(PREFIX).lower(): value for key, value in environ.items() if key.startswith(PREFIX)
     }
-    named = {name: value for name, value in named.items() if name not in CLIENT_NAMES}
+    named = _read_secret_files({name: value for name, value in named.items() if name not in CLIENT_NAMES})
     config_path = named.pop("config", None)
     given = {name: value for name, value in overrides.items() if value is not None}
     data_dir = Path(given.get("data_dir") or named.get("data_dir") or Settings.__struct_defaults__[0])
@@ -291,6 +297,38 @@ def to_values(settings: Settings) -> dict[str, Any]:
 
 def from_values(values: Mapping[str, Any]) -> Settings:
     return msgspec.convert(values, Settings, dec_hook=_decode_path)
+
+
+def takes_file(name: str) -> bool:
+    """Whether the variable of the setting `name` has a variant with `_FILE`, which names a file."""
+    return name.endswith(_SECRET_NAMES) or name in _NAMES_WITH_PASSWORDS
+
+
+def _read_secret_files(named: Mapping[str, str]) -> dict[str, str]:
+    """Replace each `…_file` of a secret by the text of that file, without white space at its ends."""
+    values = dict(named)
+    for name in named:
+        setting = name.removesuffix(_FILE)
+        if name == setting or not takes_file(setting):
+            continue
+        if setting in named:
+            variable = f"{PREFIX}{setting.upper()}"
+            raise ConfigurationError(f"{variable} and {variable}_FILE are both set. Remove one of them.")
+        values[setting] = _read_secret(f"{PREFIX}{name.upper()}", Path(values.pop(name)))
+    return values
+
+
+def _read_secret(variable: str, path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        text = content.decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"{variable} points at {path}, which cannot be read: {reason}.") from error
+    if not text or len(content) > _MOST_SECRET_BYTES:
+        fault = "is empty" if not text else f"has more than {_MOST_SECRET_BYTES} bytes"
+        raise ConfigurationError(f"{variable} points at {path}, which {fault}.")
+    return text
 
 
 def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
