@@ -6,7 +6,7 @@ Read the operator's settings: `MAVERA_*` variables over one `mavera.toml` over t
 `mavera.toml` is read from the data directory, or from the path in `MAVERA_CONFIG`.
 An unknown name is rejected with a hint at the nearest known one, so a typo never passes silently.
 
-A secret may stand in a file: `MAVERA_KEY_PEPPER_FILE=/run/secrets/pepper` is the text of that file. So may the
+A secret may stand in a file: `MAVERA_KEY_PEPPER_FILE=/run/pepper` is the text of that file. So may the
 URLs of the database and of the rate limits, which contain passwords.
 """
 

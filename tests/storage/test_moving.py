@@ -1,4 +1,4 @@
-"""`mavera db copy`: everything arrives on the other kind of database, or nothing does, and the source is closed."""
+"""`mavera db copy`: everything arrives on the other kind of database, and the source is closed."""
 
 import asyncio
 import json
