@@ -25,12 +25,14 @@ from mavera.api.responses import routes as responses
 from mavera.api.responses.websocket import respond_over_websocket
 from mavera.api.routes import (
     analyses,
+    audit,
     custom_personas,
     docs,
     focus_groups,
     health,
     media,
     models,
+    operator,
     personas,
     study_shares,
     usage,
@@ -63,6 +65,8 @@ OPERATIONS: tuple[Operation, ...] = (
     *usage.OPERATIONS,
     *api_keys.OPERATIONS,
     *workspaces.OPERATIONS,
+    *audit.OPERATIONS,
+    *operator.OPERATIONS,
     *health.OPERATIONS,
 )
 

@@ -97,6 +97,7 @@ class Services:
     notebook: Notebook
     toolboxes: Mapping[Mode, Toolbox]
     media: MediaStore
+    toolbox: Toolbox
     store_probe: StoreProbe
     focus_groups: StudyDesk
 
@@ -230,6 +231,7 @@ async def open_services(
             notebook=Notebook(database, kept_answers, keeps_contents=settings.response_store == "database"),
             toolboxes=toolboxes,
             media=media,
+            toolbox=toolbox,
             store_probe=store_probe,
             focus_groups=StudyDesk(
                 database, credits, people, components.named, components.fetch, secrets, settings

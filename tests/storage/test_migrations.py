@@ -32,6 +32,7 @@ TABLES = {
     "api_keys",
     "milestones",
     "ledger",
+    "audit_log",
     "reservations",
     "usage",
     "alerts",

@@ -6,7 +6,7 @@ from mavera.accounts import workspaces
 from mavera.accounts.keys import repository
 from mavera.accounts.keys.repository import NewApiKey
 from mavera.accounts.keys.text import Peppers, make_key_text
-from mavera.accounts.plans import SCOPES
+from mavera.accounts.plans import ADMIN_SCOPES
 from mavera.storage.database import Database
 
 
@@ -14,8 +14,8 @@ async def make_first_key(database: Database, peppers: Peppers = Peppers()) -> st
     """
     Make the workspace "Default" with one live key and return the key's text.
 
-    The workspace has the plan enterprise, whose credit has no limit, and the key may do everything, so
-    nobody is locked out of their own machine.
+    The workspace has the plan enterprise, whose credit has no limit, and the key may do everything in
+    it, so nobody is locked out of their own machine.
 
     That happens once in the life of a database, however many processes start on it and whatever is deleted
     later. Every other call returns None. The text of the key is stored nowhere.
@@ -28,6 +28,6 @@ async def make_first_key(database: Database, peppers: Peppers = Peppers()) -> st
         workspace_id = await workspaces.create(transaction, new, now=now)
         text = make_key_text("live")
         digest = peppers.digest(text.text)
-        key = NewApiKey(workspace_id, "First key", text, digest, created_at=now, scopes=SCOPES)
+        key = NewApiKey(workspace_id, "First key", text, digest, created_at=now, scopes=ADMIN_SCOPES)
         await repository.insert_key(transaction, key)
     return text.text

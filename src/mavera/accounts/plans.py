@@ -19,12 +19,18 @@ import msgspec
 from mavera.errors import InvalidRequest
 
 PlanName = Literal["free", "pro", "business", "enterprise"]
-Scope = Literal["responses", "personas:read", "personas:write", "focus_groups", "usage:read", "admin"]
+Scope = Literal[
+    "responses", "personas:read", "personas:write", "focus_groups", "usage:read", "admin", "operator"
+]
 
 PLAN_NAMES: tuple[PlanName, ...] = get_args(PlanName)
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+# The scope of the operator, who manages every workspace. An API key never gives it to another key.
+OPERATOR: Scope = "operator"
+# The scopes of a workspace's own admin.
+ADMIN_SCOPES: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope != OPERATOR)
 # A key gets these scopes unless it is made with others: everything except making keys.
-DEFAULT_SCOPES: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope != "admin")
+DEFAULT_SCOPES: tuple[Scope, ...] = tuple(scope for scope in ADMIN_SCOPES if scope != "admin")
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -14,7 +14,8 @@ class Principal(msgspec.Struct, frozen=True):
     The key, the workspace that pays, and its rights.
 
     `mode` decides which model answers, which tools run, and which custom personas the caller sees: those of
-    the workspace's live keys, or those of its test keys.
+    the workspace's live keys, or those of its test keys. `person` names whoever acts in the console, for the
+    audit log.
     """
 
     key_id: str
@@ -24,6 +25,7 @@ class Principal(msgspec.Struct, frozen=True):
     expires_at: int | None = None
     scopes: frozenset[str] = frozenset(DEFAULT_SCOPES)
     limits: Limits = PLANS["enterprise"].limits
+    person: str = ""
 
     @classmethod
     def local(cls, workspace_id: str = "") -> Self:

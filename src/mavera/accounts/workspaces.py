@@ -114,6 +114,17 @@ async def list_all(db: Queries, *, now: int) -> list[Workspace]:
     return [Workspace.from_row(row) for row in rows]
 
 
+async def list_page(db: Queries, *, after: str, limit: int, now: int) -> list[Workspace]:
+    """Return workspaces in the order of their ids, oldest first, from after the id `after`."""
+    rows = await db.fetch_all(
+        f"SELECT {_COLUMNS} FROM workspaces WHERE id > :after ORDER BY id LIMIT :limit",  # noqa: S608
+        after=after,
+        limit=limit,
+        month=month_of(now),
+    )
+    return [Workspace.from_row(row) for row in rows]
+
+
 async def rename(db: Queries, workspace_id: str, name: str) -> None:
     await db.execute(
         "UPDATE workspaces SET name = :name WHERE id = :id", name=check_name(name), id=workspace_id
@@ -139,38 +150,46 @@ async def change_plan(
     smaller plan takes nothing away. Credits that were used while credit was unlimited are not owed.
     """
     check_overrides(to_plan_name(plan), overrides)
-    included = monthly_credits_of(plan, overrides)
     async with database.transaction() as transaction:
         before = await get(transaction, workspace_id, now=now)
-        granted = await transaction.fetch_one(
-            """
-            UPDATE workspaces
-               SET plan = :plan, unlimited = :unlimited, requests_per_minute = :requests_per_minute,
-                   requests_per_day = :requests_per_day, concurrent_runs = :concurrent_runs,
-                   monthly_credits = :monthly_credits
-             WHERE id = :id
-            RETURNING granted_month, balance
-            """,
-            id=workspace_id,
-            plan=plan,
-            unlimited=int(included is None),
-            **asdict(overrides),
-        )
-        assert granted is not None  # noqa: S101 - it was there a statement ago
-        missing = 0
-        if before.unlimited and included is not None:
-            missing = max(0, -granted["balance"])
-        elif included and granted["granted_month"] >= month_of(now):
-            missing = max(0, included - (before.monthly_credits or 0))
-        if missing:
-            await transaction.execute(
-                "UPDATE workspaces SET balance = balance + :credits WHERE id = :id",
-                credits=missing,
-                id=workspace_id,
-            )
-            note = f"plan {before.plan} to {plan}"
-            await _note(transaction, workspace_id, "grant", new_cuid(), missing, note=note, now=now)
+        await put_on_plan(transaction, before, plan, overrides, now=now)
     await grant_due(database, workspace_id, now=now)
+
+
+async def put_on_plan(
+    transaction: Queries, before: Workspace, plan: str, overrides: Overrides, *, now: int
+) -> None:
+    """Do what `change_plan` does within a transaction, except for the credits that are due."""
+    check_overrides(to_plan_name(plan), overrides)
+    included = monthly_credits_of(plan, overrides)
+    granted = await transaction.fetch_one(
+        """
+        UPDATE workspaces
+           SET plan = :plan, unlimited = :unlimited, requests_per_minute = :requests_per_minute,
+               requests_per_day = :requests_per_day, concurrent_runs = :concurrent_runs,
+               monthly_credits = :monthly_credits
+         WHERE id = :id
+        RETURNING granted_month, balance
+        """,
+        id=before.id,
+        plan=plan,
+        unlimited=int(included is None),
+        **asdict(overrides),
+    )
+    assert granted is not None  # noqa: S101 - it was there a statement ago
+    missing = 0
+    if before.unlimited and included is not None:
+        missing = max(0, -granted["balance"])
+    elif included and granted["granted_month"] >= month_of(now):
+        missing = max(0, included - (before.monthly_credits or 0))
+    if missing:
+        await transaction.execute(
+            "UPDATE workspaces SET balance = balance + :credits WHERE id = :id",
+            credits=missing,
+            id=before.id,
+        )
+        note = f"plan {before.plan} to {plan}"
+        await _note(transaction, before.id, "grant", new_cuid(), missing, note=note, now=now)
 
 
 async def grant_due(database: Database, workspace_id: str, *, now: int) -> bool:
@@ -207,21 +226,25 @@ async def grant_all_due(database: Database, *, now: int) -> None:
         await grant_due(database, row["id"], now=now)
 
 
-async def top_up(database: Database, workspace_id: str, credits: int, *, note: str | None, now: int) -> int:
+async def top_up(
+    db: Database | Queries, workspace_id: str, credits: int, *, note: str | None, now: int
+) -> int:
     """Add credits and return the new balance. Raises InvalidRequest or NotFound."""
     if not 0 < credits <= 1_000_000_000:
         raise InvalidRequest("A grant is a whole number of credits from 1 to 1,000,000,000.", param="credits")
     if note is not None and len(note) > NOTE_MAX:
         raise InvalidRequest(f"A note has at most {NOTE_MAX} characters.", param="note")
-    async with database.transaction() as transaction:
-        row = await transaction.fetch_one(
-            "UPDATE workspaces SET balance = balance + :credits WHERE id = :id RETURNING balance",
-            credits=credits,
-            id=workspace_id,
-        )
-        if row is None:
-            raise NotFound(f"There is no workspace {workspace_id[:60]}.")
-        await _note(transaction, workspace_id, "top-up", new_cuid(), credits, note=note, now=now)
+    if isinstance(db, Database):
+        async with db.transaction() as transaction:
+            return await top_up(transaction, workspace_id, credits, note=note, now=now)
+    row = await db.fetch_one(
+        "UPDATE workspaces SET balance = balance + :credits WHERE id = :id RETURNING balance",
+        credits=credits,
+        id=workspace_id,
+    )
+    if row is None:
+        raise NotFound(f"There is no workspace {workspace_id[:60]}.")
+    await _note(db, workspace_id, "top-up", new_cuid(), credits, note=note, now=now)
     return int(row["balance"])
 
 

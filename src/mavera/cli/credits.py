@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mavera.accounts import workspaces
+from mavera.accounts.administration import grant_credits
+from mavera.accounts.audit import Actor
 from mavera.cli.options import AsJSON, DataDir, format_time, print_json
 from mavera.cli.store import InWorkspace, choose_workspace, with_database
 from mavera.cli.workspaces import describe_workspace
@@ -31,8 +33,8 @@ def grant(
 
     async def add(database: Database, _: Settings) -> tuple[str, int]:
         found, now = await choose_workspace(database, workspace), int(time.time())
-        await workspaces.grant_due(database, found, now=now)
-        return found, await workspaces.top_up(database, found, credits, note=note, now=now)
+        balance = await grant_credits(database, found, credits, Actor.of_command(), note=note, now=now)
+        return found, balance
 
     workspace_id, balance = with_database(data_dir, add)
     if as_json:

@@ -34,7 +34,9 @@ def create(
     workspace: InWorkspace = None,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="A permission of the key. Repeat it for more. The default is all but admin."),
+        typer.Option(
+            help="A permission of the key. Repeat it for more. The default is all but admin and operator."
+        ),
     ] = None,
     budget: Annotated[int | None, typer.Option(help="The most credits per month.")] = None,
     test: Annotated[

@@ -25,6 +25,7 @@ COMMANDS = {
     "keys": ("mavera.cli.keys", "Make, list, change and revoke API keys."),
     "workspaces": ("mavera.cli.workspaces", "Make, list and change workspaces."),
     "credits": ("mavera.cli.credits", "Give a workspace credits, and show its ledger."),
+    "audit": ("mavera.cli.audit", "Show who changed what in a workspace."),
     "usage": ("mavera.cli.usage", "Show the usage of a workspace this month."),
     "models": ("mavera.cli.models", "List, fetch and choose language models."),
     "tools": ("mavera.cli.tools", "List the server tools, and allow them to workspaces."),

@@ -2,6 +2,7 @@
 
 import asyncio
 import difflib
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from mavera.accounts.audit import Actor
 from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.cli.options import AsJSON, DataDir, format_time, print_json
 from mavera.cli.store import InWorkspace, choose_workspace, with_database
@@ -120,7 +122,7 @@ def allow(
     async def change(database: Database, settings: Settings) -> str:
         _check_names(settings, chosen or ())
         workspace_id = await choose_workspace(database, workspace)
-        await allow_tools(database, workspace_id, chosen)
+        await allow_tools(database, workspace_id, chosen, Actor.of_command(), now=int(time.time()))
         return workspace_id
 
     workspace_id = with_database(data_dir, change)

@@ -1,14 +1,16 @@
 """Run `mavera workspaces`: make, list and change workspaces in the store, even while the server runs."""
 
 import time
-from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
+from msgspec import UNSET
 from rich.console import Console
 from rich.table import Column, Table
 
 from mavera.accounts import workspaces
+from mavera.accounts.administration import WorkspaceChanges, make_workspace, update_workspace
+from mavera.accounts.audit import Actor
 from mavera.accounts.plans import Overrides
 from mavera.accounts.workspaces import NewWorkspace, Workspace
 from mavera.cli.options import AsJSON, DataDir, format_time, print_json
@@ -44,10 +46,7 @@ def create(
     new = NewWorkspace(name, plan, overrides, budget)
 
     async def make(database: Database, _: Settings) -> Workspace:
-        now = int(time.time())
-        workspace_id = await workspaces.create(database, new, now=now)
-        await workspaces.grant_due(database, workspace_id, now=now)
-        return await workspaces.get(database, workspace_id, now=now)
+        return await make_workspace(database, new, Actor.of_command(), now=int(time.time()))
 
     made = with_database(data_dir, make)
     if as_json:
@@ -111,31 +110,21 @@ def update(
     data_dir: DataDir = None,
 ) -> None:
     """Change the given settings of a workspace. Running servers follow within a second."""
-    given = Overrides(requests_per_minute, requests_per_day, concurrent_runs, monthly_credits)
+    changes = WorkspaceChanges(
+        name=UNSET if name is None else name,
+        budget=budget if budget is not None or no_budget else UNSET,
+        plan=plan or UNSET,
+        overrides=Overrides(requests_per_minute, requests_per_day, concurrent_runs, monthly_credits),
+    )
 
     async def change(database: Database, _: Settings) -> Workspace:
-        now = int(time.time())
-        before = await workspaces.get(database, workspace, now=now)
-        if plan is not None or given != workspaces.NO_OVERRIDES:
-            wanted = plan or before.plan
-            overrides = given if wanted != before.plan else _merge(before.overrides, given)
-            await workspaces.change_plan(database, workspace, wanted, overrides, now=now)
-        if name is not None:
-            await workspaces.rename(database, workspace, name)
-        if budget is not None or no_budget:
-            await workspaces.set_budget(database, workspace, budget)
-        return await workspaces.get(database, workspace, now=now)
+        return await update_workspace(database, workspace, changes, Actor.of_command(), now=int(time.time()))
 
     changed = describe_workspace(with_database(data_dir, change))
     if as_json:
         print_json(changed)
     else:
         _print_one(changed)
-
-
-def _merge(before: Overrides, given: Overrides) -> Overrides:
-    new = {name: value for name, value in asdict(given).items() if value is not None}
-    return replace(before, **new)
 
 
 def _print_one(shown: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ async def make_key(visit: Visit, wish: Wish) -> NewKey:
     scopes = check_scopes(wish.scopes or ())
     _check_given(visit, scopes)
     terms = KeyTerms(wish.name, wish.mode or "live", wish.expires_at, scopes, wish.budget)
-    return await keyring.make(visit.workspace_id, terms)
+    return await keyring.make(visit.workspace_id, terms, by=visit.actor)
 
 
 async def edit_key(visit: Visit, key: ApiKey, changes: Changes, *, version: int) -> ApiKey:
@@ -32,7 +32,7 @@ async def edit_key(visit: Visit, key: ApiKey, changes: Changes, *, version: int)
         return await keyring.edit_as(visit.principal, key.id, changes, version=version)
     if isinstance(changes.scopes, tuple):
         _check_given(visit, tuple(scope for scope in changes.scopes if scope not in key.scopes))
-    return await keyring.edit(visit.workspace_id, key.id, changes, version=version)
+    return await keyring.edit(visit.workspace_id, key.id, changes, version=version, by=visit.actor)
 
 
 async def rotate_key(visit: Visit, key: ApiKey, *, overlap_seconds: int) -> NewKey:
@@ -41,14 +41,14 @@ async def rotate_key(visit: Visit, key: ApiKey, *, overlap_seconds: int) -> NewK
     if visit.session.key_id is not None:
         return await keyring.rotate_as(visit.principal, key.id, overlap_seconds=overlap_seconds)
     _check_given(visit, key.scopes)
-    return await keyring.rotate(visit.workspace_id, key.id, overlap_seconds=overlap_seconds)
+    return await keyring.rotate(visit.workspace_id, key.id, overlap_seconds=overlap_seconds, by=visit.actor)
 
 
 async def revoke_key(visit: Visit, key_id: str, *, with_children: bool) -> ApiKey:
     keyring = visit.services.keyring
     if visit.session.key_id is not None:
         return await keyring.revoke_as(visit.principal, key_id, with_children=with_children)
-    return await keyring.revoke(visit.workspace_id, key_id, with_children=with_children)
+    return await keyring.revoke(visit.workspace_id, key_id, with_children=with_children, by=visit.actor)
 
 
 def _check_given(visit: Visit, scopes: tuple[str, ...]) -> None:

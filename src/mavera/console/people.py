@@ -53,7 +53,7 @@ async def invite(visit: Visit) -> Response:
 async def withdraw(visit: Visit) -> Response:
     visit.principal.require("admin")
     form = await read_form(visit.request)
-    await visit.services.sessions.withdraw(visit.workspace_id, form.text("invitation_id"))
+    await visit.services.sessions.withdraw(visit.session, form.text("invitation_id"))
     return visit.redirect("settings/people")
 
 

@@ -34,7 +34,7 @@ async def end_session(visit: Visit) -> Response:
         await visit.services.sessions.end_own(visit.session)
     else:
         visit.principal.require("admin")
-        await visit.services.sessions.end(visit.workspace_id, session_id)
+        await visit.services.sessions.end(visit.session, session_id)
     return visit.redirect("settings/sessions")
 
 

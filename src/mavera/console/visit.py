@@ -28,6 +28,7 @@ from typing import Any, Literal
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from mavera.accounts.audit import Actor
 from mavera.accounts.principal import Principal
 from mavera.accounts.sessions.session import Session
 from mavera.console.policy import secure
@@ -44,6 +45,11 @@ class Visit:
     @property
     def principal(self) -> Principal:
         return self.session.principal
+
+    @property
+    def actor(self) -> Actor:
+        """Whoever visits, for the audit log."""
+        return Actor.of(self.principal)
 
     @property
     def workspace_id(self) -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from mavera.accounts import audit
+from mavera.accounts.audit import Actor, Entry
 from mavera.accounts.credits.holds import Credits
 from mavera.accounts.credits.ledger import End, Hold, Reserve
 from mavera.accounts.principal import Principal
@@ -387,6 +389,8 @@ class FocusGroups:
 
     async def _delete(self, row: StudyRow, principal: Principal) -> None:
         await repository.delete(self._database, row.id)
+        entry = Entry(row.workspace_id, "study.deleted", row.id, row.name)
+        await audit.record(self._database, Actor.of(principal), entry, now=self._moment.now)
         if row.hold_id is not None:
             await self._give_back(replace(principal, key_id=row.key_id), row.hold_id)
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NoReturn
 
+from mavera.accounts import audit
+from mavera.accounts.audit import Actor, Entry
 from mavera.accounts.keys.text import Mode
 from mavera.accounts.principal import Principal
 from mavera.core.ids import is_cuid
@@ -152,6 +154,7 @@ class Personas:
             self._opened, principal, sheet, limits=self.limits, now=int(self._clock()), credits=credits
         )
         self._forget(principal)
+        await self._record(principal, "persona.created", created.id, created.name)
         return created
 
     async def update(
@@ -179,7 +182,10 @@ class Personas:
             version=version,
         )
         self._forget(principal)
-        return updated if updated is not None else self._raise_not_found(persona_id)
+        if updated is None:
+            self._raise_not_found(persona_id)
+        await self._record(principal, "persona.updated", updated.id, updated.name, version=updated.version)
+        return updated
 
     async def page_versions(
         self, principal: Principal, persona_id: str, limit: int, before: int | None = None
@@ -210,6 +216,13 @@ class Personas:
         self._forget(principal)
         if not deleted:
             self._raise_not_found(persona_id)
+        await self._record(principal, "persona.deleted", persona_id, "")
+
+    async def _record(
+        self, principal: Principal, action: str, persona_id: str, name: str, **details: int
+    ) -> None:
+        entry = Entry(principal.workspace_id, action, persona_id, name, details)
+        await audit.record(self._opened, Actor.of(principal), entry, now=int(self._clock()))
 
     @property
     def _opened(self) -> Database:

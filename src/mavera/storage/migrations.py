@@ -583,6 +583,31 @@ def m0015_database_copies(tables: Tables) -> None:
     )
 
 
+def m0016_audit_log(tables: Tables) -> None:
+    """
+    The audit log (`accounts/audit.py`): one row for each change of a setting, a right or a thing.
+
+    A row with an empty `workspace_id` belongs to the operator's log, which outlives every workspace.
+    """
+    tables.run(
+        f"""
+        CREATE TABLE audit_log (
+            id {tables.numbered_key},
+            workspace_id TEXT NOT NULL,
+            created_at BIGINT NOT NULL,
+            actor_kind TEXT NOT NULL,
+            actor_id TEXT NOT NULL,
+            actor_name TEXT NOT NULL,
+            action TEXT NOT NULL,
+            subject_id TEXT NOT NULL,
+            subject_name TEXT NOT NULL,
+            details TEXT NOT NULL
+        )
+        """
+    )
+    tables.run("CREATE INDEX audit_log_newest ON audit_log (workspace_id, id)")
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -599,6 +624,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0013_study_shares,
     m0014_playground,
     m0015_database_copies,
+    m0016_audit_log,
 )
 
 

@@ -1,5 +1,7 @@
 """The server tools that each workspace may use: a column of its row, read at most once a second."""
 
+from mavera.accounts import audit
+from mavera.accounts.audit import OPERATORS_LOG, Actor, Entry
 from mavera.accounts.short_lived import ShortLived
 from mavera.errors import NotFound
 from mavera.storage.database import Database, Queries
@@ -30,11 +32,20 @@ async def find_allowed_tools(db: Queries, workspace_id: str) -> frozenset[str] |
     return frozenset(row["tools"].split()) - {_NONE}
 
 
-async def allow_tools(db: Queries, workspace_id: str, names: tuple[str, ...] | None) -> None:
+async def allow_tools(
+    database: Database, workspace_id: str, names: tuple[str, ...] | None, actor: Actor, *, now: int
+) -> None:
     """Set the names of the tools that a workspace may use, or None for all. Raises NotFound."""
     tools = None if names is None else " ".join(sorted(set(names))) or _NONE
-    changed = await db.execute(
-        "UPDATE workspaces SET tools = :tools WHERE id = :id", tools=tools, id=workspace_id
-    )
-    if not changed:
-        raise NotFound(f"There is no workspace {workspace_id[:60]}.")
+    async with database.transaction() as transaction:
+        row = await transaction.fetch_one(
+            "UPDATE workspaces SET tools = :tools WHERE id = :id RETURNING name",
+            tools=tools,
+            id=workspace_id,
+        )
+        if row is None:
+            raise NotFound(f"There is no workspace {workspace_id[:60]}.")
+        details = {"tools": None if names is None else sorted(set(names))}
+        for log in (workspace_id, OPERATORS_LOG):
+            entry = Entry(log, "tools.changed", workspace_id, row["name"], details)
+            await audit.record(transaction, actor, entry, now=now)

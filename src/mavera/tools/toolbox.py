@@ -129,7 +129,7 @@ class Toolbox:
         self._own = tuple(tools)
         self._sources = tuple(sources)
         self._policy = policy
-        self._own_unasked = tuple(tool for tool in self._own if self._is_unasked(tool))
+        self._own_unasked = tuple(tool for tool in self._own if self.is_unasked(tool))
         self._allowances = allowances or AllowAll()
         self._missed: set[str] = set()
         self._limiter = limiter or MemoryLimiter()
@@ -189,17 +189,18 @@ class Toolbox:
         found = {
             name: tool
             for name, tool in permitted.items()
-            if (matches(name, wanted) if wanted else self._is_unasked(tool))
+            if (matches(name, wanted) if wanted else self.is_unasked(tool))
             and (not chosen or matches(name, chosen))
         }
         return Offer(found, self)
 
     def _list_unasked(self) -> Sequence[Tool]:
         """Return the tools that a request gets without naming any."""
-        others = [tool for source in self._sources for tool in source.tools if self._is_unasked(tool)]
+        others = [tool for source in self._sources for tool in source.tools if self.is_unasked(tool)]
         return (*self._own_unasked, *others) if others else self._own_unasked
 
-    def _is_unasked(self, tool: Tool) -> bool:
+    def is_unasked(self, tool: Tool) -> bool:
+        """Whether requests get this tool without naming it."""
         if self._policy.unasked == "none":
             return False
         return tool.unasked if self._policy.unasked == "auto" else tool.name in self._policy.unasked

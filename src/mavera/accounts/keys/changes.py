@@ -18,7 +18,7 @@ The operator, on the command line, is not bound by these rules.
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mavera.accounts.keys.delegation import Wish, delegate
+from mavera.accounts.keys.delegation import Wish, check_given_scopes, delegate
 from mavera.accounts.keys.repository import ApiKey, KeyEdit
 from mavera.accounts.plans import check_scopes
 from mavera.accounts.workspaces import NAME_MAX, check_budget
@@ -111,10 +111,8 @@ def check_edit(maker: ApiKey, key: ApiKey, changes: Changes) -> None:
     """Raise Forbidden, naming the member, if `maker` may not change `key` like that."""
     if maker.id not in (key.id, *key.ancestors):
         _check_stranger(maker, key)
-    if changes.scopes is not UNSET and not set(changes.scopes) <= {*key.scopes, *maker.scopes}:
-        raise Forbidden(
-            f"This API key can only give the scopes that it has: {', '.join(maker.scopes)}.", param="scopes"
-        )
+    if changes.scopes is not UNSET:
+        check_given_scopes(maker, set(changes.scopes) - set(key.scopes))
     for name in ("budget", "expires_at"):
         wanted, has, may = getattr(changes, name), getattr(key, name), getattr(maker, name)
         if wanted is not UNSET and _exceeds(wanted, has) and _exceeds(wanted, may):

@@ -12,13 +12,16 @@ A key gives at most its own rights. If a request omits a member, the new key get
 
 The ledger enforces the last rule: however many keys a key makes, together they spend no more than its own
 budget. These rules bind keys only. The operator, on the command line, is not bound by them.
+
+No key gives the scope `operator`, not even one that has it. The operator's own session in the console does.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from mavera.accounts.keys.repository import ApiKey
 from mavera.accounts.keys.text import Mode
-from mavera.accounts.plans import DEFAULT_SCOPES
+from mavera.accounts.plans import DEFAULT_SCOPES, OPERATOR
 from mavera.errors import Forbidden
 
 # A charge writes one more row for each level.
@@ -118,11 +121,28 @@ def _choose_expiry(maker: ApiKey, expires_at: int | None) -> int | None:
 def _choose_scopes(maker: ApiKey, scopes: tuple[str, ...] | None) -> tuple[str, ...]:
     if scopes is None:
         scopes = tuple(scope for scope in DEFAULT_SCOPES if scope in maker.scopes)
-    if not scopes or not set(scopes) <= set(maker.scopes):
-        raise Forbidden(
-            f"This API key can only give the scopes that it has: {', '.join(maker.scopes)}.", param="scopes"
-        )
+    if not scopes:
+        raise refuse_scopes(maker)
+    check_given_scopes(maker, scopes)
     return scopes
+
+
+def check_given_scopes(maker: ApiKey, scopes: Collection[str]) -> None:
+    """Raise Forbidden if `maker` may not give one of `scopes`."""
+    if not set(scopes) <= set(maker.giveable_scopes):
+        raise refuse_scopes(maker, asks_operator=OPERATOR in scopes)
+
+
+def refuse_scopes(maker: ApiKey, *, asks_operator: bool = False) -> Forbidden:
+    if asks_operator:
+        return Forbidden(
+            "Only the operator's session in the console, or 'mavera keys', gives the scope 'operator'.",
+            param="scopes",
+        )
+    return Forbidden(
+        f"This API key can only give the scopes that it has: {', '.join(maker.giveable_scopes)}.",
+        param="scopes",
+    )
 
 
 def _choose_budget(maker: ApiKey, budget: int | None) -> int | None:

@@ -12,12 +12,14 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 import structlog
 
+from mavera.accounts import audit
+from mavera.accounts.audit import Actor, Entry
 from mavera.accounts.keys import repository
 from mavera.accounts.keys.changes import (
     DAY_SECONDS,
@@ -113,11 +115,16 @@ class Keyring:
         """Make a key with the usual scopes and no budget of its own."""
         return await self.make(workspace_id, KeyTerms(name, mode, expires_at))
 
-    async def make(self, workspace_id: str, terms: KeyTerms) -> NewKey:
-        """Make a key. Raises InvalidRequest for invalid terms, and NotFound if there is no such workspace."""
-        return await self._make(self._database, workspace_id, terms)
+    async def make(self, workspace_id: str, terms: KeyTerms, *, by: Actor | None = None) -> NewKey:
+        """
+        Make a key. `by` is whoever makes it, by default the user of the command line.
 
-    async def _make(self, db: Queries, workspace_id: str, terms: KeyTerms) -> NewKey:
+        Raises InvalidRequest for invalid terms, and NotFound if there is no such workspace.
+        """
+        async with self._database.transaction() as transaction:
+            return await self._make(transaction, workspace_id, terms, by or Actor.of_command())
+
+    async def _make(self, db: Queries, workspace_id: str, terms: KeyTerms, actor: Actor) -> NewKey:
         now = int(self._clock())
         check_expiry(terms.expires_at, now=now)
         name = check_key_name(terms.name)
@@ -134,6 +141,7 @@ class Keyring:
             ancestors=terms.ancestors,
         )
         key = await repository.insert_key(db, new)
+        await self._record(db, actor, "api_key.created", key, _describe_terms(key))
         self._refusals.forget(new.digest)
         return NewKey(key, text.text)
 
@@ -150,10 +158,16 @@ class Keyring:
             terms = delegate(await self._reload_key(transaction, maker), wish)
             if await repository.count_living(transaction, maker.workspace_id, now=now) >= MAX_LIVING_KEYS:
                 raise Forbidden(f"This workspace has {MAX_LIVING_KEYS:,} API keys. Revoke some of them.")
-            return await self._make(transaction, maker.workspace_id, terms)
+            return await self._make(transaction, maker.workspace_id, terms, Actor.of(maker))
 
     async def edit(
-        self, workspace_id: str, named: str, changes: Changes, *, version: int | None = None
+        self,
+        workspace_id: str,
+        named: str,
+        changes: Changes,
+        *,
+        version: int | None = None,
+        by: Actor | None = None,
     ) -> ApiKey:
         """
         Change the key with this id, these last four characters, or this text. Servers follow within a second.
@@ -163,7 +177,7 @@ class Keyring:
         """
         async with self._database.transaction() as transaction:
             key = await self._lock_named(transaction, workspace_id, named)
-            return await self._edit(transaction, key, changes, version)
+            return await self._edit(transaction, key, changes, version, by or Actor.of_command())
 
     async def edit_as(
         self, maker: Principal, key_id: str, changes: Changes, *, version: int | None = None
@@ -172,17 +186,30 @@ class Keyring:
         async with self._database.transaction() as transaction:
             key = await self._lock_key(transaction, maker.workspace_id, key_id)
             check_edit(await self._reload_key(transaction, maker), key, changes)
-            return await self._edit(transaction, key, changes, version)
+            return await self._edit(transaction, key, changes, version, Actor.of(maker))
 
-    async def _edit(self, transaction: Queries, key: ApiKey, changes: Changes, version: int | None) -> ApiKey:
+    async def _edit(
+        self, transaction: Queries, key: ApiKey, changes: Changes, version: int | None, actor: Actor
+    ) -> ApiKey:
         edit = apply_changes(key, changes, version=version, now=int(self._clock()))
         if changes.is_empty:
             return key
         edited = await repository.update_key(transaction, key, edit)
         await self._forget(transaction, key.id)
+        changed = audit.describe_changes(_describe_terms(key), _describe_terms(edited))
+        if changes.end_overlap:
+            changed["previous_until"] = {"before": key.previous_until, "after": edited.previous_until}
+        await self._record(transaction, actor, "api_key.updated", edited, changed)
         return edited
 
-    async def rotate(self, workspace_id: str, named: str, *, overlap_seconds: int = DAY_SECONDS) -> NewKey:
+    async def rotate(
+        self,
+        workspace_id: str,
+        named: str,
+        *,
+        overlap_seconds: int = DAY_SECONDS,
+        by: Actor | None = None,
+    ) -> NewKey:
         """
         Give a key a new secret. The present one works for `overlap_seconds` more.
 
@@ -190,21 +217,23 @@ class Keyring:
         """
         async with self._database.transaction() as transaction:
             key = await self._lock_named(transaction, workspace_id, named)
-            return await self._rotate(transaction, key, overlap_seconds)
+            return await self._rotate(transaction, key, overlap_seconds, by or Actor.of_command())
 
     async def rotate_as(self, maker: Principal, key_id: str, *, overlap_seconds: int = DAY_SECONDS) -> NewKey:
         """Let a key rotate itself or another one. Raises as `rotate` does, or Forbidden."""
         async with self._database.transaction() as transaction:
             key = await self._lock_key(transaction, maker.workspace_id, key_id)
             check_rotation(await self._reload_key(transaction, maker), key)
-            return await self._rotate(transaction, key, overlap_seconds)
+            return await self._rotate(transaction, key, overlap_seconds, Actor.of(maker))
 
-    async def _rotate(self, transaction: Queries, key: ApiKey, overlap_seconds: int) -> NewKey:
+    async def _rotate(self, transaction: Queries, key: ApiKey, overlap_seconds: int, actor: Actor) -> NewKey:
         until = end_of_overlap(key, overlap_seconds, now=int(self._clock()))
         await self._forget(transaction, key.id)
         text = make_key_text(key.mode)
         digest = self._peppers.digest(text.text)
         rotated = await repository.rotate_key(transaction, key, text, digest, previous_until=until)
+        details = {"last_four": rotated.last_four, "previous_until": until}
+        await self._record(transaction, actor, "api_key.rotated", rotated, details)
         self._refusals.forget(digest)
         return NewKey(rotated, text.text)
 
@@ -240,7 +269,9 @@ class Keyring:
         for digest in await repository.list_digests(transaction, key_id):
             self._principals.forget(digest)
 
-    async def revoke(self, workspace_id: str, named: str, *, with_children: bool = False) -> ApiKey:
+    async def revoke(
+        self, workspace_id: str, named: str, *, with_children: bool = False, by: Actor | None = None
+    ) -> ApiKey:
         """
         Revoke the key with this id, these last four characters, or this text.
 
@@ -250,16 +281,18 @@ class Keyring:
         """
         async with self._database.transaction() as transaction:
             key = await self._lock_named(transaction, workspace_id, named)
-            return await self._revoke(transaction, key, with_children=with_children)
+            return await self._revoke(transaction, key, by or Actor.of_command(), with_children=with_children)
 
     async def revoke_as(self, maker: Principal, key_id: str, *, with_children: bool = False) -> ApiKey:
         """Let a key revoke another one. Raises NotFound, or Forbidden if that has more rights."""
         async with self._database.transaction() as transaction:
             key = await self._lock_key(transaction, maker.workspace_id, key_id)
             check_revocation(await self._reload_key(transaction, maker), key)
-            return await self._revoke(transaction, key, with_children=with_children)
+            return await self._revoke(transaction, key, Actor.of(maker), with_children=with_children)
 
-    async def _revoke(self, transaction: Queries, key: ApiKey, *, with_children: bool) -> ApiKey:
+    async def _revoke(
+        self, transaction: Queries, key: ApiKey, actor: Actor, *, with_children: bool
+    ) -> ApiKey:
         now = int(self._clock())
         stopped = [await repository.revoke_key(transaction, key.id, now=now)]
         if with_children:
@@ -269,7 +302,15 @@ class Keyring:
         await self._forget(transaction, key.id)
         revoked = await repository.find_key(transaction, key.workspace_id, key.id)
         assert revoked is not None  # noqa: S101 - it was there a statement ago
+        if key.revoked_at is None or with_children:
+            await self._record(transaction, actor, "api_key.revoked", key, {"with_children": with_children})
         return revoked
+
+    async def _record(
+        self, db: Queries, actor: Actor, action: str, key: ApiKey, details: Mapping[str, Any]
+    ) -> None:
+        entry = Entry(key.workspace_id, action, key.id, key.name, details)
+        await audit.record(db, actor, entry, now=int(self._clock()))
 
     async def _reload_key(self, transaction: Queries, maker: Principal) -> ApiKey:
         """Return the current state of a key. The cached state may be a second old."""
@@ -346,6 +387,12 @@ class Keyring:
             if isinstance(error, asyncio.CancelledError):
                 raise
             log.warning("last_used_not_written", keys=len(used), reason=error.message)
+
+
+def _describe_terms(key: ApiKey) -> dict[str, Any]:
+    """Return what the audit log says of a key."""
+    members = asdict(key)
+    return {name: members[name] for name in ("name", "mode", "scopes", "budget", "expires_at")}
 
 
 def _read_bearer_token(header: str | None) -> str:

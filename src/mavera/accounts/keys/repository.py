@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from mavera.accounts.keys.text import KeyText, Mode
-from mavera.accounts.plans import DEFAULT_SCOPES, Limits, Overrides, limits_of
+from mavera.accounts.plans import DEFAULT_SCOPES, OPERATOR, Limits, Overrides, limits_of
 from mavera.core.ids import new_cuid
 from mavera.errors import NotFound
 from mavera.storage.database import Queries, Row
@@ -34,6 +34,11 @@ class ApiKey:
     version: int = 1
     previous_last_four: str | None = None
     previous_until: int | None = None
+
+    @property
+    def giveable_scopes(self) -> tuple[str, ...]:
+        """The scopes that this key may give to another one."""
+        return tuple(scope for scope in self.scopes if scope != OPERATOR)
 
     @property
     def made_by(self) -> str | None:

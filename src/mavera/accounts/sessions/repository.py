@@ -135,6 +135,7 @@ def _to_session(row: Row) -> Session:
         row["expires_at"] if key_id is not None else None,
         scopes,
         limits_of(row["plan"], overrides),
+        person=row["subject"] or ("" if key_id is not None else row["role"]),
     )
     return Session(
         id=row["id"],

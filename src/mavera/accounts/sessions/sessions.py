@@ -11,9 +11,11 @@ once. A session of a key is over as soon as the key is revoked or expires.
 import hashlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from mavera.accounts import audit
+from mavera.accounts.audit import Actor, Entry
 from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.accounts.principal import Principal
 from mavera.accounts.sessions import repository
@@ -155,6 +157,7 @@ class Sessions:
             raise InvalidRequest("An invitation expires in an hour to 30 days.", param="expires")
         if not subject.strip() or len(subject) > SUBJECT_MAX:
             raise InvalidRequest(f"A name has 1 to {SUBJECT_MAX} characters.", param="subject")
+        await self._record(inviter.principal, "member.invited", subject.strip(), {"role": chosen})
         return await self._make_link(
             "invitation", inviter.workspace_id, chosen, clean_text(subject.strip()), inviter.subject, seconds
         )
@@ -167,10 +170,11 @@ class Sessions:
             self._database, workspace_id, before=before or _LAST_ID, limit=limit, now=now
         )
 
-    async def withdraw(self, workspace_id: str, invitation_id: str) -> None:
-        """Withdraw an invitation. Raises NotFound if it is not open."""
-        if not await repository.delete_invitation(self._database, workspace_id, invitation_id):
+    async def withdraw(self, admin: Session, invitation_id: str) -> None:
+        """Withdraw an invitation to the workspace of `admin`. Raises NotFound if it is not open."""
+        if not await repository.delete_invitation(self._database, admin.workspace_id, invitation_id):
             raise NotFound("This invitation is not open any more.")
+        await self._record(admin.principal, "invitation.withdrawn", invitation_id, {})
 
     async def list(
         self, workspace_id: str, *, only: str = "", before: str = "", limit: int = 50
@@ -191,11 +195,18 @@ class Sessions:
             now=now,
         )
 
-    async def end(self, workspace_id: str, session_id: str) -> None:
-        """End a session. Raises NotFound if the workspace has no such living session."""
+    async def end(self, admin: Session, session_id: str) -> None:
+        """End a session of the workspace of `admin`. Raises NotFound if there is no such living session."""
         now = int(self._clock())
-        if not await repository.revoke_session(self._database, workspace_id, session_id, now=now):
+        if not await repository.revoke_session(self._database, admin.workspace_id, session_id, now=now):
             raise NotFound("This session has ended already.")
+        await self._record(admin.principal, "session.ended", session_id, {})
+
+    async def _record(
+        self, principal: Principal, action: str, subject: str, details: Mapping[str, str]
+    ) -> None:
+        entry = Entry(principal.workspace_id, action, "", clean_text(subject), details)
+        await audit.record(self._database, Actor.of(principal), entry, now=int(self._clock()))
 
     async def end_own(self, session: Session) -> None:
         """End the session of the caller. A session that has ended already is no error."""

@@ -14,8 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mavera.accounts import workspaces
-from mavera.accounts.keys import repository
-from mavera.accounts.keys.delegation import check_usage_limit
+from mavera.accounts.administration import WorkspaceChanges, update_own_workspace
 from mavera.accounts.principal import Principal
 from mavera.accounts.workspaces import NAME_MAX, Workspace
 from mavera.api.http.auth import authenticate, services_of
@@ -30,7 +29,6 @@ from mavera.errors import (
     ServiceUnavailable,
     ValidationFailed,
 )
-from mavera.storage.database import Queries
 
 _MOST = 1_000_000_000
 _ID = Parameter("workspace_id", "path", "The workspace has this id.", {"type": "string", "maxLength": 64})
@@ -80,22 +78,9 @@ async def update_workspace(request: Request) -> Response:
     principal = await _require_own(request)
     services = services_of(request)
     body = await _decode(await read_short_body(request))
-    async with services.database.transaction() as transaction:
-        await repository.lock_workspace(transaction, principal.workspace_id)
-        if body.name is not UNSET:
-            await workspaces.rename(transaction, principal.workspace_id, body.name)
-        if body.usage_limit is not UNSET:
-            await _check_usage_limit(transaction, principal, body.usage_limit)
-            await workspaces.set_budget(transaction, principal.workspace_id, body.usage_limit)
+    changes = WorkspaceChanges(name=body.name, budget=body.usage_limit)
+    await update_own_workspace(services.database, principal, changes, now=int(time.time()))
     return json_response(await _describe_workspace(request, principal.workspace_id))
-
-
-async def _check_usage_limit(transaction: Queries, principal: Principal, limit: int | None) -> None:
-    """Raise Forbidden if the caller's key may not set this budget. None means no budget."""
-    key = await repository.find_key(transaction, principal.workspace_id, principal.key_id)
-    workspace = await workspaces.get(transaction, principal.workspace_id, now=int(time.time()))
-    if key is not None:
-        check_usage_limit(key, workspace.budget, limit)
 
 
 async def _decode(body: bytes) -> UpdateWorkspace:
