@@ -28,7 +28,7 @@ import psutil
 from mavera.accounts import workspaces
 from mavera.accounts.keys.delegation import KeyTerms
 from mavera.accounts.keys.keyring import Keyring
-from mavera.accounts.plans import SCOPES, Overrides
+from mavera.accounts.plans import ADMIN_SCOPES, Overrides
 from mavera.accounts.workspaces import NewWorkspace
 from mavera.settings import Settings
 from mavera.storage.database import Database
@@ -179,7 +179,7 @@ async def _make_keys(settings: Settings, credits: int, limits: dict[str, int]) -
         await workspaces.top_up(database, workspace_id, credits, note=None, now=now)
         live = await keyring.make(workspace_id, KeyTerms("attack"))
         test = await keyring.make(workspace_id, KeyTerms("attack", "test"))
-        admin = await keyring.make(workspace_id, KeyTerms("attack", scopes=SCOPES))
+        admin = await keyring.make(workspace_id, KeyTerms("attack", scopes=ADMIN_SCOPES))
         return Keys(workspace_id, live.text, test.text, admin.text)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from mavera.accounts.keys.delegation import MAX_LEVELS, KeyTerms
 from mavera.accounts.keys.keyring import Keyring
-from mavera.accounts.plans import DEFAULT_SCOPES, SCOPES
+from mavera.accounts.plans import DEFAULT_SCOPES, ADMIN_SCOPES
 from mavera.storage.database import Database
 from tests.attack.serving import AttackedServer
 
@@ -54,7 +54,7 @@ class House:
 
     def admin(self, **terms: Any) -> Holder:
         """Return the holder of an admin key that the operator made."""
-        new = asyncio.run(self._make(KeyTerms(**{"scopes": SCOPES, **terms})))
+        new = asyncio.run(self._make(KeyTerms(**{"scopes": ADMIN_SCOPES, **terms})))
         return self.hold(new)
 
     async def _make(self, terms: KeyTerms) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def house(attacked: AttackedServer) -> Iterator[House]:
         ({"budget": 0}, {"budget": 1}, "budget"),
         ({"budget": 5}, {"budget": 1_000_000_000}, "budget"),
         ({"expires_at": TOMORROW}, {"expires_at": TOMORROW + 1}, "expires_at"),
-        ({"scopes": ("admin", "usage:read")}, {"scopes": list(SCOPES)}, "scopes"),
+        ({"scopes": ("admin", "usage:read")}, {"scopes": list(ADMIN_SCOPES)}, "scopes"),
         ({"scopes": ("admin", "usage:read")}, {"scopes": ["admin", "responses"]}, "scopes"),
         ({"scopes": ("admin",)}, {}, "scopes"),
     ],
@@ -129,7 +129,7 @@ def test_a_chain_of_keys_spends_no_more_than_its_first(house: House) -> None:
     root = house.admin(budget=5)
     chain = [root]
     for _ in range(MAX_LEVELS):
-        chain.append(house.child(chain[-1], scopes=list(SCOPES)))
+        chain.append(house.child(chain[-1], scopes=list(ADMIN_SCOPES)))
     refused = chain[-1].make()
     assert refused.status_code == 403
     assert [holder.ask() for holder in reversed(chain)] == [200] * 5 + [402] * 4
@@ -145,7 +145,7 @@ def test_many_children_at_once_spend_the_budget_once(house: House) -> None:
 
 def test_a_key_revokes_itself_those_below_it_and_no_greater_one(house: House) -> None:
     root, small = house.admin(), house.admin(budget=3)
-    below = house.child(house.child(small, scopes=list(SCOPES)), scopes=["responses"])
+    below = house.child(house.child(small, scopes=list(ADMIN_SCOPES)), scopes=["responses"])
     for attacker in (
         small,
         house.admin(mode="test"),
@@ -163,8 +163,8 @@ def test_a_key_revokes_itself_those_below_it_and_no_greater_one(house: House) ->
 
 def test_a_key_is_replaced_by_one_that_it_made_or_revoked_with_all_of_them(house: House) -> None:
     old = house.admin()
-    new = house.child(old, scopes=list(SCOPES))
-    third = house.child(new, scopes=list(SCOPES))
+    new = house.child(old, scopes=list(ADMIN_SCOPES))
+    third = house.child(new, scopes=list(ADMIN_SCOPES))
     assert new.revoke(old.made["id"]).status_code == 200
     assert [old.ask(), new.ask(), third.ask()] == [401, 200, 200]
     assert third.revoke(new.made["id"], "?with_children=maybe").status_code == 422
@@ -193,7 +193,7 @@ def test_a_key_that_was_revoked_a_moment_ago_makes_no_other(house: House) -> Non
     """Within the second for which a key is remembered it still gets past the door."""
     one = house.admin()
     for _ in range(3):
-        victim = house.child(one, scopes=list(SCOPES))
+        victim = house.child(one, scopes=list(ADMIN_SCOPES))
         with ThreadPoolExecutor(4) as pool:
             made = [pool.submit(victim.make) for _ in range(3)]
             pool.submit(one.revoke, victim.made["id"], "?with_children=true").result()

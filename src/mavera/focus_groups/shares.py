@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from mavera.accounts import audit
+from mavera.accounts.audit import Actor, Entry
 from mavera.accounts.principal import Principal
 from mavera.core.ids import new_cuid
 from mavera.errors import InvalidRequest, NotFound
@@ -97,6 +99,7 @@ class Shares:
                 **msgspec.structs.asdict(share),
                 digest=_digest(secret),
             )
+        await self._record(principal, "share.created", row, days=days)
         return NewShare(share, secret)
 
     async def list_page(
@@ -128,6 +131,11 @@ class Shares:
         )
         if not changed:
             raise NotFound("This focus group has no such link.")
+        await self._record(principal, "share.revoked", row)
+
+    async def _record(self, principal: Principal, action: str, row: StudyRow, **details: int) -> None:
+        entry = Entry(row.workspace_id, action, row.id, row.name, details)
+        await audit.record(self._database, Actor.of(principal), entry, now=self._moment.now)
 
     async def find_study(self, secret: str) -> tuple[Share, StudyRow]:
         """Return the link with this secret and its study. Raises NotFound if it has ended or never was."""
