@@ -17,7 +17,7 @@ import pytest
 
 from mavera.accounts.keys.delegation import MAX_LEVELS, KeyTerms
 from mavera.accounts.keys.keyring import Keyring
-from mavera.accounts.plans import DEFAULT_SCOPES, ADMIN_SCOPES
+from mavera.accounts.plans import ADMIN_SCOPES, DEFAULT_SCOPES
 from mavera.storage.database import Database
 from tests.attack.serving import AttackedServer
 
