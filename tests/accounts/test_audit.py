@@ -144,7 +144,7 @@ def test_pages_reach_every_line_once_and_a_search_finds_the_rare_one(
                 for _ in range(50):
                     page, before = await list_entries(
                         database,
-                        Search("w", before=before, limit=17, **search),  # type: ignore[arg-type]
+                        Search("w", before=before, limit=17, **search),
                     )
                     assert len(page) <= 17
                     found += [entry.subject_id for entry in page]
