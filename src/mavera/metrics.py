@@ -34,9 +34,10 @@ _DESCRIPTORS_LOW = "mavera_descriptors_low"
 _REFUSED, _TIMED_OUT = "mavera_connections_refused", "mavera_connections_timed_out"
 _OWNERLESS = "mavera_reservations_without_owner"
 _OLDEST = "mavera_reservation_oldest_seconds"
+_SKEW = "mavera_clock_skew_seconds"
 # Each process reports these for the whole database, so the largest value counts, not the sum.
 _EXPIRED = "expired"
-_LARGEST = frozenset({_OLDEST, _EXPIRED})
+_LARGEST = frozenset({_OLDEST, _EXPIRED, _SKEW})
 
 _COUNTERS = {
     _REQUESTS: ("Requests answered.", ("method", "path", "status")),
@@ -55,6 +56,7 @@ _GAUGES = {
     _DESCRIPTORS_LOW: "Processes that have less than a fifth of their file descriptors left.",
     _OWNERLESS: "Reservations of credits that no living run owns.",
     _OLDEST: "Age of the oldest reservation that a run holds.",
+    _SKEW: "Difference between this machine's clock and the database's, in either direction.",
 }
 
 
@@ -129,10 +131,15 @@ class Metrics:
         self.connections_refused: defaultdict[str, int] = defaultdict(int)
         self.connections_timed_out: defaultdict[str, int] = defaultdict(int)
         self._held: dict[str, float] = {}
+        self._skew = 0.0
 
     def note_holds(self, *, ownerless: int, expired: int, oldest_seconds: int) -> None:
         """Set the gauges of reservations: `ownerless` of this process, the others of the whole database."""
         self._held = {_OWNERLESS: ownerless, _EXPIRED: expired, _OLDEST: oldest_seconds}
+
+    def note_clock_skew(self, seconds: float) -> None:
+        """Set the difference between this machine's clock and the database's. Its sign does not count."""
+        self._skew = abs(seconds)
 
     def note_request(self, method: str, path: str, status: int, seconds: float) -> None:
         self._requests[method, path, status] += 1
@@ -168,6 +175,7 @@ class Metrics:
             _DESCRIPTORS: self.descriptors_open.value,
             _DESCRIPTORS_LOW: self.descriptors_low.value,
             **self._held,
+            _SKEW: self._skew,
         }
         return Counted(counters, {path: [*row] for path, row in self._seconds.items()}, gauges)
 

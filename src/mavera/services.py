@@ -22,7 +22,7 @@ from mavera.accounts.keys.keyring import Keyring
 from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.accounts.keys.text import Mode, peppers_of
 from mavera.accounts.limits.concurrency import Running, RunningHere
-from mavera.accounts.limits.windows import Limiter, open_limiter
+from mavera.accounts.limits.windows import Limiter, SharedLimiter, open_limiter
 from mavera.accounts.sessions.sessions import Sessions
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
 from mavera.fetch.image_reader import ImageReader, is_installed
@@ -60,7 +60,10 @@ from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.kept import KeptAnswers
 from mavera.storage.moving.closing import refuse_moving
+from mavera.storage.postgres_checks import CONNECTIONS_OF_SERVER, CONNECTIONS_OF_WORKER
+from mavera.storage.presence import Presence
 from mavera.storage.probe import StoreProbe
+from mavera.storage.same_everywhere import fingerprint
 from mavera.storage.schema import ensure_schema
 from mavera.storage.sealing import Secrets, open_secrets
 from mavera.tools.allowances import StoredAllowances
@@ -150,11 +153,14 @@ async def open_store(settings: Settings) -> AsyncIterator[Database]:
     """
     Open the database that `settings` name, with its tables brought up to date.
 
-    Raises ConfigurationError if its data is being moved or was moved to another one.
+    Raises ConfigurationError if its data is being moved or was moved to another one, or if a pool stands in
+    front of it that mavera cannot work behind.
     """
     async with Database.open(settings) as database:
+        await database.refuse_transaction_pool()
         await ensure_schema(database)
         await refuse_moving(database)
+        await database.sync_clock()
         yield database
 
 
@@ -201,10 +207,21 @@ async def open_services(
         keyring = await enter(Keyring(database, peppers=peppers_of(settings)))
         credits = await enter(_open_credits(database, settings, metrics))
         secrets = open_secrets(settings)
+        await enter(
+            Presence(
+                database,
+                role="server",
+                connections=CONNECTIONS_OF_SERVER,
+                state=fingerprint(settings),
+                on_look=metrics.note_clock_skew,
+            )
+        )
         kept_answers = await enter(KeptAnswers(database, secrets))
         first_responses = await enter(FirstResponses(database, kept_answers))
         limiter = components.limiter or open_limiter(settings.rate_limit_url, metrics.limited_locally.inc)
         stack.push_async_callback(limiter.close)
+        if isinstance(limiter, SharedLimiter):
+            await limiter.check_policy()
         people = Personas(PersonaLibrary.load(), database)
         models = await enter(_start_models(components, people, await _count_uses(database)))
         media = await enter(MediaStore(database, settings, components.files))
@@ -257,6 +274,8 @@ async def open_study_parts(settings: Settings, components: Components) -> AsyncI
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         database = await enter(open_store(settings))
+        state = fingerprint(settings)
+        await enter(Presence(database, role="worker", connections=CONNECTIONS_OF_WORKER, state=state))
         library = PersonaLibrary.load()
         models = await enter(_start_models(components, Personas(library), await _count_uses(database)))
         reader = _make_image_reader(settings)

@@ -63,7 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_format: Literal["auto", "text", "json"] = "auto"
     database_url: str = ""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=256 * _MEBIBYTE)] = 32 * 1024 * 1024
-    drain_seconds: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    drain_seconds: Annotated[int, Meta(ge=0, le=3600)] = 0
     shutdown_grace_seconds: Seconds = 30.0
     heartbeat_seconds: Seconds = 15.0
     websocket_seconds: Seconds = 3600.0

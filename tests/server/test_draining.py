@@ -97,7 +97,7 @@ def test_an_answer_that_outlasts_the_grace_ends_with_an_error_and_its_credits_ar
         "MAVERA_MODEL_BACKEND": "upstream",
         "MAVERA_UPSTREAM_BASE_URL": silent_upstream.url,
         "MAVERA_UPSTREAM_MODEL": "stub",
-        "MAVERA_DRAIN_SECONDS": "0.3",
+        "MAVERA_DRAIN_SECONDS": "1",
         "MAVERA_SHUTDOWN_GRACE_SECONDS": "1",
     }
     assert "MAVERA_LEASE_SECONDS" not in os.environ

@@ -1,7 +1,5 @@
 """The first start of a new server: make its first workspace and its first key."""
 
-import time
-
 from mavera.accounts import workspaces
 from mavera.accounts.keys import repository
 from mavera.accounts.keys.repository import NewApiKey
@@ -20,7 +18,7 @@ async def make_first_key(database: Database, peppers: Peppers = Peppers()) -> st
     That happens once in the life of a database, however many processes start on it and whatever is deleted
     later. Every other call returns None. The text of the key is stored nowhere.
     """
-    now = int(time.time())
+    now = int(database.clock())
     async with database.transaction() as transaction:
         if not await repository.reach_milestone(transaction, "first_run", now=now):
             return None

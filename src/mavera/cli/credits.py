@@ -1,6 +1,5 @@
 """Run `mavera credits`: give a workspace credits, and show its ledger."""
 
-import time
 from typing import Annotated
 
 import typer
@@ -32,7 +31,7 @@ def grant(
     """Add credits to a workspace, and print its new balance."""
 
     async def add(database: Database, _: Settings) -> tuple[str, int]:
-        found, now = await choose_workspace(database, workspace), int(time.time())
+        found, now = await choose_workspace(database, workspace), int(database.clock())
         balance = await grant_credits(database, found, credits, Actor.of_command(), note=note, now=now)
         return found, balance
 
@@ -48,7 +47,7 @@ def balance(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: Da
     """Show the balance of a workspace, and the newest entries of its ledger."""
 
     async def find(database: Database, _: Settings) -> tuple[dict[str, object], list[Row]]:
-        found, now = await choose_workspace(database, workspace), int(time.time())
+        found, now = await choose_workspace(database, workspace), int(database.clock())
         await workspaces.grant_due(database, found, now=now)
         shown = describe_workspace(await workspaces.get(database, found, now=now))
         return shown, await workspaces.list_ledger(database, found, limit=20)

@@ -15,7 +15,7 @@ import typer
 from mavera import __version__
 from mavera.accounts.keys import repository
 from mavera.accounts.keys.keyring import Keyring
-from mavera.accounts.limits.windows import open_limiter
+from mavera.accounts.limits.windows import SharedLimiter, open_limiter
 from mavera.accounts.plans import Limits
 from mavera.child_command import build_pip_command
 from mavera.cli.model_probe import print_findings, probe_model, probe_named, probe_server
@@ -30,7 +30,10 @@ from mavera.models.embedded.pulled import find_known
 from mavera.models.named import choose_other_models
 from mavera.personas.builtin import PersonaLibrary
 from mavera.settings import Settings, load_settings
+from mavera.storage.clock import MOST_SKEW_SECONDS
 from mavera.storage.database import Database
+from mavera.storage.presence import list_differences
+from mavera.storage.same_everywhere import fingerprint
 from mavera.storage.schema import find_version, list_versions
 from mavera.storage.sealing import has_shared_secret, secret_path
 from mavera.tools.choice import choose_media_files
@@ -117,6 +120,8 @@ async def _store(settings: Settings) -> list[Finding]:
         return [Finding("store", True, "not made yet; the first start makes it, with a key")]
     try:
         async with Database.open(settings) as database:
+            await database.refuse_transaction_pool()
+            await database.sync_clock()
             version = await find_version(database)
             if version != list_versions()[-1]:
                 return [
@@ -125,6 +130,7 @@ async def _store(settings: Settings) -> list[Finding]:
             workspace_id = await repository.find_first_workspace_id(database)
             async with Keyring(database) as keyring:
                 keys = await keyring.list(workspace_id) if workspace_id else ()
+            differences = await list_differences(database, fingerprint(settings))
     except (APIError, ConfigurationError) as error:
         return [Finding("store", False, str(error), "check MAVERA_DATABASE_URL and MAVERA_DATA_DIR")]
     active = sum(key.revoked_at is None for key in keys)
@@ -132,7 +138,20 @@ async def _store(settings: Settings) -> list[Finding]:
     return [
         Finding("store", True, f"up to date ({version})"),
         Finding("keys", bool(active), f"{active} active", advice),
+        *_check_clock(database.clock.skew_seconds),
+        *(
+            Finding("machines", False, f"{host} has another {', '.join(names)}", "copy it to every machine")
+            for host, names in differences.items()
+        ),
     ]
+
+
+def _check_clock(skew_seconds: float) -> Iterator[Finding]:
+    """Compare this machine's clock with the database's."""
+    if abs(skew_seconds) > MOST_SKEW_SECONDS:
+        word = "ahead of" if skew_seconds > 0 else "behind"
+        detail = f"this machine is {abs(skew_seconds):.0f} s {word} the database"
+        yield Finding("clock", False, detail, "start a time service, such as chrony, on both")
 
 
 def _check_kept_answers(settings: Settings) -> Finding:
@@ -160,10 +179,14 @@ async def _rate_limits(settings: Settings) -> Finding:
         return Finding("rate limits", False, str(error), advice)
     try:
         await limiter.allow("mavera-doctor", Limits(1_000_000, None, None))
+        policy = await limiter.find_policy() if isinstance(limiter, SharedLimiter) else None
     finally:
         await limiter.close()
     if counted_here:
         return Finding("rate limits", False, "the Redis or Valkey server does not answer", advice)
+    if policy not in (None, "noeviction"):
+        detail = f"the store may forget counts when its memory is full (maxmemory-policy {policy})"
+        return Finding("rate limits", False, detail, "set maxmemory-policy noeviction on it")
     return Finding("rate limits", True, "counted in Redis or Valkey")
 
 

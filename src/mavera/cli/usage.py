@@ -3,7 +3,6 @@
 import csv
 import datetime
 import sys
-import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -44,7 +43,7 @@ def show_usage(
 
     async def add_up(database: Database, _: Settings) -> _Used:
         workspace_id = await choose_workspace(database, workspace)
-        span = Span(workspace_id, *month_bounds(month_of(time.time())))
+        span = Span(workspace_id, *month_bounds(month_of(database.clock())))
         return _Used(
             await usage.sum_all(database, span),
             [(_date(day), sums) for day, sums in await usage.sum_by_day(database, span)],

@@ -1,6 +1,5 @@
 """Run `mavera workspaces`: make, list and change workspaces in the store, even while the server runs."""
 
-import time
 from typing import Annotated, Any
 
 import typer
@@ -46,7 +45,7 @@ def create(
     new = NewWorkspace(name, plan, overrides, budget)
 
     async def make(database: Database, _: Settings) -> Workspace:
-        return await make_workspace(database, new, Actor.of_command(), now=int(time.time()))
+        return await make_workspace(database, new, Actor.of_command(), now=int(database.clock()))
 
     made = with_database(data_dir, make)
     if as_json:
@@ -60,7 +59,7 @@ def list_workspaces(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
     """List the workspaces, oldest first."""
 
     async def find(database: Database, _: Settings) -> list[Workspace]:
-        now = int(time.time())
+        now = int(database.clock())
         await workspaces.grant_all_due(database, now=now)
         return await workspaces.list_all(database, now=now)
 
@@ -84,7 +83,7 @@ def show(workspace: WorkspaceId, as_json: AsJSON = False, data_dir: DataDir = No
     """Show one workspace."""
 
     async def find(database: Database, _: Settings) -> Workspace:
-        now = int(time.time())
+        now = int(database.clock())
         await workspaces.grant_due(database, workspace, now=now)
         return await workspaces.get(database, workspace, now=now)
 
@@ -118,7 +117,9 @@ def update(
     )
 
     async def change(database: Database, _: Settings) -> Workspace:
-        return await update_workspace(database, workspace, changes, Actor.of_command(), now=int(time.time()))
+        return await update_workspace(
+            database, workspace, changes, Actor.of_command(), now=int(database.clock())
+        )
 
     changed = describe_workspace(with_database(data_dir, change))
     if as_json:

@@ -1,6 +1,5 @@
 """The first page: the first call to make, the health of the server, and the latest runs."""
 
-import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,7 +32,9 @@ class Part:
 
 async def show_home(visit: Visit) -> Response:
     services = visit.services
-    workspace = await workspaces.get(services.database, visit.workspace_id, now=int(time.time()))
+    workspace = await workspaces.get(
+        services.database, visit.workspace_id, now=int(services.database.clock())
+    )
     sees_usage = "usage:read" in visit.principal.scopes
     return visit.render(
         "home/home.html",

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import time
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -102,7 +101,7 @@ class MediaStore:
         self._url_seconds = settings.media_url_seconds
         self._keep_seconds = settings.media_days * 86_400
         self._job_seconds = settings.runway_job_seconds
-        self._clock = clock or time.time
+        self._clock = clock or database.clock
         self._secret: bytes | None = None
         self._housekeeper: asyncio.Task[None] | None = None
 

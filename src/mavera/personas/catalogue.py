@@ -70,12 +70,12 @@ class Personas:
         *,
         more: Iterable[CustomPersona] = (),
         limits: PersonaLimits | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.library = library
         self._database = database
         self.limits = limits or PersonaLimits()
-        self._clock = clock
+        self._clock = clock or (database.clock if database is not None else time.time)
         self._base: Roll[AnyPersona] = Roll([*library, *more])
         self._known: dict[_Shelf, _Known] = {}
         self._questions: dict[_Shelf, asyncio.Task[_Known]] = {}

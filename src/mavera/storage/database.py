@@ -20,15 +20,18 @@ from typing import Any, Protocol, Self, TypeVar
 from sqlalchemy import URL
 
 from mavera.settings import Settings
+from mavera.storage.clock import StoreClock
 from mavera.storage.engine import is_file, open_pool, settings_url
 from mavera.storage.faults import Conflict, storage_errors
 from mavera.storage.pool import Connection, Pool, Statements, run_transaction
+from mavera.storage.postgres_checks import refuse_transaction_pool
 from mavera.storage.rows import Row
 
 __all__ = ["Conflict", "Database", "Queries", "Row", "Statements", "Transaction"]
 
 T = TypeVar("T")
 
+_POSTGRES_TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION) AS moment"
 _FILE_HAS_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name"
 _POSTGRES_HAS_TABLE = "SELECT 1 WHERE to_regclass(CAST(:name AS TEXT)) IS NOT NULL"
 
@@ -77,6 +80,8 @@ class Database:
 
     def __init__(self, pool: Pool, *, is_file: bool) -> None:
         self._pool = pool
+        self.clock = StoreClock()
+        """The time that months, leases and expiries go by. `sync_clock` sets it on Postgres."""
         self.is_file = is_file
         """Whether this is SQLite, whose file is on this machine."""
 
@@ -123,6 +128,20 @@ class Database:
     async def execute_many(self, sql: str, rows: Sequence[Row], /) -> None:
         async with self.transaction() as transaction:
             await transaction.execute_many(sql, rows)
+
+    async def sync_clock(self) -> None:
+        """Set the clock by the database's. Does nothing on SQLite. Raises ServiceUnavailable."""
+        if not self.is_file:
+            await self.clock.sync(self._read_time)
+
+    async def _read_time(self) -> float:
+        row = await self.fetch_one(_POSTGRES_TIME)
+        return float(row["moment"]) if row else 0.0
+
+    async def refuse_transaction_pool(self) -> None:
+        """Raise ConfigurationError if a pool stands in front of Postgres that mavera cannot work behind."""
+        if not self.is_file:
+            await refuse_transaction_pool(self._pool)
 
     async def has_table(self, name: str) -> bool:
         sql = _FILE_HAS_TABLE if self.is_file else _POSTGRES_HAS_TABLE

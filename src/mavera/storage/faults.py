@@ -19,7 +19,7 @@ from mavera.errors import APIError, ServiceUnavailable
 # mean that Postgres cannot serve now: no connection, no resources, an operator's stop, a system fault.
 _POSTGRES_BUSY = frozenset({"40", "55"})
 _POSTGRES_AWAY = frozenset({"08", "53", "57", "58"})
-_DISK_FULL, _READ_ONLY = "53100", "25006"
+_DISK_FULL, READ_ONLY = "53100", "25006"
 # These errors occur if an empty database, or one of another program, has replaced ours.
 _POSTGRES_LACKS = frozenset({"42P01", "42703", "3F000"})
 _SQLITE_LACKS = ("no such table", "no such column", "table ")
@@ -70,7 +70,7 @@ def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
         return _make_schema_error()
     if state[:2] in _POSTGRES_BUSY:
         return make_busy_error()
-    if state[:2] in _POSTGRES_AWAY or state == _READ_ONLY:
+    if state[:2] in _POSTGRES_AWAY or state == READ_ONLY:
         return _make_unreachable_error()
     if isinstance(error.orig and error.orig.__cause__, ValueError):
         return _make_statement_error()  # asyncpg raises it for a value that does not fit its column

@@ -608,6 +608,44 @@ def m0016_audit_log(tables: Tables) -> None:
     tables.run("CREATE INDEX audit_log_newest ON audit_log (workspace_id, id)")
 
 
+def m0017_many_machines(tables: Tables) -> None:
+    """
+    The living processes, the slots of concurrent runs, and the blocks of credits.
+
+        processes             one row for each process, renewed while it lives; `state` is a JSON object of
+                              digests of what has to be the same on all machines
+        run_slots             one row for each run of a workspace whose plan caps them; an id, never a count
+        reservations.recall   of a block of credits: 0 in use, 1 another process asks for it back, 2 given
+                              back except for what runs hold
+    """
+    tables.run(
+        """
+        CREATE TABLE processes (
+            id TEXT NOT NULL PRIMARY KEY,
+            host TEXT NOT NULL,
+            role TEXT NOT NULL,
+            version TEXT NOT NULL,
+            connections BIGINT NOT NULL,
+            state TEXT NOT NULL,
+            started_at BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL
+        )
+        """
+    )
+    tables.run(
+        """
+        CREATE TABLE run_slots (
+            slot_id TEXT NOT NULL PRIMARY KEY,
+            workspace_id TEXT NOT NULL,
+            process_id TEXT NOT NULL,
+            expires_at BIGINT NOT NULL
+        )
+        """
+    )
+    tables.run("CREATE INDEX run_slots_by_workspace ON run_slots (workspace_id, expires_at)")
+    tables.add_columns("reservations", recall="BIGINT NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -625,6 +663,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0014_playground,
     m0015_database_copies,
     m0016_audit_log,
+    m0017_many_machines,
 )
 
 

@@ -8,7 +8,6 @@ If each server used its own clock, a server that is 90 seconds ahead would refun
 on the others.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,4 +33,4 @@ class Moment:
 def moment_of(database: Database, clock: Clock | None) -> Moment:
     """Return the clock for the leases of `database`. A given `clock` replaces it, even on Postgres."""
     shared = clock is None and not database.is_file
-    return Moment(_POSTGRES_CLOCK if shared else "CAST(:now AS BIGINT)", clock or time.time)
+    return Moment(_POSTGRES_CLOCK if shared else "CAST(:now AS BIGINT)", clock or database.clock)

@@ -1,10 +1,11 @@
 """A pool of connections to Postgres: asyncpg under SQLAlchemy, which writes `:name` as asyncpg wants it."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from typing import Any, TypeVar, cast
 
+import structlog
 from sqlalchemy import URL, CursorResult, text
 from sqlalchemy import Connection as BlockingConnection
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,13 +14,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from mavera.core.finish import finish
 from mavera.errors import ConfigurationError
 from mavera.extras import describe_missing_extra
-from mavera.storage.faults import storage_errors
+from mavera.storage.faults import READ_ONLY, storage_errors
 from mavera.storage.pool import Statements, run_transaction
+from mavera.storage.postgres_checks import find_state
 from mavera.storage.rows import Row
 
 T = TypeVar("T")
 
 WAIT_SECONDS = 5.0
+# A connection to a server that was demoted without an error, or that a balancer forgot, is left after this.
+RECYCLE_SECONDS = 300
+
+log = structlog.get_logger()
 
 
 class PostgresPool:
@@ -33,6 +39,10 @@ class PostgresPool:
             connection = await self._engine.connect()
         try:
             yield PostgresConnection(connection)
+        except BaseException as error:
+            if find_state(error) == READ_ONLY:
+                await finish(self._leave_standby(connection))
+            raise
         finally:
             # Even if the task is cancelled, once or twice, the connection must go back to the pool.
             await finish(_give_back(connection))
@@ -44,6 +54,18 @@ class PostgresPool:
             return await connection.run_blocking(function)
 
     async def close(self) -> None:
+        await self._engine.dispose()
+
+    async def _leave_standby(self, connection: AsyncConnection) -> None:
+        """
+        Discard all connections, because this server was the primary and no longer is.
+
+        A demoted server keeps its connections open and takes no writes. New connections go where the URL,
+        which names several hosts or a name that moves, leads now.
+        """
+        log.warning("database_is_read_only", action="connections discarded")
+        with suppress(SQLAlchemyError, OSError):
+            await connection.invalidate()
         await self._engine.dispose()
 
 
@@ -125,6 +147,7 @@ def _make_engine(url: URL) -> AsyncEngine:
             max_overflow=5,
             pool_timeout=WAIT_SECONDS,
             pool_pre_ping=True,
+            pool_recycle=RECYCLE_SECONDS,
             connect_args={"timeout": WAIT_SECONDS},
         )
     except ModuleNotFoundError as error:

@@ -9,6 +9,8 @@ A database of a release that used Alembic has its version in `alembic_version`. 
 The table stays as it is, so that servers of that release can still start beside this one.
 """
 
+import asyncio
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +21,15 @@ from mavera.errors import APIError, ConfigurationError
 from mavera.storage.database import Database
 from mavera.storage.migrations import MIGRATIONS, Tables, name_of
 from mavera.storage.pool import Statements
+from mavera.storage.postgres_checks import find_state
 
 _KNOWN = tuple(map(name_of, MIGRATIONS))
 # Any number that no other program on the same Postgres uses will do.
 _ADVISORY_LOCK = 0x6D767261
+# A step waits so long for a lock, and all tries of it together last so long.
+LOCK_SECONDS = 3
+MOST_WAIT_SECONDS = 120.0
+_LOCK_NOT_AVAILABLE = "55P03"
 
 
 def list_versions() -> tuple[str, ...]:
@@ -92,15 +99,25 @@ async def apply_migrations(database: Database, *, up_to: str | None = None) -> N
     """Apply the missing migrations up to `up_to`, or all. Raises ConfigurationError if one fails."""
     wanted = _KNOWN if up_to is None else _KNOWN[: _KNOWN.index(up_to) + 1]
     adopted = await _read_alembic_version(database)
-    try:
-        await database.batch(partial(_apply, is_file=database.is_file, wanted=wanted, adopted=adopted))
-    except APIError as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise ConfigurationError(f"The database could not be brought up to date: {reason}") from error
+    apply = partial(_apply, is_file=database.is_file, wanted=wanted, adopted=adopted)
+    until = time.monotonic() + MOST_WAIT_SECONDS
+    while True:
+        try:
+            await database.batch(apply)
+        except APIError as error:
+            # A statement that waits for a lock makes every later statement on that table wait behind it.
+            # So it gives up soon, lets the others pass, and the whole step is tried again.
+            if find_state(error) == _LOCK_NOT_AVAILABLE and time.monotonic() < until:
+                await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - spreads
+                continue
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise ConfigurationError(f"The database could not be brought up to date: {reason}") from error
+        return
 
 
 def _apply(statements: Statements, *, is_file: bool, wanted: Sequence[str], adopted: str | None) -> None:
     if not is_file:  # SQLite's transaction has the write lock already
+        statements.execute(f"SET LOCAL lock_timeout TO '{LOCK_SECONDS}s'", {})
         statements.fetch_all("SELECT pg_advisory_xact_lock(:lock)", {"lock": _ADVISORY_LOCK})
     statements.execute(
         """

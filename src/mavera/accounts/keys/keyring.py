@@ -11,7 +11,6 @@ The times of last use are written a few seconds later, for all keys together.
 import asyncio
 import contextlib
 import functools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -64,11 +63,11 @@ class Keyring:
         *,
         peppers: Peppers = Peppers(),  # noqa: B008 - frozen
         write_last_used_seconds: float = WRITE_LAST_USED_SECONDS,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._database = database
         self._peppers = peppers
-        self._clock = clock
+        self._clock = clock or database.clock
         # With two caches, guesses by strangers cannot displace the keys in use.
         self._principals = ShortLived[Principal](limit=CACHED_PRINCIPALS, life_seconds=CACHE_SECONDS)
         self._refusals = ShortLived[str](limit=CACHED_REFUSALS, life_seconds=CACHE_SECONDS)

@@ -205,6 +205,21 @@ class SharedLimiter:
         """Whether the store answers a ping, which is sent at most once a second."""
         return await self._reachable.get()
 
+    async def find_policy(self) -> str | None:
+        """Return what the store does when its memory is full, or None if it does not tell."""
+        try:
+            memory = await self._store.info("memory")
+        except self._errors:
+            return None
+        policy = memory.get("maxmemory_policy")
+        return str(policy) if policy is not None else None
+
+    async def check_policy(self) -> None:
+        """Log an error if the store may forget counts when its memory is full."""
+        policy = await self.find_policy()
+        if policy not in (None, "noeviction"):
+            log.error("rate_limit_store_evicts", policy=policy, advice="maxmemory-policy noeviction")
+
     async def _ping(self) -> bool:
         try:
             return bool(await self._store.ping())

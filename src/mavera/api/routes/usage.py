@@ -3,7 +3,6 @@ GET /usage: the workspace's use of credits, requests and tokens in a month, and 
 """
 
 import datetime
-import time
 from typing import Literal
 
 import msgspec
@@ -107,9 +106,9 @@ async def get_usage(request: Request) -> Response:
     """Return the usage of the month."""
     principal = await authenticate(request, "usage:read")
     check_query(request, (_MONTH,))
-    now = int(time.time())
-    month = _parse_month(request.query_params.get("month"), now)
     database = services_of(request).database
+    now = int(database.clock())
+    month = _parse_month(request.query_params.get("month"), now)
     await workspaces.grant_due(database, principal.workspace_id, now=now)
     workspace = await workspaces.get(database, principal.workspace_id, now=now)
     span = Span(workspace.id, *month_bounds(month))

@@ -5,7 +5,6 @@ The operator sets the plan, its limits and the credits on the command line, beca
 something. A team can change its name and its own budget.
 """
 
-import time
 from typing import Annotated, Literal
 
 import msgspec
@@ -79,7 +78,7 @@ async def update_workspace(request: Request) -> Response:
     services = services_of(request)
     body = await _decode(await read_short_body(request))
     changes = WorkspaceChanges(name=body.name, budget=body.usage_limit)
-    await update_own_workspace(services.database, principal, changes, now=int(time.time()))
+    await update_own_workspace(services.database, principal, changes, now=int(services.database.clock()))
     return json_response(await _describe_workspace(request, principal.workspace_id))
 
 
@@ -109,7 +108,8 @@ async def _require_own(request: Request) -> Principal:
 
 
 async def _describe_workspace(request: Request, workspace_id: str) -> WorkspaceObject:
-    database, now = services_of(request).database, int(time.time())
+    database = services_of(request).database
+    now = int(database.clock())
     await workspaces.grant_due(database, workspace_id, now=now)
     return to_object(await workspaces.get(database, workspace_id, now=now))
 
