@@ -158,7 +158,7 @@ def running_pgbouncer(folder: Path, url: str, mode: str) -> Iterator[str]:
     """Run PgBouncer in front of the database at `url`, and yield its own URL."""
     program = require_program("pgbouncer", "apt install pgbouncer")
     parts = parse_url(url)
-    host = parts.query.get("host") or parts.host or "127.0.0.1"
+    host = str(parts.query.get("host") or parts.host or "127.0.0.1")
     port = servers.free_port()
     line = f"* = host={host} port={parts.port or 5432} user={parts.username or 'postgres'}"
     if parts.password:

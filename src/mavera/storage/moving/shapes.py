@@ -16,7 +16,7 @@ from mavera.storage.sqlite import FileStatements
 COPIES = "database_copies"
 _LIST_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY 1"
 # Each database has its own rows in these tables.
-_OWN_TABLES = frozenset({COPIES, "schema_state", "mavera_migrations"})
+_OWN_TABLES = frozenset({COPIES, "schema_state", "mavera_migrations", "processes", "run_slots"})
 
 
 @dataclass(frozen=True, slots=True)
