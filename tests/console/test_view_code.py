@@ -32,13 +32,11 @@ SCHEMA = {
     "required": ["buys"],
 }
 FORMS: dict[str, dict[str, Any]] = {
-    "plain": {"question": "Why?"},
     "hostile": {"question": HOSTILE, "instructions": HOSTILE, "temperature": 0.5, "topP": 1, "seed": -3},
-    "whole": {"question": HOSTILE, "stream": False, "analysis": True, "maxTokens": 400},
-    "analysis": {"question": "Would you buy it?", "analysis": True},
-    "image": {"question": "What is it?", "images": [{"name": "a", "url": PIXEL}], "effort": "low"},
-    "schema": {"question": HOSTILE, "schema": json.dumps(SCHEMA), "verbosity": "low", "stream": False},
-    "tools": {"question": "Order two.", "tools": json.dumps([TOOL])},
+    "whole": {"question": "Would you buy it?", "stream": False, "analysis": True, "maxTokens": 400},
+    "analysis": {"question": HOSTILE, "analysis": True, "effort": "low"},
+    "schema": {"question": HOSTILE, "schema": json.dumps(SCHEMA), "images": [{"name": "a", "url": PIXEL}]},
+    "tools": {"question": "Order two.", "tools": json.dumps([TOOL]), "verbosity": "low"},
 }
 CASES = {
     f"{name} {kind}": {**form, "format": kind}

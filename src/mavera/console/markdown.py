@@ -12,14 +12,17 @@ from html import escape, unescape
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
 from mavera.console.highlights import Mark, place_marks
 
 # Markdown with 100,000 brackets takes two seconds. A longer text than this is shown as it is.
 MAX_CHARACTERS = 200_000
-# Deeper quotes and lists than this lose their text in the parser.
+# Deeper quotes and lists than this lose their text in the parser. Deeper brackets lose nothing, and reading
+# 100,000 of them takes a minute.
 _MAX_NESTING = 120
+_MAX_BRACKETS = 20
 
 _TAGS = {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "mark",
@@ -57,7 +60,13 @@ def to_plain(text: str) -> str:
 
 def _make_parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "maxNesting": _MAX_NESTING})
+    parser.core.ruler.before("inline", "limit_brackets", _limit_brackets)
     return parser.enable(["table", "strikethrough"])
+
+
+def _limit_brackets(state: StateCore) -> None:
+    """Lower the limit between the reading of blocks and that of their text. A parser reads only once."""
+    state.md.options["maxNesting"] = _MAX_BRACKETS
 
 
 def _link_image(token: Token) -> Token:
