@@ -52,7 +52,7 @@ export class Card {
     this.badge = make("span", "badge");
     this.stopButton = /** @type {HTMLButtonElement} */ (make("button", "quiet", "Stop"));
     this.stopButton.type = "button";
-    this.stopButton.setAttribute("aria-label", `Stop the answer of ${who}`);
+    this.stopButton.setAttribute("aria-label", `Stop: ${who}`);
     this.stopButton.addEventListener("click", stop);
     head.append(make("h2", "", who), this.badge, this.stopButton);
     this.body = make("div", "answer-body");

@@ -60,6 +60,8 @@ export const EMPTY = Object.freeze({
   serverTools: [],
 });
 
+/** The first page keeps its question under this name in the tab, for the playground to send. */
+export const ASKED = "mavera-asked";
 /** The most personas that answer one question. A mosaic takes as many. */
 export const MOST_PERSONAS = 10;
 export const MOST_IMAGES = 10;

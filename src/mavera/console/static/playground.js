@@ -10,6 +10,7 @@ import { Card, make } from "./playground-card.js";
 import { writeCode } from "./playground-code.js";
 import { readCost } from "./playground-events.js";
 import {
+  ASKED,
   EMPTY,
   FormError,
   LONGEST_FRAGMENT,
@@ -220,6 +221,17 @@ function findFirstForm() {
   }
 }
 
+/** Return the question that was sent on the first page a moment ago, or an empty text. It is returned once. */
+function takeAsked() {
+  try {
+    const asked = JSON.parse(sessionStorage.getItem(ASKED) ?? "{}");
+    sessionStorage.removeItem(ASKED);
+    return typeof asked.question === "string" && Date.now() - asked.at < 30_000 ? asked.question : "";
+  } catch {
+    return "";
+  }
+}
+
 function readFragment() {
   if (!location.hash.startsWith("#form=")) return null;
   const form = decodeForm(location.hash.slice(6));
@@ -294,10 +306,7 @@ const readMosaic = () => new FormData(page.form).get("mosaic") === "on";
 function makeChosen(id) {
   const item = document.createElement("li");
   const portrait = portraits.get(id)?.cloneNode(true);
-  const remove = /** @type {HTMLButtonElement} */ (make("button", "quiet remove", "×"));
-  remove.type = "button";
-  remove.setAttribute("aria-label", `Remove ${nameOf(id)}`);
-  remove.addEventListener("click", () => {
+  const remove = makeRemove(nameOf(id), () => {
     chosen = chosen.filter((one) => one !== id);
     showChosen();
     keepForm();
@@ -305,6 +314,17 @@ function makeChosen(id) {
   });
   item.append(portrait ?? id, remove);
   return item;
+}
+
+/** @param {string} what @param {() => void} act */
+function makeRemove(what, act) {
+  const button = /** @type {HTMLButtonElement} */ (make("button", "quiet remove"));
+  const sign = make("span", "", "×");
+  sign.setAttribute("aria-hidden", "true");
+  button.type = "button";
+  button.append(sign, make("span", "unseen", `Remove ${what}`));
+  button.addEventListener("click", act);
+  return button;
 }
 
 let searches = 0;
@@ -360,10 +380,7 @@ function makePicture(picture) {
     image.alt = picture.name;
     item.append(image);
   } else item.append(make("code", "", picture.url));
-  const remove = /** @type {HTMLButtonElement} */ (make("button", "quiet remove", "×"));
-  remove.type = "button";
-  remove.setAttribute("aria-label", `Remove the image ${picture.name}`);
-  remove.addEventListener("click", () => {
+  const remove = makeRemove(`the image ${picture.name}`, () => {
     pictures = pictures.filter((one) => one !== picture);
     showPictures();
     keepForm();
@@ -636,10 +653,12 @@ async function begin() {
   const preselected = [...portraits.keys()];
   page.form.hidden = false;
   wire();
-  const form = findFirstForm();
-  await writeForm(form ?? { ...EMPTY, model: control("model").value || EMPTY.model, personas: preselected });
+  const empty = { ...EMPTY, model: control("model").value || EMPTY.model, personas: preselected };
+  const asked = takeAsked();
+  await writeForm(asked ? { ...empty, question: asked } : (findFirstForm() ?? empty));
   showTimes(document);
   page.question.focus();
+  if (asked) send();
 }
 
 void begin();
