@@ -32,6 +32,7 @@ from mavera.focus_groups.desk import digest_model, load_study_module
 from mavera.focus_groups.repository import StudyRow
 from mavera.focus_groups.shares import MOST_SHARES, Share, Shares, path_of
 from mavera.focus_groups.study import Study
+from mavera.focus_groups.study_text import EXAMPLE
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
 from mavera.services import Components, open_store, open_study_parts
@@ -610,23 +611,3 @@ def _duration(seconds: float) -> str:
 
 def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
-
-
-EXAMPLE = """\
-study: 1
-name: Oat drink concept test
-personas: [gen-z-consumer, boomer, budget-shopper]
-sample: {size: 200, seed: 7}
-stimulus:
-  text: A new oat drink, made in the region, in a carton that can be composted.
-questions:
-  - {id: q1, type: yes_no, text: Would you try this drink?}
-  - {id: q2, type: likert, points: 5, text: "This drink fits people like me."}
-  - id: q3
-    type: multiple_choice
-    multiple: true
-    text: What speaks for it?
-    options: [Taste, Price, The carton, {text: None of these, exclusive: true, fixed: true}]
-  - {id: q4, type: open_ended, text: "What would keep you from buying it?", verbatims: 3}
-banner: [persona]
-"""

@@ -20,7 +20,18 @@ from mavera.api.http.auth import services_of
 from mavera.api.http.cookies import find_session
 from mavera.api.http.headers import header
 from mavera.api.http.same_origin import SAFE_METHODS, check_same_origin
-from mavera.console import home, keys, people, playground, sessions, sign_in
+from mavera.console import (
+    home,
+    keys,
+    people,
+    playground,
+    sessions,
+    shared,
+    sign_in,
+    studies,
+    study_forms,
+    study_progress,
+)
 from mavera.console.assets import Assets
 from mavera.console.forms import Form, read_form
 from mavera.console.policy import secure
@@ -34,11 +45,14 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 PAGES: tuple[Page, ...] = (
     *home.ROUTES,
     *playground.ROUTES,
+    *study_forms.ROUTES,  # before the pages of a study, whose addresses match everything
+    *studies.ROUTES,
+    *study_progress.ROUTES,
     *keys.ROUTES,
     *people.ROUTES,
     *sessions.ROUTES,
 )
-PUBLIC_PAGES: tuple[PublicPage, ...] = sign_in.ROUTES
+PUBLIC_PAGES: tuple[PublicPage, ...] = (*sign_in.ROUTES, *shared.ROUTES)
 # A stranger has no session either, so the fields that a page keeps are few.
 KEPT_BYTES = 256 * 1024
 

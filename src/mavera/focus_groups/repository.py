@@ -285,6 +285,27 @@ async def count_cells(db: Queries, study_id: str) -> Progress:
     return Progress(sum(numbers.values()), numbers.get("answered", 0), numbers.get("failed", 0))
 
 
+async def count_cells_of(db: Queries, study_ids: Sequence[str]) -> dict[str, Progress]:
+    """Return the counts of `count_cells` for several studies, by their ids."""
+    if not study_ids:
+        return {}
+    names = {f"id{at}": one for at, one in enumerate(study_ids)}
+    rows = await db.fetch_all(
+        f"""
+        SELECT study_id, status, COUNT(*) AS number FROM focus_group_cells
+         WHERE study_id IN ({", ".join(f":{name}" for name in names)}) GROUP BY study_id, status
+        """,  # noqa: S608
+        **names,
+    )
+    numbers: dict[str, dict[str, int]] = {one: {} for one in study_ids}
+    for row in rows:
+        numbers[row["study_id"]][row["status"]] = int(row["number"])
+    return {
+        one: Progress(sum(found.values()), found.get("answered", 0), found.get("failed", 0))
+        for one, found in numbers.items()
+    }
+
+
 async def list_pending(db: Queries, study_id: str) -> list[str]:
     """Return the keys of the cells that wait for an answer, in their order."""
     rows = await db.fetch_all(

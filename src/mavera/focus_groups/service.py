@@ -211,6 +211,10 @@ class FocusGroups:
     async def count_progress(self, row: StudyRow) -> Progress:
         return await repository.count_cells(self._database, row.id)
 
+    async def count_progress_of(self, rows: Sequence[StudyRow]) -> dict[str, Progress]:
+        """Return the progress of each study by its id, with one query for all."""
+        return await repository.count_cells_of(self._database, [row.id for row in rows])
+
     async def cancel(self, principal: Principal, study_id: str) -> StudyRow:
         """Ask the worker to stop. A study that has ended stays as it is."""
         row = await self.get(principal, study_id)

@@ -29,6 +29,8 @@ DAYS_DEFAULT = 30
 DAYS_MAX = 365
 # The links of one study that work at the same time.
 MOST_SHARES = 50
+# The pages of links are below this path. The secret follows, so logs leave the rest of the path out.
+SHARED_PREFIX = "/console/shared/"
 _SECRET_BYTES = 24
 _DAY = 86_400
 
@@ -55,7 +57,7 @@ class NewShare:
 
 def path_of(secret: str) -> str:
     """Return the path of the page that a link leads to."""
-    return f"/console/shared/{secret}"
+    return SHARED_PREFIX + secret
 
 
 class Shares:
@@ -106,7 +108,12 @@ class Shares:
         self, principal: Principal, study_id: str, limit: int, cursor: str | None = None
     ) -> tuple[list[Share], str | None]:
         """Return a page of the links that work, newest first, and the cursor of the next. Raises NotFound."""
-        row = await repository.get(self._database, principal, study_id)
+        return await self.list_of(await repository.get(self._database, principal, study_id), limit, cursor)
+
+    async def list_of(
+        self, row: StudyRow, limit: int, cursor: str | None = None
+    ) -> tuple[list[Share], str | None]:
+        """Return a page of the links of a study that the caller may see, and the cursor of the next."""
         rows = await self._database.fetch_all(
             """
             SELECT id, study_id, created_at, expires_at FROM focus_group_shares

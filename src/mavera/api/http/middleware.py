@@ -21,6 +21,7 @@ from mavera.api.http.operations import Handler
 from mavera.core.ids import new_id
 from mavera.core.text import clean_text
 from mavera.errors import APIError
+from mavera.focus_groups.shares import SHARED_PREFIX
 from mavera.metrics import Metrics
 
 log = structlog.get_logger()
@@ -105,12 +106,17 @@ class RequestLog:
             log.info(
                 "request",
                 method=scope["method"],
-                path=scope["path"][:MOST_OF_PATH],
+                path=_hide_secret(scope["path"])[:MOST_OF_PATH],
                 status=status,
                 milliseconds=round(seconds * 1000, 1),
                 request_id=request_id,
                 **scope["state"].get("log", {}),
             )
+
+
+def _hide_secret(path: str) -> str:
+    """Return the path as the log may have it: without the secret of a link that shares a study."""
+    return f"{SHARED_PREFIX}…" if path.startswith(SHARED_PREFIX) else path
 
 
 def _clean(scope: Scope) -> None:

@@ -136,7 +136,8 @@ async def list_focus_groups(request: Request) -> Response:
     check_query(request, LIST_PARAMETERS)
     service = services_of(request).focus_groups.service
     rows, cursor = await service.list_page(principal, limit_of(request), request.query_params.get("cursor"))
-    data = [_to_object(row, await service.count_progress(row)) for row in rows]
+    counts = await service.count_progress_of(rows)
+    data = [_to_object(row, counts[row.id]) for row in rows]
     return json_response(list_body(data, cursor))
 
 

@@ -11,6 +11,7 @@ from html import escape
 from importlib.resources import files
 from itertools import groupby
 
+from mavera.focus_groups.explanations import TYPE_NAMES, describe_base, explain_flag
 from mavera.focus_groups.exports import ExportFile, name_file
 from mavera.focus_groups.exports.report_figures import draw_question
 from mavera.focus_groups.headlines import describe_result
@@ -21,20 +22,6 @@ from mavera.focus_groups.study import Question
 from mavera.focus_groups.tabulate import TOTAL, Line, Table
 
 MOST_QUOTES = 6
-_TYPES = {
-    "nps": "Net promoter score",
-    "likert": "Agreement",
-    "multiple_choice": "Choice",
-    "open_ended": "In their own words",
-    "rating": "Rating",
-    "yes_no": "Yes or no",
-    "ranking": "Ranking",
-    "slider": "Slider",
-    "matrix": "Matrix",
-    "semantic_differential": "Semantic differential",
-    "conjoint": "Conjoint",
-    "maxdiff": "MaxDiff",
-}
 _ROWS = {
     "rank": "Mean rank: {}",
     "place": "Among the first: {}",
@@ -115,7 +102,7 @@ def _write_question(
     simulation: Simulation, question: Question, result: QuestionResult, number: int
 ) -> Iterator[str]:
     yield f'<section class="question" id="{escape(question.id, quote=True)}">'
-    yield f'<p class="kicker">{number} · {_TYPES[result.type]} · {escape(question.id)}</p>'
+    yield f'<p class="kicker">{number} · {TYPE_NAMES[result.type]} · {escape(question.id)}</p>'
     yield f"<h2>{escape(question.text)}</h2>"
     if question.show_if:
         yield f'<p class="asked">Asked if {escape(question.show_if)}</p>'
@@ -126,42 +113,10 @@ def _write_question(
         yield from _write_verbatims(simulation, result)
     if isinstance(result.transcript, list):
         yield from _write_discussion(simulation, result)
-    yield f'<p class="base">{escape(_describe_base(result))}</p>'
+    yield f'<p class="base">{escape(describe_base(result))}</p>'
     for flag in result.flags:
-        yield f'<p class="flagged">{escape(_explain_flag(flag))}</p>'
+        yield f'<p class="flagged">{escape(explain_flag(flag))}</p>'
     yield "</section>"
-
-
-def _describe_base(result: QuestionResult) -> str:
-    parts = [f"Rows in the file: {result.base:,}"]
-    parts += [
-        f"{name} {count:,}"
-        for name, count in (("missing", result.missing), ("failed", result.failed))
-        if count
-    ]
-    if isinstance(result.interval_from, str):
-        parts.append(f"interval from {result.interval_from}")
-    elif isinstance(result.interval_missing, str) and result.type != "open_ended":
-        parts.append(result.interval_missing.rstrip("."))
-    if result.assumed:
-        parts.append("rests on the assumed correlation: " + ", ".join(result.assumed))
-    return "; ".join(parts) + "."
-
-
-def _explain_flag(flag: str) -> str:
-    name, _, value = flag.partition(" ")
-    texts = {
-        "order_gap": f"The two orders of the answers differ by {value} on the logit scale.",
-        "flat": f"The personas' answers are almost uniform (entropy {value} of 1).",
-        "failed_cells": f"The model gave no usable answer in {value} cells. They are not counted.",
-        "no_answered_cell": "No cell of this question was answered.",
-        "max_applied": f"The options added up to more than the maximum, and were lowered {value}.",
-        "exclusive_lowered": f"An exclusive option left the others too little room, and was lowered {value}.",
-        "worst_lowered": f"An item was best and worst too often. Its worst share was lowered {value}.",
-        "left_discussion": f"Personas that left a discussion, because an answer of theirs failed: {value}.",
-        "read_as_shares": f"The model was asked for the shares of 100 people {value}.",
-    }
-    return texts.get(name, flag)
 
 
 def _write_verbatims(simulation: Simulation, result: QuestionResult) -> Iterator[str]:
