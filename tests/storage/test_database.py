@@ -2,6 +2,8 @@
 
 import asyncio
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -299,3 +301,23 @@ def test_a_database_url_that_cannot_be_used_is_refused_without_quoting_it(url: s
     with pytest.raises(ConfigurationError, match="MAVERA_DATABASE_URL") as caught:
         parse_url(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.sqlite
+def test_a_second_database_of_a_process_keeps_the_locks_of_a_first(opened: Open, settings: Settings) -> None:
+    """Another process that opens and closes the file must not think that it is the last one."""
+
+    async def main() -> None:
+        async with opened() as first:
+            await first.execute("INSERT INTO milestones (name, reached_at) VALUES ('x', 1)")
+            async with opened() as second:
+                await second.fetch_one("SELECT 1")
+            script = (
+                "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
+                "c.execute('SELECT * FROM milestones').fetchall(); c.close()"
+            )
+            path = settings.data_dir / "mavera.db"
+            await asyncio.to_thread(subprocess.run, [sys.executable, "-c", script, str(path)], check=True)
+            assert path.with_name("mavera.db-wal").exists()
+
+    asyncio.run(main())

@@ -324,7 +324,10 @@ def _prepare_file(path: Path) -> None:
     """Make the file with mode 0600, which its WAL inherits. SQLite would make it readable to all."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # Closing a descriptor of a file drops every lock that this process has on it. Another process would
+        # then reset the write-ahead log below an open connection, and the file would be damaged.
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         mode = path.stat().st_mode
         if mode & 0o007:
             path.chmod(mode & ~0o007)
