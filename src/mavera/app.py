@@ -147,6 +147,7 @@ class _Application(Starlette):
         if console is not None:
             self._paths.update(list_paths(console))
             self.state.console = console.pages
+            self.state.doors = console.doors
         self.router.redirect_slashes = False
 
     def build_middleware_stack(self) -> ASGIApp:

@@ -82,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     console: Literal["on", "off"] = "on"
     console_idle_seconds: Annotated[int, Meta(ge=60, le=31_536_000)] = 43_200
     console_session_seconds: Annotated[int, Meta(ge=60, le=31_536_000)] = 604_800
+    sign_in_config: Path | None = None
     response_store: Literal["database", "off"] = "database"
     repeat_days: Annotated[int, Meta(ge=0, le=3650)] = 0
     strict_history: bool = False
@@ -253,6 +254,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def resolved_mcp_config(self) -> Path:
         return (self.mcp_config or self.data_dir / "mcp.toml").expanduser().absolute()
+
+    @property
+    def resolved_sign_in_config(self) -> Path:
+        return (self.sign_in_config or self.data_dir / "sign-in.toml").expanduser().absolute()
 
     @property
     def states_dir(self) -> Path:

@@ -9,6 +9,7 @@ send them again, or, for htmx, an order to go to the sign-in, so that the sign-i
 """
 
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from urllib.parse import quote, urlsplit
 
 import structlog
@@ -16,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from mavera.accounts.sessions.session import Session
 from mavera.api.http.auth import services_of
 from mavera.api.http.cookies import find_session
 from mavera.api.http.headers import header
@@ -33,11 +35,13 @@ from mavera.console import (
     study_progress,
 )
 from mavera.console.assets import Assets
+from mavera.console.doors import Doors, doors_of, load_doors
 from mavera.console.forms import Form, read_form
 from mavera.console.policy import secure
 from mavera.console.rendering import Pages, is_own_path, pages_of, wants_fragment
 from mavera.console.visit import Page, PublicPage, Visit
-from mavera.errors import APIError, NotFound
+from mavera.errors import APIError, ConfigurationError, NotFound
+from mavera.extras import describe_missing_extra
 from mavera.settings import Settings
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -64,14 +68,30 @@ class Console:
 
     def __init__(self, settings: Settings) -> None:
         assets = Assets()
+        self.doors = load_doors(settings)
         existing = frozenset(page.path for page in PAGES if page.method == "GET")
         self.pages = Pages(assets, existing, settings.path_prefix)
         self.routes: list[BaseRoute] = [
             *(Route(page.path, _guard(page), methods=[page.method]) for page in PAGES),
-            *(Route(page.path, _publish(page), methods=[page.method]) for page in PUBLIC_PAGES),
+            *(
+                Route(page.path, _publish(page), methods=[page.method])
+                for page in (*PUBLIC_PAGES, *_list_oidc_pages(self.doors, settings))
+            ),
             Route("/console/static/{version}/{name}", assets.respond),
             Route("/console/{rest:path}", _refuse_unknown, methods=["GET", "POST"]),
         ]
+
+
+def _list_oidc_pages(doors: Doors, settings: Settings) -> tuple[PublicPage, ...]:
+    """Return the pages of the issuer, if there is one. Raises ConfigurationError without the extra `oidc`."""
+    if doors.oidc is None:
+        return ()
+    try:
+        module = import_module("mavera.console.oidc_sign_in")
+    except ImportError as error:
+        raise ConfigurationError(describe_missing_extra("oidc", "An issuer in sign-in.toml")) from error
+    pages: tuple[PublicPage, ...] = module.build_oidc_pages(doors, doors.oidc, settings)
+    return pages
 
 
 def list_paths(console: Console) -> dict[Endpoint, str]:
@@ -85,6 +105,9 @@ def _guard(page: Page) -> Endpoint:
         wanted = request.path_params.get("workspace_id", "")
         check_same_origin(request, services.settings)
         session = await find_session(request, wanted)
+        if session is not None and _is_of_another(request, session):
+            await services.sessions.end_own(session)
+            session = None
         if session is None:
             return await _respond_to_stranger(request)
         request.scope.setdefault("state", {})["log"] = {"session": session.id}
@@ -97,6 +120,11 @@ def _guard(page: Page) -> Endpoint:
             return _render_error(visit, error)
 
     return _report_faults(respond)
+
+
+def _is_of_another(request: Request, session: Session) -> bool:
+    """Return whether a proxy now names somebody else than the session's person, or nobody."""
+    return session.method == "proxy" and doors_of(request).read_proxy_user(request) != session.subject
 
 
 def _publish(page: PublicPage) -> Endpoint:

@@ -181,6 +181,40 @@ class GuardedFetch:
                     stack.callback(response.close)
                     return response.status
 
+    async def exchange(
+        self,
+        url: str,
+        fields: Mapping[str, str],
+        headers: Mapping[str, str],
+        *,
+        caller: str,
+        max_bytes: int,
+        param: str | None,
+    ) -> tuple[int, bytes]:
+        """
+        Send a form to `url`, and return the status and the body of the answer. No redirect is followed.
+
+        Raises the errors of `get`.
+        """
+        with _refusals(param):
+            self._refuse_if_off()
+            target = _parse_url(url)
+            seconds = self._policy.total_timeout_seconds
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self._places.take(caller))
+                deadline = asyncio.get_running_loop().time() + seconds
+                async with asyncio.timeout_at(deadline):
+                    session = await stack.enter_async_context(self._session(await self._addresses(target)))
+                    sent = {"User-Agent": f"mavera/{__version__}", "Accept-Encoding": "identity", **headers}
+                    response = await session.post(
+                        target, data=dict(fields), headers=sent, allow_redirects=False
+                    )
+                    stack.callback(response.close)
+                body = bytearray()
+                async for piece in _pieces(response, max_bytes, deadline):
+                    body += piece
+                return response.status, bytes(body)
+
     @asynccontextmanager
     async def open(
         self,

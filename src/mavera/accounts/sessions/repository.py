@@ -153,6 +153,10 @@ def _to_session(row: Row) -> Session:
     )
 
 
+async def has_workspace(db: Queries, workspace_id: str) -> bool:
+    return await db.fetch_one("SELECT id FROM workspaces WHERE id = :id", id=workspace_id) is not None
+
+
 async def ensure_console_key(db: Queries, workspace_id: str, *, now: int) -> None:
     """Make the console identity of a workspace, unless it has one. Its digest is the digest of no text."""
     await db.execute(

@@ -111,6 +111,9 @@ class Sessions:
         """Begin a session without a key, for somebody whom another party has vouched for."""
         return await self._begin(self._database, workspace_id, role, method, subject, agent=agent)
 
+    async def has_workspace(self, workspace_id: str) -> bool:
+        return await repository.has_workspace(self._database, workspace_id)
+
     async def redeem(self, token: str, *, agent: str = "") -> NewToken:
         """Begin the session of a one-time link or an invitation. Raises Forbidden if it is used up."""
         now = int(self._clock())
