@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test proofs coverage node-clients lint format lock clean
+.PHONY: serve test proofs screenshots coverage node-clients lint format lock clean
 
 # Install, fetch the embedded model (1.1 GB, once), start the server; it prints a key and a first call.
 serve: .venv/run
@@ -41,6 +41,10 @@ coverage: .venv/dev .venv/clients/installed
 node-clients:
 	npm install --prefix tests/clients/node --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
 	npm install --prefix tests/browser --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
+
+# Take the pictures of the console in docs/ again, with Debian's Chromium.
+screenshots: .venv/proofs
+	$(BIN)/python -m tests.browser.screenshots docs/images/console
 
 # Style, types and the direction of imports.
 lint: .venv/dev

@@ -21,3 +21,22 @@ def fill_server(served: Served) -> None:
         for persona_id in [*personas, None]:
             body = {"model": "mavera-1", "input": "Would you pay for that?", "persona_id": persona_id}
             api.post("/responses", json={name: value for name, value in body.items() if value})
+
+
+def fill_showroom(served: Served) -> None:
+    """Fill a server with what a small team would have, for the pictures of the documentation."""
+    admin = sign_in(served, "admin")
+    keys = (("Pipeline", "responses personas:read", "5,000", ""), ("Dashboard", "usage:read", "", "365"))
+    for name, scopes, budget, expires in keys:
+        form = {"form_id": name, "name": name, "scopes": scopes.split(), "budget": budget, "expires": expires}
+        admin.post("settings/keys/new", form)
+    questions = (
+        "Would you pay for a wardrobe that repairs itself?",
+        "What would make you switch banks?",
+        "How do you feel about sustainable fashion?",
+    )
+    with httpx.Client(base_url=served.base_url, headers=served.headers, timeout=30) as api:
+        personas = [persona["id"] for persona in api.get("/personas", params={"limit": 5}).json()["data"]]
+        for place, persona_id in enumerate(personas):
+            body = {"model": "mavera-1", "input": questions[place % 3], "persona_id": persona_id}
+            api.post("/responses", json={**body, "analysis_mode": place % 2 == 0})

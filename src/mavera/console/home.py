@@ -99,7 +99,7 @@ async def _describe_limits(services: Services) -> Part:
 def _describe_worker(services: Services) -> Part:
     if services.settings.study_worker == "off":
         return Part("Study worker", "waiting", "separate", "Studies run where 'mavera worker' runs.")
-    return Part("Study worker", "good", "on demand", "starts with the first study")
+    return Part("Study worker", "good", "ready", "starts with the first study")
 
 
 def _describe_credit(workspace: Workspace) -> int | None:

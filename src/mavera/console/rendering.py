@@ -5,6 +5,7 @@ Filters for templates:
 
     {{ 1234567 | number }}       1,234,567
     {{ row.created_at | time }}  <time datetime="…">29 Nov 2026, 13:05 UTC</time>
+    {{ row.ends_at | time("date") }}   the same, with a shorter text
     {{ row.created_at | date }}  29 Nov 2026
     {{ 1 | plural("key") }}      1 key
 
@@ -14,7 +15,7 @@ A script changes the texts of `<time>` to the reader's zone.
 import datetime
 import re
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 import jinja2
@@ -122,12 +123,15 @@ def format_plural(value: int, noun: str, nouns: str = "") -> str:
     return f"{value:,} {noun if value == 1 else nouns or noun + 's'}"
 
 
-def format_time(seconds: int | None) -> Markup | str:
+def format_time(seconds: int | None, detail: Literal["minute", "date"] = "minute") -> Markup | str:
+    """Return a `<time>` in UTC, whose text is the date alone if that is enough `detail`."""
     if seconds is None:
         return "–"
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    shown = f"{moment.day} {moment:%b %Y, %H:%M} UTC"
-    return Markup('<time datetime="{}">{}</time>').format(f"{moment:%Y-%m-%dT%H:%M:%SZ}", shown)
+    minute = f", {moment:%H:%M} UTC" if detail == "minute" else ""
+    shown = f"{moment.day} {moment:%b %Y}{minute}"
+    attributes = f"{moment:%Y-%m-%dT%H:%M:%SZ}", detail
+    return Markup('<time datetime="{}" data-detail="{}">{}</time>').format(*attributes, shown)
 
 
 def format_date(seconds: int | None) -> str:

@@ -1,8 +1,9 @@
 // Show times in the reader's zone. The server writes them in UTC.
 
-const format = new Intl.DateTimeFormat(undefined, {
-  day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit",
-});
+/** @type {Intl.DateTimeFormatOptions} */
+const DATE = { day: "numeric", month: "short", year: "numeric" };
+const date = new Intl.DateTimeFormat(undefined, DATE);
+const minute = new Intl.DateTimeFormat(undefined, { ...DATE, hour: "2-digit", minute: "2-digit" });
 
 /** @param {ParentNode} root */
 export function showTimes(root) {
@@ -10,6 +11,6 @@ export function showTimes(root) {
     const moment = new Date(time.getAttribute("datetime") ?? "");
     if (Number.isNaN(moment.valueOf())) continue;
     time.setAttribute("title", time.textContent ?? "");
-    time.textContent = format.format(moment);
+    time.textContent = (time.getAttribute("data-detail") === "date" ? date : minute).format(moment);
   }
 }
