@@ -189,7 +189,6 @@ async def _render(
         tools=await _list_tools(visit),
         first=draw_portrait(first) if first else None,
         api_url=address_of(visit) + _API,
-        needs_persona=services.settings.require_persona,
     )
 
 

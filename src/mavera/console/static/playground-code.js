@@ -39,7 +39,10 @@ import os
 
 from openai import OpenAI
 
-client = OpenAI(base_url=${quoteForPython(baseUrl)}, api_key=os.environ["MAVERA_API_KEY"])
+client = OpenAI(
+    base_url=${quoteForPython(baseUrl)},
+    api_key=os.environ["MAVERA_API_KEY"],
+)
 
 ${body.stream ? "stream" : "answer"} = ${method}(
 ${lines.join("\n")}

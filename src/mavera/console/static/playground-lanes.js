@@ -36,6 +36,7 @@ export class Lanes {
   /** Start no waiting job until `resume`. Jobs that run go on. */
   pause() {
     this.paused = true;
+    this.#tellPlaces();
   }
 
   resume() {
