@@ -22,6 +22,7 @@ from mavera.accounts.keys.keyring import Keyring
 from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.accounts.keys.text import Mode, peppers_of
 from mavera.accounts.limits.concurrency import Running, RunningHere
+from mavera.accounts.limits.slots import PostgresSlots, RedisSlots
 from mavera.accounts.limits.windows import Limiter, SharedLimiter, open_limiter
 from mavera.accounts.sessions.sessions import Sessions
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
@@ -207,7 +208,7 @@ async def open_services(
         keyring = await enter(Keyring(database, peppers=peppers_of(settings)))
         credits = await enter(_open_credits(database, settings, metrics))
         secrets = open_secrets(settings)
-        await enter(
+        presence = await enter(
             Presence(
                 database,
                 role="server",
@@ -222,6 +223,7 @@ async def open_services(
         stack.push_async_callback(limiter.close)
         if isinstance(limiter, SharedLimiter):
             await limiter.check_policy()
+        running = await _open_running(stack, settings, components, limiter, database, presence)
         people = Personas(PersonaLibrary.load(), database)
         models = await enter(_start_models(components, people, await _count_uses(database)))
         media = await enter(MediaStore(database, settings, components.files))
@@ -229,7 +231,7 @@ async def open_services(
         repeats = _make_repeats(settings, kept_answers)
         toolboxes = _make_toolboxes(toolbox)
         runner = await enter(_open_runner(settings, components, people, models, toolboxes, repeats))
-        admission = _make_admission(settings, components, metrics, credits, secrets)
+        admission = _make_admission(settings, components, metrics, credits, secrets, running)
         yield Services(
             settings=settings,
             metrics=metrics,
@@ -355,14 +357,39 @@ def _make_repeats(settings: Settings, kept: KeptAnswers) -> SeededAnswers | None
     return SeededAnswers(kept, partial(identify_model, settings), days=settings.repeat_days)
 
 
+async def _open_running(
+    stack: AsyncExitStack,
+    settings: Settings,
+    components: Components,
+    limiter: Limiter,
+    database: Database,
+    presence: Presence,
+) -> Running:
+    """Return the count of concurrent runs: in Redis if there is one, else in Postgres, else in memory."""
+    lease_seconds = settings.lease_seconds
+    if isinstance(limiter, SharedLimiter):
+        slots = RedisSlots(
+            limiter.store, limiter.errors, lease_seconds=lease_seconds, local=components.running
+        )
+        return await stack.enter_async_context(slots)
+    if not database.is_file:
+        return await stack.enter_async_context(
+            PostgresSlots(database, presence.id, lease_seconds=lease_seconds)
+        )
+    return components.running
+
+
 def _make_admission(
-    settings: Settings, components: Components, metrics: Metrics, credits: Credits, secrets: Secrets
+    settings: Settings,
+    components: Components,
+    metrics: Metrics,
+    credits: Credits,
+    secrets: Secrets,
+    running: Running,
 ) -> Admission:
     """Return the admission of turns, with the queue in front of the model."""
     gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
-    return Admission(
-        credits, gate, metrics, components.running, named_models=components.named, secrets=secrets
-    )
+    return Admission(credits, gate, metrics, running, named_models=components.named, secrets=secrets)
 
 
 @asynccontextmanager

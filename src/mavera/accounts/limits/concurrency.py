@@ -3,9 +3,8 @@ Count the concurrent runs of each workspace, and allow no more than its plan doe
 
     begin(workspace, most) → allowed or not      end(workspace)      for each run that was allowed
 
-Each process counts its own runs, except that the workers of one parent count together in the parent. Each
-machine counts for itself. An exact count over machines would cost two network round trips for each run, and
-the limit protects the model, not the bill.
+This count is of one process, or of the workers of one parent together. It is exact on one machine, which is
+all that SQLite can have. With Redis or Postgres, `slots.py` counts over all machines.
 """
 
 from collections import Counter

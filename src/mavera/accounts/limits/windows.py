@@ -172,9 +172,9 @@ class SharedLimiter:
         errors: tuple[type[Exception], ...],
         on_local: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store = store
+        self.store = self._store = store
         self._on_local = on_local
-        self._errors = errors
+        self.errors = self._errors = errors
         self._script = store.register_script(_SCRIPT)
         self._waiting: list[tuple[str, tuple[Window, ...], asyncio.Future[Verdict]]] = []
         self._sender: asyncio.Task[None] | None = None
