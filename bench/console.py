@@ -5,7 +5,7 @@ The pages of the console on a store that has been used for long: the time to the
 
 A SQLite store gets that many rows of usage over that many days, of 50 keys, 300 personas, 4 operations and 3
 models, and 5,000 sessions. Then each page is read in turn, `--rounds` times, from one connection. Wanted: at
-most 50 ms at the median for each page and 200 ms for usage, and at most 150 kB compressed with everything that
+most 50 ms at the median for each page and 200 ms for usage, and at most 150 kB compressed with all files that
 a page loads. `--data-dir` keeps the store for another reading.
 """
 
@@ -31,6 +31,7 @@ from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.app import create_app
 from mavera.console.assets import Assets
 from mavera.console.pages import PAGES
+from mavera.logs import configure_logs
 from mavera.personas.builtin import PersonaLibrary
 from mavera.server.config import build_server_config
 from mavera.services import open_sessions, open_store
@@ -189,6 +190,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    configure_logs(load_settings({}, log_level="warning"))
     with tempfile.TemporaryDirectory() as folder:
         settings = load_settings(
             {}, data_dir=given.data_dir or Path(folder), model_backend="scripted", log_level="warning"

@@ -1,8 +1,8 @@
 """
 The console of the wheel, as a careful operator runs it.
 
-    installed from the wheel, in a folder that nobody can write; as a user who is not root; without a place for
-    temporary files; with four workers; behind nginx, below a path
+    installed from the wheel, in a folder that nobody can write; as a user who is not root; without a place
+    for temporary files; with four workers; behind nginx, below a path
 """
 
 import json
@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -64,7 +65,7 @@ class Installed:
     packages: Path
 
 
-def find_interpreter() -> tuple[str, dict[str, int]]:
+def find_interpreter() -> tuple[str, dict[str, Any]]:
     """Return a Python that a user who is not root can run, and the user for a process."""
     if os.geteuid() != 0:
         return sys.executable, {}
@@ -141,9 +142,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
         NGINX.format(folder=folder, port=port, behind=behind, prefix=PREFIX), encoding="utf-8"
     )
     command = (python, "-m", "mavera")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen([*command, "serve"], env=environ, cwd=nothing, **quiet, **user)  # type: ignore[call-overload]
-    proxy = subprocess.Popen([nginx, "-p", folder, "-c", folder / "nginx.conf"], **quiet, **user)  # type: ignore[call-overload]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen([*command, "serve"], env=environ, cwd=nothing, **quiet, **user)
+    proxy = subprocess.Popen([nginx, "-p", folder, "-c", folder / "nginx.conf"], **quiet, **user)
     try:
         wait_for(f"{url}/health/ready", server)
         yield Installed(url, command, environ, packages)
