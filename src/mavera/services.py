@@ -53,6 +53,7 @@ from mavera.runs.charged import ChargedRuns
 from mavera.runs.gate import Gate
 from mavera.runs.images import ImageLimits, ImageStep
 from mavera.runs.loop import Runner
+from mavera.runs.persona_making import PersonaMaker
 from mavera.runs.repeating import SeededAnswers
 from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.server_tools import LoopLimits
@@ -94,6 +95,7 @@ class Services:
     named_models: NamedModels
     runs: ChargedRuns
     text_analyses: TextAnalyses
+    persona_maker: PersonaMaker
     limiter: Limiter
     admission: Admission
     kept_answers: KeptAnswers
@@ -243,6 +245,7 @@ async def open_services(
             named_models=components.named,
             runs=ChargedRuns(admission, runner),
             text_analyses=TextAnalyses(admission, runner.analyst),
+            persona_maker=PersonaMaker(people, admission, models, components.named, settings.persona_credits),
             limiter=limiter,
             admission=admission,
             kept_answers=kept_answers,

@@ -1,4 +1,4 @@
-"""What changed between two versions of a persona."""
+"""The differences between two versions of a persona."""
 
 from typing import Any
 

@@ -26,6 +26,8 @@ from mavera.console import (
     home,
     keys,
     people,
+    persona_forms,
+    personas,
     playground,
     sessions,
     shared,
@@ -49,6 +51,8 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 PAGES: tuple[Page, ...] = (
     *home.ROUTES,
     *playground.ROUTES,
+    *persona_forms.ROUTES,  # before the pages of a persona, whose addresses match everything
+    *personas.ROUTES,
     *study_forms.ROUTES,  # before the pages of a study, whose addresses match everything
     *studies.ROUTES,
     *study_progress.ROUTES,

@@ -7,7 +7,6 @@ A persona that cannot be charged is not stored, and a failed draft costs nothing
 cost nothing, and only test keys find them.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -26,9 +25,6 @@ from mavera.api.http.json import json_bytes, json_response
 from mavera.api.http.lists import LIST_PARAMETERS, check_query, limit_of, list_body
 from mavera.api.http.operations import Operation, Parameter
 from mavera.api.wire.parameters import MODEL, ModelName
-from mavera.core.finish import finish
-from mavera.core.turn import Turn
-from mavera.core.usage import Usage
 from mavera.errors import (
     APIError,
     BudgetExceeded,
@@ -56,8 +52,6 @@ from mavera.personas.custom import (
 )
 from mavera.personas.persona import Category, Profile
 from mavera.personas.slugs import slug_of
-from mavera.runs.admission import Outcome, Ticket
-from mavera.runs.persona_draft import draft
 
 _ID = Parameter("persona_id", "path", "The persona has this id.", {"type": "string", "maxLength": 64})
 _DETAIL_NAMES = Details.__struct_fields__
@@ -201,10 +195,11 @@ async def create_persona(request: Request) -> Response:
 
     model = body.model or MODEL
     check_model_name(model, services_of(request).named_models)
-    making = _Making(request, principal, sheet, model)
+    maker = services_of(request).persona_maker
+    watch = partial(UntilDisconnect, partial(wait_for_disconnect, request.receive))
 
     async def make() -> bytes:
-        return json_bytes(to_custom_object(await making.make()))
+        return json_bytes(to_custom_object(await maker.make(principal, sheet, watch, model=model)))
 
     return await keep_made(request, principal, raw, make)
 
@@ -285,58 +280,6 @@ def _to_details(body: PersonaBody, sent: tuple[str, ...]) -> dict[str, Any]:
         if flat.get(name) is not None:
             raise InvalidRequest(f"'{name}' is in 'details' and beside it.", param=name)
     return {**flat, **nested}
-
-
-@dataclass(frozen=True, slots=True)
-class _Making:
-    """A persona that is being made, and the credits that are held for it."""
-
-    request: Request
-    principal: Principal
-    sheet: Sheet
-    model: str
-
-    async def make(self) -> CustomPersona:
-        services = services_of(self.request)
-        drafts = self.sheet.pipeline_type == "north_star" and self.sheet.profile is None
-        if drafts:
-            await services.personas.check_room(self.principal)
-        price = services.settings.persona_credits if self.principal.mode == "live" else 0
-        turn = Turn(self.model, (), operation="personas")
-        ticket = await services.admission.admit(
-            self.principal, turn, scope="personas:write", credits=price, needs_model=drafts
-        )
-        try:
-            sheet, usage = await self._draft(ticket) if drafts else (self.sheet, Usage())
-            # The charge follows the store, even if the client disconnects in between.
-            return await finish(self._store(ticket, sheet, usage, price))
-        finally:
-            await ticket.fail()  # has no effect after the charge
-
-    async def _store(self, ticket: Ticket, sheet: Sheet, usage: Usage, price: int) -> CustomPersona:
-        personas = services_of(self.request).personas
-        persona = await personas.create(self.principal, sheet, credits=price)
-        try:
-            await ticket.end(Outcome("completed", usage, price))
-        except BaseException:
-            await personas.delete(self.principal, persona.id)
-            raise
-        return persona
-
-    async def _draft(self, ticket: Ticket) -> tuple[Sheet, Usage]:
-        """Let the model invent the person. Stops if the client disconnects."""
-        services = services_of(self.request)
-        is_live = self.principal.mode == "live"
-        model = services.named_models[self.model].model if is_live else services.models["test"]
-        drafted = None
-        async with UntilDisconnect(partial(wait_for_disconnect, self.request.receive)):
-            if ticket.place is not None:
-                await ticket.place.turn()
-            drafted = await draft(model, self.sheet.name, self.sheet.description, self.sheet.type)
-        if drafted is None:
-            raise ServiceUnavailable("The client disconnected before its persona was drafted.")
-        profile, usage = drafted
-        return msgspec.structs.replace(self.sheet, profile=profile), usage
 
 
 OPERATIONS = (
