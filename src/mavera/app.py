@@ -5,6 +5,7 @@ Create the application: the routes, on services that open when the server starts
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,6 +22,7 @@ from mavera.api.http.errors import on_api_error, on_http_exception
 from mavera.api.http.hosts import HostCheck
 from mavera.api.http.middleware import RequestLog
 from mavera.api.http.operations import Handler, Operation
+from mavera.api.metrics_port import open_metrics_port
 from mavera.api.responses import routes as responses
 from mavera.api.responses.websocket import respond_over_websocket
 from mavera.api.routes import (
@@ -102,6 +104,9 @@ def create_app(
                 await stack.enter_async_context(_send_metrics(metrics, counts))
             services = await stack.enter_async_context(open_services(settings, components, metrics))
             app.state.services = services
+            if settings.metrics_port:
+                read = partial(metrics_page.build_reader(metrics, counts), services)
+                await stack.enter_async_context(open_metrics_port(settings.host, settings.metrics_port, read))
             if beside is not None:
                 await stack.enter_async_context(beside(services))
             yield
@@ -141,7 +146,8 @@ class _Application(Starlette):
         console = Console(settings) if settings.console == "on" else None
         routes = [*(console.routes if console else ())]
         routes += [*_build_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])]
-        routes.append(metrics_page.route(metrics, counts))
+        if not settings.metrics_port:
+            routes.append(metrics_page.route(metrics_page.build_reader(metrics, counts)))
         self._paths = {operation.handler: operation.path for operation in OPERATIONS}
         super().__init__(routes=routes, lifespan=lifespan)
         if console is not None:

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
+from types import MappingProxyType
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
@@ -57,6 +58,18 @@ _GAUGES = {
     _OWNERLESS: "Reservations of credits that no living run owns.",
     _OLDEST: "Age of the oldest reservation that a run holds.",
     _SKEW: "Difference between this machine's clock and the database's, in either direction.",
+}
+
+
+_NONE: Mapping[str, float] = MappingProxyType({})
+# Read when the metrics are read: the first four from the database, the others from a worker for studies.
+MORE_GAUGES = {
+    "mavera_studies_waiting": "Studies that wait for a worker.",
+    "mavera_studies_running": "Studies that a worker has taken.",
+    "mavera_studies_stuck": "Studies whose worker lost its lease more than a minute ago.",
+    "mavera_study_oldest_wait_seconds": "Seconds for which the oldest study has waited for a worker.",
+    "mavera_worker_studies": "Studies that run in this worker.",
+    "mavera_worker_look_age_seconds": "Seconds since this worker last looked for studies.",
 }
 
 
@@ -202,11 +215,30 @@ class WorkerTotals:
             self._gone = self._gone.add(Counted(counted.counters, counted.seconds))
 
 
-def format_metrics(counted: Counted, model: ModelState) -> bytes:
-    """Return all metrics in Prometheus's text format."""
+def format_metrics(
+    counted: Counted, model: ModelState, more: Mapping[str, float] = MappingProxyType({})
+) -> bytes:
+    """Return all metrics in Prometheus's text format, with `more` of `MORE_GAUGES`."""
     registry = CollectorRegistry()
     registry.register(_Families(counted, model))
+    registry.register(_Gauges(more))
     return generate_latest(registry)
+
+
+def format_gauges(gauges: Mapping[str, float]) -> bytes:
+    """Return only `gauges`, for a process that answers no requests."""
+    registry = CollectorRegistry()
+    registry.register(_Gauges(gauges))
+    return generate_latest(registry)
+
+
+class _Gauges:
+    def __init__(self, gauges: Mapping[str, float]) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> Iterable[Metric]:
+        for name, value in self._gauges.items():
+            yield GaugeMetricFamily(name, MORE_GAUGES[name], value=value)
 
 
 class _Families:

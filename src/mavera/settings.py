@@ -88,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     strict_history: bool = False
     metrics: Literal["token", "all", "off"] = "token"
     metrics_token: str = ""
+    metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     require_persona: bool = False
     list_persona_models: bool = False
     study_worker: Literal["auto", "off"] = "auto"

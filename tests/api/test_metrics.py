@@ -1,6 +1,9 @@
 """GET /metrics against what was asked before it, in one process and over several."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mavera.app import create_app
 from mavera.errors import ConfigurationError
+from mavera.metrics import MORE_GAUGES
 from mavera.settings import Settings
 from tests.conftest import Serve, Served
 from tests.docs.pages import DOCS, rows, sections, ticked
@@ -67,7 +71,7 @@ def test_the_page_names_every_metric_and_no_other(serve: Serve) -> None:
     families = {family.name: family for family in text_string_to_metric_families(read(served.url).text)}
     named = {name + ("_total" if family.type == "counter" else "") for name, family in families.items()}
     listed = {ticked(row[0])[0] for row in rows(sections(DOCS / "how-to" / "operations.md")["Metrics"])}
-    assert {name for name in named if not name.endswith("_created")} == listed
+    assert {name for name in named if not name.endswith("_created")} | set(MORE_GAUGES) == listed
 
 
 def test_who_may_read_is_what_the_setting_says(serve: Serve) -> None:
@@ -112,3 +116,35 @@ def test_limits_that_are_counted_locally_are_seen(serve: Serve) -> None:
         time.sleep(1.1)
         assert ask(served).status_code == 200
         assert value(read(served.url).text, "mavera_rate_limit_local_requests_total") == 5
+
+
+def test_a_port_of_its_own_answers_without_a_token_and_the_api_does_not(serve: Serve) -> None:
+    port = servers.free_port()
+    served = serve(metrics="token", metrics_port=port)
+    ask(served)
+    told = httpx.get(f"http://127.0.0.1:{port}/metrics")
+    assert told.status_code == 200
+    assert value(told.text, "mavera_runs_total", status="completed") == 1
+    assert value(told.text, "mavera_studies_waiting") == 0
+    assert httpx.get(f"http://127.0.0.1:{port}/api/v1/models").status_code == 404
+    assert read(served.url).status_code == 404
+
+
+def test_a_worker_for_studies_has_metrics(tmp_path: Path) -> None:
+    make_tables(f"sqlite:///{tmp_path}/mavera.db")
+    port = servers.free_port()
+    environ = {
+        **os.environ,
+        "MAVERA_DATA_DIR": str(tmp_path),
+        "MAVERA_MODEL_BACKEND": "scripted",
+        "MAVERA_METRICS_PORT": str(port),
+    }
+    worker = subprocess.Popen([sys.executable, "-m", "mavera", "worker"], env=environ)
+    try:
+        servers.until_open(port, seconds=60)
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    finally:
+        worker.terminate()
+        assert worker.wait(30) == 0
+    assert value(text, "mavera_worker_look_age_seconds") < 30
+    assert value(text, "mavera_worker_studies") == 0

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from mavera.accounts.credits.holds import Credits
-from mavera.errors import ServiceUnavailable
+from mavera.errors import APIError, ServiceUnavailable
 from mavera.extras import describe_missing_extra
 from mavera.fetch.guarded_fetch import GuardedFetch
-from mavera.focus_groups.repository import Progress, StudyRow
+from mavera.focus_groups.repository import Progress, StudyRow, measure_load
 from mavera.focus_groups.shares import Shares
 from mavera.models.named import NamedModels
 from mavera.personas.catalogue import Personas
 from mavera.settings import Settings
 from mavera.storage.database import Database
+from mavera.storage.moment import moment_of
 from mavera.storage.sealing import Secrets
 
 if TYPE_CHECKING:
@@ -51,6 +52,19 @@ class StudyDesk:
     def service(self) -> "FocusGroups":
         """Raises ServiceUnavailable if the extra `research` is not installed."""
         return self._service
+
+    async def read_gauges(self) -> dict[str, float]:
+        """Return the metrics of the unfinished studies, none if the database cannot be read."""
+        try:
+            load = await measure_load(self.database, moment_of(self.database, None))
+        except APIError:
+            return {}
+        return {
+            "mavera_studies_waiting": load.waiting,
+            "mavera_studies_running": load.running,
+            "mavera_studies_stuck": load.stuck,
+            "mavera_study_oldest_wait_seconds": load.oldest_wait_seconds,
+        }
 
     @cached_property
     def results(self) -> "StudyResults":

@@ -564,6 +564,39 @@ async def measure_speed(db: Queries, record: str) -> float | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class StudyLoad:
+    """
+    The studies that are not finished.
+
+    `stuck` counts those whose worker lost its lease more than a minute ago, and that nobody has taken since.
+    """
+
+    waiting: int = 0
+    running: int = 0
+    stuck: int = 0
+    oldest_wait_seconds: int = 0
+
+
+async def measure_load(db: Queries, moment: Moment) -> StudyLoad:
+    """Return the number of unfinished studies, and for how long the oldest one has waited for a worker."""
+    row = await db.fetch_one(
+        f"""
+        SELECT SUM(CASE WHEN status = 'PENDING' THEN 1 ELSE 0 END) AS waiting,
+               SUM(CASE WHEN status = 'PROCESSING' THEN 1 ELSE 0 END) AS running,
+               SUM(CASE WHEN status = 'PROCESSING' AND lease_until <= {moment.sql} - 60 THEN 1 ELSE 0 END)
+                   AS stuck,
+               MAX(CASE WHEN status = 'PENDING' THEN {moment.sql} - created_at ELSE 0 END) AS oldest
+          FROM focus_groups
+         WHERE status IN ('PENDING', 'PROCESSING')
+        """,  # noqa: S608
+        now=moment.now,
+    )
+    if row is None or row["waiting"] is None:
+        return StudyLoad()
+    return StudyLoad(int(row["waiting"]), int(row["running"]), int(row["stuck"]), int(row["oldest"]))
+
+
 async def has_work(db: Queries, moment: Moment) -> bool:
     """Return whether a study waits for a worker, or for its charge."""
     row = await db.fetch_one(

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,10 +40,18 @@ class StudyWorker:
         self._engine = engine
         self._running: dict[str, asyncio.Task[None]] = {}
         self._rows: dict[str, StudyRow] = {}
+        self._looked_at = time.monotonic()
 
     @property
     def is_idle(self) -> bool:
         return not self._running
+
+    def read_gauges(self) -> dict[str, float]:
+        """Return the metrics of this worker."""
+        return {
+            "mavera_worker_studies": len(self._running),
+            "mavera_worker_look_age_seconds": time.monotonic() - self._looked_at,
+        }
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Run studies until `stopping` is set."""
@@ -53,6 +62,7 @@ class StudyWorker:
                     if looks % int(SETTLE_SECONDS / LOOK_SECONDS) == 0:
                         await self._program.settle_all()
                     await self._take_more()
+                    self._looked_at = time.monotonic()
                 except APIError as error:
                     log.warning("studies_not_looked_up", reason=error.message)
                 looks += 1

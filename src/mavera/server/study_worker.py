@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from mavera.accounts.credits.holds import Credits
+from mavera.api.metrics_port import open_metrics_port
 from mavera.focus_groups.engine import StudyEngine
 from mavera.focus_groups.interviewing import Models
 from mavera.focus_groups.program import StudyProgram
@@ -28,6 +29,7 @@ from mavera.focus_groups.webhooks import Webhooks
 from mavera.focus_groups.worker import StudyWorker, claim_worker_id
 from mavera.link import Link
 from mavera.logs import configure_logs
+from mavera.metrics import format_gauges
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.model import Model
 from mavera.server.endings import one_line_endings
@@ -76,7 +78,10 @@ async def work_on_studies(settings: Settings, model: Model | None, *, ends_when_
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     with claim_worker_id(settings.data_dir) as worker_id:
-        async with _open_worker(settings, model, worker_id) as worker:
+        async with (
+            _open_worker(settings, model, worker_id) as worker,
+            _open_metrics(settings, worker, alone=not ends_when_idle),
+        ):
             log.info("study_worker_started", worker=worker_id)
             watcher = asyncio.create_task(_stop_when_idle(worker, stopping)) if ends_when_idle else None
             try:
@@ -108,6 +113,20 @@ async def _open_worker(settings: Settings, model: Model | None, worker_id: str) 
         finally:
             await engine.close()
             await webhooks.close()
+
+
+@asynccontextmanager
+async def _open_metrics(settings: Settings, worker: StudyWorker, *, alone: bool) -> AsyncIterator[None]:
+    """Answer `/metrics` on its own port, unless the worker belongs to a server, which has that port."""
+
+    async def read() -> bytes:
+        return format_gauges(worker.read_gauges())
+
+    if not alone or not settings.metrics_port:
+        yield
+        return
+    async with open_metrics_port(settings.host, settings.metrics_port, read):
+        yield
 
 
 async def _stop_when_idle(worker: StudyWorker, stopping: asyncio.Event) -> None:

@@ -12,6 +12,7 @@ second (`send_counts`), and gets the sums over all workers.
 import asyncio
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -24,24 +25,36 @@ from mavera.api.http.headers import header
 from mavera.api.routes.health import rate_limit_state
 from mavera.errors import APIError, NotFound, Unauthorized
 from mavera.metrics import CONTENT_TYPE, SEND_SECONDS, Exchange, Metrics, ModelState, format_metrics
+from mavera.services import Services
 from mavera.settings import Settings
+
+Reader = Callable[[Services], Awaitable[bytes]]
 
 PATH = "/metrics"
 
 log = structlog.get_logger()
 
 
-def route(metrics: Metrics, exchange: Exchange | None = None) -> Route:
+def route(read: Reader) -> Route:
+    """Return the route of the server's own port."""
+
+    async def respond(request: Request) -> Response:
+        """Return the metrics in Prometheus's text format."""
+        services = services_of(request)
+        _check_reader(request, services.settings)
+        return Response(await read(services), headers={"content-type": CONTENT_TYPE})
+
+    return Route(PATH, respond, methods=["GET"])
+
+
+def build_reader(metrics: Metrics, exchange: Exchange | None = None) -> Reader:
     """
-    Return the route.
+    Return the function that reads the metrics in Prometheus's text format.
 
     `exchange` adds up the numbers of several workers. It is None for a single process.
     """
 
-    async def read(request: Request) -> Response:
-        """Return the metrics in Prometheus's text format."""
-        services = services_of(request)
-        _check_reader(request, services.settings)
+    async def read(services: Services) -> bytes:
         status = services.models["live"].status()
         state = ModelState(
             status.state in ("ready", "idle"),
@@ -55,14 +68,15 @@ def route(metrics: Metrics, exchange: Exchange | None = None) -> Route:
         )
         with suppress(APIError):  # without a database, the last numbers stay
             await services.admission.look()
+        more = await services.focus_groups.read_gauges()
         if exchange is None:
             counted = metrics.take_snapshot()
         else:
             await asyncio.sleep(2 * SEND_SECONDS)  # until the other workers have sent their numbers
             counted = await exchange(metrics.take_snapshot())
-        return Response(format_metrics(counted, state), headers={"content-type": CONTENT_TYPE})
+        return format_metrics(counted, state, more)
 
-    return Route(PATH, read, methods=["GET"])
+    return read
 
 
 async def send_counts(metrics: Metrics, exchange: Exchange) -> None:
