@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test proofs screenshots coverage node-clients lint format lock clean
+.PHONY: serve test proofs screenshots coverage node-clients lint format lock image clean
 
 # Install, fetch the embedded model (1.1 GB, once), start the server; it prints a key and a first call.
 serve: .venv/run
@@ -69,9 +69,21 @@ lock: .venv/dev
 	$(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    -o requirements/clients.txt requirements/clients.in
+	$(BIN)/pip-compile -q --constraint requirements/dev.txt --extra ocr --extra pages --extra research --extra tools --extra mcp --extra s3 --extra oidc --extra otel --extra mail --extra postgres --extra redis --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    -o requirements/image.txt pyproject.toml requirements/build.in
 	$(BIN)/pip-compile -q --constraint requirements/dev.txt --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    -o requirements/proofs.txt requirements/proofs.in
+
+# Build the images of the server and of the router with the builder that is installed: make image MODEL=qwen2.5-coder-1.5b
+TAG ?= 0.1.0
+MODEL ?=
+BUILDER := $(firstword $(foreach one,docker podman buildah,$(shell command -v $(one) 2>/dev/null)))
+image:
+	@test -n "$(BUILDER)" || { echo "make image needs docker, podman or buildah."; exit 1; }
+	$(BUILDER) build -f deploy/Dockerfile --target server --build-arg MODEL=$(MODEL) -t mavera:$(TAG) .
+	$(BUILDER) build -f deploy/Dockerfile --target router -t mavera-router:$(TAG) .
 
 # Remove what the targets above made here; models and data stay.
 clean:

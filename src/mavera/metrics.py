@@ -61,7 +61,6 @@ _GAUGES = {
 }
 
 
-_NONE: Mapping[str, float] = MappingProxyType({})
 # Read when the metrics are read: the first four from the database, the others from a worker for studies.
 MORE_GAUGES = {
     "mavera_studies_waiting": "Studies that wait for a worker.",
