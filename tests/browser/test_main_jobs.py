@@ -85,3 +85,38 @@ def test_the_menu_folds_on_a_narrow_screen(open_page: Open, operator: Visitor) -
         watched.page.keyboard.press("Escape")
         assert not navigation.is_visible()
         assert watched.page.evaluate("document.activeElement.className") == "menu-button"
+
+
+def test_a_part_of_a_page_that_the_server_does_not_answer_says_so(open_page: Open, operator: Visitor) -> None:
+    with open_page() as watched:
+        page = watched.page
+        watched.open(operator.address("studies/new"))
+        page.route("**/studies/new", lambda route: route.abort())
+        watched.expect_failed_requests()
+        page.locator("[hx-trigger=change]").first.select_option(index=1)
+
+        page.wait_for_selector("text=The server does not answer")
+        page.unroute("**/studies/new")
+        page.locator("[hx-trigger=change]").first.select_option(index=2)
+        page.wait_for_selector("text=The server does not answer", state="hidden")
+
+
+def test_a_session_that_ends_leads_to_the_sign_in_of_the_whole_page_and_back(
+    open_page: Open, operator: Visitor
+) -> None:
+    with open_page() as watched:
+        page, context = watched.page, watched.page.context
+        watched.expect_status(401)
+        watched.open(operator.address("studies/new"))
+        page.locator("main input:not([type=hidden])").first.fill("Typed for a while")
+        cookies = context.cookies()
+        context.clear_cookies()
+        context.add_cookies([{**cookies[0], "value": "ended"}])
+        page.locator("[hx-trigger=change]").first.select_option(index=1)
+        page.wait_for_url(re.compile(r"/console/sign-in\?next="))
+        assert page.locator("nav").count() == 0
+
+        context.clear_cookies()
+        context.add_cookies(cookies)
+        watched.open(operator.address("studies/new"))
+        assert page.locator("main input:not([type=hidden])").first.input_value() == "Typed for a while"

@@ -65,10 +65,15 @@ class Watched:
     url: str
     faults: list[str] = field(default_factory=list)
     _expected: set[int] = field(default_factory=set)
+    _may_fail: bool = False
 
     def expect_status(self, status: int) -> None:
         """Let Chromium write its line about an answer with this status."""
         self._expected.add(status)
+
+    def expect_failed_requests(self) -> None:
+        """Let Chromium and htmx write their lines about a request that gets no answer."""
+        self._may_fail = True
 
     def open(self, path: str) -> None:
         self.page.goto(self.url + path, wait_until="load")
@@ -109,6 +114,8 @@ class Watched:
         if message.type not in ("error", "warning"):
             return
         if text.startswith(_STATUS_LINE) and any(f" {status} " in text for status in self._expected):
+            return
+        if self._may_fail and ("net::ERR_" in text or "Failed to fetch" in text):
             return
         self.faults.append(f"{self.page.url}: {message.type}: {text}")
 

@@ -2,6 +2,7 @@
 import { addCopyButtons } from "./copy.js";
 import { keepForms } from "./forms.js";
 import { addMenu } from "./menu.js";
+import { watchServer } from "./offline.js";
 import { showTimes } from "./time.js";
 
 /** @param {ParentNode} root */
@@ -13,4 +14,5 @@ function enhance(root) {
 enhance(document);
 addMenu(document);
 keepForms(document);
+watchServer(document);
 document.addEventListener("htmx:after:swap", () => enhance(document));
