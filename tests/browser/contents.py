@@ -5,6 +5,14 @@ import httpx2 as httpx
 from tests.conftest import Served
 from tests.console.visitors import sign_in
 
+# The answer of every persona in the pictures of the documentation, in pieces.
+ANSWER = [
+    "I'd **probably** wait. Everyone I know cancelled their subscriptions last year,",
+    " so I would be the odd one out.",
+    "\n\n- At $5 a month I would try it *tomorrow*.\n- At $9 I keep my needle and thread.",
+    "\n\nA friend paid for something like this, and it broke after three weeks.",
+    " It will definitely get cheaper.",
+]
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
 
 

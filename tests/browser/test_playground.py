@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from mavera.models.embedded.pull import resolve_model
 from mavera.models.scripted import ScriptedModel
+from mavera.settings import load_settings
 from tests.browser.watched import Watched, watched_page
 from tests.conftest import Served, running_server
 from tests.console.visitors import first_workspace, run_on_sessions
@@ -121,7 +123,7 @@ def test_an_answer_arrives_as_text_and_ends_drawn(chromium: Any, slow: Served) -
 
         page.wait_for_selector(".analysis")
         assert page.locator(".prose strong").inner_text() == "probably"
-        assert page.locator("mark.insight").count() > 0
+        assert page.locator(".prose mark.insight").count() > 0
         assert re.search(r"\d credits? · [\d,]+ \+ \d+ tokens", page.locator(".answer-foot").inner_text())
         page.locator(".to-sentence").first.click()
         assert page.locator("mark.found").count() == 1
@@ -412,11 +414,12 @@ def test_the_page_in_use_is_accessible(chromium: Any, slow: Served, scheme: str,
 
 @pytest.mark.embedded
 def test_the_embedded_model_answers_in_the_playground(chromium: Any, tmp_path: Path) -> None:
+    named = load_settings({}, model="smollm2-135m")
+    require_model(named)
     with (
-        serving(tmp_path, model_backend="embedded", model="smollm2-135m") as served,
+        serving(tmp_path, model_backend="embedded", model_path=resolve_model(named)) as served,
         playing(chromium, served) as watched,
     ):
-        require_model(served.settings)
         page = watched.page
         page.set_default_timeout(120_000)
         page.check("[name=analysis]")
