@@ -6,7 +6,14 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from mavera.api.http.descriptions import describe_error, find_example, list_leftovers, load_descriptions
+from docs_site.record_examples import WITHOUT_EXAMPLE
+from mavera.api.http.descriptions import (
+    describe_error,
+    find_example,
+    list_leftovers,
+    load_descriptions,
+    load_examples,
+)
 from mavera.api.http.openapi import openapi_document
 from mavera.app import OPERATIONS, PREFIXES
 from mavera.errors import APIError
@@ -76,6 +83,19 @@ def test_every_example_of_a_body_fits_its_schema() -> None:
     for content in bodies:
         schema = {**content["schema"], "components": DOCUMENT["components"]}
         jsonschema_rs.validator_for(schema).validate(content["example"])
+
+
+def test_every_recorded_answer_fits_its_schema() -> None:
+    recorded = load_examples()
+    unasked = {name for operation in OPERATIONS if (name := operation.handler.__name__) not in recorded}
+
+    assert unasked == WITHOUT_EXAMPLE
+    for operation in described_operations():
+        answers = [answer for status, answer in operation["responses"].items() if status.startswith("2")]
+        content = answers[0]["content"]["application/json"]
+        if "example" in content:
+            schema = {**content["schema"], "components": DOCUMENT["components"]}
+            jsonschema_rs.validator_for(schema).validate(content["example"])
 
 
 def all_errors(kind: type[APIError]) -> Iterator[type[APIError]]:

@@ -6,6 +6,7 @@ gives itself (a docstring, `Meta(description=…)`) comes first, then the one of
 of the name.
 """
 
+import json
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -50,6 +51,13 @@ def describe_components(components: Mapping[str, Schema]) -> None:
             )
             if example is not None:
                 described.setdefault("examples", [example])
+
+
+@cache
+def load_examples() -> dict[str, Any]:
+    """Return the recorded answer of each operation, by its `operationId`: JSON, or a text of another kind."""
+    examples = (files("mavera.api.http") / "examples.json").read_bytes()
+    return cast("dict[str, Any]", json.loads(examples))
 
 
 def describe_error(kind: type[APIError]) -> tuple[str, dict[str, Any]]:

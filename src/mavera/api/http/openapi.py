@@ -10,21 +10,31 @@ from typing import Any
 import msgspec
 
 from mavera import __version__
-from mavera.api.http.descriptions import describe_components, describe_error, load_descriptions
+from mavera.api.http.descriptions import (
+    describe_components,
+    describe_error,
+    load_descriptions,
+    load_examples,
+)
 from mavera.api.http.operations import Operation, Parameter
 from mavera.api.wire.objects import ErrorBody
 from mavera.errors import APIError, RateLimitExceeded, ServiceUnavailable
 
 _REF = "#/components/schemas/{name}"
 _REQUEST_ID = {
-    "x-request-id": {"description": "Finds this request in the server's log.", "schema": {"type": "string"}}
+    "x-request-id": {"description": "The id finds this request in the server's log.", "schema": {"type": "string"}}
 }
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+_RETRY_AFTER = {"Retry-After": {"description": "Wait so many seconds.", "schema": {"type": "integer"}}}
 
 
 def openapi_document(operations: Sequence[Operation], prefix: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document. Paths are below `prefix`, unless they are absolute."""
-    kinds = {kind for op in operations for kind in (op.request, op.response, *op.events) if kind is not None}
+    kinds = {
+        kind
+        for op in operations
+        for kind in (op.request, op.response, *op.other_responses, *op.events)
+        if kind is not None
+    }
     ordered = sorted(kinds, key=lambda kind: str(kind.__name__))
     schemas, components = msgspec.json.schema_components([*ordered, ErrorBody], ref_template=_REF)
     describe_components(components)
@@ -86,9 +96,21 @@ def _describe_parameter(parameter: Parameter) -> dict[str, Any]:
     return described
 
 
+def _describe_response(operation: Operation, named: dict[type[Any], Any]) -> dict[str, Any]:
+    if operation.response is None:
+        return {"type": "object"}
+    if operation.other_responses:
+        return {"anyOf": [named[kind] for kind in (operation.response, *operation.other_responses)]}
+    schema: dict[str, Any] = named[operation.response]
+    return schema
+
+
 def _describe_responses(operation: Operation, named: dict[type[Any], Any]) -> dict[str, Any]:
-    schema = named[operation.response] if operation.response is not None else {"type": "object"}
+    schema = _describe_response(operation, named)
     content: dict[str, Any] = {"application/json": {"schema": schema}}
+    example = load_examples().get(operation.handler.__name__)
+    if not isinstance(example, str | None):
+        content["application/json"]["example"] = example
     if operation.events:
         content["text/event-stream"] = {
             "schema": {

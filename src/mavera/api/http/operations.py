@@ -35,8 +35,9 @@ class Operation:
     """
     An operation. `path` is below `/api/v1` and `/v1`, unless it is `absolute`.
 
-    `events` are the server-sent events of a streamed response. `errors` are the errors of the operation in
-    addition to 401 and 429, which every operation with a key has.
+    `other_responses` are further objects that an answer may be. `events` are the server-sent events of a
+    streamed response. `errors` are the errors of the operation in addition to 401 and 429, which every
+    operation with a key has.
     """
 
     method: Literal["GET", "POST", "PATCH", "DELETE"]
@@ -48,6 +49,7 @@ class Operation:
     request: type[Any] | None = None
     example: dict[str, Any] | None = None
     response: type[Any] | None = None
+    other_responses: tuple[type[Any], ...] = ()
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[type[APIError], ...] = ()
     events: tuple[type[Any], ...] = ()

@@ -15,7 +15,7 @@ from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.json import json_bytes, json_response
 from mavera.api.http.lists import LIST_PARAMETERS, check_query, flag_of, limit_of, list_body
 from mavera.api.http.operations import Operation, Parameter
-from mavera.api.routes.custom_personas import to_custom_object
+from mavera.api.routes.custom_personas import CustomPersonaObject, to_custom_object
 from mavera.errors import Forbidden, InvalidRequest, PersonaNotFound, ServiceUnavailable, ValidationFailed
 from mavera.personas.builtin import Roll
 from mavera.personas.catalogue import AnyPersona
@@ -144,6 +144,7 @@ OPERATIONS = (
         "Get a persona",
         "Personas",
         response=PersonaObject,
+        other_responses=(CustomPersonaObject,),
         parameters=(
             Parameter("persona_id", "path", "The persona has this id.", {"type": "string", "maxLength": 64}),
         ),

@@ -150,7 +150,7 @@ OPERATIONS = (
         "Update a workspace",
         "Workspaces",
         request=UpdateWorkspace,
-        example={"name": "Autumn research", "usage_limit": 1000},
+        example={"name": "Autumn research", "usage_limit": 50_000},
         response=WorkspaceObject,
         parameters=(_ID,),
         errors=(Forbidden, NotFound, InvalidRequest, RequestTooLarge, ValidationFailed, ServiceUnavailable),

@@ -1,0 +1,175 @@
+"""
+Record what the server answers to the example of each operation, for /openapi.json and the pages of the reference.
+
+    .venv/bin/python -m docs_site.record_examples      writes src/mavera/api/http/examples.json
+
+A server with the scripted model answers. Ids, times and secrets are replaced, so that a second recording
+differs only where an answer differs.
+"""
+
+import asyncio
+import hashlib
+import json
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+
+from mavera.accounts.first_run import make_first_key
+from mavera.api.http.operations import Operation
+from mavera.app import OPERATIONS, PREFIXES
+from mavera.personas.builtin import PersonaLibrary
+from mavera.storage.database import Database
+from mavera.settings import Settings
+from tests.support.processes import serving
+from tests.support.tables import make_tables
+
+WRITTEN = Path(__file__).parents[1] / "src" / "mavera" / "api" / "http" / "examples.json"
+# Every recording says that it was made at this time.
+EPOCH = 1_795_953_600
+_NAMED_ID = re.compile(r"\b(resp|msg|fg|chatcmpl|fc|call|req|rs|cmp|ws|ig|mcp)_[0-9A-Za-z]{8,}\b")
+_CUID = re.compile(r"\bc[a-z0-9]{24}\b")
+_SECRET = re.compile(r"\b(mvra_live_|mvra_test_|whsec_)[A-Za-z0-9_\-=+/]{8,}")
+_TIMES = re.compile(r"(_at|created|start|end)$")
+# Their answer needs what a plain server lacks: a file that a tool made, a cell that failed.
+WITHOUT_EXAMPLE = frozenset({"get_media", "get_content", "retry_focus_group"})
+# What is asked of these operations besides the example of their body.
+_QUERIES: dict[str, dict[str, str]] = {
+    "list_personas": {"limit": "2", "search": "student"},
+    "list_responses": {"limit": "2"},
+    "list_cells": {"limit": "2"},
+    "export_focus_group": {"format": "csv"},
+}
+# These end what others ask about, so they come last, and the cancelled study before the deleted one.
+_ENDINGS = {"cancel_focus_group": 1, "delete_focus_group": 2, "delete_persona": 2, "delete_api_key": 2}
+
+
+@dataclass
+class World:
+    """A running server with a persona, a study and a key to ask about."""
+
+    client: httpx.Client
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def ask(self, operation: Operation, **others: Any) -> httpx.Response:
+        """Send the operation's example to the objects of this world."""
+        path = operation.path if operation.absolute else PREFIXES[0] + operation.path
+        for name, value in self.ids.items():
+            path = path.replace(f"{{{name}}}", value)
+        query = {**_QUERIES.get(operation.handler.__name__, {}), **others}
+        if operation.handler.__name__ == "compare_focus_groups":
+            query["ids"] = f"{self.ids['focus_group_id']},{self.ids['second_focus_group_id']}"
+        answer = self.client.request(operation.method, path, params=query, json=operation.example)
+        assert answer.status_code < 400, f"{operation.method} {path}: {answer.status_code} {answer.text}"
+        return answer
+
+    def wait_for_study(self, study_id: str) -> None:
+        """Wait until the study ended, for at most two minutes."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            if self.client.get(f"{PREFIXES[0]}/focus-groups/{study_id}").json()["ended_at"] is not None:
+                return
+            time.sleep(0.2)
+        raise TimeoutError(study_id)
+
+
+@contextmanager
+def open_world() -> Iterator[World]:
+    """Start a server with the scripted model and fill it with what the operations ask about."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(data_dir=Path(folder))
+        make_tables(f"sqlite:///{folder}/mavera.db")
+        key = asyncio.run(_make_key(settings))
+        with serving({}, Path(folder)) as (url, _):
+            headers = {"Authorization": f"Bearer {key}"}
+            base = url.removesuffix(f"{PREFIXES[0]}/responses")
+            with httpx.Client(base_url=base, headers=headers, timeout=60) as client:
+                world = World(client, {"model_id": "mavera-1"})
+                _fill_world(world)
+                yield world
+
+
+async def _make_key(settings: Settings) -> str:
+    async with Database.open(settings) as database:
+        key = await make_first_key(database)
+    assert key is not None
+    return key
+
+
+def named_operation(name: str) -> Operation:
+    """Return the operation with this `operationId`."""
+    return next(operation for operation in OPERATIONS if operation.handler.__name__ == name)
+
+
+def _fill_world(world: World) -> None:
+    for parameter, maker in (
+        ("persona_id", "create_persona"),
+        ("focus_group_id", "create_focus_group"),
+        ("second_focus_group_id", "copy_focus_group"),
+        ("key_id", "create_api_key"),
+    ):
+        if maker == "copy_focus_group":
+            world.wait_for_study(world.ids["focus_group_id"])
+        world.ids[parameter] = world.ask(named_operation(maker)).json()["id"]
+    world.wait_for_study(world.ids["second_focus_group_id"])
+    world.ids["workspace_id"] = world.ask(named_operation("get_usage")).json()["workspace_id"]
+
+
+def record_examples() -> dict[str, Any]:
+    """Return the answer to each operation, by its id; a text where the answer is not JSON."""
+    recorded: dict[str, Any] = {}
+    with open_world() as world:
+        ordered = sorted(OPERATIONS, key=lambda operation: _ENDINGS.get(operation.handler.__name__, 0))
+        for operation in ordered:
+            name = operation.handler.__name__
+            if name in WITHOUT_EXAMPLE:
+                continue
+            if name == "cancel_focus_group":
+                world.ids["focus_group_id"] = world.ask(named_operation("create_focus_group")).json()["id"]
+            answer = world.ask(operation)
+            is_json = answer.headers.get("content-type", "").startswith("application/json")
+            recorded[name] = answer.json() if is_json else answer.text
+    known = {persona.id for persona in PersonaLibrary.load()}
+    return {name: _settle(recorded[name], known, "") for name in sorted(recorded)}
+
+
+def _settle(value: Any, known: set[str], member: str) -> Any:
+    """Return the value with ids, secrets and times that do not differ from recording to recording."""
+    match value:
+        case dict():
+            return {name: _settle(inner, known, name) for name, inner in value.items()}
+        case list():
+            return [_settle(inner, known, member) for inner in value]
+        case str():
+            return _settle_text(value, known)
+        case int() if _TIMES.search(member) and value > EPOCH - 10**9:
+            return EPOCH
+        case _:
+            return value
+
+
+def _settle_text(text: str, known: set[str]) -> str:
+    text = _SECRET.sub(r"\1…", text)
+    text = _NAMED_ID.sub(lambda match: f"{match[1]}_{_digest(match[1])}", text)
+    return _CUID.sub(lambda match: match[0] if match[0] in known else f"c{_digest('cuid')}"[:25], text)
+
+
+def _digest(kind: str) -> str:
+    return hashlib.sha256(kind.encode()).hexdigest()[:24]
+
+
+def main() -> None:
+    """Write the recording."""
+    recorded = record_examples()
+    WRITTEN.write_text(json.dumps(recorded, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{len(recorded)} answers in {WRITTEN.name}")
+
+
+if __name__ == "__main__":
+    main()
