@@ -48,15 +48,15 @@ screenshots: .venv/proofs
 
 # Style, types and the direction of imports.
 lint: .venv/dev
-	$(BIN)/ruff check src tests bench evals examples
-	$(BIN)/ruff format --check src tests bench evals examples
+	$(BIN)/ruff check src tests bench evals examples docs_site
+	$(BIN)/ruff format --check src tests bench evals examples docs_site
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
 # Put the code into the house format.
 format: .venv/dev
-	$(BIN)/ruff check --fix src tests bench evals examples
-	$(BIN)/ruff format src tests bench evals examples
+	$(BIN)/ruff check --fix src tests bench evals examples docs_site
+	$(BIN)/ruff format src tests bench evals examples docs_site
 
 # Pin what pyproject.toml asks for, the reading of images and pages included, with hashes.
 lock: .venv/dev

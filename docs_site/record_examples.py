@@ -1,5 +1,5 @@
 """
-Record what the server answers to the example of each operation, for /openapi.json and the pages of the reference.
+Record what the server answers to the example of each operation, for /openapi.json and the reference.
 
     .venv/bin/python -m docs_site.record_examples      writes src/mavera/api/http/examples.json
 
@@ -11,6 +11,8 @@ import asyncio
 import hashlib
 import json
 import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+from tests.support.processes import serving
+from tests.support.tables import make_tables
 
 from mavera.accounts.first_run import make_first_key
 from mavera.api.http.operations import Operation
 from mavera.app import OPERATIONS, PREFIXES
 from mavera.personas.builtin import PersonaLibrary
-from mavera.storage.database import Database
 from mavera.settings import Settings
-from tests.support.processes import serving
-from tests.support.tables import make_tables
+from mavera.storage.database import Database
 
 WRITTEN = Path(__file__).parents[1] / "src" / "mavera" / "api" / "http" / "examples.json"
 # Every recording says that it was made at this time.
@@ -44,7 +46,7 @@ _QUERIES: dict[str, dict[str, str]] = {
     "list_personas": {"limit": "2", "search": "student"},
     "list_responses": {"limit": "2"},
     "list_cells": {"limit": "2"},
-    "export_focus_group": {"format": "csv"},
+    "export_focus_group": {"format": "json"},
 }
 # These end what others ask about, so they come last, and the cancelled study before the deleted one.
 _ENDINGS = {"cancel_focus_group": 1, "delete_focus_group": 2, "delete_persona": 2, "delete_api_key": 2}
@@ -69,6 +71,10 @@ class World:
         assert answer.status_code < 400, f"{operation.method} {path}: {answer.status_code} {answer.text}"
         return answer
 
+    def make(self, maker: str) -> str:
+        """Make another object by this operation, and return its id."""
+        return str(self.ask(named_operation(maker)).json()["id"])
+
     def wait_for_study(self, study_id: str) -> None:
         """Wait until the study ended, for at most two minutes."""
         deadline = time.monotonic() + 120
@@ -86,6 +92,7 @@ def open_world() -> Iterator[World]:
         settings = Settings(data_dir=Path(folder))
         make_tables(f"sqlite:///{folder}/mavera.db")
         key = asyncio.run(_make_key(settings))
+        _index_document(Path(folder))
         with serving({}, Path(folder)) as (url, _):
             headers = {"Authorization": f"Bearer {key}"}
             base = url.removesuffix(f"{PREFIXES[0]}/responses")
@@ -93,6 +100,14 @@ def open_world() -> Iterator[World]:
                 world = World(client, {"model_id": "mavera-1"})
                 _fill_world(world)
                 yield world
+
+
+def _index_document(folder: Path) -> None:
+    """Let the server search: an index of one page stands for the operator's documents."""
+    page = folder / "shops.md"
+    page.write_text("# Shops\n\nThe Oslo shop opens at ten.\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mavera", "tools", "index", "add", str(page), "--data-dir", str(folder)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 async def _make_key(settings: Settings) -> str:
@@ -116,7 +131,7 @@ def _fill_world(world: World) -> None:
     ):
         if maker == "copy_focus_group":
             world.wait_for_study(world.ids["focus_group_id"])
-        world.ids[parameter] = world.ask(named_operation(maker)).json()["id"]
+        world.ids[parameter] = world.make(maker)
     world.wait_for_study(world.ids["second_focus_group_id"])
     world.ids["workspace_id"] = world.ask(named_operation("get_usage")).json()["workspace_id"]
 
@@ -131,7 +146,7 @@ def record_examples() -> dict[str, Any]:
             if name in WITHOUT_EXAMPLE:
                 continue
             if name == "cancel_focus_group":
-                world.ids["focus_group_id"] = world.ask(named_operation("create_focus_group")).json()["id"]
+                world.ids["focus_group_id"] = world.make("create_focus_group")
             answer = world.ask(operation)
             is_json = answer.headers.get("content-type", "").startswith("application/json")
             recorded[name] = answer.json() if is_json else answer.text

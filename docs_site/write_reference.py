@@ -42,6 +42,12 @@ const client = new OpenAI({
 });
 """
 
+_ABOUT = (
+    "Each operation has a section with its parameters, its errors, and the same call in curl, Python and "
+    "JavaScript. The answers come from a real server with the scripted model. "
+    "[The API](../api.md) explains what all operations share."
+)
+
 Document = Mapping[str, Any]
 
 
@@ -65,9 +71,7 @@ def _write_index(by_tag: Mapping[str, list[tuple[str, str, Document]]]) -> str:
     lines = [
         "# API reference",
         "",
-        "Each operation has a section with its parameters, its errors, and the same call in curl, Python and "
-        "JavaScript. The answers come from a real server with the scripted model. "
-        "[The API](../api.md) explains what all operations share.",
+        _ABOUT,
         "",
         "| Call | What it does |",
         "|---|---|",
@@ -113,9 +117,7 @@ def _write_parameters(parameters: list[Document]) -> str:
     return "\n".join(lines)
 
 
-def _draw_members(
-    schema: Document, document: Document, depth: int, above: frozenset[str]
-) -> Iterator[str]:
+def _draw_members(schema: Document, document: Document, depth: int, above: frozenset[str]) -> Iterator[str]:
     """Yield a line for each member, deeper ones indented; an object inside itself is not drawn again."""
     required = set(schema_of(schema, document).get("required", ()))
     for name, member in schema_of(schema, document).get("properties", {}).items():

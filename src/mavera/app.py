@@ -32,6 +32,7 @@ from mavera.api.routes import (
     docs,
     focus_groups,
     health,
+    manual,
     media,
     models,
     operator,
@@ -146,6 +147,7 @@ class _Application(Starlette):
         console = Console(settings) if settings.console == "on" else None
         routes = [*(console.routes if console else ())]
         routes += [*_build_routes(OPERATIONS), *docs.routes(OPERATIONS, PREFIXES[0])]
+        routes += manual.routes()
         if not settings.metrics_port:
             routes.append(metrics_page.route(metrics_page.build_reader(metrics, counts)))
         self._paths = {operation.handler: operation.path for operation in OPERATIONS}

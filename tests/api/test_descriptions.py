@@ -5,8 +5,8 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-
 from docs_site.record_examples import WITHOUT_EXAMPLE
+
 from mavera.api.http.descriptions import (
     describe_error,
     find_example,

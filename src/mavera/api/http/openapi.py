@@ -22,7 +22,10 @@ from mavera.errors import APIError, RateLimitExceeded, ServiceUnavailable
 
 _REF = "#/components/schemas/{name}"
 _REQUEST_ID = {
-    "x-request-id": {"description": "The id finds this request in the server's log.", "schema": {"type": "string"}}
+    "x-request-id": {
+        "description": "The id finds this request in the server's log.",
+        "schema": {"type": "string"},
+    }
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Wait so many seconds.", "schema": {"type": "integer"}}}
 

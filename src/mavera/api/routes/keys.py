@@ -261,7 +261,7 @@ OPERATIONS = (
         "Update an API key",
         "API keys",
         request=UpdateApiKey,
-        example={"budget": 900, "version": 2},
+        example={"budget": 900},
         response=ApiKeyObject,
         parameters=(_ID,),
         errors=(*_ERRORS, InvalidRequest, NotFound, VersionConflict, RequestTooLarge, ValidationFailed),
