@@ -9,6 +9,8 @@ languages, the recorded answer, and its errors.
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -211,7 +213,15 @@ def _write_curl(method: str, path: str, query: Mapping[str, Any], body: Any, *, 
 def write_python(method: str, path: str, query: Mapping[str, Any], body: Any) -> str:
     """Return the call with OpenAI's Python client."""
     options = "".join(f", {option}" for option in _list_python_options(query, body))
-    return f'answer = client.{method.lower()}("{path}", cast_to=object{options})\nprint(answer)'
+    return _format_python(
+        f'answer = client.{method.lower()}("{path}", cast_to=object{options})\nprint(answer)'
+    )
+
+
+def _format_python(code: str) -> str:
+    command = [str(Path(sys.executable).parent / "ruff"), "format", "--line-length", "100", "-"]
+    done = subprocess.run(command, input=code, capture_output=True, text=True, check=True)
+    return done.stdout.rstrip()
 
 
 def _list_python_options(query: Mapping[str, Any], body: Any) -> Iterator[str]:

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -135,24 +136,31 @@ def test_a_python_sample_runs(sample: Sample, world: World, environ: dict[str, s
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("sample", list_runnable("sh"), ids=str)
-def test_a_shell_sample_runs(sample: Sample, world: World, environ: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "page", sorted({sample.page for sample in list_samples("sh")}), ids=lambda page: page.stem
+)
+def test_the_shell_samples_of_a_page_run_one_after_another(
+    page: Path, world: World, environ: dict[str, str], tmp_path: Path
+) -> None:
     require_program("curl")
-    text = make_victims(world, place_in(world, sample.text))
-    text = re.sub(r"\bcurl ", "curl --silent --show-error --fail-with-body ", text)
-    environ["PATH"] = f"{ROOT / '.venv' / 'bin'}:{environ['PATH']}"
+    environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
+    environ |= {"MAVERA_MODEL_BACKEND": "scripted", "MAVERA_DATA_DIR": str(tmp_path / "data")}
+    for sample in [sample for sample in list_runnable("sh") if sample.page == page]:
+        text = make_victims(world, place_in(world, sample.text))
+        text = re.sub(r"\bcurl ", "curl --silent --show-error --fail-with-body ", text)
 
-    done = subprocess.run(
-        ["sh", "-ec", text],
-        env=environ,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=120,
-        check=False,
-    )
+        done = subprocess.run(
+            ["sh", "-ec", text],
+            env=environ,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=120,
+            check=False,
+        )
 
-    assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == 0, f"{sample}: {done.stdout}{done.stderr}"
 
 
 @pytest.mark.proof

@@ -50,8 +50,8 @@ def test_a_setting_is_listed_with_what_it_takes(field: Any) -> None:
             assert ticked(takes) == ["true", "false"]
         case msgspec.inspect.IntType(ge=least, le=most):
             assert takes == f"{least} to {most}"
-        case msgspec.inspect.FloatType(gt=above, le=most):
-            assert takes == f"over {above} to {most}"
+        case msgspec.inspect.FloatType(gt=above, ge=least, le=most):
+            assert takes == (f"{least} to {most}" if above is None else f"over {above} to {most}")
         case _:
             assert takes
 

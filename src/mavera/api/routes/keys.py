@@ -274,7 +274,7 @@ OPERATIONS = (
         "API keys",
         description="The new secret is in this answer only. The present one works until the overlap ends.",
         request=RotateApiKey,
-        example={"overlap_seconds": 86_400},
+        example={"overlap_seconds": 0},
         response=NewApiKeyObject,
         parameters=(_ID,),
         errors=(*_ERRORS, InvalidRequest, NotFound, VersionConflict, RequestTooLarge, ValidationFailed),
