@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test proofs screenshots coverage node-clients lint format lock image clean
+.PHONY: serve test proofs docs screenshots coverage node-clients lint format lock image clean
 
 # Install, fetch the embedded model (1.1 GB, once), start the server; it prints a key and a first call.
 serve: .venv/run
@@ -35,6 +35,11 @@ coverage: .venv/dev .venv/clients/installed
 	$(BIN)/mavera models pull smollm2-135m
 	$(PYTEST) -m "not embedded and not attack and not proof" -n 2 --dist loadfile $(TOO_SLOW) --cov --cov-report=
 	$(PYTEST) -m "embedded and not attack and not proof" --cov --cov-append --cov-report=term
+
+# Write the reference from the server's own description, then build the documentation's site into build/site.
+docs: .venv/proofs
+	$(BIN)/python -m docs_site.write_reference
+	$(BIN)/python -m docs_site.build_site
 
 # Fetch the clients from npm that tests/clients drives, and the checks of the console's pages and scripts, where
 # node and npm are installed: 108 MB.

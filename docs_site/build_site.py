@@ -39,7 +39,9 @@ def build_site() -> Path:
         )
     config = (ROOT / "zensical.toml").read_text(encoding="utf-8")
     written = BUILD / "zensical.toml"
-    written.write_text(config.replace("[project]\n", f"[project]\nnav = [\n{write_navigation(pages)}]\n", 1))
+    navigation = f"[project]\nnav = [\n{write_navigation(pages)}]\n"
+    config = config.replace("[project]\n", navigation, 1)
+    written.write_text(config.replace('"docs"', '"pages"').replace('"build/site"', '"site"'))
     zensical = Path(sys.executable).parent / "zensical"
     done = subprocess.run(
         [zensical, "build", "-f", written], cwd=BUILD, capture_output=True, text=True, check=False

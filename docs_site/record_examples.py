@@ -26,6 +26,7 @@ from tests.support.processes import serving
 from tests.support.tables import make_tables
 
 from mavera.accounts.first_run import make_first_key
+from mavera.accounts.plans import SCOPES
 from mavera.api.http.operations import Operation
 from mavera.app import OPERATIONS, PREFIXES
 from mavera.personas.builtin import PersonaLibrary
@@ -62,6 +63,9 @@ class World:
     def ask(self, operation: Operation, **others: Any) -> httpx.Response:
         """Send the operation's example to the objects of this world."""
         path = operation.path if operation.absolute else PREFIXES[0] + operation.path
+        path = path.replace(
+            "/operator/workspaces/{workspace_id}", "/operator/workspaces/{other_workspace_id}"
+        )
         for name, value in self.ids.items():
             path = path.replace(f"{{{name}}}", value)
         query = {**_QUERIES.get(operation.handler.__name__, {}), **others}
@@ -91,7 +95,8 @@ def open_world() -> Iterator[World]:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(data_dir=Path(folder))
         make_tables(f"sqlite:///{folder}/mavera.db")
-        key = asyncio.run(_make_key(settings))
+        asyncio.run(_make_first_workspace(settings))
+        key = _make_key(Path(folder))
         _index_document(Path(folder))
         with serving({}, Path(folder)) as (url, _):
             headers = {"Authorization": f"Bearer {key}"}
@@ -110,11 +115,17 @@ def _index_document(folder: Path) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-async def _make_key(settings: Settings) -> str:
+async def _make_first_workspace(settings: Settings) -> None:
     async with Database.open(settings) as database:
-        key = await make_first_key(database)
-    assert key is not None
-    return key
+        await make_first_key(database)
+
+
+def _make_key(folder: Path) -> str:
+    """Make a key that may do everything, the operator's work included: only the command line can."""
+    scopes = [word for scope in SCOPES for word in ("--scope", scope)]
+    command = [sys.executable, "-m", "mavera", "keys", "create", *scopes, "--json", "--data-dir", str(folder)]
+    made = subprocess.run(command, check=True, capture_output=True, text=True)
+    return str(json.loads(made.stdout)["key"])
 
 
 def named_operation(name: str) -> Operation:
@@ -128,6 +139,8 @@ def _fill_world(world: World) -> None:
         ("focus_group_id", "create_focus_group"),
         ("second_focus_group_id", "copy_focus_group"),
         ("key_id", "create_api_key"),
+        ("share_id", "create_share"),
+        ("other_workspace_id", "create_workspace"),
     ):
         if maker == "copy_focus_group":
             world.wait_for_study(world.ids["focus_group_id"])

@@ -91,7 +91,11 @@ def place_in(world: World, text: str) -> str:
         examples["ids"], f"{world.ids['focus_group_id']},{world.ids['second_focus_group_id']}"
     )
     text = text.replace(f"/personas/{examples['persona_id']}", f"/personas/{world.ids['persona_id']}")
-    for name in ("focus_group_id", "key_id", "workspace_id"):
+    workspace = examples["workspace_id"]
+    text = text.replace(
+        f"/operator/workspaces/{workspace}", f"/operator/workspaces/{world.ids['other_workspace_id']}"
+    )
+    for name in ("focus_group_id", "key_id", "workspace_id", "share_id"):
         text = text.replace(examples[name], world.ids[name])
     return text.replace("http://127.0.0.1:8000", str(world.client.base_url).rstrip("/"))
 
@@ -101,6 +105,7 @@ def make_victims(world: World, text: str) -> str:
     for maker, name in (
         ("create_persona", "persona_id"),
         ("create_api_key", "key_id"),
+        ("create_share", "share_id"),
         ("create_focus_group", "focus_group_id"),
     ):
         if world.ids[name] in text and re.search(r"delete|/cancel", text, re.IGNORECASE):
