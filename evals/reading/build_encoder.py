@@ -31,6 +31,8 @@ from mavera.reading.pieces import SPECIALS, Pieces
 
 BLOCK = 32
 PIECES = 32_000
+# The states of the pieces after this many of the twelve layers are an output too: emotion is read from them.
+STATES_AFTER = 8
 WORDS = 50_000
 Forms = tuple[tuple[str, float, Callable[[str], str]], ...]
 # How often a word occurs like this, roughly. Pieces for all these forms are wanted.
@@ -236,6 +238,8 @@ def build_graph(source: Source, kept: Sequence[int]) -> Any:
     graph.node("Unsqueeze", [inverse, "inner"], "mask.added")
     for number in range(layers):
         found = graph.layer(f"l{number}", found)
+        if number + 1 == STATES_AFTER:
+            graph.node("Identity", [found], "states")
     mask = graph.node("Unsqueeze", ["mask", "two"], "mask.rows")
     found = graph.node("Mul", [found, mask], "kept.rows")
     found = graph.node("ReduceSum", [found, "one"], "sum", keepdims=0)
@@ -244,7 +248,10 @@ def build_graph(source: Source, kept: Sequence[int]) -> Any:
         helper.make_tensor_value_info("ids", TensorProto.INT64, ["texts", "tokens"]),
         helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["texts", "tokens"]),
     ]
-    outputs = [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["texts", width])]
+    outputs = [
+        helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["texts", width]),
+        helper.make_tensor_value_info("states", TensorProto.FLOAT, ["texts", "tokens", width]),
+    ]
     made = helper.make_graph(graph.nodes, "encoder", inputs, outputs, graph.constants)
     versions = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
     return helper.make_model(made, opset_imports=versions, ir_version=10)

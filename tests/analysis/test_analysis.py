@@ -1,27 +1,13 @@
 """The pure parts of an analysis."""
 
 import asyncio
-import json
-from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mavera.analysis import biases, confidence, insights, news
 from mavera.analysis.ahead import ReadAhead
-from mavera.analysis.emotion import (
-    MAX_SENTENCES,
-    WEIGHTS,
-    EmotionModel,
-    Rating,
-    combine_ratings,
-    name_emotion,
-    pick_spread,
-    read_emotion,
-    to_scale,
-)
-from mavera.analysis.wordpiece import WordPiece
+from mavera.analysis.emotion import MAX_SENTENCES, pick_spread
 from mavera.cli.drawing import draw_analysis, draw_chart, list_scales
 from mavera.core.analysis import Analysis, AnalysisFailure
 from mavera.reading.sentences import split_sentences
@@ -31,52 +17,6 @@ texts = st.one_of(
     st.text(alphabet="aB1 .!?\n\"'`-*。I’", max_size=400),
     st.from_regex(r"(\w+ ){0,30}\."),
 )
-
-
-@pytest.fixture(scope="module")
-def words() -> WordPiece:
-    return WordPiece.load(WEIGHTS / "vocab.txt")
-
-
-def test_word_pieces_are_those_of_the_reference(words: WordPiece) -> None:
-    """The reference is Hugging Face's BertWordPieceTokenizer with the same vocabulary, lower case."""
-    expected = json.loads((Path(__file__).parent / "wordpieces.json").read_text(encoding="utf-8"))
-
-    assert {text: words.encode(text, 64) for text in expected} == expected
-
-
-@given(texts)
-def test_any_text_is_encoded_within_its_limit(words: WordPiece, text: str) -> None:
-    ids = words.encode(text, 16)
-
-    assert 2 <= len(ids) <= 16
-    assert (ids[0], ids[-1]) == (101, 102)
-
-
-@pytest.fixture(scope="module")
-def emotion() -> EmotionModel:
-    return EmotionModel.load()
-
-
-def test_the_emotion_of_plain_cases(emotion: EmotionModel) -> None:
-    def of(text: str) -> str:
-        return read_emotion(emotion, split_sentences(text)).primary_emotion
-
-    assert of("I absolutely love this! It made my day and I can't stop smiling.") == "joy"
-    assert of("I am furious. This is an outrage and I will not accept it!") == "anger"
-    assert of("The table is made of wood.") == "neutral"
-
-
-def test_a_rating_does_not_depend_on_what_else_is_rated(emotion: EmotionModel) -> None:
-    both = emotion.rate(["I love it.", "What a long and sad story this is, and how it went on and on."])
-
-    assert both[0] == emotion.rate(["I love it."])[0]
-
-
-def test_the_scale_keeps_its_ends_and_its_middle() -> None:
-    assert [to_scale(value) for value in (1, 3, 5)] == [1, 5.5, 10]
-    assert name_emotion(Rating(2.978, 3.044, 3.063)) == "neutral"
-    assert combine_ratings([Rating(1, 1, 1), Rating(4, 4, 4)], [10, 20]) == Rating(3, 3, 3)
 
 
 @given(st.integers(1, 500))

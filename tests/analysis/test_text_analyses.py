@@ -115,7 +115,8 @@ def test_one_text_needs_no_list_and_a_test_key_pays_nothing(served: Served) -> N
 
 ODD: dict[str, tuple[str, list[str]]] = {
     "empty": ("", ["sarcasm", "short_text"]),
-    "emoji only": ("😀😀 👍🏽", ["sarcasm", "short_text", "emoji"]),
+    "emoji only": ("😀😀 👍🏽", ["sarcasm", "short_text"]),
+    "an emoji that is not in the table": ("🦔", ["sarcasm", "short_text", "emoji"]),
     "drawn stars": ("★★★★★", ["sarcasm", "short_text", "emoji"]),
     "code only": ("```python\nprint('hello')\n```", ["sarcasm", "code", "short_text"]),
 }
@@ -123,7 +124,7 @@ READ: dict[str, tuple[str, list[str]]] = {
     "plain": (LOVED, ["sarcasm"]),
     "stars": ("5/5", ["sarcasm", "short_text"]),
     "one word": ("Yes", ["sarcasm", "short_text"]),
-    "emoji among words": ("I really love it 😍", ["sarcasm", "emoji"]),
+    "emoji among words": ("I really love it 😍", ["sarcasm"]),
     "code beside prose": ("I fixed it like this:\n```\nx = 1\n```\nNow it works.", ["sarcasm", "code"]),
     "two languages": ("I like this bicycle. Pero es muy caro para mí.", ["sarcasm", "other_language"]),
     "20,000 words": ("I like the new bicycle. " * 4000, ["sarcasm", "long_text"]),

@@ -24,7 +24,8 @@ from msgspec.structs import replace
 from mavera.accounts.credits.pricing import HARD_EFFORTS
 from mavera.analysis import biases, confidence, insights, limits, news, probes, stances
 from mavera.analysis.ahead import ReadAhead
-from mavera.analysis.emotion import MAX_SENTENCES, VERSION, EmotionModel, read_emotion
+from mavera.analysis.emotion import MAX_SENTENCES, VERSION, EmotionModel, rate_sentences, read_emotion
+from mavera.analysis.population import load_population
 from mavera.core.analysis import (
     Analysis,
     AnalysisFailure,
@@ -99,7 +100,7 @@ class Analyst:
 
     def start_reading(self) -> ReadAhead:
         """Return a reader to feed with the pieces of an answer that will be analysed at its end."""
-        return ReadAhead(lambda sentences: self._emotions().rate([one.text for one in sentences]))
+        return ReadAhead(lambda sentences: rate_sentences(self._emotions(), sentences))
 
     async def analyse(self, model: Model | None, answered: AnsweredPrompt) -> AnalysisResult:
         """
@@ -169,7 +170,7 @@ class Analyst:
     def _emotions(self) -> EmotionModel:
         with self._loading:
             if self._emotion is None:
-                self._emotion = EmotionModel.load()
+                self._emotion = EmotionModel(self._encoder)
             return self._emotion
 
 
@@ -211,6 +212,7 @@ def _describe_method(
     return Method(
         version=METHOD_VERSION,
         emotion=VERSION,
+        population=load_population().version,
         confidence=evidence,
         biases="cues+probes" if is_probed else "cues",
         stance=None if reading.agreement is None else "reader+model" if reading.asked_model else "reader",

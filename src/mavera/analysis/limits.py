@@ -12,6 +12,7 @@ European languages and by accents. The time is linear in the length of the text.
 import re
 from collections.abc import Sequence
 
+from mavera.analysis.emojis import has_unread_emojis
 from mavera.analysis.emotion import MAX_SENTENCES
 from mavera.analysis.news import MAX_CHARACTERS
 from mavera.core.analysis import Limit
@@ -25,9 +26,6 @@ _WORD = re.compile(r"[^\W\d_]+")
 _ASCII = re.compile(r"[A-Za-z]")
 _ACCENT = re.compile(r"[^\W\d_A-Za-z]")
 _FENCE = re.compile(r"^[ \t]{0,8}(?:```|~~~)", re.MULTILINE)
-_EMOJI = re.compile(
-    "[\U0001f1e6-\U0001f1ff\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\U0001f900-\U0001faff\u2600-\u27bf\u2b50\u2b55]"
-)
 _CODE = re.compile(
     r"\w\(.*\);$|=.*;$|\{$|^[\]})]+[;,]?$|^</?[a-z][\w-]*[^<>]*>|</[a-z][\w-]*>$|=> *[{(]|&&|\|\|"
     r"|^def \w+\(|^class \w+(?:\(.*\))?:$|^import [\w.]+$|^from [\w.]+ import |^(?:const|let|var) \w+ *="
@@ -76,7 +74,7 @@ def list_limits(text: str, sentences: Sequence[Sentence]) -> list[Limit]:
         found.append("other_language")
     if _has_few_words(sentences):
         found.append("short_text")
-    if _EMOJI.search(text):
+    if has_unread_emojis(text):
         found.append("emoji")
     if len(sentences) > MAX_SENTENCES or len(text) > MAX_CHARACTERS:
         found.append("long_text")

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 Scale = Annotated[float, Meta(ge=1, le=10)]
 
-EmotionName = Literal["joy", "surprise", "anger", "fear", "disgust", "sadness", "calm", "boredom", "neutral"]
+EmotionName = Literal["anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"]
 
 Verdict = Literal["yes", "no", "depends", "none"]
 Evidence = Literal["logprobs", "logprobs+agreement", "none"]
@@ -21,13 +21,28 @@ Limit = Literal["sarcasm", "code", "other_language", "short_text", "emoji", "lon
 FailureCode = Literal["nothing_to_analyse", "analysis_failed"]
 
 
+class RawEmotion(msgspec.Struct, frozen=True, kw_only=True):
+    """The mean rating of the sentences, from 1 to 5, before it is compared with the population."""
+
+    valence: float
+    arousal: float
+    dominance: float
+
+
 class Emotion(msgspec.Struct, frozen=True, kw_only=True):
-    """The emotion that readers find in the answer. 5.5 is the middle of each scale."""
+    """
+    The emotion that readers find in the answer, compared with the population that `method` names.
+
+    5.5 is neutral on each scale. `probabilities` has one value for each emotion, and `primary_emotion` is the
+    most probable one.
+    """
 
     emotional_valence: Scale
     arousal: Scale
     dominance: Scale
     primary_emotion: EmotionName
+    probabilities: dict[EmotionName, float]
+    raw: RawEmotion
 
 
 class Stance(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,12 +90,14 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
 
     `confidence` and `biases` name the evidence: the log-probabilities of the answer's tokens, and
     whether a model was asked about each suspicion. `stance` names the readers of the verdict, and is null
-    if there is no stance. `sentences` counts the sentences that were read. `limits` names the parts of this
+    if there is no stance. `population` is the version of the answers that the scales of `emotion` compare
+    with. `sentences` counts the sentences that were read. `limits` names the parts of this
     text that were not read.
     """
 
     version: str
     emotion: str
+    population: str
     confidence: Evidence
     biases: Literal["cues+probes", "cues"]
     stance: Literal["reader", "reader+model"] | None = None

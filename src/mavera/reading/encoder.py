@@ -2,6 +2,7 @@
 Turn texts into vectors whose products say how near the texts are in meaning.
 
     text → pieces → multilingual-e5-small (4 bits, onnxruntime) → mean over the pieces → unit length
+                                     └→ states of its pieces after two thirds of the layers
 
 One encoder serves every reader of answers, so that no two of them disagree about a text. How it was
 chosen: docs/decisions/0051-sentence-encoder.md. `evals.reading.build_encoder` makes its weights.
@@ -81,6 +82,19 @@ class SentenceEncoder:
             return numpy.zeros((0, DIMENSIONS), numpy.float32)
         return numpy.stack([known[text] for text in clipped])
 
+    def embed_with_states(self, text: str) -> tuple[Any, Any]:
+        """
+        Return the vector of `text` and the states of its pieces, a float32 array (pieces, 384).
+
+        A small model that was trained on the states can read what the vector does not tell. The vector is
+        kept, so that `embed` need not compute it again, and the states are not. Raises NoEncoder.
+        """
+        session, pieces = self._load()
+        text = text[:MAX_CHARACTERS]
+        vectors, states = _run(session, [_to_row(pieces, text)], ["vectors", "states"])
+        self._keep({text: vectors[0]})
+        return vectors[0], states[0]
+
     def _keep(self, found: dict[str, Any]) -> None:
         with self._keeping:
             for text, vector in found.items():
@@ -95,7 +109,7 @@ class SentenceEncoder:
         session, pieces = self._load()
         rows = [(text, _to_row(pieces, text)) for text in texts]
         for batch in _batches(sorted(rows, key=lambda pair: len(pair[1]))):
-            vectors = _run(session, [row for _, row in batch])
+            (vectors,) = _run(session, [row for _, row in batch], ["vectors"])
             yield from zip([text for text, _ in batch], vectors, strict=True)
 
     def _load(self) -> tuple[Any, Pieces]:
@@ -123,7 +137,7 @@ def _batches(rows: list[tuple[str, list[int]]]) -> Iterator[list[tuple[str, list
     yield batch
 
 
-def _run(session: Any, rows: list[list[int]]) -> Any:
+def _run(session: Any, rows: list[list[int]], outputs: list[str]) -> list[Any]:
     numpy = _numpy()
     longest = max(len(row) for row in rows)
     ids = numpy.full((len(rows), longest), PADDING, numpy.int64)
@@ -131,8 +145,8 @@ def _run(session: Any, rows: list[list[int]]) -> Any:
     for number, row in enumerate(rows):
         ids[number, : len(row)] = row
         mask[number, : len(row)] = 1
-    (vectors,) = session.run(None, {"ids": ids, "mask": mask})
-    return vectors
+    found: list[Any] = session.run(outputs, {"ids": ids, "mask": mask})
+    return found
 
 
 def _open_session(path: Path) -> Any:
