@@ -64,7 +64,7 @@ def test_neutral_is_in_the_middle_whatever_the_mood_of_the_population() -> None:
         found = to_emotion(moody, [Rating(3.0, 3.0, 3.0, SHARES), Rating(3.08, 2.92, 3.0, SHARES)])
 
         assert (found.emotional_valence, found.arousal, found.dominance) == (5.5, 5.5, 5.5)
-        assert found.raw.valence == 3.04
+        assert found.raw.emotional_valence == 3.04
 
 
 def test_each_side_of_neutral_has_its_own_percentiles() -> None:

@@ -106,7 +106,9 @@ def to_emotion(population: Population, ratings: Sequence[Rating], emojis: Sequen
         dominance=dominance,
         primary_emotion=NAMES[shares.index(max(shares))],
         probabilities={name: round(share, 3) for name, share in zip(NAMES, shares, strict=True)},
-        raw=RawEmotion(valence=round(mean[0], 3), arousal=round(mean[1], 3), dominance=round(mean[2], 3)),
+        raw=RawEmotion(
+            emotional_valence=round(mean[0], 3), arousal=round(mean[1], 3), dominance=round(mean[2], 3)
+        ),
     )
 
 

@@ -24,7 +24,7 @@ FailureCode = Literal["nothing_to_analyse", "analysis_failed"]
 class RawEmotion(msgspec.Struct, frozen=True, kw_only=True):
     """The mean rating of the sentences, from 1 to 5, before it is compared with the population."""
 
-    valence: float
+    emotional_valence: float
     arousal: float
     dominance: float
 
