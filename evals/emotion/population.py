@@ -31,8 +31,8 @@ from mavera.reading.sentences import split_sentences
 VERSION = "personas-1"
 # This share of the sentences of neutral texts is within the dead zone.
 INSIDE = 0.85
-# The means of arousal and dominance in EmoBank's train split. Texts without a feeling are calmer than most, so
-# they are no middle for arousal.
+# The means of arousal and dominance in EmoBank's train split. Texts without a feeling are calmer than most
+# answers, so they are no middle for arousal.
 MEANS = (3.044, 3.063)
 # So many percentiles are kept of each side.
 KEPT = 50
