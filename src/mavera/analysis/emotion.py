@@ -99,16 +99,14 @@ def to_emotion(population: Population, ratings: Sequence[Rating], emojis: Sequen
         population.to_scale(dimension, population.add_up(every, dimension)) for dimension in range(3)
     )
     shares = combine_shares([one.shares for one in every])
-    mean = [sum(one.dimensions[dimension] for one in ratings) / len(ratings) for dimension in range(3)]
+    mean = [round(sum(one.dimensions[n] for one in ratings) / len(ratings), 3) for n in range(3)]
     return Emotion(
         emotional_valence=valence,
         arousal=arousal,
         dominance=dominance,
         primary_emotion=NAMES[shares.index(max(shares))],
         probabilities={name: round(share, 3) for name, share in zip(NAMES, shares, strict=True)},
-        raw=RawEmotion(
-            emotional_valence=round(mean[0], 3), arousal=round(mean[1], 3), dominance=round(mean[2], 3)
-        ),
+        raw=RawEmotion(emotional_valence=mean[0], arousal=mean[1], dominance=mean[2]),
     )
 
 
