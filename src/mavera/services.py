@@ -24,6 +24,7 @@ from mavera.accounts.keys.text import Mode, peppers_of
 from mavera.accounts.limits.concurrency import Running, RunningHere
 from mavera.accounts.limits.slots import PostgresSlots, RedisSlots
 from mavera.accounts.limits.windows import Limiter, SharedLimiter, open_limiter
+from mavera.accounts.requests import Refusals
 from mavera.accounts.sessions.sessions import Sessions
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
 from mavera.fetch.image_reader import ImageReader, is_installed
@@ -104,6 +105,7 @@ class Services:
     toolboxes: Mapping[Mode, Toolbox]
     media: MediaStore
     toolbox: Toolbox
+    refusals: Refusals
     store_probe: StoreProbe
     focus_groups: StudyDesk
 
@@ -254,6 +256,7 @@ async def open_services(
             toolboxes=toolboxes,
             media=media,
             toolbox=toolbox,
+            refusals=await enter(Refusals(database)),
             store_probe=store_probe,
             focus_groups=StudyDesk(
                 database, credits, people, components.named, components.fetch, secrets, settings

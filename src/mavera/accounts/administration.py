@@ -29,6 +29,7 @@ class WorkspaceChanges(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str | UnsetType = UNSET
     budget: int | UnsetType | None = UNSET
+    reporting_zone: str | UnsetType = UNSET
     plan: str | UnsetType = UNSET
     overrides: Overrides = NO_OVERRIDES
     """Limits that differ from the plan's. None keeps the present one, or the one of a new plan."""
@@ -117,6 +118,10 @@ async def _change_own(
             {"name": before.name},
             now,
         )
+    if changes.reporting_zone is not UNSET:
+        await workspaces.set_zone(transaction, before.id, changes.reporting_zone)
+        zone, was_zone = {"reporting_zone": changes.reporting_zone}, {"reporting_zone": before.reporting_zone}
+        await _record_change(transaction, actor, before, "workspace.updated", zone, was_zone, now)
     if changes.budget is not UNSET:
         await workspaces.set_budget(transaction, before.id, changes.budget)
         after, was = {"budget": changes.budget}, {"budget": before.budget}

@@ -161,7 +161,7 @@ async def list_entries(db: Queries, search: Search) -> tuple[list[AuditEntry], i
     rows = await db.fetch_all(
         """
         SELECT id, workspace_id, created_at, actor_kind, actor_id, actor_name, action, subject_id,
-               subject_name, details, matches
+               subject_name, details, matches, place
           FROM (SELECT *, CASE WHEN (:action = '' OR action = :action OR action LIKE :beginning)
                                AND (:subject_id = '' OR subject_id = :subject_id)
                           THEN 1 ELSE 0 END AS matches,
@@ -190,5 +190,5 @@ def _cut_page(rows: list[Row], limit: int) -> tuple[list[AuditEntry], int | None
     found = [AuditEntry.from_row(row) for row in rows if row["matches"]]
     if len(found) > limit:
         return found[:limit], found[limit - 1].id
-    # A last row that does not match is the end of what was searched, and there may be more below it.
-    return found, rows[-1]["id"] if rows and not rows[-1]["matches"] else None
+    # The last place that was looked at may have more entries below it.
+    return found, rows[-1]["id"] if rows and rows[-1]["place"] == MOST_SEARCHED else None

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from mavera.accounts.credits.days import UTC, find_zone
 from mavera.accounts.plans import Limits, Overrides, limits_of, month_of, monthly_credits_of, to_plan_name
 from mavera.core.ids import new_cuid
 from mavera.core.text import clean_text
@@ -14,7 +15,7 @@ NOTE_MAX = 500
 NO_OVERRIDES = Overrides()
 _COLUMNS = """
     id, name, plan, created_at, requests_per_minute, requests_per_day, concurrent_runs, monthly_credits,
-    unlimited, balance, budget, CASE WHEN spent_month >= :month THEN spent ELSE 0 END AS spent
+    unlimited, balance, budget, reporting_zone, CASE WHEN spent_month >= :month THEN spent ELSE 0 END AS spent
 """
 
 
@@ -31,6 +32,7 @@ class Workspace:
     balance: int
     budget: int | None
     spent: int
+    reporting_zone: str = UTC
 
     @property
     def limits(self) -> Limits:
@@ -53,6 +55,7 @@ class Workspace:
             balance=row["balance"],
             budget=row["budget"],
             spent=row["spent"],
+            reporting_zone=row["reporting_zone"],
         )
 
 
@@ -137,6 +140,21 @@ async def set_budget(db: Queries, workspace_id: str, budget: int | None) -> None
         "UPDATE workspaces SET budget = :budget, alerted_percent = 0 WHERE id = :id",
         budget=check_budget(budget),
         id=workspace_id,
+    )
+
+
+async def set_zone(db: Queries, workspace_id: str, zone: str) -> None:
+    """
+    Set the time zone of the days of usage, from the next run on. Raises InvalidRequest.
+
+    Days that are over stay days of the zone in which they were counted.
+    """
+    if find_zone(zone) is None:
+        raise InvalidRequest(
+            f"There is no time zone '{zone[:60]}'. Give a name such as Europe/Berlin.", param="reporting_zone"
+        )
+    await db.execute(
+        "UPDATE workspaces SET reporting_zone = :zone WHERE id = :id", zone=zone, id=workspace_id
     )
 
 

@@ -1,7 +1,5 @@
 """Run `mavera usage`: show a workspace's usage this month as a table and a bar chart, as CSV or as JSON."""
 
-import csv
-import datetime
 import sys
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mavera.accounts.credits import usage
+from mavera.accounts.credits.days import UTC, format_day
 from mavera.accounts.credits.usage import Span, Sums
 from mavera.accounts.plans import month_bounds, month_of
 from mavera.cli.options import AsJSON, DataDir, print_json
@@ -29,7 +28,14 @@ class _Used:
     days: list[tuple[str, Sums]]
     keys: list[tuple[str, Sums]]
     personas: list[tuple[str, Sums]]
-    upstream_costs: list[tuple[str, float]]
+    operations: list[tuple[str, Sums]]
+    models: list[tuple[str, Sums]]
+    lines: list[tuple[str, str, Sums]]
+    zone: str
+
+    @property
+    def upstream_costs(self) -> list[tuple[str, float]]:
+        return self.total.costs
 
 
 @app.command()
@@ -46,17 +52,20 @@ def show_usage(
         span = Span(workspace_id, *month_bounds(month_of(database.clock())))
         return _Used(
             await usage.sum_all(database, span),
-            [(_date(day), sums) for day, sums in await usage.sum_by_day(database, span)],
+            [(format_day(day), sums) for day, sums in await usage.sum_by_day(database, span)],
             await usage.sum_by_key(database, span),
             [(persona or "(none)", sums) for persona, sums in await usage.sum_by_persona(database, span)],
-            await usage.sum_upstream_costs(database, span),
+            [(name or "(none)", sums) for name, sums in await usage.sum_by_operation(database, span)],
+            [(name or "(none)", sums) for name, sums in await usage.sum_by_model(database, span)],
+            await usage.read_groups(database, span, "day"),
+            ", ".join(await usage.list_zones(database, span)) or UTC,
         )
 
     used = with_database(data_dir, add_up)
     if as_json:
         print_json(_document(used))
     elif as_csv:
-        _print_csv(used)
+        sys.stdout.write(usage.write_csv("day", used.lines, zone=used.zone))
     else:
         _print(used)
 
@@ -77,7 +86,8 @@ def _print(used: _Used) -> None:
     for date, sums in used.days:
         bar = "█" * round(_BAR * sums.credits / most) or "▏"
         console.print(f"{date}  [green]{bar}[/] {sums.credits:,}")
-    for title, rows in (("key", used.keys), ("persona", used.personas)):
+    tables = (("key", used.keys), ("persona", used.personas), ("operation", used.operations))
+    for title, rows in (*tables, ("model", used.models)):
         table = Table(title, "requests", "tokens", "credits", "errors", "ms a request")
         for name, sums in rows:
             table.add_row(name, *(f"{number:,}" for number in _numbers(sums)))
@@ -90,15 +100,6 @@ def _numbers(sums: Sums) -> tuple[int, ...]:
     return (sums.requests, tokens, sums.credits, sums.errors, sums.mean_milliseconds)
 
 
-def _print_csv(used: _Used) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(
-        ("date", "requests", "input_tokens", "output_tokens", "credits", "errors", "mean_milliseconds")
-    )
-    for date, sums in used.days:
-        writer.writerow((date, *_public(sums).values()))
-
-
 def _document(used: _Used) -> dict[str, Any]:
     return {
         "total": _public(used.total),
@@ -106,6 +107,9 @@ def _document(used: _Used) -> dict[str, Any]:
         "by_day": [{"date": date, **_public(sums)} for date, sums in used.days],
         "by_key": [{"key_id": key, **_public(sums)} for key, sums in used.keys],
         "by_persona": [{"persona_id": persona, **_public(sums)} for persona, sums in used.personas],
+        "by_operation": [{"operation": name, **_public(sums)} for name, sums in used.operations],
+        "by_model": [{"model": name, **_public(sums)} for name, sums in used.models],
+        "time_zone": used.zone,
     }
 
 
@@ -118,7 +122,3 @@ def _public(sums: Sums) -> dict[str, int]:
         "errors": sums.errors,
         "mean_milliseconds": sums.mean_milliseconds,
     }
-
-
-def _date(day: int) -> str:
-    return (datetime.date(1970, 1, 1) + datetime.timedelta(days=day)).isoformat()

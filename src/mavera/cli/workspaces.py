@@ -105,6 +105,9 @@ def update(
     monthly_credits: Annotated[int | None, typer.Option(help="Enterprise only: granted each month.")] = None,
     budget: Annotated[int | None, typer.Option(help="The most credits per month.")] = None,
     no_budget: Annotated[bool, typer.Option("--no-budget", help="Remove the budget.")] = False,
+    reporting_zone: Annotated[
+        str | None, typer.Option(help="The time zone of the days of usage, such as Europe/Berlin.")
+    ] = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -112,6 +115,7 @@ def update(
     changes = WorkspaceChanges(
         name=UNSET if name is None else name,
         budget=budget if budget is not None or no_budget else UNSET,
+        reporting_zone=reporting_zone or UNSET,
         plan=plan or UNSET,
         overrides=Overrides(requests_per_minute, requests_per_day, concurrent_runs, monthly_credits),
     )
@@ -148,6 +152,7 @@ def describe_workspace(workspace: Workspace) -> dict[str, Any]:
         "unlimited": workspace.unlimited,
         "balance": None if workspace.unlimited else workspace.balance,
         "budget": workspace.budget,
+        "reporting_zone": workspace.reporting_zone,
         "spent": workspace.spent,
         "created_at": workspace.created_at,
     }

@@ -32,6 +32,22 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{_random.getrandbits(96):024x}"
 
 
+def new_timed_id(prefix: str) -> str:
+    """Return an id like those of `new_id` that begins with the time in milliseconds."""
+    return f"{prefix}_{int(time.time() * 1000):012x}{_random.getrandbits(48):012x}"
+
+
+def time_of(identifier: str) -> int | None:
+    """Return the second in which `new_timed_id` made an id, or None if it is no such id."""
+    digits = owner_of(identifier)
+    return None if digits is None else int(digits[:12], 16) // 1000
+
+
+def id_beside(prefix: str, owner: str) -> str:
+    """Return an id of another kind with the digits of `owner`, as a response has those of its request."""
+    return f"{prefix}_{owner.rpartition('_')[2]}"
+
+
 def ids_within(owner: str) -> Callable[[str], str]:
     """
     Return a maker of ids that end in the digits of `owner`, an id that `new_id` made.

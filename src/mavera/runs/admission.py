@@ -21,6 +21,7 @@ from mavera.accounts.credits.pricing import estimate_credits
 from mavera.accounts.limits.concurrency import Running
 from mavera.accounts.plans import Scope
 from mavera.accounts.principal import Principal
+from mavera.core.current_request import CURRENT
 from mavera.core.events import Speaker
 from mavera.core.ids import new_cuid
 from mavera.core.turn import Turn
@@ -106,6 +107,8 @@ class Admission:
         except BaseException:
             self.release(ticket)
             raise
+        if (request := CURRENT.get()) is not None:
+            request.is_admitted = True
         return ticket
 
     def release(self, ticket: "Ticket") -> None:
@@ -133,12 +136,19 @@ class Admission:
         return charged
 
 
+def _name_error(error: Exception | None) -> str | None:
+    if error is None:
+        return None
+    return error.code if isinstance(error, APIError) else APIError.code
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """The end of a run, its usage and its price."""
 
     status: Literal["completed", "cancelled", "failed"]
     usage: Usage = Usage()
     credits: int = 0
+    error_code: str | None = None
 
 
 class Ticket:
@@ -146,6 +156,8 @@ class Ticket:
 
     def __init__(self, admission: Admission, principal: Principal, turn: Turn, place: Place | None) -> None:
         self.run_id = new_cuid()
+        request = CURRENT.get()
+        self.request_id = request.id if request is not None else None
         self.principal = principal
         self.turn = turn
         self.place = place
@@ -176,6 +188,8 @@ class Ticket:
             upstream_nanos=cost,
             upstream_currency=model.config.currency if model is not None and cost is not None else None,
             end_user_digest=self._digest_end_user(),
+            request_id=self.request_id,
+            error_code=outcome.error_code,
             input_tokens=outcome.usage.input_tokens,
             output_tokens=outcome.usage.output_tokens,
             milliseconds=round((time.perf_counter() - self._started) * 1000),
@@ -188,9 +202,13 @@ class Ticket:
             return None
         return self._admission.digest_end_user(self.principal.workspace_id, self.turn.end_user)
 
-    async def fail(self) -> None:
-        """Refund the held credits. If the ledger cannot be reached, the end of the lease refunds them."""
-        await self.end_quietly(Outcome("failed"))
+    async def fail(self, error: Exception | None = None) -> None:
+        """
+        Refund the held credits. If the ledger cannot be reached, the end of the lease refunds them.
+
+        `error` is the reason, for the request log.
+        """
+        await self.end_quietly(Outcome("failed", error_code=_name_error(error)))
 
     async def end_quietly(self, outcome: Outcome) -> None:
         try:

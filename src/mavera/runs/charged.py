@@ -98,9 +98,9 @@ class ChargedRun:
                 await self._due.turn()
                 self._due = None
             event = await anext(self._run)
-        except Exception:
+        except Exception as error:
             if not self.completed:
-                await self._fail()
+                await self._fail(error)
             raise
         match event:
             case TextDelta() | ReasoningDelta():
@@ -118,8 +118,8 @@ class ChargedRun:
             case ToolCallStarted() | ServerCallStarted() | ServerCallEnded():
                 self._sent += 1
                 self._note_tools(event)
-            case RunFailed():
-                await self._fail()
+            case RunFailed(reason):
+                await self._fail(reason)
             case PersonasAnswered(answers):
                 self._answers = answers
             case _:
@@ -165,8 +165,8 @@ class ChargedRun:
         self.completed = True
         return event.with_credits(credits)
 
-    async def _fail(self) -> None:
-        await self._ticket.fail()
+    async def _fail(self, error: Exception | None = None) -> None:
+        await self._ticket.fail(error)
 
     def _note_tools(self, event: ToolCallStarted | ServerCallEvent) -> None:
         """

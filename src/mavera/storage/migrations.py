@@ -646,6 +646,57 @@ def m0017_many_machines(tables: Tables) -> None:
     tables.add_columns("reservations", recall="BIGINT NOT NULL DEFAULT 0")
 
 
+def m0018_usage_days(tables: Tables) -> None:
+    """
+    Usage by day (`accounts/credits/days.py`), and what the request log needs.
+
+        usage_days                  the sums of each day, in all and of each key, persona, operation, model
+        usage.rolled                1 if the row is in `usage_days`; rows of earlier releases follow later
+        usage.request_id            the id of the HTTP request, null for others
+        usage.error_code            the code of the error of a failed run
+        workspaces.reporting_zone   the time zone of the days of usage
+        refused_requests            requests with a key that failed before a run began
+    """
+    tables.add_columns("workspaces", reporting_zone="TEXT NOT NULL DEFAULT 'UTC'")
+    tables.add_columns("usage", rolled="BIGINT NOT NULL DEFAULT 0", request_id="TEXT", error_code="TEXT")
+    tables.run("CREATE INDEX usage_not_rolled ON usage (rolled) WHERE rolled = 0")
+    tables.run(
+        f"""
+        CREATE TABLE usage_days (
+            workspace_id TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            day BIGINT NOT NULL,
+            value TEXT NOT NULL,
+            zone TEXT NOT NULL,
+            currency TEXT NOT NULL,
+            requests BIGINT NOT NULL,
+            errors BIGINT NOT NULL,
+            input_tokens BIGINT NOT NULL,
+            output_tokens BIGINT NOT NULL,
+            credits BIGINT NOT NULL,
+            milliseconds BIGINT NOT NULL,
+            upstream_nanos BIGINT NOT NULL,
+            PRIMARY KEY (workspace_id, kind, day, value, zone, currency)
+        ) {tables.by_key}
+        """
+    )
+    tables.run(
+        f"""
+        CREATE TABLE refused_requests (
+            workspace_id TEXT NOT NULL,
+            created_at BIGINT NOT NULL,
+            request_id TEXT NOT NULL,
+            key_id TEXT NOT NULL,
+            operation TEXT NOT NULL,
+            http_status BIGINT NOT NULL,
+            error_code TEXT NOT NULL,
+            milliseconds BIGINT NOT NULL,
+            PRIMARY KEY (workspace_id, created_at, request_id)
+        ) {tables.by_key}
+        """
+    )
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -664,6 +715,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0015_database_copies,
     m0016_audit_log,
     m0017_many_machines,
+    m0018_usage_days,
 )
 
 

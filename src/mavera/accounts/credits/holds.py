@@ -21,6 +21,7 @@ from typing import Self
 import structlog
 
 from mavera.accounts import workspaces
+from mavera.accounts.credits.days import FOLDED_AT_ONCE, fold_usage
 from mavera.accounts.credits.ledger import Charged, End, Expire, Lease, Release, Reserve, Step, apply_steps
 from mavera.core.ids import new_cuid
 from mavera.errors import APIError, CreditsExhausted
@@ -31,6 +32,7 @@ from mavera.storage.moment import Clock, moment_of
 LEASE_SECONDS = 60
 SWEEPS_PER_LEASE = 6
 _EXPIRED_AT_ONCE = 500
+_FOLDS_A_SWEEP = 20
 
 log = structlog.get_logger()
 
@@ -129,7 +131,11 @@ class Credits:
         return charged.credits
 
     async def sweep(self) -> int:
-        """Renew the leases of living runs, refund expired leases of all processes, and grant due credits."""
+        """
+        Renew the leases of living runs, refund expired leases of all processes, and grant due credits.
+
+        Also add runs of earlier releases to the sums of their days.
+        """
         await self._renew()
         expired = await self._database.fetch_all(
             f"""
@@ -146,6 +152,9 @@ class Credits:
         if expired:
             log.warning("leases_expired", runs=len(expired))
         await workspaces.grant_all_due(self._database, now=self._moment.now)
+        for _ in range(_FOLDS_A_SWEEP):
+            if await fold_usage(self._database) < FOLDED_AT_ONCE:
+                break
         await self.look()
         return len(expired)
 

@@ -21,6 +21,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import asdict
 
+from mavera.accounts.credits.days import UTC, DayBook, UsedRun
 from mavera.accounts.plans import month_of
 from mavera.errors import APIError, BudgetExceeded, CreditsExhausted
 from mavera.storage.database import Row, Statements
@@ -91,6 +92,8 @@ class End(msgspec.Struct, frozen=True):
     upstream_nanos: int | None = None
     upstream_currency: str | None = None
     end_user_digest: str | None = None
+    request_id: str | None = None
+    error_code: str | None = None
     reserved: bool = True
 
 
@@ -183,6 +186,8 @@ class _Book:
     reservations: list[tuple[str | int | None, ...]] = field(default_factory=list)
     ledger: list[tuple[str | int | None, ...]] = field(default_factory=list)
     usage: list[tuple[str | int | None, ...]] = field(default_factory=list)
+    zones: dict[str, str] = field(default_factory=dict)
+    used: list[UsedRun] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.month = month_of(self.now)
@@ -226,6 +231,23 @@ class _Book:
         self.statements.insert(_RESERVATIONS, self.reservations)
         self.statements.insert(_LEDGER, self.ledger)
         self.statements.insert(_USAGE, self.usage)
+        self._write_days()
+
+    def _write_days(self) -> None:
+        """Add the runs that have ended to the sums of their days, in the zones of their workspaces."""
+        if not self.used:
+            return
+        missing = sorted({run.workspace_id for run in self.used} - self.zones.keys())
+        if missing:
+            names = [f"id{number}" for number in range(len(missing))]
+            places = ", ".join(f":{name}" for name in names)
+            sql = f"SELECT id, reporting_zone FROM workspaces WHERE id IN ({places})"  # noqa: S608
+            rows = self.statements.fetch_all(sql, dict(zip(names, missing, strict=True)))
+            self.zones.update({row["id"]: row["reporting_zone"] for row in rows})
+        book = DayBook()
+        for run in self.used:
+            book.add(run, self.zones.get(run.workspace_id, UTC))
+        book.write(self.statements)
 
     def _release(self, run_ids: list[str], *, expired: bool) -> dict[str, Row]:
         names = [f"run{number}" for number in range(len(run_ids))]
@@ -283,6 +305,7 @@ class _Book:
         budgets = self.statements.fetch_all(_take_from_workspace(self.lease.moment_sql), values)
         if not budgets:
             return self._explain_refusal(workspace_id, credits, spent)
+        self.zones[workspace_id] = budgets[0]["reporting_zone"]
         done: dict[str, int] = {}
         by_spender = self._with_ancestors(by_key)
         for key_id in sorted(by_spender):
@@ -407,6 +430,26 @@ class _Book:
                 step.upstream_nanos,
                 step.end_user_digest,
                 step.upstream_currency,
+                step.request_id,
+                step.error_code,
+                1,
+            )
+        )
+        self.used.append(
+            UsedRun(
+                step.workspace_id,
+                self.now,
+                step.key_id,
+                step.persona_id or "",
+                step.operation or "",
+                step.model or "",
+                step.upstream_currency or "",
+                step.status == "failed",
+                step.input_tokens,
+                step.output_tokens,
+                charge,
+                step.milliseconds,
+                step.upstream_nanos or 0,
             )
         )
 
@@ -428,7 +471,7 @@ UPDATE workspaces
  WHERE id = :id
    AND (:credits <= 0 OR unlimited = 1 OR balance >= :credits)
    AND (:spent <= 0 OR budget IS NULL OR {_SPENT} + :spent <= budget)
-RETURNING id, budget, spent, alerted_percent, {moment_sql} AS moment
+RETURNING id, budget, spent, alerted_percent, reporting_zone, {moment_sql} AS moment
 """  # noqa: S608
 
 
@@ -453,7 +496,8 @@ _LEDGER = "ledger (workspace_id, kind, reference, credits, key_id, note, created
 _USAGE = """
 usage (run_id, workspace_id, key_id, persona_id, persona_version, personas, status,
        input_tokens, output_tokens, credits, milliseconds, created_at,
-       operation, model, upstream_nanos, end_user_digest, upstream_currency)"""
+       operation, model, upstream_nanos, end_user_digest, upstream_currency,
+       request_id, error_code, rolled)"""
 
 _INSERT_ALERT = """
 INSERT INTO alerts (subject_id, month, percent, workspace_id, budget, spent, created_at)

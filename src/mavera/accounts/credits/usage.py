@@ -1,32 +1,16 @@
-"""Sums of the usage of a workspace: in all, by day, by key and by persona."""
+"""Sums of the usage of a workspace: in all, by day, key, persona, operation and model. See `days.py`."""
 
-from dataclasses import dataclass
-from typing import Any, Self
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Self
 
-from mavera.core.usage import MOST_TOKENS
+from mavera.accounts.credits.days import DAY_SECONDS, format_day, select_days, sums_sql, values_of
 from mavera.storage.database import Queries, Row
 
-
-def _sum_column(column: str) -> str:
-    # Older rows may contain any count that an upstream reported. One absurd count must not make the
-    # sum of the whole workspace overflow.
-    bounded = (
-        f"CASE WHEN {column} < 0 THEN 0 WHEN {column} > {MOST_TOKENS} THEN {MOST_TOKENS} ELSE {column} END"
-    )
-    return f"COALESCE(SUM({bounded}), 0) AS {column}"
-
-
-_SUMS = f"""
-    COUNT(*) AS requests,
-    {_sum_column("input_tokens")},
-    {_sum_column("output_tokens")},
-    {_sum_column("credits")},
-    COALESCE(SUM(CASE WHEN status = 'failed' THEN 1 ELSE 0 END), 0) AS errors,
-    {_sum_column("milliseconds")}
-"""
-_RANGE = "workspace_id = :workspace_id AND created_at >= :begin AND created_at < :end"
-
-
+Grouping = Literal["day", "key", "persona", "operation", "model"]
+GROUPINGS: tuple[Grouping, ...] = ("day", "key", "persona", "operation", "model")
 _NANOS = 1_000_000_000
 
 
@@ -85,72 +69,175 @@ async def list_latest(db: Queries, workspace_id: str, *, limit: int) -> list[Lat
 
 @dataclass(frozen=True, slots=True)
 class Sums:
+    """Sums of runs. `nanos` are the known prices of upstreams, by currency, in billionths."""
+
     requests: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     credits: int = 0
     errors: int = 0
     milliseconds: int = 0
+    nanos: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def mean_milliseconds(self) -> int:
         return round(self.milliseconds / self.requests) if self.requests else 0
 
+    @property
+    def costs(self) -> list[tuple[str, float]]:
+        """The prices that the servers of models charged, in each currency."""
+        return [(currency, amount / _NANOS) for currency, amount in sorted(self.nanos.items())]
+
     @classmethod
     def from_row(cls, row: Row) -> Self:
         # Postgres returns sums in a type of its own, not as int.
-        return cls(**{name: int(row[name]) for name in cls.__slots__})
+        numbers = {name: int(row[name]) for name in _NUMBERS}
+        nanos = {row["currency"]: int(row["upstream_nanos"])} if row["currency"] else {}
+        return cls(**numbers, nanos=nanos)
+
+    def __add__(self, other: "Sums") -> "Sums":
+        numbers = {name: getattr(self, name) + getattr(other, name) for name in _NUMBERS}
+        names = sorted({*self.nanos, *other.nanos})
+        nanos = {name: self.nanos.get(name, 0) + other.nanos.get(name, 0) for name in names}
+        return Sums(**numbers, nanos=nanos)
+
+
+_NUMBERS = ("requests", "input_tokens", "output_tokens", "credits", "errors", "milliseconds")
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The runs of a workspace that ended from `begin` up to `end`, in Unix seconds."""
+    """
+    The days of a workspace that begin from `begin` up to `end`, in Unix seconds of UTC midnights.
+
+    Each day is a day of the zone in which it was counted.
+    """
 
     workspace_id: str
     begin: int
     end: int
 
+    @classmethod
+    def of_days(cls, workspace_id: str, first: int, last: int) -> Self:
+        """Return the span from the day `first` through `last`, which are numbers since 1970."""
+        return cls(workspace_id, first * DAY_SECONDS, (last + 1) * DAY_SECONDS)
+
     @property
-    def values(self) -> dict[str, Any]:
-        return {"workspace_id": self.workspace_id, "begin": self.begin, "end": self.end}
+    def first_day(self) -> int:
+        return self.begin // DAY_SECONDS
+
+    @property
+    def last_day(self) -> int:
+        return (self.end - 1) // DAY_SECONDS
 
 
 async def sum_all(db: Queries, span: Span) -> Sums:
-    row = await db.fetch_one(f"SELECT {_SUMS} FROM usage WHERE {_RANGE}", **span.values)  # noqa: S608
-    return Sums.from_row(row) if row else Sums()
+    found = await _sum_groups(db, span, "total", "value")
+    return found[0][1] if found else Sums()
 
 
 async def sum_by_day(db: Queries, span: Span) -> list[tuple[int, Sums]]:
-    """Return the sums of each day with a run. Days are counted since 1970 in UTC."""
-    return [
-        (int(row["day"]), Sums.from_row(row))
-        for row in await _fetch_groups(db, span, "created_at / 86400", "day")
-    ]
+    """Return the sums of each day with a run. Days are counted since 1970."""
+    return [(int(day), sums) for day, sums in await _sum_groups(db, span, "total", "day")]
 
 
 async def sum_by_key(db: Queries, span: Span) -> list[tuple[str, Sums]]:
-    return [(row["key_id"], Sums.from_row(row)) for row in await _fetch_groups(db, span, "key_id", "key_id")]
+    return await _sum_groups(db, span, "key", "value")
 
 
 async def sum_by_persona(db: Queries, span: Span) -> list[tuple[str | None, Sums]]:
     """Return the sums of each persona. None stands for answers without a persona."""
-    rows = await _fetch_groups(db, span, "persona_id", "persona_id")
-    return [(row["persona_id"], Sums.from_row(row)) for row in rows]
+    return [(value or None, sums) for value, sums in await _sum_groups(db, span, "persona", "value")]
 
 
-async def sum_upstream_costs(db: Queries, span: Span) -> list[tuple[str, float]]:
-    """Return what the servers of models charged as far as it is known, in each currency."""
+async def sum_by_operation(db: Queries, span: Span) -> list[tuple[str | None, Sums]]:
+    """Return the sums of each operation. None stands for runs of releases that did not record it."""
+    return [(value or None, sums) for value, sums in await _sum_groups(db, span, "operation", "value")]
+
+
+async def sum_by_model(db: Queries, span: Span) -> list[tuple[str | None, Sums]]:
+    """Return the sums of each model. None stands for runs that needed no model."""
+    return [(value or None, sums) for value, sums in await _sum_groups(db, span, "model", "value")]
+
+
+async def list_zones(db: Queries, span: Span) -> list[str]:
+    """Return the time zones in which the days of the span were counted."""
     rows = await db.fetch_all(
-        "SELECT upstream_currency, SUM(upstream_nanos) AS nanos FROM usage "  # noqa: S608
-        f"WHERE {_RANGE} AND upstream_currency IS NOT NULL GROUP BY upstream_currency "
-        "ORDER BY upstream_currency",
-        **span.values,
+        f"SELECT DISTINCT zone FROM ({select_days('total')}) AS days ORDER BY zone",  # noqa: S608
+        **values_of(span.workspace_id, span.first_day, span.last_day),
     )
-    return [(row["upstream_currency"], int(row["nanos"]) / _NANOS) for row in rows]
+    return [row["zone"] for row in rows]
 
 
-async def _fetch_groups(db: Queries, span: Span, column: str, name: str) -> list[Row]:
-    return await db.fetch_all(
-        f"SELECT {column} AS {name}, {_SUMS} FROM usage WHERE {_RANGE} GROUP BY {column} ORDER BY {column}",  # noqa: S608
-        **span.values,
+async def name_keys(db: Queries, workspace_id: str) -> dict[str, str]:
+    """Return the name of each key of a workspace by its id, also of revoked keys."""
+    rows = await db.fetch_all(
+        "SELECT id, name, last_four FROM api_keys WHERE workspace_id = :id", id=workspace_id
     )
+    return {row["id"]: row["name"] or f"…{row['last_four']}" for row in rows}
+
+
+async def _sum_groups(db: Queries, span: Span, kind: str, by: str) -> list[tuple[str, Sums]]:
+    rows = await db.fetch_all(
+        f"""
+        SELECT {by} AS name, currency, {sums_sql()}
+          FROM ({select_days(kind)}) AS days
+         GROUP BY {by}, currency
+         ORDER BY {by}, currency
+        """,  # noqa: S608 - the names are ours
+        **values_of(span.workspace_id, span.first_day, span.last_day),
+    )
+    found: dict[str, Sums] = {}
+    for row in rows:
+        found[row["name"]] = found.get(row["name"], Sums()) + Sums.from_row(row)
+    return list(found.items())
+
+
+async def read_groups(db: Queries, span: Span, by: Grouping) -> list[tuple[str, str, Sums]]:
+    """Return the id, the name and the sums of each day, key, persona, operation or model."""
+    if by == "day":
+        return [(format_day(day), "", sums) for day, sums in await sum_by_day(db, span)]
+    found = await _sum_groups(db, span, by, "value")
+    names = await name_keys(db, span.workspace_id) if by == "key" else {}
+    return [(value, names.get(value, ""), sums) for value, sums in found]
+
+
+def write_csv(by: Grouping, lines: Iterable[tuple[str, str, Sums]], *, zone: str) -> str:
+    """Return a table for spreadsheets, which run no text of it as a formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    lines = list(lines)
+    currencies = sorted({currency for _, _, sums in lines for currency in sums.nanos})
+    head = [f"date ({zone})"] if by == "day" else [by, "name"] if by == "key" else [by]
+    writer.writerow(
+        [
+            *head,
+            "requests",
+            "errors",
+            "input_tokens",
+            "output_tokens",
+            "credits",
+            "mean_milliseconds",
+            *(f"upstream_cost_{currency}" for currency in currencies),
+        ]
+    )
+    for value, name, sums in lines:
+        costs = dict(sums.costs)
+        writer.writerow(
+            [
+                *(_defuse(cell) for cell in (value, name)[: len(head)]),
+                sums.requests,
+                sums.errors,
+                sums.input_tokens,
+                sums.output_tokens,
+                sums.credits,
+                sums.mean_milliseconds,
+                *(f"{costs.get(currency, 0):.9f}" for currency in currencies),
+            ]
+        )
+    return text.getvalue()
+
+
+def _defuse(cell: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would run."""
+    return f"'{cell}" if cell.lstrip()[:1] in ("=", "+", "-", "@", "\t") and cell else cell

@@ -14,7 +14,7 @@ from mavera.api.http.operations import Operation
 from mavera.api.wire.named_personas import PERSONA_PARAMETER
 from mavera.api.wire.objects import ErrorBody
 from mavera.api.wire.parameters import EXAMPLE_PERSONA, MODEL
-from mavera.core.ids import new_id
+from mavera.core.current_request import id_of_answer
 
 
 async def create_chat_completion(request: Request) -> Response:
@@ -30,7 +30,7 @@ async def create_chat_completion(request: Request) -> Response:
 
 def _encoder_for(body: CreateChatCompletion, model: str) -> ChatCompletionEncoder:
     return ChatCompletionEncoder(
-        new_id("chatcmpl"),
+        id_of_answer("chatcmpl"),
         int(time.time()),
         model,
         logprobs=body.logprobs or False,

@@ -36,6 +36,7 @@ async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> P
     # Starlette's `request.state` would make a new object at each use.
     state = request.scope.setdefault("state", {})
     state["log"] = {"key": principal.key_id}
+    state["principal"] = principal
     verdict = await services.limiter.allow(principal.key_id, principal.limits)
     state["headers"] = rate_limit_headers(verdict, now=time.time())
     if not verdict.allowed:

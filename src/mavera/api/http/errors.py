@@ -32,8 +32,9 @@ def error_response(error: APIError) -> Response:
     return json_response(error_body(error), status=error.status, headers=headers)
 
 
-async def on_api_error(_: Request, error: Exception) -> Response:
+async def on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, APIError)  # noqa: S101 - Starlette routes by class, its types cannot say so
+    request.scope.setdefault("state", {})["error_code"] = error.code
     return error_response(error)
 
 

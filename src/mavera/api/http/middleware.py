@@ -15,10 +15,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from mavera.accounts.principal import Principal
+from mavera.accounts.requests import RefusedRequest
 from mavera.api.http.errors import error_response, on_api_error, on_unexpected
 from mavera.api.http.hosts import HostCheck
 from mavera.api.http.operations import Handler
-from mavera.core.ids import new_id
+from mavera.core.current_request import CURRENT, CurrentRequest
+from mavera.core.ids import new_timed_id
 from mavera.core.text import clean_text
 from mavera.errors import APIError
 from mavera.focus_groups.shares import SHARED_PREFIX
@@ -68,7 +71,9 @@ class RequestLog:
             return
         _clean(scope)
         _remove_prefix(scope, self._prefix)
-        request_id = new_id("req")
+        request_id = new_timed_id("req")
+        current = CurrentRequest(request_id)
+        CURRENT.set(current)
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
         status = 0
@@ -103,6 +108,8 @@ class RequestLog:
             path = self._paths.get(found, OTHER_PATH)
             method = scope["method"] if path != OTHER_PATH else "any"
             self._metrics.note_request(method, path, status, seconds)
+            if status >= 400 and not current.is_admitted:
+                _note_refusal(scope, path, status, round(seconds * 1000))
             log.info(
                 "request",
                 method=scope["method"],
@@ -117,6 +124,16 @@ class RequestLog:
 def _hide_secret(path: str) -> str:
     """Return the path as the log may have it: without the secret of a link that shares a study."""
     return f"{SHARED_PREFIX}…" if path.startswith(SHARED_PREFIX) else path
+
+
+def _note_refusal(scope: Scope, path: str, status: int, milliseconds: int) -> None:
+    """Put a request with a key that began no run into the workspace's request log."""
+    state = scope["state"]
+    principal: Principal | None = state.get("principal")
+    if principal is not None:
+        code = state.get("error_code", "")
+        refused = RefusedRequest(principal, state["request_id"], path, status, code, milliseconds)
+        scope["app"].state.services.refusals.note(refused)
 
 
 def _clean(scope: Scope) -> None:

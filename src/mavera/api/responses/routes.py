@@ -19,6 +19,7 @@ from mavera.api.responses.stream import ResponseEncoder, build_usage
 from mavera.api.responses.tools import find_custom_tools, find_namespaces
 from mavera.api.wire.named_personas import PERSONA_PARAMETER
 from mavera.api.wire.parameters import EXAMPLE_PERSONA, MODEL
+from mavera.core.current_request import id_of_answer
 from mavera.core.ids import ids_within, new_id
 from mavera.errors import PersonaNotFound
 
@@ -60,7 +61,7 @@ def encoder_for(body: CreateResponse, model: str, *, kept: bool) -> ResponseEnco
 
     The answer names `model`, and says `store: true` if it is `kept`.
     """
-    response_id = new_id("resp")
+    response_id = id_of_answer("resp")
     head = _head_of(body, model, response_id, kept=kept)
     tools = body.tools or ()
     return ResponseEncoder(

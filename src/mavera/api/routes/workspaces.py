@@ -52,6 +52,7 @@ class WorkspaceObject(msgspec.Struct, kw_only=True):
     monthly_credits: int | None
     balance: int | None
     usage_limit: int | None
+    reporting_zone: str
     credits_spent: int
     created_at: int
 
@@ -61,6 +62,7 @@ class UpdateWorkspace(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     name: Annotated[str, Meta(min_length=1, max_length=NAME_MAX)] | UnsetType = UNSET
     usage_limit: Annotated[int, Meta(ge=0, le=_MOST)] | UnsetType | None = UNSET
+    reporting_zone: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET
 
 
 _OPERATORS = frozenset({*WorkspaceLimits.__struct_fields__, "plan", "limits", "monthly_credits", "balance"})
@@ -77,7 +79,7 @@ async def update_workspace(request: Request) -> Response:
     principal = await _require_own(request)
     services = services_of(request)
     body = await _decode(await read_short_body(request))
-    changes = WorkspaceChanges(name=body.name, budget=body.usage_limit)
+    changes = WorkspaceChanges(name=body.name, budget=body.usage_limit, reporting_zone=body.reporting_zone)
     await update_own_workspace(services.database, principal, changes, now=int(services.database.clock()))
     return json_response(await _describe_workspace(request, principal.workspace_id))
 
@@ -127,6 +129,7 @@ def to_object(workspace: Workspace) -> WorkspaceObject:
         monthly_credits=workspace.monthly_credits,
         balance=None if workspace.unlimited else workspace.balance,
         usage_limit=workspace.budget,
+        reporting_zone=workspace.reporting_zone,
         credits_spent=workspace.spent,
         created_at=workspace.created_at,
     )
