@@ -132,11 +132,13 @@ class Sessions:
         """
         Make a one-time link for the operator, of the first workspace unless another one is named.
 
-        Raises NotFound if there is no workspace yet.
+        Raises NotFound if there is no such workspace, or none yet.
         """
         found = workspace_id or await find_first_workspace_id(self._database)
         if found is None:
             raise NotFound("There is no workspace yet. Start the server once: mavera serve")
+        if not await self.has_workspace(found):
+            raise NotFound(f"There is no workspace {found[:60]}.")
         return await self._make_link("link", found, "operator", "operator", "", LINK_SECONDS)
 
     async def invite(self, inviter: Session, role: str, subject: str, *, seconds: int) -> NewToken:
