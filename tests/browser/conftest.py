@@ -29,7 +29,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
     folder.chmod(0o700)
     shutil.copy(empty_store, folder)
     with running_server(folder) as running:
-        fill_server(running)
+        fill_server(running, tmp_path_factory.mktemp("studies"))
         yield running
 
 

@@ -1,10 +1,14 @@
 """Fill a server with what its pages show: keys, runs, personas and names that are hostile."""
 
+from pathlib import Path
+
 import httpx2 as httpx
 
 from tests.conftest import Served
+from tests.console.finished_studies import run_study
 from tests.console.visitors import sign_in
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "studies" / "concept_test.yaml"
 # The answer of every persona in the pictures of the documentation, in pieces.
 ANSWER = [
     "I'd **probably** wait. Everyone I know cancelled their subscriptions last year,",
@@ -16,7 +20,9 @@ ANSWER = [
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
 
 
-def fill_server(served: Served) -> None:
+def fill_server(served: Served, folder: Path) -> None:
+    """Add keys, people and runs, and a study whose texts are hostile too."""
+    run_study(served, folder)
     admin = sign_in(served, "admin")
     names = ("Nightly report", HOSTILE, "Ω" * 60, "A key with a long name that has to wrap somewhere")
     for place, name in enumerate(names):
@@ -31,8 +37,12 @@ def fill_server(served: Served) -> None:
             api.post("/responses", json={name: value for name, value in body.items() if value})
 
 
-def fill_showroom(served: Served) -> None:
-    """Fill a server with what a small team would have, for the pictures of the documentation."""
+def fill_showroom(served: Served, folder: Path) -> str:
+    """
+    Fill a server with what a small team would have, for the pictures of the documentation.
+
+    Return the id of its study.
+    """
     admin = sign_in(served, "admin")
     keys = (("Pipeline", "responses personas:read", "5,000", ""), ("Dashboard", "usage:read", "", "365"))
     for name, scopes, budget, expires in keys:
@@ -48,3 +58,4 @@ def fill_showroom(served: Served) -> None:
         for place, persona_id in enumerate(personas):
             body = {"model": "mavera-1", "input": questions[place % 3], "persona_id": persona_id}
             api.post("/responses", json={**body, "analysis_mode": place % 2 == 0})
+    return run_study(served, folder, EXAMPLE.read_text(encoding="utf-8"))

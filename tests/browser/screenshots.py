@@ -8,7 +8,7 @@ import io
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ WIDTH, HEIGHT = 1280, 800
 @dataclass(frozen=True)
 class Shot:
     """
-    A picture of a page. `path` is a page of the workspace; a part with an id is found by its link.
+    A picture of a page. `path` is a page of the workspace, which may name the `{study}`.
 
     `act` does something on the page before the picture is taken.
     """
@@ -67,6 +67,7 @@ SHOTS = (
     Shot("playground-compare", "playground", 1000, act=compare_personas),
     Shot("personas", "personas", 900),
     Shot("studies", "studies", 700),
+    Shot("study", "studies/{study}", 1400),
     Shot("usage", "usage", 1000),
     Shot("requests", "requests", 700),
     Shot("audit", "audit", 600),
@@ -81,11 +82,13 @@ def main(folder: Path) -> None:
         store.mkdir(mode=0o700)
         make_tables(f"sqlite:///{store / 'mavera.db'}")
         with running_server(store, ScriptedModel(ANSWER)) as served:
-            fill_showroom(served)
+            study_id = fill_showroom(served, Path(data))
             visitor = sign_in(served, "operator")
             with running_chromium() as browser:
                 for shot in SHOTS:
-                    take(browser, served, visitor, shot, folder)
+                    take(
+                        browser, served, visitor, replace(shot, path=shot.path.format(study=study_id)), folder
+                    )
 
 
 def take(browser: Any, served: Served, visitor: Visitor, shot: Shot, folder: Path) -> None:

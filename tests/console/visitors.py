@@ -64,7 +64,9 @@ def first_workspace(served: Served) -> str:
 
 def stranger(served: Served, **headers: str) -> httpx.Client:
     """Return a browser without a session."""
-    return httpx.Client(base_url=served.url, headers={**SAME_ORIGIN, **headers}, follow_redirects=True)
+    return httpx.Client(
+        base_url=served.url, headers={**SAME_ORIGIN, **headers}, follow_redirects=True, timeout=60
+    )
 
 
 def sign_in_with_key(served: Served, key: str | None = None) -> Visitor:
