@@ -14,7 +14,7 @@ from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.accounts.sessions.sessions import NOTE_USE_SECONDS, Sessions
 from mavera.errors import Forbidden, NotFound
 from mavera.settings import Settings
-from mavera.storage.database import Database, Transaction
+from mavera.storage.database import Database, Row, Transaction
 from mavera.storage.schema import ensure_schema
 
 DAY = 86_400
@@ -141,7 +141,7 @@ def test_no_read_of_sessions_goes_through_a_whole_table(
     seen: list[tuple[str, dict[str, Any]]] = []
     original = Transaction.fetch_all
 
-    async def note(self: Transaction, sql: str, /, **values: Any) -> list[dict[str, Any]]:
+    async def note(self: Transaction, sql: str, /, **values: Any) -> list[Row]:
         seen.append((sql, values))
         return await original(self, sql, **values)
 
