@@ -60,7 +60,7 @@ def programs() -> Any:
     return write
 
 
-def test_programs_in_python_run_as_shown(serve: Serve, programs: Any, tmp_path: Path) -> None:
+def test_programs_in_python_run_as_shown(serve: Serve, programs: Any) -> None:
     served = serve(ScriptedModel())
     written = {name: one["python"] for name, one in programs(served.base_url).items()}
     # One process runs them all, because the import of the client takes a second.
@@ -74,30 +74,20 @@ def test_programs_in_python_run_as_shown(serve: Serve, programs: Any, tmp_path: 
         "print(json.dumps(found))\n"
     )
 
-    run = subprocess.run(
-        [sys.executable, "-c", runner],
-        input=json.dumps(written),
-        capture_output=True,
-        text=True,
-        env=_environ(served),
-        check=False,
-    )
+    output = _run([sys.executable, "-c", runner], json.dumps(written), served)
 
-    assert run.returncode == 0, run.stderr
     _check_prompts(served)
-    _check_outputs(json.loads(run.stdout))
+    _check_outputs(json.loads(output))
 
 
 def test_programs_in_javascript_run_as_shown(serve: Serve, programs: Any) -> None:
     served = serve(ScriptedModel())
-    outputs = {}
+    written = {name: one["javascript"] for name, one in programs(served.base_url).items()}
 
-    for name, one in programs(served.base_url).items():
-        command = [require_program("node"), "--input-type=module"]
-        outputs[name] = _run(command, one["javascript"], served)
+    output = _run([require_program("node"), str(SCRIPTS / "run_programs.mjs")], json.dumps(written), served)
 
     _check_prompts(served)
-    _check_outputs(outputs)
+    _check_outputs(json.loads(output))
 
 
 def test_programs_of_curl_run_as_shown(serve: Serve, programs: Any) -> None:
