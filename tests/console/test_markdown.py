@@ -207,6 +207,21 @@ def test_there_is_nothing_to_draw_without_an_analysis() -> None:
     assert read_analysis(None, answer="Yes.", place="a") is None
 
 
+def test_the_most_probable_emotions_are_drawn() -> None:
+    probabilities = {"joy": 0.2, "neutral": 0.6, "fear": 0.01, "anger": 0.06, "sadness": 0.13}
+    newer = read_analysis({"emotion": {"probabilities": probabilities}}, answer="x", place="a")
+    older = read_analysis({"emotion": {"primary_emotion": "joy"}}, answer="x", place="a")
+
+    assert newer is not None
+    assert older is not None
+    assert [(one.name, one.percent) for one in newer.emotions] == [
+        ("neutral", 60),
+        ("joy", 20),
+        ("sadness", 13),
+    ]
+    assert [(one.name, one.percent) for one in older.emotions] == [("joy", None)]
+
+
 def test_members_of_newer_versions_are_drawn() -> None:
     raw = {
         "confidence": 7.2,
@@ -217,7 +232,12 @@ def test_members_of_newer_versions_are_drawn() -> None:
             "dominance": 5.5,
             "raw": {"emotional_valence": 0.31},
         },
-        "stance": {"score": -0.4, "mixed": True, "distribution": [0.1, 0.2, 0.3, 0.2, 0.2]},
+        "stance": {
+            "verdict": "depends",
+            "score": -0.4,
+            "mixed": True,
+            "distribution": [0.1, 0.2, 0.3, 0.2, 0.2],
+        },
     }
 
     view = read_analysis(raw, answer="One sentence.", place="a")
@@ -231,4 +251,5 @@ def test_members_of_newer_versions_are_drawn() -> None:
     assert view.stance is not None
     assert (view.stance.scale.left, view.stance.scale.width) == (30, 20)
     assert view.stance.is_mixed
+    assert view.stance.verdict == "depends"
     assert len(view.stance.shares) == 5

@@ -17,6 +17,7 @@ from mavera.console.markdown import to_plain
 from mavera.reading.sentences import split_sentences
 
 LOWEST, MIDDLE, HIGHEST = 1.0, 5.5, 10.0
+_MOST_EMOTIONS, _LEAST_SHARE = 3, 0.05
 _MOST_BIASES, _MOST_QUOTES, _MOST_INSIGHTS, _MOST_TOPICS = 20, 8, 10, 8
 
 _LIMITS = {
@@ -92,6 +93,14 @@ class Insight:
 
 
 @dataclass(frozen=True, slots=True)
+class EmotionShare:
+    """An emotion, and how probable it is in percent. `percent` is None if the analysis does not say."""
+
+    name: str
+    percent: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class StanceView:
     """
     How far the answer says yes to the question.
@@ -100,6 +109,7 @@ class StanceView:
     """
 
     scale: Scale
+    verdict: str
     is_mixed: bool
     anchor: str | None
     shares: tuple[float, ...]
@@ -110,7 +120,7 @@ class AnalysisView:
     """The part of an analysis that a page draws. With an `error`, everything else may be empty."""
 
     error: str | None = None
-    primary_emotion: str | None = None
+    emotions: tuple[EmotionShare, ...] = ()
     stance: StanceView | None = None
     scales: tuple[Scale, ...] = ()
     insights: tuple[Insight, ...] = ()
@@ -138,7 +148,7 @@ def read_analysis(raw: Any, *, answer: str, place: str) -> AnalysisView | None:
     stance, stance_marks = _read_stance(raw.get("stance"), sentences, place)
     return AnalysisView(
         error=_text(error.get("message")) or _text(error.get("code")) or None,
-        primary_emotion=_text(emotion.get("primary_emotion")) or None,
+        emotions=_read_emotions(emotion),
         stance=stance,
         scales=tuple(_list_scales(raw, emotion, news)),
         insights=insights,
@@ -171,6 +181,20 @@ def _list_scales(raw: dict[str, Any], emotion: dict[str, Any], news: dict[str, A
         if value is not None:
             found.append(Scale(title, value, ends))
     return found
+
+
+def _read_emotions(emotion: dict[str, Any]) -> tuple[EmotionShare, ...]:
+    """Return the most probable emotions, the first of which is the primary one."""
+    given = _dict(emotion.get("probabilities"))
+    shares = [
+        EmotionShare(name, round(100 * share))
+        for name, value in given.items()
+        if (share := _number(value)) is not None and share >= _LEAST_SHARE
+    ]
+    if shares:
+        return tuple(sorted(shares, key=lambda one: -(one.percent or 0))[:_MOST_EMOTIONS])
+    primary = _text(emotion.get("primary_emotion"))
+    return (EmotionShare(primary, None),) if primary else ()
 
 
 def _read_insights(
@@ -222,7 +246,7 @@ def _read_stance(raw: Any, sentences: Sequence[str], place: str) -> tuple[Stance
     is_mixed = members.get("mixed") is True
     shown = whole if len(whole) == len(shares) == 5 else ()
     anchor = marks[0].id if marks else None
-    return StanceView(scale, is_mixed, anchor, shown), marks
+    return StanceView(scale, _text(members.get("verdict")), is_mixed, anchor, shown), marks
 
 
 def _describe_method(method: dict[str, Any]) -> str:
