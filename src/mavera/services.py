@@ -104,7 +104,6 @@ class Services:
     notebook: Notebook
     toolboxes: Mapping[Mode, Toolbox]
     media: MediaStore
-    toolbox: Toolbox
     refusals: Refusals
     store_probe: StoreProbe
     focus_groups: StudyDesk
@@ -255,7 +254,6 @@ async def open_services(
             notebook=Notebook(database, kept_answers, keeps_contents=settings.response_store == "database"),
             toolboxes=toolboxes,
             media=media,
-            toolbox=toolbox,
             refusals=await enter(Refusals(database)),
             store_probe=store_probe,
             focus_groups=StudyDesk(

@@ -5,6 +5,7 @@ import json
 import re
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 
 from mavera.console.pages import PAGES
@@ -133,6 +134,30 @@ def test_a_run_is_opened_again_by_its_author_only(served: Served) -> None:
     assert ada.get(f"playground/runs/{run_id}").status_code == 200
     assert run_id not in ada.post(f"playground/runs/{run_id}/forget").text
     assert ada.get(f"playground/runs/{run_id}").status_code == 404
+
+
+def test_a_call_of_the_request_log_is_opened_while_it_is_kept(served: Served, member: Visitor) -> None:
+    persona = re.search(r'data-portrait="(\w+)"', member.get("playground").text)
+    assert persona is not None
+    body = {"model": "mavera-1", "input": HOSTILE, "persona_id": persona[1]}
+    before = len(served.model.prompts)
+    call = httpx.post(f"{served.base_url}/responses", json=body, headers=served.headers)
+    chat = httpx.post(
+        f"{served.base_url}/chat/completions",
+        json={"model": "mavera-1", "messages": [{"role": "user", "content": "x"}]},
+        headers=served.headers,
+    )
+
+    page = member.get(f"playground/requests/{call.headers['x-request-id']}").text
+
+    assert form_on(page)["question"] == HOSTILE
+    assert form_on(page)["personas"] == [persona[1]]
+    assert "This is a scripted answer to" in page
+    assert "<script>alert" not in page
+    assert len(served.model.prompts) == before + 2
+    gone = member.get(f"playground/requests/{chat.headers['x-request-id']}")
+    assert "The contents are not kept" in gone.text
+    assert member.get("playground/requests/req_" + "0" * 24).status_code == 404
 
 
 def test_the_history_is_read_in_pages(served: Served) -> None:

@@ -29,6 +29,7 @@ from mavera.console import (
     persona_forms,
     personas,
     playground,
+    playground_requests,
     sessions,
     shared,
     sign_in,
@@ -51,6 +52,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 PAGES: tuple[Page, ...] = (
     *home.ROUTES,
     *playground.ROUTES,
+    *playground_requests.ROUTES,
     *persona_forms.ROUTES,  # before the pages of a persona, whose addresses match everything
     *personas.ROUTES,
     *study_forms.ROUTES,  # before the pages of a study, whose addresses match everything

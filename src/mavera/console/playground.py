@@ -81,7 +81,7 @@ class _Contents(msgspec.Struct):
 
 async def show_playground(visit: Visit) -> Response:
     visit.principal.require("responses")
-    return await _render(visit)
+    return await render_playground(visit)
 
 
 async def list_portraits(visit: Visit) -> Response:
@@ -118,7 +118,7 @@ async def open_form(visit: Visit) -> Response:
     visit.principal.require("responses")
     form_id = visit.request.path_params["form_id"]
     form = await visit.services.notebook.find_form(visit.workspace_id, form_id)
-    return await _render(visit, form=form.decode())
+    return await render_playground(visit, form=msgspec.json.decode(form, type=dict[str, Any]))
 
 
 async def note_run(visit: Visit) -> Response:
@@ -164,8 +164,7 @@ async def open_run(visit: Visit) -> Response:
         await draw_answer(msgspec.structs.replace(one, place=f"k{number}"))
         for number, one in enumerate(contents.answers)
     ]
-    form = msgspec.json.encode(contents.form).decode()
-    return await _render(visit, form=form, answers=answers, noted_at=opened.run.created_at)
+    return await render_playground(visit, form=contents.form, answers=answers, noted_at=opened.run.created_at)
 
 
 async def forget_run(visit: Visit) -> Response:
@@ -173,14 +172,19 @@ async def forget_run(visit: Visit) -> Response:
     return visit.redirect("playground/history")
 
 
-async def _render(
-    visit: Visit, *, form: str = "", answers: list[AnswerView] | None = None, noted_at: int | None = None
+async def render_playground(
+    visit: Visit,
+    *,
+    form: dict[str, Any] | None = None,
+    answers: list[AnswerView] | None = None,
+    noted_at: int | None = None,
 ) -> Response:
+    """Return the page, filled in with `form`, and `answers` that arrived at `noted_at` in Unix seconds."""
     services = visit.services
     first = await _find_first(visit)
     return visit.render(
         "playground/playground.html",
-        form=form,
+        form=msgspec.json.encode(form).decode() if form else "",
         answers=answers or [],
         noted_at=noted_at,
         models=list(services.named_models) or [DEFAULT_NAME],

@@ -221,9 +221,9 @@ async def list_server_tools(request: Request) -> Response:
             name=tool.name,
             provider=tool.provider or None,
             to_set_up=None if tool.provider else tool.setting,
-            is_offered_unasked=services.toolbox.is_unasked(tool),
+            is_offered_unasked=services.toolboxes["live"].is_unasked(tool),
         )
-        for tool in services.toolbox.tools
+        for tool in services.toolboxes["live"].tools
     ]
     settings = services.settings
     quota = ToolQuota(calls_per_minute=settings.tools_per_minute, calls_per_day=settings.tools_per_day)
@@ -245,7 +245,7 @@ async def update_workspace_tools(request: Request) -> Response:
     body = await decode(await read_short_body(request), WorkspaceTools)
     services = services_of(request)
     names = None if body.tools is None else tuple(body.tools)
-    check_tool_names(names or (), [tool.name for tool in services.toolbox.tools])
+    check_tool_names(names or (), [tool.name for tool in services.toolboxes["live"].tools])
     workspace_id, now = request.path_params["workspace_id"], int(time.time())
     await allow_tools(services.database, workspace_id, names, Actor.of(principal), now=now)
     allowed = None if names is None else sorted(set(names))
