@@ -2,7 +2,7 @@
 Name the optional packages, and the commands that add them to this installation.
 
     distribution   mavera-server      the installed name; the import name and the command are `mavera`
-    extras         ocr pages tools mcp s3 postgres redis research oidc
+    extras         ocr pages tools mcp s3 postgres redis research oidc mail otel
 
 The name `mavera` on public package indexes belongs to another project, and nobody owns `mavera-server`
 there. No text may install this project from an index by name. `build_install_command` names the clone or
@@ -21,7 +21,7 @@ from mavera.child_command import build_pip_command
 DISTRIBUTION = "mavera-server"
 PACKAGE = "mavera"
 
-Extra = Literal["ocr", "pages", "tools", "mcp", "s3", "postgres", "redis", "research", "oidc"]
+Extra = Literal["ocr", "pages", "tools", "mcp", "s3", "postgres", "redis", "research", "oidc", "mail", "otel"]
 
 
 def build_install_command(extra: Extra | None = None) -> str:

@@ -26,6 +26,9 @@ from mavera.accounts.limits.slots import PostgresSlots, RedisSlots
 from mavera.accounts.limits.windows import Limiter, SharedLimiter, open_limiter
 from mavera.accounts.requests import Refusals
 from mavera.accounts.sessions.sessions import Sessions
+from mavera.alerts.channels import choose_channels
+from mavera.alerts.sender import AlertSender
+from mavera.alerts.sources import BudgetSource, ModelSource
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
 from mavera.fetch.image_reader import ImageReader, is_installed
 from mavera.focus_groups.desk import StudyDesk
@@ -235,6 +238,15 @@ async def open_services(
         toolboxes = _make_toolboxes(toolbox)
         runner = await enter(_open_runner(settings, components, people, models, toolboxes, repeats))
         admission = _make_admission(settings, components, metrics, credits, secrets, running)
+        focus_groups = StudyDesk(
+            database, credits, people, components.named, components.fetch, secrets, settings
+        )
+        sources = (
+            BudgetSource(database),
+            ModelSource({name: named.model for name, named in components.named.items()}),
+            focus_groups.find_stuck,
+        )
+        await enter(AlertSender(database, choose_channels(settings, components.fetch), sources))
         yield Services(
             settings=settings,
             metrics=metrics,
@@ -256,9 +268,7 @@ async def open_services(
             media=media,
             refusals=await enter(Refusals(database)),
             store_probe=store_probe,
-            focus_groups=StudyDesk(
-                database, credits, people, components.named, components.fetch, secrets, settings
-            ),
+            focus_groups=focus_groups,
         )
 
 

@@ -28,9 +28,9 @@ PREFIX = "MAVERA_"
 CLIENT_NAMES = frozenset({"api_key", "base_url"})
 # The characters of a text that logs hide. A shorter one would match ordinary words.
 LEAST_SECRET = 6
-_SECRET_NAMES = ("_api_key", "_pepper", "_pepper_previous", "_secret_access_key", "_token")
+_SECRET_NAMES = ("_api_key", "_pepper", "_pepper_previous", "_secret_access_key", "_webhook_secret", "_token")
 _FILE = "_file"
-_NAMES_WITH_PASSWORDS = frozenset({"database_url", "rate_limit_url"})
+_NAMES_WITH_PASSWORDS = frozenset({"database_url", "rate_limit_url", "alert_smtp_url"})
 _MOST_SECRET_BYTES = 65_536
 # Every number has bounds, so that no setting is infinite, NaN or absurd.
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -88,6 +88,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     strict_history: bool = False
     metrics: Literal["token", "all", "off"] = "token"
     metrics_token: str = ""
+    alert_webhook_url: str = ""
+    alert_webhook_secret: str = ""
+    alert_mail_to: str = ""
+    alert_mail_from: str = ""
+    alert_smtp_url: str = ""
     metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     require_persona: bool = False
     list_persona_models: bool = False

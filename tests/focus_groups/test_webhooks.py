@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from mavera.errors import InvalidRequest
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
+from mavera.fetch.signing import sign
 from mavera.focus_groups.repository import Method, Personas, StudyRow
-from mavera.focus_groups.webhooks import Webhooks, make_secret, sign
+from mavera.focus_groups.webhooks import Webhooks, make_secret
 from mavera.storage.sealing import Secrets
 from tests.focus_groups.test_program import STUDY
 

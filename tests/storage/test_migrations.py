@@ -49,6 +49,7 @@ TABLES = {
     "focus_group_priors",
     "focus_group_shares",
     "database_copies",
+    "findings",
 }
 
 START = """

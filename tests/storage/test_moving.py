@@ -191,6 +191,17 @@ def test_a_target_in_use_is_refused_before_the_source_is_closed(released: str, t
     asyncio.run(execute(released, "INSERT INTO milestones (name, reached_at) VALUES ('still open', 1)"))
 
 
+def test_a_target_with_a_living_server_is_refused(released: str, target_url: str) -> None:
+    make_tables(target_url)
+    insert = (
+        "INSERT INTO processes (id, host, role, version, connections, state, started_at, expires_at)"
+        " VALUES ('p', 'h', 'server', '1', 1, '{}', 1, :soon)"
+    )
+    asyncio.run(execute(target_url, insert, soon=int(time.time()) + 600))
+    with pytest.raises(ConfigurationError, match="1 servers or workers run on the target"):
+        asyncio.run(copy(released, target_url))
+
+
 @pytest.mark.parametrize("used", [False, True])
 def test_the_workspace_of_a_first_start_counts_as_empty_until_its_key_is_used(
     released: str, target_url: str, used: bool

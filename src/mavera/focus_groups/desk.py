@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from mavera.accounts.credits.holds import Credits
+from mavera.alerts.findings import Finding
 from mavera.errors import APIError, ServiceUnavailable
 from mavera.extras import describe_missing_extra
 from mavera.fetch.guarded_fetch import GuardedFetch
@@ -65,6 +66,15 @@ class StudyDesk:
             "mavera_studies_stuck": load.stuck,
             "mavera_study_oldest_wait_seconds": load.oldest_wait_seconds,
         }
+
+    async def find_stuck(self) -> Sequence[Finding]:
+        """Return a finding if studies have lost their worker and no other has taken them."""
+        load = await measure_load(self.database, moment_of(self.database, None))
+        if not load.stuck:
+            return ()
+        text = f"{load.stuck} studies have lost their worker, and no other has taken them for a minute."
+        data = {"stuck": load.stuck, "waiting": load.waiting, "running": load.running}
+        return (Finding("studies", "studies.stuck", text, data),)
 
     @cached_property
     def results(self) -> "StudyResults":

@@ -12,7 +12,6 @@ nothing is stored, and `POST /focus-groups` returns it.
 import asyncio
 import base64
 import hashlib
-import hmac
 import time
 from collections.abc import Callable
 
@@ -21,6 +20,7 @@ import structlog
 
 from mavera.errors import APIError
 from mavera.fetch.guarded_fetch import GuardedFetch
+from mavera.fetch.signing import PREFIX, sign
 from mavera.focus_groups.repository import StudyRow
 from mavera.storage.sealing import Secrets
 
@@ -88,18 +88,4 @@ def build_body(row: StudyRow) -> bytes:
 def make_secret(secrets: Secrets, row: StudyRow) -> str:
     """Return the secret that signs the webhook of a study, in the form `whsec_…`."""
     digest = secrets.keys_of(row.workspace_id)[0].digest(PURPOSE, row.id)
-    return "whsec_" + base64.b64encode(hashlib.sha256(digest.encode()).digest()).decode()
-
-
-def sign(secret: str, message_id: str, body: bytes, now: float) -> dict[str, str]:
-    """Return the headers of a signed call."""
-    timestamp = str(int(now))
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    signature = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
-    return {
-        "Content-Type": "application/json",
-        "webhook-id": message_id,
-        "webhook-timestamp": timestamp,
-        "webhook-signature": f"v1,{signature}",
-    }
+    return PREFIX + base64.b64encode(hashlib.sha256(digest.encode()).digest()).decode()

@@ -697,6 +697,33 @@ def m0018_usage_days(tables: Tables) -> None:
     )
 
 
+def m0019_findings(tables: Tables) -> None:
+    """
+    Alerts for the operator, a row for each subject: see `alerts/findings.py`.
+
+        occurrence    grows when the subject is found again after a quiet time
+        seen_at       when any replica last found it
+        lease_until   when a replica may take it to send it
+    """
+    tables.run(
+        """
+        CREATE TABLE findings (
+            subject TEXT NOT NULL PRIMARY KEY,
+            occurrence BIGINT NOT NULL,
+            kind TEXT NOT NULL,
+            text TEXT NOT NULL,
+            data TEXT NOT NULL,
+            state TEXT NOT NULL,
+            tries BIGINT NOT NULL,
+            found_at BIGINT NOT NULL,
+            seen_at BIGINT NOT NULL,
+            lease_until BIGINT NOT NULL
+        )
+        """
+    )
+    tables.run("CREATE INDEX findings_due ON findings (state, lease_until)")
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -716,6 +743,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0016_audit_log,
     m0017_many_machines,
     m0018_usage_days,
+    m0019_findings,
 )
 
 

@@ -24,6 +24,7 @@ import msgspec
 
 from mavera.errors import ConfigurationError
 from mavera.storage.database import Database, Queries, Row, Statements, Transaction
+from mavera.storage.moment import moment_of
 from mavera.storage.moving.closing import (
     CopyMark,
     close_to_writers,
@@ -162,8 +163,14 @@ async def _refuse_data(target: Database, mark: CopyMark | None) -> None:
             if mark.role == "target"
             else "The target is closed, because its data was moved to another database."
         )
-    tables = list_copied_tables()
-    counts = await count_rows(target, tables)
+    moment = moment_of(target, None)
+    alive = await target.fetch_one(
+        f"SELECT COUNT(*) AS number FROM processes WHERE expires_at > {moment.sql}",  # noqa: S608
+        now=moment.now,
+    )
+    if alive is not None and alive["number"]:
+        raise ConfigurationError(f"{alive['number']} servers or workers run on the target. Stop them first.")
+    counts = await count_rows(target, list_copied_tables())
     used = [name for name, rows in counts.items() if rows and name not in _FIRST_RUN]
     touched = await target.fetch_one("SELECT 1 AS found FROM api_keys WHERE last_used_at IS NOT NULL")
     if used or touched is not None or counts["workspaces"] > 1 or counts["api_keys"] > 1:

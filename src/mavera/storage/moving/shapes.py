@@ -15,7 +15,7 @@ from mavera.storage.sqlite import FileStatements
 
 COPIES = "database_copies"
 _LIST_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY 1"
-# Each database has its own rows in these tables.
+# Each database has its own rows in these tables. Those of processes end with them.
 _OWN_TABLES = frozenset({COPIES, "schema_state", "mavera_migrations", "processes", "run_slots"})
 
 
