@@ -212,7 +212,6 @@ async def open_services(
         store_probe = StoreProbe(database)
         stack.push_async_callback(store_probe.close)
         keyring = await enter(Keyring(database, peppers=peppers_of(settings)))
-        credits = await enter(_open_credits(database, settings, metrics))
         secrets = open_secrets(settings)
         presence = await enter(
             Presence(
@@ -223,6 +222,7 @@ async def open_services(
                 on_look=metrics.note_clock_skew,
             )
         )
+        credits = await enter(_open_credits(database, settings, metrics, presence))
         kept_answers = await enter(KeptAnswers(database, secrets))
         first_responses = await enter(FirstResponses(database, kept_answers))
         limiter = components.limiter or open_limiter(settings.rate_limit_url, metrics.limited_locally.inc)
@@ -434,11 +434,19 @@ async def _count_uses(database: Database) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def _open_credits(database: Database, settings: Settings, metrics: Metrics) -> AsyncIterator[Credits]:
+async def _open_credits(
+    database: Database, settings: Settings, metrics: Metrics, presence: Presence
+) -> AsyncIterator[Credits]:
     def note(held: Holdings) -> None:
         metrics.note_holds(ownerless=held.ownerless, expired=held.expired, oldest_seconds=held.oldest_seconds)
 
-    async with Credits(database, lease_seconds=settings.lease_seconds, on_look=note) as credits:
+    async with Credits(
+        database,
+        lease_seconds=settings.lease_seconds,
+        on_look=note,
+        living=lambda: presence.living,
+        process_id=presence.id,
+    ) as credits:
         yield credits
 
 

@@ -132,7 +132,7 @@ def test_an_end_that_is_being_written_is_no_reservation_without_an_owner(opened:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("kind", ["study", "block"])
+@pytest.mark.parametrize("kind", ["study"])
 def test_what_outlives_a_process_is_not_taken_back_with_it(opened: Open, kind: Any) -> None:
     async def main() -> None:
         async with bank(opened, 100) as b:

@@ -13,9 +13,19 @@ from mavera.storage.database import Database, Queries, Row
 NAME_MAX = 100
 NOTE_MAX = 500
 NO_OVERRIDES = Overrides()
-_COLUMNS = """
+# Credits in the blocks of processes belong to the workspace until a run has used them.
+_IN_BLOCKS = """
+    CAST(COALESCE((SELECT SUM(held.credits)
+                     FROM reservations AS held
+                    WHERE held.workspace_id = workspaces.id
+                      AND held.owner_kind = 'block'{more}), 0) AS BIGINT)
+"""
+_COLUMNS = f"""
     id, name, plan, created_at, requests_per_minute, requests_per_day, concurrent_runs, monthly_credits,
-    unlimited, balance, budget, reporting_zone, CASE WHEN spent_month >= :month THEN spent ELSE 0 END AS spent
+    unlimited, balance + {_IN_BLOCKS.format(more="")} AS balance, budget, reporting_zone,
+    CASE WHEN spent_month >= :month
+         THEN spent - {_IN_BLOCKS.format(more=" AND held.month = workspaces.spent_month")}
+         ELSE 0 END AS spent
 """
 
 

@@ -14,6 +14,7 @@ others. If the database is unreachable or busy, the whole batch fails, because h
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
@@ -26,6 +27,8 @@ S = TypeVar("S")
 R = TypeVar("R")
 
 MAX_BATCH = 256
+# Steps that nobody waits for gather so long.
+LINGER_SECONDS = 0.03
 
 log = structlog.get_logger()
 
@@ -36,6 +39,7 @@ class GroupCommit(Generic[S, R]):
 
     `undo` returns a step that reverses a given one. It is called if the caller of a step was cancelled before
     it got the outcome. It returns None for a step that must be done even if nobody waits for it.
+    `may_linger` is true for a step whose caller does not wait: it is written a little later, with others.
     """
 
     def __init__(
@@ -45,11 +49,14 @@ class GroupCommit(Generic[S, R]):
         *,
         must_last: Callable[[S], bool],
         undo: Callable[[S], S | None] = lambda _: None,
+        may_linger: Callable[[S], bool] = lambda _: False,
     ) -> None:
         self._database = database
         self._apply = apply
         self._must_last = must_last
         self._undo = undo
+        self._may_linger = may_linger
+        self._hurry = asyncio.Event()
         self._waiting: list[tuple[S, asyncio.Future[R]]] = []
         self._batch: list[tuple[S, asyncio.Future[R]]] = []
         self._writer: asyncio.Task[None] | None = None
@@ -76,12 +83,15 @@ class GroupCommit(Generic[S, R]):
 
     async def close(self) -> None:
         """Wait until no step is left, even if the caller is cancelled meanwhile."""
+        self._hurry.set()
         while self._writer is not None:
             await asyncio.wait({self._writer})
 
     def _enqueue(self, step: S) -> asyncio.Future[R]:
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((step, future))
+        if len(self._waiting) >= MAX_BATCH or not self._may_linger(step):
+            self._hurry.set()
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
         return future
@@ -89,12 +99,20 @@ class GroupCommit(Generic[S, R]):
     async def _write(self) -> None:
         try:
             while self._waiting:
+                await self._linger()
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 self._batch = [(step, future) for step, future in batch if not self._is_dropped(step, future)]
                 await self._commit(self._batch)
         finally:
             self._batch = []
             self._writer = None
+
+    async def _linger(self) -> None:
+        """Let more steps gather, as long as nobody waits for one of them."""
+        if all(self._may_linger(step) for step, _ in self._waiting) and not self._hurry.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), LINGER_SECONDS)
+        self._hurry.clear()
 
     def _is_dropped(self, step: S, future: asyncio.Future[R]) -> bool:
         return future.cancelled() and self._undo(step) is not None

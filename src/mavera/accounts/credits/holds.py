@@ -21,11 +21,24 @@ from typing import Self
 import structlog
 
 from mavera.accounts import workspaces
+from mavera.accounts.credits.blocks import LOOK_SECONDS, Blocks
 from mavera.accounts.credits.days import FOLDED_AT_ONCE, fold_usage
-from mavera.accounts.credits.ledger import Charged, End, Expire, Lease, Release, Reserve, Step, apply_steps
+from mavera.accounts.credits.ledger import (
+    Charged,
+    CloseBlock,
+    Draw,
+    End,
+    Expire,
+    Lease,
+    Release,
+    Reserve,
+    Step,
+    apply_steps,
+)
+from mavera.accounts.plans import month_of
 from mavera.core.ids import new_cuid
-from mavera.errors import APIError, CreditsExhausted
-from mavera.storage.database import Conflict, Database, Statements
+from mavera.errors import APIError, BudgetExceeded, CreditsExhausted
+from mavera.storage.database import Conflict, Database, Row, Statements
 from mavera.storage.group_commit import GroupCommit
 from mavera.storage.moment import Clock, moment_of
 
@@ -56,6 +69,7 @@ class Credits:
     `clock` returns Unix seconds. Without it, leases on Postgres go by the database's clock.
 
     `on_look` is called with each new count of the reservations, a few times in each lease.
+    With `living`, which returns the number of living processes, keys that ask often get blocks of credits.
     """
 
     def __init__(
@@ -65,11 +79,27 @@ class Credits:
         lease_seconds: int = LEASE_SECONDS,
         clock: Clock | None = None,
         on_look: Callable[[Holdings], None] = lambda _: None,
+        living: Callable[[], int] | None = None,
+        process_id: str | None = None,
     ) -> None:
         self._database = database
         self._moment = moment_of(database, clock)
-        self._lease = Lease(new_cuid(), lease_seconds, self._moment.sql)
-        self._commits = GroupCommit[Step, Charged](database, self._apply, must_last=_must_last, undo=_undo)
+        self._lease = Lease(process_id or new_cuid(), lease_seconds, self._moment.sql)
+        self._commits = GroupCommit[Step, Charged](
+            database, self._apply, must_last=_must_last, undo=_undo, may_linger=_may_linger
+        )
+        self._blocks: Blocks | None = None
+        if living is not None:
+            self._blocks = Blocks(
+                database,
+                self._commits,
+                self._lease,
+                moment=self._moment,
+                month=lambda: month_of(self._moment.now),
+                living=living,
+                on_charged=self._log_alerts,
+            )
+        self._block_looker: asyncio.Task[None] | None = None
         self._held: set[str] = set()
         self._ancestors: dict[str, tuple[str, ...]] = {}
         self._owners: Collection[str] | None = None
@@ -82,6 +112,8 @@ class Credits:
 
     async def __aenter__(self) -> Self:
         self._sweeper = asyncio.create_task(self._sweep_for_ever())
+        if self._blocks is not None:
+            self._block_looker = asyncio.create_task(self._look_at_blocks(self._blocks))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -90,10 +122,13 @@ class Credits:
     async def close(self) -> None:
         """Stop sweeping, and wait for the commits that are under way."""
         try:
-            if self._sweeper is not None:
-                self._sweeper.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await self._sweeper
+            for task in (self._sweeper, self._block_looker):
+                if task is not None:
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
+            if self._blocks is not None:
+                await self._blocks.close()
         finally:
             await self._commits.close()
 
@@ -104,6 +139,8 @@ class Credits:
         Raises CreditsExhausted or BudgetExceeded. If it raises anything, or is cancelled, nothing is held.
         A commit that comes after the cancellation is reversed. Give each try its own `run_id`.
         """
+        if self._blocks is not None and step.hold is None and self._blocks.try_hold(step):
+            return
         if step.ends_with_process:
             self._held.add(step.run_id)
         try:
@@ -119,7 +156,13 @@ class Credits:
         Only the first end of a run counts. Every other one returns 0 and changes nothing.
         """
         self._held.discard(step.run_id)
+        if self._blocks is not None and self._blocks.owns(step.run_id):
+            return (await self._blocks.end(step)).credits
         charged = await self._commits.do(step)
+        self._log_alerts(charged)
+        return charged.credits
+
+    def _log_alerts(self, charged: Charged) -> None:
         for alert in charged.alerts:
             log.warning(
                 "budget_alert",
@@ -128,7 +171,6 @@ class Credits:
                 budget=alert.budget,
                 spent=alert.spent,
             )
-        return charged.credits
 
     async def sweep(self) -> int:
         """
@@ -137,18 +179,20 @@ class Credits:
         Also add runs of earlier releases to the sums of their days.
         """
         await self._renew()
+        if self._blocks is not None:
+            await self._blocks.renew()
         expired = await self._database.fetch_all(
             f"""
-            SELECT run_id, workspace_id, key_id
+            SELECT run_id, workspace_id, key_id, owner_kind
               FROM reservations
-             WHERE owner_kind = 'run' AND expires_at <= {self._moment.sql}
+             WHERE owner_kind IN ('run', 'block') AND expires_at <= {self._moment.sql}
              ORDER BY run_id
              LIMIT :most
             """,  # noqa: S608 - the clock is ours
             now=self._moment.now,
             most=_EXPIRED_AT_ONCE,
         )
-        await asyncio.gather(*(self._commits.do(Expire(**row)) for row in expired))
+        await asyncio.gather(*(self._commits.do(_make_expiry(row)) for row in expired))
         if expired:
             log.warning("leases_expired", runs=len(expired))
         await workspaces.grant_all_due(self._database, now=self._moment.now)
@@ -214,10 +258,18 @@ class Credits:
             await self._commits.do(step)
         except Conflict:
             return  # the ledger already has the reservation of this run
-        except CreditsExhausted:
-            if not await self._has_after_all(step):
+        except (CreditsExhausted, BudgetExceeded) as refusal:
+            if isinstance(refusal, CreditsExhausted) and await self._has_after_all(step):
+                with contextlib.suppress(CreditsExhausted):  # the credits may be in blocks
+                    await self._commits.do(step)
+                    return
+            if not await self._call_back(step):
                 raise
             await self._commits.do(step)
+
+    async def _call_back(self, step: Reserve) -> bool:
+        """Return whether blocks of this process had credits, which the workspace has again."""
+        return self._blocks is not None and await self._blocks.call_back(step.workspace_id)
 
     async def _has_after_all(self, step: Reserve) -> bool:
         """Grant the month's credits if that has not been done, and check the balance again."""
@@ -231,6 +283,16 @@ class Credits:
             statements, steps, now=self._moment.now, lease=self._lease, ancestors=self._ancestors
         )
 
+    async def _look_at_blocks(self, blocks: Blocks) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await blocks.look()
+            except APIError as error:
+                log.warning("blocks_not_looked_at", reason=error.message)
+            except Exception as error:
+                log.exception("blocks_not_looked_at", error=type(error).__name__)
+
     async def _sweep_for_ever(self) -> None:
         while True:
             try:
@@ -243,9 +305,24 @@ class Credits:
             await asyncio.sleep(self._lease.seconds / SWEEPS_PER_LEASE)
 
 
+def _make_expiry(row: Row) -> Expire | CloseBlock:
+    """Return the step that gives back what a process held that is gone."""
+    place = (row["run_id"], row["workspace_id"], row["key_id"])
+    return CloseBlock(*place, expired=True) if row["owner_kind"] == "block" else Expire(*place)
+
+
 def _must_last(step: Step) -> bool:
-    """A charge has to survive a power cut. A reservation ends with its run."""
-    return not isinstance(step, Reserve)
+    """
+    A charge has to survive a power cut. A reservation ends with its run.
+
+    Charges of a block are answered before they are written, so they may be lost in any case.
+    """
+    return not isinstance(step, Reserve | Draw)
+
+
+def _may_linger(step: Step) -> bool:
+    """Nobody waits for the charges of a block."""
+    return isinstance(step, Draw)
 
 
 def _undo(step: Step) -> Step | None:

@@ -5,6 +5,8 @@ The ledger's statements: hold, charge and refund credits for many runs in one tr
     End      balance +held −charge    delete the reservation, add a row to ledger and usage
     Expire   balance +held            the same, for a run whose lease has run out
     Release  balance +held            delete the reservation, for a caller cancelled before admission ended
+    Draw     block −charge            add a row to usage, for a run that a block of credits pays for
+    TrimBlock, CloseBlock             give back what is free in a block, or the rest of it
 
 Exactly one of several processes deletes a reservation, so no run is settled or refunded twice. The row of a
 workspace is always changed before those of its keys, and workspaces in the order of their ids, so two
@@ -37,9 +39,9 @@ NEVER = 1 << 62
 
 class Hold(msgspec.Struct, frozen=True):
     """
-    The owner of a reservation. A `run` dies with its process. A `study` and a `block` are rows of their own.
+    The owner of a reservation. A `run` and a `block` die with their process. A `study` is a row of its own.
 
-    Only the reservations of runs have a lease that runs out.
+    The reservations of runs and blocks have a lease that runs out.
     """
 
     owner_kind: OwnerKind
@@ -49,15 +51,24 @@ class Hold(msgspec.Struct, frozen=True):
     def ends_with_process(self) -> bool:
         return self.owner_kind == "run"
 
+    @property
+    def has_lease(self) -> bool:
+        return self.owner_kind != "study"
+
 
 class Reserve(msgspec.Struct, frozen=True):
-    """A request to hold credits. Without a `hold`, the run itself is the owner."""
+    """
+    A request to hold credits. Without a `hold`, the run itself is the owner.
+
+    It is refused unless the balance and the budgets leave `margin` credits beyond these.
+    """
 
     run_id: str
     workspace_id: str
     key_id: str
     credits: int
     hold: Hold | None = None
+    margin: int = 0
 
     @property
     def owner(self) -> Hold:
@@ -109,6 +120,40 @@ class Release(msgspec.Struct, frozen=True):
     key_id: str
 
 
+class Draw(msgspec.Struct, frozen=True):
+    """The end of a run that held credits of a block, which pays `from_block` of its price."""
+
+    end: End
+    block_id: str
+    from_block: int
+
+    @property
+    def run_id(self) -> str:
+        return self.end.run_id
+
+    @property
+    def workspace_id(self) -> str:
+        return self.end.workspace_id
+
+
+class TrimBlock(msgspec.Struct, frozen=True):
+    """Return `credits` of a block that another process has called back."""
+
+    run_id: str
+    workspace_id: str
+    key_id: str
+    credits: int
+
+
+class CloseBlock(msgspec.Struct, frozen=True):
+    """Return the rest of a block, `expired` only if its lease has run out."""
+
+    run_id: str
+    workspace_id: str
+    key_id: str
+    expired: bool = False
+
+
 class Alert(msgspec.Struct, frozen=True):
     """More than `percent` of a budget is spent. `subject_id` is a workspace or a key."""
 
@@ -119,11 +164,14 @@ class Alert(msgspec.Struct, frozen=True):
 
 
 class Charged(msgspec.Struct, frozen=True):
+    """`is_refused` is true if the block that had to pay was gone."""
+
     credits: int
     alerts: tuple[Alert, ...] = ()
+    is_refused: bool = False
 
 
-Step = Reserve | End | Expire | Release
+Step = Reserve | End | Expire | Release | Draw | TrimBlock | CloseBlock
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -156,7 +204,12 @@ def apply_steps(
         book.end(workspace_id, [(n, step) for n, step in mine if isinstance(step, End)])
         book.end(workspace_id, [(n, step) for n, step in mine if isinstance(step, Expire)])
         book.end(workspace_id, [(n, step) for n, step in mine if isinstance(step, Release)])
-        book.reserve(workspace_id, [(n, step) for n, step in mine if isinstance(step, Reserve)])
+        book.draw(workspace_id, [(n, step) for n, step in mine if isinstance(step, Draw)])
+        book.return_blocks(workspace_id, [(n, s) for n, s in mine if isinstance(s, TrimBlock | CloseBlock)])
+        book.reserve(workspace_id, [(n, s) for n, s in mine if isinstance(s, Reserve) and not s.margin])
+        for number, step in mine:
+            if isinstance(step, Reserve) and step.margin:
+                book.reserve(workspace_id, [(number, step)])
     book.write()
     return [book.outcomes[number] for number in range(len(steps))]
 
@@ -199,7 +252,8 @@ class _Book:
         by_key: dict[str, int] = defaultdict(int)
         for _, step in steps:
             by_key[step.key_id] += step.credits
-        taken = self._take(workspace_id, sum(by_key.values()), by_key)
+        margin = sum(step.margin for _, step in steps)
+        taken = self.take(workspace_id, sum(by_key.values()), by_key, margin=margin)
         refusal = taken if isinstance(taken, APIError) else None
         if refusal is not None and len(steps) > 1:
             for alone in steps:
@@ -224,8 +278,88 @@ class _Book:
                 continue
             self.outcomes[number] = Charged(0)
             if isinstance(step, End) and not step.reserved:
-                self._note_usage(step, 0)
+                self.note_usage(step, 0)
         self._charge(workspace_id, charged)
+
+    def draw(self, workspace_id: str, draws: list[tuple[int, Draw]]) -> None:
+        """
+        Charge runs to their blocks. A block that is gone pays nothing, and the charge is refused.
+
+        The block's credits were taken from the balance, and counted as spent, when the block was made.
+        """
+        by_block: dict[str, int] = defaultdict(int)
+        for _, draw in draws:
+            by_block[draw.block_id] += draw.from_block
+        paying = {block_id for block_id in sorted(by_block) if self._draw_from(block_id, by_block[block_id])}
+        for number, draw in draws:
+            pays = draw.block_id in paying
+            charge = draw.from_block + self._take_rest(draw) if pays else 0
+            self.note_usage(draw.end, charge)
+            self.outcomes[number] = Charged(charge, is_refused=not pays)
+        keys = sorted({draw.end.key_id for _, draw in draws if draw.block_id in paying})
+        if keys:
+            alerts = self.record_alerts(workspace_id, self._read_budgets(workspace_id, keys))
+            last = max(number for number, draw in draws if draw.block_id in paying)
+            charged = self.outcomes[last]
+            assert isinstance(charged, Charged)  # noqa: S101 - it was set above
+            self.outcomes[last] = Charged(charged.credits, alerts)
+
+    def _draw_from(self, block_id: str, credits: int) -> bool:
+        """Take credits out of a block of this process. Returns whether there is such a block."""
+        values = {"id": block_id, "credits": credits, "process_id": self.lease.process_id}
+        return bool(self.statements.fetch_all(_DRAW, values))
+
+    def _take_rest(self, draw: Draw) -> int:
+        """Take from the balance what the block did not have. Returns 0 if that is not allowed."""
+        end, rest = draw.end, draw.end.credits - draw.from_block
+        if rest <= 0 or isinstance(self.take(end.workspace_id, rest, {end.key_id: rest}), APIError):
+            return 0
+        self.note(end.workspace_id, end.key_id, "settle", end.run_id, -rest, "beyond its block")
+        return rest
+
+    def _read_budgets(self, workspace_id: str, key_ids: list[str]) -> list[Row]:
+        """Return the budgets of a workspace and its keys. What is free in blocks does not count as spent."""
+        spenders = sorted(self.with_ancestors(dict.fromkeys(key_ids, 0)))
+        names = [f"key{number}" for number in range(len(spenders))]
+        values: dict[str, str | int] = {"id": workspace_id, "month": self.month}
+        budgets = self.statements.fetch_all(_BUDGET_OF_WORKSPACE, values)
+        in_names = ", ".join(f":{name}" for name in names)
+        values.update(zip(names, spenders, strict=True))
+        budgets += self.statements.fetch_all(_BUDGETS_OF_KEYS.replace(":names", in_names), values)
+        if not budgets:
+            return []
+        blocks = self.statements.fetch_all(_BLOCKS, {"id": workspace_id, "month": self.month})
+        free: dict[str, int] = defaultdict(int)
+        for block in blocks:
+            credits = int(block["credits"])
+            free[workspace_id] += credits
+            for spender in self.with_ancestors({block["key_id"]: 0}):
+                free[spender] += credits
+        return [{**row, "spent": row["spent"] - free[row["id"]]} for row in budgets]
+
+    def return_blocks(self, workspace_id: str, steps: list[tuple[int, TrimBlock | CloseBlock]]) -> None:
+        """Give credits of blocks back to the workspace, each once."""
+        for number, step in steps:
+            self.outcomes[number] = Charged(0)
+            if isinstance(step, TrimBlock):
+                values = {"id": step.run_id, "credits": step.credits, "process_id": self.lease.process_id}
+                rows = self.statements.fetch_all(_TRIM, values)
+                credits, reference, note = step.credits, f"{step.run_id}:recalled", "block called back"
+            else:
+                only = f" AND expires_at <= {self.lease.moment_sql}" if step.expired else ""
+                sql = f"""
+                    DELETE FROM reservations
+                     WHERE run_id = :id AND owner_kind = 'block'{only}
+                    RETURNING credits, month
+                    """  # noqa: S608 - the clock is ours
+                rows = self.statements.fetch_all(sql, {"id": step.run_id, "now": self.now})
+                credits = int(rows[0]["credits"]) if rows else 0
+                reference, note = step.run_id, "block expired" if step.expired else "block closed"
+            if not rows or not credits:
+                continue
+            spent = credits if rows[0]["month"] == self.month else 0
+            self.take(workspace_id, -credits, {step.key_id: -spent})
+            self.note(workspace_id, step.key_id, "refund", reference, credits, note)
 
     def write(self) -> None:
         self.statements.insert(_RESERVATIONS, self.reservations)
@@ -282,23 +416,31 @@ class _Book:
             spent = charge - end.held
             by_key[end.step.key_id] += spent if end.month == self.month else max(0, spent)
         taken = sum(charge - end.held for end, charge in charges)
-        budgets = self._take(workspace_id, taken, by_key)
+        budgets = self.take(workspace_id, taken, by_key)
         if isinstance(budgets, APIError):
             return False
-        alerts = self._record_alerts(workspace_id, budgets)
+        alerts = self.record_alerts(workspace_id, budgets)
         for end, charge in charges:
             self.outcomes[end.number] = Charged(charge, alerts)
             self._note_ended(end.step, end.held - charge, charge)
             alerts = ()
         return True
 
-    def _take(self, workspace_id: str, credits: int, by_key: dict[str, int]) -> list[Row] | APIError:
-        """Take credits and count them as spent. Return the new budgets, or the error if nothing was taken."""
+    def take(
+        self, workspace_id: str, credits: int, by_key: dict[str, int], *, margin: int = 0
+    ) -> list[Row] | APIError:
+        """
+        Take credits and count them as spent. Return the new budgets, or the error if nothing was taken.
+
+        Nothing is taken unless `margin` credits more would be left.
+        """
         spent = sum(by_key.values())
         values = {
             "id": workspace_id,
             "credits": credits,
+            "needed": credits + margin,
             "spent": spent,
+            "needed_spent": spent + margin,
             "month": self.month,
             "now": self.now,
         }
@@ -307,9 +449,15 @@ class _Book:
             return self._explain_refusal(workspace_id, credits, spent)
         self.zones[workspace_id] = budgets[0]["reporting_zone"]
         done: dict[str, int] = {}
-        by_spender = self._with_ancestors(by_key)
+        by_spender = self.with_ancestors(by_key)
         for key_id in sorted(by_spender):
-            values = {"id": key_id, "spent": by_spender[key_id], "month": self.month}
+            spent_by_key = by_spender[key_id]
+            values = {
+                "id": key_id,
+                "spent": spent_by_key,
+                "needed_spent": spent_by_key + margin,
+                "month": self.month,
+            }
             rows = self.statements.fetch_all(_SPEND_BY_KEY, values)
             if not rows:
                 self._undo(workspace_id, credits, spent, done)
@@ -319,7 +467,7 @@ class _Book:
             done[key_id] = by_spender[key_id]
         return budgets
 
-    def _with_ancestors(self, by_key: dict[str, int]) -> dict[str, int]:
+    def with_ancestors(self, by_key: dict[str, int]) -> dict[str, int]:
         """Return the spending of each key, including that of the keys that it has made."""
         self._look_up([key_id for key_id in by_key if key_id not in self.ancestors])
         by_spender: dict[str, int] = defaultdict(int)
@@ -356,7 +504,7 @@ class _Book:
         left = rows[0]["balance"] if rows else 0
         return CreditsExhausted(f"This request needs {credits} credits; the workspace has {left} left.")
 
-    def _record_alerts(self, workspace_id: str, budgets: list[Row]) -> tuple[Alert, ...]:
+    def record_alerts(self, workspace_id: str, budgets: Sequence[Row]) -> tuple[Alert, ...]:
         alerts: list[Alert] = []
         for row in budgets:
             if row["budget"]:
@@ -379,7 +527,7 @@ class _Book:
 
     def _note_reserved(self, step: Reserve, moment: int) -> None:
         owner = step.owner
-        leased = owner.ends_with_process
+        leased = owner.has_lease
         self.reservations.append(
             (
                 step.run_id,
@@ -405,12 +553,20 @@ class _Book:
         self._note(step, "refund" if refunded else "settle", back, note)
         if isinstance(step, Expire):
             step = End(step.run_id, step.workspace_id, step.key_id, "failed")
-        self._note_usage(step, charge)
+        self.note_usage(step, charge)
 
-    def _note(self, step: Step, kind: str, credits: int, note: str | None = None) -> None:
+    def note(
+        self, workspace_id: str, key_id: str, kind: str, reference: str, credits: int, note: str
+    ) -> None:
+        """Add an entry to the ledger."""
+        self.ledger.append((workspace_id, kind, reference, credits, key_id, note, self.now))
+
+    def _note(
+        self, step: Reserve | End | Expire | Release, kind: str, credits: int, note: str | None = None
+    ) -> None:
         self.ledger.append((step.workspace_id, kind, step.run_id, credits, step.key_id, note, self.now))
 
-    def _note_usage(self, step: End, charge: int) -> None:
+    def note_usage(self, step: End, charge: int) -> None:
         self.usage.append(
             (
                 step.run_id,
@@ -469,8 +625,8 @@ def _take_from_workspace(moment_sql: str) -> str:
 UPDATE workspaces
    SET balance = balance - :credits,{_SET_SPENT}
  WHERE id = :id
-   AND (:credits <= 0 OR unlimited = 1 OR balance >= :credits)
-   AND (:spent <= 0 OR budget IS NULL OR {_SPENT} + :spent <= budget)
+   AND (:credits <= 0 OR unlimited = 1 OR balance >= :needed)
+   AND (:spent <= 0 OR budget IS NULL OR {_SPENT} + :needed_spent <= budget)
 RETURNING id, budget, spent, alerted_percent, reporting_zone, {moment_sql} AS moment
 """  # noqa: S608
 
@@ -485,7 +641,7 @@ _SPEND_BY_KEY = f"""
 UPDATE api_keys
    SET {_SET_SPENT}
  WHERE id = :id
-   AND (:spent <= 0 OR budget IS NULL OR {_SPENT} + :spent <= budget)
+   AND (:spent <= 0 OR budget IS NULL OR {_SPENT} + :needed_spent <= budget)
 RETURNING id, budget, spent, alerted_percent
 """  # noqa: S608
 
@@ -498,6 +654,34 @@ usage (run_id, workspace_id, key_id, persona_id, persona_version, personas, stat
        input_tokens, output_tokens, credits, milliseconds, created_at,
        operation, model, upstream_nanos, end_user_digest, upstream_currency,
        request_id, error_code, rolled)"""
+
+_DRAW = """
+UPDATE reservations
+   SET credits = credits - :credits
+ WHERE run_id = :id AND owner_kind = 'block' AND process_id = :process_id AND credits >= :credits
+RETURNING run_id
+"""
+_TRIM = """
+UPDATE reservations
+   SET credits = credits - :credits, recall = 2
+ WHERE run_id = :id AND owner_kind = 'block' AND process_id = :process_id AND credits >= :credits
+RETURNING month
+"""
+_BLOCKS = """
+SELECT key_id, credits
+  FROM reservations
+ WHERE workspace_id = :id AND owner_kind = 'block' AND month = :month
+"""
+_BUDGET_OF_WORKSPACE = f"""
+SELECT id, budget, {_SPENT} AS spent, alerted_percent
+  FROM workspaces
+ WHERE id = :id AND budget IS NOT NULL
+"""  # noqa: S608
+_BUDGETS_OF_KEYS = f"""
+SELECT id, budget, {_SPENT} AS spent, alerted_percent
+  FROM api_keys
+ WHERE id IN (:names) AND budget IS NOT NULL
+"""  # noqa: S608
 
 _INSERT_ALERT = """
 INSERT INTO alerts (subject_id, month, percent, workspace_id, budget, spent, created_at)
