@@ -276,18 +276,35 @@ async def top_up(
     return int(row["balance"])
 
 
-async def list_ledger(db: Queries, workspace_id: str, *, limit: int) -> list[Row]:
-    """Return the newest entries of the ledger, newest first."""
+async def list_ledger(db: Queries, workspace_id: str, *, limit: int, before: int | None = None) -> list[Row]:
+    """Return the newest entries of the ledger, newest first, from before the one with the id `before`."""
     return await db.fetch_all(
         """
         SELECT id, kind, reference, credits, key_id, note, created_at
           FROM ledger
-         WHERE workspace_id = :id
+         WHERE workspace_id = :id AND id < :before
          ORDER BY id DESC
          LIMIT :limit
         """,
         id=workspace_id,
+        before=1 << 62 if before is None else before,
         limit=limit,
+    )
+
+
+async def list_alerts(db: Queries, workspace_id: str, *, month: int) -> list[Row]:
+    """Return the parts of budgets that were spent in a month, with the names of keys, newest first."""
+    return await db.fetch_all(
+        """
+        SELECT a.subject_id, a.percent, a.budget, a.spent, a.created_at, COALESCE(k.name, '') AS key_name
+          FROM alerts a
+          LEFT JOIN api_keys k ON k.id = a.subject_id
+         WHERE a.workspace_id = :id AND a.month = :month
+         ORDER BY a.created_at DESC, a.percent DESC
+         LIMIT 50
+        """,
+        id=workspace_id,
+        month=month,
     )
 
 

@@ -23,19 +23,23 @@ from mavera.api.http.cookies import find_session
 from mavera.api.http.headers import header
 from mavera.api.http.same_origin import SAFE_METHODS, check_same_origin
 from mavera.console import (
+    audit,
     home,
     keys,
+    operator,
     people,
     persona_forms,
     personas,
     playground,
     playground_requests,
+    requests,
     sessions,
     shared,
     sign_in,
     studies,
     study_forms,
     study_progress,
+    usage,
 )
 from mavera.console.assets import Assets
 from mavera.console.doors import Doors, doors_of, load_doors
@@ -58,9 +62,13 @@ PAGES: tuple[Page, ...] = (
     *study_forms.ROUTES,  # before the pages of a study, whose addresses match everything
     *studies.ROUTES,
     *study_progress.ROUTES,
+    *usage.ROUTES,
+    *requests.ROUTES,
+    *audit.ROUTES,
     *keys.ROUTES,
     *people.ROUTES,
     *sessions.ROUTES,
+    *operator.ROUTES,
 )
 PUBLIC_PAGES: tuple[PublicPage, ...] = (*sign_in.ROUTES, *shared.ROUTES)
 # A stranger has no session either, so the fields that a page keeps are few.

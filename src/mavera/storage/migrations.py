@@ -724,6 +724,12 @@ def m0019_findings(tables: Tables) -> None:
     tables.run("CREATE INDEX findings_due ON findings (state, lease_until)")
 
 
+def m0020_account_lists(tables: Tables) -> None:
+    """Indexes by which the ledger and the alerts of one workspace are listed."""
+    tables.run("CREATE INDEX ledger_by_workspace ON ledger (workspace_id, id)")
+    tables.run("CREATE INDEX alerts_by_workspace ON alerts (workspace_id, month)")
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -744,6 +750,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0017_many_machines,
     m0018_usage_days,
     m0019_findings,
+    m0020_account_lists,
 )
 
 

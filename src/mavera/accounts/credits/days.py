@@ -26,7 +26,7 @@ DAY_SECONDS = 86_400
 FOLDED_AT_ONCE = 1_000
 KINDS = ("total", "key", "persona", "operation", "model")
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
-_SUMS = ("requests", "errors", "input_tokens", "output_tokens", "credits", "milliseconds", "upstream_nanos")
+SUMMED = ("requests", "errors", "input_tokens", "output_tokens", "credits", "milliseconds", "upstream_nanos")
 
 _Group = tuple[str, int, str, str, str, str, str, str]
 
@@ -88,7 +88,7 @@ class DayBook:
         )
         sums = self._groups.get(group)
         if sums is None:
-            sums = self._groups[group] = [0] * len(_SUMS)
+            sums = self._groups[group] = [0] * len(SUMMED)
         sums[0] += 1
         sums[1] += run.is_failed
         # Older rows may contain any count that an upstream reported.
@@ -112,7 +112,7 @@ class DayBook:
         return [
             {
                 **dict(zip(_PLACE, place, strict=True)),
-                **dict(zip(_SUMS, totals[place], strict=True)),
+                **dict(zip(SUMMED, totals[place], strict=True)),
             }
             for place in sorted(totals)
         ]
@@ -177,10 +177,10 @@ def add_rows(statements: Statements, rows: Iterable[Row]) -> None:
 
 _PLACE = ("workspace_id", "kind", "day", "value", "zone", "currency")
 _ADD = f"""
-INSERT INTO usage_days ({", ".join(_PLACE)}, {", ".join(_SUMS)})
-VALUES ({", ".join(f":{name}" for name in (*_PLACE, *_SUMS))})
+INSERT INTO usage_days ({", ".join(_PLACE)}, {", ".join(SUMMED)})
+VALUES ({", ".join(f":{name}" for name in (*_PLACE, *SUMMED))})
 ON CONFLICT ({", ".join(_PLACE)}) DO UPDATE
-   SET {", ".join(f"{name} = usage_days.{name} + excluded.{name}" for name in _SUMS)}
+   SET {", ".join(f"{name} = usage_days.{name} + excluded.{name}" for name in SUMMED)}
 """  # noqa: S608 - the names are ours
 
 
@@ -204,7 +204,7 @@ def select_days(kind: str) -> str:
         for name in ("input_tokens", "output_tokens")
     )
     return f"""
-        SELECT day, value, zone, currency, {", ".join(_SUMS)}
+        SELECT day, value, zone, currency, {", ".join(SUMMED)}
           FROM usage_days
          WHERE workspace_id = :workspace_id AND kind = '{kind}' AND day >= :first AND day <= :last
         UNION ALL
@@ -220,7 +220,7 @@ def select_days(kind: str) -> str:
 
 def sums_sql() -> str:
     """Return the sums of all columns over the rows of `select_days`."""
-    return ", ".join(f"COALESCE(SUM({name}), 0) AS {name}" for name in _SUMS)
+    return ", ".join(f"COALESCE(SUM({name}), 0) AS {name}" for name in SUMMED)
 
 
 def values_of(workspace_id: str, first: int, last: int) -> dict[str, Any]:

@@ -4,9 +4,17 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from mavera.accounts.credits.days import DAY_SECONDS, format_day, select_days, sums_sql, values_of
+from mavera.accounts.credits.days import (
+    DAY_SECONDS,
+    KINDS,
+    SUMMED,
+    format_day,
+    select_days,
+    sums_sql,
+    values_of,
+)
 from mavera.storage.database import Queries, Row
 
 Grouping = Literal["day", "key", "persona", "operation", "model"]
@@ -191,6 +199,52 @@ async def _sum_groups(db: Queries, span: Span, kind: str, by: str) -> list[tuple
     for row in rows:
         found[row["name"]] = found.get(row["name"], Sums()) + Sums.from_row(row)
     return list(found.items())
+
+
+@dataclass(frozen=True, slots=True)
+class UsageByGroup:
+    """All groupings of a span, read together, so that their sums agree."""
+
+    total: Sums
+    days: dict[int, Sums]
+    keys: dict[str, Sums]
+    personas: dict[str, Sums]
+    operations: dict[str, Sums]
+    models: dict[str, Sums]
+    zones: tuple[str, ...]
+
+
+async def read_all(db: Queries, span: Span) -> UsageByGroup:
+    """Return every grouping of a span with one statement. An empty name stands for none."""
+    kinds = " UNION ALL ".join(
+        f"SELECT '{kind}' AS kind, d.* FROM ({select_days(kind)}) AS d"  # noqa: S608 - ours
+        for kind in KINDS
+    )
+    rows = await db.fetch_all(
+        f"""
+        SELECT kind, day, value, zone, currency, {sums_sql()}
+          FROM (SELECT kind, value, currency, CASE WHEN kind = 'total' THEN day ELSE 0 END AS day,
+                       CASE WHEN kind = 'total' THEN zone ELSE '' END AS zone, {", ".join(SUMMED)}
+                  FROM ({kinds}) AS everything) AS grouped
+         GROUP BY kind, day, value, zone, currency
+         ORDER BY kind, day, value, zone, currency
+        """,  # noqa: S608 - the names are ours
+        **values_of(span.workspace_id, span.first_day, span.last_day),
+    )
+    found: dict[str, dict[Any, Sums]] = {kind: {} for kind in KINDS}
+    for row in rows:
+        place = int(row["day"]) if row["kind"] == "total" else row["value"]
+        group = found[row["kind"]]
+        group[place] = group.get(place, Sums()) + Sums.from_row(row)
+    return UsageByGroup(
+        total=sum(found["total"].values(), Sums()),
+        days=found["total"],
+        keys=found["key"],
+        personas=found["persona"],
+        operations=found["operation"],
+        models=found["model"],
+        zones=tuple(sorted({row["zone"] for row in rows if row["kind"] == "total"})),
+    )
 
 
 async def read_groups(db: Queries, span: Span, by: Grouping) -> list[tuple[str, str, Sums]]:
