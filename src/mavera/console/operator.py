@@ -91,7 +91,7 @@ async def save_tools(visit: Visit) -> Response:
     visit.principal.require("operator")
     form = await read_form(visit.request)
     database, workspace_id = visit.services.database, visit.request.path_params["chosen_id"]
-    known = {tool.name for tool in visit.services.toolbox.tools}
+    known = {tool.name for tool in visit.services.toolboxes["live"].tools}
     names = None if form.has("all") else tuple(name for name in form.texts("tools") if name in known)
     await allow_tools(database, workspace_id, names, visit.actor, now=int(database.clock()))
     return _redirect(visit, "workspaces", workspace_id)
@@ -99,7 +99,7 @@ async def save_tools(visit: Visit) -> Response:
 
 async def show_tools(visit: Visit) -> Response:
     visit.principal.require("operator")
-    settings, toolbox = visit.services.settings, visit.services.toolbox
+    settings, toolbox = visit.services.settings, visit.services.toolboxes["live"]
     tools = [(tool.name, tool.provider, tool.setting, toolbox.is_unasked(tool)) for tool in toolbox.tools]
     return visit.render(
         "operator/tools.html",
@@ -138,7 +138,7 @@ async def _render_one(visit: Visit, form: Form, error: APIError | None = None) -
     database, workspace_id = visit.services.database, visit.request.path_params["chosen_id"]
     workspace = await workspaces.get(database, workspace_id, now=int(database.clock()))
     allowed = await find_allowed_tools(database, workspace_id)
-    tools = sorted(tool.name for tool in visit.services.toolbox.tools)
+    tools = sorted(tool.name for tool in visit.services.toolboxes["live"].tools)
     return visit.render(
         "operator/workspace.html",
         chosen=workspace,
