@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx2 as httpx
 
 from tests.conftest import Served
-from tests.console.finished_studies import run_study
+from tests.console.finished_studies import repeat_study, run_study
 from tests.console.visitors import sign_in
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "studies" / "concept_test.yaml"
@@ -21,8 +21,7 @@ HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
 
 
 def fill_server(served: Served, folder: Path) -> None:
-    """Add keys, people and runs, and a study whose texts are hostile too."""
-    run_study(served, folder)
+    """Add keys, people and runs, and studies and a persona whose texts are hostile too."""
     admin = sign_in(served, "admin")
     names = ("Nightly report", HOSTILE, "Ω" * 60, "A key with a long name that has to wrap somewhere")
     for place, name in enumerate(names):
@@ -35,6 +34,8 @@ def fill_server(served: Served, folder: Path) -> None:
         for persona_id in [*personas, None]:
             body = {"model": "mavera-1", "input": "Would you pay for that?", "persona_id": persona_id}
             api.post("/responses", json={name: value for name, value in body.items() if value})
+    make_studies(served, folder)
+    make_personas(served)
 
 
 def fill_showroom(served: Served, folder: Path) -> str:
@@ -59,3 +60,26 @@ def fill_showroom(served: Served, folder: Path) -> str:
             body = {"model": "mavera-1", "input": questions[place % 3], "persona_id": persona_id}
             api.post("/responses", json={**body, "analysis_mode": place % 2 == 0})
     return run_study(served, folder, EXAMPLE.read_text(encoding="utf-8"))
+
+
+def make_studies(served: Served, folder: Path) -> None:
+    """Make two finished waves of a study, with a link to the first one."""
+    study = run_study(served, folder)
+    repeat_study(served, study)
+    admin = sign_in(served, "admin")
+    admin.get(f"studies/{study}", timeout=60)  # the first reader waits for the libraries of statistics
+    admin.post(f"studies/{study}/shares", {"form_id": "fill-share", "days": "3"}, timeout=60)
+
+
+def make_personas(served: Served) -> None:
+    """Make a persona with a hostile name and two versions."""
+    admin = sign_in(served, "admin")
+    form = {
+        "pipeline": "intermediate",
+        "name": HOSTILE,
+        "type": "B2B",
+        "details.pains": f"{HOSTILE}\nTenders",
+    }
+    made = admin.post("personas/new", {**form, "form_id": "fill-persona"})
+    path = "personas/" + str(made.url).rpartition("/")[2]
+    admin.post(f"{path}/edit", {**form, "version": "1", "details.goals": "Calm nights"})
