@@ -9,9 +9,10 @@ Define a persona: one plausible person of a segment, as a TOML file describes th
         ├── BigFive          temperament, five numbers from 0 to 100
         └── SampleTurn × 4–8 a question and the answer in their voice
 
-Everything except the first line is for the prompt (`prompt.py`) and never leaves the server. Custom
-personas (`custom.py`) can have a profile too. Texts address the persona as "you" and have no final full
-stop, because the prompt puts them into its own sentences. `docs/reference/personas.md` explains each field.
+Everything except the first line is for the prompt (`prompt.py`). The API never shows it. The console shows
+people who are signed in what a persona is like, without its phrases and sample turns. Custom personas
+(`custom.py`) can have a profile too. Texts address the persona as "you" and have no final full stop, because
+the prompt puts them into its own sentences. `docs/reference/personas.md` explains each field.
 """
 
 from typing import Annotated, Literal, get_args
