@@ -25,12 +25,14 @@ import httpx2 as httpx
 import uvicorn
 
 from bench.report import median, show
+from mavera.accounts.credits.days import fold_usage
 from mavera.accounts.first_run import make_first_key
 from mavera.accounts.keys.keyring import Keyring
 from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.app import create_app
 from mavera.console.assets import Assets
 from mavera.console.pages import PAGES
+from mavera.errors import APIError
 from mavera.logs import configure_logs
 from mavera.personas.builtin import PersonaLibrary
 from mavera.server.config import build_server_config
@@ -57,6 +59,8 @@ def fill(settings: Settings, runs: int, days: int) -> None:
             async with Keyring(database) as keyring:
                 keys = [(await keyring.create(workspace_id, f"Key {n}", "live")).key.id for n in range(KEYS)]
             await fill_usage(database, workspace_id, keys, runs, days)
+            while await fold_usage(database, most=ROWS_AT_ONCE):
+                pass
             sessions = open_sessions(database, settings)
             for number in range(SESSIONS):
                 await sessions.begin(workspace_id, "member", "invitation", f"Person {number}")
@@ -99,6 +103,23 @@ async def fill_usage(database: Database, workspace_id: str, keys: list[str], run
             statements.insert(columns, rows)
 
         await database.batch(insert)
+
+
+def measure_sums(settings: Settings) -> dict[str, Any]:
+    """Return the rows and the size of the table of daily sums, as far as SQLite can tell."""
+
+    async def main() -> dict[str, Any]:
+        async with Database.open(settings) as database:
+            [row] = await database.fetch_all("SELECT COUNT(*) AS number FROM usage_days")
+            try:
+                [size] = await database.fetch_all(
+                    "SELECT SUM(pgsize) AS bytes FROM dbstat WHERE name = 'usage_days'"
+                )
+            except APIError:  # this SQLite was built without dbstat
+                return {"rows of sums": row["number"]}
+            return {"rows of sums": row["number"], "sums MB": size["bytes"] / 1e6}
+
+    return asyncio.run(main())
 
 
 @contextmanager
@@ -210,7 +231,13 @@ def main() -> None:
         ):
             rows = read_pages(client, workspace_id, given.rounds)
         store = settings.data_dir / "mavera.db"
-        summary = {"store MB": store.stat().st_size / 1e6, "filled in s": filled, "rows of usage": given.runs}
+        sums = measure_sums(settings)
+        summary = {
+            **sums,
+            "store MB": store.stat().st_size / 1e6,
+            "filled in s": filled,
+            "rows of usage": given.runs,
+        }
     show("console", rows, as_json=given.json, summary=summary)
 
 
