@@ -12,8 +12,24 @@
       .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
+  // The shapes of an SVG that are painted under its text, from the top: they are not its ancestors.
+  const shapesUnder = (element) => {
+    if (!(element instanceof SVGElement)) return [];
+    element.scrollIntoView({ block: "center" });
+    const box = element.getBoundingClientRect();
+    const stack = document.elementsFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    return stack
+      .filter((one) => one instanceof SVGGeometryElement && getComputedStyle(one).fill !== "none")
+      .map((one) => {
+        const { fill, fillOpacity, opacity } = getComputedStyle(one);
+        const [r, g, b, a] = parse(fill);
+        return [r, g, b, a * Number(fillOpacity) * Number(opacity)];
+      });
+  };
   const background = (element) => {
-    const layers = [];
+    const layers = shapesUnder(element);
+    if (layers.some((layer) => layer[3] === 1)) layers.splice(layers.findIndex((layer) => layer[3] === 1) + 1);
+    if (layers.at(-1)?.[3] === 1) return layers.reverse().reduce((under, layer) => blend(layer, under), [0, 0, 0]);
     for (let at = element; at; at = at.parentElement) {
       const style = getComputedStyle(at);
       if (at instanceof SVGElement) continue;

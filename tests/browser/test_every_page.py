@@ -24,7 +24,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 _LINK = re.compile(r'href="(/[^"#]*)')
 # One page stands for all pages of the same kind.
-_ID = re.compile(r"\bc[0-9a-z]{24}\b|\bfg_\w+|\bresp_\w+")
+_ID = re.compile(r"\bc[0-9a-z]{24}\b|\bfg_\w+|\bresp_\w+|(?<=/answers/)[^/]+|(?<=/charts/)[^/]+")
 _NOT_PAGES = re.compile(
     r"/console/static/|/docs|\.(?:csv|zip|svg|png|json|xlsx|sav|yaml|html)\b|/export|/download"
 )
@@ -36,7 +36,7 @@ def find_pages(visitor: Visitor) -> list[str]:
     kinds: dict[str, str] = {}
     while waiting and len(kinds) < MOST_PAGES:
         address = waiting.pop(0)
-        kind = _ID.sub("ID", address)
+        kind = _ID.sub("ID", address.partition("?")[0])
         if kind in kinds:
             continue
         answer = visitor.http.get(address)
