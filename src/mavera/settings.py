@@ -28,7 +28,15 @@ PREFIX = "MAVERA_"
 CLIENT_NAMES = frozenset({"api_key", "base_url"})
 # The characters of a text that logs hide. A shorter one would match ordinary words.
 LEAST_SECRET = 6
-_SECRET_NAMES = ("_api_key", "_pepper", "_pepper_previous", "_secret_access_key", "_webhook_secret", "_token")
+_SECRET_NAMES = (
+    "_api_key",
+    "engine_key",
+    "_pepper",
+    "_pepper_previous",
+    "_secret_access_key",
+    "_webhook_secret",
+    "_token",
+)
 _FILE = "_file"
 _NAMES_WITH_PASSWORDS = frozenset({"database_url", "rate_limit_url", "alert_smtp_url"})
 _MOST_SECRET_BYTES = 65_536
@@ -118,6 +126,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     embedded_context_tokens: Annotated[int, Meta(ge=512, le=1_048_576)] = 8192
     embedded_threads: Annotated[int, Meta(ge=0, le=1024)] = 0
     embedded_start_timeout_seconds: Seconds = 120.0
+    engine_key: str = ""
     prefix_states_mib: Annotated[int, Meta(ge=0, le=1_048_576)] = 2048
 
     upstream_base_url: str = ""

@@ -36,7 +36,7 @@ def serving(
     process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90  # a busy machine takes long to start two servers
         while not _alive(url):
             assert process.poll() is None, "the server has stopped"
             assert time.monotonic() < deadline

@@ -1,8 +1,9 @@
-"""Run `mavera models`: list, fetch and choose the language models."""
+"""Run `mavera models`: list, fetch, choose and serve the language models."""
 
 import asyncio
 import difflib
 import os
+import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mavera.child_command import build_python_command
 from mavera.cli.local_servers import LOCAL_SERVERS, FoundServer, LocalServer, detect_servers
 from mavera.cli.model_probe import print_findings, probe_model, probe_named
 from mavera.cli.options import AsJSON, DataDir, print_json
@@ -44,6 +46,8 @@ from mavera.models.embedded.pulled import (
 )
 from mavera.models.named import choose_other_models
 from mavera.settings import PREFIX, Settings, load_settings
+
+SERVER = build_python_command("mavera.server.model_server")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, fetch and choose language models.")
 
@@ -152,6 +156,25 @@ async def _check(settings: Settings) -> list[Finding]:
         findings.append(await probe_model(DEFAULT_NAME, choose_upstream(settings)))
     findings += [await probe_named(named) for named in choose_other_models(settings).values()]
     return findings or [Finding("models", True, "none runs elsewhere; models.toml can name some")]
+
+
+@app.command("serve")
+def serve_model(
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """
+    Serve the embedded model over OpenAI's API, as an upstream of other machines. It has no personas or keys.
+
+    Callers need the key in MAVERA_ENGINE_KEY.
+    """
+    load_settings(host=host, port=port, data_dir=data_dir)
+    options = {"host": host, "port": port, "data_dir": data_dir}
+    named = {f"{PREFIX}{name.upper()}": str(value) for name, value in options.items() if value is not None}
+    sys.stdout.flush()
+    environ = {**os.environ, **named, f"{PREFIX}MODEL_BACKEND": "embedded"}
+    os.execve(SERVER[0], SERVER, environ)  # noqa: S606 - our own interpreter, no shell
 
 
 @app.command()

@@ -17,7 +17,6 @@ from mavera.accounts.keys.text import peppers_of
 from mavera.accounts.sessions.links import address_of_link
 from mavera.api.http.hosts import is_loopback
 from mavera.app import create_app
-from mavera.errors import ConfigurationError
 from mavera.logs import configure_logs
 from mavera.models.embedded.sharing import Announcement
 from mavera.models.named import find_model_secrets
@@ -26,6 +25,7 @@ from mavera.server.descriptors import raise_descriptor_limit
 from mavera.server.draining import DrainingServer
 from mavera.server.endings import one_line_endings
 from mavera.server.greeting import Greeting
+from mavera.server.listening import listen
 from mavera.server.memory import limit_heaps
 from mavera.server.parent import run_workers
 from mavera.server.signals import stop_on_hangup
@@ -48,7 +48,7 @@ def serve(settings: Settings) -> None:
     raise_descriptor_limit()
     stop_on_hangup()
     application = create_app(settings, beside=run_studies_beside(settings))
-    listener = _listen(settings)
+    listener = listen(settings, "mavera serve --port 8001")
     key = asyncio.run(_find_first_key(settings))
     link = asyncio.run(_make_link(settings, _build_url(listener)))
     url = _build_url(listener)
@@ -108,24 +108,6 @@ async def _make_link(settings: Settings, url: str) -> str | None:
     async with open_store(settings) as database:
         token = await open_sessions(database, settings).make_link()
     return address_of_link(settings.public_url.rstrip("/") or url, token)
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """Return a socket bound to the address in the settings. Raises ConfigurationError if that fails."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        raise ConfigurationError(
-            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
-            "Another port: mavera serve --port 8001"
-        ) from error
-    listener.set_inheritable(True)
-    return listener
 
 
 def _build_url(listener: socket.socket) -> str:
