@@ -70,7 +70,9 @@ def test_a_call_is_found_by_its_id_with_its_contents(operator: Visitor, hostile_
     text = text_of(page)
     assert "Would you pay?" in text
     assert "Open in playground" in text
-    assert re.search(r'href="[^"]*/playground#form=[\w-]+"', page.text)
+    link = re.search(r'href="([^"]*/playground/requests/\w+)"', page.text)
+    assert link is not None
+    assert "data-form=" in operator.get(link[1]).text
     assert operator.get("requests?id=req_" + "0" * 24).status_code == 404
     assert operator.get("requests?status=completed").status_code == 200
     assert "No call fits" in text_of(operator.get("requests?key=nobody"))

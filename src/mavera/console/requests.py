@@ -1,7 +1,5 @@
 """The request log: find a call by its id, its key or its status, and read what is kept of it."""
 
-import base64
-import json
 from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
@@ -17,8 +15,6 @@ from mavera.errors import NotFound
 
 _PATH = "/console/w/{workspace_id}/requests"
 PAGE_LENGTH = 50
-# A browser takes longer addresses, but some proxies do not.
-MOST_OF_LINK = 8_000
 
 
 async def show_requests(visit: Visit) -> Response:
@@ -68,7 +64,6 @@ async def show_request(visit: Visit) -> Response:
         one=found,
         personas=_name_personas(visit),
         kept=kept,
-        fragment=_write_form(found, kept) if kept else None,
         sees_contents="responses" in visit.principal.scopes,
     )
 
@@ -89,16 +84,6 @@ def _describe_item(item: Item) -> tuple[str, str]:
         ]
         return item.role, "\n".join(texts)
     return type(item).__name__, repr(item)
-
-
-def _write_form(found: LoggedRequest, kept: list[tuple[str, str]]) -> str | None:
-    """Return the fragment that fills the playground in with the question of a call, and starts nothing."""
-    questions = [text for role, text in kept if role == "user"]
-    if not questions:
-        return None
-    form = {"question": questions[-1], "personas": [found.persona_id] if found.persona_id else []}
-    text = base64.urlsafe_b64encode(json.dumps(form).encode()).decode().rstrip("=")
-    return f"form={text}" if len(text) <= MOST_OF_LINK else None
 
 
 def _name_personas(visit: Visit) -> dict[str, str]:
