@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from evals.intervals import bootstrap, compute_auc, to_figure
-from evals.stance.answers import LabelledAnswer, read_answers
+from evals.stance.answers import LabelledAnswer, read_answers, read_other_offers
 from mavera.reading.agreement import POINTS, Agreement, measure_agreement
 from mavera.reading.anchors import AGREEMENT, rate_similarity
 from mavera.reading.encoder import SentenceEncoder
@@ -35,21 +35,31 @@ def measure_mixed(rows: list[LabelledAnswer], found: list[Agreement]) -> dict[st
 
 
 def measure() -> dict[str, Any]:
-    rows = read_answers()
     encoder = SentenceEncoder()
     reader = VerdictReader(encoder)
-    found = [measure_agreement(encoder, reader, row.question, row.text) for row in rows]
-    scores = np.array([one.score for one in found])
+
+    def read(rows: list[LabelledAnswer]) -> list[Agreement]:
+        return [measure_agreement(encoder, reader, row.question, row.text) for row in rows]
+
+    rows, others = read_answers(), read_other_offers()
+    found = read(rows)
     shares: Any = rate_similarity(encoder, [row.text for row in rows], AGREEMENT)
-    buys = np.array([row.verdict == "yes" for row in rows])
-    refuses = np.array([row.verdict == "no" for row in rows])
-    decided = buys | refuses
+    both, all_found = [*rows, *others], [*found, *read(others)]
+    scores, buys = (
+        np.array([one.score for one in all_found]),
+        np.array([row.verdict == "yes" for row in both]),
+    )
+    decided = buys | np.array([row.verdict == "no" for row in both])
     right = [one.verdict.stance == row.verdict for one, row in zip(found, rows, strict=True)]
+    here = slice(len(rows))
     return {
         "answers": len(rows),
-        "buy against not buy, AUC": bootstrap_auc(scores, buys),
-        "yes against no, AUC": bootstrap_auc(scores[decided], buys[decided]),
-        "anchors alone: buy against not buy, AUC": bootstrap_auc(shares @ np.array(POINTS), buys),
+        "answers to other offers": len(others),
+        "buy against not buy, AUC": bootstrap_auc(scores[here], buys[here]),
+        "the same for the other offers": bootstrap_auc(scores[len(rows) :], buys[len(rows) :]),
+        "the same for both": bootstrap_auc(scores, buys),
+        "yes against no for both": bootstrap_auc(scores[decided], buys[decided]),
+        "anchors alone: buy against not buy": bootstrap_auc(shares @ np.array(POINTS), buys[here]),
         "verdict is right": to_figure(sum(right), len(right)),
         **measure_mixed(rows, found),
     }
