@@ -22,6 +22,7 @@ from mavera.api.http.errors import on_api_error, on_http_exception
 from mavera.api.http.hosts import HostCheck
 from mavera.api.http.middleware import RequestLog
 from mavera.api.http.operations import Handler, Operation
+from mavera.api.http.tracing import TraceRequests
 from mavera.api.metrics_port import open_metrics_port
 from mavera.api.responses import routes as responses
 from mavera.api.responses.websocket import respond_over_websocket
@@ -48,8 +49,10 @@ from mavera.console.pages import Console, list_paths
 from mavera.errors import APIError, ConfigurationError
 from mavera.metrics import Exchange, Metrics
 from mavera.models.model import Model
+from mavera.models.tracing import Traceable
 from mavera.services import Components, Services, open_services
 from mavera.settings import Settings
+from mavera.telemetry import Telemetry, open_telemetry
 
 Beside = Callable[[Services], AbstractAsyncContextManager[None]]
 # The second prefix is for tools that add a fixed `/v1/…` to a host.
@@ -84,13 +87,15 @@ def create_app(
     running: Running | None = None,
     counts: Exchange | None = None,
     beside: Beside | None = None,
+    telemetry: Telemetry | None = None,
 ) -> Starlette:
     """
     Return the ASGI application. Nothing is opened before its lifespan starts.
 
     `live_model` answers `mvra_live_` keys and `limiter` counts requests, each in place of the one in the
     settings. Several workers share `running`, which counts the runs of each workspace, and `counts`, which
-    exchanges their metrics. `beside` is open for as long as the services are.
+    exchanges their metrics. `beside` is open for as long as the services are. `telemetry` takes the place
+    of the one in the settings.
     Raises ConfigurationError if settings contradict each other.
     """
     parse_origins(settings.cors_origins)
@@ -100,6 +105,8 @@ def create_app(
             f"MAVERA_METRICS_TOKEN has at least {SHORTEST_TOKEN} characters: openssl rand -hex 24"
         )
 
+    telemetry = telemetry or open_telemetry(settings)
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -107,6 +114,9 @@ def create_app(
                 await stack.enter_async_context(_send_metrics(metrics, counts))
             services = await stack.enter_async_context(open_services(settings, components, metrics))
             app.state.services = services
+            if telemetry is not None:
+                stack.push_async_callback(telemetry.close)
+                _trace_models(services, telemetry)
             if settings.metrics_port:
                 read = partial(metrics_page.build_reader(metrics, counts), services)
                 await stack.enter_async_context(open_metrics_port(settings.host, settings.metrics_port, read))
@@ -115,10 +125,20 @@ def create_app(
             yield
 
     metrics = Metrics()
-    application = _Application(lifespan, metrics, counts, settings)
+    application = _Application(lifespan, metrics, counts, settings, telemetry)
     application.state.metrics = metrics  # for the server, which counts connections
     application.state.drain = Drain()
     return application
+
+
+def _trace_models(services: Services, telemetry: Telemetry) -> None:
+    for model in {id(one): one for one in _list_models(services)}.values():
+        if isinstance(model, Traceable):
+            model.trace_with(telemetry)
+
+
+def _list_models(services: Services) -> list[Model]:
+    return [services.models["live"], *(named.model for named in services.named_models.values())]
 
 
 @asynccontextmanager
@@ -142,7 +162,9 @@ class _Application(Starlette):
         metrics: Metrics,
         counts: Exchange | None,
         settings: Settings,
+        telemetry: Telemetry | None,
     ) -> None:
+        self._telemetry = telemetry
         self._metrics = metrics
         self._hosts = HostCheck(settings)
         self._settings = settings
@@ -162,15 +184,19 @@ class _Application(Starlette):
 
     def build_middleware_stack(self) -> ASGIApp:
         handlers = {APIError: on_api_error, HTTPException: on_http_exception}
+        fixed = _build_handlers(OPERATIONS)
         answering = RequestLog(
             ExceptionMiddleware(self.router, handlers=handlers),
-            _build_handlers(OPERATIONS),
+            fixed,
             self._paths,
             self._metrics,
             self._hosts,
             self._settings.path_prefix,
         )
-        return allow_origins(answering, self._settings)
+        outermost = allow_origins(answering, self._settings)
+        if self._telemetry is None:
+            return outermost
+        return TraceRequests(outermost, self._telemetry, frozenset(path for _, path in fixed))
 
 
 def _build_routes(operations: tuple[Operation, ...]) -> list[BaseRoute]:

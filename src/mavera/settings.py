@@ -96,6 +96,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     strict_history: bool = False
     metrics: Literal["token", "all", "off"] = "token"
     metrics_token: str = ""
+    otel: Literal["off", "on"] = "off"
+    otel_content: bool = False
     alert_webhook_url: str = ""
     alert_webhook_secret: str = ""
     alert_mail_to: str = ""

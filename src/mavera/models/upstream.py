@@ -53,6 +53,7 @@ from mavera.models.model import ModelProfile, ModelStatus
 from mavera.models.plain_answer import read_plain_answer
 from mavera.models.routing import compute_routing_key
 from mavera.models.servers import Server, Servers
+from mavera.models.tracing import CallTracing
 from mavera.settings import Thinking
 
 _RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -204,6 +205,11 @@ class UpstreamModel:
         # Whether answers begin within reasoning, because the chat template opens it in the prompt.
         self._starts_inside = False
         self._unknown_reasons: set[str] = set()
+        self._tracing: CallTracing | None = None
+
+    def trace_with(self, tracing: CallTracing) -> None:
+        """Trace all calls from now on."""
+        self._tracing = tracing
 
     async def start(self) -> None:
         if self._poster is None:
@@ -246,12 +252,19 @@ class UpstreamModel:
             detail += f" Passed over: {named}."
         return ModelStatus("unavailable" if servers.is_down else "ready", self._without_keys(detail))
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+    def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
+        if self._tracing is None:
+            return self._stream(prompt)
+        return self._tracing.trace(prompt, self.options.model, self._stream(prompt))
+
+    async def _stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
         patience = self.options.idle_timeout_seconds
         chunks, data_due = 0, 0.0
         header = self.options.routing_header
         key = compute_routing_key(prompt, self.options.model, self._prefixes) if header else None
         call = _Call(key, header)
+        if self._tracing is not None:
+            call.head += self._tracing.build_head()
         try:
             with closing(call):
                 response = await self._open(prompt, call)

@@ -40,6 +40,7 @@ from mavera.models.constrained.prompts import (
     select_tools,
 )
 from mavera.models.model import Model, ModelStatus
+from mavera.models.tracing import CallTracing, Traceable
 
 
 class ConstrainedTools:
@@ -48,6 +49,10 @@ class ConstrainedTools:
     def __init__(self, model: Model) -> None:
         self._model = model
         self.profile = replace(model.profile, tools="constrained")
+
+    def trace_with(self, tracing: CallTracing) -> None:
+        if isinstance(self._model, Traceable):
+            self._model.trace_with(tracing)
 
     async def start(self) -> None:
         await self._model.start()

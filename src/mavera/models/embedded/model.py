@@ -18,6 +18,7 @@ from mavera.models.embedded.plain_text import PlainTexts, without_marks
 from mavera.models.embedded.prefixes import PrefixStates
 from mavera.models.endpoint import Endpoint
 from mavera.models.model import ModelContext, ModelProfile, ModelStatus
+from mavera.models.tracing import CallTracing
 from mavera.models.upstream import UpstreamModel, UpstreamOptions
 
 # An answer of this length takes a laptop about a minute. Callers can ask for more.
@@ -87,6 +88,9 @@ class EmbeddedModel:
             ),
         )
         self._answers = ConstrainedTools(PlainTexts(self._upstream))
+
+    def trace_with(self, tracing: CallTracing) -> None:
+        self._upstream.trace_with(tracing)
 
     async def start(self) -> None:
         await self._upstream.start()
