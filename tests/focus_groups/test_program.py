@@ -325,6 +325,60 @@ def test_a_worker_that_never_comes_back_is_replaced_and_its_late_writes_change_n
     on_stage(scene, opened)
 
 
+def test_a_cancelled_study_whose_worker_is_gone_ends_without_another_question(opened: Open) -> None:
+    async def scene(here: Stage) -> None:
+        row = await here.service.create(here.principal, STUDY)
+        first, second = here.program("w1"), here.program("w2")
+        taken = await first.take(row.id)
+        assert taken is not None
+        await here.service.cancel(here.principal, row.id)
+        here.bank.clock.seconds += LEASE_SECONDS + 1
+        adopted = await second.take(row.id)
+        assert adopted is not None
+        await second.run(adopted)
+
+        done = await here.service.get(here.principal, row.id)
+        assert (done.status, done.credits_charged) == ("CANCELLED", 0)
+        assert here.model.prompts == []
+        await here.bank.check_books()
+
+    on_stage(scene, opened)
+
+
+def test_a_study_of_another_format_waits_for_a_worker_that_knows_it(opened: Open) -> None:
+    async def scene(here: Stage) -> None:
+        row = await here.service.create(here.principal, STUDY)
+        await here.bank.database.execute("UPDATE focus_groups SET program = program + 1")
+        program = here.program()
+        assert await program.list_work() == []
+        assert await program.take(row.id) is None
+        await here.bank.database.execute("UPDATE focus_groups SET program = program - 1")
+        assert await program.list_work() == [row.id]
+
+    on_stage(scene, opened)
+
+
+def test_two_workers_with_one_name_do_not_write_the_same_study(opened: Open) -> None:
+    async def scene(here: Stage) -> None:
+        row = await here.service.create(here.principal, STUDY)
+        one, other = here.program("same"), here.program("same")
+        taken = await one.take(row.id)
+        assert taken is not None
+        assert await other.list_work() == [], "a living study is listed for nobody"
+        async with one.hold(taken) as work:
+            await one.measure_priors(work)
+            pending = await one.list_pending(work)
+            adopted = await other.take(row.id)  # as after a restart under the same name
+            assert adopted is not None
+            assert await one.read_cells(work, pending[:2]) == 0
+            await other.run(adopted)
+            assert await one.finish(work) is None
+        await here.bank.check_books()
+        assert await here.bank.balance() == 1000 - PRICE
+
+    on_stage(scene, opened)
+
+
 def test_a_study_that_kills_five_workers_is_given_up_and_given_back(opened: Open) -> None:
     async def scene(here: Stage) -> None:
         row = await here.service.create(here.principal, STUDY)

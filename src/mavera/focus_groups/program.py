@@ -187,6 +187,8 @@ class StudyProgram:
         for places in sorted(wanted - known.keys()):
             reads = []
             for ask in plan_prior(places, row.study.language):
+                if await self.find_stop(work) is not None:  # an adopted study may have been cancelled before
+                    return known
                 await self._let_others_first(work)
                 try:
                     read = await self._patiently(work, partial(work.interviewer.elicitor.read, ask))

@@ -340,10 +340,11 @@ async def take(
                SET worker_id = :worker_id, fence = fence + 1, lease_until = {moment.sql} + :seconds,
                    adoptions = adoptions + CASE WHEN status = 'PROCESSING' THEN 1 ELSE 0 END,
                    status = 'PROCESSING', started_at = COALESCE(started_at, {moment.sql})
-             WHERE id = :id AND status IN ('PENDING', 'PROCESSING')
+             WHERE id = :id AND status IN ('PENDING', 'PROCESSING') AND program = :program
                AND (lease_until <= {moment.sql} OR worker_id = :worker_id)
             """,  # noqa: S608
             id=study_id,
+            program=PROGRAM,
             worker_id=worker_id,
             seconds=lease_seconds,
             now=moment.now,
