@@ -29,6 +29,11 @@ SEND_SECONDS = 0.1
 
 _REQUESTS, _RUNS, _TOKENS = "mavera_requests", "mavera_runs", "mavera_tokens"
 _CREDITS, _LOCAL = "mavera_credits_charged", "mavera_rate_limit_local_requests"
+_UPSTREAM, _WAITED, _WAIT_SECONDS = (
+    "mavera_upstream_failures",
+    "mavera_runs_waited",
+    "mavera_run_wait_seconds",
+)
 _IN_PROGRESS, _WAITING = "mavera_runs_in_progress", "mavera_runs_waiting"
 _CONNECTIONS, _DESCRIPTORS = "mavera_connections", "mavera_descriptors_open"
 _DESCRIPTORS_LOW = "mavera_descriptors_low"
@@ -47,6 +52,9 @@ _COUNTERS = {
     _CREDITS: ("Credits charged.", ()),
     _REFUSED: ("Connections refused at a cap.", ("cap",)),
     _TIMED_OUT: ("Connections closed because the client was too slow.", ("phase",)),
+    _UPSTREAM: ("Calls of a model's server that failed.", ("kind",)),
+    _WAITED: ("Runs that had to wait for the model.", ()),
+    _WAIT_SECONDS: ("Seconds that these runs have waited.", ()),
     _LOCAL: ("Requests counted by one process alone because the store of rate limits was down.", ()),
 }
 _GAUGES = {
@@ -138,6 +146,8 @@ class Metrics:
         self._seconds: defaultdict[str, list[float]] = defaultdict(_no_seconds)
         self._runs: defaultdict[str, int] = defaultdict(int)
         self._input = self._output = self._credits = 0
+        self._upstream_failures: defaultdict[str, int] = defaultdict(int)
+        self._waited, self._wait_seconds = 0, 0.0
         self.runs_in_progress, self.runs_waiting, self.limited_locally = Number(), Number(), Number()
         self.connections, self.descriptors_open, self.descriptors_low = Number(), Number(), Number()
         self.connections_refused: defaultdict[str, int] = defaultdict(int)
@@ -152,6 +162,14 @@ class Metrics:
     def note_clock_skew(self, seconds: float) -> None:
         """Set the difference between this machine's clock and the database's. Its sign does not count."""
         self._skew = abs(seconds)
+
+    def note_wait(self, seconds: float) -> None:
+        """Note that a run had to wait for the model."""
+        self._waited += 1
+        self._wait_seconds += seconds
+
+    def note_upstream_failure(self, kind: str) -> None:
+        self._upstream_failures[kind] += 1
 
     def note_request(self, method: str, path: str, status: int, seconds: float) -> None:
         self._requests[method, path, status] += 1
@@ -171,7 +189,11 @@ class Metrics:
             _build_key(_TOKENS, "output"): self._output,
             _CREDITS: self._credits,
             _LOCAL: self.limited_locally.value,
+            _WAITED: self._waited,
+            _WAIT_SECONDS: self._wait_seconds,
         }
+        for kind, number in self._upstream_failures.items():
+            counters[_build_key(_UPSTREAM, kind)] = number
         for (method, path, status), number in self._requests.items():
             counters[_build_key(_REQUESTS, method, path, str(status))] = number
         for ended, number in self._runs.items():

@@ -47,6 +47,7 @@ from mavera.models.named import (
     identify_model,
 )
 from mavera.models.scripted import ScriptedModel
+from mavera.models.tracing import CountsFailures
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
 from mavera.personas.likely import order_by_use
@@ -232,6 +233,9 @@ async def open_services(
         running = await _open_running(stack, settings, components, limiter, database, presence)
         people = Personas(PersonaLibrary.load(), database)
         models = await enter(_start_models(components, people, await _count_uses(database)))
+        for one in {id(one): one for one in _list_live_models(models, components)}.values():
+            if isinstance(one, CountsFailures):
+                one.count_failures(metrics.note_upstream_failure)
         media = await enter(MediaStore(database, settings, components.files))
         toolbox = await enter(_open_toolbox(settings, Parts(components.fetch, media), database, limiter))
         repeats = _make_repeats(settings, kept_answers)
@@ -270,6 +274,10 @@ async def open_services(
             store_probe=store_probe,
             focus_groups=focus_groups,
         )
+
+
+def _list_live_models(models: Mapping[Mode, Model], components: Components) -> list[Model]:
+    return [models["live"], *(named.model for named in components.named.values())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +410,12 @@ def _make_admission(
     running: Running,
 ) -> Admission:
     """Return the admission of turns, with the queue in front of the model."""
-    gate = Gate(settings.running_at_once, settings.max_waiting, on_waiting=metrics.runs_waiting.inc)
+    gate = Gate(
+        settings.running_at_once,
+        settings.max_waiting,
+        on_waiting=metrics.runs_waiting.inc,
+        on_waited=metrics.note_wait,
+    )
     return Admission(credits, gate, metrics, running, named_models=components.named, secrets=secrets)
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2 as httpx
@@ -14,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mavera.app import create_app
 from mavera.errors import ConfigurationError
 from mavera.metrics import MORE_GAUGES
+from mavera.models.scripted import ScriptedModel
 from mavera.settings import Settings
 from tests.conftest import Serve, Served
 from tests.docs.pages import DOCS, rows, sections, ticked
@@ -21,6 +23,7 @@ from tests.support import servers
 from tests.support.processes import ASK, make_key, serving
 from tests.support.requirements import require_module
 from tests.support.tables import make_tables
+from tests.support.upstream_stub import refuses, running_upstream
 
 TOKEN = "one-token-for-prometheus"
 RESPONSES = {"method": "POST", "path": "/responses"}
@@ -148,3 +151,28 @@ def test_a_worker_for_studies_has_metrics(tmp_path: Path) -> None:
         assert worker.wait(30) == 0
     assert value(text, "mavera_worker_look_age_seconds") < 30
     assert value(text, "mavera_worker_studies") == 0
+
+
+def test_failed_calls_of_the_models_server_are_counted_by_kind(serve: Serve) -> None:
+    with running_upstream() as upstream:
+        upstream.script = [refuses(503)]
+        served = serve(
+            model_backend="upstream",
+            upstream_base_url=upstream.url,
+            upstream_model="stub",
+            upstream_retries=0,
+        )
+        assert ask(served).status_code == 503
+        text = read(served.url).text
+    assert ask(served).status_code == 503
+    assert value(text, "mavera_upstream_failures_total", kind="status_503") == 1
+    assert value(read(served.url).text, "mavera_upstream_failures_total", kind="cannot_connect") == 1
+
+
+def test_waits_for_the_model_are_counted(serve: Serve) -> None:
+    served = serve(model=ScriptedModel(delay_seconds=0.02), max_running=1)
+    with ThreadPoolExecutor() as pool:
+        assert [answer.status_code for answer in pool.map(lambda _: ask(served), range(3))] == [200] * 3
+    text = read(served.url).text
+    assert value(text, "mavera_runs_waited_total") >= 1
+    assert value(text, "mavera_run_wait_seconds_total") > 0

@@ -1,6 +1,10 @@
-"""The seam for traces of calls to a model's server, which `telemetry.py` fills if that is set up."""
+"""
+The seams for those who observe the calls of a model's server: traces, and counts of failures.
 
-from collections.abc import AsyncGenerator
+`telemetry.py` fills the first if that is set up, and `metrics.py` the second.
+"""
+
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol, runtime_checkable
 
 from mavera.core.events import ModelEvent
@@ -26,3 +30,12 @@ class Traceable(Protocol):
     """A model whose calls can be traced."""
 
     def trace_with(self, tracing: CallTracing) -> None: ...
+
+
+@runtime_checkable
+class CountsFailures(Protocol):
+    """A model that reports the failures of its server."""
+
+    def count_failures(self, note: Callable[[str], None]) -> None:
+        """Call `note` with the kind of each failed call from now on: `timed_out`, `status_503` and so on."""
+        ...

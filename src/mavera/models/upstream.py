@@ -206,10 +206,15 @@ class UpstreamModel:
         self._starts_inside = False
         self._unknown_reasons: set[str] = set()
         self._tracing: CallTracing | None = None
+        self._note_kind: Callable[[str], None] = lambda _: None
 
     def trace_with(self, tracing: CallTracing) -> None:
         """Trace all calls from now on."""
         self._tracing = tracing
+
+    def count_failures(self, note: Callable[[str], None]) -> None:
+        """Call `note` with the kind of each failed call."""
+        self._note_kind = note
 
     async def start(self) -> None:
         if self._poster is None:
@@ -436,6 +441,7 @@ class UpstreamModel:
             if response.status == 200:
                 self._note_success(response, call)
                 return response
+            self._note_kind(f"status_{response.status}")
             try:
                 error = await _to_status_error(response, self.options.settings)
             finally:
@@ -512,6 +518,7 @@ class UpstreamModel:
     def _note_failure(self, failure: ExchangeFailed, call: _Call) -> APIError:
         """Return the error for our caller, and remember the failure for `status`."""
         error = _to_error(failure)
+        self._note_kind(_KINDS.get(type(failure), "broke"))
         # The question may have caused an answer without end, so the server may well answer the next one.
         if not isinstance(failure, TooMuch):
             self._failure = error.message
@@ -554,6 +561,14 @@ class _ListedModel(msgspec.Struct):
 
 class _ModelList(msgspec.Struct):
     data: list[_ListedModel]
+
+
+_KINDS: dict[type[ExchangeFailed], str] = {
+    CannotConnect: "cannot_connect",
+    TimedOut: "timed_out",
+    TooMuch: "too_much",
+    BadAddress: "bad_address",
+}
 
 
 def _to_error(failure: ExchangeFailed) -> APIError:

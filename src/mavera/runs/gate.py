@@ -18,7 +18,11 @@ _NEWEST_WEIGHT = 0.2
 
 
 class Gate:
-    """`on_waiting` is called with 1 when a run begins to wait, and with -1 when it stops."""
+    """
+    `on_waiting` is called with 1 when a run begins to wait, and with -1 when it stops.
+
+    `on_waited` is called with the seconds of each wait.
+    """
 
     def __init__(
         self,
@@ -26,9 +30,11 @@ class Gate:
         waiting: int,
         *,
         on_waiting: Callable[[int], None] = lambda _: None,
+        on_waited: Callable[[float], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_waiting = on_waiting
+        self._on_waited = on_waited
         self._running = running
         self._most = running + waiting
         self._inside = 0
@@ -58,10 +64,12 @@ class Gate:
             await self._turns.acquire()
             return self._clock()
         self._on_waiting(1)
+        began = self._clock()
         try:
             await self._turns.acquire()
         finally:
             self._on_waiting(-1)
+            self._on_waited(self._clock() - began)
         return self._clock()
 
     def leave(self, entered_at: float | None) -> None:

@@ -40,7 +40,7 @@ from mavera.models.constrained.prompts import (
     select_tools,
 )
 from mavera.models.model import Model, ModelStatus
-from mavera.models.tracing import CallTracing, Traceable
+from mavera.models.tracing import CallTracing, CountsFailures, Traceable
 
 
 class ConstrainedTools:
@@ -53,6 +53,10 @@ class ConstrainedTools:
     def trace_with(self, tracing: CallTracing) -> None:
         if isinstance(self._model, Traceable):
             self._model.trace_with(tracing)
+
+    def count_failures(self, note: Callable[[str], None]) -> None:
+        if isinstance(self._model, CountsFailures):
+            self._model.count_failures(note)
 
     async def start(self) -> None:
         await self._model.start()

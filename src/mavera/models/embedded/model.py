@@ -1,6 +1,6 @@
 """Send prompts to the embedded model: llama.cpp's server in a child process."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -91,6 +91,9 @@ class EmbeddedModel:
 
     def trace_with(self, tracing: CallTracing) -> None:
         self._upstream.trace_with(tracing)
+
+    def count_failures(self, note: Callable[[str], None]) -> None:
+        self._upstream.count_failures(note)
 
     async def start(self) -> None:
         await self._upstream.start()
