@@ -17,6 +17,8 @@ from typing import Self
 
 from mavera.accounts.credits.holds import Credits, Holdings
 from mavera.accounts.credits.usage import count_recent_personas
+from mavera.accounts.data.retention import parse_retention
+from mavera.accounts.data.upkeep import Upkeep
 from mavera.accounts.idempotency import FirstResponses
 from mavera.accounts.keys.keyring import Keyring
 from mavera.accounts.keys.repository import find_first_workspace_id
@@ -251,6 +253,7 @@ async def open_services(
             focus_groups.find_stuck,
         )
         await enter(AlertSender(database, choose_channels(settings, components.fetch), sources))
+        await enter(Upkeep(database, parse_retention(settings.retention)))
         yield Services(
             settings=settings,
             metrics=metrics,

@@ -59,7 +59,7 @@ def test_requests_that_fail_before_and_during_a_run_are_found(serve: Serve, data
         422,
         "validation_error",
     )
-    assert logged["operation"] == "/responses"
+    assert logged["operation"] == "responses"
     failed = owner.post("/responses", ASK)
     assert failed.status_code == 503
     logged = find(owner, failed.headers["x-request-id"]).json()

@@ -124,3 +124,23 @@ def test_the_chart_has_an_axis_from_zero_and_a_bar_for_each_day() -> None:
     assert chart.bars[0].height == pytest.approx((172 - 14) * 7 / 8)
     assert chart.bars[2].height == 0
     assert draw_days({}, 20_000, 20_000).ticks[0].label == "0"
+
+
+def test_retention_is_saved_and_erasure_counts_first(admin: Visitor, member: Visitor) -> None:
+    days = {"usage": "400", "ledger": "", "requests": "90", "answers": "", "studies": "", "audit": ""}
+    assert admin.post("data/retention", days).status_code == 200
+    assert 'value="400"' in admin.get("data").text
+    assert admin.post("data/retention", {**days, "usage": "0"}).status_code == 400
+    counted = admin.post("data/erase", {"end_user": HOSTILE})
+    assert "Found: 0 runs" in text_of(counted)
+    assert "<script>alert" not in counted.text
+    assert "Erased: 0 runs" in text_of(admin.post("data/erase", {"end_user": "ann", "sure": "yes"}))
+    assert admin.post("data/erase", {}).status_code == 400
+    assert admin.post("data/erase", {"persona_id": "nobody"}).status_code == 404
+    exported = admin.post("data/export")
+    assert exported.content[:2] == b"PK"
+    assert "data.exported" in text_of(admin.get("audit?action=data"))
+    assert admin.post("data/delete", {"name": "another name"}).status_code == 400
+    assert member.get("data").status_code == 403
+    reset = dict.fromkeys(days, "")
+    assert admin.post("data/retention", reset).status_code == 200

@@ -33,6 +33,7 @@ TABLES = {
     "milestones",
     "ledger",
     "audit_log",
+    "retention",
     "usage_days",
     "processes",
     "run_slots",

@@ -109,7 +109,7 @@ async def create(db: Queries, new: NewWorkspace, *, now: int) -> str:
 async def get(db: Queries, workspace_id: str, *, now: int) -> Workspace:
     """Return the workspace. Raises NotFound if it does not exist."""
     row = await db.fetch_one(
-        f"SELECT {_COLUMNS} FROM workspaces WHERE id = :id",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM workspaces WHERE id = :id AND deleted_at IS NULL",  # noqa: S608
         id=workspace_id,
         month=month_of(now),
     )
@@ -121,7 +121,7 @@ async def get(db: Queries, workspace_id: str, *, now: int) -> Workspace:
 async def list_all(db: Queries, *, now: int) -> list[Workspace]:
     """Return every workspace, oldest first."""
     rows = await db.fetch_all(
-        f"SELECT {_COLUMNS} FROM workspaces ORDER BY created_at, id",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM workspaces WHERE deleted_at IS NULL ORDER BY created_at, id",  # noqa: S608
         month=month_of(now),
     )
     return [Workspace.from_row(row) for row in rows]
@@ -130,7 +130,11 @@ async def list_all(db: Queries, *, now: int) -> list[Workspace]:
 async def list_page(db: Queries, *, after: str, limit: int, now: int) -> list[Workspace]:
     """Return workspaces in the order of their ids, oldest first, from after the id `after`."""
     rows = await db.fetch_all(
-        f"SELECT {_COLUMNS} FROM workspaces WHERE id > :after ORDER BY id LIMIT :limit",  # noqa: S608
+        f"""
+        SELECT {_COLUMNS} FROM workspaces
+         WHERE id > :after AND deleted_at IS NULL
+         ORDER BY id LIMIT :limit
+        """,  # noqa: S608
         after=after,
         limit=limit,
         month=month_of(now),
@@ -247,7 +251,11 @@ async def grant_due(database: Database, workspace_id: str, *, now: int) -> bool:
 async def grant_all_due(database: Database, *, now: int) -> None:
     """Grant this month's credits to all workspaces that have not had them."""
     rows = await database.fetch_all(
-        "SELECT id FROM workspaces WHERE unlimited = 0 AND granted_month < :month ORDER BY id",
+        """
+        SELECT id FROM workspaces
+         WHERE unlimited = 0 AND granted_month < :month AND deleted_at IS NULL
+         ORDER BY id
+        """,
         month=month_of(now),
     )
     for row in rows:

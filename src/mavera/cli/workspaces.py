@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from mavera.accounts import workspaces
 from mavera.accounts.administration import WorkspaceChanges, make_workspace, update_workspace
 from mavera.accounts.audit import Actor
+from mavera.accounts.data.deletion import delete_workspace
 from mavera.accounts.plans import Overrides
 from mavera.accounts.workspaces import NewWorkspace, Workspace
 from mavera.cli.options import AsJSON, DataDir, format_time, print_json
@@ -92,6 +93,21 @@ def show(workspace: WorkspaceId, as_json: AsJSON = False, data_dir: DataDir = No
         print_json(found)
     else:
         _print_one(found)
+
+
+@app.command()
+def delete(
+    workspace: WorkspaceId,
+    name: Annotated[str, typer.Option(help="The workspace's name, to delete the right one.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Delete a workspace with everything in it, for good. Servers remove its rows in the background."""
+
+    async def close(database: Database, _: Settings) -> None:
+        await delete_workspace(database, workspace, name, Actor.of_command(), now=int(time.time()))
+
+    with_database(data_dir, close)
+    typer.echo(f"Deleted {workspace}.")
 
 
 @app.command()

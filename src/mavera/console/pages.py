@@ -24,6 +24,7 @@ from mavera.api.http.headers import header
 from mavera.api.http.same_origin import SAFE_METHODS, check_same_origin
 from mavera.console import (
     audit,
+    data,
     home,
     keys,
     operator,
@@ -64,6 +65,7 @@ PAGES: tuple[Page, ...] = (
     *study_progress.ROUTES,
     *usage.ROUTES,
     *requests.ROUTES,
+    *data.ROUTES,
     *audit.ROUTES,
     *keys.ROUTES,
     *people.ROUTES,

@@ -730,6 +730,26 @@ def m0020_account_lists(tables: Tables) -> None:
     tables.run("CREATE INDEX alerts_by_workspace ON alerts (workspace_id, month)")
 
 
+def m0021_retention(tables: Tables) -> None:
+    """
+    How long a workspace keeps what, in days by kind (`accounts/data/retention.py`), and deleted workspaces.
+
+    `workspaces.deleted_at` is set when a workspace is deleted. Its rows are removed in the background, its
+    own row last.
+    """
+    tables.run(
+        f"""
+        CREATE TABLE retention (
+            workspace_id TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            days BIGINT NOT NULL,
+            PRIMARY KEY (workspace_id, kind)
+        ) {tables.by_key}
+        """
+    )
+    tables.add_columns("workspaces", deleted_at="BIGINT")
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -751,6 +771,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0018_usage_days,
     m0019_findings,
     m0020_account_lists,
+    m0021_retention,
 )
 
 

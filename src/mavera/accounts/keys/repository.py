@@ -357,5 +357,7 @@ async def reach_milestone(db: Queries, name: str, *, now: int) -> bool:
 
 async def find_first_workspace_id(db: Queries) -> str | None:
     """Return the workspace of the first start, or None if there has been no start."""
-    row = await db.fetch_one("SELECT id FROM workspaces ORDER BY created_at, id LIMIT 1")
+    row = await db.fetch_one(
+        "SELECT id FROM workspaces WHERE deleted_at IS NULL ORDER BY created_at, id LIMIT 1"
+    )
     return str(row["id"]) if row else None

@@ -126,13 +126,24 @@ def _hide_secret(path: str) -> str:
     return f"{SHARED_PREFIX}…" if path.startswith(SHARED_PREFIX) else path
 
 
+# The names that usage has for the operations of these paths.
+_OPERATIONS = {
+    "/responses": "responses",
+    "/responses/compact": "compaction",
+    "/chat/completions": "chat_completions",
+    "/analyses": "analyses",
+    "/personas": "personas",
+}
+
+
 def _note_refusal(scope: Scope, path: str, status: int, milliseconds: int) -> None:
     """Put a request with a key that began no run into the workspace's request log."""
     state = scope["state"]
     principal: Principal | None = state.get("principal")
     if principal is not None:
         code = state.get("error_code", "")
-        refused = RefusedRequest(principal, state["request_id"], path, status, code, milliseconds)
+        operation = _OPERATIONS.get(path, path)
+        refused = RefusedRequest(principal, state["request_id"], operation, status, code, milliseconds)
         scope["app"].state.services.refusals.note(refused)
 
 
