@@ -104,7 +104,7 @@ def delete(
     """Delete a workspace with everything in it, for good. Servers remove its rows in the background."""
 
     async def close(database: Database, _: Settings) -> None:
-        await delete_workspace(database, workspace, name, Actor.of_command(), now=int(time.time()))
+        await delete_workspace(database, workspace, name, Actor.of_command(), now=int(database.clock()))
 
     with_database(data_dir, close)
     typer.echo(f"Deleted {workspace}.")

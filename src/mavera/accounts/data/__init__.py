@@ -1,1 +1,1 @@
-"""What a workspace keeps: for how long, as a file, and how it is erased."""
+"""The data of a workspace: how long it is kept, how it is exported, and how it is erased."""

@@ -17,7 +17,7 @@ from mavera.storage.database import Database, Queries
 REMOVED_AT_ONCE = 500
 BATCHES_A_PASS = 40
 
-# What erasure cannot reach, for every list of what stays.
+# Erasure cannot reach these. Every list of what stays has them.
 STAYS = (
     "sums of usage by day and the ledger, which name nobody",
     "the server's own log and traces, which its operator keeps",

@@ -73,7 +73,7 @@ class ChangeRetention(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Erase(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What to erase: one of the three. With `dry_run`, it is only counted."""
+    """The thing to erase: one of the three. With `dry_run`, it is only counted."""
 
     end_user: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
     persona_id: Annotated[str, Meta(max_length=64)] | None = None
@@ -82,7 +82,7 @@ class Erase(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ErasureObject(msgspec.Struct, kw_only=True):
-    """What was found and, unless it was a dry run, erased. `stays` says what erasure cannot reach."""
+    """The things that were found and, unless it was a dry run, erased. `stays` lists the rest."""
 
     object: Literal["erasure"] = "erasure"
     dry_run: bool
