@@ -121,13 +121,13 @@ def test_a_workspace_keeps_less_than_the_operator_allows_and_never_more(opened: 
     async def use(database: Database, team: str, _: str) -> None:
         bounds = parse_retention("usage=50")
         await change_terms(database, team, {"usage": 5, "audit": 9}, bounds, ADA, now=NOW)
-        terms = {term.kind: term.days for term in await list_terms(database, team, bounds)}
+        terms = {str(term.kind): term.days for term in await list_terms(database, team, bounds)}
         assert (terms["usage"], terms["audit"], terms["ledger"]) == (5, 9, None)
         for days in (0, 51, -1):
             with pytest.raises(InvalidRequest):
                 await change_terms(database, team, {"usage": days}, bounds, ADA, now=NOW)
         await change_terms(database, team, {"usage": None}, bounds, ADA, now=NOW)
-        [entry, _first], _ = await list_entries(database, Search(team, action="retention"))
+        [entry, _first], _more = await list_entries(database, Search(team, action="retention"))
         assert entry.details == {"usage": {"before": 5, "after": None}}
         assert await Upkeep(database, bounds).do_once() > 0
 
@@ -167,7 +167,7 @@ def test_a_deleted_workspace_closes_at_once_and_its_rows_follow(
             assert await count(database, table, team) == 0, table
         for table in ("usage", "ledger", "refused_requests", "audit_log"):
             assert await count(database, table, other) == 3, table
-        [entry], _ = await list_entries(database, Search(OPERATORS_LOG))
+        [entry], _more = await list_entries(database, Search(OPERATORS_LOG))
         assert (entry.action, entry.subject_name, entry.actor) == ("workspace.deleted", "Team", ADA)
 
     keep(opened, use)
@@ -187,7 +187,7 @@ def test_a_person_is_counted_first_and_then_forgotten(opened: Open) -> None:
             "SELECT COUNT(*) AS n FROM usage WHERE workspace_id = :id AND end_user_digest = 'd'", id=other
         )
         assert elsewhere["n"] == 3
-        [entry], _ = await list_entries(database, Search(team, action="data"))
+        [entry], _more = await list_entries(database, Search(team, action="data"))
         assert entry.action == "data.erased"
 
     keep(opened, use)
