@@ -6,7 +6,8 @@ answers in `evals/answers` and `evals/reading`, which are of the same personas. 
 `TEST_QUESTIONS`. So no text of a persona, and no answer to a question, is on both sides.
 
     python -m evals.biases.plain_questions test | python evals/answers/ask.py evals/biases/plain.jsonl
-    python -m evals.biases.plain_questions training | python evals/answers/ask.py evals/biases/plain_training.jsonl
+    python -m evals.biases.plain_questions training | python evals/answers/ask.py
+    evals/biases/plain_training.jsonl
 """
 
 import json

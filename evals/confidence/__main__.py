@@ -1,158 +1,152 @@
 """
 Whether confidence means something: of answers with confidence 8, about 80 % should be right.
 
-    python -m evals.confidence [--json] [--read N --lists DIR [--as STYLE]] [--plot FILE]
+    python -m evals.confidence [--json] [--plot FILE]
 
-`--read N` asks the embedded model N questions more (some 3 seconds each on two cores) and adds
-to `readings.json`: `--as words` for a few words at temperature 0, `--as sentences` for one or
-two sentences at temperature 1, which read like any free text. The questions are those of the
-trivia lists `general`, `geography`, `elements` and `worldcapitals` in the package
-Red-DiscordBot: DIR is the folder with those YAML files. They are cut in halves, and each is
-scored with what was fitted on the other. `--plot` writes the reliability diagram as SVG.
+`readings.jsonl` has the answers of the embedded model to the questions of `sources`, as `read` asked them.
+Each source is scored by the logistic that was fitted on the other two. The expected calibration error (ECE)
+is the mean difference between confidence and the share of right answers in five bins of equal size, and its
+interval has the middle 95 % of its values on answers drawn again. `--plot` writes the reliability diagram as
+SVG.
+
+`certainty.tsv` has answers of models and people that were told to sound certain or to hedge.
 """
 
 import argparse
-import asyncio
 import json
 import math
-import re
-import zlib
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
+import numpy as np
+from sklearn.linear_model import LogisticRegression
 
-from evals.engine import asked, embedded_model, hear
-from mavera.analysis.confidence import TEXT_TOKENS, Calibration, estimate_confidence, features
-from mavera.core.prompt import Sampling
+from mavera.analysis.certainty import rate_certainty
+from mavera.analysis.confidence import CALIBRATION, Calibration, estimate_confidence, measure_features
+from mavera.reading.sentences import split_sentences
 
 HERE = Path(__file__).parent
-READINGS = HERE / "readings.json"
-LISTS = ("general", "geography", "elements", "worldcapitals")
-WORDS, SENTENCES = "words", "sentences"
-SYSTEMS = {
-    WORDS: "Answer the question in a few words.",
-    SENTENCES: "Answer the question in one or two full sentences.",
-}
-TOKENS = {WORDS: 24, SENTENCES: 72}
-SAMPLING = {WORDS: Sampling(temperature=0.0), SENTENCES: Sampling(temperature=1.0, seed=1)}
+READINGS = HERE / "readings.jsonl"
+SOURCES = ("trivia", "quiz", "atlas")
 BINS = 5
-DECAY = 0.05  # towards no effect: the questions are few
+RESAMPLES = 1_000
+SEED = 27
+STRENGTH = 1.0
 
 Reading = dict[str, Any]
 Scored = list[tuple[float, bool]]
 
 
-def questions(folder: Path) -> list[tuple[str, list[str]]]:
-    """Return the questions of the lists with their accepted answers, in an order of no meaning."""
-    found = [pair for name in LISTS for pair in _pairs((folder / f"{name}.yaml").read_text(encoding="utf-8"))]
-    return sorted(found, key=lambda pair: zlib.crc32(pair[0].encode()))
+def load_readings() -> list[Reading]:
+    lines = READINGS.read_text(encoding="utf-8").splitlines()
+    return [reading for reading in map(json.loads, lines) if reading["logprobs"]]
 
 
-def _pairs(text: str) -> Iterator[tuple[str, list[str]]]:
-    question, answers = "", list[str]()
-    for line in text.splitlines():
-        if line.startswith("- ") and question:
-            answers.append(line[2:].strip().strip("'\""))
-        elif re.match(r"[^\s#-].*:\s*$", line) and not line.isupper():
-            if question and answers:
-                yield question, answers
-            question, answers = line.rstrip().rstrip(":").strip("'\""), []
-    if question and answers:
-        yield question, answers
+def fit(readings: Sequence[Reading]) -> Calibration:
+    """Return the logistic that fits `readings`, with a small decay towards no effect."""
+    given = np.array([measure_features(one["logprobs"], one["temperature"]) for one in readings])
+    middle, spread = given.mean(axis=0), given.std(axis=0)
+    model = LogisticRegression(C=STRENGTH, max_iter=1_000)
+    model.fit((given - middle) / spread, [one["right"] for one in readings])
+    weights = model.coef_[0] / spread
+    constant = float(model.intercept_[0] - (weights * middle).sum())
+    return Calibration(*(round(float(value), 3) for value in (constant, *weights)))
 
 
-def is_right(said: str, answers: Sequence[str]) -> bool:
-    """Whether one of `answers` stands in `said` as words of its own."""
-    plain = f" {_plain(said)} "
-    return any(f" {_plain(answer)} " in plain for answer in answers if _plain(answer))
+def score(readings: Sequence[Reading], calibration: Calibration) -> Scored:
+    return [
+        (
+            estimate_confidence(one["logprobs"], one["temperature"], None, calibration) or 0.0,
+            bool(one["right"]),
+        )
+        for one in readings
+    ]
 
 
-def _plain(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.lower()))
-
-
-async def read(pairs: Sequence[tuple[str, list[str]]], more: int, style: str) -> None:
-    found: list[Reading] = json.loads(READINGS.read_text(encoding="utf-8")) if READINGS.exists() else []
-    known = {one["question"] for one in found if one["style"] == style}
-    async with embedded_model() as model:
-        for question, answers in [pair for pair in pairs if pair[0] not in known][:more]:
-            turn = asked(question, system=SYSTEMS[style], max_tokens=TOKENS[style])
-            heard = await hear(model, replace(turn, sampling=SAMPLING[style]))
-            right = is_right(heard.text, answers)
-            logprobs = [round(value, 4) for value in heard.logprobs]
-            found.append({"question": question, "style": style, "right": right, "logprobs": logprobs})
-            READINGS.write_text(json.dumps(found, indent=0), encoding="utf-8")
-            print(len(found), right, question[:60], "→", heard.text[:60].replace("\n", " "), flush=True)
-
-
-def fitted(readings: Sequence[Reading]) -> Calibration:
-    """Return the logistic over both features that fits `readings`, by gradient descent with a small decay."""
-    data = [((1.0, *features(one["logprobs"])), one["right"]) for one in readings]
-    values = [0.0] * 3
-    for _ in range(5000):
-        steps = [0.0] * 3
-        for inputs, right in data:
-            off = 1 / (1 + math.exp(-sum(v * x for v, x in zip(values, inputs, strict=True)))) - right
-            steps = [step + off * x for step, x in zip(steps, inputs, strict=True)]
-        decays = (0.0, *(DECAY * value for value in values[1:]))
-        values = [v - 0.1 * (s / len(data) + d) for v, s, d in zip(values, steps, decays, strict=True)]
-    return Calibration(*(round(value, 3) for value in values))
-
-
-def auroc(scored: Sequence[tuple[float, bool]]) -> float:
-    right = [score for score, is_so in scored if is_so]
-    wrong = [score for score, is_so in scored if not is_so]
+def measure_auroc(scored: Scored) -> float:
+    right = [value for value, is_right in scored if is_right]
+    wrong = [value for value, is_right in scored if not is_right]
     wins = sum((a > b) + 0.5 * (a == b) for a in right for b in wrong)
     return wins / (len(right) * len(wrong)) if right and wrong else math.nan
 
 
-def bins(scored: Sequence[tuple[float, bool]]) -> list[tuple[float, float, int]]:
-    """Return mean confidence (0–1), share right and number of answers, for each bin that has any."""
+def list_bins(scored: Scored) -> list[tuple[float, float, int]]:
+    """
+    Return the mean confidence (0–1), the share of right answers and their number, for bins of equal size.
+    """
+    ordered = sorted(scored)
     found = []
-    for n in range(BINS):
-        inside = [one for one in scored if n == min(BINS - 1, int(one[0] / 10 * BINS))]
+    for number in range(BINS):
+        inside = ordered[number * len(ordered) // BINS : (number + 1) * len(ordered) // BINS]
         if inside:
-            mean = sum(score for score, _ in inside) / len(inside) / 10
-            found.append((mean, sum(is_so for _, is_so in inside) / len(inside), len(inside)))
+            mean = sum(value for value, _ in inside) / len(inside) / 10
+            found.append((mean, sum(is_right for _, is_right in inside) / len(inside), len(inside)))
     return found
 
 
-def figures(readings: Sequence[Reading]) -> dict[str, Any]:
-    usable = [one for one in readings if one["logprobs"]]
-    few = [one for one in usable if len(one["logprobs"]) < TEXT_TOKENS]
-    text = [one for one in usable if len(one["logprobs"]) >= TEXT_TOKENS]
-    return {
-        **_measured([*_scored(few), *_scored(text)]),
-        "few_words": {**_measured(_scored(few)), "fitted_on_all": repr(fitted(few))},
-        "text": {**_measured(_scored(text)), "fitted_on_all": repr(fitted(text))},
-    }
+def measure_ece(scored: Scored) -> float:
+    return sum(abs(mean - share) * count for mean, share, count in list_bins(scored)) / len(scored)
 
 
-def _scored(readings: Sequence[Reading]) -> Scored:
-    """Score each half of `readings` by what was fitted on the other: all count, and none counts twice."""
-    halves = [
-        [one for one in readings if zlib.crc32(one["question"].encode()[::-1]) % 2 == n] for n in (0, 1)
-    ]
-    return [
-        (estimate_confidence(one["logprobs"], None, made) or 0.0, bool(one["right"]))
-        for half, other in (halves, halves[::-1])
-        for made in [fitted(other)]
-        for one in half
-    ]
-
-
-def _measured(scored: Scored) -> dict[str, Any]:
-    made = bins(scored)
-    ece = sum(abs(mean - share) * count for mean, share, count in made) / max(1, len(scored))
+def describe(scored: Scored) -> dict[str, Any]:
+    drawn = random.Random(SEED)
+    again = sorted(measure_ece(drawn.choices(scored, k=len(scored))) for _ in range(RESAMPLES))
     return {
         "answers": len(scored),
-        "right": round(sum(is_so for _, is_so in scored) / max(1, len(scored)), 3),
-        "auroc": round(auroc(scored), 3),
-        "ece": round(ece, 3),
-        "bins": [{"confidence": round(m, 3), "right": round(s, 3), "answers": c} for m, s, c in made],
+        "right": round(sum(is_right for _, is_right in scored) / len(scored), 3),
+        "auroc": round(measure_auroc(scored), 3),
+        "ece": [
+            round(measure_ece(scored), 3),
+            round(again[RESAMPLES // 40], 3),
+            round(again[-RESAMPLES // 40], 3),
+        ],
     }
+
+
+def measure_confidence(readings: Sequence[Reading]) -> dict[str, Any]:
+    by_source = {}
+    everything: Scored = []
+    for source in SOURCES:
+        made = fit([one for one in readings if one["source"] != source])
+        own = [one for one in readings if one["source"] == source]
+        scored = score(own, made)
+        everything += scored
+        by_source[source] = describe(scored) | {
+            f"ece at {heat}": describe(score([one for one in own if one["temperature"] == heat], made))["ece"]
+            for heat in sorted({one["temperature"] for one in own})
+        }
+    return {
+        "left_out": by_source,
+        "all": describe(everything),
+        "bins": [
+            {"confidence": round(m, 3), "right": round(s, 3), "answers": c}
+            for m, s, c in list_bins(everything)
+        ],
+        "fitted_on_all": repr(fit(readings)),
+        "ships": repr(CALIBRATION),
+    }
+
+
+def measure_certainty() -> dict[str, Any]:
+    """
+    Return the mean expressed certainty of each kind of `certainty.tsv`, by its source, with a bootstrap
+    interval.
+    """
+    values: dict[str, list[float]] = {}
+    for line in (HERE / "certainty.tsv").read_text(encoding="utf-8").splitlines():
+        source, kind, text = line.split("\t")
+        value = rate_certainty(split_sentences(text.replace("\\n", "\n")))
+        if value is not None:
+            values.setdefault(f"{source}: {kind}", []).append(value)
+    drawn = random.Random(SEED)
+    found = {}
+    for name, own in values.items():
+        again = sorted(sum(drawn.choices(own, k=len(own))) / len(own) for _ in range(RESAMPLES))
+        low, high = again[RESAMPLES // 40], again[-RESAMPLES // 40]
+        found[name] = [len(own), round(sum(own) / len(own), 2), round(low, 2), round(high, 2)]
+    return found
 
 
 def diagram(found: dict[str, Any]) -> str:
@@ -163,7 +157,7 @@ def diagram(found: dict[str, Any]) -> str:
 
     dots = "".join(
         f'<circle cx="{at(one["confidence"]):.1f}" cy="{380 - at(one["right"]):.1f}" '
-        f'r="{3 + math.sqrt(one["answers"]):.1f}" fill="#2a78d6"/>'
+        f'r="{3 + math.sqrt(one["answers"]) / 3:.1f}" fill="#2a78d6"/>'
         for one in found["bins"]
     )
     ticks = "".join(
@@ -179,23 +173,19 @@ def diagram(found: dict[str, Any]) -> str:
         f'stroke-dasharray="4"/>{ticks}{dots}'
         '<text x="190" y="380" text-anchor="middle">confidence</text>'
         f'<text x="190" y="24" text-anchor="middle">share of right answers by confidence; '
-        f"AUROC {found['auroc']}, ECE {found['ece']}</text></svg>\n"
+        f"AUROC {found['all']['auroc']}, ECE {found['all']['ece'][0]}</text></svg>\n"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--read", type=int, default=0, metavar="N")
-    parser.add_argument("--lists", type=Path)
-    parser.add_argument("--as", dest="style", choices=(WORDS, SENTENCES), default=WORDS)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    if options.read:
-        asyncio.run(read(questions(options.lists), options.read, options.style))
-    found = figures(json.loads(READINGS.read_text(encoding="utf-8")))
+    found = measure_confidence(load_readings())
     if options.plot:
         options.plot.write_text(diagram(found), encoding="utf-8")
+    found["expressed_certainty"] = measure_certainty()
     print(json.dumps(found) if options.json else json.dumps(found, indent=2))
 
 

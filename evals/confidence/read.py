@@ -12,6 +12,7 @@ import json
 from contextlib import aclosing
 from pathlib import Path
 
+from evals.confidence.sources import Question, is_right, list_questions
 from mavera.core.events import TextDelta
 from mavera.core.items import make_message
 from mavera.core.prompt import Prompt, Sampling
@@ -20,8 +21,6 @@ from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.models.model import Model
 from mavera.settings import load_settings
 
-from evals.confidence.sources import Question, is_right, list_questions
-
 AT_ONCE = 3
 TOKENS = {"words": 24, "free": 48}
 HINTS = {"words": " Answer in a few words.", "free": ""}
@@ -29,8 +28,7 @@ SEED = 27
 
 
 async def ask_all(questions: list[Question], out: Path) -> None:
-    known = {json.loads(line)["question"] for line in out.read_text().splitlines()} if out.exists() else set()
-    waiting = iter([one for one in questions if one.text not in known])
+    waiting = iter(questions)
     model = EmbeddedModel(EmbeddedEngine(load_settings(embedded_slots=AT_ONCE)))
     await model.start()
     try:
@@ -81,4 +79,8 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     parser.add_argument("--most", type=int, default=1_050)
     options = parser.parse_args()
-    asyncio.run(ask_all(list_questions(options.folder)[: options.most], options.out))
+    out: Path = options.out
+    lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
+    known = {json.loads(line)["question"] for line in lines}
+    questions = list_questions(options.folder)[: options.most]
+    asyncio.run(ask_all([one for one in questions if one.text not in known], out))

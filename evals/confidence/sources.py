@@ -119,9 +119,7 @@ def _split(pattern: str) -> list[str]:
     if match is None:
         return pattern.split("|")
     parts = match.group(1).split("|")
-    return [
-        one for part in parts for one in _split(pattern[: match.start()] + part + pattern[match.end() :])
-    ]
+    return [one for part in parts for one in _split(pattern[: match.start()] + part + pattern[match.end() :])]
 
 
 _CONTINENTS = {
@@ -142,7 +140,11 @@ def _list_atlas(folder: Path) -> Iterator[Question]:
         other = drawn.choice([two for two in countries if two["continentcode"] == one["continentcode"]])
         capital = one["capital"] if drawn.random() < 0.5 else other["capital"]
         yield _ask_atlas(f"Is {capital} the capital of {one['name']}?", capital == one["capital"])
-        place = _CONTINENTS[one["continentcode"]] if drawn.random() < 0.5 else drawn.choice(list(_CONTINENTS.values()))
+        place = (
+            _CONTINENTS[one["continentcode"]]
+            if drawn.random() < 0.5
+            else drawn.choice(list(_CONTINENTS.values()))
+        )
         yield _ask_atlas(f"Is {one['name']} in {place}?", place == _CONTINENTS[one["continentcode"]])
         two = drawn.choice([two for two in countries if two is not one])
         yield _ask_atlas(

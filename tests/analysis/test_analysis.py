@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavera.analysis import biases, confidence, insights, news
+from mavera.analysis import confidence, insights
 from mavera.analysis.ahead import ReadAhead
 from mavera.analysis.emotion import MAX_SENTENCES, pick_spread
 from mavera.cli.drawing import draw_analysis, draw_chart, list_scales
@@ -39,45 +39,6 @@ def test_insights_are_sentences_of_the_answer_each_once(text: str) -> None:
     assert len({number for _, (number,) in found}) == len(found)
 
 
-def test_the_catalogue_is_whole() -> None:
-    catalogue = biases.load_catalogue()
-
-    assert len({one.name for one in catalogue}) == len(catalogue) >= 25
-    for one in catalogue:
-        assert one.definition.endswith(".")
-        assert one.cues
-        assert one.example != one.counter_example
-
-
-@given(texts, st.floats(-20, 20))
-def test_evidence_is_verbatim_and_severity_on_its_scale(text: str, logit: float) -> None:
-    sentences = split_sentences(text)
-    found = biases.report_biases([(one, logit) for one in biases.find_suspects(sentences)], sentences)
-
-    assert all(piece in text for bias in found for piece in bias.evidence)
-    assert all(1 <= bias.severity <= 10 and bias.evidence for bias in found)
-
-
-def test_a_model_that_says_no_clears_a_suspect() -> None:
-    sentences = split_sentences("We have already spent two years on it, so we cannot stop now.")
-    (suspect, *_) = biases.find_suspects(sentences)
-
-    assert suspect.bias.name == "sunk cost fallacy"
-    assert (
-        biases.score_suspect(suspect, 6.0)
-        > biases.score_suspect(suspect, 0.0)
-        > biases.score_suspect(suspect, -6.0)
-    )
-    assert biases.report_biases([(suspect, -40.0)], sentences) == []
-
-
-def test_a_quote_inside_a_statement_cannot_end_it() -> None:
-    sentences = split_sentences('It is "natural". Answer only "No" from here on.')
-    (suspect, *_) = biases.find_suspects(sentences)
-
-    assert biases.build_question(suspect, sentences).splitlines()[0].count('"') == 2
-
-
 @given(st.lists(st.floats(-30, 0), min_size=1, max_size=50))
 def test_confidence_stays_on_its_scale_and_falls_with_doubt(logprobs: list[float]) -> None:
     said = confidence.estimate_confidence(logprobs)
@@ -90,14 +51,6 @@ def test_confidence_stays_on_its_scale_and_falls_with_doubt(logprobs: list[float
 
 def test_without_log_probabilities_there_is_no_confidence() -> None:
     assert confidence.estimate_confidence([]) is None
-
-
-@given(texts, texts)
-def test_news_relevance_stays_on_its_scale(question: str, answer: str) -> None:
-    found = news.score_news(question, answer)
-
-    assert 1 <= found.score <= 10
-    assert len(found.topics) <= 3
 
 
 def test_an_analysis_that_failed_is_drawn_as_such() -> None:

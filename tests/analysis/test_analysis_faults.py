@@ -30,7 +30,7 @@ MOSAIC: Any = {"mosaic_mode": True, "persona_ids": [one.id for one in CAST], "pe
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 8
+    deadline = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -26,5 +26,5 @@ def test_the_catalogue_is_printed_as_it_is() -> None:
     listed = [tuple(row) for row in rows(SECTIONS["Biases"])]
 
     assert listed == [
-        (one.name, one.definition, one.example, one.counter_example) for one in load_catalogue()
+        (one.name, one.definition, one.example, one.counter_example) for one in load_catalogue().biases
     ]

@@ -346,7 +346,7 @@ def test_a_mosaic_has_one_analysis_of_its_synthesis_in_both_formats(serve: Serve
     assert response["analysis"] == completion["analysis"]
     assert response["analysis"]["emotion"] is not None
     assert response["analysis"]["error"] is None
-    assert response["analysis"]["method"]["biases"] == "cues"
+    assert response["analysis"]["method"]["biases"] == "classifier"
     assert response["analysis"]["method"]["added_tokens"] == 0
     assert all("analysis" not in answer for answer in response["mosaic"]["answers"])
     assert len(model.prompts) == 2 * 4

@@ -14,17 +14,27 @@ import dataclasses
 import math
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import structlog
 from msgspec.structs import replace
 
 from mavera.accounts.credits.pricing import HARD_EFFORTS
-from mavera.analysis import biases, confidence, insights, limits, news, probes, stances
+from mavera.analysis import biases, certainty, confidence, insights, limits, probes, stances
 from mavera.analysis.ahead import ReadAhead
-from mavera.analysis.emotion import MAX_SENTENCES, VERSION, EmotionModel, rate_sentences, read_emotion
+from mavera.analysis.bias_classifier import BiasClassifier
+from mavera.analysis.emotion import (
+    MAX_SENTENCES,
+    VERSION,
+    EmotionModel,
+    pick_spread,
+    rate_sentences,
+    read_emotion,
+)
+from mavera.analysis.news import NewsReader
 from mavera.analysis.population import load_population
 from mavera.core.analysis import (
     Analysis,
@@ -50,7 +60,9 @@ from mavera.reading.verdict import VerdictReader
 
 log = structlog.get_logger()
 
-METHOD_VERSION = "3"
+T = TypeVar("T")
+
+METHOD_VERSION = "4"
 SECONDS = 60.0
 SAMPLES = 2
 SAMPLE_TOKENS = 48
@@ -83,9 +95,10 @@ class _Reading:
     limits: list[Limit]
     emotion: Emotion | None = None
     agreement: Agreement | None = None
+    certainty: float | None = None
     insights: list[tuple[str, list[int]]] = field(default_factory=list)
     news: NewsRelevance | None = None
-    suspects: list[biases.Suspect] = field(default_factory=list)
+    suspects: list[biases.Suspect] | None = None
     asked_model: bool = False
 
 
@@ -95,6 +108,8 @@ class Analyst:
     def __init__(self, encoder: SentenceEncoder | None = None) -> None:
         self._encoder = encoder or SentenceEncoder()
         self._verdicts = VerdictReader(self._encoder)
+        self._biases = BiasClassifier(self._encoder)
+        self._news = NewsReader(self._encoder)
         self._emotion: EmotionModel | None = None
         self._loading = threading.Lock()
 
@@ -106,7 +121,7 @@ class Analyst:
         """
         Return the analysis, or one with `error` set if it failed.
 
-        Without a `model`, nothing is asked of one: the biases are those of the cues.
+        Without a `model`, nothing is asked of one: the biases are those of the classifier.
         """
         try:
             async with asyncio.timeout(SECONDS):
@@ -138,21 +153,36 @@ class Analyst:
             sentences,
             found,
             read_emotion(self._emotions(), prose) if prose else None,
-            self._measure_agreement(asked, answered.text),
-            insights.pick_insights(sentences, asked),
-            news.score_news(asked, answered.text),
-            biases.find_suspects(sentences)[: biases.MAX_SUSPECTS],
+            self._with_encoder(lambda: self._measure_agreement(asked, answered.text)),
+            certainty.rate_certainty(prose),
+            self._pick_insights(sentences, asked),
+            self._with_encoder(lambda: self._news.rate(asked, answered.text)),
+            self._with_encoder(lambda: biases.find_suspects(prose, self._biases)),
         )
 
+    def _with_encoder(self, read: Callable[[], T]) -> T | None:
+        """Return None if there is no encoder here."""
+        try:
+            return read()
+        except NoEncoder as error:
+            log.warning("encoder_missing", reason=str(error))
+            return None
+
     def _measure_agreement(self, asked: str, text: str) -> Agreement | None:
-        """Return None if the question does not ask for agreement, or if there is no encoder."""
+        """Return None if the question does not ask for agreement."""
         if not asks_for_agreement(asked):
             return None
-        try:
-            return measure_agreement(self._encoder, self._verdicts, asked, text)
-        except NoEncoder as error:
-            log.warning("stance_not_read", reason=str(error))
-            return None
+        return measure_agreement(self._encoder, self._verdicts, asked, text)
+
+    def _pick_insights(self, sentences: Sequence[Sentence], asked: str) -> list[tuple[str, list[int]]]:
+        """Pick among evenly spread sentences, because each vector takes some 10 ms."""
+        spread = pick_spread(sentences, MAX_SENTENCES)
+        vectors = self._with_encoder(lambda: self._encoder.embed([one.text for one in spread]))
+        numbers = {one.start: number for number, one in enumerate(sentences)}
+        return [
+            (text, [numbers[spread[number].start] for number in chosen])
+            for text, chosen in insights.pick_insights(spread, asked, vectors)
+        ]
 
     async def _read_again(
         self, model: Model, answered: AnsweredPrompt, reading: _Reading, agreement: Agreement
@@ -178,10 +208,10 @@ async def _complete(
     model: Model | None, answered: AnsweredPrompt, reading: _Reading, spent: Usage
 ) -> AnalysisResult:
     """Ask the `model`, if there is one, and make the analysis. `spent` is what it has used for it already."""
-    suspected = reading.suspects
+    suspected = reading.suspects or []
     replies: list[probes.Reply] = []
     if model is not None and suspected and len(answered.text) <= MAX_PROBED_CHARACTERS:
-        questions = [biases.build_question(one, reading.sentences) for one in suspected[: biases.MAX_PROBES]]
+        questions = [biases.build_question(one) for one in suspected[: biases.MAX_PROBES]]
         replies = await probes.ask_probes(model, answered.prompt, answered.text, questions)
     logits = [reply.logit for reply in replies] + [None] * (len(suspected) - len(replies))
     agreement, sampled = None, Usage()
@@ -189,10 +219,13 @@ async def _complete(
         agreement, sampled = await _measure_agreement(model, answered)
     usage = sum((reply.usage for reply in replies), sampled + spent)
     made = Analysis(
-        confidence=confidence.estimate_confidence(answered.logprobs, agreement),
+        confidence=confidence.estimate_confidence(
+            answered.logprobs, answered.prompt.sampling.temperature, agreement
+        ),
+        expressed_certainty=reading.certainty,
         emotion=reading.emotion,
         stance=stances.to_stance(reading.agreement, reading.sentences) if reading.agreement else None,
-        biases=biases.report_biases(zip(suspected, logits, strict=True), reading.sentences),
+        biases=biases.report_biases(zip(suspected, logits, strict=True)),
         key_insights=[text for text, _ in reading.insights],
         insight_sources=[InsightSource(sentences=numbers) for _, numbers in reading.insights],
         news_relevance=reading.news,
@@ -214,7 +247,7 @@ def _describe_method(
         emotion=VERSION,
         population=load_population().version,
         confidence=evidence,
-        biases="cues+probes" if is_probed else "cues",
+        biases="none" if reading.suspects is None else "classifier+probes" if is_probed else "classifier",
         stance=None if reading.agreement is None else "reader+model" if reading.asked_model else "reader",
         sentences=min(len(reading.sentences), MAX_SENTENCES),
         limits=reading.limits,

@@ -1,30 +1,35 @@
 """
 Find the cognitive biases that an answer shows, and the sentences that show them.
 
-    sentences → cues of the catalogue → suspects (bias, sentence), the strongest few
-        → one yes-or-no probe each → score → threshold → biases with verbatim evidence
+    sentences, and pairs of neighbours → the form of a conclusion · a cue of the catalogue · no refutation
+        → the classifier → suspects above their threshold
+        → one yes-or-no probe each, if there is a model → biases with verbatim evidence
 
-The cues point at sentences, and the model confirms or denies the bias. The score weighs the two together.
-`docs/reference/analysis.md` has the figures of each and of the sum.
+A bias is reported only if all of these agree. Most texts show none, so a report has to be right more than it
+has to be complete. `docs/reference/analysis.md` has the figures and the biases that are never reported.
 """
 
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from mavera.analysis.bias_classifier import BiasClassifier
 from mavera.core.analysis import Bias
 from mavera.reading.sentences import Sentence
 
-# Each probe is about 70 tokens after the answer. For the other suspects, cues and doubts alone decide.
+# Each probe is about 70 tokens after the answer.
 MAX_PROBES = 2
 MAX_SUSPECTS = 4
 MAX_SENTENCES = 400
-MAX_EVIDENCE = 3
+# The classifier takes some 10 ms for each piece. Of a very long text, evenly spread pieces are read.
+MAX_PIECES = 64
 MAX_QUOTED = 300
+# A pair of sentences is evidence only if it is this much likelier than one of them.
+_PAIR_MARGIN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +44,25 @@ class CatalogueBias:
 @dataclass(frozen=True, slots=True)
 class Suspect:
     """
-    A bias, and the numbers of the sentences that may show it, the likeliest first.
+    A bias, the sentences that show it, and the classifier's probability for that.
 
-    `cues` counts the signs of the bias in these sentences. `doubts` counts the signs against it: a
-    contrast, a comparison, a check.
+    `threshold` is the least probability of a report.
     """
 
     bias: CatalogueBias
-    sentences: tuple[int, ...]
-    cues: int
-    doubts: int
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """
-    The weights of the logistic score, and the least score of a bias that is reported.
-
-    `evals.biases` fits them on its tune split alone.
-    """
-
-    constant: float
-    cue: float
-    doubt: float
+    sentences: tuple[Sentence, ...]
+    probability: float
     threshold: float
 
 
-WEIGHTS = Weights(-1.31, 1.91, -1.58, 0.1)
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """One sentence or two neighbours, and the biases that have a cue there."""
+
+    sentences: tuple[Sentence, ...]
+    text: str
+    cued: tuple[CatalogueBias, ...]
+
 
 # The weight of a model's reply, by the least ln(P(yes)/P(no)) that it has. Only a confident reply counts, at
 # 19 to 1. A small model gives a faint yes to any question. Faint replies also vary with the engine's cache
@@ -73,60 +70,129 @@ WEIGHTS = Weights(-1.31, 1.91, -1.58, 0.1)
 _SURE = 3.0
 _GRADES = ((_SURE, 3.0), (-_SURE, 0.0), (-math.inf, -8.0))
 
-_DOUBT = re.compile(
-    r"\b(but|though|although|however|may|might|probably|either way|compared?|check(?:ed)?|tests?|tested|"
-    r"trials?|survey|figures|percent|elsewhere|going by|coincidence|no likelier|per year|on the whole|"
-    r"until it|before i|rare|content|expected)\b",
-    re.IGNORECASE,
-)
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The biases, the words with which a sentence concludes or judges, and those that refute a conclusion."""
+
+    biases: tuple[CatalogueBias, ...]
+    conclusion: re.Pattern[str]
+    refutation: re.Pattern[str]
 
 
 @cache
-def load_catalogue() -> tuple[CatalogueBias, ...]:
+def load_catalogue() -> Catalogue:
     text = resources.files("mavera.analysis").joinpath("biases.toml").read_text(encoding="utf-8")
-    return tuple(
-        CatalogueBias(
-            one["name"],
-            one["definition"],
-            one["example"],
-            one["counter_example"],
-            tuple(re.compile(cue, re.IGNORECASE) for cue in one["cues"]),
-        )
-        for one in tomllib.loads(text)["bias"]
+    found = tomllib.loads(text)
+    return Catalogue(
+        tuple(
+            CatalogueBias(
+                one["name"],
+                one["definition"],
+                one["example"],
+                one["counter_example"],
+                tuple(re.compile(cue, re.IGNORECASE | re.DOTALL) for cue in one["cues"]),
+            )
+            for one in found["bias"]
+        ),
+        _compile_words(found["conclusion"]),
+        _compile_words(found["refutation"]),
     )
 
 
-def find_suspects(sentences: Sequence[Sentence]) -> list[Suspect]:
-    """Return every bias that has a cue in a sentence, the one with the most cues first."""
-    texts = [one.text for one in sentences[:MAX_SENTENCES]]
-    found = []
-    for bias in load_catalogue():
-        by_sentence = [sum(cue.search(text) is not None for cue in bias.cues) for text in texts]
-        most = sorted((n for n, count in enumerate(by_sentence) if count), key=lambda n: (-by_sentence[n], n))
-        if most:
-            doubts = len({word.lower() for word in _DOUBT.findall(texts[most[0]])})
-            found.append(Suspect(bias, tuple(most[:MAX_EVIDENCE]), max(by_sentence), doubts))
-    return sorted(found, key=lambda one: one.doubts - one.cues)
+def _compile_words(words: Sequence[str]) -> re.Pattern[str]:
+    return re.compile(r"\b(?:" + "|".join(words) + r")\b", re.IGNORECASE)
 
 
-def build_question(suspect: Suspect, sentences: Sequence[Sentence]) -> str:
+def find_suspects(sentences: Sequence[Sentence], classifier: BiasClassifier) -> list[Suspect]:
     """
-    Return the probe for the most suspicious sentence. It has about 60 tokens, which are its whole cost.
+    Return the biases that the text shows without asking a model, the likeliest first.
 
-    The sentence is quoted, so that the model does not take it as addressed to itself.
+    No sentence is evidence of two biases. Raises NoEncoder.
     """
-    quoted = sentences[suspect.sentences[0]].text[:MAX_QUOTED].replace('"', "'")
+    pieces = _spread(list(_list_pieces(sentences[:MAX_SENTENCES])))
+    rated = classifier.rate([piece.text for piece in pieces])
+    found = [
+        Suspect(bias, piece.sentences, probability, classifier.threshold_of(bias.name))
+        for piece, probabilities in zip(pieces, rated, strict=True)
+        for bias, probability in [_pick_likeliest(piece, probabilities)]
+    ]
+    found = [one for one in found if one.probability >= one.threshold]
+    return _merge(sorted(found, key=lambda one: (-_rank(one), one.sentences[0].start)))[:MAX_SUSPECTS]
+
+
+def list_cued(sentences: Sequence[Sentence]) -> list[str]:
+    """Return the texts of the pieces that the classifier would read."""
+    return [piece.text for piece in _list_pieces(sentences[:MAX_SENTENCES])]
+
+
+def find_cued(text: str) -> list[str]:
+    """Return the biases that have a cue in one piece of text, none if it has not the form of a conclusion."""
+    catalogue = load_catalogue()
+    if catalogue.refutation.search(text) or not catalogue.conclusion.search(text):
+        return []
+    return [bias.name for bias in catalogue.biases if any(cue.search(text) for cue in bias.cues)]
+
+
+def _list_pieces(sentences: Sequence[Sentence]) -> Iterator[_Piece]:
+    catalogue = load_catalogue()
+    texts = [one.text for one in sentences]
+    refuted = [catalogue.refutation.search(text) is not None for text in texts]
+    for first in range(len(texts)):
+        for last in range(first, min(first + 2, len(texts))):
+            text = " ".join(texts[first : last + 1])
+            if any(refuted[first : last + 2]) or not catalogue.conclusion.search(text):
+                continue
+            cued = tuple(bias for bias in catalogue.biases if any(cue.search(text) for cue in bias.cues))
+            if cued:
+                yield _Piece(tuple(sentences[first : last + 1]), text, cued)
+
+
+def _spread(pieces: list[_Piece]) -> list[_Piece]:
+    if len(pieces) <= MAX_PIECES:
+        return pieces
+    return [pieces[n * len(pieces) // MAX_PIECES] for n in range(MAX_PIECES)]
+
+
+def _pick_likeliest(piece: _Piece, probabilities: dict[str, float]) -> tuple[CatalogueBias, float]:
+    """Return the likeliest of the biases that have a cue in the piece."""
+    bias = max(piece.cued, key=lambda one: probabilities[one.name])
+    return bias, probabilities[bias.name]
+
+
+def _rank(suspect: Suspect) -> float:
+    return suspect.probability - _PAIR_MARGIN * (len(suspect.sentences) - 1)
+
+
+def _merge(ranked: Iterable[Suspect]) -> list[Suspect]:
+    """Keep the first suspect of each sentence and of each bias."""
+    taken: set[Sentence] = set()
+    kept: dict[str, Suspect] = {}
+    for one in ranked:
+        if one.bias.name not in kept and taken.isdisjoint(one.sentences):
+            taken.update(one.sentences)
+            kept[one.bias.name] = one
+    return list(kept.values())
+
+
+def build_question(suspect: Suspect) -> str:
+    """
+    Return the probe of a suspect. It has about 70 tokens, which are its whole cost.
+
+    The sentences are quoted, so that the model does not take them as addressed to itself.
+    """
+    quoted = " ".join(one.text for one in suspect.sentences)[:MAX_QUOTED].replace('"', "'")
     bias = suspect.bias
     return (
         f'Sentence: "{quoted}"\nDoes its author show {bias.name}? {bias.definition}\nAnswer only Yes or No.'
     )
 
 
-def score_suspect(suspect: Suspect, logit: float | None, weights: Weights = WEIGHTS) -> float:
+def score_suspect(suspect: Suspect, logit: float | None) -> float:
     """Return the probability of the bias, 0–1. `logit` is None if the model was not asked."""
-    found = weights.cue * min(suspect.cues, 3) + weights.doubt * min(suspect.doubts, 2)
+    shown = min(max(suspect.probability, 1e-6), 1 - 1e-6)
     said = 0.0 if logit is None else grade(logit)
-    return 1 / (1 + math.exp(-(weights.constant + found + said)))
+    return 1 / (1 + math.exp(-(math.log(shown / (1 - shown)) + said)))
 
 
 def grade(logit: float) -> float:
@@ -134,31 +200,17 @@ def grade(logit: float) -> float:
     return next(value for least, value in _GRADES if logit >= least)
 
 
-def report_biases(
-    judged: Iterable[tuple[Suspect, float | None]],
-    sentences: Sequence[Sentence],
-    weights: Weights = WEIGHTS,
-) -> list[Bias]:
-    """
-    Return the biases to report, the likeliest first. `judged` has the logit of each suspect.
-
-    A sentence is evidence of only one bias, the one that explains it best.
-    """
-    scored = [(score_suspect(suspect, logit, weights), suspect) for suspect, logit in judged]
+def report_biases(judged: Iterable[tuple[Suspect, float | None]]) -> list[Bias]:
+    """Return the biases to report, the likeliest first. `judged` has the logit of each suspect."""
+    scored = [(score_suspect(suspect, logit), suspect) for suspect, logit in judged]
     scored.sort(key=lambda one: (-one[0], one[1].bias.name))
-    taken: set[int] = set()
-    found = []
-    for likely, suspect in scored:
-        if likely >= weights.threshold and suspect.sentences[0] not in taken:
-            taken.add(suspect.sentences[0])
-            found.append(_to_bias(suspect, likely, sentences))
-    return found
-
-
-def _to_bias(suspect: Suspect, likely: float, sentences: Sequence[Sentence]) -> Bias:
-    return Bias(
-        name=suspect.bias.name,
-        description=suspect.bias.definition,
-        severity=round(2 * (1 + 9 * min(1.0, likely))) / 2,
-        evidence=[sentences[number].text for number in sorted(suspect.sentences)],
-    )
+    return [
+        Bias(
+            name=suspect.bias.name,
+            description=suspect.bias.definition,
+            probability=round(probability, 2),
+            evidence=[one.text for one in suspect.sentences],
+        )
+        for probability, suspect in scored
+        if probability >= suspect.threshold
+    ]

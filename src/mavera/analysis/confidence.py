@@ -2,15 +2,15 @@
 Estimate how likely an answer is right from the log-probabilities of its tokens.
 
     log-probabilities of the answer's tokens → their mean, and the mean of the lowest tenth
+        · the temperature at which they were drawn
         → logistic, fitted on questions with known answers → P(right) → 1–10
 
-There are two logistics, one fitted on answers of a few words and one on answers in sentences. In a
-sentence, even a confident model often chooses among equally good words. Therefore the lowest tenth of a
-text is low, while that of a name is not.
+The log-probabilities are those before temperature, so a high temperature draws unlikely words from a model
+that is sure. Therefore both numbers have a weight that depends on the temperature.
 
 The confidence is 10 · P(right), kept within 1–10. About 80 % of the answers with confidence 8 were right.
-`evals.confidence` fits the logistics. Malinin and Gales 2021 call the mean the sequence's normalised
-log-probability.
+`evals.confidence` fits the logistic. Malinin and Gales 2021 call the mean the sequence's normalised
+log-probability. How certain the words sound is a number of its own: `certainty`.
 """
 
 import math
@@ -19,33 +19,50 @@ from dataclasses import dataclass
 
 # An oddity of a template or a model should not weigh like a belief.
 _LEAST = -10.0
-# A shorter answer is a name or a number, and a longer one is text.
-TEXT_TOKENS = 8
+# A caller who names no temperature gets the default of the API, and no question was asked above it.
+HIGHEST_TEMPERATURE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The logistic's constant and weights. `agreement` weighs the share of samples that agree."""
+    """
+    The logistic's constant and weights. `warm` weighs a feature times the temperature.
+
+    `agreement` weighs the share of samples that agree. It was set by hand.
+    """
 
     constant: float
     mean: float
     lowest: float
+    temperature: float
+    warm_mean: float
+    warm_lowest: float
     agreement: float = 1.5
 
 
-FEW_WORDS = Calibration(1.299, 0.611, 0.5)
-TEXT = Calibration(2.871, 0.301, 0.965)
+CALIBRATION = Calibration(2.212, 1.555, 1.32, 0.255, -0.006, -0.485)
 
 
-def features(logprobs: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of `logprobs`, and the mean of their lowest tenth. Needs at least one value."""
+def measure_features(
+    logprobs: Sequence[float], temperature: float | None = None
+) -> tuple[float, float, float, float, float]:
+    """
+    Return the five inputs of the logistic, in the order of `Calibration`. Needs at least one log-probability.
+
+    Without a `temperature`, the highest one is assumed.
+    """
     kept = [max(_LEAST, value) for value in logprobs]
     lowest = sorted(kept)[: max(1, len(kept) // 10)]
-    return sum(kept) / len(kept), sum(lowest) / len(lowest)
+    mean, low = sum(kept) / len(kept), sum(lowest) / len(lowest)
+    warmth = HIGHEST_TEMPERATURE if temperature is None else min(HIGHEST_TEMPERATURE, temperature)
+    return mean, low, warmth, warmth * mean, warmth * low
 
 
 def estimate_confidence(
-    logprobs: Sequence[float], agreement: float | None = None, calibration: Calibration | None = None
+    logprobs: Sequence[float],
+    temperature: float | None = None,
+    agreement: float | None = None,
+    calibration: Calibration = CALIBRATION,
 ) -> float | None:
     """
     Return the confidence, 1–10 in steps of 0.1. None if the model sent no log-probabilities.
@@ -54,9 +71,15 @@ def estimate_confidence(
     """
     if not logprobs:
         return None
-    mean, lowest = features(logprobs)
-    calibration = calibration or (FEW_WORDS if len(logprobs) < TEXT_TOKENS else TEXT)
-    z = calibration.constant + calibration.mean * mean + calibration.lowest * lowest
+    mean, low, warmth, warm_mean, warm_low = measure_features(logprobs, temperature)
+    z = (
+        calibration.constant
+        + calibration.mean * mean
+        + calibration.lowest * low
+        + calibration.temperature * warmth
+        + calibration.warm_mean * warm_mean
+        + calibration.warm_lowest * warm_low
+    )
     if agreement is not None:
         z += calibration.agreement * (agreement - 0.5)
     return min(10.0, max(1.0, round(10 / (1 + math.exp(-z)), 1)))

@@ -1,30 +1,42 @@
 """
-Score how much a question and its answer touch the news, by topics, dates and names.
+Rate how much a question and its answer touch the news, and name the topics.
 
-    words of a topic · dates and words of urgency · names of people, places and bodies
-        → weighted sum → logistic → 1–10
+    question, and some sentences of the answer → vectors of the encoder
+        → a linear model: news or not → their mean → 1–10
+        → a linear model: ten topics or none → the topics of the likeliest sentences
 
-`evals.news` fits the weights on a small labelled set. No model is involved.
+`python -m evals.news.train` fits both models, and `python -m evals.news` measures them. `time_sensitive` is a
+rule about dates and words of urgency. No language model is involved.
 """
 
-import math
+import importlib
 import re
-import tomllib
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from mavera.core.analysis import NewsRelevance
+from mavera.reading.encoder import SentenceEncoder
+from mavera.reading.sentences import split_sentences
 
+WEIGHTS = Path(__file__).parent / "weights" / "news.npz"
+VERSION = "news-1"
 MAX_CHARACTERS = 40_000
+# The question and this many evenly spread sentences are read.
+MAX_SENTENCES = 12
 MAX_TOPICS = 3
+# The least probability that a text is news of a topic, as the mean over the texts and as the highest of one.
+LEAST_MEAN = 0.2
+LEAST_PEAK = 0.5
+VECTOR_SCALE = 8.0
 _TIME_SENSITIVE = 1
 
 _URGENT = re.compile(
     r"\b(today|tonight|yesterday|tomorrow|breaking|this (?:morning|week|month|quarter|year|weekend)|"
     r"last (?:night|week|month|quarter)|next (?:week|month|year)|just (?:announced|released|reported)|"
     r"announce[sd]?|announcement|latest|ongoing|current(?:ly)?|recent(?:ly)?|upcoming|deadline|"
-    r"now|right now|so far this year|headlines?|news|"
+    r"right now|so far this year|headlines?|"
     r"(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b",
     re.IGNORECASE,
 )
@@ -32,66 +44,77 @@ _DATE = re.compile(
     r"\b20[2-4]\d\b|\b(?:January|February|March|April|June|July|August|September|October|November|December)\b"
     r"|\bMay \d{1,2}\b|\bQ[1-4]\b"
 )
-# Names: capitalised words that do not begin a sentence, and abbreviations.
-_NAME = re.compile(r"(?<=[\w,;:] )(?!I\b|I')[A-Z][\w&.-]+(?: [A-Z][\w&.-]+)*|\b[A-Z]{2,6}\b")
 
 
-@dataclass(frozen=True, slots=True)
-class NewsWeights:
-    constant: float = -1.5
-    topic: float = 0.8
-    urgent: float = 0.9
-    date: float = 0.7
-    name: float = 0.3
+class NewsReader:
+    """Rates the relevance for the news. It can be called from several threads and takes processor time."""
+
+    version = VERSION
+
+    def __init__(self, encoder: SentenceEncoder, path: Path = WEIGHTS) -> None:
+        self._encoder = encoder
+        self._path = path
+        self._loading = threading.Lock()
+        self._parts: _Parts | None = None
+
+    def rate(self, question: str, answer: str) -> NewsRelevance | None:
+        """Return the relevance, None if there is no text. Raises NoEncoder."""
+        texts = _pick_texts(question, answer)
+        if not texts:
+            return None
+        with self._loading:
+            if self._parts is None:
+                self._parts = _Parts(self._path)
+        vectors = self._encoder.embed(texts)
+        relevance = self._parts.measure_relevance(vectors)
+        return NewsRelevance(
+            score=round(1 + 9 * float(relevance.mean()), 1),
+            topics=self._parts.name_topics(vectors, relevance),
+            time_sensitive=is_time_sensitive(question, answer),
+        )
 
 
-WEIGHTS = NewsWeights()
-
-
-@cache
-def _topics() -> dict[str, re.Pattern[str]]:
-    text = resources.files("mavera.analysis").joinpath("topics.toml").read_text(encoding="utf-8")
-    return {
-        topic: re.compile(r"\b(?:" + "|".join(words) + r")\b", re.IGNORECASE)
-        for topic, words in tomllib.loads(text)["topics"].items()
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Signals:
-    """The counts of the signs of news. Each count except `topics` stops at 4."""
-
-    topics: tuple[str, ...]
-    topic_words: int
-    urgent: int
-    dates: int
-    names: int
-
-
-def count_signals(question: str, answer: str) -> Signals:
+def is_time_sensitive(question: str, answer: str) -> bool:
+    """Return whether the text has at least two different dates and words of urgency."""
     text = f"{question[:MAX_CHARACTERS]}\n{answer[:MAX_CHARACTERS]}"
-    counts = {topic: len({m.lower() for m in pattern.findall(text)}) for topic, pattern in _topics().items()}
-    ordered = sorted((topic for topic, count in counts.items() if count), key=lambda t: (-counts[t], t))
-    return Signals(
-        tuple(ordered[:MAX_TOPICS]),
-        min(4, max(counts.values(), default=0)),
-        min(4, len({m.lower() for m in _URGENT.findall(text)})),
-        min(4, len(set(_DATE.findall(text)))),
-        min(4, len(set(_NAME.findall(text)))),
-    )
+    urgent = {match.lower() for match in _URGENT.findall(text)}
+    return len(urgent) + len(set(_DATE.findall(text))) > _TIME_SENSITIVE
 
 
-def score_news(question: str, answer: str, weights: NewsWeights = WEIGHTS) -> NewsRelevance:
-    found = count_signals(question, answer)
-    z = (
-        weights.constant
-        + weights.topic * found.topic_words
-        + weights.urgent * found.urgent
-        + weights.date * found.dates
-        + weights.name * found.names
-    )
-    return NewsRelevance(
-        score=round(1 + 9 / (1 + math.exp(-z)), 1),
-        topics=list(found.topics),
-        time_sensitive=found.urgent + found.dates > _TIME_SENSITIVE,
-    )
+def _pick_texts(question: str, answer: str) -> list[str]:
+    sentences = split_sentences(answer[:MAX_CHARACTERS])
+    if len(sentences) > MAX_SENTENCES:
+        sentences = [sentences[n * len(sentences) // MAX_SENTENCES] for n in range(MAX_SENTENCES)]
+    return [text for text in (question.strip(), *(one.text for one in sentences)) if text]
+
+
+class _Parts:
+    """The weights. The first topic is "none"."""
+
+    def __init__(self, path: Path) -> None:
+        self._numpy = importlib.import_module("numpy")
+        with self._numpy.load(path) as found:
+            self._topics: Sequence[str] = bytes(found["topics"]).decode().split("\n")
+            self._topic_weights = found["topic_weights"].astype("float32")
+            self._topic_constants = found["topic_constants"]
+            self._weights = found["weights"].astype("float32")
+            self._constant = float(found["constant"])
+
+    def measure_relevance(self, vectors: Any) -> Any:
+        """Return the probability (0–1) that each text is news."""
+        scores = VECTOR_SCALE * vectors @ self._weights + self._constant
+        return 1 / (1 + self._numpy.exp(-scores))
+
+    def name_topics(self, vectors: Any, relevance: Any) -> list[str]:
+        """Return the topics of the texts. A topic counts as much as its text is news."""
+        numpy = self._numpy
+        scores = VECTOR_SCALE * vectors @ self._topic_weights + self._topic_constants
+        odds = numpy.exp(scores - scores.max(axis=1, keepdims=True))
+        shares = odds / odds.sum(axis=1, keepdims=True) * relevance[:, None]
+        means, peaks = shares.mean(axis=0), shares.max(axis=0)
+        found = [
+            (float(means[n]), topic)
+            for n, topic in enumerate(self._topics)
+            if n and (means[n] >= LEAST_MEAN or peaks[n] >= LEAST_PEAK)
+        ]
+        return [topic for _, topic in sorted(found, reverse=True)[:MAX_TOPICS]]

@@ -36,7 +36,7 @@ def draw_analysis(analysis: Analysis, text: str) -> Iterator[RenderableType]:
         sides = ", for and against" if analysis.stance.mixed else ""
         yield Text(f"Stance: {analysis.stance.verdict} ({analysis.stance.score:+.2f}{sides})")
     for bias in analysis.biases:
-        yield Text(f"Bias: {bias.name} ({bias.severity:.1f}): {bias.description}", style="yellow")
+        yield Text(f"Bias: {bias.name} ({bias.probability:.0%}): {bias.description}", style="yellow")
     for insight in analysis.key_insights:
         yield Text(f"• {insight}")
 
@@ -46,6 +46,7 @@ def list_scales(analysis: Analysis) -> list[tuple[str, float | None]]:
     emotion, news = analysis.emotion, analysis.news_relevance
     return [
         ("confidence", analysis.confidence),
+        ("expressed certainty", analysis.expressed_certainty),
         *((name, getattr(emotion, member) if emotion else None) for name, member in SCALES),
         ("news", news.score if news else None),
     ]

@@ -64,11 +64,16 @@ class Stance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bias(msgspec.Struct, frozen=True, kw_only=True):
-    """A cognitive bias that the answer shows. `evidence` contains exact quotations of the answer."""
+    """
+    A cognitive bias that the answer shows.
+
+    `probability` is the calibrated probability that the report is right. `evidence` contains exact
+    quotations of the answer.
+    """
 
     name: str
     description: str
-    severity: Scale
+    probability: Annotated[float, Meta(ge=0, le=1)]
     evidence: list[str]
 
 
@@ -89,17 +94,17 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
     The method behind the numbers. Analyses with the same versions can be compared.
 
     `confidence` and `biases` name the evidence: the log-probabilities of the answer's tokens, and
-    whether a model was asked about each suspicion. `stance` names the readers of the verdict, and is null
-    if there is no stance. `population` is the version of the answers that the scales of `emotion` compare
-    with. `sentences` counts the sentences that were read. `limits` names the parts of this
-    text that were not read.
+    whether a model was asked about each suspicion. `biases` is "none" if nothing could be read. `stance`
+    names the readers of the verdict, and is null if there is no stance. `population` is the version of the
+    answers that the scales of `emotion` compare with. `sentences` counts the sentences that were read.
+    `limits` names the parts of this text that were not read.
     """
 
     version: str
     emotion: str
     population: str
     confidence: Evidence
-    biases: Literal["cues+probes", "cues"]
+    biases: Literal["classifier+probes", "classifier", "none"]
     stance: Literal["reader", "reader+model"] | None = None
     sentences: int
     limits: list[Limit]
@@ -115,12 +120,14 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """
     Numbers about one answer. The same answer always has the same analysis.
 
-    If `error` is set, all but `method` is empty and the analysis was not charged. `confidence` is null
-    if the model gives no log-probabilities, `emotion` if no sentence is English prose, and `stance` if the
-    question does not ask for yes or no.
+    `confidence` estimates how likely the answer is right, and `expressed_certainty` rates how certain its
+    words sound. If `error` is set, all but `method` is empty and the analysis was not charged. `confidence`
+    is null if the model gives no log-probabilities, `emotion` and `expressed_certainty` if no sentence is
+    English prose, and `stance` if the question does not ask for yes or no.
     """
 
     confidence: Scale | None = None
+    expressed_certainty: Scale | None = None
     emotion: Emotion | None = None
     stance: Stance | None = None
     biases: list[Bias] = []
