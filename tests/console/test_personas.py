@@ -9,7 +9,7 @@ import pytest
 
 from mavera.personas.builtin import PersonaLibrary
 from tests.conftest import Served
-from tests.console.visitors import Visitor, count_queries, hidden_of, sign_in, sign_in_with_key, text_of
+from tests.console.visitors import Visitor, count_fewest, hidden_of, sign_in, sign_in_with_key, text_of
 
 MOST_QUERIES = 8
 HOSTILE = "<script>alert(1)</script> {{7*7}}"
@@ -229,10 +229,7 @@ def test_pages_of_personas_read_little(visitor: Visitor) -> None:
         f"personas/{persona}/edit",
         f"personas/{persona}/versions",
     ):
-        visitor.get(path)
-        with count_queries() as counted:
-            visitor.get(path)
-        assert counted.queries <= MOST_QUERIES, path
+        assert count_fewest(visitor, path) <= MOST_QUERIES, path
 
 
 def test_a_reader_may_not_write(served: Served) -> None:

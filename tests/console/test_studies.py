@@ -12,7 +12,7 @@ from tests.conftest import Served
 from tests.console.finished_studies import repeat_study, run_study
 from tests.console.visitors import (
     Visitor,
-    count_queries,
+    count_fewest,
     hidden_of,
     run_on_store,
     sign_in,
@@ -67,10 +67,7 @@ def test_hostile_texts_are_texts_everywhere(visitor: Visitor, study: str) -> Non
 def test_pages_of_a_study_read_little(visitor: Visitor, study: str) -> None:
     paths = ("studies", f"studies/{study}", f"studies/{study}/respondents", f"studies/{study}/answers/q7")
     for path in paths:
-        visitor.get(path)
-        with count_queries() as counted:
-            assert visitor.get(path).status_code == 200
-        assert counted.queries <= MOST_QUERIES, path
+        assert count_fewest(visitor, path) <= MOST_QUERIES, path
 
 
 def test_a_filter_shows_one_persona_and_one_cell(visitor: Visitor, study: str) -> None:
@@ -130,11 +127,9 @@ def test_every_file_can_be_taken(visitor: Visitor, study: str, kind: str) -> Non
 def test_two_waves_stand_side_by_side(served: Served, visitor: Visitor, study: str) -> None:
     second = repeat_study(served, study)
     assert second != study
-    visitor.get("studies/compare", params={"first": study, "second": second})
-    with count_queries() as counted:
-        page = visitor.get("studies/compare", params={"first": study, "second": second})
-    assert page.status_code == 200
-    assert counted.queries <= MOST_QUERIES
+    both = {"first": study, "second": second}
+    assert count_fewest(visitor, "studies/compare", params=both) <= MOST_QUERIES
+    page = visitor.get("studies/compare", params=both)
     assert "Would you recommend it?" in page.text
     assert "paired t test" in text_of(page)
     assert '<svg class="chart"' in page.text

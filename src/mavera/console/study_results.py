@@ -24,7 +24,7 @@ from mavera.focus_groups.figures import Figure, list_figures, list_segments
 from mavera.focus_groups.headlines import Headline, describe_result
 from mavera.focus_groups.repository import Progress, StudyRow
 from mavera.focus_groups.schemas import MethodResult, QuestionResult, SampleResult, Verbatim
-from mavera.focus_groups.study import Question
+from mavera.focus_groups.study import Question, Study
 from mavera.services import Services
 
 MOST_QUOTES = 4
@@ -109,9 +109,8 @@ async def read_study(services: Services, row: StudyRow, chosen: Filter) -> Study
         found = await desk.results.compute_group(
             row, progress, _one_or_none(chosen.persona), _one_or_none(chosen.cell)
         )
-    questions = tuple(
-        _view_question(number, question, msgspec.convert(one, QuestionResult), names)
-        for number, (question, one) in enumerate(zip(row.study.questions, found, strict=True), 1)
+    questions = await desk.results.keep(
+        row, progress, ("view", chosen), lambda: _view_questions(row.study, found, names)
     )
     return StudyView(
         row=row,
@@ -167,6 +166,16 @@ def name_people(services: Services, row: StudyRow) -> dict[str, str]:
     return {
         one: custom.get(one) or (library.get(one).name if library.has(one) else one) for one in row.panel.ids
     }
+
+
+def _view_questions(
+    study: Study, results: Sequence[Any], names: Mapping[str, str]
+) -> tuple[QuestionView, ...]:
+    """Return all questions with their charts. It takes some milliseconds for each question."""
+    return tuple(
+        _view_question(number, question, msgspec.convert(one, QuestionResult), names)
+        for number, (question, one) in enumerate(zip(study.questions, results, strict=True), 1)
+    )
 
 
 def _view_question(

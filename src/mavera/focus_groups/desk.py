@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MOST_KEPT = 16
+T = TypeVar("T")
+
+MOST_KEPT = 24
 
 
 @dataclass
@@ -151,6 +153,14 @@ class StudyResults:
         """Return answers of real people that fit the study. Raises ValidationFailed."""
         checked: str = await self._run("check_human", await self._desk.service.read(row), text)
         return checked
+
+    async def keep(
+        self, row: StudyRow, progress: Progress, name: tuple[object, ...], make: Callable[[], T]
+    ) -> T:
+        """Return the value of `make`, called in a thread and kept while the study stays as it is."""
+        async with self._turn:
+            made: T = await self._keep((*_state_of(row, progress), *name), lambda: asyncio.to_thread(make))
+            return made
 
     async def _find(self, row: StudyRow, progress: Progress, name: str, *more: object) -> Any:
         record = await self._read(row, progress)
