@@ -48,7 +48,7 @@ MARGIN_BLOCKS = 10
 BUSY_HOLDS = 8
 # A block that was used up sooner is followed by one of twice the size.
 SHORT_SECONDS = 1.0
-IDLE_SECONDS = 15.0
+IDLE_SECONDS = 5.0
 LOOK_SECONDS = 0.5
 RETRY_SECONDS = 0.5
 # A key whose balance or budget was too small for a block asks again after this.
@@ -165,16 +165,8 @@ class Blocks:
         return Charged(step.credits)
 
     async def renew(self) -> None:
-        """Renew the leases of all blocks, and give back those that nobody uses. Raises APIError."""
+        """Renew the leases of all blocks. Raises APIError."""
         before = self._clock()
-        for block in list(self._blocks.values()):
-            if not block.owed and (
-                block.is_recalled
-                or block.month != self._month()
-                or before - block.used_at > IDLE_SECONDS
-                or block.free < LEAST_CREDITS // 10
-            ):
-                await self._close(block)
         for block in list(self._blocks.values()):
             renewed = await self._database.execute(
                 f"""
@@ -192,7 +184,12 @@ class Blocks:
                 self._forget(block)
 
     async def look(self) -> None:
-        """Give back what other processes ask for. Raises APIError."""
+        """Give back the blocks that nobody uses, and what other processes ask for. Raises APIError."""
+        now, month = self._clock(), self._month()
+        for block in list(self._blocks.values()):
+            is_idle = now - block.used_at > IDLE_SECONDS or block.free < LEAST_CREDITS // 10
+            if not block.owed and (is_idle or block.is_recalled or block.month != month):
+                await self._close(block)
         if not self._blocks:
             return
         rows = await self._database.fetch_all(
@@ -203,8 +200,9 @@ class Blocks:
             process_id=self._lease.process_id,
         )
         for row in rows:
-            if (block := self._blocks.get(row["run_id"])) is not None:
-                await self._trim(block)
+            recalled = self._blocks.get(row["run_id"])
+            if recalled is not None:
+                await self._trim(recalled)
 
     async def call_back(self, workspace_id: str) -> bool:
         """
