@@ -2,7 +2,7 @@
 How often a reported bias is there, how often a bias that is there is reported, and how often plain text has
 one.
 
-    python -m evals.biases [--json] [--vader DIR] [--reports FILE]
+    python -m evals.biases [--json] [--vader DIR [--texts N]] [--reports FILE]
 
 Positives are the test split of ten texts for each bias and of hard negatives (`test_split.tsv`), which was
 committed before the classifier was written. Plain texts are the answers of personas in `plain.jsonl`, and
@@ -53,14 +53,14 @@ class Finder:
         return Text(source, shown, text, report_biases(judged))
 
 
-def list_plain(vader: Path | None) -> list[tuple[str, str]]:
+def list_plain(vader: Path | None, most: int) -> list[tuple[str, str]]:
     lines = (HERE / "plain.jsonl").read_text(encoding="utf-8").splitlines()
     found = [("persona answers", json.loads(line)["text"]) for line in lines]
     if vader is not None:
         drawn = random.Random(SEED)
         for source in SOURCES:
             texts = list_reviews(vader, source, 1)
-            found += [(source, text) for text in drawn.sample(texts, min(1_000, len(texts)))]
+            found += [(source, text) for text in drawn.sample(texts, min(most, len(texts)))]
     return found
 
 
@@ -122,11 +122,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--vader", type=Path)
+    parser.add_argument("--texts", type=int, default=1_000, help="of each source of plain text, at most")
     parser.add_argument("--reports", type=Path)
     options = parser.parse_args()
     finder = Finder()
     test = [finder.read("test", text, name) for name, text in read_tsv(HERE / "test_split.tsv")]
-    plain = [finder.read(source, text) for source, text in list_plain(options.vader)]
+    plain = [finder.read(source, text) for source, text in list_plain(options.vader, options.texts)]
     if options.reports:
         write_reports(plain, options.reports)
     per_bias = {
