@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test proofs docs screenshots coverage node-clients lint format lock image clean
+.PHONY: serve test proofs docs screenshots coverage node-clients lint format lock image wheel clean
 
 # Install, fetch the embedded model (1.1 GB, once), start the server; it prints a key and a first call.
 serve: .venv/run
@@ -57,6 +57,10 @@ lint: .venv/dev
 	$(BIN)/ruff format --check src tests bench evals examples docs_site
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# Build the wheel and the source archive into dist/. Install it with: pip install ./dist/….whl
+wheel: .venv/dev
+	$(BIN)/python -c "from setuptools import build_meta as build; print(build.build_sdist('dist'), build.build_wheel('dist'))"
 
 # Put the code into the house format.
 format: .venv/dev

@@ -1,3 +1,3 @@
 """Persona-powered language-model answers over OpenAI's wire formats, self-hosted."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

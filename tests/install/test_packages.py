@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from mavera.api.routes.manual import list_pages
 from tests.docs.pages import ROOT
 
 pytestmark = pytest.mark.proof
@@ -109,12 +110,13 @@ def test_the_wheel_holds_every_file_of_the_package(tree: Path, wheel: Path) -> N
         for path in (tree / "src").rglob("*")
         if path.is_file() and "egg-info" not in path.as_posix() and "__pycache__" not in path.parts
     }
+    manual = {f"mavera/manual/{page.path}" for page in list_pages(tree / "docs")}
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
         licences = [name for name in archive.namelist() if "/licenses/" in name]
 
     assert wheel.name.startswith("mavera_server-")
-    assert packed == source
+    assert packed == source | manual
     assert {Path(name).name for name in licences} >= {"LICENSE", "NOTICE"}
 
 
@@ -137,6 +139,41 @@ def test_a_wheel_in_an_empty_environment_starts_a_server(wheel: Path, tmp_path: 
     )
     check = "import mavera, mavera.app, mavera.analysis, sys; print(mavera.__file__)"
     assert str(tmp_path / "env") in run(python, "-c", check, cwd=tmp_path)
+
+
+def test_the_clone_builds_the_same_wheel_as_the_source_archive(
+    tree: Path, wheel: Path, tmp_path: Path
+) -> None:
+    direct = build(tree, "build_wheel", tmp_path / "direct")
+
+    assert direct.name == wheel.name
+    with zipfile.ZipFile(direct) as one, zipfile.ZipFile(wheel) as other:
+        assert {name: one.getinfo(name).CRC for name in one.namelist() if not name.endswith("RECORD")} == {
+            name: other.getinfo(name).CRC for name in other.namelist() if not name.endswith("RECORD")
+        }
+
+
+def test_a_wheel_shows_its_pages_and_says_what_a_study_needs(wheel: Path, tmp_path: Path) -> None:
+    bin_folder = make_environment(tmp_path / "env")
+    python = bin_folder / "python"
+    run(python, "-m", "pip", "install", "--quiet", wheel, cwd=tmp_path)
+    settings = {"MAVERA_DATA_DIR": str(tmp_path / "data"), "MAVERA_MODEL_BACKEND": "scripted"}
+
+    assert run(python, "-m", "mavera", "--version", cwd=tmp_path).startswith("mavera ")
+    assert "mavera" in run(bin_folder / "mavera", "--show-completion", "bash", cwd=tmp_path)
+    pages = (
+        "from mavera.api.routes.manual import find_folder, list_pages; print(len(list_pages(find_folder())))"
+    )
+    assert int(run(python, "-c", pages, cwd=tmp_path)) > 30
+    run(python, "-m", "mavera", "study", "new", "concept.yaml", cwd=tmp_path, environ=settings)
+    study = (python, "-m", "mavera", "study", "run", "concept.yaml", "--out", "results")
+    shutil.rmtree(tmp_path / "data", ignore_errors=True)
+    assert "concept" in run(*study, cwd=tmp_path, environ=settings).lower()
+    for name in ("statsmodels", "dbos"):
+        (tmp_path / "env" / "borrowed" / name).unlink()
+    told = run(*study, cwd=tmp_path, environ=settings, code=1)
+    assert f"{wheel}[research]" in told
+    assert "Traceback" not in told
 
 
 def first_start(mavera: Path, folder: Path, settings: dict[str, str]) -> str:
