@@ -4,16 +4,23 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from mavera.accounts.audit import OPERATORS_LOG, AuditEntry, Search, list_entries
 from mavera.cli.options import AsJSON, DataDir, format_time, print_json
 from mavera.cli.store import InWorkspace, choose_workspace, with_database
+from mavera.cli.tables import Shown, print_table
 from mavera.settings import Settings
 from mavera.storage.database import Database
 
 app = typer.Typer(add_completion=False)
+_COLUMNS = (
+    Shown("id"),
+    Shown("when"),
+    Shown("who", is_text=True),
+    Shown("what"),
+    Shown("of what", is_text=True),
+    Shown("details", is_text=True, is_extra=True),
+)
 
 
 @app.command()
@@ -41,13 +48,17 @@ def show_audit_log(
     if as_json:
         print_json([_describe(entry) for entry in found])
         return
-    table = Table(Column("id", no_wrap=True), "when", "who", "what", "of what", "details")
+    rows = []
     for entry in found:
         who = f"{entry.actor.kind} {entry.actor.name or entry.actor.id}".strip()
         what = entry.subject_name or entry.subject_id
-        details = json.dumps(entry.details, ensure_ascii=False) if entry.details else ""
-        table.add_row(str(entry.id), format_time(entry.created_at), who, entry.action, what, details)
-    Console(highlight=False).print(table, markup=False)
+        details = ", ".join(f"{name} {_show(value)}" for name, value in (entry.details or {}).items())
+        rows.append((str(entry.id), format_time(entry.created_at), who, entry.action, what, details))
+    print_table(_COLUMNS, rows, empty="Nobody has changed anything yet.")
+
+
+def _show(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _describe(entry: AuditEntry) -> dict[str, object]:

@@ -4,19 +4,26 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from mavera.accounts import workspaces
 from mavera.accounts.administration import grant_credits
 from mavera.accounts.audit import Actor
 from mavera.cli.options import AsJSON, DataDir, format_time, print_json
 from mavera.cli.store import InWorkspace, choose_workspace, with_database
+from mavera.cli.tables import Shown, print_table
 from mavera.cli.workspaces import describe_workspace
 from mavera.settings import Settings
 from mavera.storage.database import Database, Row
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Give a workspace credits, and show its ledger."
+)
+_COLUMNS = (
+    Shown("time"),
+    Shown("what"),
+    Shown("credits", is_number=True),
+    Shown("note", is_text=True),
+    Shown("run, month or top-up", is_extra=True),
 )
 
 
@@ -59,10 +66,14 @@ def balance(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: Da
     console = Console(highlight=False)
     left = "unlimited credit" if shown["unlimited"] else f"{shown['balance']:,} credits"
     console.print(f"[bold]{left}[/]  {shown['name']}  [dim]{shown['id']}[/]")
-    table = Table("time", "what", "credits", "run, month or top-up", "note")
-    for entry in entries:
-        amount = f"{entry['credits']:+,}"
-        table.add_row(
-            format_time(entry["created_at"]), entry["kind"], amount, entry["reference"], entry["note"] or ""
+    rows = [
+        (
+            format_time(entry["created_at"]),
+            entry["kind"],
+            f"{entry['credits']:+,}",
+            entry["note"] or "",
+            entry["reference"],
         )
-    console.print(table)
+        for entry in entries
+    ]
+    print_table(_COLUMNS, rows, empty="Nothing was charged or granted yet.")

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from msgspec import UNSET
-from rich.console import Console
-from rich.table import Column, Table
 
 from mavera.accounts.keys.changes import Changes
 from mavera.accounts.keys.delegation import KeyTerms
@@ -16,8 +14,9 @@ from mavera.accounts.keys.keyring import Keyring, NewKey
 from mavera.accounts.keys.repository import ApiKey
 from mavera.accounts.keys.text import peppers_of
 from mavera.accounts.plans import DEFAULT_SCOPES
-from mavera.cli.options import AsJSON, DataDir, format_time, print_json
+from mavera.cli.options import AsJSON, DataDir, format_day, format_time, print_json
 from mavera.cli.store import InWorkspace, choose_workspace, with_database
+from mavera.cli.tables import Shown, print_table
 from mavera.settings import Settings
 from mavera.storage.database import Database
 
@@ -26,6 +25,14 @@ _DAY_SECONDS = 86_400
 NamedKey = Annotated[str, typer.Argument(help="The key's id, its last four characters, or the key itself.")]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, list, change and revoke API keys.")
+_COLUMNS = (
+    Shown("name", is_text=True),
+    Shown("key"),
+    Shown("state"),
+    Shown("last used"),
+    Shown("created", is_extra=True),
+    Shown("id", is_extra=True),
+)
 
 
 @app.command()
@@ -70,20 +77,18 @@ def list_keys(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: 
         if as_json:
             print_json([_public(key) for key in keys])
             return
-        table = Table(
-            Column("id", no_wrap=True, min_width=25), "name", "key", "created", "last used", "state"
-        )
-        for key in keys:
-            shown = f"mvra_{key.mode}_…{key.last_four}"
-            table.add_row(
-                key.id,
+        rows = [
+            (
                 key.name,
-                shown,
-                format_time(key.created_at),
-                format_time(key.last_used_at),
+                f"mvra_{key.mode}_…{key.last_four}",
                 _state(key),
+                format_day(key.last_used_at),
+                format_day(key.created_at),
+                key.id,
             )
-        Console().print(table)
+            for key in keys
+        ]
+        print_table(_COLUMNS, rows, empty="There is no key. `mavera keys create` makes one.")
 
     _with_keyring(data_dir, workspace, show)
 

@@ -52,16 +52,30 @@ class LazyGroup(TyperGroup):
         module = importlib.import_module(COMMANDS[name][0])
         command = typer.main.get_command(module.app)
         command.name = name
+        _hide_types_of_switches(command)
         # Imported late, because it takes time and most calls do not need it.
         importlib.import_module("mavera.logs").send_logs_to_stderr()
         return name, command, args[1:]
+
+
+_HELP = ["-h", "--help"]
+
+
+def _hide_types_of_switches(command: Any) -> None:
+    """Show `--json` and not `--json <bool>`: a switch takes no value."""
+    context = typer.Context(command, help_option_names=_HELP)
+    for param in [*command.params, command.get_help_option(context)]:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    for below in getattr(command, "commands", {}).values():
+        _hide_types_of_switches(below)
 
 
 app = typer.Typer(
     cls=LazyGroup,
     no_args_is_help=True,
     rich_markup_mode=None,  # rich would double the time of this one page
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": _HELP},
     pretty_exceptions_enable=False,
 )
 

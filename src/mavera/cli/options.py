@@ -24,6 +24,11 @@ def print_json(value: Any) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
+def format_day(seconds: int | None) -> str:
+    """Format Unix seconds as a local day. None is "never"."""
+    return format_time(seconds).partition(" ")[0]
+
+
 def format_time(seconds: int | None) -> str:
     """Format Unix seconds as local time. None is "never"."""
     if seconds is None:

@@ -16,12 +16,12 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 
 from mavera.accounts.principal import Principal
 from mavera.cli.options import AsJSON, DataDir, ModelOption, print_json
 from mavera.cli.progress import wait_until_ready
 from mavera.cli.store import InWorkspace, choose_workspace, load_personas, with_database
+from mavera.cli.tables import Shown, print_table
 from mavera.core.items import Message
 from mavera.errors import ConfigurationError
 from mavera.models.config import DEFAULT_NAME
@@ -30,6 +30,7 @@ from mavera.personas.catalogue import AnyPersona, Personas, build_prefix
 from mavera.personas.custom import CustomPersona, PersonaType, Sheet
 from mavera.personas.files import from_csv, from_toml, to_sheet, to_toml
 from mavera.personas.persona import Category
+from mavera.personas.slugs import slug_of
 from mavera.personas.typos import fold
 from mavera.runs.persona_draft import draft
 from mavera.services import open_named_model
@@ -41,6 +42,13 @@ OnDuplicate = Literal["skip", "replace", "add"]
 PersonaArgument = Annotated[str, typer.Argument(help="The persona's name or id.")]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="List personas, and make your own.")
+_COLUMNS = (
+    Shown("name"),
+    Shown("who speaks", is_text=True, least=48),
+    Shown("category", is_extra=True),
+    Shown("short name", is_extra=True),
+    Shown("id", is_extra=True),
+)
 
 
 @app.command("list")
@@ -62,10 +70,16 @@ def list_personas(
     if as_json:
         print_json([_public(persona) for persona in personas])
         return
-    table = Table("name", "category", "description", Column("id", no_wrap=True, min_width=25))
-    for persona in personas:
-        table.add_row(persona.name, persona.category, persona.description, persona.id)
-    Console().print(table)
+    rows = [
+        (persona.name, _say_who_speaks(persona), persona.category, slug_of(persona), persona.id)
+        for persona in personas
+    ]
+    print_table(_COLUMNS, rows, empty="No persona fits. Try fewer words, or no category.")
+
+
+def _say_who_speaks(persona: AnyPersona) -> str:
+    """Return the first sentence of the description."""
+    return persona.description.partition(". ")[0].rstrip(".")
 
 
 @app.command()
@@ -166,6 +180,25 @@ def export(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"{output} cannot be written: {error.strerror}.") from error
+
+
+@app.command()
+def delete(
+    persona: PersonaArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    workspace: InWorkspace = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Delete a persona of the workspace. Answers and studies that name it stay."""
+    found = load_personas(data_dir, workspace).find(persona)
+    if not yes:
+        typer.confirm(f"Delete {found.name} ({found.id})?", abort=True)
+
+    async def remove(personas: Personas, operator: Principal, _: Settings) -> None:
+        await personas.delete(operator, found.id)
+
+    _with_personas(data_dir, workspace, remove)
+    typer.echo(f"Deleted {found.name}.")
 
 
 @app.command("import")
@@ -301,6 +334,7 @@ def _public(persona: AnyPersona) -> dict[str, object]:
     return {
         "id": persona.id,
         "name": persona.name,
+        "slug": slug_of(persona),
         "category": persona.category,
         "description": persona.description,
         "is_custom": persona.is_custom,

@@ -25,6 +25,7 @@ from mavera.accounts.principal import Principal
 from mavera.cli.options import AsJSON, DataDir, format_time, print_json
 from mavera.cli.progress import wait_until_ready
 from mavera.cli.study_drawing import draw_results
+from mavera.cli.tables import Shown, print_table
 from mavera.core.finish import finish
 from mavera.errors import ConfigurationError
 from mavera.focus_groups import repository
@@ -55,6 +56,13 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     help="Run studies with a panel of personas, and read their results.",
+)
+_COLUMNS = (
+    Shown("study", is_text=True),
+    Shown("status"),
+    Shown("cells", is_number=True),
+    Shown("id"),
+    Shown("made", is_extra=True),
 )
 
 
@@ -156,12 +164,11 @@ def list_studies(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
     if as_json:
         print_json([{**_describe(row), "cells": msgspec.to_builtins(vars_of(p))} for row, p in found])
         return
-    table = Table("study", "status", "cells", "made", "id")
-    for row, progress in found:
-        table.add_row(
-            row.name, row.status, f"{progress.done}/{progress.total}", format_time(row.created_at), row.id
-        )
-    Console().print(table)
+    rows = [
+        (row.name, row.status, f"{progress.done}/{progress.total}", row.id, format_time(row.created_at))
+        for row, progress in found
+    ]
+    print_table(_COLUMNS, rows, empty="There is no study yet. `mavera study new` writes one to begin with.")
 
 
 @app.command()
@@ -379,10 +386,9 @@ def _print_shares(shares: list[Share], *, as_json: bool) -> None:
     if as_json:
         print_json([msgspec.to_builtins(one) for one in shares])
         return
-    table = Table("link", "made", "works until")
-    for one in shares:
-        table.add_row(one.id, format_time(one.created_at), format_time(one.expires_at))
-    Console().print(table)
+    rows = [(one.id, format_time(one.expires_at), format_time(one.created_at)) for one in shares]
+    columns = (Shown("link"), Shown("works until"), Shown("made", is_extra=True))
+    print_table(columns, rows, empty="Nobody has a link to this study.")
 
 
 @app.command()

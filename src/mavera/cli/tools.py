@@ -14,8 +14,9 @@ from rich.table import Column, Table
 
 from mavera.accounts.audit import Actor
 from mavera.accounts.keys.repository import find_first_workspace_id
-from mavera.cli.options import AsJSON, DataDir, format_time, print_json
+from mavera.cli.options import AsJSON, DataDir, format_day, format_time, print_json
 from mavera.cli.store import InWorkspace, choose_workspace, with_database
+from mavera.cli.tables import Shown, print_table
 from mavera.errors import APIError, ConfigurationError
 from mavera.extras import describe_missing_extra
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
@@ -42,6 +43,21 @@ index = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The documents that tavily_search finds without a key."
 )
 app.add_typer(index, name="index")
+_CALL_COLUMNS = (
+    Shown("when"),
+    Shown("tool"),
+    Shown("provider", is_text=True),
+    Shown("status"),
+    Shown("ms", is_number=True),
+    Shown("characters", is_number=True, is_extra=True),
+    Shown("run", is_extra=True),
+)
+_DOCUMENT_COLUMNS = (
+    Shown("address"),
+    Shown("title", is_text=True),
+    Shown("characters", is_number=True, is_extra=True),
+    Shown("added", is_extra=True),
+)
 
 
 @app.command("list")
@@ -166,11 +182,11 @@ def calls(
     if as_json:
         print_json(found)
         return
-    table = Table("when", "tool", "provider", "status", "ms", "characters", "run")
-    for row in found:
-        shown = [str(row[n]) for n in ("tool", "provider", "status", "milliseconds", "characters", "run_id")]
-        table.add_row(format_time(int(str(row["created_at"]))), *shown)
-    Console().print(table)
+    members = ("tool", "provider", "status", "milliseconds", "characters", "run_id")
+    rows = [
+        (format_time(int(str(row["created_at"]))), *(str(row[member]) for member in members)) for row in found
+    ]
+    print_table(_CALL_COLUMNS, rows, empty="No server tool was called yet.")
 
 
 @index.command("add")
@@ -190,12 +206,13 @@ def list_documents(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table(Column("address", overflow="fold"), "title", "characters", "added")
-    for document in found:
-        table.add_row(
-            document.url, document.title, f"{document.characters:,}", format_time(document.added_at)
-        )
-    Console().print(table)
+    rows = [
+        (document.url, document.title, f"{document.characters:,}", format_day(document.added_at))
+        for document in found
+    ]
+    print_table(
+        _DOCUMENT_COLUMNS, rows, empty="The index is empty. `mavera tools index add FOLDER` fills it."
+    )
 
 
 @index.command("remove")

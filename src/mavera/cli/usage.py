@@ -6,20 +6,30 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from mavera.accounts.credits import usage
 from mavera.accounts.credits.days import UTC, format_day
 from mavera.accounts.credits.usage import Span, Sums
 from mavera.accounts.plans import month_bounds, month_of
+from mavera.accounts.principal import Principal
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.store import InWorkspace, choose_workspace, with_database
+from mavera.cli.tables import Shown, print_table
+from mavera.personas.builtin import PersonaLibrary
+from mavera.personas.catalogue import Personas
 from mavera.settings import Settings
 from mavera.storage.database import Database
 
 app = typer.Typer(add_completion=False)
 
 _BAR = 40
+_NUMBERS = (
+    Shown("requests", is_number=True),
+    Shown("tokens", is_number=True),
+    Shown("credits", is_number=True),
+    Shown("errors", is_number=True),
+    Shown("ms a request", is_number=True, is_extra=True),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,8 @@ class _Used:
     models: list[tuple[str, Sums]]
     lines: list[tuple[str, str, Sums]]
     zone: str
+    names: dict[str, str]
+    """What keys and personas are called, by id."""
 
     @property
     def upstream_costs(self) -> list[tuple[str, float]]:
@@ -59,6 +71,7 @@ def show_usage(
             [(name or "(none)", sums) for name, sums in await usage.sum_by_model(database, span)],
             await usage.read_groups(database, span, "day"),
             ", ".join(await usage.list_zones(database, span)) or UTC,
+            await _name_all(database, workspace_id),
         )
 
     used = with_database(data_dir, add_up)
@@ -68,6 +81,12 @@ def show_usage(
         sys.stdout.write(usage.write_csv("day", used.lines, zone=used.zone))
     else:
         _print(used)
+
+
+async def _name_all(database: Database, workspace_id: str) -> dict[str, str]:
+    personas = await Personas(PersonaLibrary.load(), database).roll(Principal.local(workspace_id))
+    named = {persona.id: persona.name for persona in personas.list()}
+    return {**named, **await usage.name_keys(database, workspace_id)}
 
 
 def _print(used: _Used) -> None:
@@ -88,11 +107,12 @@ def _print(used: _Used) -> None:
         console.print(f"{date}  [green]{bar}[/] {sums.credits:,}")
     tables = (("key", used.keys), ("persona", used.personas), ("operation", used.operations))
     for title, rows in (*tables, ("model", used.models)):
-        table = Table(title, "requests", "tokens", "credits", "errors", "ms a request")
-        for name, sums in rows:
-            table.add_row(name, *(f"{number:,}" for number in _numbers(sums)))
         if rows:
-            console.print(table)
+            lines = [
+                (used.names.get(name, name), *(f"{number:,}" for number in _numbers(sums)))
+                for name, sums in rows
+            ]
+            print_table((Shown(title, is_text=True), *_NUMBERS), lines, empty="")
 
 
 def _numbers(sums: Sums) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from msgspec import UNSET
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 from mavera.accounts import workspaces
 from mavera.accounts.administration import WorkspaceChanges, make_workspace, update_workspace
@@ -13,8 +13,9 @@ from mavera.accounts.audit import Actor
 from mavera.accounts.data.deletion import delete_workspace
 from mavera.accounts.plans import Overrides
 from mavera.accounts.workspaces import NewWorkspace, Workspace
-from mavera.cli.options import AsJSON, DataDir, format_time, print_json
+from mavera.cli.options import AsJSON, DataDir, format_day, print_json
 from mavera.cli.store import with_database
+from mavera.cli.tables import Shown, print_table
 from mavera.settings import Settings
 from mavera.storage.database import Database
 
@@ -25,6 +26,14 @@ app = typer.Typer(
 )
 
 WorkspaceId = Annotated[str, typer.Argument(help="The workspace's id.")]
+_COLUMNS = (
+    Shown("name", is_text=True),
+    Shown("plan"),
+    Shown("balance", is_number=True),
+    Shown("spent", is_number=True),
+    Shown("id"),
+    Shown("created", is_extra=True),
+)
 
 
 @app.command()
@@ -68,15 +77,14 @@ def list_workspaces(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
     if as_json:
         print_json([describe_workspace(workspace) for workspace in found])
         return
-    table = Table(Column("id", no_wrap=True), "name", "plan", "balance", "spent this month", "created")
+    rows = []
     for workspace in found:
         shown = describe_workspace(workspace)
         balance = "unlimited" if workspace.unlimited else f"{workspace.balance:,}"
         spent = f"{workspace.spent:,}" + (f" of {workspace.budget:,}" if workspace.budget is not None else "")
-        table.add_row(
-            shown["id"], shown["name"], shown["plan"], balance, spent, format_time(workspace.created_at)
-        )
-    Console().print(table)
+        day = format_day(workspace.created_at)
+        rows.append((shown["name"], shown["plan"], balance, spent, shown["id"], day))
+    print_table(_COLUMNS, rows, empty="There is no workspace. `mavera workspaces create NAME` makes one.")
 
 
 @app.command()

@@ -1,0 +1,104 @@
+"""What the commands print can be read at 80 and at 120 columns."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from mavera.cli.tables import Shown, choose_columns
+from tests.support.tables import make_tables
+
+COLUMNS = (
+    Shown("name", is_text=True),
+    Shown("id"),
+    Shown("made", is_extra=True),
+    Shown("place", is_extra=True),
+)
+ROWS = [("A long name of a study about many things", "cmx1ycoz40ff5fa54eeb143a1", "2026-11-29", "Lisbon")]
+COMMANDS = [
+    "keys list",
+    "workspaces list",
+    "personas list",
+    "usage",
+    "audit",
+    "study list",
+    "credits balance",
+    "tools list",
+    "tools index list",
+    "tools calls",
+    "models list",
+]
+NAME = "nightly-study-of-the-whole-northern-region"
+
+
+def run(data_dir: Path, *command: str, columns: int = 80) -> str:
+    """Return what the command prints on a terminal of this width."""
+    environ = {**os.environ, "COLUMNS": str(columns), "MAVERA_MODEL_BACKEND": "scripted"}
+    done = subprocess.run(
+        [sys.executable, "-m", "mavera", *command, "--data-dir", str(data_dir)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("screens")
+    make_tables(f"sqlite:///{folder}/mavera.db")
+    run(folder, "workspaces", "create", NAME, "--plan", "enterprise")
+    for _ in range(2):
+        run(folder, "keys", "create", "--name", NAME)
+    return folder
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_line_is_wider_than_the_terminal_and_nothing_is_silent(
+    data_dir: Path, command: str, columns: int
+) -> None:
+    printed = run(data_dir, *command.split(), columns=columns)
+
+    assert printed.strip()
+    assert not [line for line in printed.splitlines() if cell_len(line.rstrip()) > columns]
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_key_shows_the_characters_that_revoke_it(data_dir: Path, columns: int) -> None:
+    printed = run(data_dir, "keys", "list", columns=columns)
+    shown = re.findall(r"mvra_live_…(\w{4})\b", printed)
+
+    assert len(set(shown)) >= 2
+    run(data_dir, "keys", "revoke", shown[0])
+    run(data_dir, "keys", "create", "--name", NAME)
+
+
+def test_each_workspace_shows_its_whole_id(data_dir: Path) -> None:
+    assert re.search(r"\bc[a-z0-9]{24}\b", run(data_dir, "workspaces", "list"))
+
+
+def test_the_personas_take_a_line_each_and_say_who_speaks(data_dir: Path) -> None:
+    lines = run(data_dir, "personas", "list").splitlines()
+
+    assert len(lines) < 80
+    assert any("retired school secretary" in line for line in lines)
+
+
+def test_a_switch_takes_no_value(data_dir: Path) -> None:
+    assert "<bool>" not in run(data_dir, "keys", "list", "--help")
+
+
+@pytest.mark.parametrize(
+    ("width", "kept"), [(120, [0, 1, 2, 3]), (60, [0, 1, 2]), (48, [0, 1]), (20, [0, 1])]
+)
+def test_the_last_extra_column_goes_first(width: int, kept: list[int]) -> None:
+    assert choose_columns(COLUMNS, ROWS, width) == kept
