@@ -40,17 +40,27 @@ _NAMED_ID = re.compile(r"\b(resp|msg|fg|chatcmpl|fc|call|req|rs|cmp|ws|ig|mcp)_[
 _CUID = re.compile(r"\bc[a-z0-9]{24}\b")
 _SECRET = re.compile(r"\b(mvra_live_|mvra_test_|whsec_)[A-Za-z0-9_\-=+/]{8,}")
 _TIMES = re.compile(r"(_at|created|start|end)$")
-# Their answer needs what a plain server lacks: a file that a tool made, a cell that failed.
-WITHOUT_EXAMPLE = frozenset({"get_media", "get_content", "retry_focus_group"})
+# Their answer needs what a plain server lacks (a file that a tool made, a cell that failed), ends the world
+# that the examples are asked of, or is a file.
+WITHOUT_EXAMPLE = frozenset(
+    {"get_media", "get_content", "retry_focus_group", "delete_own_workspace", "export_data"}
+)
 # What is asked of these operations besides the example of their body.
 _QUERIES: dict[str, dict[str, str]] = {
     "list_personas": {"limit": "2", "search": "student"},
     "list_responses": {"limit": "2"},
     "list_cells": {"limit": "2"},
     "export_focus_group": {"format": "json"},
+    "delete_any_workspace": {"name": "Autumn research"},
 }
 # These end what others ask about, so they come last, and the cancelled study before the deleted one.
-_ENDINGS = {"cancel_focus_group": 1, "delete_focus_group": 2, "delete_persona": 2, "delete_api_key": 2}
+_ENDINGS = {
+    "cancel_focus_group": 1,
+    "delete_focus_group": 2,
+    "delete_persona": 2,
+    "delete_api_key": 2,
+    "delete_any_workspace": 2,
+}
 
 
 @dataclass
@@ -78,6 +88,16 @@ class World:
     def make(self, maker: str) -> str:
         """Make another object by this operation, and return its id."""
         return str(self.ask(named_operation(maker)).json()["id"])
+
+    def find_request(self) -> str:
+        """Return the id of the newest request of the log, which is written a moment after the answer."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            listed = self.client.get(f"{PREFIXES[0]}/requests").json()["data"]
+            if listed:
+                return str(listed[0]["id"])
+            time.sleep(0.2)
+        raise TimeoutError("the log of requests stays empty")
 
     def wait_for_study(self, study_id: str) -> None:
         """Wait until the study ended, for at most two minutes."""
@@ -146,6 +166,8 @@ def _fill_world(world: World) -> None:
             world.wait_for_study(world.ids["focus_group_id"])
         world.ids[parameter] = world.make(maker)
     world.wait_for_study(world.ids["second_focus_group_id"])
+    world.ask(named_operation("create_response"))
+    world.ids["request_id"] = world.find_request()
     world.ids["workspace_id"] = world.ask(named_operation("get_usage")).json()["workspace_id"]
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from mavera.api.http.descriptions import load_examples
 from mavera.api.http.openapi import openapi_document
@@ -192,13 +193,13 @@ def _fill_path(path: str, operation: Document) -> tuple[str, dict[str, Any]]:
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path":
             path = path.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
-        if parameter["in"] == "query" and parameter["name"] in ("ids", "format", "search"):
+        if parameter["in"] == "query" and parameter["name"] in ("ids", "format", "search", "name"):
             query[parameter["name"]] = parameter["example"]
     return path, query
 
 
 def _write_curl(method: str, path: str, query: Mapping[str, Any], body: Any, *, needs_key: bool) -> str:
-    asked = "&".join(f"{name}={value}" for name, value in query.items())
+    asked = urlencode(query, safe=",")
     address = f"{_BASE}{path}" + (f"?{asked}" if asked else "")
     lines = [f'curl "{address}"'] if method == "GET" else [f'curl -X {method} "{address}"']
     if needs_key:

@@ -107,6 +107,7 @@ def make_victims(world: World, text: str) -> str:
         ("create_api_key", "key_id"),
         ("create_share", "share_id"),
         ("create_focus_group", "focus_group_id"),
+        ("create_workspace", "other_workspace_id"),
     ):
         if world.ids[name] in text and re.search(r"delete|/cancel", text, re.IGNORECASE):
             return text.replace(world.ids[name], world.make(maker))
