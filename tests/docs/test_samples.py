@@ -37,6 +37,8 @@ _OF_THE_READER = [
 NODE_MODULES = ROOT / "tests" / "clients" / "node" / "node_modules"
 # A plain server has no file that a tool made, and a whole study has no cell to retry.
 _WITHOUT_OBJECT = ("/media/", "/retry")
+# These end the workspace that all samples use, or return a file that OpenAI's client does not read.
+_NOT_RUN = re.compile(r'delete\("/workspaces|DELETE "[^"]*/api/v1/workspaces|"(?:[^"]*/api/v1)?/export"')
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def list_samples(*kinds: str) -> list[Sample]:
 def list_runnable(kind: str) -> list[Sample]:
     """Return the samples to run. Those that end an object come last."""
     found = [
-        sample for sample in list_samples(kind) if not any(part in sample.text for part in _WITHOUT_OBJECT)
+        sample
+        for sample in list_samples(kind)
+        if not any(part in sample.text for part in _WITHOUT_OBJECT) and not _NOT_RUN.search(sample.text)
     ]
     return sorted(found, key=lambda sample: "delete" in sample.text.lower())
 
