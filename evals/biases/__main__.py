@@ -14,6 +14,7 @@ for two readers. No model is asked.
 import argparse
 import json
 import random
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def write_reports(texts: Sequence[Text], path: Path) -> None:
     ]
     random.Random(SEED).shuffle(lines)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines[:MOST_REPORTS]), encoding="utf-8")
-    print(f"{len(lines)} reports, of which {min(MOST_REPORTS, len(lines))} are in {path}")
+    print(f"{len(lines)} reports, of which {min(MOST_REPORTS, len(lines))} are in {path}", file=sys.stderr)
 
 
 def main() -> None:
