@@ -293,7 +293,7 @@ def _write_errors(responses: Mapping[str, Document]) -> str:
 def _shorten(text: str) -> str:
     lines = text.splitlines()
     if len(lines) <= _LONGEST_ANSWER:
-        return text
+        return "\n".join(lines)
     return "\n".join([*lines[:_LONGEST_ANSWER], f"… {len(lines) - _LONGEST_ANSWER} further lines"])
 
 

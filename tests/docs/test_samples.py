@@ -38,7 +38,7 @@ NODE_MODULES = ROOT / "tests" / "clients" / "node" / "node_modules"
 # A plain server has no file that a tool made, and a whole study has no cell to retry.
 _WITHOUT_OBJECT = ("/media/", "/retry")
 # These end the workspace that all samples use, or return a file that OpenAI's client does not read.
-_NOT_RUN = re.compile(r'delete\("/workspaces|DELETE "[^"]*/api/v1/workspaces|"(?:[^"]*/api/v1)?/export"')
+_NOT_RUN = re.compile(r'delete\(\s*"/workspaces|DELETE "[^"]*/api/v1/workspaces|"(?:[^"]*/api/v1)?/export"')
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def place_in(world: World, text: str) -> str:
     text = text.replace(
         f"/operator/workspaces/{workspace}", f"/operator/workspaces/{world.ids['other_workspace_id']}"
     )
-    for name in ("focus_group_id", "key_id", "workspace_id", "share_id"):
+    for name in ("focus_group_id", "key_id", "workspace_id", "share_id", "request_id"):
         text = text.replace(examples[name], world.ids[name])
     return text.replace("http://127.0.0.1:8000", str(world.client.base_url).rstrip("/"))
 
