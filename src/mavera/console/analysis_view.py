@@ -80,7 +80,7 @@ class Quote:
 class BiasView:
     name: str
     description: str
-    severity: Scale | None
+    probability: float | None
     evidence: tuple[Quote, ...]
 
 
@@ -226,9 +226,9 @@ def _read_biases(raw: dict[str, Any], place: str) -> tuple[tuple[BiasView, ...],
         marks += [
             Mark("evidence", quote.anchor, text, name) for quote, text in zip(quotes, texts, strict=True)
         ]
-        severity = _number(one.get("severity"))
-        scale = None if severity is None else Scale("Severity", severity, ("mild", "severe"))
-        biases.append(BiasView(name, _text(one.get("description")), scale, quotes))
+        share = _number(one.get("probability"))
+        probability = share if share is not None and 0 <= share <= 1 else None
+        biases.append(BiasView(name, _text(one.get("description")), probability, quotes))
     return tuple(biases), marks
 
 
