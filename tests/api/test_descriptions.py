@@ -92,7 +92,7 @@ def test_every_recorded_answer_fits_its_schema() -> None:
     assert unasked == WITHOUT_EXAMPLE
     for operation in described_operations():
         answers = [answer for status, answer in operation["responses"].items() if status.startswith("2")]
-        content = answers[0]["content"]["application/json"]
+        content = next(iter(answers[0]["content"].values()))
         if "example" in content:
             schema = {**content["schema"], "components": DOCUMENT["components"]}
             jsonschema_rs.validator_for(schema).validate(content["example"])

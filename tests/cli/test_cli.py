@@ -1,5 +1,7 @@
 """The command line as a user types it: real processes, the scripted model where one is needed."""
 
+import csv
+import io
 import json
 import re
 import signal
@@ -161,11 +163,15 @@ def test_ask_draws_an_analysis_made_here_or_by_a_server(mavera: Mavera, serve: S
     assert told["analysis"]["method"]["version"]
 
 
-def test_compare_prints_a_column_and_draws_a_bar_for_each_persona(mavera: Mavera, tmp_path: Path) -> None:
+def test_compare_prints_each_answer_and_draws_a_bar_for_each_persona(mavera: Mavera, tmp_path: Path) -> None:
     plot = tmp_path / "out.svg"
     done = mavera("compare", "Is it <good>?", "-p", "Gen Z C", "-p", "Gen X", "--plot", str(plot))
 
     assert "valence" in done.stdout
+    assert done.stdout.count("This is a scripted answer to: Is it <good>?") == 2
+    table = list(csv.DictReader(io.StringIO(mavera("compare", "Hm?", "-p", "Gen X", "--csv").stdout)))
+    assert [row["answer"] for row in table] == ["This is a scripted answer to: Hm?"]
+    assert {"valence", "confidence", "biases"} <= set(table[0])
     drawn = ElementTree.fromstring(plot.read_text(encoding="utf-8"))
     assert sum(one.tag.endswith("rect") for one in drawn.iter()) == 1 + 2 * 3
     assert ".svg" in mavera("compare", "Hm?", "-p", "Gen Z C", "--plot", "out.png", code=1).stderr

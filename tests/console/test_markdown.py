@@ -138,7 +138,11 @@ def test_overlapping_marks_cover_their_sentences() -> None:
         "key_insights": ["I always buy the same brand."],
         "insight_sources": [{"sentences": [0, 1]}],
         "biases": [
-            {"name": "status quo bias", "probability": 0.65, "evidence": ["always buy", "brand. It is *safe*"]}
+            {
+                "name": "status quo bias",
+                "probability": 0.65,
+                "evidence": ["always buy", "brand. It is *safe*"],
+            }
         ],
         "stance": {"score": 0.5, "sentence": 1},
     }

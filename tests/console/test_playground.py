@@ -79,7 +79,9 @@ def test_an_answer_is_drawn_with_its_analysis_and_never_as_markup(member: Visito
         },
         "analysis": {
             "confidence": 7, "key_insights": [HOSTILE], "insight_sources": [{"sentences": [0]}],
-            "biases": [{"name": HOSTILE, "probability": 0.8, "description": HOSTILE, "evidence": ["always buy"]}],
+            "biases": [
+                {"name": HOSTILE, "probability": 0.8, "description": HOSTILE, "evidence": ["always buy"]},
+            ],
         },
         "usage": {"credits_used": 2},
     }  # fmt: skip

@@ -18,8 +18,8 @@ import pandas as pd
 import pyreadstat
 import pytest
 
+from mavera.core.text import escape_formula
 from mavera.focus_groups.exports import FORMATS, ExportFile, Format, build_export, pack_files
-from mavera.focus_groups.exports.csv_file import escape_text
 from mavera.focus_groups.respondents import Status
 from mavera.focus_groups.simulation import SYNTHETIC, Simulation
 from mavera.focus_groups.study import MultipleChoice, Option, YesNo
@@ -95,11 +95,11 @@ def test_no_cell_of_a_csv_starts_a_formula(simulation: Simulation, file_format: 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1"])
 def test_a_text_that_starts_a_formula_is_escaped(text: str) -> None:
-    assert escape_text(text) == f"'{text}"
+    assert escape_formula(text) == f"'{text}"
 
 
 def test_other_texts_are_left_alone() -> None:
-    assert escape_text("a = b") == "a = b"
+    assert escape_formula("a = b") == "a = b"
 
 
 # Excel

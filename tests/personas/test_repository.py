@@ -127,13 +127,14 @@ def test_what_was_deleted_is_gone_and_in_a_day_its_place_too(opened: Open) -> No
     async def main() -> None:
         async with bank(opened) as b:
             owner = Principal.local(b.workspace_id)
-            clock = iter([1000, 1001, 1002, 1003 + repository.GONE_SECONDS])
-            personas = Personas(LIBRARY, b.database, clock=lambda: next(clock))
+            now = [1000]
+            personas = Personas(LIBRARY, b.database, clock=lambda: now[0])
             first, second = await personas.create(owner, SHEET), await personas.create(owner, SHEET)
 
             await personas.delete(owner, first.id)
             rest, _ = (await personas.roll(owner)).page(5, first.id, custom=True)
             assert [one.id for one in rest] in ([second.id], [])
+            now[0] += 3 + repository.GONE_SECONDS
             await personas.delete(owner, second.id)
             with pytest.raises(InvalidRequest):
                 (await personas.roll(owner)).page(5, first.id)

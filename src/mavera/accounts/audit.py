@@ -162,11 +162,15 @@ async def list_entries(db: Queries, search: Search) -> tuple[list[AuditEntry], i
         """
         SELECT id, workspace_id, created_at, actor_kind, actor_id, actor_name, action, subject_id,
                subject_name, details, matches, place
-          FROM (SELECT *, CASE WHEN (:action = '' OR action = :action OR action LIKE :beginning)
+          FROM (SELECT id, workspace_id, created_at, actor_kind, actor_id, actor_name, action, subject_id,
+                       subject_name, details,
+                       CASE WHEN (:action = '' OR action = :action OR action LIKE :beginning)
                                AND (:subject_id = '' OR subject_id = :subject_id)
                           THEN 1 ELSE 0 END AS matches,
                        ROW_NUMBER() OVER (ORDER BY id DESC) AS place
-                  FROM (SELECT * FROM audit_log
+                  FROM (SELECT id, workspace_id, created_at, actor_kind, actor_id, actor_name, action,
+                               subject_id, subject_name, details
+                          FROM audit_log
                          WHERE workspace_id = :workspace_id AND id < :before
                          ORDER BY id DESC
                          LIMIT :searched) AS newest) AS judged

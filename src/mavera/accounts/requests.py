@@ -228,19 +228,39 @@ _REFUSAL = """
     0 AS output_tokens, 0 AS credits, r.milliseconds, CAST(NULL AS BIGINT) AS upstream_nanos,
     CAST(NULL AS TEXT) AS upstream_currency
 """
+_COLUMNS = (
+    "id",
+    "created_at",
+    "request_id",
+    "key_id",
+    "operation",
+    "model",
+    "persona_id",
+    "status",
+    "http_status",
+    "error_code",
+    "input_tokens",
+    "output_tokens",
+    "credits",
+    "milliseconds",
+    "upstream_nanos",
+    "upstream_currency",
+)
+_NAMES = ", ".join(_COLUMNS)
 _LIST = f"""
-    SELECT ordered.*, COALESCE(k.name, '') AS key_name
-      FROM (SELECT newest.*,
+    SELECT {", ".join(f"ordered.{column}" for column in _COLUMNS)}, ordered.place, ordered.matches,
+           COALESCE(k.name, '') AS key_name
+      FROM (SELECT {_NAMES},
                    ROW_NUMBER() OVER (ORDER BY created_at DESC, id DESC) AS place,
                    CASE WHEN (:key_id = '' OR key_id = :key_id) AND (:status = '' OR status = :status)
                         THEN 1 ELSE 0 END AS matches
-              FROM (SELECT * FROM (SELECT {_RUN} FROM usage u
+              FROM (SELECT {_NAMES} FROM (SELECT {_RUN} FROM usage u
                                     WHERE u.workspace_id = :workspace_id AND u.created_at <= :at
                                       AND (u.created_at < :at OR u.run_id < :last_id)
                                     ORDER BY u.created_at DESC, u.run_id DESC
                                     LIMIT :searched) AS runs
                     UNION ALL
-                    SELECT * FROM (SELECT {_REFUSAL} FROM refused_requests r
+                    SELECT {_NAMES} FROM (SELECT {_REFUSAL} FROM refused_requests r
                                     WHERE r.workspace_id = :workspace_id AND r.created_at <= :at
                                       AND (r.created_at < :at OR r.request_id < :last_id)
                                     ORDER BY r.created_at DESC, r.request_id DESC
@@ -251,7 +271,7 @@ _LIST = f"""
      LIMIT :wanted
 """  # noqa: S608 - the columns are ours
 _FIND = f"""
-    SELECT found.*, COALESCE(k.name, '') AS key_name
+    SELECT {", ".join(f"found.{column}" for column in _COLUMNS)}, COALESCE(k.name, '') AS key_name
       FROM (SELECT {_RUN} FROM usage u
              WHERE u.workspace_id = :workspace_id AND u.created_at >= :begin AND u.created_at < :end
                AND (u.run_id = :run_id OR u.request_id = :request_id)

@@ -24,6 +24,7 @@ from mavera.cli.drawing import draw_analysis
 from mavera.cli.options import AsJSON, DataDir, ModelOption, print_json
 from mavera.cli.progress import wait_until_ready
 from mavera.cli.store import InWorkspace, load_personas
+from mavera.cli.wrapping import WordWriter
 from mavera.core.events import (
     RunCompleted,
     RunFailed,
@@ -211,6 +212,7 @@ async def _ask(
     as_json: bool,
 ) -> None:
     console = Console(stderr=True, highlight=False)
+    asked = turn
     answered_by, line = find_answering(turn, settings, remote, shared)
     if line and not as_json:
         console.print(line, style="dim", markup=False)
@@ -228,7 +230,8 @@ async def _ask(
         if isinstance(model, EmbeddedModel):
             turn = replace(turn, tool_choice=_choose_tool(toolbox, turn))
         runner = Runner(people, {"live": model}, tools={"live": toolbox}, require_persona=False)
-        await _print_answer(runner, turn, _AnswerPrinter(console, answered_by, as_json=as_json))
+        printer = _AnswerPrinter(console, answered_by, asked.persona_id, as_json=as_json)
+        await _print_answer(runner, turn, printer)
 
 
 async def _toolbox(settings: Settings, stack: AsyncExitStack, console: Console) -> Toolbox:
@@ -294,21 +297,24 @@ async def _print_answer(runner: Runner, turn: Turn, answer: "_AnswerPrinter") ->
                         answer.break_line()
                         raise error
                     case RunCompleted():
-                        answer.finish(event, turn.persona_id)
+                        answer.finish(event)
 
 
 class _AnswerPrinter:
     """Collects an answer, and prints it at once or as one JSON value at the end."""
 
-    def __init__(self, console: Console, answered_by: str, *, as_json: bool) -> None:
+    def __init__(self, console: Console, answered_by: str, persona_id: str | None, *, as_json: bool) -> None:
         self.waiting = console.status("Reading the question …")
         self._console = console
         self._answered_by = answered_by
+        self._persona_id = persona_id
         self._as_json = as_json
         self._pieces: list[str] = []
         self._calls: list[dict[str, Any]] = []
         self._started = time.perf_counter()
         self._first = 0.0
+        width = Console().width if sys.stdout.isatty() else None
+        self._writer = WordWriter(sys.stdout.write, width)
 
     def print_text(self, text: str) -> None:
         if not self._pieces:
@@ -316,7 +322,7 @@ class _AnswerPrinter:
             self.waiting.stop()
         self._pieces.append(text)
         if not self._as_json:
-            sys.stdout.write(text)
+            self._writer.add(text)
             sys.stdout.flush()
 
     def withdraw(self) -> None:
@@ -353,16 +359,16 @@ class _AnswerPrinter:
 
     def break_line(self) -> None:
         if self._pieces and not self._as_json:
-            sys.stdout.write("\n")
+            self._writer.add("\n")
 
-    def finish(self, done: RunCompleted, persona_id: str | None) -> None:
+    def finish(self, done: RunCompleted) -> None:
         seconds = time.perf_counter() - self._started
         self.break_line()
         if self._as_json:
             print_json(
                 {
                     "text": "".join(self._pieces),
-                    "persona_id": persona_id,
+                    "persona_id": self._persona_id,
                     "finish_reason": done.reason,
                     "answered_by": self._answered_by,
                     **({"tool_calls": self._calls} if self._calls else {}),

@@ -1,6 +1,8 @@
 """Run `mavera compare`: ask several personas one question, and compare the emotions of their answers."""
 
 import asyncio
+import csv
+import sys
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +10,7 @@ from typing import Annotated
 import typer
 from msgspec.structs import replace
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from mavera.accounts.principal import Principal
 from mavera.cli.ask import (
@@ -19,14 +21,16 @@ from mavera.cli.ask import (
     get_id,
     get_load_progress,
 )
-from mavera.cli.drawing import draw_bar, draw_chart, list_scales
+from mavera.cli.drawing import draw_chart, list_scales
 from mavera.cli.options import AsJSON, DataDir, ModelOption, print_json
 from mavera.cli.progress import wait_until_ready
 from mavera.cli.store import InWorkspace
+from mavera.cli.tables import Shown, print_table
 from mavera.core.analysis import Analysis
 from mavera.core.events import RunCompleted, RunFailed, TextDelta, TextWasReasoning
 from mavera.core.items import make_message
 from mavera.core.prompt import Sampling
+from mavera.core.text import escape_formula
 from mavera.core.turn import Turn
 from mavera.errors import ConfigurationError, ServiceUnavailable
 from mavera.models.model import Model
@@ -47,6 +51,9 @@ def compare(
             "--persona", "-p", help="A persona that answers: a name or an id. Give it once for each."
         ),
     ],
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print a line for each persona, for spreadsheets.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a chart of the emotions here, as SVG.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="The limit of each answer in tokens.")] = None,
     temperature: Annotated[
@@ -90,6 +97,8 @@ def compare(
         plot.write_text(made, encoding="utf-8")
     if as_json:
         print_json([{"persona": n, "text": t, "analysis": a} for n, t, a in compared])
+    elif as_csv:
+        _write_csv(compared)
     else:
         _print(compared)
 
@@ -138,18 +147,33 @@ async def _answer(runner: Runner, turn: Turn) -> tuple[str, Analysis]:
 
 def _print(compared: list[tuple[str, str, Analysis]]) -> None:
     console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", *(name for name, _, _ in compared)):
-        table.add_column(heading)
-    by_scale = [dict(list_scales(analysis)) for _, _, analysis in compared]
-    for scale in by_scale[0]:
-        cells = [f"{draw_bar(one[scale])[::3]} {_number(one[scale])}" for one in by_scale]
-        table.add_row(scale, *cells)
-    emotions = [analysis.emotion.primary_emotion if analysis.emotion else "–" for _, _, analysis in compared]
-    table.add_row("emotion", *emotions)
-    suspected = [", ".join(bias.name for bias in analysis.biases) for _, _, analysis in compared]
-    table.add_row("biases", *(names or "–" for names in suspected))
-    console.print(table)
+    for name, text, _ in compared:
+        console.print(f"[bold]{escape(name)}[/]")
+        console.print(f"{text.strip()}\n", markup=False)
+    scales = [name for name, _ in list_scales(compared[0][2])]
+    columns = (
+        Shown("persona", is_text=True),
+        *(Shown(scale, is_number=True) for scale in scales),
+        Shown("emotion"),
+        Shown("biases", is_text=True, is_extra=True),
+    )
+    print_table(columns, [(name, *_list_values(analysis)) for name, _, analysis in compared], empty="")
+
+
+def _list_values(analysis: Analysis) -> list[str]:
+    """Return the figures of an analysis as the table shows them, in the order of its columns."""
+    emotion = analysis.emotion.primary_emotion if analysis.emotion else "–"
+    biases = ", ".join(bias.name for bias in analysis.biases) or "–"
+    return [*(_number(value) for _, value in list_scales(analysis)), emotion, biases]
+
+
+def _write_csv(compared: list[tuple[str, str, Analysis]]) -> None:
+    writer = csv.writer(sys.stdout)
+    scales = [name for name, _ in list_scales(compared[0][2])]
+    writer.writerow(["persona", "answer", *scales, "emotion", "biases"])
+    for name, text, analysis in compared:
+        cells = [name, text.strip(), *_list_values(analysis)]
+        writer.writerow([escape_formula(cell) for cell in cells])
 
 
 def _number(value: float | None) -> str:

@@ -16,7 +16,7 @@ from mavera.server.endings import one_line_endings
 # name: (the module that has it as `app`, its line in `mavera --help`)
 COMMANDS = {
     "serve": ("mavera.cli.serve", "Start the server."),
-    "console": ("mavera.cli.console", "Print a link that signs you in to the console once."),
+    "console": ("mavera.cli.console", "Print a link that signs the operator in once."),
     "ask": ("mavera.cli.ask", "Ask a persona, and print its answer."),
     "compare": ("mavera.cli.compare", "Ask several personas, and compare the analyses."),
     "study": ("mavera.cli.study", "Run studies with a panel of personas, and read their results."),
@@ -25,12 +25,12 @@ COMMANDS = {
     "keys": ("mavera.cli.keys", "Make, list, change and revoke API keys."),
     "workspaces": ("mavera.cli.workspaces", "Make, list and change workspaces."),
     "credits": ("mavera.cli.credits", "Give a workspace credits, and show its ledger."),
-    "audit": ("mavera.cli.audit", "Show who changed what in a workspace."),
+    "audit": ("mavera.cli.audit", "Show the newest changes of keys, budgets, plans, personas."),
     "usage": ("mavera.cli.usage", "Show the usage of a workspace this month."),
     "models": ("mavera.cli.models", "List, fetch and choose language models."),
     "tools": ("mavera.cli.tools", "List the server tools, and allow them to workspaces."),
     "eval": ("mavera.cli.eval", "Measure whether personas answer as people do."),
-    "db": ("mavera.cli.db", "Upgrade and check the database, and move it to another one."),
+    "db": ("mavera.cli.db", "Bring the database's tables up to date, check them."),
     "doctor": ("mavera.cli.doctor", "Check the installation, and say how to fix each fault."),
 }
 

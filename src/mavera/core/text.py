@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 REPLACEMENT = "\ufffd"
 
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _BAD = re.compile("[\0\ud800-\udfff]")
 # An escape begins at an odd backslash. The pattern matches whole pairs so that they stay unchanged.
 _ESCAPES = re.compile(
@@ -57,3 +58,8 @@ def clean_json_pieces(body: bytes, size: int) -> Iterator[bytes]:
 
 def _replace(match: re.Match[bytes]) -> bytes:
     return match[0] if match[2] else match[1] + rb"\ufffd"
+
+
+def escape_formula(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula: one that begins like it gets an apostrophe."""
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text

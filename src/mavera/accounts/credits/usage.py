@@ -15,6 +15,7 @@ from mavera.accounts.credits.days import (
     sums_sql,
     values_of,
 )
+from mavera.core.text import escape_formula
 from mavera.storage.database import Queries, Row
 
 Grouping = Literal["day", "key", "persona", "operation", "model"]
@@ -279,7 +280,7 @@ def write_csv(by: Grouping, lines: Iterable[tuple[str, str, Sums]], *, zone: str
         costs = dict(sums.costs)
         writer.writerow(
             [
-                *(_defuse(cell) for cell in (value, name)[: len(head)]),
+                *(escape_formula(cell) for cell in (value, name)[: len(head)]),
                 sums.requests,
                 sums.errors,
                 sums.input_tokens,
@@ -290,8 +291,3 @@ def write_csv(by: Grouping, lines: Iterable[tuple[str, str, Sums]], *, zone: str
             ]
         )
     return text.getvalue()
-
-
-def _defuse(cell: str) -> str:
-    """Put an apostrophe before a text that a spreadsheet would run."""
-    return f"'{cell}" if cell.lstrip()[:1] in ("=", "+", "-", "@", "\t") and cell else cell

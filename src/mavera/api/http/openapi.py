@@ -110,10 +110,12 @@ def _describe_response(operation: Operation, named: dict[type[Any], Any]) -> dic
 
 def _describe_responses(operation: Operation, named: dict[type[Any], Any]) -> dict[str, Any]:
     schema = _describe_response(operation, named)
-    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    if operation.media_type != "application/json":
+        schema = {"type": "string"}
+    content: dict[str, Any] = {operation.media_type: {"schema": schema}}
     example = load_examples().get(operation.handler.__name__)
     if not isinstance(example, str | None):
-        content["application/json"]["example"] = example
+        content[operation.media_type]["example"] = example
     if operation.events:
         content["text/event-stream"] = {
             "schema": {

@@ -35,9 +35,9 @@ class Operation:
     """
     An operation. `path` is below `/api/v1` and `/v1`, unless it is `absolute`.
 
-    `other_responses` are further objects that an answer may be. `events` are the server-sent events of a
-    streamed response. `errors` are the errors of the operation in addition to 401 and 429, which every
-    operation with a key has.
+    A `media_type` other than JSON is that of a file. `other_responses` are further objects that an answer may
+    be. `events` are the server-sent events of a streamed response. `errors` are the errors of the operation
+    in addition to 401 and 429, which every operation with a key has.
     """
 
     method: Literal["GET", "POST", "PATCH", "DELETE"]
@@ -50,6 +50,7 @@ class Operation:
     example: dict[str, Any] | None = None
     response: type[Any] | None = None
     other_responses: tuple[type[Any], ...] = ()
+    media_type: str = "application/json"
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[type[APIError], ...] = ()
     events: tuple[type[Any], ...] = ()

@@ -216,7 +216,15 @@ OPERATIONS = (
         response=RetentionObject,
         errors=_CHANGES,
     ),
-    Operation("GET", "/export", export_data, "Export everything", "Data", errors=_ERRORS),
+    Operation(
+        "GET",
+        "/export",
+        export_data,
+        "Export everything",
+        "Data",
+        media_type="application/zip",
+        errors=_ERRORS,
+    ),
     Operation(
         "POST",
         "/erasures",

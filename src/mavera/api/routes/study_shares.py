@@ -134,6 +134,6 @@ OPERATIONS = (
         _TAG,
         response=DeletedShare,
         parameters=(_STUDY, _SHARE),
-        errors=(Forbidden, NotFound, ServiceUnavailable),
+        errors=(Forbidden, InvalidRequest, NotFound, ServiceUnavailable),
     ),
 )

@@ -257,6 +257,7 @@ OPERATIONS = (
         "Export usage",
         "Usage",
         description="The usage of a month as CSV.",
+        media_type="text/csv",
         parameters=(_MONTH, _BY),
         errors=(Forbidden, InvalidRequest, ValidationFailed, ServiceUnavailable),
     ),

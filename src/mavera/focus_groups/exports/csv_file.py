@@ -12,6 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
+from mavera.core.text import escape_formula
 from mavera.focus_groups.exports import ExportFile, name_file
 from mavera.focus_groups.exports.variables import (
     Variable,
@@ -38,15 +39,9 @@ _HEADS = (
     "shown_order",
     "note",
 )
-_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _STATUSES = np.array([status.name.lower() for status in sorted(Status)])
 # Spreadsheets take UTF-8 for it only behind this mark.
 _MARK = b"\xef\xbb\xbf"
-
-
-def escape_text(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_STARTS) else text
 
 
 def build_csv(simulation: Simulation) -> tuple[ExportFile, ...]:
@@ -73,7 +68,7 @@ def write_rows(rows: Iterable[Sequence[str]]) -> bytes:
 
 def _format_values(variable: Variable) -> list[str]:
     if variable.kind == "text":
-        return [escape_text(text) for text in variable.values]
+        return [escape_formula(text) for text in variable.values]
     return [format_number(value, variable.places) for value in variable.values]
 
 
@@ -90,7 +85,7 @@ def _list_codes(simulation: Simulation, variables: Sequence[Variable]) -> Iterab
         "study_hash": method.study_hash,
     }
     for name, fact in facts.items():
-        yield ["", escape_text(fact), "method", "", "", name, "", "", ""]
+        yield ["", escape_formula(fact), "method", "", "", name, "", "", ""]
     places = find_places(simulation.study)
     for question_id, group in groupby(variables, key=lambda one: one.question and one.question.id):
         for number, one in enumerate(group):
@@ -101,7 +96,7 @@ def _list_codes(simulation: Simulation, variables: Sequence[Variable]) -> Iterab
 def _list_variable(one: Variable, place: Place | None, entry: int | None) -> Iterable[Sequence[str]]:
     """Yield the lines of a variable. `entry` numbers the option or row that the variable is about."""
     question_id = "" if one.question is None else one.question.id
-    head = [one.name, escape_text(one.label), describe_type(one) or one.kind, question_id]
+    head = [one.name, escape_formula(one.label), describe_type(one) or one.kind, question_id]
     if not one.codes:
         yield [*head, "", "", "", "" if place is None else place.describe(entry), ""]
     for at, code in enumerate(one.codes):
@@ -110,7 +105,7 @@ def _list_variable(one: Variable, place: Place | None, entry: int | None) -> Ite
         yield [
             *head,
             str(code.number),
-            escape_text(code.label),
+            escape_formula(code.label),
             "yes" if code.is_missing else "no",
             "" if place is None else place.describe(shown),
             _describe_option(one.question, shown),

@@ -14,8 +14,9 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
+from mavera.core.text import escape_formula
 from mavera.focus_groups.exports import ExportFile, name_file, pack_files
-from mavera.focus_groups.exports.csv_file import escape_text, write_rows
+from mavera.focus_groups.exports.csv_file import write_rows
 from mavera.focus_groups.exports.variables import Variable, format_number, list_variables
 from mavera.focus_groups.simulation import SYNTHETIC, Simulation
 
@@ -66,7 +67,7 @@ def _list_fields(variables: Sequence[Variable]) -> Iterator[_Field]:
 
 def _to_field(variable: Variable) -> _Field:
     if variable.kind == "text":
-        texts = [escape_text(" ".join(text.split())) for text in variable.values]
+        texts = [escape_formula(" ".join(text.split())) for text in variable.values]
         size = max([1, *map(len, texts)])
         return _Field(variable.name, variable.label, "character", (f"<size>{size}</size>",), texts)
     texts = [format_number(value, variable.places) for value in variable.values]

@@ -17,8 +17,8 @@ from typing import Any
 
 import xlsxwriter
 
+from mavera.core.text import escape_formula
 from mavera.focus_groups.exports import ExportFile, name_file
-from mavera.focus_groups.exports.csv_file import escape_text
 from mavera.focus_groups.results import build_method, build_question
 from mavera.focus_groups.schemas import QuestionResult
 from mavera.focus_groups.simulation import SYNTHETIC, Simulation
@@ -51,7 +51,7 @@ def build_xlsx(simulation: Simulation) -> tuple[ExportFile, ...]:
     book = xlsxwriter.Workbook(buffer, options)
     book.set_properties(
         {
-            "title": escape_text(simulation.study.name),
+            "title": escape_formula(simulation.study.name),
             "subject": SYNTHETIC,
             "created": simulation.date.replace(tzinfo=None),
         }
@@ -82,7 +82,7 @@ class _Workbook:
         self._write_method(self.book.add_worksheet("Method"))
 
     def _text(self, sheet: Any, row: int, column: int, text: str, style: str = "plain") -> None:
-        sheet.write_string(row, column, escape_text(text), self.formats[style])
+        sheet.write_string(row, column, escape_formula(text), self.formats[style])
 
     def _write_contents(self, sheet: Any, places: Sequence[tuple[Table, int]]) -> None:
         study = self.simulation.study
@@ -98,7 +98,7 @@ class _Workbook:
         self._text(sheet, 4, 1, "Table", "head")
         for at, (table, row) in enumerate(places, 5):
             target = f"internal:'Tables'!A{row + 1}"
-            sheet.write_url(at, 0, target, self.formats["link"], escape_text(table.question_id))
+            sheet.write_url(at, 0, target, self.formats["link"], escape_formula(table.question_id))
             self._text(sheet, at, 1, table.title)
         sheet.set_landscape()
         sheet.fit_to_pages(1, 0)
@@ -137,7 +137,7 @@ class _Workbook:
         placed = _place_columns(columns)
         for variable in dict.fromkeys(column.variable for _, column in placed):
             places = [place for place, column in placed if column.variable == variable]
-            name = escape_text(_NAMES.get(variable, variable))
+            name = escape_formula(_NAMES.get(variable, variable))
             if variable == TOTAL:
                 sheet.merge_range(row, 1, row, 3, "", self.formats["head"])
                 self._text(sheet, row, 1, name, "head")
