@@ -1,4 +1,4 @@
-"""The README shows the examples as they are, and no page leads nowhere."""
+"""The pages show the examples as they are, and no page leads nowhere."""
 
 import re
 from pathlib import Path
@@ -12,11 +12,15 @@ EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_file
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-def test_the_code_blocks_of_the_readme_are_the_examples() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```\w+\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+def code_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```\w+\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
-    assert sorted(blocks) == sorted(path.read_text(encoding="utf-8") for path in EXAMPLES)
+
+def test_the_code_blocks_of_the_pages_are_the_examples() -> None:
+    examples = {path.name: path.read_text(encoding="utf-8") for path in EXAMPLES}
+
+    assert code_blocks(ROOT / "README.md") == [examples["ask.py"]]
+    assert sorted(code_blocks(ROOT / "docs" / "how-to" / "call.md")) == sorted(examples.values())
 
 
 @each_page
@@ -37,5 +41,5 @@ def test_every_source_file_that_a_page_names_exists(page: Path) -> None:
         for path in (ROOT / top).rglob("*.py")
     ]
 
-    for name in named:
+    for name in {one.lstrip("/") for one in named}:
         assert any(path.endswith(f"/{name}") or path == name for path in shipped), name
