@@ -143,3 +143,15 @@ def test_changes_of_personas_are_recorded_without_their_texts(serve: Serve) -> N
     found = send(owner, "GET", "/audit-log?action=persona").json()["data"]
     assert [entry["action"] for entry in found] == ["persona.deleted", "persona.updated", "persona.created"]
     assert "xyzzy" not in json.dumps(found)
+
+
+def test_the_health_of_all_parts_is_for_operators(serve: Serve) -> None:
+    served = serve()
+    operator, member = team(served, scopes=("operator",)), team(served)
+
+    health = send(operator, "GET", "/operator/health").json()
+
+    assert [part["name"] for part in health["parts"]] == ["Model", "Database", "Rate limits", "Study worker"]
+    assert {part["state"] for part in health["parts"]} <= {"good", "waiting"}
+    assert health["models"]["mavera-1"]["state"] == "ready"
+    assert send(member, "GET", "/operator/health").status_code == 403

@@ -14,11 +14,11 @@ from mavera.accounts.administration import (
 from mavera.accounts.plans import PLANS, Overrides, to_plan_name
 from mavera.accounts.workspaces import NewWorkspace
 from mavera.console.forms import Form, read_form
-from mavera.console.home import list_parts
 from mavera.console.policy import secure
 from mavera.console.rendering import build_path, pages_of
 from mavera.console.visit import Page, Visit
 from mavera.errors import APIError, InvalidRequest
+from mavera.parts import list_parts
 from mavera.tools.allowances import allow_tools, find_allowed_tools
 
 _LIST = "/console/operator/workspaces"

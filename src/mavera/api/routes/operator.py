@@ -28,6 +28,7 @@ from mavera.api.http.decoding import decode, read_short_body
 from mavera.api.http.json import json_response
 from mavera.api.http.lists import LIST_PARAMETERS, check_query, limit_of, list_body
 from mavera.api.http.operations import Operation, Parameter
+from mavera.api.routes.health import ModelHealth
 from mavera.api.routes.workspaces import WorkspaceLimits, WorkspaceObject, to_object
 from mavera.errors import (
     APIError,
@@ -38,6 +39,7 @@ from mavera.errors import (
     ServiceUnavailable,
     ValidationFailed,
 )
+from mavera.parts import list_parts
 from mavera.tools.allowances import allow_tools, find_allowed_tools
 from mavera.tools.toolbox import matches
 
@@ -47,6 +49,23 @@ _ERRORS: tuple[type[APIError], ...] = (Forbidden, ServiceUnavailable)
 _CHANGES: tuple[type[APIError], ...] = (*_ERRORS, InvalidRequest, RequestTooLarge, ValidationFailed)
 Limit = Annotated[int, Meta(ge=1, le=_MOST)]
 Credits = Annotated[int, Meta(ge=0, le=_MOST)]
+
+
+class PartHealth(msgspec.Struct, kw_only=True):
+    """A part of the server, and how it is. `detail` says what to do if it is not well."""
+
+    name: str
+    state: Literal["good", "waiting", "bad"]
+    word: str
+    detail: str
+
+
+class ServerHealth(msgspec.Struct, kw_only=True):
+    """How each part of the server is, and each model by its name."""
+
+    object: Literal["server.health"] = "server.health"
+    parts: list[PartHealth]
+    models: dict[str, ModelHealth]
 
 
 class OwnLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -261,7 +280,35 @@ def check_tool_names(names: tuple[str, ...], known: list[str]) -> None:
             )
 
 
+async def get_health(request: Request) -> Response:
+    """Return how each part of this server is, and each model."""
+    await authenticate(request, "operator")
+    services = services_of(request)
+    return json_response(
+        ServerHealth(
+            parts=[
+                PartHealth(name=part.name, state=part.state, word=part.word, detail=part.detail)
+                for part in await list_parts(services)
+            ],
+            models={
+                name: ModelHealth(state=status.state, detail=status.detail)
+                for name, named in services.named_models.items()
+                for status in (named.model.status(),)
+            },
+        )
+    )
+
+
 OPERATIONS = (
+    Operation(
+        "GET",
+        "/operator/health",
+        get_health,
+        "Get the health of all parts",
+        "Operator",
+        response=ServerHealth,
+        errors=_ERRORS,
+    ),
     Operation(
         "GET",
         "/operator/workspaces",
