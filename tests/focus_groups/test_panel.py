@@ -62,7 +62,7 @@ def test_gender_is_known_only_if_the_file_says_so(library: PersonaLibrary) -> No
     assert read_attributes(library.find("foodie"))["gender"] == "male"  # "his pay"
     assert read_attributes(library.find("B2B Decision Maker"))["gender"] == "female"  # "of her own size"
     assert "gender" not in read_attributes(library.find("boomer"))
-    # "your mother's carer" says nothing about the carer.
+    # "looks after a mother" says nothing about who looks after her.
     assert "gender" not in read_attributes(library.find("caregiver"))
 
 
