@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
+import httpx2 as httpx
 import openai
 import pytest
 
@@ -175,6 +176,27 @@ def test_compare_prints_each_answer_and_draws_a_bar_for_each_persona(mavera: Mav
     drawn = ElementTree.fromstring(plot.read_text(encoding="utf-8"))
     assert sum(one.tag.endswith("rect") for one in drawn.iter()) == 1 + 2 * 3
     assert ".svg" in mavera("compare", "Hm?", "-p", "Gen Z C", "--plot", "out.png", code=1).stderr
+
+
+def test_ask_finds_the_servers_own_persona_by_its_name(mavera: Mavera, serve: Serve) -> None:
+    served = serve()
+    made = httpx.post(
+        f"{served.base_url}/personas",
+        headers=served.headers,
+        json={
+            "pipeline_type": "north_star",
+            "name": "Honey buyer",
+            "type": "B2C",
+            "description": "Buys honey.",
+        },
+        timeout=30,
+    ).json()
+    server = ("--url", served.base_url, "--key", served.key)
+
+    asked = json.loads(mavera("ask", "Hm?", "-p", "honey buyer", "--json", *server).stdout)
+
+    assert asked["persona_id"] == made["id"]
+    assert "mavera personas list" in mavera("ask", "Hm?", "-p", "Zaphod", *server, code=1).stderr
 
 
 def test_ask_says_what_is_wrong_with_persona_question_and_key(mavera: Mavera, serve: Serve) -> None:

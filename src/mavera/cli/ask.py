@@ -7,8 +7,11 @@ Run `mavera ask`: ask a persona, and print its answer while the model generates 
 """
 
 import asyncio
+import json
 import sys
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -52,6 +55,7 @@ from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
 from mavera.personas.custom import CustomPersona
 from mavera.personas.persona import Persona
+from mavera.personas.typos import fold
 from mavera.runs.loop import Runner
 from mavera.services import open_named_model, start_model
 from mavera.settings import Settings, load_settings
@@ -114,7 +118,8 @@ def ask(
 ) -> None:
     """Ask a persona, and print its answer."""
     text = _read_question(question)
-    found = find_persona(persona, remote=url is not None, data_dir=data_dir, workspace=workspace)
+    remote = Remote(url.rstrip("/"), key) if url else None
+    found = find_persona(persona, remote=remote, data_dir=data_dir, workspace=workspace)
     turn = Turn(
         model=model,
         items=(make_message("user", text),),
@@ -126,7 +131,6 @@ def ask(
         tool_choice=ToolChoice("auto" if tools else "none"),
         analysis_mode=analysis,
     )
-    remote = Remote(url.rstrip("/"), key) if url else None
     settings = load_settings(data_dir=data_dir)
     shared = None if alone or remote else find_running_engine(settings)
     asyncio.run(_ask(turn, settings, gather_personas([found]), remote, shared, as_json=as_json))
@@ -141,23 +145,38 @@ def _read_question(question: str) -> str:
 
 
 def find_persona(
-    persona: str | None, *, remote: bool, data_dir: Path | None, workspace: str | None
+    persona: str | None, *, remote: Remote | None, data_dir: Path | None, workspace: str | None
 ) -> Persona | CustomPersona | str | None:
     """
     Return the persona with this name or id. Raises PersonaNotFound.
 
-    With `remote`, the id of a custom persona is returned as it is, because only that server knows it.
+    With `remote`, the id of a custom persona is returned, because only that server knows it.
     """
     if persona is None:
         return None
-    if not remote:
+    if remote is None:
         return load_personas(data_dir, workspace).find(persona)
     try:
         return PersonaLibrary.load().find(persona)
     except PersonaNotFound:
-        if is_cuid(persona):  # a custom persona of that server
-            return persona
-        raise
+        known = persona if is_cuid(persona) else _ask_for_persona(remote, persona)
+        if known is None:
+            raise
+        return known
+
+
+def _ask_for_persona(remote: Remote, name: str) -> str | None:
+    """Return the id of the server's custom persona of that name, or the only one that the name finds."""
+    query = urllib.parse.urlencode({"search": name[:100], "custom": "true", "limit": 100})
+    asked = urllib.request.Request(f"{remote.url}/personas?{query}")  # noqa: S310 - the user's own --url
+    asked.add_header("Authorization", f"Bearer {remote.key}")
+    try:
+        with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310
+            found = json.load(answer)["data"]
+    except (OSError, ValueError, KeyError):
+        return None
+    named = [one["id"] for one in found if fold(one["name"]) == fold(name)] or [one["id"] for one in found]
+    return named[0] if len(named) == 1 else None
 
 
 def gather_personas(found: Iterable[Persona | CustomPersona | str | None]) -> Personas:

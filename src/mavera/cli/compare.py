@@ -85,10 +85,7 @@ def compare(
         sampling=Sampling(temperature=temperature, seed=seed),
         analysis_mode=True,
     )
-    found = [
-        find_persona(name, remote=remote is not None, data_dir=data_dir, workspace=workspace)
-        for name in persona
-    ]
+    found = [find_persona(name, remote=remote, data_dir=data_dir, workspace=workspace) for name in persona]
     turns = [replace(asked, persona_id=get_id(one)) for one in found]
     answers = asyncio.run(_ask_all(turns, load_settings(data_dir=data_dir), gather_personas(found), remote))
     compared = [(name, text, analysis) for name, (text, analysis) in zip(persona, answers, strict=True)]

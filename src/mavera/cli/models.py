@@ -209,11 +209,12 @@ def pull(
     if wanted.startswith(HUB_PREFIX):
         keep_description(model, folder)
     with build_download_bar(Console(stderr=True)) as bar:
-        task = bar.add_task(f"Fetching {model.name}", total=model.size_bytes)
+        # A model that is here already needs no bar.
+        task = bar.add_task(f"Fetching {model.name}", total=model.size_bytes, visible=False)
 
         def show(done: int, total: int, phase: Phase) -> None:
             verb = "Fetching" if phase == "downloading" else "Checking"
-            bar.update(task, completed=done, total=total, description=f"{verb} {model.name}")
+            bar.update(task, completed=done, total=total, description=f"{verb} {model.name}", visible=True)
 
         path = pull_model(model, folder, show, hub=hub)
     if as_json:
