@@ -49,6 +49,9 @@ STUDY = {
 STREAM = json.dumps({**ASK, "stream": True}).encode()
 
 
+OWNED = ("key", "workspace", "focus_group", "share", "request")
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "sqlite":
@@ -71,6 +74,7 @@ def test_no_route_shows_or_changes_what_belongs_to_another_workspace(
         "media_id": "c" + "0" * 24,
         "model_id": "mavera-1",
         "focus_group_id": before["studies"][0]["id"],
+        **make_share_and_request(server, owner, before["studies"][0]["id"]),
     }
     keys = {"live": stranger.live, "test": stranger.test, "admin": stranger.admin, "unknown": "mvra_live_x"}
     for operation in OPERATIONS:
@@ -85,9 +89,23 @@ def test_no_route_shows_or_changes_what_belongs_to_another_workspace(
             assert answer.status_code < 500, told
             if operation.needs_key and name in ("unknown", "none"):
                 assert answer.status_code == 401, told
-            elif any(f"{{{named}_id}}" in operation.path for named in ("key", "workspace", "focus_group")):
+            elif any(f"{{{named}_id}}" in operation.path for named in OWNED):
                 assert answer.status_code in (403, 404), told
     assert state_of(server, owner) == before
+
+
+def make_share_and_request(server: AttackedServer, owner: Keys, study_id: object) -> dict[str, object]:
+    """Share the study, and return the ids of the link and of a request in the owner's log."""
+    with server.client(owner.admin) as client:
+        shared = client.post(f"/api/v1/focus-groups/{study_id}/shares", json={"expires_in_days": 1})
+        assert shared.status_code == 201, shared.text
+        body = {"model": "mavera-1", "input": "Hm?"}
+        assert client.post("/api/v1/responses", json=body).status_code == 200
+        deadline = time.monotonic() + 20
+        while not (logged := client.get("/api/v1/requests").json()["data"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return {"share_id": shared.json()["id"], "request_id": logged[0]["id"]}
 
 
 def body_for(operation: Operation) -> object:
