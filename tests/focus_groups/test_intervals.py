@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import t as student_t
 
 from mavera.focus_groups.intervals import (
+    Spread,
     find_jackknife_spread,
     find_mean_interval,
     find_share_interval,
@@ -105,3 +106,13 @@ def test_the_interval_of_wordings_covers_an_effect_that_all_personas_share() -> 
         covered += low <= 10 <= high
 
     assert 0.93 <= covered / 2000 <= 0.98
+
+
+def test_an_interval_that_is_cut_by_the_scale_can_be_encoded() -> None:
+    """Scales come from arrays. Their ends are numbers of numpy, which JSON encoders refuse."""
+    low, high = np.array([1.0, 5.0])
+
+    cut = to_mean_interval(Spread(3.0, 10.0, 2.0), low, high)
+
+    assert [type(end) for end in cut] == [float, float]
+    assert cut == (1.0, 5.0)

@@ -108,8 +108,8 @@ def to_mean_interval(spread: Spread, low: float, high: float, level: float = LEV
     """Return the ends of the interval of a mean or a score, cut at the ends of its scale."""
     half_width = float(stdtrit(spread.freedom, (1 + level) / 2)) * spread.error
     return (
-        min(max(spread.estimate - half_width, low), high),
-        min(max(spread.estimate + half_width, low), high),
+        float(min(max(spread.estimate - half_width, low), high)),
+        float(min(max(spread.estimate + half_width, low), high)),
     )
 
 
