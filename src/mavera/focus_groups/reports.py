@@ -20,6 +20,7 @@ from mavera.focus_groups.exports import ExportFile, Format, build_export, pack_f
 from mavera.focus_groups.human_answers import HumanAnswersError, read_human_answers, rectify_study
 from mavera.focus_groups.moves import find_moves
 from mavera.focus_groups.orders import find_places, list_shown
+from mavera.focus_groups.plain_numbers import rebuild_plain, to_plain
 from mavera.focus_groups.positions import digest_priors
 from mavera.focus_groups.results import build_question, build_results, select_group
 from mavera.focus_groups.rows import list_rows
@@ -69,10 +70,10 @@ def simulate(record: Record) -> Simulation:
 def compute_results(record: Record) -> dict[str, Any]:
     """Return the wire object of a study's results, with the answers of real people if there are any."""
     simulation = simulate(record)
-    results: dict[str, Any] = msgspec.to_builtins(build_results(simulation))
+    results: dict[str, Any] = to_plain(build_results(simulation))
     if record.row.human is not None:
         people = read_human_answers(simulation, record.row.human)
-        estimates = msgspec.to_builtins(rectify_study(simulation, people))
+        estimates = to_plain(rectify_study(simulation, people))
         results["human"] = {"people": people.people, "estimates": estimates}
     return results
 
@@ -88,10 +89,7 @@ def compute_group(record: Record, personas: tuple[str, ...], cells: tuple[str, .
         mask = select_group(simulation, personas, cells)
     except ValueError as error:
         raise InvalidRequest(str(error)) from error
-    return [
-        msgspec.to_builtins(build_question(simulation, question, mask))
-        for question in record.row.study.questions
-    ]
+    return [to_plain(build_question(simulation, question, mask)) for question in record.row.study.questions]
 
 
 def check_human(record: Record, text: str) -> str:
@@ -135,7 +133,7 @@ def compare(records: Sequence[Record]) -> Comparison:
             raise InvalidRequest(
                 f"{record.row.id} has no answers yet. Wait for its first cells.", param="ids"
             )
-    return compare_simulations([simulate(record) for record in records])
+    return rebuild_plain(compare_simulations([simulate(record) for record in records]))
 
 
 def describe_cells(record: Record) -> list[dict[str, Any]]:

@@ -12,19 +12,25 @@ import msgspec
 
 from mavera.focus_groups.elicited import CellId
 from mavera.focus_groups.exports import ExportFile, name_file
+from mavera.focus_groups.plain_numbers import replace_number
 from mavera.focus_groups.results import build_results
 from mavera.focus_groups.simulation import SYNTHETIC, Simulation
 
 
 def build_json(simulation: Simulation) -> tuple[ExportFile, ...]:
     """Return the results of the study, as `GET /focus-groups/{id}` gives them."""
-    content = msgspec.json.format(msgspec.json.encode(build_results(simulation)), indent=2) + b"\n"
+    content = (
+        msgspec.json.format(msgspec.json.encode(build_results(simulation), enc_hook=replace_number), indent=2)
+        + b"\n"
+    )
     return (ExportFile(name_file(simulation, ".json"), "application/json", content),)
 
 
 def build_cells(simulation: Simulation) -> tuple[ExportFile, ...]:
     """Return one JSON object for each cell, the method first."""
-    lines = b"".join(msgspec.json.encode(line) + b"\n" for line in _list_lines(simulation))
+    lines = b"".join(
+        msgspec.json.encode(line, enc_hook=replace_number) + b"\n" for line in _list_lines(simulation)
+    )
     return (ExportFile(name_file(simulation, "-cells.jsonl"), "application/x-ndjson", lines),)
 
 
