@@ -137,7 +137,7 @@ def test_the_docs_page_needs_nothing_from_elsewhere(serve: Serve) -> None:
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assets = [part.split('"')[0] for part in page.text.replace('src="', 'href="').split('href="')[1:]]
     own = [asset for asset in assets if not asset.startswith("data:")]
-    assert len(own) == 3
+    assert len(own) == 4
     for asset in own:
         assert asset.startswith("/docs/")
         assert httpx2.get(served.url + asset).status_code == 200
