@@ -216,28 +216,15 @@ async def open_services(
         stack.push_async_callback(store_probe.close)
         keyring = await enter(Keyring(database, peppers=peppers_of(settings)))
         secrets = open_secrets(settings)
-        presence = await enter(
-            Presence(
-                database,
-                role="server",
-                connections=CONNECTIONS_OF_SERVER,
-                state=fingerprint(settings),
-                on_look=metrics.note_clock_skew,
-            )
-        )
+        presence = await enter(_announce_server(database, settings, metrics))
         credits = await enter(_open_credits(database, settings, metrics, presence))
         kept_answers = await enter(KeptAnswers(database, secrets))
         first_responses = await enter(FirstResponses(database, kept_answers))
-        limiter = components.limiter or open_limiter(settings.rate_limit_url, metrics.limited_locally.inc)
-        stack.push_async_callback(limiter.close)
-        if isinstance(limiter, SharedLimiter):
-            await limiter.check_policy()
+        limiter = await _open_limiter(stack, settings, components, metrics)
         running = await _open_running(stack, settings, components, limiter, database, presence)
         people = Personas(PersonaLibrary.load(), database)
         models = await enter(_start_models(components, people, await _count_uses(database)))
-        for one in {id(one): one for one in _list_live_models(models, components)}.values():
-            if isinstance(one, CountsFailures):
-                one.count_failures(metrics.note_upstream_failure)
+        _count_upstream_failures(models, components, metrics)
         media = await enter(MediaStore(database, settings, components.files))
         toolbox = await enter(_open_toolbox(settings, Parts(components.fetch, media), database, limiter))
         repeats = _make_repeats(settings, kept_answers)
@@ -247,12 +234,7 @@ async def open_services(
         focus_groups = StudyDesk(
             database, credits, people, components.named, components.fetch, secrets, settings
         )
-        sources = (
-            BudgetSource(database),
-            ModelSource({name: named.model for name, named in components.named.items()}),
-            focus_groups.find_stuck,
-        )
-        await enter(AlertSender(database, choose_channels(settings, components.fetch), sources))
+        await enter(_make_alert_sender(settings, components, database, focus_groups))
         await enter(Upkeep(database, parse_retention(settings.retention)))
         yield Services(
             settings=settings,
@@ -279,8 +261,43 @@ async def open_services(
         )
 
 
-def _list_live_models(models: Mapping[Mode, Model], components: Components) -> list[Model]:
-    return [models["live"], *(named.model for named in components.named.values())]
+async def _open_limiter(
+    stack: AsyncExitStack, settings: Settings, components: Components, metrics: Metrics
+) -> Limiter:
+    limiter = components.limiter or open_limiter(settings.rate_limit_url, metrics.limited_locally.inc)
+    stack.push_async_callback(limiter.close)
+    if isinstance(limiter, SharedLimiter):
+        await limiter.check_policy()
+    return limiter
+
+
+def _announce_server(database: Database, settings: Settings, metrics: Metrics) -> Presence:
+    return Presence(
+        database,
+        role="server",
+        connections=CONNECTIONS_OF_SERVER,
+        state=fingerprint(settings),
+        on_look=metrics.note_clock_skew,
+    )
+
+
+def _count_upstream_failures(models: Mapping[Mode, Model], components: Components, metrics: Metrics) -> None:
+    live = [models["live"], *(named.model for named in components.named.values())]
+    # A model may stand under two names and is counted once.
+    for one in {id(one): one for one in live}.values():
+        if isinstance(one, CountsFailures):
+            one.count_failures(metrics.note_upstream_failure)
+
+
+def _make_alert_sender(
+    settings: Settings, components: Components, database: Database, focus_groups: StudyDesk
+) -> AlertSender:
+    sources = (
+        BudgetSource(database),
+        ModelSource({name: named.model for name, named in components.named.items()}),
+        focus_groups.find_stuck,
+    )
+    return AlertSender(database, choose_channels(settings, components.fetch), sources)
 
 
 @dataclass(frozen=True, slots=True)

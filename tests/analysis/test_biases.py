@@ -1,4 +1,4 @@
-"""Which biases are reported: those that a cue, the form of a conclusion and the classifier agree on."""
+"""A bias is reported if a cue, the form of a conclusion and the classifier agree on it."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What the commands print can be read at 80 and at 120 columns."""
+"""The tables of the commands fit 80 and 120 columns."""
 
 import os
 import re

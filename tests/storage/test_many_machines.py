@@ -1,4 +1,4 @@
-"""What processes on several machines need of one database: one clock, a good connection, and each other."""
+"""Processes on several machines share one database: its clock, a good connection, and rows of each other."""
 
 import asyncio
 import functools

@@ -4,7 +4,7 @@ Make and change workspaces, with the lines of the audit log. Routes, the console
     a workspace's admin   its name and its budget
     the operator          also its plan, its limits, its credits, and the workspace itself
 
-What the operator does stands in the workspace's log and in the operator's.
+Each change is recorded twice: in the audit log of the workspace and in that of the operator.
 """
 
 from collections.abc import Mapping

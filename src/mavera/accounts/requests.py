@@ -7,21 +7,15 @@ The request log of a workspace: find a call by its id, its key or its status.
 Neither has contents. Requests without a valid key belong to no workspace, and are in no log but the server's.
 """
 
-import asyncio
-import contextlib
 import time
 from dataclasses import dataclass
 from typing import Self
 
-import structlog
-
 from mavera.accounts.principal import Principal
 from mavera.core.ids import id_beside, is_cuid, owner_of, time_of
-from mavera.errors import APIError
 from mavera.storage.database import Database, Queries, Row
+from mavera.storage.late_rows import LateRows
 
-WRITE_AFTER_SECONDS = 0.2
-MOST_WAITING = 10_000
 # A client in a loop must not fill the log. Further refusals of a key in a minute are only counted in metrics.
 MOST_A_MINUTE = 60
 # A page of a search looks at no more calls than this. The next page goes on where it stopped.
@@ -29,8 +23,6 @@ MOST_SEARCHED = 5_000
 STATUSES = ("completed", "cancelled", "failed", "refused")
 _DAY_SECONDS = 86_400
 _LAST_ID = "~"
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +41,7 @@ class Refusals:
     """Writes refused requests a moment later, together. The end of the block writes the rest."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self._waiting: list[Row] = []
-        self._writer: asyncio.Task[None] | None = None
+        self._rows = LateRows(database, _INSERT, "refused requests")
         self._minute = 0
         self._counts: dict[str, int] = {}
 
@@ -59,11 +49,7 @@ class Refusals:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._writer
-        await self._write()
+        await self._rows.__aexit__()
 
     def note(self, refused: RefusedRequest) -> None:
         now = int(time.time())
@@ -71,9 +57,9 @@ class Refusals:
             self._minute, self._counts = now // 60, {}
         key_id = refused.principal.key_id
         self._counts[key_id] = self._counts.get(key_id, 0) + 1
-        if self._counts[key_id] > MOST_A_MINUTE or len(self._waiting) >= MOST_WAITING:
+        if self._counts[key_id] > MOST_A_MINUTE or self._rows.is_full:
             return
-        self._waiting.append(
+        self._rows.add(
             {
                 "workspace_id": refused.principal.workspace_id,
                 "created_at": now,
@@ -85,24 +71,6 @@ class Refusals:
                 "milliseconds": refused.milliseconds,
             }
         )
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_soon())
-
-    async def _write_soon(self) -> None:
-        while self._waiting:
-            await asyncio.sleep(WRITE_AFTER_SECONDS)
-            await self._write()
-
-    async def _write(self) -> None:
-        rows, self._waiting = self._waiting, []
-        try:
-            await self._database.execute_many(_INSERT, rows)
-        except (APIError, asyncio.CancelledError) as error:
-            self._waiting = [*rows, *self._waiting][-MOST_WAITING:]
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            log.warning("refused requests not written yet", rows=len(rows), reason=error.message)
-            await asyncio.sleep(1)
 
 
 _INSERT = """

@@ -43,7 +43,7 @@ class _Used:
     lines: list[tuple[str, str, Sums]]
     zone: str
     names: dict[str, str]
-    """What keys and personas are called, by id."""
+    """The names of keys and personas, by id."""
 
     @property
     def upstream_costs(self) -> list[tuple[str, float]]:

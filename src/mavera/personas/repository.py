@@ -148,12 +148,7 @@ async def update(
         found = await find(transaction, principal, persona_id)
         if found is None:
             return None
-        if version is not None and found.version != version:
-            raise VersionConflict(
-                f"This persona is at version {found.version}, and you changed version {version}. Nothing was "
-                "stored. Look at the newer version, and change that one.",
-                param="version",
-            )
+        _check_version(found, version)
         before = to_sheet(found)
         sheet = change(before)
         if sheet == before:
@@ -183,6 +178,16 @@ async def update(
         )
         await _insert_version(transaction, persona)
     return persona
+
+
+def _check_version(found: CustomPersona, version: int | None) -> None:
+    """Raise VersionConflict if somebody has changed the persona since `version` was read."""
+    if version is not None and found.version != version:
+        raise VersionConflict(
+            f"This persona is at version {found.version}, and you changed version {version}. Nothing was "
+            "stored. Look at the newer version, and change that one.",
+            param="version",
+        )
 
 
 async def list_history(
