@@ -16,9 +16,9 @@ def test_rows_are_written_soon_and_the_rest_at_the_end(tmp_path: Path) -> None:
             await database.execute("CREATE TABLE notes (text TEXT NOT NULL)")
             async with LateRows(database, INSERT, "notes") as rows:
                 rows.add({"text": "one"})
-                await rows.written()
+                await rows.wait_until_written()
                 rows.add({"text": None})  # the table takes no NULL
-                await rows.written()
+                await rows.wait_until_written()
                 rows.add({"text": "two"})
             found = await database.fetch_all("SELECT text FROM notes ORDER BY text")
             return [row["text"] for row in found]

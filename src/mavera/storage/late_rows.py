@@ -54,7 +54,7 @@ class LateRows:
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_soon())
 
-    async def written(self) -> None:
+    async def wait_until_written(self) -> None:
         """Wait until no row is left to write."""
         if self._writer is not None:
             await asyncio.shield(self._writer)
