@@ -14,6 +14,7 @@ from mavera.accounts.credits.blocks import LEAST_CREDITS, MARGIN_BLOCKS
 from mavera.accounts.credits.holds import Credits
 from mavera.accounts.credits.ledger import Alert
 from mavera.errors import BudgetExceeded, CreditsExhausted, ServiceUnavailable
+from mavera.storage import group_commit
 from mavera.storage.database import Database
 from tests.support.house import Bank, admitted, bank, outcomes
 from tests.support.opening import Open
@@ -78,6 +79,22 @@ async def test_most_holds_of_a_busy_key_need_no_write(opened: Open) -> None:
             assert await p.credits[0].end(p.bank.end(one, 2)) == 2
         assert (await p.bank.one("SELECT COUNT(*) AS n FROM ledger"))["n"] == rows_before
     # After the end of the process, every run has its row, and the books add up.
+
+
+@on_loop
+async def test_a_reader_of_the_usage_finds_every_run_that_ended(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with processes(opened, PLENTY, 1) as p:
+        await p.give_block()
+        before = (await p.bank.one("SELECT COUNT(*) AS n FROM usage"))["n"]
+        monkeypatch.setattr(group_commit, "LINGER_SECONDS", 60)
+        held = [p.bank.reserve() for _ in range(5)]
+        for one in held:
+            await p.credits[0].reserve(one)
+            await p.credits[0].end(p.bank.end(one, 2))
+        await p.credits[0].write_due()
+        assert (await p.bank.one("SELECT COUNT(*) AS n FROM usage"))["n"] == before + 5
 
 
 @on_loop

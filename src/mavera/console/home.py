@@ -16,6 +16,7 @@ RUNS_SHOWN = 8
 
 async def show_home(visit: Visit) -> Response:
     services = visit.services
+    await services.admission.write_due_charges()
     workspace = await workspaces.get(
         services.database, visit.workspace_id, now=int(services.database.clock())
     )

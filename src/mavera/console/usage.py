@@ -71,6 +71,7 @@ async def export_usage(visit: Visit) -> Response:
     if grouping is None:
         raise NotFound("There is no such table.")
     month = _read_month(visit)
+    await visit.services.admission.write_due_charges()
     database = visit.services.database
     workspace = await workspaces.get(database, visit.workspace_id, now=int(database.clock()))
     span = Span(visit.workspace_id, *month_bounds(month))
@@ -99,6 +100,7 @@ async def save_budget(visit: Visit) -> Response:
 
 async def _render(visit: Visit, form: Form, error: APIError | None = None) -> Response:
     services, database = visit.services, visit.services.database
+    await services.admission.write_due_charges()
     now = int(database.clock())
     month = _read_month(visit)
     workspace = await workspaces.get(database, visit.workspace_id, now=now)

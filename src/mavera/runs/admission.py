@@ -65,6 +65,10 @@ class Admission:
         """Count the reservations and their owners anew, for the metrics. Raises APIError."""
         await self._credits.look()
 
+    async def write_due_charges(self) -> None:
+        """Write the charges of finished runs, so that whoever reads the usage finds them."""
+        await self._credits.write_due()
+
     async def admit(
         self,
         principal: Principal,

@@ -76,6 +76,10 @@ class GroupCommit(Generic[S, R]):
                 self._reverse(step)  # its outcome was on the way when the caller was cancelled
             raise
 
+    def hurry(self) -> None:
+        """Write what gathers now, without letting it linger."""
+        self._hurry.set()
+
     def iterate_unfinished(self) -> Iterator[S]:
         """Yield the steps that are not committed yet."""
         for step, _ in (*self._batch, *self._waiting):
@@ -83,7 +87,7 @@ class GroupCommit(Generic[S, R]):
 
     async def close(self) -> None:
         """Wait until no step is left, even if the caller is cancelled meanwhile."""
-        self._hurry.set()
+        self.hurry()
         while self._writer is not None:
             await asyncio.wait({self._writer})
 

@@ -51,6 +51,8 @@ SHORT_SECONDS = 1.0
 IDLE_SECONDS = 5.0
 LOOK_SECONDS = 0.5
 RETRY_SECONDS = 0.5
+# A reader of the usage waits so long for the charges that are due.
+MOST_WAIT_SECONDS = 1.0
 # A key whose balance or budget was too small for a block asks again after this.
 REFUSED_SECONDS = 2.0
 
@@ -240,6 +242,12 @@ class Blocks:
                 retry_after=1,
             )
         return False
+
+    async def write_due(self) -> None:
+        """Write the charges that are due now, so that a reader sees them. It waits a second at most."""
+        if self._tasks:
+            self._commits.hurry()
+            await asyncio.wait(set(self._tasks), timeout=MOST_WAIT_SECONDS)
 
     async def close(self) -> None:
         """Write the charges that are due, and give all blocks back."""

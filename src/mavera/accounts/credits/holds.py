@@ -162,6 +162,11 @@ class Credits:
         self._log_alerts(charged)
         return charged.credits
 
+    async def write_due(self) -> None:
+        """Write the charges of this process that are due, so that whoever reads the usage finds them."""
+        if self._blocks is not None:
+            await self._blocks.write_due()
+
     def _log_alerts(self, charged: Charged) -> None:
         for alert in charged.alerts:
             log.warning(

@@ -129,6 +129,7 @@ async def get_usage(request: Request) -> Response:
     """Return the usage of the month."""
     principal = await authenticate(request, "usage:read")
     check_query(request, (_MONTH,))
+    await services_of(request).admission.write_due_charges()
     database = services_of(request).database
     now = int(database.clock())
     month = _parse_month(request.query_params.get("month"), now)
@@ -185,6 +186,7 @@ async def export_usage(request: Request) -> Response:
     """Return the usage of the month as CSV, one line for each day, key, persona, operation or model."""
     principal = await authenticate(request, "usage:read")
     check_query(request, (_MONTH, _BY))
+    await services_of(request).admission.write_due_charges()
     by = _parse_grouping(request.query_params.get("by", "day"))
     month = _parse_month(request.query_params.get("month"), int(services_of(request).database.clock()))
     database = services_of(request).database
