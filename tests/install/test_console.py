@@ -22,6 +22,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
+from tests.browser.watched import running_chromium, watched_page
 from tests.install.test_packages import build, clean_environ, copy_tree, run
 from tests.support.requirements import require_program
 
@@ -212,6 +213,33 @@ def test_a_key_is_made_and_a_question_is_asked_below_the_path(
     api = f"{installed.url}/api/v1/responses"
     assert httpx.post(api, json=question, headers={"Authorization": f"Bearer {key[0]}"}).status_code == 200
     assert browser.post(api, json=question).status_code == 200
+
+
+def test_a_real_browser_signs_in_and_plays_below_the_path(installed: Installed) -> None:
+    _, user = find_interpreter()
+    printed = subprocess.check_output(
+        [*installed.command, "console", "--json"], env=installed.environ, cwd="/", **user
+    )
+    with running_chromium() as chromium, watched_page(chromium, installed.url) as watched:
+        page = watched.page
+        page.goto(json.loads(printed)["url"], wait_until="load")
+        page.click("button:has-text('Sign in')")
+        page.wait_for_url(re.compile(f"{PREFIX}/console/w/.*/home"))
+        page.click("nav a:has-text('Playground')")
+        page.wait_for_selector("#playground:not([hidden])")
+        page.check("[name=analysis]")
+        page.fill("#question", "Would you pay for this?")
+        page.keyboard.press("Control+Enter")
+        page.wait_for_selector(".analysis")
+        page.click("#view-code")
+        assert f"{installed.url}/api/v1" in page.locator("#code pre").first.inner_text()
+        page.keyboard.press("Escape")
+        for name in ("Personas", "Studies", "Usage"):
+            page.click(f"nav a:has-text('{name}')")
+            page.wait_for_selector("h1")
+            assert f"{PREFIX}/console/" in page.url
+            assert page.title()
+            watched.check_widths()
 
 
 def test_the_form_with_a_file_needs_no_place_for_temporary_files(browser: httpx.Client) -> None:
