@@ -5,14 +5,15 @@ What a gateway costs: requests a second through one worker on one core, and what
     python -m bench.gateway --install [--peers FOLDER] [--only relay mavera] [--at-once 32] [--json]
     python -m bench.gateway --only relay mavera --turns 9 --seconds 3
     python -m bench.gateway --only mavera --memory 200000
-    python -m bench.gateway --against 331e8b2 [--turns 8] [--most-turns 60] [--seconds 3] [--json]
+    python -m bench.gateway --against 331e8b2 [--only mavera-postgres] [--turns 8] [--most-turns 60] [--json]
 
 nginx is the model's server and answers at once, wrk asks: both on another core than the gateway.
-Of mavera, key, persona, limits and a durable ledger in SQLite are on. Shown is the median of the
-rounds. "by CPU" is what the core could do if nobody else used it: a million over the CPU time
-of a request, which is the figure to compare on a machine that is not quiet. There, `--turns` reads that
-alone: all gateways run, and are asked turn about, so that each hour's noise falls on all of them.
-`--against` compares this checkout of mavera with another one in the same way (`bench/against.py`).
+Of mavera, key, persona, limits and a durable ledger are on: in SQLite, in Postgres, or in Postgres with the
+limits in Redis. Postgres and Redis run beside nginx and wrk. Shown is the median of the rounds. "by CPU" is
+what the core could do if nobody else used it: a million over the CPU time of a request, which is the figure
+to compare on a machine that is not quiet. There, `--turns` reads that alone: all gateways run, and are asked
+turn about, so that each hour's noise falls on all of them. `--against` compares this checkout of mavera with
+another one in the same way (`bench/against.py`).
 """
 
 import argparse
@@ -26,8 +27,8 @@ from typing import Any
 
 from bench.against import HERE, add_options, checkout, compare, source_of
 from bench.load import Cores, Target, drive, static_upstream
-from bench.peers import PEERS, Unavailable, install, mavera
-from bench.report import median, show
+from bench.peers import MAVERA, PEERS, Unavailable, install
+from bench.report import median, show, show_markdown
 
 # LiteLLM answers its first request only after some seconds.
 WARM_UP_SECONDS = 10
@@ -110,7 +111,8 @@ def memory(upstream: str, requests: int, many: int, folder: Path, cores: Cores) 
 
 
 def against(upstream: str, options: argparse.Namespace, folder: Path, cores: Cores) -> bool:
-    """Return whether this checkout is as fast as `options.against`."""
+    """Return whether this checkout is as fast as `options.against`, on the store of the first of `only`."""
+    mavera = MAVERA[options.only[0]]
     same: dict[str, Any] = {"connections": options.at_once, "folder": folder, "cores": cores}
 
     def read(target: Target) -> dict[str, float]:
@@ -124,7 +126,7 @@ def against(upstream: str, options: argparse.Namespace, folder: Path, cores: Cor
         )
         for target in (this, other):
             drive(target, **same, seconds=WARM_UP_SECONDS)
-        title = f"{options.at_once} connections, one worker on one core"
+        title = f"{options.only[0]}, {options.at_once} connections, one worker on one core"
         return compare(
             title, lambda: read(this), lambda: read(other), options=options, more_is_faster=["requests/s"]
         )
@@ -151,7 +153,11 @@ def main() -> None:
     parser.add_argument("--memory", type=int, metavar="REQUESTS", help="watch mavera's memory instead")
     add_options(parser)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--markdown", action="store_true", help="print a table for bench/README.md")
     options = parser.parse_args()
+    if options.against and options.only[0] not in MAVERA:
+        options.only = list(MAVERA)[:1]
+    print_rows = show_markdown if options.markdown else show
     cores = two_cores()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -161,11 +167,11 @@ def main() -> None:
         if options.memory:
             rows = memory(upstream, options.memory, options.at_once, folder, cores)
             summary = {"growth after the first reading, MB": rows[-1]["MB"] - rows[0]["MB"]}
-            show("mavera's memory over many requests", rows, as_json=options.json, summary=summary)
+            print_rows("mavera's memory over many requests", rows, as_json=options.json, summary=summary)
             return
         if options.turns:
             rows = turn_about(upstream, options, folder, cores)
-            show(
+            print_rows(
                 f"CPU time of a request, {options.at_once} connections",
                 rows,
                 as_json=options.json,
@@ -173,7 +179,7 @@ def main() -> None:
             )
             return
         rows = [row(name, upstream, options, folder, cores) for name in options.only]
-        show(
+        print_rows(
             f"one worker on one core; at once: {options.at_once} connections; latencies in ms",
             rows,
             as_json=options.json,

@@ -80,13 +80,17 @@ end
 
 @dataclass(frozen=True)
 class Cores:
-    """Where the gateway runs, and where all else does; the same one on a machine that has no second."""
+    """
+    Where the gateway runs, and where all else does; the same one on a machine that has no second.
 
-    gateway: int
-    rest: int
+    None lets the system choose.
+    """
 
-    def pinned(self, core: int, *command: str) -> list[str]:
-        return ["taskset", "-c", str(core), *command]
+    gateway: int | None
+    rest: int | None
+
+    def pinned(self, core: int | None, *command: str) -> list[str]:
+        return list(command) if core is None else ["taskset", "-c", str(core), *command]
 
 
 @dataclass(frozen=True)

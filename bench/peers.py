@@ -5,6 +5,8 @@ Other gateways, each in a folder of its own that nothing of ours depends on, and
     folder/tensorzero   a virtual environment with tensorzero and openai
     folder/litellm      a virtual environment with litellm[proxy], some 700 MB
 
+mavera runs on SQLite, on Postgres, and on Postgres with Redis. Both stores run on the core of the clients.
+
 `install` makes what is missing. A peer that cannot be installed or started raises Unavailable.
 """
 
@@ -16,8 +18,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
+
+from tests.support import servers
 
 from bench.load import Cores, Target, free_port, until_answered
+from bench.stores import running_postgres, running_redis
 from mavera.personas.builtin import PersonaLibrary
 
 PORTKEY, TENSORZERO, LITELLM = "@portkey-ai/gateway@1.15.2", "tensorzero==2026.6.0", "litellm[proxy]==1.106.2"
@@ -29,6 +35,14 @@ class Unavailable(Exception):
 
 
 Peer = Callable[[str, Path, Cores], AbstractContextManager[Target]]
+
+
+class Mavera(Protocol):
+    """A peer that takes more of the environment, which says whose code runs."""
+
+    def __call__(
+        self, upstream: str, folder: Path, cores: Cores, further: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Target]: ...
 
 
 def install(name: str, folder: Path) -> None:
@@ -57,15 +71,15 @@ def relay(upstream: str, folder: Path, cores: Cores) -> Iterator[Target]:
 
 @contextmanager
 def mavera(
-    upstream: str, folder: Path, cores: Cores, source: Mapping[str, str] | None = None
+    upstream: str, folder: Path, cores: Cores, further: Mapping[str, str] | None = None
 ) -> Iterator[Target]:
     """
-    One worker, SQLite, with a key, a persona, limits and the ledger; its log is at `warning`.
+    One worker, with a key, a persona, limits and the ledger, on SQLite; its log is at `warning`.
 
-    `source`: the environment that says which checkout's code runs; this one's if None.
+    `further`: more of the environment, such as other stores, or the checkout whose code runs.
     """
     environ = {
-        **(source or {}),
+        **(further or {}),
         "MAVERA_DATA_DIR": str(folder / f"mavera-{secrets.token_hex(4)}"),
         "MAVERA_UPSTREAM_BASE_URL": upstream,
         "MAVERA_UPSTREAM_MODEL": "m",
@@ -82,6 +96,28 @@ def mavera(
             members={"persona_id": PersonaLibrary.load().find("Gen Z Consumer").id},
             pids=(process.pid,),
         )
+
+
+@contextmanager
+def mavera_on_postgres(
+    upstream: str, folder: Path, cores: Cores, further: Mapping[str, str] | None = None
+) -> Iterator[Target]:
+    """mavera, with its ledger in a Postgres of its own."""
+    with running_postgres(cores.rest) as postgres, servers.new_database(postgres.url) as url:
+        stores = {"MAVERA_DATABASE_URL": url}
+        with mavera(upstream, folder, cores, {**(further or {}), **stores}) as target:
+            yield target
+
+
+@contextmanager
+def mavera_on_postgres_and_redis(
+    upstream: str, folder: Path, cores: Cores, further: Mapping[str, str] | None = None
+) -> Iterator[Target]:
+    """mavera, with its ledger in Postgres and its limits in Redis."""
+    with running_redis(cores.rest) as redis:
+        stores = {"MAVERA_RATE_LIMIT_URL": redis.url}
+        with mavera_on_postgres(upstream, folder, cores, {**(further or {}), **stores}) as target:
+            yield target
 
 
 @contextmanager
@@ -153,9 +189,14 @@ def litellm(upstream: str, folder: Path, cores: Cores) -> Iterator[Target]:
         )
 
 
+MAVERA: dict[str, Mavera] = {
+    "mavera": mavera,
+    "mavera-postgres": mavera_on_postgres,
+    "mavera-postgres-redis": mavera_on_postgres_and_redis,
+}
 PEERS: dict[str, Peer] = {
     "relay": relay,
-    "mavera": mavera,
+    **MAVERA,
     "tensorzero": tensorzero,
     "portkey": portkey,
     "litellm": litellm,

@@ -49,5 +49,28 @@ def show(title: str, rows: Sequence[dict[str, Any]], *, as_json: bool, summary: 
     console.print(f"machine: {machine()}")
 
 
+def show_markdown(
+    title: str, rows: Sequence[dict[str, Any]], *, as_json: bool, summary: dict[str, Any]
+) -> None:
+    """Print `rows` as a table of Markdown for `bench/README.md`, or everything as one JSON object."""
+    if as_json:
+        show(title, rows, as_json=True, summary=summary)
+        return
+    names = list(rows[0])
+    print(f"| {' | '.join(names)} |")
+    print("|---" * len(names) + "|")
+    for row in rows:
+        print(f"| {' | '.join(_to_cell(row[name]) for name in names)} |")
+    print()
+    for name, value in {**summary, "machine": machine()}.items():
+        print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+
+
+def _to_cell(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def median(values: Sequence[float]) -> float:
     return float(statistics.median(values))
