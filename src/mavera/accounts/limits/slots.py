@@ -22,6 +22,7 @@ import msgspec
 import structlog
 
 from mavera.accounts.limits.concurrency import Running, RunningHere
+from mavera.accounts.limits.scripts import StoreScript
 from mavera.core.ids import new_cuid
 from mavera.errors import APIError
 from mavera.storage.database import Database, Statements
@@ -120,8 +121,8 @@ class RedisSlots(_Slots):
         self._local_runs: defaultdict[str, int] = defaultdict(int)
         self._waiting: list[tuple[str, list[Any], asyncio.Future[bool]]] = []
         self._sender: asyncio.Task[None] | None = None
-        self._take_script = store.register_script(_TAKE)
-        self._renew_script = store.register_script(_RENEW)
+        self._take_script = StoreScript(store, _TAKE)
+        self._renew_script = StoreScript(store, _RENEW)
 
     async def begin(self, workspace_id: str, most: int | None) -> bool:
         try:
@@ -140,7 +141,7 @@ class RedisSlots(_Slots):
 
     async def renew(self) -> None:
         for workspace_id, slots in list(self._held.items()):
-            await self._renew_script([_name(workspace_id)], [self._lease_seconds, *slots])
+            await self._renew_script.run([_name(workspace_id)], [self._lease_seconds, *slots])
 
     async def _take(self, workspace_id: str, slot_id: str, most: int) -> bool:
         """Take a slot. Those that are asked for during a round trip share the next one."""
@@ -165,10 +166,7 @@ class RedisSlots(_Slots):
 
     async def _send_together(self, batch: list[tuple[str, list[Any], asyncio.Future[bool]]]) -> None:
         try:
-            async with self._store.pipeline(transaction=False) as pipeline:
-                for name, values, _ in batch:
-                    await self._take_script([name], values, client=pipeline)
-                replies = await pipeline.execute()
+            replies = await self._take_script.run_each([([name], values) for name, values, _ in batch])
         except BaseException as error:
             failure = error if isinstance(error, self._errors) else OSError("The store of slots failed.")
             for _, _, future in batch:

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
+from mavera.accounts.limits.scripts import StoreScript
 from mavera.accounts.plans import Limits
 from mavera.errors import ConfigurationError
 from mavera.extras import describe_missing_extra
@@ -175,7 +176,7 @@ class SharedLimiter:
         self.store = self._store = store
         self._on_local = on_local
         self.errors = self._errors = errors
-        self._script = store.register_script(_SCRIPT)
+        self._script = StoreScript(store, _SCRIPT)
         self._waiting: list[tuple[str, tuple[Window, ...], asyncio.Future[Verdict]]] = []
         self._sender: asyncio.Task[None] | None = None
         self._local = MemoryLimiter()
@@ -244,10 +245,9 @@ class SharedLimiter:
         self, batch: list[tuple[str, tuple[Window, ...], asyncio.Future[Verdict]]]
     ) -> None:
         try:
-            async with self._store.pipeline(transaction=False) as pipeline:
-                for key_id, windows, _ in batch:
-                    await self._script(*_build_script_input(key_id, windows), client=pipeline)
-                replies = await pipeline.execute()
+            replies = await self._script.run_each(
+                [_build_script_input(key_id, windows) for key_id, windows, _ in batch]
+            )
         except self._errors as error:
             _reject(batch, error)
             return
