@@ -322,7 +322,7 @@ async def open_study_parts(settings: Settings, components: Components) -> AsyncI
         await enter(Presence(database, role="worker", connections=CONNECTIONS_OF_WORKER, state=state))
         library = PersonaLibrary.load()
         models = await enter(_start_models(components, Personas(library), await _count_uses(database)))
-        reader = _make_image_reader(settings)
+        reader = make_image_reader(settings)
         if reader is not None:
             stack.push_async_callback(reader.close)
         yield StudyParts(
@@ -366,7 +366,7 @@ async def _open_runner(
         vision = (
             await stack.enter_async_context(start_model(components.vision)) if components.vision else None
         )
-        reader = _make_image_reader(settings)
+        reader = make_image_reader(settings)
         if reader is not None:
             stack.push_async_callback(reader.close)
         schemas = SchemaChecker()
@@ -504,7 +504,7 @@ async def _open_toolbox(
             await toolbox.close()
 
 
-def _make_image_reader(settings: Settings) -> ImageReader | None:
+def make_image_reader(settings: Settings) -> ImageReader | None:
     """Return the reader of images for a model that cannot see. Its process starts with the first image."""
     wanted = settings.image_reading
     if wanted == "never" or (wanted == "auto" and settings.backend == "upstream") or not is_installed():

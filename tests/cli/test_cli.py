@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -19,8 +20,10 @@ import openai
 import pytest
 
 from mavera.cli.main import COMMANDS
+from mavera.core.items import Image
 from tests.conftest import Serve
 from tests.support.command import Mavera
+from tests.support.images import data_url, png
 
 
 @contextmanager
@@ -206,6 +209,76 @@ def test_ask_says_what_is_wrong_with_persona_question_and_key(mavera: Mavera, se
     assert "question" in mavera("ask", "  ", code=1).stderr
     refused = mavera("ask", "Hm?", "--url", served.base_url, "--key", "mvra_live_wrong", code=1)
     assert "--key" in refused.stderr
+
+
+def test_ask_reports_the_persona_and_the_credits_of_a_server(mavera: Mavera, serve: Serve) -> None:
+    served = serve()
+    server = ("--url", served.base_url, "--key", served.key)
+
+    asked = json.loads(mavera("ask", "Hm?", "-p", "Gen Z C", "--analysis", "--json", *server).stdout)
+    used = httpx.get(f"{served.base_url}/usage", headers=served.headers, timeout=30).json()
+
+    assert asked["persona_id"] == json.loads(mavera("personas", "show", "Gen Z C", "--json").stdout)["id"]
+    assert asked["usage"]["credits"] == used["credits"]["used"] > 0
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_ask_shows_images(mavera: Mavera, serve: Serve, tmp_path: Path, is_remote: bool) -> None:
+    served, photo = serve(), tmp_path / "photo.png"
+    photo.write_bytes(png())
+    server = ("--url", served.base_url, "--key", served.key) if is_remote else ()
+
+    done = mavera("ask", "What is it?", "-i", str(photo), "--image", data_url(png()), *server)
+
+    assert done.stdout == "This is a scripted answer to: What is it?\n"
+    if is_remote:
+        parts = [part for item in served.model.prompts[-1].items for part in getattr(item, "parts", ())]
+        assert [part.url for part in parts if isinstance(part, Image)] == [data_url(png())] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nothing.png", "There is no file"),
+        ("folder", "is not a file"),
+        ("pipe", "is not a file"),
+        ("text.png", "is not a PNG, JPEG, GIF or WebP image"),
+        ("large.png", "MAVERA_IMAGE_MAX_BYTES"),
+        ("ftp://example.com/a.png", "http://"),
+    ],
+)
+def test_a_file_that_is_no_image_is_refused_before_the_question(
+    mavera: Mavera, tmp_path: Path, name: str, said: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "text.png").write_text("hm")
+    (tmp_path / "large.png").write_bytes(png() + b" " * 2000)
+    given = name if "://" in name else str(tmp_path / name)
+
+    done = mavera("ask", "What is it?", "--image", given, code=1, MAVERA_IMAGE_MAX_BYTES="1024")
+
+    assert said in done.stderr
+    assert done.stderr.startswith("mavera: ")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://127.0.0.1:9/api/v1", "No server answers"),
+        ("127.0.0.1:8000", "--url needs the URL"),
+        ("ftp://example.com", "--url needs the URL"),
+    ],
+)
+@pytest.mark.parametrize("persona", ["Gen Z C", "Honey buyer"])
+def test_a_url_without_a_server_says_what_to_do(mavera: Mavera, url: str, said: str, persona: str) -> None:
+    assert said in mavera("ask", "Hm?", "-p", persona, "--url", url, code=1).stderr
+
+
+def test_a_url_that_lacks_the_path_of_the_api_says_so(mavera: Mavera, serve: Serve) -> None:
+    served = serve()
+
+    assert "/api/v1" in mavera("ask", "Hm?", "--url", served.url, "--key", served.key, code=1).stderr
 
 
 def test_ask_without_a_model_says_what_to_type(mavera: Mavera, tmp_path: Path) -> None:

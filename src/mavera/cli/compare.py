@@ -3,7 +3,7 @@
 import asyncio
 import csv
 import sys
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated
 
@@ -12,18 +12,19 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.markup import escape
 
-from mavera.accounts.principal import Principal
-from mavera.cli.ask import (
-    Remote,
-    build_remote_model,
-    find_persona,
-    gather_personas,
-    get_id,
-    get_load_progress,
-)
+from mavera.cli.answering import Answers, Asking, find_persona, gather_personas, get_id, open_answers
 from mavera.cli.drawing import draw_chart, list_scales
-from mavera.cli.options import AsJSON, DataDir, ModelOption, print_json
-from mavera.cli.progress import wait_until_ready
+from mavera.cli.options import (
+    AsJSON,
+    AskedServer,
+    DataDir,
+    MaxTokens,
+    ModelOption,
+    ServerKey,
+    Temperature,
+    print_json,
+)
+from mavera.cli.remote import Remote
 from mavera.cli.store import InWorkspace
 from mavera.cli.tables import Shown, print_table
 from mavera.core.analysis import Analysis
@@ -33,11 +34,7 @@ from mavera.core.prompt import Sampling
 from mavera.core.text import escape_formula
 from mavera.core.turn import Turn
 from mavera.errors import ConfigurationError, ServiceUnavailable
-from mavera.models.model import Model
-from mavera.personas.catalogue import Personas
-from mavera.runs.loop import Runner
-from mavera.services import open_named_model, start_model
-from mavera.settings import Settings, load_settings
+from mavera.settings import load_settings
 
 app = typer.Typer(add_completion=False)
 
@@ -55,21 +52,14 @@ def compare(
         bool, typer.Option("--csv", help="Print a line for each persona, for spreadsheets.")
     ] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a chart of the emotions here, as SVG.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="The limit of each answer in tokens.")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=0, max=2, help="From 0, for the likeliest words, to 2.")
-    ] = None,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
     seed: Annotated[
         int | None, typer.Option(help="The seed of the draw. It makes runs more alike, not the same.")
     ] = None,
     model: ModelOption = "mavera-1",
-    url: Annotated[
-        str | None,
-        typer.Option(envvar="MAVERA_BASE_URL", help="Ask this server, as in http://127.0.0.1:8000/api/v1."),
-    ] = None,
-    key: Annotated[
-        str, typer.Option(envvar="MAVERA_API_KEY", help="The API key for --url.", show_default=False)
-    ] = "",
+    url: AskedServer = None,
+    key: ServerKey = "",
     workspace: InWorkspace = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
@@ -77,7 +67,7 @@ def compare(
     """Ask several personas, and compare the analyses of their answers."""
     if plot is not None and plot.suffix.lower() != ".svg":
         raise ConfigurationError(f"{plot} must end in .svg, because the chart is SVG.")
-    remote = Remote(url.rstrip("/"), key) if url else None
+    remote = Remote.of(url, key)
     asked = Turn(
         model,
         (make_message("user", question),),
@@ -87,7 +77,8 @@ def compare(
     )
     found = [find_persona(name, remote=remote, data_dir=data_dir, workspace=workspace) for name in persona]
     turns = [replace(asked, persona_id=get_id(one)) for one in found]
-    answers = asyncio.run(_ask_all(turns, load_settings(data_dir=data_dir), gather_personas(found), remote))
+    asking = Asking(load_settings(data_dir=data_dir), model, remote, people=gather_personas(found))
+    answers = asyncio.run(_ask_all(turns, asking))
     compared = [(name, text, analysis) for name, (text, analysis) in zip(persona, answers, strict=True)]
     if plot is not None:
         made = draw_chart(question, [(name, analysis) for name, _, analysis in compared])
@@ -100,31 +91,16 @@ def compare(
         _print(compared)
 
 
-async def _ask_all(
-    turns: list[Turn], settings: Settings, people: Personas, remote: Remote | None
-) -> list[tuple[str, Analysis]]:
+async def _ask_all(turns: list[Turn], asking: Asking) -> list[tuple[str, Analysis]]:
     """Ask one persona after the other, because parallel questions would share the same cores."""
-    console = Console(stderr=True, highlight=False)
-    answers: list[tuple[str, Analysis]] = []
-    async with AsyncExitStack() as stack:
-        name = turns[0].model
-        local = None if remote else await stack.enter_async_context(open_named_model(settings, name))
-        for turn in turns:
-            if remote is not None:
-                model: Model = await stack.enter_async_context(start_model(build_remote_model(turn, remote)))
-                turn = replace(turn, persona_id=None, analysis_mode=False)
-            else:
-                assert local is not None  # noqa: S101 - the model is either remote or local
-                model, turn = local.model, local.prepare(turn)
-            await wait_until_ready(model, console, load_progress=get_load_progress(model))
-            answers.append(await _answer(Runner(people, {"live": model}), turn))
-    return answers
+    async with open_answers(asking, Console(stderr=True, highlight=False)) as answers:
+        return [await _answer(answers, turn) for turn in turns]
 
 
-async def _answer(runner: Runner, turn: Turn) -> tuple[str, Analysis]:
+async def _answer(answers: Answers, turn: Turn) -> tuple[str, Analysis]:
     pieces: list[str] = []
     analysis: Analysis | None = None
-    async with aclosing(runner.run(turn, Principal.local())) as events:
+    async with aclosing(answers.run(turn)) as events:
         async for event in events:
             match event:
                 case TextDelta(text):

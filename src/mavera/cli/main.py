@@ -18,6 +18,7 @@ COMMANDS = {
     "serve": ("mavera.cli.serve", "Start the server."),
     "console": ("mavera.cli.console", "Print a link that signs the operator in once."),
     "ask": ("mavera.cli.ask", "Ask a persona, and print its answer."),
+    "chat": ("mavera.cli.chat", "Talk with a persona at the terminal."),
     "compare": ("mavera.cli.compare", "Ask several personas, and compare the analyses."),
     "study": ("mavera.cli.study", "Run studies with a panel of personas, and read their results."),
     "worker": ("mavera.cli.worker", "Run the focus groups of a database until a signal."),

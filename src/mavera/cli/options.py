@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from mavera.core.turn import Verbosity
+
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -15,6 +17,42 @@ DataDir = Annotated[
 ]
 ModelOption = Annotated[
     str, typer.Option(help="The model that answers: `mavera-1`, or another name of `mavera models list`.")
+]
+AskPersona = Annotated[
+    str | None,
+    typer.Option(
+        "--persona",
+        "-p",
+        help="The persona that answers: a name or an id. Without it, the answer is generic.",
+    ),
+]
+GivenImages = Annotated[
+    list[str] | None,
+    typer.Option("--image", "-i", help="Show this image, a file or a URL. Repeat it for each image."),
+]
+Instructions = Annotated[
+    str | None, typer.Option(help="Instructions for the persona, given before the question.")
+]
+VerbosityOption = Annotated[Verbosity, typer.Option(help="The length of the answer.")]
+MaxTokens = Annotated[int | None, typer.Option(min=1, help="The limit of each answer in tokens.")]
+Temperature = Annotated[
+    float | None, typer.Option(min=0, max=2, help="From 0, for the likeliest words, to 2.")
+]
+UseTools = Annotated[
+    bool, typer.Option("--tools", help="Let the model search and read web pages, if that is set up.")
+]
+AskedServer = Annotated[
+    str | None,
+    typer.Option(
+        "--url", envvar="MAVERA_BASE_URL", help="Ask the server with this URL, which ends in /api/v1."
+    ),
+]
+ServerKey = Annotated[
+    str,
+    typer.Option("--key", envvar="MAVERA_API_KEY", help="The API key for --url.", show_default=False),
+]
+AskAlone = Annotated[
+    bool, typer.Option("--alone", help="Run the model in this process, even if a server runs.")
 ]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print one JSON value for scripts.")]
 

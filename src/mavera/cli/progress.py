@@ -33,6 +33,8 @@ async def wait_until_ready(
     model: Model, console: Console, *, load_progress: Callable[[], float | None] = lambda: None
 ) -> None:
     """Show a bar while the model starts. Returns when it has started or failed."""
+    if model.status().state != "starting":
+        return
     progress = Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),

@@ -29,6 +29,7 @@ from mavera.api.http.headers import header
 from mavera.console.assets import Assets
 from mavera.console.navigation import list_links
 from mavera.console.policy import secure
+from mavera.core.text import format_count
 
 _PREFIX = re.compile(r"(?:/[\w.~-]+)*")
 
@@ -48,7 +49,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.filters.update(
-            number=format_number, time=format_time, date=format_date, plural=format_plural
+            number=format_number, time=format_time, date=format_date, plural=format_count
         )
         self._environment.globals["version"] = __version__
 
@@ -117,10 +118,6 @@ def is_own_path(path: str) -> bool:
 
 def format_number(value: float | None) -> str:
     return "–" if value is None else f"{value:,}"
-
-
-def format_plural(value: int, noun: str, nouns: str = "") -> str:
-    return f"{value:,} {noun if value == 1 else nouns or noun + 's'}"
 
 
 def format_time(seconds: int | None, detail: Literal["minute", "date"] = "minute") -> Markup | str:

@@ -63,3 +63,8 @@ def _replace(match: re.Match[bytes]) -> bytes:
 def escape_formula(text: str) -> str:
     """Return a text that no spreadsheet takes for a formula: one that begins like it gets an apostrophe."""
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
+
+
+def format_count(number: int, noun: str, nouns: str | None = None) -> str:
+    """Return the number with its noun: "1 credit", "1,200 credits". `nouns` is an irregular plural."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
