@@ -60,7 +60,7 @@ def show_markdown(
     print(f"| {' | '.join(names)} |")
     print("|---" * len(names) + "|")
     for row in rows:
-        print(f"| {' | '.join(_to_cell(row[name]) for name in names)} |")
+        print(f"| {' | '.join(_to_cell(row.get(name, '')) for name in names)} |")
     print()
     for name, value in {**summary, "machine": machine()}.items():
         print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")

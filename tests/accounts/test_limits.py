@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -192,3 +193,24 @@ def test_a_url_that_cannot_be_used_is_refused_without_quoting_it(url: str) -> No
     with pytest.raises(ConfigurationError, match="MAVERA_RATE_LIMIT_URL") as caught:
         open_limiter(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_start_names_a_store_that_forgets_counts_when_it_is_full() -> None:
+    require_module("redis")
+
+    async def main() -> None:
+        with servers.running_redis(servers.free_port()) as url:
+            limiter = open_limiter(url)
+            assert isinstance(limiter, SharedLimiter)
+            with structlog.testing.capture_logs() as entries:
+                await limiter.check_policy()
+            assert entries == []
+            await limiter.store.config_set("maxmemory-policy", "allkeys-lru")
+            with structlog.testing.capture_logs() as entries:
+                await limiter.check_policy()
+            assert [(entry["event"], entry["policy"]) for entry in entries] == [
+                ("rate_limit_store_evicts", "allkeys-lru")
+            ]
+            await limiter.close()
+
+    asyncio.run(main())

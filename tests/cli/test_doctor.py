@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
@@ -14,7 +15,9 @@ from typer.testing import CliRunner
 
 from mavera.cli.doctor import app
 from tests.support.dialect_stubs import speaks
-from tests.support.servers import free_port
+from tests.support.requirements import require_module
+from tests.support.servers import free_port, on_postgres, running_redis
+from tests.support.tables import make_tables
 from tests.support.upstream_stub import refuses, running_upstream
 
 NOWHERE = "postgresql://127.0.0.1:1/none"
@@ -51,12 +54,33 @@ def answering(status: int, body: Any) -> Iterator[str]:
         loop.close()
 
 
+async def shift_clock(database_url: str, seconds: int) -> None:
+    """Let connections that are made from now on read a clock that is so many seconds ahead."""
+    name = urlsplit(database_url).path.removeprefix("/")
+    await on_postgres(
+        database_url,
+        "CREATE SCHEMA shifted",
+        f"""
+        CREATE FUNCTION shifted.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+            AS $$ SELECT pg_catalog.clock_timestamp() + interval '{seconds} seconds' $$
+        """,
+        f"ALTER DATABASE {name} SET search_path = shifted, pg_catalog, public",
+    )
+
+
+def names_of_findings(tmp_path: Path, settings: dict[str, str]) -> set[str]:
+    return {found["what"] for found in run_doctor(tmp_path, settings)}
+
+
 def finding(tmp_path: Path, what: str, **settings: str) -> dict[str, Any]:
+    [found] = [found for found in run_doctor(tmp_path, settings) if found["what"] == what]
+    return dict(found)
+
+
+def run_doctor(tmp_path: Path, settings: dict[str, str]) -> list[dict[str, Any]]:
     environment = {f"MAVERA_{name.upper()}": value for name, value in settings.items()}
     environment = {"MAVERA_MODEL_BACKEND": "scripted", "MAVERA_DATA_DIR": str(tmp_path), **environment}
-    output = CliRunner().invoke(app, ["--json"], env=environment).stdout
-    [found] = [found for found in json.loads(output) if found["what"] == what]
-    return dict(found)
+    return list(json.loads(CliRunner().invoke(app, ["--json"], env=environment).stdout))
 
 
 @pytest.mark.parametrize(
@@ -158,3 +182,29 @@ def test_the_secret_of_kept_answers_is_named(
     assert found["ok"] is ok
     assert words in found["detail"]
     assert ok or "MAVERA_KEY_PEPPER" in found["advice"]
+
+
+def test_a_store_of_limits_that_forgets_counts_is_found_out(tmp_path: Path) -> None:
+    redis = require_module("redis")
+    with running_redis(free_port()) as url, redis.Redis.from_url(url) as store:
+        assert finding(tmp_path, "rate limits", rate_limit_url=url)["ok"]
+        store.config_set("maxmemory-policy", "allkeys-lru")
+        found = finding(tmp_path, "rate limits", rate_limit_url=url)
+    assert not found["ok"]
+    assert "allkeys-lru" in found["detail"]
+    assert "noeviction" in found["advice"]
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(("seconds", "words"), [(90, "90 s behind"), (-90, "90 s ahead of")])
+def test_a_database_whose_clock_is_off_is_found_out(
+    tmp_path: Path, database_url: str, seconds: int, words: str
+) -> None:
+    make_tables(database_url)
+    settings = {"database_url": database_url, "key_pepper": "p" * 32}
+    assert names_of_findings(tmp_path, settings).isdisjoint({"clock"})
+    asyncio.run(shift_clock(database_url, seconds))
+    found = finding(tmp_path, "clock", **settings)
+    assert not found["ok"]
+    assert words in found["detail"]
+    assert "time service" in found["advice"]
