@@ -72,6 +72,17 @@ def test_the_printed_curl_line_is_the_first_call(environment: dict[str, str]) ->
         assert answer["persona_id"]
 
 
+def test_a_start_without_the_file_of_the_model_says_so_before_the_first_call(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    empty = tmp_path / "no models"
+    embedded = environment | {"MAVERA_MODEL_BACKEND": "embedded", "MAVERA_MODELS_DIR": str(empty)}
+    with serving(embedded) as lines:
+        text = "".join(lines)
+    assert "The model cannot answer yet." in text
+    assert "mavera models pull" in text[: text.index("Try it")]
+
+
 def test_a_port_in_use_is_said_in_one_line(mavera: Mavera) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -3,6 +3,7 @@ Tell the user of a new server what a first request needs, and let the model get 
 
     at once           the address, the data directory, and the key if this is the first start
     when it is ready  the first call, whose persona the model has read by then
+    if it cannot be   what is wrong with it, and the first call for later
 
 Meanwhile the commands of the same data directory learn which engine runs here.
 """
@@ -20,7 +21,7 @@ from mavera.models.embedded.process import EngineAddress
 from mavera.models.embedded.pull import resolve_model
 from mavera.models.embedded.sharing import Announcement, SharedEngineInfo
 from mavera.models.embedded.supervisor import EmbeddedEngine
-from mavera.models.model import Model
+from mavera.models.model import Model, ModelStatus
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.likely import FIRST_PERSONA
 from mavera.personas.prompt import build_library_prefix
@@ -69,6 +70,9 @@ class Greeting:
             show(f"The console is at {self._url}/console; 'mavera console' prints a link to sign in.")
         sys.stdout.flush()
 
+    def print_fault(self, status: ModelStatus) -> None:
+        self._console.print(f"\nThe model cannot answer yet. {status.detail}", style="yellow", markup=False)
+
     def print_first_call(self) -> None:
         persona = PersonaLibrary.load().find(FIRST_PERSONA)
         self._console.print("\nTry it:\n")
@@ -94,6 +98,8 @@ class Greeting:
                 await self._prepare(model)
             except Exception as error:  # the first call works all the same, only later
                 log.exception("greeting_failed", error=type(error).__name__)
+            if (status := model.status()).state == "unavailable":
+                self.print_fault(status)
         self.print_first_call()
 
     def _announce(self, engine: EmbeddedEngine, announcement: Announcement | None) -> None:
