@@ -31,6 +31,19 @@ def make_persona(visitor: Visitor, **changes: str) -> str:
     return str(made.url).rpartition("/")[2]
 
 
+def read_fields(page: Any) -> dict[str, str]:
+    """Return the fields of the form on a page, with their values."""
+    return {
+        name: value.replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&")
+        for name, value in [
+            *re.findall(r'<input name="([^"]+)"[^>]* value="([^"]*)"', page.text),
+            *re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text),
+            *re.findall(r'<textarea name="([^"]+)"[^>]*>([^<]*)</textarea>', page.text),
+            *re.findall(r'<select name="([^"]+)">.*?<option[^>]* selected>([^<]*)', page.text),
+        ]
+    }
+
+
 def test_cards_show_what_each_one_cares_about_page_by_page(visitor: Visitor) -> None:
     first = visitor.get("personas")
     assert first.text.count('<li class="card person">') == 24
@@ -89,6 +102,27 @@ def test_the_three_pipelines_make_a_persona_each_and_charge_for_it(visitor: Visi
     text = text_of(visitor.get(f"personas/{specified}"))
     assert "price 5 of 5; risk 3 of 5" in text
     assert "made for 300 credits" in text
+
+
+def test_a_draft_is_shown_in_the_form_before_it_costs_anything(visitor: Visitor) -> None:
+    fields = build_form(
+        pipeline="north_star", name="Drafted first", type="", description="Nurses of 41 in Leeds"
+    )
+
+    page = visitor.post("personas/draft", fields)
+
+    assert page.status_code == 200
+    assert "Nothing is stored yet" in text_of(page)
+    assert 'name="profile.demographics.place" value="Leeds"' in page.text
+    assert "Draft again" in page.text
+    assert "Drafted first" not in visitor.get("personas", params={"owner": "own"}).text
+    wrong = visitor.post("personas/draft", build_form(pipeline="north_star", name="No text", description=""))
+    assert wrong.status_code == 400
+    assert "'description' is missing" in text_of(wrong).replace("&#39;", "'")
+
+    made = visitor.post("personas/new", read_fields(page))
+    assert made.status_code == 200, text_of(made)
+    assert "Leeds" in made.text
 
 
 def test_the_same_form_makes_one_persona(visitor: Visitor) -> None:
@@ -150,15 +184,7 @@ def test_the_second_of_two_editors_is_refused_and_sees_both_versions(visitor: Vi
 def test_a_whole_person_survives_an_edit(visitor: Visitor) -> None:
     persona = make_persona(visitor, pipeline="north_star", name="Whole person", type="")
     page = visitor.get(f"personas/{persona}/edit")
-    fields = {
-        name: value.replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&")
-        for name, value in [
-            *re.findall(r'<input name="([^"]+)"[^>]* value="([^"]*)"', page.text),
-            *re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text),
-            *re.findall(r'<textarea name="([^"]+)"[^>]*>([^<]*)</textarea>', page.text),
-            *re.findall(r'<select name="([^"]+)">.*?<option[^>]* selected>([^<]*)', page.text),
-        ]
-    }
+    fields = read_fields(page)
     fields["profile.demographics.place"] = "Cádiz"
     saved = visitor.post(f"personas/{persona}/edit", fields)
     assert saved.status_code == 200, text_of(saved)

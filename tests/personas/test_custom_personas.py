@@ -14,8 +14,8 @@ from mavera.core.items import Message
 from mavera.errors import ServiceUnavailable
 from mavera.models.scripted import ScriptedModel
 from mavera.personas.builtin import PersonaLibrary
-from mavera.personas.custom import PLAIN_TURNS
-from mavera.personas.files import to_sheet
+from mavera.personas.custom import PLAIN_TURNS, describe_sheet
+from mavera.personas.files import from_csv, to_sheet
 from mavera.personas.repository import PersonaLimits
 from mavera.storage.database import Database, Row
 from tests.conftest import Serve, Served
@@ -107,11 +107,58 @@ def test_north_star_lets_the_model_draft_a_whole_person(serve: Serve) -> None:
 
     assert made.status_code == 201, made.text
     assert len(made.json()["profile"]["turns"]) == 4
-    drafting = served.model.prompts[-1]
+    drafting = served.model.prompts[0]
     assert drafting.format.type == "json_schema"
     assert "Hobby beekeepers" in drafting.items[-1].text
     assert t.balance() == 700
     assert [row["status"] for row in t.settled(1)] == ["completed"]
+
+
+def test_a_draft_is_shown_before_it_costs_anything_and_becomes_a_persona(serve: Serve) -> None:
+    served = serve()
+    t = team(served, credits=1000)
+    asked = {"name": "Single mothers", "description": "Single mothers of 25-34 in Leeds who wait 40 minutes"}
+
+    shown = send(t, "POST", "/personas/drafts", asked)
+
+    assert shown.status_code == 200, shown.text
+    body = shown.json()
+    assert body["facts"] == {"age": "25 to 34", "gender": "woman", "place": "Leeds", "household": "single"}
+    assert body["profile"]["demographics"]["place"] == "Leeds"
+    assert 25 <= int(body["profile"]["demographics"]["identity"][:2]) <= 34
+    assert (body["unmentioned"], body["credits_charged"], body["credits_to_make"]) == (["40"], 0, 300)
+    assert t.balance() == 1000
+    assert [row["credits"] for row in t.settled(1)] == [0]
+    assert send(t, "GET", "/personas?custom=true").json()["data"] == []
+    drafts = len(served.model.prompts)
+
+    made = create(t, {"pipeline_type": "north_star", **asked, "profile": body["profile"]})
+
+    assert made.status_code == 201, made.text
+    assert made.json()["profile"] == body["profile"]
+    assert len(served.model.prompts) == drafts
+    assert t.balance() == 700
+
+
+def test_a_draft_is_for_keys_that_may_make_personas_and_needs_a_description(serve: Serve) -> None:
+    served = serve()
+    t = team(served, credits=1000)
+    reader = team(served, scopes=tuple(scope for scope in DEFAULT_SCOPES if scope != "personas:write"))
+    asked = {"name": "Beekeepers", "description": "Hobby beekeepers"}
+
+    refused = send(reader, "POST", "/personas/drafts", asked)
+    empty = send(t, "POST", "/personas/drafts", {**asked, "description": "  "})
+    unknown = send(t, "POST", "/personas/drafts", {**asked, "model": "nobody"})
+
+    assert refused.status_code == 403
+    assert (empty.status_code, empty.json()["error"]["param"]) == (400, "description")
+    assert (unknown.status_code, unknown.json()["error"]["param"]) == (422, "model")
+
+
+def test_details_without_a_description_describe_a_person_too() -> None:
+    [sheet] = from_csv(b"name,goals,pains\nDivers,see a reef;stay dry,cold feet\n", "divers.csv")
+
+    assert describe_sheet(sheet) == "Goals: see a reef; stay dry; Pains: cold feet"
 
 
 def test_a_whole_profile_can_be_given(serve: Serve) -> None:

@@ -13,13 +13,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-import msgspec
 import typer
 from rich.console import Console
 
 from mavera.accounts.principal import Principal
 from mavera.cli.options import AsJSON, DataDir, ModelOption, print_json
-from mavera.cli.progress import wait_until_ready
+from mavera.cli.persona_drafts import (
+    DescriptionOption,
+    KindOption,
+    NameArgument,
+    draft_persona,
+    draft_profiles,
+)
 from mavera.cli.store import InWorkspace, choose_workspace, load_personas, with_database
 from mavera.cli.tables import Shown, print_table
 from mavera.core.items import Message
@@ -27,13 +32,11 @@ from mavera.errors import ConfigurationError
 from mavera.models.config import DEFAULT_NAME
 from mavera.personas.builtin import Listed, PersonaLibrary
 from mavera.personas.catalogue import AnyPersona, Personas, build_prefix
-from mavera.personas.custom import CustomPersona, PersonaType, Sheet
+from mavera.personas.custom import CustomPersona, Sheet
 from mavera.personas.files import from_csv, from_toml, to_sheet, to_toml
 from mavera.personas.persona import Category
 from mavera.personas.slugs import slug_of
 from mavera.personas.typos import fold
-from mavera.runs.persona_draft import draft
-from mavera.services import open_named_model
 from mavera.settings import Settings
 from mavera.storage.database import Database
 
@@ -103,11 +106,9 @@ def show(
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="The audience's name.")],
-    description: Annotated[str, typer.Option(help="The audience, in a sentence or two.")],
-    kind: Annotated[
-        PersonaType | None, typer.Option("--type", help="B2B buys for a firm, B2C at home.")
-    ] = None,
+    name: NameArgument,
+    description: DescriptionOption,
+    kind: KindOption = None,
     category: Annotated[Category, typer.Option(help="The category in lists.")] = "Lifestyle",
     drafted: Annotated[
         bool, typer.Option("--draft/--no-draft", help="Let the model invent a whole person.")
@@ -128,10 +129,13 @@ def create(
     )
 
     async def make(personas: Personas, operator: Principal, settings: Settings) -> CustomPersona:
-        [ready] = await _draft_profiles([sheet], settings, model) if drafted else [sheet]
+        [ready] = await draft_profiles([sheet], settings, model) if drafted else [sheet]
         return await personas.create(operator, ready)
 
     _print_stored(_with_personas(data_dir, workspace, make), "made", as_json=as_json)
+
+
+app.command("draft")(draft_persona)
 
 
 @app.command()
@@ -222,7 +226,7 @@ def import_personas(
         held = (await personas.roll(operator)).list(custom=True)
         mine: dict[str, Listed] = {fold(one.name): one for one in reversed(held)}
         _refuse_too_many(sheets, len(held), mine, on_duplicate, personas.limits.personas)
-        ready = await _draft_profiles(sheets, settings, model) if drafted else sheets
+        ready = await draft_profiles(sheets, settings, model) if drafted else sheets
         return [await _store(personas, operator, sheet, on_duplicate, mine) for sheet in ready]
 
     stored = _with_personas(data_dir, workspace, store)
@@ -290,21 +294,6 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from error
-
-
-async def _draft_profiles(sheets: list[Sheet], settings: Settings, model_name: str) -> list[Sheet]:
-    """Let the model called `model_name` invent a person for each sheet without one."""
-    console = Console(stderr=True, highlight=False)
-    ready: list[Sheet] = []
-    async with open_named_model(settings, model_name) as named:
-        await wait_until_ready(named.model, console)
-        for sheet in sheets:
-            if sheet.profile is None and sheet.description:
-                with console.status(f"Drafting {sheet.name} …"):
-                    profile, _ = await draft(named.model, sheet.name, sheet.description, sheet.type)
-                sheet = msgspec.structs.replace(sheet, profile=profile)
-            ready.append(sheet)
-    return ready
 
 
 def _with_personas(

@@ -2,6 +2,7 @@
 Make, edit, try, import and delete the personas of a workspace.
 
     new      one of three pipelines; the model's draft stops if the browser leaves
+    draft    a person from a description, in the form of the new persona, before it costs anything
     edit     refused if somebody else has stored another version since; then both versions are shown
     preview  the messages by which the page's script asks the unsaved persona over the public API
     import   TOML and CSV files, in the forms of the command line
@@ -29,6 +30,7 @@ from mavera.personas.files import from_csv, from_toml
 from mavera.personas.persona import CATEGORIES
 from mavera.personas.repository import to_sheet
 from mavera.personas.typos import fold
+from mavera.runs.persona_draft import Drafted
 
 MOST_IMPORTED = 50
 _PATH = "/console/w/{workspace_id}/personas"
@@ -61,6 +63,19 @@ async def make_persona(visit: Visit) -> Response:
     except APIError as error:
         return _render_new(visit, form, error)
     return visit.redirect("personas", persona.id)
+
+
+async def draft_persona(visit: Visit) -> Response:
+    """Show the form of a new persona, filled with a person that the model drafts. Nothing is stored."""
+    visit.principal.require(WRITE)
+    form = await read_form(visit.request)
+    try:
+        sheet = replace(await asyncio.to_thread(read_sheet, form), profile=None)
+        watch = partial(UntilDisconnect, partial(wait_for_disconnect, visit.request.receive))
+        drafted = await visit.services.persona_maker.preview(visit.principal, sheet, watch)
+    except APIError as error:
+        return _render_new(visit, form, error)
+    return _render_new(visit, to_form(replace(sheet, profile=drafted.profile)), drafted=drafted)
 
 
 async def show_edit(visit: Visit) -> Response:
@@ -179,14 +194,21 @@ def _read_files(files: list[UploadedFile]) -> list[Sheet]:
     ]
 
 
-def _render_new(visit: Visit, form: Form, error: APIError | None = None) -> Response:
+def _render_new(
+    visit: Visit, form: Form, error: APIError | None = None, *, drafted: Drafted | None = None
+) -> Response:
     pipeline = form.text("pipeline")
+    has_profile = form.has("has_profile")
+    groups = list_groups(form, has_profile=has_profile) if has_profile or pipeline != "north_star" else []
     return visit.render(
         "personas/new.html",
         form=form,
         pipeline=pipeline,
         pipelines=PIPELINES,
-        groups=list_groups(form, has_profile=False) if pipeline != "north_star" else [],
+        # A drafted person comes first, because the profile is what the user has to check.
+        groups=[*groups[2:], *groups[:2]] if has_profile else groups,
+        has_profile=has_profile,
+        drafted=drafted,
         stances=STANCES,
         categories=CATEGORIES,
         credits=visit.services.persona_maker.price(visit.principal),
@@ -244,6 +266,7 @@ def _render_import(
 ROUTES = (
     Page("GET", f"{_PATH}/new", show_new_persona),
     Page("POST", f"{_PATH}/new", make_persona),
+    Page("POST", f"{_PATH}/draft", draft_persona),
     Page("GET", f"{_PATH}/import", show_import),
     Page("POST", f"{_PATH}/import", import_personas),
     Page("POST", f"{_PATH}/preview", preview_persona),

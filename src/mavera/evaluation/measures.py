@@ -13,14 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from mavera.core.speech import breaks_character
+
 Z = 1.959964
 _WORD = re.compile(r"[a-z']+|[0-9]+|[$€£%]|[.!?,]")
-_OUT_OF_CHARACTER = re.compile(
-    r"\bas an? (?:ai|artificial|language|large language)\b|\blanguage model\b"
-    r"|\bi(?:'m| am) an? (?:ai|assistant|chatbot)|\bhow (?:can|may) i (?:help|assist)\b"
-    r"|\bi(?:'d| would) be happy to (?:help|assist)\b|\bopenai\b|\bqwen\b",
-    re.IGNORECASE,
-)
 
 Vector = Mapping[str, float]
 
@@ -70,7 +66,7 @@ def measure_distinctness(answers: Mapping[tuple[str, int], str]) -> Share:
 
 def measure_character(answers: Iterable[str]) -> Share:
     texts = list(answers)
-    return Share(sum(not _OUT_OF_CHARACTER.search(text) and bool(text.strip()) for text in texts), len(texts))
+    return Share(sum(not breaks_character(text) and bool(text.strip()) for text in texts), len(texts))
 
 
 def measure_direction(differences: Sequence[tuple[float, int]]) -> Share:

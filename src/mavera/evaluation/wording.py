@@ -6,16 +6,14 @@ The module opens no socket and needs no numeric library, except for `measure_top
 
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from mavera.core.speech import find_copied_grams, find_words, has_loop
 from mavera.evaluation.measures import Share, Z
 
-LOOP_WORDS, LOOP_TIMES = 4, 3
-COPY_WORDS = 6
 _WORD = re.compile(r"[\w€£$₦₹¥]+(?:['’.,-]\w+)*")
 # A rule, not a judge: it also finds a "so" that gives no reason, and misses a reason without a marker.
 _REASON = re.compile(
@@ -47,10 +45,6 @@ def measure_median(values: Iterable[float]) -> Median:
     return Median(median(ordered), (ordered[low], ordered[high]), n)
 
 
-def find_words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
-
-
 def measure_length(answers: Iterable[str]) -> Median:
     """Return the median number of words, as they are counted between spaces."""
     return measure_median(len(text.split()) for text in answers)
@@ -58,8 +52,8 @@ def measure_length(answers: Iterable[str]) -> Median:
 
 def measure_loops(answers: Iterable[str]) -> Share:
     """Return how many answers say any four words in a row three times."""
-    counts = [Counter(_grams(find_words(text), LOOP_WORDS)) for text in answers]
-    return Share(sum(max(count.values(), default=0) >= LOOP_TIMES for count in counts), len(counts))
+    found = [has_loop(text) for text in answers]
+    return Share(sum(found), len(found))
 
 
 def measure_reasons(answers: Iterable[str]) -> Share:
@@ -70,11 +64,8 @@ def measure_reasons(answers: Iterable[str]) -> Share:
 
 def measure_copies(answers: Iterable[tuple[str, str]], sample_answers: Mapping[str, Sequence[str]]) -> Share:
     """Return how many answers share six words in a row with a sample answer of their persona."""
-    known = {
-        who: {gram for text in texts for gram in _grams(find_words(text), COPY_WORDS)}
-        for who, texts in sample_answers.items()
-    }
-    copied = [not known[who].isdisjoint(_grams(find_words(text), COPY_WORDS)) for who, text in answers]
+    known = {who: find_copied_grams(texts) for who, texts in sample_answers.items()}
+    copied = [not known[who].isdisjoint(find_copied_grams([text])) for who, text in answers]
     return Share(sum(copied), len(copied))
 
 
@@ -99,7 +90,3 @@ def strip_question(question: str, answer: str) -> str:
     """Return `answer` without the words of `question`."""
     asked = set(find_words(question))
     return _WORD.sub(lambda found: "" if found.group().casefold() in asked else found.group(), answer).strip()
-
-
-def _grams(words: Sequence[str], length: int) -> list[tuple[str, ...]]:
-    return [tuple(words[at : at + length]) for at in range(len(words) - length + 1)]

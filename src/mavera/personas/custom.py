@@ -256,6 +256,12 @@ def build_custom_prefix(persona: Sheet) -> tuple[Item, ...]:
     return (make_message("system", text), *turns)
 
 
+def describe_sheet(sheet: Sheet) -> str:
+    """Return the description and details of `sheet` as one text, of at most 2,000 characters."""
+    notes = _format_notes(msgspec.structs.replace(sheet, description="", type=None, profile=None))
+    return "; ".join(filter(None, [sheet.description.rstrip(". "), *notes]))[:DESCRIPTION_MAX]
+
+
 def _format_notes(persona: Sheet) -> list[str]:
     lines = [f"In short: {persona.description}"] if persona.description else []
     if persona.type is not None:

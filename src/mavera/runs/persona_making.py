@@ -1,7 +1,8 @@
 """
 Make a custom persona for credits.
 
-    Sheet → credits held → drafted, for north_star → stored → charged
+    make      Sheet → credits held → drafted, for north_star → stored → charged
+    preview   Sheet → drafted, and shown
 
 A persona that cannot be charged is not stored, and a failed draft costs nothing. The personas of a test key
 cost nothing, and only test keys find them.
@@ -25,7 +26,7 @@ from mavera.models.named import NamedModels
 from mavera.personas.catalogue import Personas
 from mavera.personas.custom import CustomPersona, Sheet
 from mavera.runs.admission import Admission, Outcome, Ticket
-from mavera.runs.persona_draft import draft
+from mavera.runs.persona_draft import Drafted, draft
 
 # Ends its block early if nobody waits for the draft any more.
 Watch = Callable[[], AbstractAsyncContextManager[object]]
@@ -63,13 +64,31 @@ class PersonaMaker:
             needs_model=drafts,
         )
         try:
-            whole, usage = (
-                await self._draft(principal, sheet, model, ticket, watch) if drafts else (sheet, Usage())
-            )
+            usage, whole = Usage(), sheet
+            if drafts:
+                drafted = await self._draft(principal, sheet, model, ticket, watch)
+                usage, whole = drafted.usage, msgspec.structs.replace(sheet, profile=drafted.profile)
             # The charge follows the store, even if the client disconnects in between.
             return await finish(self._store(principal, ticket, whole, usage))
         finally:
             await ticket.fail()  # has no effect after the charge
+
+    async def preview(
+        self, principal: Principal, sheet: Sheet, watch: Watch, *, model: str = DEFAULT_NAME
+    ) -> Drafted:
+        """
+        Return a draft, for which nothing is stored or charged. A persona can be made of its profile.
+
+        Raises what `make` raises, and Forbidden for a key that may not make personas.
+        """
+        turn = Turn(model, (), operation="personas")
+        ticket = await self.admission.admit(principal, turn, scope="personas:write", credits=0)
+        try:
+            drafted = await self._draft(principal, sheet, model, ticket, watch)
+            await ticket.end(Outcome("completed", drafted.usage))
+            return drafted
+        finally:
+            await ticket.fail()  # has no effect after the end
 
     async def _store(self, principal: Principal, ticket: Ticket, sheet: Sheet, usage: Usage) -> CustomPersona:
         price = self.price(principal)
@@ -83,7 +102,7 @@ class PersonaMaker:
 
     async def _draft(
         self, principal: Principal, sheet: Sheet, name: str, ticket: Ticket, watch: Watch
-    ) -> tuple[Sheet, Usage]:
+    ) -> Drafted:
         """Let the model invent the person."""
         model = self.named_models[name].model if principal.mode == "live" else self.models["test"]
         drafted = None
@@ -93,5 +112,4 @@ class PersonaMaker:
             drafted = await draft(model, sheet.name, sheet.description, sheet.type)
         if drafted is None:
             raise ServiceUnavailable("The client disconnected before its persona was drafted.")
-        profile, usage = drafted
-        return msgspec.structs.replace(sheet, profile=profile), usage
+        return drafted

@@ -1,7 +1,8 @@
 """
 POST, PATCH and DELETE of the custom personas of a workspace.
 
-    body → Sheet (cleaned) → credits held → drafted, for north_star → stored → charged → 201
+    POST          body → Sheet (cleaned) → credits held → drafted, for north_star → stored → charged → 201
+    POST drafts   body → Sheet (cleaned) → drafted → 200, nothing stored or charged
 
 A persona that cannot be charged is not stored, and a failed draft costs nothing. The personas of a test key
 cost nothing, and only test keys find them.
@@ -130,6 +131,38 @@ class CustomPersonaObject(msgspec.Struct, kw_only=True):
     profile: Profile | None
 
 
+class DraftPersona(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    The body of POST /personas/drafts: what the model drafts a person from.
+
+    `model` names the model that drafts. The default is `mavera-1`.
+    """
+
+    name: PersonaName
+    description: PersonaDescription
+    type: PersonaType | None = None
+    model: ModelName | None = None
+
+
+class PersonaDraftObject(msgspec.Struct, kw_only=True):
+    """
+    A drafted person, which is stored nowhere. Send `profile` to POST /personas to make a persona of it.
+
+    `facts` are those that the description gives, in words, by their names. `unmentioned` are places and
+    figures of the description that the profile does not repeat. `credits_to_make` is the persona's price.
+    """
+
+    object: Literal["custom_persona.draft"] = "custom_persona.draft"
+    name: str
+    description: str
+    type: str | None
+    profile: Profile
+    facts: dict[str, str]
+    unmentioned: list[str]
+    credits_charged: int = 0
+    credits_to_make: int
+
+
 class ChangeObject(msgspec.Struct, kw_only=True):
     """A field that changed, such as `details.pains`, with the texts that left and those that came."""
 
@@ -202,6 +235,36 @@ async def create_persona(request: Request) -> Response:
         return json_bytes(to_custom_object(await maker.make(principal, sheet, watch, model=model)))
 
     return await keep_made(request, principal, raw, make)
+
+
+async def draft_persona(request: Request) -> Response:
+    """Draft a person and show them. It costs no credits, and stores nothing."""
+    principal = await authenticate(request, "personas:write")
+    raw = await read_short_body(request)
+    body = await decode(raw, DraftPersona)
+    sheet = Sheet.from_members(
+        pipeline_type="north_star",
+        name=body.name,
+        description=body.description,
+        type=body.type,
+        category="Professional" if body.type == "B2B" else "Lifestyle",
+        details={},
+    )
+    services = services_of(request)
+    model = body.model or MODEL
+    check_model_name(model, services.named_models)
+    watch = partial(UntilDisconnect, partial(wait_for_disconnect, request.receive))
+    drafted = await services.persona_maker.preview(principal, sheet, watch, model=model)
+    shown = PersonaDraftObject(
+        name=sheet.name,
+        description=sheet.description,
+        type=sheet.type,
+        profile=drafted.profile,
+        facts=drafted.facts.describe(),
+        unmentioned=list(drafted.unmentioned),
+        credits_to_make=services.persona_maker.price(principal),
+    )
+    return json_response(shown)
 
 
 async def update_persona(request: Request) -> Response:
@@ -299,6 +362,17 @@ OPERATIONS = (
         response=CustomPersonaObject,
         status=201,
         errors=(*_ERRORS, CreditsExhausted, BudgetExceeded, NotFound, StillRunning),
+    ),
+    Operation(
+        "POST",
+        "/personas/drafts",
+        draft_persona,
+        "Draft a persona",
+        "Personas",
+        request=DraftPersona,
+        example={"name": "Night-shift nurse", "description": "Nurses on permanent nights in Spain"},
+        response=PersonaDraftObject,
+        errors=_ERRORS,
     ),
     Operation(
         "PATCH",
