@@ -59,6 +59,14 @@ def surveys(
     tasks: Annotated[
         int, typer.Option(min=8, help="The number of tasks of each survey of choices, drawn by a seed.")
     ] = 30,
+    calibrate: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=50,
+            help="Learn a correction from this many items of people, and measure the other items.",
+        ),
+    ] = None,
     people_only: Annotated[
         bool, typer.Option("--people-only", help="Ask no model. Print the figures of the people.")
     ] = False,
@@ -95,12 +103,30 @@ def surveys(
     worths = [compare.report_choices(one, simulation, everyone, tasks) for one in choices]
     described = compare.describe(report)
     described["choices"] = {one.survey: compare.describe_choices(one) for one in worths}
+    if calibrate is not None:
+        described["calibration"] = _calibrate(questioned, simulation, casts, calibrate)
     if plot is not None:
         _write_plot(plot, report)
     if as_json:
         print_json(described)
     else:
         _print(report, described)
+
+
+def _calibrate(
+    surveys: Sequence[Any], simulation: "Simulation", casts: Mapping[str, "Cast"], given: int
+) -> dict[str, Any]:
+    """Return the figures of a calibration, by source."""
+    module = _load("survey_calibration")
+    sources = {"personas": casts, "no_persona": None}
+    return {
+        "given": given,
+        "draws": module.DRAWS,
+        **{
+            source: module.describe_calibration(module.measure_calibration(surveys, simulation, cast, given))
+            for source, cast in sources.items()
+        },
+    }
 
 
 def _load(name: str) -> Any:
@@ -193,6 +219,8 @@ def _print(report: "Report", described: Mapping[str, Any]) -> None:
         console.print(_tabulate_worths(survey, found))
         for source, reason in found["failures"].items():
             console.print(f"{_TITLES[source]}: {reason}.")
+    if "calibration" in described:
+        console.print(_tabulate_calibration(described["calibration"]))
     if report.failures:
         console.print(f"{len(report.failures)} answers failed. They are in no figure.")
 
@@ -255,6 +283,19 @@ def _tabulate_worths(survey: str, found: Mapping[str, Any]) -> Table:
             "",
             *("" if one is None else f"{one['right']:g} of {one['cases']}" for one in signs),
         )
+    return table
+
+
+def _tabulate_calibration(found: Mapping[str, Any]) -> Table:
+    """Draw the total variation of the items that did not calibrate, before and after."""
+    title = f"{found['given']} items calibrate, {found['draws']} draws"
+    table = Table(Column(title, overflow="fold"), "items", "before", "after", "less")
+    for source in ("personas", "no_persona"):
+        rows = {_TITLES[source]: found[source], **found[source]["surveys"]}
+        for name, row in rows.items():
+            if row["before"] is not None:
+                figures = (f"{row['before']:.3f}", f"{row['after']:.3f}", f"{row['less']:+.0%}")
+                table.add_row(name, str(row.get("items", "")), *figures)
     return table
 
 

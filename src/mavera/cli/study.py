@@ -52,6 +52,16 @@ StudyModel = Annotated[
     str | None, typer.Option("--model", help="The model that answers. It wins over the file's `model`.")
 ]
 
+PastSurvey = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibrate",
+        help="Correct the estimates by a past survey: a CSV file with the columns question, answer, share.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -111,10 +121,14 @@ def check(file: StudyFile, as_json: AsJSON = False) -> None:
 
 @app.command()
 def estimate(
-    file: StudyFile, model: StudyModel = None, as_json: AsJSON = False, data_dir: DataDir = None
+    file: StudyFile,
+    model: StudyModel = None,
+    calibrate: PastSurvey = None,
+    as_json: AsJSON = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Say what a study would cost, and how long it would take."""
-    study = _read_checked(file, model)
+    study = _read_checked(file, model, calibrate)
 
     async def quote(office: Office) -> Any:
         return await office.service.quote(office.principal, study)
@@ -137,6 +151,7 @@ def estimate(
 def run(
     file: StudyFile,
     model: StudyModel = None,
+    calibrate: PastSurvey = None,
     out: Annotated[
         Path | None, typer.Option(help="Write all files of the study into this folder.", file_okay=False)
     ] = None,
@@ -144,7 +159,7 @@ def run(
     data_dir: DataDir = None,
 ) -> None:
     """Run a study here, and draw its results. The same command goes on after an interruption."""
-    study = _read_checked(file, model)
+    study = _read_checked(file, model, calibrate)
     row, results = asyncio.run(_run(load_settings(data_dir=data_dir), study))
     if out is not None:
         _export_all(data_dir, row.id, out)
@@ -409,13 +424,19 @@ def _read(file: Path) -> Study:
     return study
 
 
-def _read_checked(file: Path, model: str | None) -> Study:
+def _read_checked(file: Path, model: str | None, past: Path | None = None) -> Study:
     """Return the study of a file. Raises ConfigurationError with every fault."""
     faults = load_study_module("faults")
     try:
         study = _read(file)
     except faults.StudyError as error:
         raise ConfigurationError(f"{file} is no valid study.\n{error}") from error
+    if past is not None:
+        try:
+            shares = load_study_module("calibration_checks").read_past_survey(past.read_bytes(), study)
+        except faults.StudyError as error:
+            raise ConfigurationError(f"{past} does not fit the study.\n{error}") from error
+        study = replace(study, calibration=shares)
     return replace(study, model=model) if model else study
 
 

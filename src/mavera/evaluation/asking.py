@@ -4,34 +4,35 @@ Ask the model one question after the other, and save each answer.
 Each answer is written to a JSON-lines file at once, so an interrupted evaluation continues at the point
 at which it stopped. Each model needs a file of its own.
 
-A yes or no is read from the log-probabilities of the letters A and B, once with A for yes and once with
-B for yes. The logarithms of the two odds are averaged. A small model prefers one letter by a constant
-factor, which then cancels. In an average of probabilities near 0 and 1, it would drown the difference.
+A yes or no is read by `focus_groups.elicit`, once with A for yes and once with B for yes. The logarithms of
+the two odds are averaged. A small model prefers one letter by a constant factor, which then cancels. In an
+average of probabilities near 0 and 1, it would drown the difference.
 """
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-from contextlib import aclosing
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from mavera.core.events import Event, RunCompleted, RunFailed, TextDelta, TextWasReasoning, TokenLogprob
 from mavera.core.items import make_message
 from mavera.core.prompt import Sampling
 from mavera.core.turn import Turn
 from mavera.errors import ConfigurationError
-
-StreamTurn = Callable[[Turn], AsyncGenerator[Event, None]]
+from mavera.focus_groups.asks import Shown
+from mavera.focus_groups.elicit import Elicitor, NoLogprobs, StreamTurn, UnusableAnswer, collect_answer
+from mavera.focus_groups.readings import Read
+from mavera.focus_groups.study import YesNo
+from mavera.models.config import DEFAULT_NAME
 
 # A limit for answers that do not end. Few have more than 120.
 ANSWER_TOKENS = 240
-LIKELIEST = 20
-LETTERS = ("A", "B")
-# A logarithm. Some engines report -9999 for a token that they exclude.
+SEED = 7
+# A logarithm. No read counts for more than this.
 MOST_ODDS = 30.0
+LEAST_SHARE = 1e-4
 
 
 class AnswerFile:
@@ -77,18 +78,31 @@ def _cut_last_line(path: Path) -> None:
 
 
 class Interviewer:
-    """Asks questions with `stream`, which runs a turn, and reads `answers` first."""
+    """
+    Asks questions with `stream`, which runs a turn, and reads `answers` first.
+
+    A yes or no is elicited as the studies elicit it.
+    """
 
     def __init__(self, stream: StreamTurn, answers: AnswerFile) -> None:
         self._stream = stream
         self._answers = answers
+        self._elicitor = Elicitor(stream, model=DEFAULT_NAME)
 
     async def ask_open(self, persona_id: str | None, question: str) -> str:
         """Return an answer in words, drawn with a fixed seed. Raises APIError."""
         key = f"open|{persona_id}|{question}"
         if self._answers.get(key) is None:
-            turn = _turn(persona_id, question, ANSWER_TOKENS)
-            text, _ = await self._ask(turn)
+            turn = Turn(
+                model=DEFAULT_NAME,
+                items=(make_message("user", question),),
+                persona_id=persona_id,
+                max_output_tokens=ANSWER_TOKENS,
+                # Answers in words are drawn as the model recommends, as those of a caller who sets nothing.
+                sampling=Sampling(seed=SEED),
+                preferences=frozenset({"max_output_tokens"}),
+            )
+            text, _, _ = await collect_answer(self._stream, turn)
             self._answers.keep(key, text)
         return str(self._answers.get(key))
 
@@ -96,64 +110,35 @@ class Interviewer:
         """
         Return the probability of yes, as a share of yes and no together.
 
-        Raises APIError, and ConfigurationError if the model sends no log-probabilities.
+        An answer that is neither counts as undecided. Raises APIError, and ConfigurationError if the model
+        sends no log-probabilities.
         """
         key = f"odds|{persona_id}|{question}"
         if self._answers.get(key) is None:
-            self._answers.keep(key, [await self._log_odds(persona_id, question, yes) for yes in LETTERS])
+            self._answers.keep(key, await self._elicit_odds(persona_id, question))
         odds = self._answers.get(key)
         return 1 / (1 + math.exp(-sum(odds) / len(odds)))
 
-    async def _log_odds(self, persona_id: str | None, question: str, yes: str) -> float:
-        """Return the logarithm of the odds of yes. The letter `yes` stands for it."""
-        first, second = ("Yes", "No") if yes == LETTERS[0] else ("No", "Yes")
-        asked = f"{question}\nA) {first}\nB) {second}\nAnswer with the letter alone."
-        text, tokens = await self._ask(_turn(persona_id, asked, 1))
-        if text and not tokens:
+    async def _elicit_odds(self, persona_id: str | None, question: str) -> list[float]:
+        """Return the logarithm of the odds of yes in each read."""
+        shown = Shown(YesNo(id="item", text=question), question, "en")
+        try:
+            reading = await self._elicitor.elicit(shown, persona_id, "letters")
+        except NoLogprobs as error:
             raise ConfigurationError(
                 "The model's server sends no log-probabilities. Use --pairs 0 to evaluate without them."
-            )
-        top = tokens[0].top if tokens else ()
-        # A letter that is not among the likeliest is at most as likely as the last of them.
-        logs = dict.fromkeys(LETTERS, min((token.logprob for token in top), default=0.0))
-        for token in top:
-            letter = token.token.strip().strip(")").upper()
-            if letter in logs:
-                logs[letter] = max(logs[letter], token.logprob)
-        odds = 2 * logs[yes] - sum(logs.values())
-        return max(-MOST_ODDS, min(MOST_ODDS, odds))
-
-    async def _ask(self, turn: Turn) -> tuple[str, list[TokenLogprob]]:
-        pieces: list[str] = []
-        tokens: list[TokenLogprob] = []
-        async with aclosing(self._stream(turn)) as events:
-            async for event in events:
-                match event:
-                    case TextDelta(text, logprobs):
-                        pieces.append(text)
-                        tokens += logprobs
-                    case TextWasReasoning():
-                        pieces.clear()
-                        tokens.clear()
-                    case RunFailed(error):
-                        raise error
-                    case RunCompleted():
-                        break
-        return "".join(pieces), tokens
+            ) from error
+        except UnusableAnswer:
+            return [0.0]
+        return [_find_odds(read) for read in reading.reads]
 
 
-def _turn(persona_id: str | None, question: str, most_tokens: int) -> Turn:
-    letter = most_tokens == 1
-    return Turn(
-        model="mavera-1",
-        items=(make_message("user", question),),
-        persona_id=persona_id,
-        max_output_tokens=most_tokens,
-        # Answers in words are drawn as the model recommends, as those of a caller who sets nothing.
-        sampling=Sampling(temperature=0.0 if letter else None, seed=7),
-        top_logprobs=LIKELIEST if letter else None,
-        preferences=frozenset({"temperature", "max_output_tokens"} if letter else {"max_output_tokens"}),
-    )
+def _find_odds(read: Read) -> float:
+    if read.kind == "shares":
+        yes, no = (math.log(max(share, LEAST_SHARE)) for share in read.shares)
+    else:
+        yes, no = (read.logprobs[read.order.index(answer)] for answer in (0, 1))
+    return max(-MOST_ODDS, min(MOST_ODDS, yes - no))
 
 
 async def run_at_once(jobs: Iterable[Coroutine[Any, Any, None]], at_once: int) -> None:

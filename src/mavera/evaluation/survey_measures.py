@@ -59,6 +59,11 @@ class Difference:
         return self.p_value < SIGNIFICANT
 
 
+def count_answers(answers: Counts, options: int) -> Counts:
+    """Return how many people gave each option. A negative number is no answer."""
+    return np.bincount(answers[answers >= 0], minlength=options)
+
+
 def measure_total_variation(shares: Floats, people: Floats) -> float:
     """Return half of the sum of the absolute differences: 0 is equal, 1 has nothing in common."""
     return float(np.abs(shares - people).sum() / 2)

@@ -30,6 +30,7 @@ from mavera.evaluation.survey_measures import (
     average,
     average_surveys,
     compare_groups,
+    count_answers,
     count_needed_hits,
     find_difference,
     make_mode,
@@ -264,7 +265,7 @@ def _count(survey: Survey, number: int, groups: Iterable[Group] | None = None) -
         for age, gender in groups:
             member |= (survey.ages == age) & (survey.genders == gender)
         asked &= member
-    return np.bincount(answers[asked], minlength=len(survey.items[number].options))
+    return count_answers(answers[asked], len(survey.items[number].options))
 
 
 def describe(report: Report) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Plan what the model is asked for a cell: one `Ask` for each read.
     maxdiff set                      the best and the worst, forwards and backwards      4
     conjoint task                    the choice, in each rotation of the alternatives    1 for each
     open_ended                       an answer in words                                  `verbatims`
+    a scale in the persona's words   a sentence, which similarity rating reads           1
     a later round of a discussion    an answer in words                                  1
 
 A list of more than 20 answers, or one for a model without log-probabilities, is asked for as shares of 100
@@ -66,7 +67,8 @@ class Shown:
 
     `alternatives` are those of a conjoint task, or the items of a MaxDiff set. `first_order` is the order in
     which the options are shown first, and () for that of the file. `round` is that of a discussion, and
-    `heard` has what was said in the round before.
+    `heard` has what was said in the round before. With `in_own_words`, the answers of a scale are not shown,
+    and the persona says what it thinks in a sentence.
     """
 
     question: Question
@@ -80,11 +82,14 @@ class Shown:
     first_order: Order = ()
     round: int = 1
     heard: tuple[str, ...] = ()
+    in_own_words: bool = False
 
 
 def plan_asks(shown: Shown, method: Method) -> tuple[Ask, ...]:
     """Return the reads of a cell. `method` is what the model can do: log-probabilities, or shares."""
     question, phrases = shown.question, phrases_of(shown.language)
+    if shown.in_own_words:
+        return (Ask("words", "0", (), _compose(shown, phrases, "", phrases.in_a_sentence)),)
     match question:
         case OpenEnded() if shown.round > 1:
             note = "\n".join((*shown.heard, phrases.follow_ups[shown.round - 2]))

@@ -2,6 +2,7 @@
 Plan the cells of a study: what has to be elicited from the model, one cell for each distribution.
 
     persona (or none) × question × part × arm × condition × wording  →  Cell
+    the same, for a scale that is rated by similarity                →  Cell in the persona's own words
     persona × discussion × round above the first                     →  Cell
 
 The key of a cell is a hash of everything that shapes its answer. Two studies that share a key share the
@@ -12,7 +13,7 @@ is planned, so they are shared with a study that plans the same discussion.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -25,6 +26,7 @@ from mavera.focus_groups.elicited import CellId
 from mavera.focus_groups.orders import shuffle_for_cell
 from mavera.focus_groups.panel import Panel
 from mavera.focus_groups.repository import Method
+from mavera.focus_groups.similarity import list_anchors
 from mavera.focus_groups.study import (
     ROUNDS_MAX,
     Arm,
@@ -39,6 +41,7 @@ from mavera.focus_groups.study import (
     Study,
 )
 from mavera.focus_groups.wording import fill_names
+from mavera.reading.encoder import VERSION as ENCODER
 
 FEWEST_SPEAKERS = 2
 
@@ -64,7 +67,7 @@ def plan_cells(study: Study, panel: Panel, method: Method) -> tuple[Cell, ...]:
     Return the cells of a checked study: those of a persona together, then the baseline, then later rounds.
     """
     prompts = {one.id: one.prompt_digest for one in panel}
-    asked = list(_list_asked(study))
+    asked = list(_list_asked(study, method.rated))
     cells = [
         _make_cell(study, method, persona, prompts.get(persona or "", ""), *one)
         for persona in (*prompts, None)
@@ -113,17 +116,19 @@ def list_places(cells: Iterable[Cell]) -> set[int]:
     }
 
 
-_Asked = tuple[Question, str | None, Arm | None, Condition, int]
+_Asked = tuple[Question, str | None, Arm | None, Condition, int, bool]
 
 
-def _list_asked(study: Study) -> Iterator[_Asked]:
+def _list_asked(study: Study, rated: Collection[str]) -> Iterator[_Asked]:
     arms: tuple[Arm | None, ...] = study.cells or (None,)
     for arm in arms:
         for question in study.questions:
             for condition in conditions_of(study, question):
                 for part in list_parts(study, question):
                     for wording in range(study.wordings):
-                        yield question, part, arm, condition, wording
+                        yield question, part, arm, condition, wording, False
+                        if question.id in rated:
+                            yield question, part, arm, condition, wording, True
 
 
 def list_parts(study: Study, question: Question) -> tuple[str | None, ...]:
@@ -149,6 +154,7 @@ def _make_cell(
     arm: Arm | None,
     condition: Condition,
     wording: int,
+    in_own_words: bool,
 ) -> Cell:
     names = dict(arm.vars) if arm else {}
     stimulus = (arm.stimulus if arm else None) or study.stimulus or Stimulus()
@@ -163,6 +169,7 @@ def _make_cell(
         alternatives=_list_alternatives(study, question, part, names),
         options=_list_options(question, names),
         first_order=shuffle_for_cell(question, persona, wording),
+        in_own_words=in_own_words,
     )
     identity = CellId(question.id, part, persona, arm.id if arm else None, condition.key)
     shaping = (
@@ -172,7 +179,9 @@ def _make_cell(
         prompt_digest,
         [ask.text for ask in plan_asks(shown, method.read)],
         stimulus.images,
-        study.sample.seed if isinstance(question, OpenEnded) else 0,
+        study.sample.seed if isinstance(question, OpenEnded) or in_own_words else 0,
+        # The cosines are stored, so they belong to the key. Their sharpness is applied later.
+        *([(ENCODER, list_anchors(shown))] if in_own_words else []),
         # Two cells with the same words stay two cells: each is a row of the record.
         (identity.question, part, identity.arm, identity.condition, persona, wording),
     )

@@ -3,12 +3,13 @@ Ask the model for the reads of a cell. No other module of this package asks a mo
 
     letters   one token, and the log-probabilities of the letters A to T in its place
     shares    a JSON object: for each answer, how many of 100 people give it
-    words     a sentence or two
+    words     a sentence or two; for a scale, with its similarity to the anchors of each point
 
 If the letters hold less than half of the probability, the model did not choose among them, and the cell is
 asked for shares instead.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -25,6 +26,8 @@ from mavera.core.usage import Usage
 from mavera.errors import APIError
 from mavera.focus_groups.asks import LETTERS, Ask, Method, Shown, plan_asks
 from mavera.focus_groups.readings import Read, Reading
+from mavera.focus_groups.similarity import add_cosines
+from mavera.reading.encoder import NoEncoder, SentenceEncoder
 
 StreamTurn = Callable[[Turn], AsyncGenerator[Event, None]]
 
@@ -47,12 +50,19 @@ class NoLogprobs(Exception):
 
 
 class Elicitor:
-    """Asks with `stream`, which runs a turn. `model` is the name of the model in turns."""
+    """
+    Asks with `stream`, which runs a turn. `model` is the name of the model in turns.
 
-    def __init__(self, stream: StreamTurn, *, model: str, seed: int = 0) -> None:
+    `encoder` measures the similarity of sentences to the anchors of scales.
+    """
+
+    def __init__(
+        self, stream: StreamTurn, *, model: str, seed: int = 0, encoder: SentenceEncoder | None = None
+    ) -> None:
         self._stream = stream
         self._model = model
         self._seed = seed
+        self._encoder = encoder or SentenceEncoder()
 
     async def elicit(
         self, shown: Shown, persona_id: str | None, method: Method, images: Sequence[str] = ()
@@ -71,6 +81,8 @@ class Elicitor:
                 raise
             asks = plan_asks(shown, "shares")
             reads, usage = await self._read_all(asks, persona_id, images)
+        if shown.in_own_words:
+            reads = await self._measure(shown, reads)
         return Reading(
             reads,
             prompt=asks[0].text,
@@ -85,13 +97,17 @@ class Elicitor:
         """Return one read, and its tokens. Raises UnusableAnswer, NoLogprobs and APIError."""
         match ask.kind:
             case "letters":
-                text, tokens, usage = await self._run(self._letter_turn(ask, persona_id, images))
+                text, tokens, usage = await collect_answer(
+                    self._stream, self._letter_turn(ask, persona_id, images)
+                )
                 return _read_letters(ask, text, tokens), usage
             case "shares":
-                text, _, usage = await self._run(self._shares_turn(ask, persona_id, images))
+                text, _, usage = await collect_answer(
+                    self._stream, self._shares_turn(ask, persona_id, images)
+                )
                 return Read("shares", ask.about, ask.order, shares=_read_shares(ask, text)), usage
             case "words":
-                text, _, usage = await self._run(self._words_turn(ask, persona_id, images))
+                text, _, usage = await collect_answer(self._stream, self._words_turn(ask, persona_id, images))
                 if not text.strip():
                     raise UnusableAnswer("The model's answer has no words.")
                 return Read("words", ask.about, text=text.strip()), usage
@@ -109,6 +125,13 @@ class Elicitor:
                 output_tokens=total.output_tokens + usage.output_tokens,
             )
         return tuple(reads), total
+
+    async def _measure(self, shown: Shown, reads: Sequence[Read]) -> tuple[Read, ...]:
+        """Return the reads with their cosines. Raises UnusableAnswer if the encoder cannot run here."""
+        try:
+            return await asyncio.to_thread(add_cosines, self._encoder, shown, reads)
+        except NoEncoder as error:
+            raise UnusableAnswer(str(error)) from error
 
     def _turn(self, ask: Ask, persona_id: str | None, images: Sequence[str], **more: Any) -> Turn:
         parts: tuple[Part, ...] = (*map(Image, images), Text(ask.text))
@@ -160,24 +183,26 @@ class Elicitor:
             sampling=Sampling(seed=self._seed + int(ask.about or 0)),
         )
 
-    async def _run(self, turn: Turn) -> tuple[str, list[TokenLogprob], Usage]:
-        pieces: list[str] = []
-        tokens: list[TokenLogprob] = []
-        usage = Usage()
-        async with aclosing(self._stream(turn)) as events:
-            async for event in events:
-                match event:
-                    case TextDelta(text, logprobs):
-                        pieces.append(text)
-                        tokens += logprobs
-                    case TextWasReasoning():
-                        pieces.clear()
-                        tokens.clear()
-                    case RunFailed(error):
-                        raise error
-                    case RunCompleted(_, spent):
-                        usage = spent
-        return "".join(pieces), tokens, usage
+
+async def collect_answer(stream: StreamTurn, turn: Turn) -> tuple[str, list[TokenLogprob], Usage]:
+    """Run `turn`, and return its text, the log-probabilities of its tokens and its usage. Raises APIError."""
+    pieces: list[str] = []
+    tokens: list[TokenLogprob] = []
+    usage = Usage()
+    async with aclosing(stream(turn)) as events:
+        async for event in events:
+            match event:
+                case TextDelta(text, logprobs):
+                    pieces.append(text)
+                    tokens += logprobs
+                case TextWasReasoning():
+                    pieces.clear()
+                    tokens.clear()
+                case RunFailed(error):
+                    raise error
+                case RunCompleted(_, spent):
+                    usage = spent
+    return "".join(pieces), tokens, usage
 
 
 def is_passing(error: APIError) -> bool:

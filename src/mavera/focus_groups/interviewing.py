@@ -18,6 +18,7 @@ from mavera.models.model import Model
 from mavera.models.named import NamedModels
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import AnyPersona, Personas
+from mavera.reading.encoder import SentenceEncoder
 from mavera.runs.images import ImageStep
 from mavera.runs.loop import Runner
 
@@ -36,6 +37,7 @@ class Models:
         self._models = models
         self._named = named
         self._images = images
+        self._encoder = SentenceEncoder()
 
     async def open_interviewer(self, row: StudyRow) -> "RunnerInterviewer":
         """Return the interviewer of a study. Raises ServiceUnavailable if this server lacks its model."""
@@ -45,7 +47,7 @@ class Models:
             raise ServiceUnavailable(f"This server has no model '{row.model}', which the study asks for.")
         runner = Runner(personas, self._models, named=self._named, images=self._images)
         people = [await personas.get(one, principal) for one in row.panel.ids]
-        return RunnerInterviewer(runner, people, principal, row, self._choose(row))
+        return RunnerInterviewer(runner, people, principal, row, self._choose(row), self._encoder)
 
     def _choose(self, row: StudyRow) -> Model:
         if row.mode == "live" and row.model in self._named:
@@ -63,12 +65,13 @@ class RunnerInterviewer:
         principal: Principal,
         row: StudyRow,
         model: Model,
+        encoder: SentenceEncoder,
     ) -> None:
         self._runner = runner
         self._principal = principal
         self._model = model
         self.personas = personas
-        self.elicitor = Elicitor(self._stream, model=row.model, seed=row.study.sample.seed)
+        self.elicitor = Elicitor(self._stream, model=row.model, seed=row.study.sample.seed, encoder=encoder)
 
     async def is_busy(self) -> bool:
         is_working = self._model.profile.is_working

@@ -22,6 +22,7 @@ class Phrases:
 
     by_letter: str
     in_words: str
+    in_a_sentence: str
     of_hundred: str
     would_choose: str
     first: str
@@ -41,6 +42,7 @@ PHRASES: Mapping[str, Phrases] = {
     "en": Phrases(
         by_letter="Answer with the letter alone.",
         in_words="Answer in one or two sentences.",
+        in_a_sentence="Answer in one sentence, in your own words.",
         of_hundred="Of 100 people who fit this description, how many give each of these answers?",
         would_choose="Would you choose this one: {option}?",
         first="Which of these do you put first?",
@@ -68,6 +70,7 @@ PHRASES: Mapping[str, Phrases] = {
     "de": Phrases(
         by_letter="Antworte nur mit dem Buchstaben.",
         in_words="Antworte in ein oder zwei Sätzen.",
+        in_a_sentence="Antworte in einem Satz, in deinen eigenen Worten.",
         of_hundred="Wie viele von 100 Menschen mit dieser Beschreibung geben jede dieser Antworten?",
         would_choose="Würdest du das wählen: {option}?",
         first="Was davon setzt du an die erste Stelle?",
@@ -95,6 +98,7 @@ PHRASES: Mapping[str, Phrases] = {
     "es": Phrases(
         by_letter="Responde solo con la letra.",
         in_words="Responde en una o dos frases.",
+        in_a_sentence="Responde en una frase, con tus propias palabras.",
         of_hundred="De 100 personas de esta descripción, ¿cuántas dan cada una de estas respuestas?",
         would_choose="¿Elegirías esto: {option}?",
         first="¿Cuál de estos pones en primer lugar?",
@@ -122,6 +126,7 @@ PHRASES: Mapping[str, Phrases] = {
     "fr": Phrases(
         by_letter="Réponds par la lettre seule.",
         in_words="Réponds en une ou deux phrases.",
+        in_a_sentence="Réponds en une phrase, avec tes propres mots.",
         of_hundred="Sur 100 personnes de cette description, combien donnent chacune de ces réponses ?",
         would_choose="Choisirais-tu ceci : {option} ?",
         first="Lequel mets-tu en premier ?",
@@ -149,6 +154,7 @@ PHRASES: Mapping[str, Phrases] = {
     "pt": Phrases(
         by_letter="Responda só com a letra.",
         in_words="Responda em uma ou duas frases.",
+        in_a_sentence="Responda em uma frase, com suas próprias palavras.",
         of_hundred="De 100 pessoas que se encaixam nesta descrição, quantas dão cada uma destas respostas?",
         would_choose="Você escolheria isto: {option}?",
         first="Qual destes você põe em primeiro lugar?",

@@ -361,7 +361,9 @@ class StudyProgram:
         answered = {
             work.cells[cell.key].id.question
             for cell in await repository.read_cells(self._database, work.row.id)
-            if cell.status == "answered" and work.cells[cell.key].id.persona is not None
+            if cell.status == "answered"
+            and work.cells[cell.key].id.persona is not None
+            and not work.cells[cell.key].shown.in_own_words
         }
         return next((one.id for one in work.row.study.questions if one.id not in answered), None)
 

@@ -18,7 +18,8 @@ class Read(msgspec.Struct, frozen=True, omit_defaults=True):
     One read of the model.
 
     `logprobs` has the logarithm of the probability of each place's letter, and `mass` the probability of all
-    letters together. `shares` are the shares of 100 people, by answer. `text` is an answer in words.
+    letters together. `shares` are the shares of 100 people, by answer. `text` is an answer in words, and
+    `cosines` has its similarity to the anchors of each point of a scale, for each set of anchors.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Read(msgspec.Struct, frozen=True, omit_defaults=True):
     mass: float = 0.0
     shares: tuple[float, ...] = ()
     text: str = ""
+    cosines: tuple[tuple[float, ...], ...] = ()
 
 
 class Reading(msgspec.Struct, frozen=True, omit_defaults=True):

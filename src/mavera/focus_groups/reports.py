@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from mavera.errors import InvalidRequest, ValidationFailed
+from mavera.focus_groups.calibration import describe_correction
 from mavera.focus_groups.draw import draw_reference, draw_respondents
 from mavera.focus_groups.exports import ExportFile, Format, build_export, pack_files
 from mavera.focus_groups.human_answers import HumanAnswersError, read_human_answers, rectify_study
@@ -26,6 +27,7 @@ from mavera.focus_groups.results import build_question, build_results, select_gr
 from mavera.focus_groups.rows import list_rows
 from mavera.focus_groups.service import Record
 from mavera.focus_groups.side_by_side import Comparison, compare_simulations
+from mavera.focus_groups.similarity import describe_rating, digest_calibrations
 from mavera.focus_groups.simulation import Discussion, Method, Simulation
 from mavera.focus_groups.stop_words import list_stop_words
 from mavera.focus_groups.study import OpenEnded, Study
@@ -60,7 +62,7 @@ def simulate(record: Record) -> Simulation:
         draw_reference=partial(draw_reference, study, record.panel, record.book, record.failures),
         credits_used=row.credits_charged + row.credits_due,
         model_reads=count_model_reads(record),
-        notices=row.notices or row.method.notices,
+        notices=(*(row.notices or row.method.notices), *_describe_calibration(record).values()),
         themes=_find_themes(record),
         discussions=_find_discussions(record),
         source_date=_read_source_date(),
@@ -153,6 +155,7 @@ def describe_cells(record: Record) -> list[dict[str, Any]]:
                 "condition": cell.id.condition,
                 "wording": cell.wording,
                 "round": cell.round,
+                "in_own_words": cell.shown.in_own_words,
                 "reused": row.reused,
                 "answered_at": row.answered_at,
                 "error": row.error,
@@ -175,6 +178,7 @@ def hash_study(record: Record) -> str:
         record.row.method.model_digest,
         record.row.method.elicitation,
         digest_priors(record.priors),
+        *([digest_calibrations()] if record.row.method.rated else []),
     )
     return "sha256:" + hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
@@ -183,8 +187,9 @@ def _describe_method(record: Record) -> Method:
     method = record.row.method
     details: Mapping[str, str] = {
         "position_prior": digest_priors(record.priors) if record.priors else "none",
-        "semantic_similarity_rating": "off: no sharpness is calibrated for this encoder",
+        "semantic_similarity_rating": describe_rating(record.row.study, method.rated, method.unrated),
         **_describe_orders(record.row.study),
+        **_describe_calibration(record),
     }
     return Method(
         model=method.record,
@@ -194,6 +199,12 @@ def _describe_method(record: Record) -> Method:
         study_hash=hash_study(record),
         details=details,
     )
+
+
+def _describe_calibration(record: Record) -> dict[str, str]:
+    if record.correction is None:
+        return {}
+    return {"calibration": describe_correction(record.row.study, record.correction)}
 
 
 def _describe_orders(study: Study) -> dict[str, str]:

@@ -33,13 +33,20 @@ LEASE_SECONDS = 45
 
 
 class Method(msgspec.Struct, frozen=True, kw_only=True):
-    """How a study is elicited. `read` names the reading method, `record` the model in usage rows."""
+    """
+    How a study is elicited. `read` names the reading method, `record` the model in usage rows.
+
+    `rated` has the ids of the questions that are also rated by similarity, and `unrated` says why there are
+    none.
+    """
 
     read: Literal["letters", "shares"]
     elicitation: str
     model_digest: str
     record: str
     notices: tuple[str, ...] = ()
+    rated: tuple[str, ...] = ()
+    unrated: str = ""
 
 
 class Personas(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,9 +2,11 @@
 Turn the raw reading of a cell into its corrected distribution. Pure.
 
     Reading + position priors  →  Elicited
+    Elicited + sentence        →  Elicited, mixed with the rating of the sentence
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -15,11 +17,15 @@ from mavera.focus_groups.choice_draws import settle_worst
 from mavera.focus_groups.elicited import CellId, Elicited
 from mavera.focus_groups.positions import average_orders
 from mavera.focus_groups.readings import PositionPrior, Read, Reading
+from mavera.focus_groups.similarity import list_calibrated
 from mavera.focus_groups.study import Conjoint, MaxDiff, MultipleChoice, OpenEnded, Question
 from mavera.focus_groups.ticks import settle_ticks
+from mavera.reading.anchors import to_shares
 
 # A larger gap between two orders gets a flag. At this gap, the odds differ by a factor of 4.5.
 LARGE_ORDER_GAP = 1.5
+# The letters alone count, because the sentence of the cell failed.
+SENTENCE_MISSING = "similarity_missing"
 
 
 def resolve(
@@ -52,6 +58,22 @@ def resolve(
         case Conjoint() | _:
             shares = parts[0][1]
     return Elicited(cell, shares, gap, tuple(flags))
+
+
+def mix_rating(found: Elicited, sentence: Read | None) -> Elicited:
+    """
+    Mix the shares by letters with the rating of a sentence. The shares of missing answers stay.
+
+    Without a sentence, or without a calibration, the letters alone count, and the result has a flag.
+    """
+    calibrated = None if sentence is None else list_calibrated().get(len(sentence.cosines[0]))
+    if sentence is None or calibrated is None:
+        return replace(found, flags=(*found.flags, SENTENCE_MISSING))
+    points, weight = calibrated.points, calibrated.weight
+    rated = np.asarray(to_shares(np.array(sentence.cosines), calibrated.sharpness))
+    shares = found.shares.copy()
+    shares[:points] = (1 - weight) * shares[:points] + weight * shares[:points].sum() * rated
+    return replace(found, shares=shares)
 
 
 def merge_wordings(found: Sequence[Elicited]) -> Elicited:

@@ -8,8 +8,10 @@ Make, change and read studies for a caller. A worker runs them.
     read     the record: study, panel, cells, and the distributions that estimates come from
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from msgspec.structs import replace
 
@@ -20,8 +22,15 @@ from mavera.accounts.credits.ledger import End, Hold, Reserve
 from mavera.accounts.principal import Principal
 from mavera.core.finish import finish
 from mavera.core.ids import new_cuid, new_id
-from mavera.errors import InvalidRequest, PersonaNotFound, RateLimitExceeded, StillRunning
+from mavera.errors import (
+    InvalidRequest,
+    PersonaNotFound,
+    RateLimitExceeded,
+    ServiceUnavailable,
+    StillRunning,
+)
 from mavera.focus_groups import repository
+from mavera.focus_groups.calibration import Correction, correct_book, find_correction
 from mavera.focus_groups.cells import Cell, count_reads, list_places, plan_cells
 from mavera.focus_groups.discussion import Departure, Statement, keep_whole_discussions, list_turns
 from mavera.focus_groups.elicited import Book, CellId, Elicited, Failures
@@ -31,8 +40,9 @@ from mavera.focus_groups.positions import count_prior_reads
 from mavera.focus_groups.prices import price_copy, price_study
 from mavera.focus_groups.readings import ELICITATION, PositionPrior
 from mavera.focus_groups.repository import LEASE_SECONDS, PROGRAM, CellRow, Method, Progress, StudyRow
-from mavera.focus_groups.resolve import merge_wordings, resolve
+from mavera.focus_groups.resolve import merge_wordings, mix_rating, resolve
 from mavera.focus_groups.shipped_priors import find_shipped_priors
+from mavera.focus_groups.similarity import choose_rated
 from mavera.focus_groups.study import Study, question_of
 from mavera.models.config import DEFAULT_NAME
 from mavera.models.named import SCRIPTED, NamedModels, check_model_name
@@ -71,7 +81,8 @@ class Record:
     All data of a study.
 
     `book` has the distributions of the cells of round 1 that have an answer. `statements` and `departures`
-    belong to its discussions and include round 1.
+    belong to its discussions and include round 1. `correction` was learned from a past survey, and `book` is
+    corrected by it.
     """
 
     row: StudyRow
@@ -83,12 +94,25 @@ class Record:
     priors: Mapping[int, PositionPrior]
     statements: tuple[Statement, ...] = ()
     departures: tuple[Departure, ...] = ()
+    correction: Correction | None = None
 
     @property
     def progress(self) -> Progress:
         answered = sum(row.status == "answered" for row in self.rows)
         failed = sum(row.status == "failed" for row in self.rows)
         return Progress(len(self.rows), answered, failed)
+
+
+def _choose_rated(study: Study) -> tuple[tuple[str, ...], str]:
+    """Return what a study rates by similarity. Raises ServiceUnavailable if it asks for it in vain."""
+    rated, unrated = choose_rated(study)
+    if rated and find_spec("onnxruntime") is None:
+        if study.ssr == "on":
+            raise ServiceUnavailable(
+                "This server has no sentence encoder, so it cannot rate by similarity. Write 'ssr: auto'."
+            )
+        return (), "the sentence encoder is not installed"
+    return rated, unrated
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,21 +284,34 @@ class FocusGroups:
         if len(rows) < len(stored):
             row = replace(row, notices=(*row.notices, _EARLIER_CELLS.format(count=len(stored) - len(rows))))
         priors = await self._read_priors(row.method, row.study.language)
+        sentences = {
+            (cells[one.key].id, cells[one.key].wording): one.reading.reads[0]
+            for one in rows
+            if cells[one.key].shown.in_own_words and one.reading is not None
+        }
         answered: dict[CellId, list[Elicited]] = {}
         failures: dict[CellId, str] = {}
         for one in rows:
             cell = cells[one.key]
-            if cell.round > 1:
+            if cell.round > 1 or cell.shown.in_own_words:
                 continue
             if one.status == "answered" and one.reading is not None:
                 question = question_of(row.study, cell.id.question)
                 found = resolve(cell.id, question, one.reading, priors)
+                if question.id in row.method.rated:
+                    found = mix_rating(found, sentences.get((cell.id, cell.wording)))
                 answered.setdefault(cell.id, []).append(found)
             elif one.status == "failed":
                 failures[cell.id] = one.error or "The model gave no answer."
         book = {cell_id: merge_wordings(found) for cell_id, found in answered.items()}
         failures = {cell_id: reason for cell_id, reason in failures.items() if cell_id not in book}
-        return Record(row, panel, cells, rows, book, failures, priors, *list_turns(cells, rows))
+        correction = None
+        if row.study.calibration:
+            correction = await asyncio.to_thread(find_correction, row.study, panel, book)
+        if correction is not None:
+            book = correct_book(row.study, book, correction)
+        turns = list_turns(cells, rows)
+        return Record(row, panel, cells, rows, book, failures, priors, *turns, correction=correction)
 
     async def _plan(self, principal: Principal, study: Study, source: StudyRow | None) -> _Plan:
         method = self._choose_method(principal, study)
@@ -307,12 +344,15 @@ class FocusGroups:
                 f"{', '.join(LANGUAGES)}."
             )
         digest = self._model_digest if named.name == DEFAULT_NAME else named.record_name
+        rated, unrated = _choose_rated(study)
         return Method(
             read="letters" if named.model.profile.gives_logprobs else "shares",
             elicitation=ELICITATION,
             model_digest=digest,
             record=named.record_name,
             notices=tuple(notices),
+            rated=rated,
+            unrated=unrated,
         )
 
     def _make_row(

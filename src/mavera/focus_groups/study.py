@@ -265,6 +265,7 @@ class Study(_Part, frozen=True, kw_only=True):
 
     `wordings` above 1 asks paraphrases. `ssr` mixes in semantic similarity rating. `latent_correlation` is
     the assumed correlation of a respondent's answers within a persona. `block_order` shuffles the blocks.
+    `calibration` has the shares of a past survey, by question or row (`q4.r1`) and by answer.
     """
 
     study: int = 1
@@ -277,6 +278,7 @@ class Study(_Part, frozen=True, kw_only=True):
     wordings: int = 1
     ssr: Ssr = "auto"
     latent_correlation: float = 0.3
+    calibration: dict[str, dict[str, float]] = {}
     stimulus: Stimulus | None = None
     cells: tuple[Arm, ...] = ()
     blocks: tuple[Block, ...] = ()

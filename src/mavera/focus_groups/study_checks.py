@@ -13,8 +13,10 @@ import math
 import re
 from itertools import chain
 
+from mavera.focus_groups.calibration_checks import check_calibration
 from mavera.focus_groups.faults import Faults
 from mavera.focus_groups.question_checks import ID, RESERVED, check_questions
+from mavera.focus_groups.similarity import explain_unrated, is_ordered, knows_language, list_labels
 from mavera.focus_groups.study import (
     PERSONAS_MAX,
     RESPONDENTS_MAX,
@@ -26,6 +28,7 @@ from mavera.focus_groups.study import (
     has_scale,
 )
 from mavera.focus_groups.wording import is_known_language
+from mavera.reading.encoder import LANGUAGES
 
 # An attribute of a conjoint with one of these names is the price unless the file says otherwise.
 PRICE_NAMES = frozenset({"price", "preis", "precio", "prix", "preço", "preco"})
@@ -43,6 +46,10 @@ def check_study(study: Study, faults: Faults) -> None:
     _check_sample(study, faults)
     _check_arms(study, faults)
     check_questions(study, faults)
+    if study.ssr == "on":
+        _check_rating(study, faults)
+    if study.calibration:
+        check_calibration(study, faults)
     _check_banner(study, faults)
 
 
@@ -54,8 +61,6 @@ def list_notices(study: Study) -> tuple[str, ...]:
             f"The language '{study.language}' is not known. Prompts are framed in English, and semantic "
             "similarity rating is off."
         )
-    if study.ssr == "on":
-        found.append("The semantic similarity rating is not used, because it is not calibrated yet.")
     for question in study.questions:
         if isinstance(question, OpenEnded) and question.rounds > 1:
             found.append(_describe_discussion(study, question))
@@ -80,6 +85,29 @@ def read_price(level: str) -> float | None:
         return None
     whole = re.sub(r"\D", "", found[1])
     return float(f"{whole}.{found[3] or 0}")
+
+
+def _check_rating(study: Study, faults: Faults) -> None:
+    """Refuse a study that wants every ordered scale rated by similarity if one of them cannot be."""
+    if not knows_language(study.language):
+        faults.add(
+            "ssr",
+            f"The sentence encoder does not know the language '{study.language}', only "
+            f"{', '.join(LANGUAGES)}. Write 'ssr: off'.",
+        )
+        return
+    ordered = [(n, one) for n, one in enumerate(study.questions) if is_ordered(one)]
+    if not ordered:
+        faults.add("ssr", "No question has an ordered scale. Write 'ssr: off'.")
+    for n, question in ordered:
+        reason = explain_unrated(question, study.language)
+        if reason is not None:
+            faults.add(
+                f"questions[{n}].points"
+                if list_labels(question, study.language)
+                else f"questions[{n}].labels",
+                f"{reason} Or write 'ssr: auto', which rates only the questions that it can.",
+            )
 
 
 # The head

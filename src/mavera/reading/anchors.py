@@ -44,14 +44,30 @@ def rate_similarity(encoder: SentenceEncoder, texts: Sequence[str], scale: Ancho
 
     Takes processor time, so call it in a thread. Raises NoEncoder.
     """
+    return to_shares(measure_similarity(encoder, texts, scale), _SHARPNESS)
+
+
+def measure_similarity(encoder: SentenceEncoder, texts: Sequence[str], scale: AnchoredScale) -> Any:
+    """
+    Return a float32 array (len(texts), sets, scale.points) of the cosines of texts and anchors.
+
+    Takes processor time, so call it in a thread. Raises NoEncoder.
+    """
     numpy = importlib.import_module("numpy")
     vectors = encoder.embed(texts)
-    found = numpy.zeros((len(texts), scale.points), numpy.float32)
-    for anchors in scale.sets:
-        near = _SHARPNESS * (vectors @ encoder.embed(anchors).T)
-        odds = numpy.exp(near - near.max(axis=1, keepdims=True))
-        found += odds / odds.sum(axis=1, keepdims=True)
-    return found / len(scale.sets)
+    return numpy.stack([vectors @ encoder.embed(anchors).T for anchors in scale.sets], axis=1)
+
+
+def to_shares(cosines: Any, sharpness: float) -> Any:
+    """
+    Return the shares of the points for cosines with the shape (…, sets, points): the mean over the sets.
+
+    A higher `sharpness` gives more to the nearest anchor. With 0 the shares are equal.
+    """
+    numpy = importlib.import_module("numpy")
+    near = sharpness * cosines
+    odds = numpy.exp(near - near.max(axis=-1, keepdims=True))
+    return (odds / odds.sum(axis=-1, keepdims=True)).mean(axis=-2)
 
 
 # How far a text says yes, from a firm no to a firm yes.

@@ -83,6 +83,7 @@ def _list_codes(simulation: Simulation, variables: Sequence[Variable]) -> Iterab
         "seed": str(method.seed),
         "date": simulation.date.date().isoformat(),
         "study_hash": method.study_hash,
+        **method.details,
     }
     for name, fact in facts.items():
         yield ["", escape_formula(fact), "method", "", "", name, "", "", ""]

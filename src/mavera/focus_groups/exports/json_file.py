@@ -45,6 +45,7 @@ def _list_lines(simulation: Simulation) -> Iterator[dict[str, Any]]:
         "elicitation": method.elicitation,
         "seed": simulation.study.sample.seed,
         "study_hash": method.study_hash,
+        "details": dict(method.details),
         "date": simulation.date.date().isoformat(),
     }
     order = {question.id: at for at, question in enumerate(simulation.study.questions)}

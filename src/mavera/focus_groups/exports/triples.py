@@ -8,6 +8,7 @@ A question with several answers is one variable of type `multiple`, whose field 
 option. The case weight and the respondent's number carry their `use`. A field without an answer is empty.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
@@ -102,6 +103,11 @@ def _wrap_values(values: Sequence[str]) -> tuple[str, ...]:
     return ("<values>", *(f"  {value}" for value in values), "</values>")
 
 
+def _to_comment(text: str) -> str:
+    """Return a text that may stand in a comment of XML, which has no double hyphen."""
+    return re.sub("-(?=-|$)", "- ", text)
+
+
 def _write_definition(simulation: Simulation, fields: Sequence[_Field]) -> str:
     moment = simulation.date
     lines = [
@@ -109,6 +115,7 @@ def _write_definition(simulation: Simulation, fields: Sequence[_Field]) -> str:
         f"<date>{moment:%Y-%m-%d}</date>",
         f"<time>{moment:%H:%M:%S}</time>",
         "<origin>mavera</origin>",
+        *(f"<!-- {_to_comment(notice)} -->" for notice in simulation.list_notices()),
         "<survey>",
         f"  <name>{escape(simulation.id)}</name>",
         f"  <title>{escape(f'{simulation.study.name} ({SYNTHETIC})')}</title>",
