@@ -47,6 +47,7 @@ TABLES = {
     "persona_versions",
     "focus_groups",
     "focus_group_cells",
+    "focus_group_images",
     "focus_group_priors",
     "focus_group_shares",
     "database_copies",

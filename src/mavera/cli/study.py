@@ -36,6 +36,7 @@ from mavera.focus_groups.study import Study
 from mavera.focus_groups.study_text import EXAMPLE
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
+from mavera.runs.images import ImageStep
 from mavera.services import Components, open_store, open_study_parts
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
@@ -460,7 +461,9 @@ def _in_office(data_dir: Path | None, use: Callable[[Office], Awaitable[T]]) -> 
     return asyncio.run(run())
 
 
-async def _open_office(settings: Settings, database: Database, credits: Credits) -> Office:
+async def _open_office(
+    settings: Settings, database: Database, credits: Credits, images: ImageStep | None = None
+) -> Office:
     components = Components.of(settings)
     service = load_study_module("service").FocusGroups(
         database,
@@ -468,6 +471,7 @@ async def _open_office(settings: Settings, database: Database, credits: Credits)
         Personas(PersonaLibrary.load(), database),
         components.named,
         model_digest=digest_model(settings),
+        images=images,
     )
     principal = Principal.local(await find_first_workspace_id(database) or "")
     return Office(database, settings, service, principal)
@@ -533,7 +537,7 @@ async def _open_program(
     async with open_study_parts(settings, components) as parts, Credits(parts.database) as credits:
         await wait_until_ready(components.model, console)
         models = interviewing.Models(parts.library, parts.models, parts.named_models, parts.images)
-        office = await _open_office(settings, parts.database, credits)
+        office = await _open_office(settings, parts.database, credits, parts.images)
         yield (
             office,
             program.StudyProgram(

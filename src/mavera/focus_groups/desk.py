@@ -24,6 +24,7 @@ from mavera.focus_groups.repository import Progress, StudyRow, measure_load
 from mavera.focus_groups.shares import Shares
 from mavera.models.named import NamedModels
 from mavera.personas.catalogue import Personas
+from mavera.runs.images import ImageLimits, ImageStep
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from mavera.storage.moment import moment_of
@@ -95,6 +96,7 @@ class StudyDesk:
             self.personas,
             self.named_models,
             model_digest=digest_model(self.settings),
+            images=ImageStep(self.fetch, None, ImageLimits.of(self.settings)),
         )
         return service
 

@@ -12,6 +12,7 @@ from mavera.core.events import Event
 from mavera.core.turn import Turn
 from mavera.errors import ServiceUnavailable
 from mavera.focus_groups.elicit import Elicitor
+from mavera.focus_groups.images import FetchImage, StudyImage
 from mavera.focus_groups.repository import StudyRow, restore
 from mavera.models.config import DEFAULT_NAME
 from mavera.models.model import Model
@@ -47,12 +48,26 @@ class Models:
             raise ServiceUnavailable(f"This server has no model '{row.model}', which the study asks for.")
         runner = Runner(personas, self._models, named=self._named, images=self._images)
         people = [await personas.get(one, principal) for one in row.panel.ids]
-        return RunnerInterviewer(runner, people, principal, row, self._choose(row), self._encoder)
+        return RunnerInterviewer(
+            runner, people, principal, row, self._choose(row), self._encoder, self._find_fetch(row)
+        )
+
+    def _find_fetch(self, row: StudyRow) -> FetchImage | None:
+        return None if self._images is None else make_fetch(self._images, row.workspace_id)
 
     def _choose(self, row: StudyRow) -> Model:
         if row.mode == "live" and row.model in self._named:
             return self._named[row.model].model
         return self._models[row.mode]
+
+
+def make_fetch(images: ImageStep, workspace_id: str) -> FetchImage:
+    """Return what fetches images for a workspace."""
+
+    async def fetch(url: str) -> StudyImage:
+        return StudyImage(*await images.fetch(url, workspace_id=workspace_id))
+
+    return fetch
 
 
 class RunnerInterviewer:
@@ -66,11 +81,13 @@ class RunnerInterviewer:
         row: StudyRow,
         model: Model,
         encoder: SentenceEncoder,
+        fetch_image: FetchImage | None,
     ) -> None:
         self._runner = runner
         self._principal = principal
         self._model = model
         self.personas = personas
+        self.fetch_image = fetch_image
         self.elicitor = Elicitor(self._stream, model=row.model, seed=row.study.sample.seed, encoder=encoder)
 
     async def is_busy(self) -> bool:

@@ -28,6 +28,7 @@ from mavera.focus_groups.asks import Shown
 from mavera.focus_groups.cells import Cell, list_places, plan_cells
 from mavera.focus_groups.discussion import LeftDiscussion, list_previous, quote_round
 from mavera.focus_groups.elicit import Elicitor, NoLogprobs, UnusableAnswer, is_passing
+from mavera.focus_groups.images import FetchImage, StudyImages, list_urls
 from mavera.focus_groups.panel import Panel, build_panel
 from mavera.focus_groups.positions import compute_prior, plan_prior
 from mavera.focus_groups.prices import charge_for
@@ -61,6 +62,9 @@ class Interviewer(Protocol):
     @property
     def personas(self) -> Sequence[AnyPersona]: ...
 
+    @property
+    def fetch_image(self) -> FetchImage | None: ...
+
     async def is_busy(self) -> bool:
         """Return whether the model works for somebody else now."""
         ...
@@ -78,6 +82,7 @@ class Work:
     panel: Panel
     cells: Mapping[str, Cell]
     interviewer: Interviewer
+    images: StudyImages
     own_reads: int
     """The reads of the model that the study has made itself, for its limit."""
     is_lost: bool = False
@@ -253,7 +258,8 @@ class StudyProgram:
         cells = {cell.key: cell for cell in plan_cells(row.study, panel, row.method)}
         stored = await repository.read_cells(self._database, row.id)
         own_reads = sum(len(one.reading.reads) for one in stored if one.reading and not one.reused)
-        return Work(row, panel, cells, interviewer, own_reads)
+        images = StudyImages(self._database, row.id, row.fence, list_urls(row.study), interviewer.fetch_image)
+        return Work(row, panel, cells, interviewer, images, own_reads)
 
     async def _read_cell(self, work: Work, key: str) -> bool:
         async with self._turns:
@@ -261,15 +267,13 @@ class StudyProgram:
             if work.is_lost or await repository.is_cancelled(self._database, work.row.id):
                 return False
             cell = work.cells[key]
-            method, elicitor = work.row.method.read, work.interviewer.elicitor
             error: str | None = None
             reading: Reading | None = None
             try:
                 shown = await self._prepare(work, cell)
                 if shown is None:
                     return False
-                ask = partial(elicitor.elicit, shown, cell.id.persona, method, cell.images)
-                reading = await self._patiently(work, ask)
+                reading = await self._patiently(work, partial(_elicit, work, cell, shown))
                 if reading is None:
                     return False
             except LeftDiscussion as failure:
@@ -413,6 +417,12 @@ class StudyProgram:
             await self._credits.end(_make_end(row, row.hold_id))
         if await repository.mark_settled(self._database, row) and self._on_end is not None:
             await self._on_end(row)
+
+
+async def _elicit(work: Work, cell: Cell, shown: Shown) -> Reading:
+    images = await work.images.show(cell.images)
+    elicitor = work.interviewer.elicitor
+    return await elicitor.elicit(shown, cell.id.persona, work.row.method.read, images)
 
 
 def _make_end(row: StudyRow, hold_id: str) -> End:

@@ -512,6 +512,7 @@ async def keep_human(db: Queries, study_id: str, human: str) -> None:
 async def delete(db: Database, study_id: str) -> None:
     async with db.transaction() as transaction:
         await transaction.execute("DELETE FROM focus_group_shares WHERE study_id = :id", id=study_id)
+        await transaction.execute("DELETE FROM focus_group_images WHERE study_id = :id", id=study_id)
         await transaction.execute("DELETE FROM focus_group_cells WHERE study_id = :id", id=study_id)
         await transaction.execute("DELETE FROM focus_groups WHERE id = :id", id=study_id)
 

@@ -34,6 +34,8 @@ from mavera.focus_groups.calibration import Correction, correct_book, find_corre
 from mavera.focus_groups.cells import Cell, count_reads, list_places, plan_cells
 from mavera.focus_groups.discussion import Departure, Statement, keep_whole_discussions, list_turns
 from mavera.focus_groups.elicited import Book, CellId, Elicited, Failures
+from mavera.focus_groups.images import StudyImage, fetch_images, find_images, insert_images, list_urls
+from mavera.focus_groups.interviewing import make_fetch
 from mavera.focus_groups.panel import Panel, build_panel
 from mavera.focus_groups.phrases import LANGUAGES
 from mavera.focus_groups.positions import count_prior_reads
@@ -47,6 +49,7 @@ from mavera.focus_groups.study import Study, question_of
 from mavera.models.config import DEFAULT_NAME
 from mavera.models.named import SCRIPTED, NamedModels, check_model_name
 from mavera.personas.catalogue import AnyPersona, Personas
+from mavera.runs.images import ImageStep
 from mavera.storage.database import Database
 from mavera.storage.moment import Moment, moment_of
 
@@ -143,8 +146,10 @@ class FocusGroups:
         named_models: NamedModels,
         *,
         model_digest: str,
+        images: ImageStep | None = None,
         moment: Moment | None = None,
     ) -> None:
+        self._images = images
         self._database = database
         self._credits = credits
         self._personas = personas
@@ -181,9 +186,9 @@ class FocusGroups:
         """
         Store a study for a worker to run, and hold its credits. With `worker_id`, this worker has it at once.
 
-        Raises PersonaNotFound, ValidationFailed for an unknown model, InvalidRequest if the study costs more
-        than its own limit, RateLimitExceeded if the key has five running studies, and CreditsExhausted or
-        BudgetExceeded.
+        Raises PersonaNotFound, ValidationFailed for an unknown model or an image that is none, InvalidRequest
+        if an image cannot be fetched or the study costs more than its own limit, RateLimitExceeded if the key
+        has five running studies, and CreditsExhausted or BudgetExceeded.
         """
         plan = await self._plan(principal, study, source)
         limit = plan.study.limits.credits
@@ -199,6 +204,7 @@ class FocusGroups:
                 "Wait for one to end, or cancel one.",
                 retry_after=30,
             )
+        images = await self._fetch_images(principal, plan.study, source)
         row = self._make_row(principal, plan, webhook, source)
         if worker_id is not None:
             lease = self._moment.now + LEASE_SECONDS
@@ -210,7 +216,7 @@ class FocusGroups:
                 lease_until=lease,
                 started_at=row.created_at,
             )
-        return await self._store(principal, row, plan)
+        return await self._store(principal, row, plan, images)
 
     async def copy(
         self, principal: Principal, source: StudyRow, study: Study, *, webhook: str | None = None
@@ -394,17 +400,32 @@ class FocusGroups:
             cancelled_at=None,
         )
 
-    async def _store(self, principal: Principal, row: StudyRow, plan: _Plan) -> StudyRow:
+    async def _fetch_images(
+        self, principal: Principal, study: Study, source: StudyRow | None
+    ) -> dict[str, StudyImage]:
+        """Return the images of a new study: those that its source has, and the others from their URLs."""
+        urls = list_urls(study)
+        if not urls or self._images is None:
+            return {}
+        known = await find_images(self._database, source.id, list(urls)) if source is not None else {}
+        missing = {url: path for url, path in urls.items() if url not in known}
+        held = sum(len(image.data) for image in known.values())
+        fetch = make_fetch(self._images, principal.workspace_id)
+        return {**known, **await fetch_images(missing, fetch, held=held)}
+
+    async def _store(
+        self, principal: Principal, row: StudyRow, plan: _Plan, images: Mapping[str, StudyImage]
+    ) -> StudyRow:
         hold_id = await self._hold(principal, row.id, row.price)
         row = replace(row, hold_id=hold_id)
         try:
-            await finish(self._insert(row, plan))
+            await finish(self._insert(row, plan, images))
         except BaseException:
             await self._give_back(principal, hold_id)
             raise
         return row
 
-    async def _insert(self, row: StudyRow, plan: _Plan) -> None:
+    async def _insert(self, row: StudyRow, plan: _Plan, images: Mapping[str, StudyImage]) -> None:
         cells = []
         for place, cell in enumerate(plan.cells):
             known = plan.reused.get(cell.key)
@@ -415,6 +436,7 @@ class FocusGroups:
             )
         async with self._database.transaction() as transaction:
             await repository.insert(transaction, row, cells)
+            await insert_images(transaction, row.id, images)
 
     async def _hold(self, principal: Principal, study_id: str, credits: int) -> str | None:
         """Hold credits that the study's row owns. Returns None for a test key, which pays nothing."""

@@ -90,6 +90,15 @@ class ImageStep:
             parts = [await self._as_text(file, number, workspace_id) for number, file in enumerate(files, 1)]
         return _with_parts(turn, parts)
 
+    async def fetch(self, url: str, *, workspace_id: str) -> tuple[str, bytes]:
+        """
+        Return the kind (png, jpeg, gif or webp) and the bytes of the image at `url`.
+
+        Raises InvalidRequest or ValidationFailed if it cannot be fetched, or if it is no image.
+        """
+        file = await self._read_file(Image(url), workspace_id)
+        return file.header.format, file.data
+
     def _refuse_early(self, images: list[Image], *, seen: bool) -> None:
         if len(images) > self._limits.max_count:
             most = self._limits.max_count

@@ -750,6 +750,21 @@ def m0021_retention(tables: Tables) -> None:
     tables.add_columns("workspaces", deleted_at="BIGINT")
 
 
+def m0022_study_images(tables: Tables) -> None:
+    """The images of studies (`focus_groups/images.py`). `digest` is the SHA-256 of an image's URL."""
+    tables.run(
+        f"""
+        CREATE TABLE focus_group_images (
+            study_id TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            data {tables.bytes} NOT NULL,
+            PRIMARY KEY (study_id, digest)
+        ) {tables.by_key}
+        """
+    )
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -772,6 +787,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0019_findings,
     m0020_account_lists,
     m0021_retention,
+    m0022_study_images,
 )
 
 

@@ -174,6 +174,7 @@ async def erase_study(
             for table, column in (
                 ("focus_group_cells", "study_id"),
                 ("focus_group_shares", "study_id"),
+                ("focus_group_images", "study_id"),
                 ("focus_groups", "id"),
             ):
                 await transaction.execute(f"DELETE FROM {table} WHERE {column} = :id", id=study_id)  # noqa: S608
@@ -235,6 +236,7 @@ def _purge_of(table: str, key: str, condition: str = "workspace_id = :id") -> st
 _PURGING = (
     _purge_of("focus_group_cells", "study_id, key", f"study_id IN ({_OWN_STUDIES})"),
     _purge_of("focus_group_shares", "id", f"study_id IN ({_OWN_STUDIES})"),
+    _purge_of("focus_group_images", "study_id, digest", f"study_id IN ({_OWN_STUDIES})"),
     _purge_of("focus_groups", "id"),
     _purge_of("persona_versions", "persona_id, version", f"persona_id IN ({_OWN_PERSONAS})"),
     _purge_of("personas", "id"),

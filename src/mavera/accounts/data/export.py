@@ -51,6 +51,8 @@ _TABLES = (
     _Table("persona_versions", "*", ("persona_id", "version"), _PERSONAS),
     _Table("focus_groups", "*", ("id",)),
     _Table("focus_group_cells", "*", ("study_id", "key"), _STUDIES),
+    # The bytes are those of the URLs in the study. They are nothing that somebody here has said.
+    _Table("focus_group_images", "study_id, digest, kind", ("study_id", "digest"), _STUDIES),
     _Table("playground_runs", "*", ("id",)),
     _Table("audit_log", "*", ("id",)),
     _Table("retention", "*", ("kind",)),

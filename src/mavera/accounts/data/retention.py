@@ -193,6 +193,7 @@ _PRUNING: dict[Kind, tuple[str, ...]] = {
     "studies": (
         _delete("focus_group_cells", "study_id, key", f"study_id IN ({_OLD_STUDIES})"),
         f"DELETE FROM focus_group_shares WHERE study_id IN ({_OLD_STUDIES}) AND :most > 0",  # noqa: S608
+        _delete("focus_group_images", "study_id, digest", f"study_id IN ({_OLD_STUDIES})"),
         _delete(
             "focus_groups",
             "id",
