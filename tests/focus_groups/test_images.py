@@ -69,14 +69,14 @@ def _list_shown(model: Model) -> set[str]:
 def _make_program(here: Stage, web: _Web, worker_id: str = "w1") -> StudyProgram:
     program = here.program(worker_id)
     models = Models(LIBRARY, {"live": here.model, "test": here.model}, _named(here.model), _make_step(web))
-    program._open_interviewer = models.open_interviewer  # noqa: SLF001
+    program._open_interviewer = models.open_interviewer
     return program
 
 
 def test_an_image_is_fetched_once_when_the_study_is_made_and_never_by_its_worker(opened: Open) -> None:
     async def scene(here: Stage) -> None:
         web = _Web()
-        here.service._images = _make_step(web)  # noqa: SLF001
+        here.service._images = _make_step(web)
         row = await here.service.create(here.principal, _make_study())
         assert web.asked == [URL]
         web.fails = InvalidRequest("It has gone.")
@@ -114,7 +114,7 @@ def test_a_worker_fetches_what_is_not_kept_and_the_next_one_finds_it(opened: Ope
 def test_a_copy_takes_the_image_that_its_source_has_seen(opened: Open) -> None:
     async def scene(here: Stage) -> None:
         web = _Web()
-        here.service._images = _make_step(web)  # noqa: SLF001
+        here.service._images = _make_step(web)
         source = await here.run(
             await here.service.create(here.principal, _make_study()), _make_program(here, web)
         )
@@ -144,7 +144,7 @@ def test_an_image_that_is_none_refuses_the_study_before_anything_is_held(
     async def scene(here: Stage) -> None:
         web = _Web()
         web.body, web.fails = body, fails
-        here.service._images = _make_step(web)  # noqa: SLF001
+        here.service._images = _make_step(web)
         with pytest.raises(error) as refused:
             await here.service.create(here.principal, _make_study())
         assert refused.value.param == "stimulus.images[0]"
@@ -159,7 +159,7 @@ def test_the_images_of_a_study_are_bounded_together(opened: Open, monkeypatch: p
     monkeypatch.setattr(images, "MOST_BYTES", len(_draw_png(1)) + 10)
 
     async def scene(here: Stage) -> None:
-        here.service._images = _make_step(_Web())  # noqa: SLF001
+        here.service._images = _make_step(_Web())
         study = _make_study(cells=(Arm(id="a"), Arm(id="b", stimulus=Stimulus(images=(OTHER,)))))
         with pytest.raises(ValidationFailed) as refused:
             await here.service.create(here.principal, study)
@@ -195,7 +195,7 @@ def test_a_refused_image_is_not_fetched_for_each_read_and_a_passing_fault_is_wai
 def test_the_images_go_with_their_study_and_none_comes_back(opened: Open) -> None:
     async def scene(here: Stage) -> None:
         web = _Web()
-        here.service._images = _make_step(web)  # noqa: SLF001
+        here.service._images = _make_step(web)
         row = await here.service.create(here.principal, _make_study())
         program = _make_program(here, web)
         taken = await program.take(row.id)
