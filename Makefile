@@ -80,19 +80,24 @@ lock: .venv/dev
 	    -o requirements/clients.txt requirements/clients.in
 	$(BIN)/pip-compile -q --constraint requirements/dev.txt --extra ocr --extra pages --extra research --extra tools --extra mcp --extra s3 --extra oidc --extra otel --extra mail --extra postgres --extra redis --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	    -o requirements/image.txt pyproject.toml requirements/build.in
+	    -o requirements/image.txt pyproject.toml requirements/build.in requirements/image.in
 	$(BIN)/pip-compile -q --constraint requirements/dev.txt --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    -o requirements/proofs.txt requirements/proofs.in
 
 # Build the images of the server and of the router with the builder that is installed: make image MODEL=qwen2.5-coder-1.5b
-TAG ?= 0.1.0
+# The first of docker, podman and buildah that works is taken. BASE is another image with Python 3.11, and
+# BUILD_OPTIONS are passed on, such as --volume for certificates.
+TAG ?= 0.2.0
 MODEL ?=
-BUILDER := $(firstword $(foreach one,docker podman buildah,$(shell command -v $(one) 2>/dev/null)))
+BASE ?=
+BUILD_OPTIONS ?=
+BUILDER = $(firstword $(foreach one,docker podman buildah,$(shell $(one) version >/dev/null 2>&1 && echo $(one))))
+BUILD = $(BUILDER) build $(BUILD_OPTIONS) $(if $(BASE),--build-arg BASE=$(BASE)) -f deploy/Dockerfile
 image:
-	@test -n "$(BUILDER)" || { echo "make image needs docker, podman or buildah."; exit 1; }
-	$(BUILDER) build -f deploy/Dockerfile --target server --build-arg MODEL=$(MODEL) -t mavera:$(TAG) .
-	$(BUILDER) build -f deploy/Dockerfile --target router -t mavera-router:$(TAG) .
+	@test -n "$(BUILDER)" || { echo "make image needs docker with its daemon, podman or buildah."; exit 1; }
+	$(BUILD) --target server --build-arg MODEL=$(MODEL) -t mavera:$(TAG) .
+	$(BUILD) --target router -t mavera-router:$(TAG) .
 
 # Remove what the targets above made here; models and data stay.
 clean:

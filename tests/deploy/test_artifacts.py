@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mavera import __version__
 from mavera.settings import Settings, load_settings, takes_file
 from tests.docs.pages import DOCS, ROOT, rows, sections, ticked
 from tests.support.requirements import require_module, require_program, skip_or_fail
@@ -92,6 +93,20 @@ def test_dclint_finds_no_fault_in_the_compose_file() -> None:
     check(
         str(program), str(folder / "compose.yaml"), "-c", str(folder / ".dclintrc.yaml"), "--max-warnings=0"
     )
+
+
+def test_the_files_name_this_release() -> None:
+    """A chart or a Compose file of another release asks for an image that `make image` does not build."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"\nTAG ?= {__version__}\n" in makefile
+    chart = require_module("yaml").safe_load(
+        (DEPLOY / "chart" / "mavera" / "Chart.yaml").read_text(encoding="utf-8")
+    )
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+    ours = [one["image"] for one in read_compose()["services"].values() if one["image"].startswith("mavera")]
+    assert {image.partition(":")[2] for image in ours} == {__version__}
+    install = (DOCS / "how-to" / "operations.md").read_text(encoding="utf-8")
+    assert f"mavera_server-{__version__}-py3" in install
 
 
 def test_every_image_is_pinned_and_no_secret_is_written_down() -> None:

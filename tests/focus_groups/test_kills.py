@@ -12,25 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 
-from mavera.accounts.credits.holds import Credits
 from mavera.accounts.principal import Principal
-from mavera.focus_groups import reports
 from mavera.focus_groups.repository import StudyRow
-from mavera.focus_groups.service import FocusGroups
 from mavera.focus_groups.study import YesNo
-from mavera.models.config import ModelConfig
-from mavera.models.named import NamedModel
-from mavera.models.scripted import ScriptedModel
-from mavera.personas.builtin import PersonaLibrary
-from mavera.personas.catalogue import Personas
 from mavera.settings import Settings
-from mavera.storage.database import Database
 from tests.focus_groups.test_program import STUDY
 from tests.support.processes import books, make_key
+from tests.support.study_service import find_principal, read_results, use_service
 from tests.support.tables import make_tables
 
 pytestmark = pytest.mark.proof
@@ -66,23 +57,9 @@ def study(data_dir: Path) -> Iterator[tuple[Any, Principal, StudyRow]]:
     asyncio.run(make_key(settings, 10_000))
 
     def use(scene: Any) -> Any:
-        async def main() -> Any:
-            async with Database.open(settings) as database, Credits(database) as credits:
-                named = {"mavera-1": NamedModel("mavera-1", ScriptedModel(), "scripted", ModelConfig())}
-                people = Personas(PersonaLibrary.load(), database)
-                service = FocusGroups(database, credits, people, named, model_digest="scripted")
-                return await scene(service, database)
+        return use_service(settings, scene)
 
-        return asyncio.run(main())
-
-    async def key(_: FocusGroups, database: Database) -> Principal:
-        row = await database.fetch_one(
-            "SELECT id, workspace_id FROM api_keys ORDER BY created_at DESC LIMIT 1"
-        )
-        assert row is not None
-        return Principal(row["id"], row["workspace_id"], "live", "enterprise")
-
-    principal = use(key)
+    principal = use(find_principal)
     yield use, principal, use(lambda service, _: service.create(principal, LONG))
 
 
@@ -96,15 +73,6 @@ def wait(use: Any, principal: Principal, row: StudyRow, seconds: float) -> Study
     return found
 
 
-def results(use: Any, row: StudyRow) -> bytes:
-    async def compute(service: FocusGroups, _: Database) -> bytes:
-        found = reports.compute_results(await service.read(row))
-        return msgspec.json.encode({**found, "id": "", "created_at": 0})
-
-    made: bytes = use(compute)
-    return made
-
-
 def test_killed_at_random_moments_a_study_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
     chance = random.Random(20)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -113,7 +81,7 @@ def test_killed_at_random_moments_a_study_ends_as_if_nothing_had_happened(tmp_pa
         with worker(whole, tmp_path / "whole.log", 0.0):
             done = wait(use, principal, row, 120)
         assert done.status == "COMPLETED"
-        expected = results(use, done)
+        expected = read_results(Settings(data_dir=whole), done)
     with study(broken) as (use, principal, row):
         for _ in range(KILLS):
             before = len(log.read_text().splitlines()) if log.exists() else 0
@@ -129,7 +97,7 @@ def test_killed_at_random_moments_a_study_ends_as_if_nothing_had_happened(tmp_pa
         with worker(broken, log, 0.0):
             done = wait(use, principal, row, 180)
         assert done.status == "COMPLETED", done
-        assert results(use, done) == expected
+        assert read_results(Settings(data_dir=broken), done) == expected
         assert done.credits_charged == done.price
         questions = Counter(log.read_text().splitlines())
         # A cell that was in flight during a kill is asked again: two reads, and one neutral list.

@@ -7,23 +7,17 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mavera.accounts.credits.holds import Credits
-from mavera.accounts.principal import Principal
 from mavera.focus_groups.repository import StudyRow
 from mavera.focus_groups.service import FocusGroups
-from mavera.models.config import ModelConfig
-from mavera.models.named import NamedModel
-from mavera.models.scripted import ScriptedModel
-from mavera.personas.builtin import PersonaLibrary
-from mavera.personas.catalogue import Personas
 from mavera.settings import Settings
 from mavera.storage.database import Database
+from tests.focus_groups.test_kills import LONG
 from tests.focus_groups.test_program import STUDY
 from tests.support.processes import books, make_key
+from tests.support.study_service import find_principal, use_service
 from tests.support.tables import make_tables
 
 pytestmark = pytest.mark.proof
@@ -31,7 +25,9 @@ pytestmark = pytest.mark.proof
 STUDIES = 5
 
 
-def start_worker(settings: Settings, data_dir: Path, log: Path) -> "subprocess.Popen[bytes]":
+def start_worker(
+    settings: Settings, data_dir: Path, log: Path, seconds: float = 0.02
+) -> "subprocess.Popen[bytes]":
     environ = {
         **os.environ,
         "MAVERA_DATA_DIR": str(data_dir),
@@ -39,7 +35,7 @@ def start_worker(settings: Settings, data_dir: Path, log: Path) -> "subprocess.P
         "MAVERA_LOG_LEVEL": "error",
         "MAVERA_DATABASE_URL": settings.database_url,
     }
-    command = [sys.executable, "-m", "tests.support.slow_study_worker", str(log), "0.02"]
+    command = [sys.executable, "-m", "tests.support.slow_study_worker", str(log), str(seconds)]
     return subprocess.Popen(command, env=environ)
 
 
@@ -50,30 +46,16 @@ def test_two_workers_share_the_studies_of_one_database(
     asyncio.run(make_key(settings, 10_000))
     log = tmp_path / "asked.log"
 
-    def use(scene: Any) -> Any:
-        async def main() -> Any:
-            async with Database.open(settings) as database, Credits(database) as credits:
-                named = {"mavera-1": NamedModel("mavera-1", ScriptedModel(), "scripted", ModelConfig())}
-                people = Personas(PersonaLibrary.load(), database)
-                service = FocusGroups(database, credits, people, named, model_digest="scripted")
-                return await scene(service, database)
-
-        return asyncio.run(main())
-
     async def begin(service: FocusGroups, database: Database) -> list[StudyRow]:
-        row = await database.fetch_one("SELECT id, workspace_id FROM api_keys")
-        assert row is not None
-        return [
-            await service.create(Principal(f"{row['id']}", row["workspace_id"], "live", "enterprise"), STUDY)
-            for _ in range(STUDIES)
-        ]
+        principal = await find_principal(service, database)
+        return [await service.create(principal, STUDY) for _ in range(STUDIES)]
 
     async def look(service: FocusGroups, _: Database) -> list[StudyRow]:
         found = [await service.get(principal, row.id) for row in rows]
         return [row for row in found if not row.is_finished or row.settled_at is None]
 
-    rows = use(begin)
-    principal = Principal(rows[0].key_id, rows[0].workspace_id, "live", "enterprise")
+    rows = use_service(settings, begin)
+    principal = use_service(settings, find_principal)
     with ExitStack() as stack:
         # On SQLite the two share a data directory, as they must; on Postgres each machine has its own.
         folders = [settings.data_dir, settings.data_dir if not settings.database_url else tmp_path / "other"]
@@ -82,16 +64,50 @@ def test_two_workers_share_the_studies_of_one_database(
             stack.callback(process.wait, 30)
             stack.callback(process.terminate)
         deadline = time.monotonic() + 150
-        while use(look):
-            assert time.monotonic() < deadline, use(look)
+        while use_service(settings, look):
+            assert time.monotonic() < deadline, use_service(settings, look)
             time.sleep(0.5)
 
     async def read(service: FocusGroups, _: Database) -> list[StudyRow]:
         return [await service.get(principal, row.id) for row in rows]
 
-    done = use(read)
+    done = use_service(settings, read)
     assert {row.status for row in done} == {"COMPLETED"}
     assert all(row.credits_charged == row.price and row.adoptions == 0 for row in done)
     balance, added_up, held = asyncio.run(books(settings))
     assert balance == added_up
     assert held == 0
+
+
+@pytest.mark.postgres
+def test_two_machines_of_one_name_do_not_run_each_others_studies(
+    settings: Settings, database_url: str, tmp_path: Path
+) -> None:
+    """The data directories differ, and so the numbers of the workers begin anew on each machine."""
+    make_tables(database_url)
+    asyncio.run(make_key(settings, 10_000))
+    log = tmp_path / "asked.log"
+
+    async def begin(service: FocusGroups, database: Database) -> StudyRow:
+        return await service.create(await find_principal(service, database), LONG)
+
+    async def look(service: FocusGroups, database: Database) -> StudyRow:
+        return await service.get(await find_principal(service, database), row.id)
+
+    row = use_service(settings, begin)
+    with ExitStack() as stack:
+        for name in ("one", "other"):
+            process = start_worker(settings, tmp_path / name, log, seconds=0.2)
+            stack.callback(process.wait, 30)
+            stack.callback(process.terminate)
+            deadline = time.monotonic() + 150
+            # The second begins while the first one asks.
+            while not log.exists() or len(log.read_text().splitlines()) < 3:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        while not (done := use_service(settings, look)).is_finished:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+    asked = log.read_text().splitlines()
+    assert len(asked) == len(set(asked)), "both have asked the same"
+    assert (done.fence, done.adoptions) == (1, 0)

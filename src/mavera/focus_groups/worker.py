@@ -11,6 +11,8 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import re
+import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -30,6 +32,7 @@ LOOK_SECONDS, SETTLE_SECONDS = 0.5, 5.0
 # The number of studies that this worker runs at once. Their cells share the places of the model.
 MOST_STUDIES = 8
 _MOST_WORKERS = 64
+_DIGITS = re.compile("[0-9a-f]{8}")
 
 
 class StudyWorker:
@@ -104,9 +107,11 @@ class StudyWorker:
 @contextmanager
 def claim_worker_id(data_dir: Path) -> Iterator[str]:
     """
-    Hold a name for this worker: the machine's name, and the lowest number that no other process here holds.
+    Hold a name for this worker, such as `host-1-5f0c2a91`.
 
-    A restarted worker gets the same name, and with it its unfinished workflows.
+    It is the machine's name, the lowest number that no other process here holds, and random digits that the
+    data directory keeps. A restarted worker gets the same name, and with it its unfinished workflows. Two
+    machines of the same name differ in the digits, because one would run the other's workflows again.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     for number in range(1, _MOST_WORKERS + 1):
@@ -117,8 +122,18 @@ def claim_worker_id(data_dir: Path) -> Iterator[str]:
             os.close(file)
             continue
         try:
-            yield f"{socket.gethostname()}-{number}"
+            yield f"{socket.gethostname()}-{number}-{_read_digits(file)}"
         finally:
             os.close(file)
         return
     raise RuntimeError(f"{_MOST_WORKERS} workers run on this data directory already")
+
+
+def _read_digits(file: int) -> str:
+    """Return the random digits in a lock file that this process holds, and write them if there are none."""
+    found = os.pread(file, 64, 0).decode("ascii", "replace")
+    if not _DIGITS.fullmatch(found):
+        found = secrets.token_hex(4)
+        os.ftruncate(file, 0)
+        os.pwrite(file, found.encode(), 0)
+    return found

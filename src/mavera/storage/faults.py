@@ -70,7 +70,9 @@ def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
         return _make_schema_error()
     if state[:2] in _POSTGRES_BUSY:
         return make_busy_error()
-    if state[:2] in _POSTGRES_AWAY or state == READ_ONLY:
+    if state == READ_ONLY:
+        return _make_read_only_error()
+    if state[:2] in _POSTGRES_AWAY:
         return _make_unreachable_error()
     if isinstance(error.orig and error.orig.__cause__, ValueError):
         return _make_statement_error()  # asyncpg raises it for a value that does not fit its column
@@ -139,6 +141,12 @@ def make_busy_error() -> ServiceUnavailable:
 
 def _make_unreachable_error() -> ServiceUnavailable:
     return ServiceUnavailable("The database cannot be reached. Retry in a few seconds.", retry_after=5)
+
+
+def _make_read_only_error() -> ServiceUnavailable:
+    return ServiceUnavailable(
+        "The database is read-only, as after a failover. Retry in a few seconds.", retry_after=5
+    )
 
 
 def _make_statement_error() -> APIError:
