@@ -12,6 +12,7 @@ gives by letters, corrected for places. Only numbers of points with six items or
 
 import argparse
 import asyncio
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,8 @@ SHARPNESS = Path(__file__).parents[2] / "src/mavera/focus_groups/sharpness.json"
 TUNED = ("flying-etiquette-survey", "star-wars-survey")
 FEWEST_ITEMS = 6
 GRID = (10, 20, 40, 60, 80, 100, 120, 160, 200)
-WEIGHTS = tuple(step / 10 for step in range(11))
+# One sentence never counts for more than the letters.
+WEIGHTS = tuple(step / 10 for step in range(6))
 
 
 class Sentence(msgspec.Struct):
@@ -139,6 +141,7 @@ def fit(cases: list[Case], points: int) -> Sharpness | None:
         points=points,
         sharpness=sharpness,
         weight=weight,
+        helps=False,
         items=len(tuned),
         surveys=surveys,
     )
@@ -148,15 +151,22 @@ def average(cases: list[Case], sharpness: float, weight: float) -> float:
     return float(np.mean([one.measure(sharpness, weight) for one in cases]))
 
 
-def report(cases: list[Case], one: Sharpness) -> None:
-    """Print the mean total variation of the tuned items, one by one left out, and of the others."""
-    same = [case for case in cases if len(case.people) == one.points]
-    tuned = [case for case in same if case.survey in TUNED]
+def test(cases: list[Case], one: Sharpness) -> tuple[Sharpness, float]:
+    """Return the calibration with whether it helps, and the total variation of items left out one by one."""
+    tuned = [case for case in cases if case.survey in TUNED and len(case.people) == one.points]
     left_out = [
         case.measure(found.sharpness, found.weight)
         for case in tuned
         if (found := fit([other for other in cases if other is not case], one.points)) is not None
     ]
+    distance = float(np.mean(left_out)) if left_out else math.inf
+    return msgspec.structs.replace(one, helps=distance < average(tuned, 0, 0)), distance
+
+
+def report(cases: list[Case], one: Sharpness, left_out: float) -> None:
+    """Print the mean total variation of the tuned items, and of the others."""
+    same = [case for case in cases if len(case.people) == one.points]
+    tuned = [case for case in same if case.survey in TUNED]
     print(f"{one.points} points: sharpness {one.sharpness:g}, weight {one.weight:g}")
     for name, group in (("tuned", tuned), ("others", [case for case in same if case.survey not in TUNED])):
         if group:
@@ -167,8 +177,7 @@ def report(cases: list[Case], one: Sharpness) -> None:
                 "mix": average(group, one.sharpness, one.weight),
             }
             print(f"  {name}, {len(group)} items:", {key: round(value, 3) for key, value in figures.items()})
-    if left_out:
-        print(f"  tuned, each left out: mix {np.mean(left_out):.3f} ({len(left_out)} items)")
+    print(f"  tuned, each left out: mix {left_out:.3f}; helps: {one.helps}")
 
 
 def main() -> None:
@@ -182,11 +191,13 @@ def main() -> None:
         asyncio.run(ask(given.data, given.every))
         return
     cases = make_cases(given.data)
-    found = [one for points in range(3, 12) if (one := fit(cases, points)) is not None]
-    for one in found:
-        report(cases, one)
+    fitted = [one for points in range(3, 12) if (one := fit(cases, points)) is not None]
+    found = [test(cases, one) for one in fitted]
+    for one, left_out in found:
+        report(cases, one, left_out)
     if given.write:
-        SHARPNESS.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+        rows = msgspec.json.encode([one for one, _ in found])
+        SHARPNESS.write_bytes(msgspec.json.format(rows, indent=1) + b"\n")
 
 
 if __name__ == "__main__":

@@ -30,13 +30,14 @@ LABELS = ("Not rude", "Somewhat rude", "Very rude")
 QUESTION = Rating(id="q1", text="Is it rude to recline your seat?", points=3, labels=LABELS)
 
 
-def _calibrate(points: int, weight: float = 0.5) -> Sharpness:
+def _calibrate(points: int, *, helps: bool = True) -> Sharpness:
     return Sharpness(
         encoder=VERSION,
         anchors=similarity.ANCHORS,
         points=points,
         sharpness=100.0,
-        weight=weight,
+        weight=0.5,
+        helps=helps,
         items=8,
         surveys=("a-survey",),
     )
@@ -44,7 +45,7 @@ def _calibrate(points: int, weight: float = 0.5) -> Sharpness:
 
 @pytest.fixture(autouse=True)
 def calibrated(monkeypatch: pytest.MonkeyPatch) -> dict[int, Sharpness]:
-    found = {3: _calibrate(3), 4: _calibrate(4, weight=0.0)}
+    found = {3: _calibrate(3), 4: _calibrate(4, helps=False)}
     for module in ("similarity", "resolve"):
         monkeypatch.setattr(f"mavera.focus_groups.{module}.list_calibrated", lambda: found)
     return found
@@ -148,7 +149,7 @@ def _members(question: dict[str, object], **more: object) -> dict[str, object]:
     [
         ({"type": "rating", "points": 3, "labels": LABELS}, {"language": "fi"}, "ssr", "does not know"),
         ({"type": "yes_no"}, {}, "ssr", "No question has an ordered scale"),
-        ({"type": "nps"}, {}, "questions[0].labels", "words for each point"),
+        ({"type": "nps"}, {}, "questions[0].type", "are numbers"),
         ({"type": "rating", "points": 5}, {}, "questions[0].labels", "words for each point"),
         ({"type": "likert", "points": 5}, {}, "questions[0].points", "for 5 points. Calibrated are: 3, 4"),
     ],

@@ -25,6 +25,7 @@ from mavera.focus_groups.study import (
     SemanticDifferential,
     Slider,
     Study,
+    type_of,
 )
 from mavera.focus_groups.wording import words_of
 from mavera.reading.anchors import AnchoredScale, measure_similarity
@@ -40,8 +41,9 @@ class Sharpness(msgspec.Struct, frozen=True, kw_only=True):
     """
     The calibration for scales of `points` points.
 
-    `weight` is the share of the rating in the mix with the letters, from 0 to 1. With 0, `auto` leaves the
-    rating out. `items` counts the questions of `surveys` that it was fitted to.
+    `weight` is the share of the rating in the mix with the letters, from 0 to 1. `helps` says whether the mix
+    came nearer to people than the letters, on items that it was not fitted to. `auto` rates only then.
+    `items` counts the questions of `surveys` that it was fitted to.
     """
 
     encoder: str
@@ -49,6 +51,7 @@ class Sharpness(msgspec.Struct, frozen=True, kw_only=True):
     points: int
     sharpness: float
     weight: float
+    helps: bool
     items: int
     surveys: tuple[str, ...]
 
@@ -73,12 +76,19 @@ def list_labels(question: Question, language: str) -> tuple[str, ...] | None:
 
 def is_ordered(question: Question) -> bool:
     """Return whether a question has an ordered scale, which similarity might rate."""
-    return isinstance(question, Likert | Rating | Matrix | NPS | SemanticDifferential | Slider)
+    return isinstance(question, Likert | Rating | Matrix) or is_numbered(question)
+
+
+def is_numbered(question: Question) -> bool:
+    """Return whether a question has an ordered scale whose points are always numbers."""
+    return isinstance(question, NPS | SemanticDifferential | Slider)
 
 
 def explain_unrated(question: Question, language: str) -> str | None:
     """Return why an ordered question cannot be rated by similarity, or None if it can."""
     labels = list_labels(question, language)
+    if is_numbered(question):
+        return f"The points of a {type_of(question)} question are numbers, which cannot be rated."
     if labels is None:
         return "Only scales with words for each point can be rated. Add 'labels'."
     if len(labels) not in list_calibrated():
@@ -106,9 +116,9 @@ def choose_rated(study: Study) -> tuple[tuple[str, ...], str]:
     if not found:
         return (), "no question has a scale with words for each point and a calibrated number of points"
     if study.ssr == "auto":
-        found = [one for one in found if _find(one, study.language).weight > 0]
+        found = [one for one in found if _find(one, study.language).helps]
     rated = tuple(question.id for question in found)
-    return rated, "" if rated else "it did not improve the letters in its calibration"
+    return rated, "" if rated else "it came no nearer to people than the letters when it was calibrated"
 
 
 def _find(question: Question, language: str) -> Sharpness:

@@ -16,7 +16,13 @@ from itertools import chain
 from mavera.focus_groups.calibration_checks import check_calibration
 from mavera.focus_groups.faults import Faults
 from mavera.focus_groups.question_checks import ID, RESERVED, check_questions
-from mavera.focus_groups.similarity import explain_unrated, is_ordered, knows_language, list_labels
+from mavera.focus_groups.similarity import (
+    explain_unrated,
+    is_numbered,
+    is_ordered,
+    knows_language,
+    list_labels,
+)
 from mavera.focus_groups.study import (
     PERSONAS_MAX,
     RESPONDENTS_MAX,
@@ -102,10 +108,10 @@ def _check_rating(study: Study, faults: Faults) -> None:
     for n, question in ordered:
         reason = explain_unrated(question, study.language)
         if reason is not None:
+            has_labels = list_labels(question, study.language) is not None
+            field = "type" if is_numbered(question) else "points" if has_labels else "labels"
             faults.add(
-                f"questions[{n}].points"
-                if list_labels(question, study.language)
-                else f"questions[{n}].labels",
+                f"questions[{n}].{field}",
                 f"{reason} Or write 'ssr: auto', which rates only the questions that it can.",
             )
 
