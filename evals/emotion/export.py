@@ -18,8 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-BLOCK = 32
-WIDTH, HEADS, INNER = 384, 12, 1536
+WIDTH, HEADS = 384, 12
 RATINGS = 3
 Weights = Mapping[str, Any]
 
@@ -29,25 +28,21 @@ def read_layers(path: Path, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
     stored = {one.name: one for one in onnx.load(path).graph.initializer}
     for number in numbers:
         found = {}
-        for part, columns in (("qkv", WIDTH), ("attended", WIDTH), ("wide", WIDTH), ("narrow", INNER)):
+        for part in ("qkv", "attended", "wide", "narrow"):
             name = f"l{number}.{part}"
-            scales = numpy_helper.to_array(stored[f"{name}.scales.half"]).astype(np.float32)
-            found[f"{part}.weight"] = _unpack(
-                numpy_helper.to_array(stored[f"{name}.weights"]), scales, columns
-            )
-            found[f"{part}.bias"] = numpy_helper.to_array(stored[f"{name}.bias"]).astype(np.float32)
+            weights = _read(stored[f"{name}.weights"]) * _read(stored[f"{name}.scales"])
+            if f"{name}.inverse" in stored:
+                weights *= _read(stored[f"{name}.inverse"])[:, None]
+            found[f"{part}.weight"] = weights.T
+            found[f"{part}.bias"] = _read(stored[f"{name}.bias"])
         for part in ("middle", "end"):
             for kind in ("weight", "bias"):
-                found[f"{part}.{kind}"] = numpy_helper.to_array(stored[f"l{number}.{part}.{kind}"]).astype(
-                    np.float32
-                )
+                found[f"{part}.{kind}"] = _read(stored[f"l{number}.{part}.{kind}"])
         yield found
 
 
-def _unpack(packed: Any, scales: Any, columns: int) -> Any:
-    whole = np.empty((*packed.shape[:2], BLOCK), np.float32)
-    whole[:, :, 0::2], whole[:, :, 1::2] = packed & 15, packed >> 4
-    return ((whole - 8) * scales.reshape(len(packed), -1, 1)).reshape(len(packed), columns)
+def _read(stored: Any) -> Any:
+    return numpy_helper.to_array(stored).astype(np.float32)
 
 
 class Graph:

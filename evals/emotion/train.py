@@ -45,7 +45,7 @@ QUOTAS = {
     "sadness": 1700,
     "surprise": 1700,
 }
-MAX_PIECES = 96
+MAX_PIECES, MAX_CHARACTERS = 96, 600
 WEIGHT_OF_NAMES = 2.45
 
 
@@ -114,16 +114,10 @@ def draw_balanced(labels: Sequence[set[int]], random: np.random.Generator) -> li
 
 def compute_states(texts: Sequence[str]) -> list[np.ndarray]:
     """Return the states of each text, which the encoder that ships computes."""
-    session, pieces = e5.SentenceEncoder()._load()
-    rows = [e5._to_row(pieces, text[:600])[:MAX_PIECES] for text in texts]
-    found: list[Any] = [None] * len(rows)
-    order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
-    for start in range(0, len(order), 32):
-        chosen = order[start : start + 32]
-        (states,) = e5._run(session, [rows[n] for n in chosen], ["states"])
-        for row, n in enumerate(chosen):
-            found[n] = states[row, : len(rows[n])].astype(np.float16)
-    return found
+    encoder = e5.SentenceEncoder()
+    return [
+        encoder.embed_with_states(text[:MAX_CHARACTERS])[1][:MAX_PIECES].astype(np.float16) for text in texts
+    ]
 
 
 def list_batches(

@@ -57,7 +57,7 @@ def test_a_vector_has_unit_length_and_does_not_depend_on_its_neighbours(encoder:
     assert together.shape == (len(texts), DIMENSIONS)
     assert together.dtype == numpy.float32
     assert numpy.allclose((together**2).sum(axis=1), 1, atol=1e-4)
-    assert numpy.allclose(together, alone, atol=1e-4)
+    assert numpy.array_equal(together, alone)
 
 
 def _fresh(texts: list[str]) -> Any:

@@ -62,7 +62,7 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-METHOD_VERSION = "4"
+METHOD_VERSION = "5"
 SECONDS = 60.0
 SAMPLES = 2
 SAMPLE_TOKENS = 48

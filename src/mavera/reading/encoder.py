@@ -1,11 +1,12 @@
 """
 Turn texts into vectors whose products say how near the texts are in meaning.
 
-    text → pieces → multilingual-e5-small (4 bits, onnxruntime) → mean over the pieces → unit length
+    text → pieces → multilingual-e5-small (8 bits, onnxruntime) → mean over the pieces → unit length
                                      └→ states of its pieces after two thirds of the layers
 
 One encoder serves every reader of answers, so that no two of them disagree about a text. How it was
-chosen: docs/decisions/0051-sentence-encoder.md. `evals.reading.build_encoder` makes its weights.
+chosen: docs/decisions/0051-sentence-encoder.md and 0090-encoder-in-8-bits.md. `evals.reading.build_encoder`
+makes its weights.
 """
 
 import importlib
@@ -16,10 +17,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mavera.reading.pieces import END, PADDING, START, Pieces
+from mavera.reading.pieces import END, START, Pieces
 
 WEIGHTS = Path(__file__).parent / "weights"
-VERSION = "e5-small-q4-1"
+VERSION = "e5-small-q8-1"
 LANGUAGES = ("en", "de", "es", "fr", "pt")
 DIMENSIONS = 384
 # A longer text is represented by its beginning. A sentence has at most 600 characters.
@@ -27,8 +28,6 @@ MAX_TOKENS = 256
 MAX_CHARACTERS = 2000
 # e5 was trained with one of two words before each text. This word is for comparing texts of one kind.
 _PREFIX = "query: "
-# The number of pieces, with padding, in one call of the session. It bounds the memory of a long list.
-_BATCH_TOKENS = 1024
 # The vectors of this many texts are kept: an answer is read for its verdict and for its analysis.
 _REMEMBERED = 512
 
@@ -42,7 +41,7 @@ class SentenceEncoder:
     The encoder, loaded by the first call that needs it. It takes about 60 MB of memory.
 
     It can be called from several threads. A call takes processor time, so call it in a thread. A vector
-    does not depend on the other texts of the call, except for rounding.
+    does not depend on the other texts of the call.
     """
 
     version = VERSION
@@ -91,9 +90,9 @@ class SentenceEncoder:
         """
         session, pieces = self._load()
         text = text[:MAX_CHARACTERS]
-        vectors, states = _run(session, [_to_row(pieces, text)], ["vectors", "states"])
-        self._keep({text: vectors[0]})
-        return vectors[0], states[0]
+        vector, states = run(session, to_row(pieces, text), ["vectors", "states"])
+        self._keep({text: vector})
+        return vector, states
 
     def _keep(self, found: dict[str, Any]) -> None:
         with self._keeping:
@@ -107,10 +106,10 @@ class SentenceEncoder:
         if not texts:
             return
         session, pieces = self._load()
-        rows = [(text, _to_row(pieces, text)) for text in texts]
-        for batch in _batches(sorted(rows, key=lambda pair: len(pair[1]))):
-            (vectors,) = _run(session, [row for _, row in batch], ["vectors"])
-            yield from zip([text for text, _ in batch], vectors, strict=True)
+        # An input has one scale for all its values, so in a batch a vector would depend on the other texts.
+        for text in texts:
+            (vector,) = run(session, to_row(pieces, text), ["vectors"])
+            yield text, vector
 
     def _load(self) -> tuple[Any, Pieces]:
         with self._loading:
@@ -122,31 +121,15 @@ class SentenceEncoder:
             return self._parts
 
 
-def _to_row(pieces: Pieces, text: str) -> list[int]:
+def to_row(pieces: Pieces, text: str) -> list[int]:
+    """Return the numbers of the pieces of `text` as the encoder reads them, at most `MAX_TOKENS`."""
     return [START, *pieces.encode(_PREFIX + text)[: MAX_TOKENS - 2], END]
 
 
-def _batches(rows: list[tuple[str, list[int]]]) -> Iterator[list[tuple[str, list[int]]]]:
-    """Cut `rows`, the shortest first, so that no batch has more than `_BATCH_TOKENS` with its padding."""
-    batch: list[tuple[str, list[int]]] = []
-    for pair in rows:
-        if batch and (len(batch) + 1) * len(pair[1]) > _BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(pair)
-    yield batch
-
-
-def _run(session: Any, rows: list[list[int]], outputs: list[str]) -> list[Any]:
-    numpy = _numpy()
-    longest = max(len(row) for row in rows)
-    ids = numpy.full((len(rows), longest), PADDING, numpy.int64)
-    mask = numpy.zeros((len(rows), longest), numpy.float32)
-    for number, row in enumerate(rows):
-        ids[number, : len(row)] = row
-        mask[number, : len(row)] = 1
-    found: list[Any] = session.run(outputs, {"ids": ids, "mask": mask})
-    return found
+def run(session: Any, row: Sequence[int], outputs: list[str]) -> list[Any]:
+    """Return the `outputs` of the encoder's session for one text."""
+    found = session.run(outputs, {"ids": _numpy().array([row], "int64")})
+    return [one[0] for one in found]
 
 
 def _open_session(path: Path) -> Any:
