@@ -7,6 +7,7 @@ List the stages of an answer in their order, and the condition for each.
     hold calls       if decoding cannot enforce the schemas of strict functions: check the arguments
     hold to format   if JSON was asked for: check it before the answer ends
     analysis         if `analysis_mode` is on: note the text and the log-probabilities of the answer
+    stop loops       if a small model speaks as a person: end the answer before it repeats itself a third time
     the model
 
 A stage that has nothing to do for a prompt is left out, so it costs nothing. `stage.py` explains how a stage
@@ -19,6 +20,7 @@ from mavera.core.prompt import Prompt
 from mavera.core.turn import Turn
 from mavera.models.model import Model
 from mavera.runs.analysing import AnalyseAnswer
+from mavera.runs.loop_stop import StopLoops
 from mavera.runs.reasoning import PlanFirst, needs_plan
 from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.server_tools import CallTools
@@ -65,6 +67,8 @@ class Pipeline:
             stages.append(HoldToFormat(prompt.format, model.profile, checker, caller=caller))
         if self._analysis is not None:
             stages.append(self._analysis)
+        if prompt.hint and model.profile.takes_hints:
+            stages.append(StopLoops(model.profile.context))
         self._open = join_stages(stages, model)
 
     async def open(self) -> Events:
