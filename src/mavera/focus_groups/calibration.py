@@ -54,7 +54,7 @@ class CalibrationItem:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Correction:
-    """What was learned: `temperature` 1, `shift` 0 and no `offsets` change nothing."""
+    """A correction. It changes nothing with `temperature` 1, `shift` 0 and no `offsets`."""
 
     temperature: float
     shift: float
