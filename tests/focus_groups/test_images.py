@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from mavera.accounts.data import deletion, retention
 from mavera.core.items import Image, Message
 from mavera.errors import APIError, InvalidRequest, ServiceUnavailable, ValidationFailed
 from mavera.focus_groups import images, repository
@@ -215,3 +216,34 @@ def _fetch_from(web: _Web) -> images.FetchImage:
         return images.StudyImage("png", await web.get(url))
 
     return fetch
+
+
+@pytest.mark.parametrize("how", ["retention", "workspace"])
+def test_retention_and_deletion_leave_no_image(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    for module in (retention, deletion):
+        monkeypatch.setattr(module, "REMOVED_AT_ONCE", 1)
+
+    async def scene(here: Stage) -> None:
+        web = _Web()
+        here.service._images = _make_step(web)
+        study = _make_study(cells=(Arm(id="a"), Arm(id="b", stimulus=Stimulus(images=(OTHER,)))))
+        row = await here.run(await here.service.create(here.principal, study), _make_program(here, web))
+        database = here.bank.database
+        assert (await here.bank.one("SELECT COUNT(*) AS n FROM focus_group_images"))["n"] == 2
+
+        if how == "retention":
+            later = (row.ended_at or 0) + 3 * 86_400
+            await retention.prune_workspace(
+                database, row.workspace_id, retention.parse_retention("studies=1"), now=later
+            )
+        else:
+            await database.execute("UPDATE workspaces SET deleted_at = 1 WHERE id = :id", id=row.workspace_id)
+            while await deletion.purge_deleted(database):
+                pass
+
+        for table in ("focus_groups", "focus_group_cells", "focus_group_images"):
+            assert (await here.bank.one(f"SELECT COUNT(*) AS n FROM {table}"))["n"] == 0, table
+
+    on_stage(scene, opened)

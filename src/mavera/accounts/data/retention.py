@@ -198,7 +198,8 @@ _PRUNING: dict[Kind, tuple[str, ...]] = {
             "focus_groups",
             "id",
             "workspace_id = :id AND ended_at < :before AND NOT EXISTS"
-            " (SELECT 1 FROM focus_group_cells c WHERE c.study_id = focus_groups.id)",
+            " (SELECT 1 FROM focus_group_cells c WHERE c.study_id = focus_groups.id) AND NOT EXISTS"
+            " (SELECT 1 FROM focus_group_images i WHERE i.study_id = focus_groups.id)",
         ),
     ),
     "audit": (_delete("audit_log", "id", "workspace_id = :id AND created_at < :before"),),
