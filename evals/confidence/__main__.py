@@ -9,7 +9,8 @@ is the mean difference between confidence and the share of right answers in five
 interval has the middle 95 % of its values on answers drawn again. `--plot` writes the reliability diagram as
 SVG.
 
-`certainty.tsv` has answers of models and people that were told to sound certain or to hedge.
+`certainty.tsv` has answers of the embedded model that was told to sound certain or to hedge, and `voices.tsv`
+short texts written in other voices, of which half were read while the words were chosen.
 """
 
 import argparse
@@ -131,17 +132,26 @@ def measure_confidence(readings: Sequence[Reading]) -> dict[str, Any]:
 
 def measure_certainty() -> dict[str, Any]:
     """
-    Return the mean expressed certainty of each kind of `certainty.tsv`, by its source, with a bootstrap
-    interval.
+    Return the mean expressed certainty of each kind, by its source, with a bootstrap interval, and for each
+    source how often a text that hedges has less than one that is certain.
     """
     values: dict[str, list[float]] = {}
-    for line in (HERE / "certainty.tsv").read_text(encoding="utf-8").splitlines():
+    lines = [
+        line
+        for name in ("certainty.tsv", "voices.tsv")
+        for line in (HERE / name).read_text(encoding="utf-8").splitlines()
+    ]
+    for line in lines:
         source, kind, text = line.split("\t")
         value = rate_certainty(split_sentences(text.replace("\\n", "\n")))
         if value is not None:
             values.setdefault(f"{source}: {kind}", []).append(value)
     drawn = random.Random(SEED)
-    found = {}
+    found: dict[str, Any] = {}
+    for source in dict.fromkeys(name.split(":")[0] for name in values):
+        pairs = [(value, True) for value in values[f"{source}: certain"]]
+        pairs += [(value, False) for value in values[f"{source}: hedge"]]
+        found[f"{source}: AUC"] = round(measure_auroc(pairs), 3)
     for name, own in values.items():
         again = sorted(sum(drawn.choices(own, k=len(own))) / len(own) for _ in range(RESAMPLES))
         low, high = again[RESAMPLES // 40], again[-RESAMPLES // 40]

@@ -23,7 +23,19 @@ def test_hedges_lower_it_and_boosters_raise_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["I'm not sure.", "I am not entirely certain of it.", "That isn’t necessarily so.", "Who knows?"]
+    "text",
+    [
+        "I'm not sure.",
+        "I am not entirely certain of it.",
+        "That isn’t necessarily so.",
+        "Who knows?",
+        "There is no guarantee.",
+        "It can work, but it is not guaranteed to.",
+        "As an assistant, I cannot give you a definitive answer.",
+        "We cannot rule out a second cause.",
+        "It remains to be seen whether the shop opens.",
+        "The sales are unpredictable.",
+    ],
 )
 def test_a_denied_certainty_is_a_doubt(text: str) -> None:
     assert rate(text) < 5.5
@@ -31,6 +43,17 @@ def test_a_denied_certainty_is_a_doubt(text: str) -> None:
 
 def test_a_month_is_no_hedge() -> None:
     assert rate("We open in May.") == rate("We open in June.")
+
+
+@pytest.mark.parametrize("text", ["She rented it rather than bought it.", "We had to settle the bill."])
+def test_words_that_only_look_like_hedges_or_boosters_do_not_count(text: str) -> None:
+    assert rate(text) == 7.0
+
+
+def test_the_first_sentence_counts_more_than_another() -> None:
+    doubt, rest = "I am unsure. ", "The shop is open. " * 3
+
+    assert rate(doubt + rest) < rate(rest + doubt)
 
 
 def test_one_doubt_in_a_long_answer_weighs_little() -> None:
