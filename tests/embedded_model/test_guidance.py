@@ -17,7 +17,7 @@ from mavera.core.prompt import FunctionTool, Prompt, ToolChoice
 from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.embedded.supervisor import EmbeddedEngine
 from mavera.settings import load_settings
-from tests.embedded_model.serving import Running, serving
+from tests.embedded_model.serving import GEN_Z, Running, serving
 from tests.support.requirements import require_model
 
 pytestmark = pytest.mark.embedded
@@ -121,6 +121,20 @@ def test_code_that_is_asked_for_comes_as_an_artifact(server: Running) -> None:
     assert [(artifact["type"], artifact["language"]) for artifact in artifacts] == [("code", "python")]
     assert "return a + b" in artifacts[0]["content"]
     assert response.output_text.count("<artifact ") == response.output_text.count("</artifact>") == 1
+
+
+def test_an_answer_at_length_has_its_least_words_and_ends_by_itself(server: Running) -> None:
+    response = server.client().responses.create(
+        model="mavera-1",
+        input="Do you tip?",
+        temperature=0,
+        max_output_tokens=600,
+        text={"verbosity": "high"},
+        extra_body={"persona_id": GEN_Z},
+    )
+
+    assert response.status == "completed"
+    assert len(response.output_text.split()) >= 80
 
 
 def test_a_plan_is_made_counted_and_hidden(server: Running) -> None:

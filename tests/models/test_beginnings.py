@@ -1,4 +1,4 @@
-"""An answer in words is held to its beginning, where decoding can do that."""
+"""An answer in words is held to its beginning and its least length, where decoding can do that."""
 
 from mavera.core.items import make_message
 from mavera.core.prompt import OutputFormat, Prompt
@@ -19,6 +19,15 @@ def test_other_servers_are_not_told() -> None:
     sent = build_request_body(PROMPT, model="m")
 
     assert sent.keys() == {"model", "messages", "stream", "stream_options"}
+
+
+def test_a_server_that_takes_grammars_gets_the_least_length() -> None:
+    prompt = Prompt(PROMPT.items, format=OutputFormat(least_words=80))
+
+    held = build_request_body(prompt, model="m", constrain=lambda wanted: {"grammar": build_grammar(wanted)})
+
+    assert held["grammar"].splitlines()[1] == r"start: /(\S+\s+){80,400}\S*/"
+    assert "grammar" not in build_request_body(prompt, model="m")
 
 
 def test_the_grammar_leaves_the_rest_open() -> None:

@@ -1,15 +1,17 @@
 """A persona's question ends in a hint, in its language, unless it asks for a form of its own."""
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
 from mavera.core.items import Image, Message, Part, Text, make_message
-from mavera.core.prompt import OutputFormat, Prompt
+from mavera.core.prompt import FunctionTool, OutputFormat, Prompt
 from mavera.core.turn import Turn
 from mavera.evaluation.items import QUESTIONS
 from mavera.models.constrained.prompts import answer_prompt
 from mavera.personas.builtin import PersonaLibrary
-from mavera.runs.compose import compose
+from mavera.runs.compose import LEAST_WORDS_AT_LENGTH, compose
 from mavera.runs.speaking import HINTS, LONG_HINTS, asks_for_form, find_hint, find_language
 
 PERSONA = PersonaLibrary.load().find("SMB Owner")
@@ -106,6 +108,28 @@ def test_at_length_the_hint_takes_the_place_of_the_note() -> None:
     assert prompt.guidance_length == 1, "models that are given no hint read the note"
     assert last_words(prompt) == "Do you tip?" + LONG_HINTS["en"]
     assert LONG_HINTS.keys() == HINTS.keys()
+
+
+def test_at_length_a_spoken_answer_has_a_least_number_of_words() -> None:
+    long = replace(TURN, verbosity="high")
+
+    assert compose(long, PERSONA).format.least_words == LEAST_WORDS_AT_LENGTH
+    assert compose(TURN, PERSONA).format.least_words == 0
+    assert compose(long, None).format.least_words == 0
+    assert compose(long, PERSONA, hints=False).format.least_words == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"items": (make_message("user", "Write me a list of three tips."),)},
+        {"items": (make_message("user", "你会给小费吗?"),)},
+        {"tools": (FunctionTool("look_up"),)},
+    ],
+    ids=["a form", "no spaces", "tools"],
+)
+def test_forms_calls_and_scripts_without_spaces_have_no_least_number(changes: dict[str, Any]) -> None:
+    assert compose(replace(TURN, verbosity="high", **changes), PERSONA).format.least_words == 0
 
 
 def test_nobody_in_particular_gets_no_hint() -> None:

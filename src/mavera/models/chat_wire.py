@@ -58,7 +58,7 @@ def build_request_body(
         body[dialect.limits[0]] = prompt.max_output_tokens
     if prompt.format.type != "text":
         body.update(constrain(prompt.format) if constrain else _build_json_format(prompt, dialect, messages))
-    elif prompt.format.begins and constrain:
+    elif prompt.format.constrains_text and constrain:
         body.update(constrain(prompt.format))
     if prompt.top_logprobs is not None:
         # With `top_logprobs: 0`, llama.cpp's server sends no log-probabilities at all.

@@ -20,7 +20,7 @@ from mavera.core.turn import Turn, Verbosity
 from mavera.fetch.image_description import BEGINNING
 from mavera.personas.catalogue import AnyPersona, build_prefix
 from mavera.runs.artifact_request import request_artifact
-from mavera.runs.speaking import IN_LANGUAGE, asks_for_form, find_hint, find_language
+from mavera.runs.speaking import IN_LANGUAGE, asks_for_form, find_hint, find_language, separates_words
 
 # Medium is the persona's own length. docs/decisions/0012-guidance.md has the measurements.
 LENGTH: dict[Verbosity, str] = {
@@ -37,6 +37,8 @@ LENGTH_IN_PERSONA: dict[Verbosity, str] = {
 }
 # The limits if the caller sets none. At medium, the model's server decides.
 TOKEN_LIMITS: dict[Verbosity, int] = {"low": 256, "high": 4096}
+# The fewest words of a spoken answer at length, where decoding can enforce that. Medium has 30 to 70.
+LEAST_WORDS_AT_LENGTH = 80
 # An answer of fewer tokens has no room for a reason.
 FEWEST_TOKENS_OF_TALK = 16
 
@@ -66,11 +68,15 @@ def compose(
     hint = ""
     if hints and persona is not None and _is_talk(turn):
         hint = find_hint(_find_question(turn), at_length=turn.verbosity == "high")
+    wanted = _choose_format(turn)
+    is_long = turn.verbosity == "high" and not turn.tools and separates_words(_find_question(turn))
+    if hint and is_long:
+        wanted = replace(wanted, least_words=LEAST_WORDS_AT_LENGTH)
     preferences = turn.preferences if limit else turn.preferences | {"max_output_tokens"}
     return Prompt(
         (*prefix, *instructions, *turn.items, *guidance),
         sampling=turn.sampling,
-        format=_choose_format(turn),
+        format=wanted,
         tools=turn.tools,
         tool_choice=turn.tool_choice,
         parallel_tool_calls=turn.parallel_tool_calls,

@@ -70,6 +70,8 @@ _FORM = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+# Thai, Lao, Burmese, Khmer, kana and Han.
+_WITHOUT_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _MOST_CHARACTERS = 4000
 
 
@@ -87,6 +89,11 @@ def find_language(text: str) -> Language:
 def _count_marks(text: str, language: Language) -> int:
     marks = {"de": "äöß", "es": "¿¡ñ", "fr": "çèêœ", "pt": "ãõ"}.get(language, "")
     return sum(mark in text.lower() for mark in marks)
+
+
+def separates_words(text: str) -> bool:
+    """Return whether the script of `text` puts spaces between words. Chinese, Japanese and Thai do not."""
+    return _WITHOUT_SPACES.search(text[:_MOST_CHARACTERS]) is None
 
 
 def asks_for_form(question: str) -> bool:

@@ -114,6 +114,8 @@ _PATTERN_BYTES = 100_000
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 # Edges of words, and controls by their letters.
 _UNKNOWN_ESCAPES = re.compile(r"\\[bBc]")
+# An answer has at most so many times the words that it has to have.
+_MOST_TIMES = 5
 # JSON as Python writes it, which models know best, without the freedom to emit white space for ever.
 _OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
 
@@ -161,13 +163,21 @@ def _has_a_value(schema: Schema) -> bool:
 
 
 def build_grammar(wanted: OutputFormat) -> str:
-    """Return the grammar of `wanted`: a JSON format, or a text that begins with certain words."""
+    """Return the grammar of `wanted`: a JSON format, or what is asked of a text."""
     if wanted.type == "text":
-        return f"%llguidance {{}}\nstart: {msgspec.json.encode(wanted.begins).decode()} /(.|\\n)*/"
+        return _build_text_grammar(wanted)
     schema = {"type": "object"} if wanted.schema is None else rewrite_schema(wanted.schema)
     return (
         f"%llguidance {{}}\nstart: %json {msgspec.json.encode({'x-guidance': _OPTIONS, **schema}).decode()}"
     )
+
+
+def _build_text_grammar(wanted: OutputFormat) -> str:
+    begins = f"{msgspec.json.encode(wanted.begins).decode()} " if wanted.begins else ""
+    least = wanted.least_words
+    # The upper bound ends the answer of a model that decoding lets not end by itself.
+    text = rf"(\S+\s+){{{least},{least * _MOST_TIMES}}}\S*" if least else r"(.|\n)*"
+    return f"%llguidance {{}}\nstart: {begins}/{text}/"
 
 
 def rewrite_schema(schema: Schema) -> Schema:
