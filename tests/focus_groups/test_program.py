@@ -285,7 +285,7 @@ def test_cells_that_an_earlier_version_asked_differently_are_left_out_and_named(
         await here.bank.database.execute("UPDATE focus_group_cells SET key = 'old' WHERE place = 0")
         record = await here.service.read(done)
         assert len(record.book) == CELLS - 1
-        assert any("1 cells were asked by an earlier version" in one for one in record.row.notices)
+        assert any("asked 1 cell in another way" in one for one in record.row.notices)
 
     on_stage(scene, opened)
 

@@ -235,7 +235,7 @@ def test_json_has_lines_too() -> None:
         (build({**SCREENER, "screen_out": ["yes", "no"]}), "Every answer is screened out"),
         (
             build({"id": "q1", "type": "maxdiff", "text": "?", "items": ["A", "B", "C", "D"]}),
-            "questions[0].items: 4 items are too few",
+            "questions[0].items: 4 items cannot fill sets",
         ),
         (
             build({**CONJOINT, "attributes": {"brand": ["A", "B"], "price": []}}),
@@ -264,7 +264,7 @@ def test_json_has_lines_too() -> None:
         (build(language="english please"), "language"),
         (
             build({"id": "q1", "type": "semantic_differential", "text": "?", "poles": ["A"]}),
-            "2 entries are expected",
+            "Give 2 entries, not",
         ),
         (build({"id": "q1", "type": "open_ended", "text": "?", "rounds": 5}), "questions[0].rounds"),
         (build("x"), "questions[0]: A question has fields"),  # type: ignore[arg-type]

@@ -98,7 +98,7 @@ def test_a_failing_tavily_is_an_error_the_model_sees_without_the_key(
 
     [call] = ran(response)
     assert call["status"] == "failed"
-    assert reason in told(upstream)[0] or "within 1 seconds" in told(upstream)[0]
+    assert reason in told(upstream)[0] or "within 1 second." in told(upstream)[0]
     assert KEY not in json.dumps(upstream.asked) + json.dumps(response.to_dict())
     assert response.output_text == "I could not look."
 

@@ -10,6 +10,7 @@ from mavera.core.text import clean_text
 from mavera.errors import InvalidRequest, NotFound
 from mavera.storage.database import Database, Queries, Row
 
+_LISTED = "GET /api/v1/operator/workspaces lists all workspaces."
 NAME_MAX = 100
 NOTE_MAX = 500
 NO_OVERRIDES = Overrides()
@@ -114,7 +115,7 @@ async def get(db: Queries, workspace_id: str, *, now: int) -> Workspace:
         month=month_of(now),
     )
     if row is None:
-        raise NotFound(f"There is no workspace {workspace_id[:60]}.")
+        raise NotFound(f"There is no workspace {workspace_id[:60]}. {_LISTED}")
     return Workspace.from_row(row)
 
 
@@ -279,7 +280,7 @@ async def top_up(
         id=workspace_id,
     )
     if row is None:
-        raise NotFound(f"There is no workspace {workspace_id[:60]}.")
+        raise NotFound(f"There is no workspace {workspace_id[:60]}. {_LISTED}")
     await _note(db, workspace_id, "top-up", new_cuid(), credits, note=note, now=now)
     return int(row["balance"])
 

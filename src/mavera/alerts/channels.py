@@ -111,8 +111,8 @@ def _make_mail_channel(settings: Settings) -> MailChannel:
     url = urlsplit(settings.alert_smtp_url)
     if url.scheme not in ("smtp", "smtps") or not url.hostname or not settings.alert_mail_from:
         raise ConfigurationError(
-            "MAVERA_ALERT_MAIL_TO needs MAVERA_ALERT_MAIL_FROM and MAVERA_ALERT_SMTP_URL, as in"
-            " smtps://user:password@mail.example.com:465"
+            "MAVERA_ALERT_MAIL_TO needs MAVERA_ALERT_MAIL_FROM, and a MAVERA_ALERT_SMTP_URL such as"
+            " smtps://user:password@mail.example.com:465. Set both."
         )
     _require_aiosmtplib()
     recipients = tuple(one.strip() for one in settings.alert_mail_to.split(",") if one.strip())

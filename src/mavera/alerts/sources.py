@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from mavera.alerts.findings import Finding
+from mavera.core.text import format_count
 from mavera.models.model import Model
 from mavera.storage.database import Database
 
@@ -39,7 +40,7 @@ class BudgetSource:
                 kind="budget.reached",
                 text=(
                     f"{_name_spender(row['workspace'], row['key'])} has spent {row['percent']} % of the"
-                    f" month's budget: {row['spent']:,} of {row['budget']:,} credits."
+                    f" month's budget: {row['spent']:,} of {format_count(row['budget'], 'credit')}."
                 ),
                 data={
                     name: row[name]

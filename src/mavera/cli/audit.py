@@ -30,14 +30,15 @@ def show_audit_log(
         bool, typer.Option("--operator", help="Show the log of the server instead of a workspace's.")
     ] = False,
     action: Annotated[
-        str, typer.Option(help="Only these changes, such as api_key.rotated, or api_key for all of keys.")
+        str,
+        typer.Option(help="Show only these changes: api_key.rotated, or api_key for all changes of keys."),
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The number of changes to show.")] = 50,
-    before: Annotated[int | None, typer.Option(help="Only changes before the one with this id.")] = None,
+    before: Annotated[int | None, typer.Option(help="Show only changes before the one with this id.")] = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Show the newest changes of keys, budgets, plans, personas and the like: who, what and when."""
+    """Show who changed which key, budget, plan or persona, newest first."""
 
     async def find(database: Database, _: Settings) -> list[AuditEntry]:
         log = OPERATORS_LOG if operator else await choose_workspace(database, workspace)

@@ -12,6 +12,7 @@ from mavera.cli.options import AsJSON, DataDir, format_time, print_json
 from mavera.cli.store import InWorkspace, choose_workspace, with_database
 from mavera.cli.tables import Shown, print_table
 from mavera.cli.workspaces import describe_workspace
+from mavera.core.text import format_count
 from mavera.settings import Settings
 from mavera.storage.database import Database, Row
 
@@ -46,7 +47,7 @@ def grant(
     if as_json:
         print_json({"workspace_id": workspace_id, "granted": credits, "balance": balance})
     else:
-        typer.echo(f"{balance:,} credits")
+        typer.echo(format_count(balance, "credit"))
 
 
 @app.command()
@@ -64,7 +65,7 @@ def balance(workspace: InWorkspace = None, as_json: AsJSON = False, data_dir: Da
         print_json({**shown, "ledger": [dict(entry) for entry in entries]})
         return
     console = Console(highlight=False)
-    left = "unlimited credit" if shown["unlimited"] else f"{shown['balance']:,} credits"
+    left = "unlimited credit" if shown["unlimited"] else format_count(int(str(shown["balance"])), "credit")
     console.print(f"[bold]{left}[/]  {shown['name']}  [dim]{shown['id']}[/]")
     rows = [
         (

@@ -15,6 +15,7 @@ from sqlalchemy import URL
 
 from mavera import __version__
 from mavera.cli.options import AsJSON, DataDir, format_time, print_json
+from mavera.core.text import format_count
 from mavera.errors import APIError, ConfigurationError, ServiceUnavailable
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
@@ -31,7 +32,7 @@ AGAIN_SECONDS = 1.0
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Bring the database's tables up to date, check them, and move everything to another database.",
+    help="Upgrade, check and move the database.",
 )
 
 Wait = Annotated[
@@ -79,7 +80,7 @@ def check(
 @app.command()
 def copy(
     source: Annotated[
-        str, typer.Argument(metavar="FROM", help="The URL of a database, or the path of an SQLite file.")
+        str, typer.Argument(metavar="FROM", help="The URL of the database, or the path of an SQLite file.")
     ],
     target: Annotated[
         str, typer.Argument(metavar="TO", help="The URL of an empty database, or the path of a new file.")
@@ -100,8 +101,9 @@ def copy(
         typer.echo("This source was copied before, and the copy is whole. There was nothing to do.")
         return
     typer.echo(
-        f"Copied {report.rows:,} rows of {len(report.tables)} tables in {report.seconds:.1f} s. Rows,"
-        f" balances, ledgers, holds and spending are equal. {report.studies_continued} studies go on."
+        f"Copied {format_count(report.rows, 'row')} of {format_count(len(report.tables), 'table')} in "
+        f"{report.seconds:.1f} s. Rows, balances, ledgers, holds and spending are equal. Studies that "
+        f"continue in the copy: {report.studies_continued}."
     )
     _print_next_steps(source, target)
 

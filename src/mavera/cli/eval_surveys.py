@@ -16,6 +16,7 @@ from mavera.accounts.principal import Principal
 from mavera.cli.options import AsJSON, DataDir, ModelOption, print_json
 from mavera.cli.progress import wait_until_ready
 from mavera.core.events import Event
+from mavera.core.text import format_count
 from mavera.core.turn import Turn
 from mavera.errors import ConfigurationError
 from mavera.evaluation.asking import AnswerFile
@@ -48,13 +49,14 @@ _TITLES = {
 def surveys(
     data: Annotated[Path, typer.Option(help="The folder with a folder for each survey.")],
     surveys: Annotated[
-        str | None, typer.Option(help="Only these surveys: names of folders, separated by commas.")
+        str | None, typer.Option(help="Use only these surveys: names of folders, separated by commas.")
     ] = None,
     items: Annotated[
-        int | None, typer.Option(min=1, help="Only this many items of each survey, spread evenly over it.")
+        int | None,
+        typer.Option(min=1, help="Use only this many items of each survey, spread evenly over it."),
     ] = None,
     personas: Annotated[
-        int, typer.Option(min=1, help="The most personas for each age group and gender.")
+        int, typer.Option(min=1, help="The largest number of personas for each age group and gender.")
     ] = 1,
     tasks: Annotated[
         int, typer.Option(min=8, help="The number of tasks of each survey of choices, drawn by a seed.")
@@ -222,13 +224,11 @@ def _print(report: "Report", described: Mapping[str, Any]) -> None:
     if "calibration" in described:
         console.print(_tabulate_calibration(described["calibration"]))
     if report.failures:
-        console.print(f"{len(report.failures)} answers failed. They are in no figure.")
+        console.print(f"{format_count(len(report.failures), 'answer')} failed. No figure includes them.")
 
 
 def _tabulate_distances(report: "Report", described: Mapping[str, Any]) -> Table:
-    count = len(report.items)
-    title = f"{count} item" if count == 1 else f"{count} items"
-    table = Table(title, "total variation", "KS, ordered", "variance ratio")
+    table = Table(format_count(len(report.items), "item"), "total variation", "KS, ordered", "variance ratio")
     for source, name in _TITLES.items():
         measured = (described[measure][source] for measure in ("total_variation", "ks", "variance_ratio"))
         table.add_row(name, *map(_format, measured))

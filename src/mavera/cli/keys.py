@@ -45,7 +45,7 @@ def create(
             help="A permission of the key. Repeat it for more. The default is all but admin and operator."
         ),
     ] = None,
-    budget: Annotated[int | None, typer.Option(help="The most credits per month.")] = None,
+    budget: Annotated[int | None, typer.Option(help="The limit of credits per month.")] = None,
     test: Annotated[
         bool, typer.Option("--test", help="Make a test key, with free and deterministic answers.")
     ] = False,
@@ -98,16 +98,19 @@ def edit(
     key: NamedKey,
     name: Annotated[str | None, typer.Option(help="The purpose of the key, for the list.")] = None,
     scope: Annotated[
-        list[str] | None, typer.Option(help="A permission of the key. Repeat it for more. They replace all.")
+        list[str] | None,
+        typer.Option(
+            help="A permission of the key. Repeat it for more. Permissions that you leave out are removed."
+        ),
     ] = None,
-    budget: Annotated[int | None, typer.Option(help="The most credits per month.")] = None,
+    budget: Annotated[int | None, typer.Option(help="The limit of credits per month.")] = None,
     no_budget: Annotated[bool, typer.Option("--no-budget", help="Remove the budget.")] = False,
     expires_days: Annotated[
         int | None, typer.Option(min=1, help="The days from now until the key expires.")
     ] = None,
     no_expiry: Annotated[bool, typer.Option("--no-expiry", help="Let the key never expire.")] = False,
     end_overlap: Annotated[
-        bool, typer.Option("--end-overlap", help="Stop the secret of before the last rotation now.")
+        bool, typer.Option("--end-overlap", help="Stop accepting the secret that the last rotation replaced.")
     ] = False,
     version: Annotated[
         int | None, typer.Option(help="Change the key only if this is still its version (see --json).")

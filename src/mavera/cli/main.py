@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mavera import __version__
+from mavera.errors import APIError
 from mavera.server.endings import one_line_endings
 
 # name: (the module that has it as `app`, its line in `mavera --help`)
@@ -26,12 +27,12 @@ COMMANDS = {
     "keys": ("mavera.cli.keys", "Make, list, change and revoke API keys."),
     "workspaces": ("mavera.cli.workspaces", "Make, list and change workspaces."),
     "credits": ("mavera.cli.credits", "Give a workspace credits, and show its ledger."),
-    "audit": ("mavera.cli.audit", "Show the newest changes of keys, budgets, plans, personas."),
+    "audit": ("mavera.cli.audit", "Show who changed which key, budget, plan or persona."),
     "usage": ("mavera.cli.usage", "Show the usage of a workspace this month."),
     "models": ("mavera.cli.models", "List, fetch and choose language models."),
     "tools": ("mavera.cli.tools", "List the server tools, and allow them to workspaces."),
     "eval": ("mavera.cli.eval", "Measure whether personas answer as people do."),
-    "db": ("mavera.cli.db", "Bring the database's tables up to date, check them."),
+    "db": ("mavera.cli.db", "Upgrade, check and move the database."),
     "doctor": ("mavera.cli.doctor", "Check the installation, and say how to fix each fault."),
 }
 
@@ -60,6 +61,13 @@ class LazyGroup(TyperGroup):
 
 
 _HELP = ["-h", "--help"]
+# Messages for callers of the API end in these hints.
+_COMMANDS_OF_REQUESTS = {
+    "GET /api/v1/focus-groups": "mavera study list",
+    "GET /api/v1/personas": "mavera personas list",
+    "GET /api/v1/api-keys": "mavera keys list",
+    "GET /api/v1/operator/workspaces": "mavera workspaces list",
+}
 
 
 def _hide_types_of_switches(command: Any) -> None:
@@ -99,7 +107,18 @@ def root(
 def main() -> None:
     """Run the command line. An expected failure prints one line on standard error and exits with 1."""
     with one_line_endings():
-        app(prog_name="mavera")
+        try:
+            app(prog_name="mavera")
+        except APIError as error:
+            error.message = name_commands(error.message)
+            raise
+
+
+def name_commands(message: str) -> str:
+    """Return a message of the API with the commands that do the same as the requests that it names."""
+    for request, command in _COMMANDS_OF_REQUESTS.items():
+        message = message.replace(request, f"`{command}`")
+    return message
 
 
 if __name__ == "__main__":

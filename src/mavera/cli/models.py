@@ -76,8 +76,9 @@ def list_models(as_json: AsJSON = False, data_dir: DataDir = None) -> None:
         )
     console = Console()
     console.print(table)
+    console.print("* The makers of mavera have not run this model.", style="dim")
     console.print(
-        "* not run by us. Fetch and choose: mavera models pull NAME, mavera models use NAME", style="dim"
+        "To fetch and choose a model: mavera models pull NAME && mavera models use NAME", style="dim"
     )
     if upstreams:
         asked = Table("asked for as", "model", "base URL", "dialect", "context", "per million in / out")
@@ -186,7 +187,8 @@ def pull(
         ),
     ] = None,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Fetch it even if this machine has too little memory for it.")
+        bool,
+        typer.Option("--anyway", help="Fetch the model even if this machine has too little memory for it."),
     ] = False,
     as_json: AsJSON = False,
     data_dir: DataDir = None,

@@ -23,7 +23,10 @@ from mavera.settings import Settings, load_settings
 
 NameArgument = Annotated[str, typer.Argument(help="The audience's name.")]
 DescriptionOption = Annotated[str, typer.Option(help="The audience, in a sentence or two.")]
-KindOption = Annotated[PersonaType | None, typer.Option("--type", help="B2B buys for a firm, B2C at home.")]
+KindOption = Annotated[
+    PersonaType | None,
+    typer.Option("--type", help="B2B for a person who buys for a firm, B2C for one who buys at home."),
+]
 
 
 def draft_persona(

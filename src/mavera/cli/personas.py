@@ -189,7 +189,7 @@ def export(
 @app.command()
 def delete(
     persona: PersonaArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before deleting.")] = False,
     workspace: InWorkspace = None,
     data_dir: DataDir = None,
 ) -> None:

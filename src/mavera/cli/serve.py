@@ -33,7 +33,9 @@ def serve(
     workers: Annotated[
         int | None,
         typer.Option(
-            envvar="MAVERA_WORKERS", help="Processes that share the port and the model.", show_default="1"
+            envvar="MAVERA_WORKERS",
+            help="The number of processes that share the port and the model.",
+            show_default="1",
         ),
     ] = None,
     data_dir: DataDir = None,

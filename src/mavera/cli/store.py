@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from mavera.accounts import workspaces
 from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.accounts.principal import Principal
 from mavera.errors import ConfigurationError
@@ -48,8 +49,14 @@ def load_personas(data_dir: Path | None, workspace_id: str | None) -> Roll[AnyPe
 
 
 async def choose_workspace(database: Database, workspace_id: str | None) -> str:
-    """Return `workspace_id`, or the first workspace's id. Raises ConfigurationError if there is none."""
-    found = workspace_id or await find_first_workspace_id(database)
+    """
+    Return `workspace_id`, or the first workspace's id.
+
+    Raises ConfigurationError if there is no workspace, and NotFound if none has this id.
+    """
+    if workspace_id is not None:
+        return (await workspaces.get(database, workspace_id, now=int(database.clock()))).id
+    found = await find_first_workspace_id(database)
     if found is None:
         raise ConfigurationError("There is no workspace yet. Start the server once: mavera serve")
     return found

@@ -27,6 +27,7 @@ from mavera.cli.progress import wait_until_ready
 from mavera.cli.study_drawing import draw_results
 from mavera.cli.tables import Shown, print_table
 from mavera.core.finish import finish
+from mavera.core.text import format_count
 from mavera.errors import ConfigurationError
 from mavera.focus_groups import repository
 from mavera.focus_groups.desk import digest_model, load_study_module
@@ -50,7 +51,7 @@ FORMATS = ("csv", "xlsx", "sav", "triples", "json", "cells", "html")
 StudyFile = Annotated[Path, typer.Argument(help="The study file, YAML or JSON.", exists=True, dir_okay=False)]
 StudyId = Annotated[str, typer.Argument(help="The study's id, or `last`.")]
 StudyModel = Annotated[
-    str | None, typer.Option("--model", help="The model that answers. It wins over the file's `model`.")
+    str | None, typer.Option("--model", help="The model that answers. It overrides the file's `model`.")
 ]
 
 PastSurvey = Annotated[
@@ -115,8 +116,9 @@ def check(file: StudyFile, as_json: AsJSON = False) -> None:
         print_json({"ok": True, "study": study})
         return
     typer.echo(
-        f"{file} is a valid study: {len(study.personas)} personas, {len(study.questions)} questions, "
-        f"{study.sample.size} respondents. Next: mavera study estimate {file}"
+        f"{file} is a valid study: {format_count(len(study.personas), 'persona')}, "
+        f"{format_count(len(study.questions), 'question')}, {format_count(study.sample.size, 'respondent')}. "
+        f"Next: mavera study estimate {file}"
     )
 
 
@@ -141,11 +143,11 @@ def estimate(
         print_json({**msgspec.to_builtins(msgspec.json.decode(msgspec.json.encode(found))), "credits": price})
         return
     low, high = found.seconds
-    reads = f"{found.model_reads:,} reads of the model"
+    reads = format_count(found.model_reads, "read of the model", "reads of the model")
     if found.prior_reads:
         reads += f", and once {found.prior_reads:,} that measure which places it prefers"
     typer.echo(f"{reads}; {_duration(low)} to {_duration(high)}.")
-    typer.echo(f"Over HTTP it costs {price:,} credits. From the command line it costs none.")
+    typer.echo(f"Over HTTP it costs {format_count(price, 'credit')}. From the command line it costs none.")
 
 
 @app.command()
@@ -221,7 +223,9 @@ def import_questionnaire(
         Path, typer.Argument(help="A SurveyJS, Qualtrics or CSV file.", exists=True, dir_okay=False)
     ],
     out: Annotated[Path | None, typer.Option(help="Write the study into this file.")] = None,
-    kind: Annotated[str, typer.Option("--format", help="auto, surveyjs, qsf or csv.")] = "auto",
+    kind: Annotated[
+        str, typer.Option("--format", help="The format of the file: auto, surveyjs, qsf or csv.")
+    ] = "auto",
 ) -> None:
     """Turn a questionnaire of another program into a study file, and say what was not carried over."""
     module = load_study_module("imports")
@@ -287,7 +291,7 @@ def retry(study: StudyId, as_json: AsJSON = False, data_dir: DataDir = None) -> 
 
 @app.command()
 def compare(
-    studies: Annotated[list[str], typer.Argument(help="Two to five ids of studies.")],
+    studies: Annotated[list[str], typer.Argument(help="The ids of two to five studies.")],
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -322,9 +326,12 @@ def compare(
 def panel(
     customers: Annotated[Path, typer.Argument(help="A CSV file with a row for each customer.", exists=True)],
     by: Annotated[str, typer.Option(help="The columns that make groups, separated by commas.")],
-    most: Annotated[int, typer.Option(min=1, max=10, help="The most personas.")] = 10,
+    most: Annotated[int, typer.Option(min=1, max=10, help="The largest number of personas.")] = 10,
     create: Annotated[
-        bool, typer.Option("--create", help="Make the personas in the workspace, and print `personas:`.")
+        bool,
+        typer.Option(
+            "--create", help="Make the personas in the workspace, and print the `personas` of a study file."
+        ),
     ] = False,
     as_json: AsJSON = False,
     data_dir: DataDir = None,

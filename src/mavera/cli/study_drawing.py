@@ -13,6 +13,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mavera.core.text import format_count
+
 WIDTH = 30
 _SCALARS = (
     ("score", "NPS", "{:+.0f}"),
@@ -39,8 +41,8 @@ def draw_results(results: dict[str, Any]) -> Iterator[RenderableType]:
     sample = results["sample"]
     yield Text(results["name"], style="bold")
     yield Text(
-        f"{results['status']} · {sample['respondents']} respondents · {sample['personas']} personas"
-        f" · model {results['method']['model']} · synthetic",
+        f"{results['status']} · {format_count(sample['respondents'], 'respondent')} · "
+        f"{format_count(sample['personas'], 'persona')} · model {results['method']['model']} · synthetic",
         style="dim",
     )
     for result in results["results"]:

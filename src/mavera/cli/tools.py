@@ -17,6 +17,7 @@ from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.cli.options import AsJSON, DataDir, format_day, format_time, print_json
 from mavera.cli.store import InWorkspace, choose_workspace, with_database
 from mavera.cli.tables import Shown, print_table
+from mavera.core.text import format_count
 from mavera.errors import APIError, ConfigurationError
 from mavera.extras import describe_missing_extra
 from mavera.fetch.guarded_fetch import FetchPolicy, GuardedFetch
@@ -40,7 +41,7 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="List the server tools, and allow them to workspaces."
 )
 index = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="The documents that tavily_search finds without a key."
+    add_completion=False, no_args_is_help=True, help="Keep documents that tavily_search finds without a key."
 )
 app.add_typer(index, name="index")
 _CALL_COLUMNS = (
@@ -228,7 +229,7 @@ def remove(
         raise ConfigurationError(
             f"The index has no document {address}. List all with 'mavera tools index list'."
         )
-    typer.echo(f"Removed {removed} documents.")
+    typer.echo(f"Removed {format_count(removed, 'document')}.")
 
 
 async def _add(settings: Settings, source: str) -> None:

@@ -15,6 +15,7 @@ from mavera.accounts.principal import Principal
 from mavera.cli.options import AsJSON, DataDir, print_json
 from mavera.cli.store import InWorkspace, choose_workspace, with_database
 from mavera.cli.tables import Shown, print_table
+from mavera.core.text import format_count
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
 from mavera.settings import Settings
@@ -53,7 +54,9 @@ class _Used:
 @app.command()
 def show_usage(
     workspace: InWorkspace = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print a line per day for spreadsheets.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print a line for each day, for spreadsheets.")
+    ] = False,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -92,10 +95,17 @@ async def _name_all(database: Database, workspace_id: str) -> dict[str, str]:
 def _print(used: _Used) -> None:
     console = Console(highlight=False)
     total = used.total
+    if not total.requests:
+        console.print("No request was made this month.")
+        return
+    figures = (
+        format_count(total.input_tokens + total.output_tokens, "token"),
+        format_count(total.errors, "error"),
+        f"{total.mean_milliseconds:,} ms a request",
+    )
     console.print(
-        f"[bold]{total.credits:,} credits[/] for {total.requests:,} requests this month, "
-        f"{total.input_tokens + total.output_tokens:,} tokens, {total.errors:,} errors, "
-        f"{total.mean_milliseconds:,} ms a request\n"
+        f"[bold]{format_count(total.credits, 'credit')}[/] for "
+        f"{format_count(total.requests, 'request')} this month, {', '.join(figures)}\n"
     )
     for currency, amount in used.upstream_costs:
         console.print(

@@ -13,7 +13,7 @@ from mavera.accounts.audit import Actor
 from mavera.accounts.data.deletion import delete_workspace
 from mavera.accounts.plans import Overrides
 from mavera.accounts.workspaces import NewWorkspace, Workspace
-from mavera.cli.options import AsJSON, DataDir, format_day, print_json
+from mavera.cli.options import AsJSON, DataDir, format_day, format_time, print_json
 from mavera.cli.store import with_database
 from mavera.cli.tables import Shown, print_table
 from mavera.settings import Settings
@@ -39,14 +39,17 @@ _COLUMNS = (
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="The name in lists.")],
-    plan: Annotated[str, typer.Option(help="free, pro, business or enterprise.")] = "free",
+    plan: Annotated[str, typer.Option(help="The plan: free, pro, business or enterprise.")] = "free",
     requests_per_minute: Annotated[int | None, typer.Option(help="Enterprise only: per key.")] = None,
     requests_per_day: Annotated[int | None, typer.Option(help="Enterprise only: per key.")] = None,
-    concurrent_runs: Annotated[int | None, typer.Option(help="Enterprise only: at once.")] = None,
-    monthly_credits: Annotated[
-        int | None, typer.Option(help="Enterprise only: granted each month. Without it, credit is unlimited.")
+    concurrent_runs: Annotated[
+        int | None, typer.Option(help="Enterprise only: the limit of requests that run at once.")
     ] = None,
-    budget: Annotated[int | None, typer.Option(help="The most credits per month.")] = None,
+    monthly_credits: Annotated[
+        int | None,
+        typer.Option(help="Enterprise only: the credits of each month. Without it, credits are unlimited."),
+    ] = None,
+    budget: Annotated[int | None, typer.Option(help="The limit of credits per month.")] = None,
     as_json: AsJSON = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -122,12 +125,16 @@ def delete(
 def update(
     workspace: WorkspaceId,
     name: Annotated[str | None, typer.Option(help="The name in lists.")] = None,
-    plan: Annotated[str | None, typer.Option(help="free, pro, business or enterprise.")] = None,
+    plan: Annotated[str | None, typer.Option(help="The plan: free, pro, business or enterprise.")] = None,
     requests_per_minute: Annotated[int | None, typer.Option(help="Enterprise only: per key.")] = None,
     requests_per_day: Annotated[int | None, typer.Option(help="Enterprise only: per key.")] = None,
-    concurrent_runs: Annotated[int | None, typer.Option(help="Enterprise only: at once.")] = None,
-    monthly_credits: Annotated[int | None, typer.Option(help="Enterprise only: granted each month.")] = None,
-    budget: Annotated[int | None, typer.Option(help="The most credits per month.")] = None,
+    concurrent_runs: Annotated[
+        int | None, typer.Option(help="Enterprise only: the limit of requests that run at once.")
+    ] = None,
+    monthly_credits: Annotated[
+        int | None, typer.Option(help="Enterprise only: the credits of each month.")
+    ] = None,
+    budget: Annotated[int | None, typer.Option(help="The limit of credits per month.")] = None,
     no_budget: Annotated[bool, typer.Option("--no-budget", help="Remove the budget.")] = False,
     reporting_zone: Annotated[
         str | None, typer.Option(help="The time zone of the days of usage, such as Europe/Berlin.")
@@ -157,10 +164,24 @@ def update(
 
 
 def _print_one(shown: dict[str, Any]) -> None:
-    table = Table(box=None, show_header=False)
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in shown.items():
-        table.add_row(name.replace("_", " "), "none" if value is None else str(value))
+        table.add_row(name.removesuffix("_at").replace("_", " "), _describe(name, value))
     Console(highlight=False).print(table)
+
+
+def _describe(name: str, value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case int() if name.endswith("_at"):
+            return format_time(value)
+        case int():
+            return f"{value:,}"
+        case _:
+            return str(value)
 
 
 def describe_workspace(workspace: Workspace) -> dict[str, Any]:

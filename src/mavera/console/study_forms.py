@@ -20,6 +20,7 @@ from mavera.console.forms import Form, read_form
 from mavera.console.studies import SCOPE
 from mavera.console.study_fields import TYPES, change_questions, list_questions, read_members, to_form
 from mavera.console.visit import Page, Visit
+from mavera.core.text import format_count
 from mavera.errors import APIError
 from mavera.focus_groups.desk import load_study_module
 from mavera.focus_groups.repository import StudyRow
@@ -171,8 +172,8 @@ async def _render(
 def format_duration(seconds: float) -> str:
     """Return a time in the unit that a person would use: 7 seconds, 12 minutes, 1.5 hours."""
     if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+        return format_count(round(seconds), "second")
+    return format_count(round(seconds / 60), "minute") if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def _mode_of(text: str) -> str:

@@ -16,6 +16,7 @@ import msgspec
 from markupsafe import Markup
 from starlette.requests import Request
 
+from mavera.core.text import format_count
 from mavera.errors import NotFound
 from mavera.focus_groups import repository
 from mavera.focus_groups.canvas import write_inline, write_standalone
@@ -219,7 +220,7 @@ def _one_or_none(text: str) -> tuple[str, ...]:
 
 
 def _describe_part(row: StudyRow, result: QuestionResult, chosen: Filter, names: Mapping[str, str]) -> str:
-    parts = [row.name, f"{len(row.panel.ids)} personas", f"rows in the file: {result.base:,}"]
+    parts = [row.name, format_count(len(row.panel.ids), "persona"), f"rows in the file: {result.base:,}"]
     if chosen.persona:
         parts.append(f"only {names.get(chosen.persona, chosen.persona)}")
     if chosen.cell:

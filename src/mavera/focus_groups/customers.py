@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mavera.core.text import format_count
 from mavera.personas.custom import DESCRIPTION_MAX, NAME_MAX, Sheet
 
 ROWS_MAX = 1_000_000
@@ -115,7 +116,9 @@ def _read(text: str) -> tuple[list[str], list[list[str]]]:
             if not any(cell.strip() for cell in row):
                 continue
             if len(row) != len(header):
-                raise TableRefused(f"line {number} has {len(row)} cells, and the header has {len(header)}.")
+                raise TableRefused(
+                    f"line {number} has {format_count(len(row), 'cell')}, and the header has {len(header)}."
+                )
             rows.append(row)
             if len(rows) > ROWS_MAX:
                 raise TableRefused(f"the table has more than {ROWS_MAX:,} rows. Draw a sample of it.")

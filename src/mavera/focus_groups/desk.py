@@ -17,6 +17,7 @@ import structlog
 
 from mavera.accounts.credits.holds import Credits
 from mavera.alerts.findings import Finding
+from mavera.core.text import format_count
 from mavera.errors import APIError, ServiceUnavailable
 from mavera.extras import describe_missing_extra
 from mavera.fetch.guarded_fetch import GuardedFetch
@@ -75,7 +76,10 @@ class StudyDesk:
         load = await measure_load(self.database, moment_of(self.database, None))
         if not load.stuck:
             return ()
-        text = f"{load.stuck} studies have lost their worker, and no other has taken them for a minute."
+        text = (
+            f"{format_count(load.stuck, 'study', 'studies')} without a worker for more than a minute. "
+            "Start one: mavera worker"
+        )
         data = {"stuck": load.stuck, "waiting": load.waiting, "running": load.running}
         return (Finding("studies", "studies.stuck", text, data),)
 

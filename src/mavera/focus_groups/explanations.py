@@ -45,7 +45,7 @@ def explain_flag(flag: str) -> str:
     texts = {
         "order_gap": f"The two orders of the answers differ by {value} on the logit scale.",
         "flat": f"The personas' answers are almost uniform (entropy {value} of 1).",
-        "failed_cells": f"The model gave no usable answer in {value} cells. They are not counted.",
+        "failed_cells": f"The model gave no usable answer in some cells, which are not counted: {value}.",
         "no_answered_cell": "No cell of this question was answered.",
         "max_applied": f"The options added up to more than the maximum, and were lowered {value}.",
         "exclusive_lowered": f"An exclusive option left the others too little room, and was lowered {value}.",

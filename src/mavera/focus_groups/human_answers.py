@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from mavera.core.text import format_count
 from mavera.focus_groups.exports.variables import list_codes
 from mavera.focus_groups.human import find_nps_interval, find_share_interval, has_small_base
 from mavera.focus_groups.measures import Measure, measure_question
@@ -90,7 +91,8 @@ def read_human_answers(simulation: Simulation, text: str) -> HumanAnswers:
     lines = _read_lines(text)
     header, rows = [name.strip() for name in lines[0]], lines[1:]
     if len(rows) < FEWEST_PEOPLE or len(rows) > PEOPLE_MAX:
-        raise HumanAnswersError(f"The file has {len(rows)} people. Give {FEWEST_PEOPLE} to {PEOPLE_MAX:,}.")
+        people = format_count(len(rows), "person", "people")
+        raise HumanAnswersError(f"The file has {people}. Give {FEWEST_PEOPLE} to {PEOPLE_MAX:,}.")
     faults: list[str] = []
     table = {
         name: [row[at].strip() if at < len(row) else "" for row in rows] for at, name in enumerate(header)
@@ -191,7 +193,7 @@ def _read_scale(question: Question, name: str, cells: Sequence[str], faults: lis
 
 
 def _list_some(first: str, codes: Sequence[object]) -> str:
-    return f"The codebook lists {len(codes)} answers, from '{first}' on."
+    return f"The codebook lists {format_count(len(codes), 'answer')}, from '{first}' on."
 
 
 def _read_ticks(question: MultipleChoice, table: Mapping[str, list[str]], faults: list[str]) -> Floats | None:

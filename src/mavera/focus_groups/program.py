@@ -245,7 +245,7 @@ class StudyProgram:
             return await self._end(row, "FAILED", progress, error=error)
         notices = ()
         if progress.failed:
-            notices = (f"{progress.failed} of {progress.total} cells failed. They are in no figure.",)
+            notices = (f"{progress.failed} of {progress.total} cells failed. No figure includes them.",)
         return await self._end(row, "COMPLETED", progress, notices=notices)
 
     async def release(self, row: StudyRow) -> None:

@@ -11,6 +11,7 @@ from typing import assert_never
 
 import msgspec
 
+from mavera.core.text import format_count
 from mavera.focus_groups.conditions import LEVELS_MAX, conditions_of, level_of, list_screening_answers
 from mavera.focus_groups.expressions import (
     KEYWORDS,
@@ -173,10 +174,11 @@ def _check_maxdiff(faults: Faults, path: str, question: MaxDiff) -> None:
     if items <= size:
         faults.add(
             f"{path}.items",
-            f"{items} items are too few for sets of {size}. Give {size + 1} or more, or lower 'per_set'.",
+            f"{format_count(items, 'item')} cannot fill sets of {size}. "
+            f"Give {size + 1} or more, or lower 'per_set'.",
         )
     elif items > 40:
-        faults.add(f"{path}.items", f"There are {items} items, and 40 are allowed.")
+        faults.add(f"{path}.items", f"There are {items} items, and 40 are the most.")
     if question.sets is not None and not math.ceil(items / size) <= question.sets <= 40:
         faults.add(
             f"{path}.sets",

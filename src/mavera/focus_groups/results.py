@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from scipy.special import expit, logit
 
+from mavera.core.text import format_count
 from mavera.focus_groups.choice_models import NotIdentified, find_reach
 from mavera.focus_groups.choices import ConjointModel, Worth, fit_conjoint_model, fit_maxdiff_model
 from mavera.focus_groups.grids import Grid
@@ -323,8 +324,8 @@ def _name_source(simulation: Simulation, measure: Measure | None = None, mask: T
     if measure is not None:
         count = int((measure.read_personas(mask)[1] > 0).sum())
         if measure.by_wording is not None:
-            return f"{count} personas and {simulation.study.wordings} wordings"
-    return f"{count} personas"
+            return f"{format_count(count, 'persona')} and {simulation.study.wordings} wordings"
+    return format_count(count, "persona")
 
 
 def _round_range(found: Range | None) -> Range | None:
@@ -414,7 +415,7 @@ def merge_flags(flags: Iterable[str]) -> list[str]:
         if all(re.fullmatch(r"\d+(\.\d+)?", value) for value in found):
             merged.append(f"{name} {max(found, key=float)}")
         else:
-            merged.append(f"{name} in {len(found)} cells")
+            merged.append(f"{name} in {format_count(len(found), 'cell')}")
     return merged
 
 

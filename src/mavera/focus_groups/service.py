@@ -22,6 +22,7 @@ from mavera.accounts.credits.ledger import End, Hold, Reserve
 from mavera.accounts.principal import Principal
 from mavera.core.finish import finish
 from mavera.core.ids import new_cuid, new_id
+from mavera.core.text import format_count
 from mavera.errors import (
     InvalidRequest,
     PersonaNotFound,
@@ -58,7 +59,7 @@ MOST_RUNNING = 5
 _SECONDS_A_READ = (0.05, 4.0)
 _TOKENS_A_READ = 900
 _EARLIER_CELLS = (
-    "{count} cells were asked by an earlier version of mavera in another way. They are in no figure. "
+    "An earlier version of mavera asked {cells} in another way. No figure includes their answers. "
     "Copy the study to ask them again."
 )
 
@@ -194,8 +195,8 @@ class FocusGroups:
         limit = plan.study.limits.credits
         if limit is not None and plan.price > limit:
             raise InvalidRequest(
-                f"This study costs {plan.price} credits, and its limits.credits is {limit}. Raise the limit, "
-                "or ask fewer respondents or questions.",
+                f"This study costs {format_count(plan.price, 'credit')}, and its limits.credits is {limit}. "
+                "Raise the limit, or ask fewer respondents or questions.",
                 param="limits.credits",
             )
         if await repository.count_running(self._database, principal.key_id) >= MOST_RUNNING:
@@ -288,7 +289,13 @@ class FocusGroups:
         stored = await repository.read_cells(self._database, row.id)
         rows = [one for one in stored if one.key in cells]
         if len(rows) < len(stored):
-            row = replace(row, notices=(*row.notices, _EARLIER_CELLS.format(count=len(stored) - len(rows))))
+            row = replace(
+                row,
+                notices=(
+                    *row.notices,
+                    _EARLIER_CELLS.format(cells=format_count(len(stored) - len(rows), "cell")),
+                ),
+            )
         priors = await self._read_priors(row.method, row.study.language)
         sentences = {
             (cells[one.key].id, cells[one.key].wording): one.reading.reads[0]

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from mavera.core.text import format_count
 from mavera.focus_groups.faults import Faults, StudyError
 from mavera.focus_groups.source import Node, SourceError, grow_tree, read_tree
 from mavera.focus_groups.study import (
@@ -182,7 +183,9 @@ class _Reader:
                 self.kept[path] = [n for n, one in enumerate(found) if one is not _INVALID]
             return tuple(one for one in found if one is not _INVALID)
         if len(nodes) != len(arguments):
-            return self._refuse(path, f"{len(arguments)} entries are expected, not {len(nodes)}.")
+            return self._refuse(
+                path, f"Give {format_count(len(arguments), 'entry', 'entries')}, not {len(nodes)}."
+            )
         found = [
             self.read(one, kind, f"{path}[{n}]")
             for n, (one, kind) in enumerate(zip(nodes, arguments, strict=True))

@@ -24,6 +24,7 @@ from mavera.accounts.principal import Principal
 from mavera.core.current_request import CURRENT
 from mavera.core.events import Speaker
 from mavera.core.ids import new_cuid
+from mavera.core.text import format_count
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.errors import APIError, RateLimitExceeded
@@ -91,7 +92,8 @@ class Admission:
         workspace_id = principal.workspace_id
         if not await self._running.begin(workspace_id, most):
             raise RateLimitExceeded(
-                f"This workspace has {most} requests running, the most its plan allows at once.",
+                f"This workspace has {format_count(most or 0, 'request')} running, the most "
+                "its plan allows at once. Retry when one has ended.",
                 retry_after=1,
             )
         try:

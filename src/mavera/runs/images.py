@@ -19,6 +19,7 @@ from typing import Any, Self
 from msgspec.structs import replace
 
 from mavera.core.items import FunctionOutput, Image, Item, Message, Part, Text
+from mavera.core.text import format_count
 from mavera.core.turn import Turn
 from mavera.errors import APIError, InvalidRequest, ValidationFailed
 from mavera.fetch.guarded_fetch import GuardedFetch
@@ -102,7 +103,9 @@ class ImageStep:
     def _refuse_early(self, images: list[Image], *, seen: bool) -> None:
         if len(images) > self._limits.max_count:
             most = self._limits.max_count
-            raise ValidationFailed(f"A request may hold {most} images.", param=images[most].param)
+            raise ValidationFailed(
+                f"A request may hold {format_count(most, 'image')}.", param=images[most].param
+            )
         if not seen and self._reader is None:
             raise ValidationFailed(
                 "The model behind this server cannot see images, and nothing reads them for it. Send text, "

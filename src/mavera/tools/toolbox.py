@@ -20,6 +20,7 @@ import structlog
 from mavera.accounts.limits.windows import Limiter, MemoryLimiter
 from mavera.accounts.plans import Limits
 from mavera.accounts.principal import Principal
+from mavera.core.text import format_count
 from mavera.core.turn import NamedTool, Turn
 from mavera.errors import APIError, InvalidRequest
 from mavera.fetch.fair_places import FairPlaces
@@ -263,7 +264,8 @@ class Toolbox:
         if not verdict.allowed:
             raise ToolFailed(
                 "This workspace has used up its tool calls for now"
-                f" ({verdict.limit} in this window; {verdict.reset_seconds} seconds are left)."
+                f" ({verdict.limit} in this window). "
+                f"Retry in {format_count(verdict.reset_seconds, 'second')}."
             )
 
 
@@ -278,7 +280,9 @@ async def _run_in_time(seconds: float, tool: Tool, arguments: Arguments, context
         async with asyncio.timeout(seconds):
             return await tool.run(arguments, context)
     except TimeoutError as error:
-        raise ToolFailed(f"The tool gave no result within {seconds:.0f} seconds.") from error
+        raise ToolFailed(
+            f"The tool gave no result within {format_count(round(seconds), 'second')}."
+        ) from error
     except APIError as error:
         raise ToolFailed(error.message) from error
     except ToolFailed:

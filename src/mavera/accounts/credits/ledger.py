@@ -25,6 +25,7 @@ from msgspec.structs import asdict
 
 from mavera.accounts.credits.days import UTC, DayBook, UsedRun
 from mavera.accounts.plans import month_of
+from mavera.core.text import format_count
 from mavera.errors import APIError, BudgetExceeded, CreditsExhausted
 from mavera.storage.database import Row, Statements
 
@@ -462,7 +463,9 @@ class _Book:
             if not rows:
                 self._undo(workspace_id, credits, spent, done)
                 whose = "This API key" if key_id in by_key else "A key that this API key was made with"
-                return BudgetExceeded(f"{whose} has no budget left for this month.")
+                return BudgetExceeded(
+                    f"{whose} has no budget left for this month. It begins anew with the next month (UTC)."
+                )
             budgets += rows
             done[key_id] = by_spender[key_id]
         return budgets
@@ -500,9 +503,13 @@ class _Book:
     def _explain_refusal(self, workspace_id: str, credits: int, spent: int) -> APIError:
         rows = self.statements.fetch_all(_REFUSED_BY, {"id": workspace_id, "month": self.month})
         if rows and rows[0]["budget"] is not None and rows[0]["spent"] + spent > rows[0]["budget"]:
-            return BudgetExceeded("This workspace has no budget left for this month.")
+            return BudgetExceeded(
+                "This workspace has no budget left for this month. It begins anew with the next month (UTC)."
+            )
         left = rows[0]["balance"] if rows else 0
-        return CreditsExhausted(f"This request needs {credits} credits; the workspace has {left} left.")
+        return CreditsExhausted(
+            f"This request needs {format_count(credits, 'credit')}, and the workspace has {left:,} left."
+        )
 
     def record_alerts(self, workspace_id: str, budgets: Sequence[Row]) -> tuple[Alert, ...]:
         alerts: list[Alert] = []

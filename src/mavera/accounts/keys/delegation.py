@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from mavera.accounts.keys.repository import ApiKey
 from mavera.accounts.keys.text import Mode
 from mavera.accounts.plans import DEFAULT_SCOPES, OPERATOR
+from mavera.core.text import format_count
 from mavera.errors import Forbidden
 
 # A charge writes one more row for each level.
@@ -95,8 +96,8 @@ def check_usage_limit(maker: ApiKey, before: int | None, after: int | None) -> N
         raise Forbidden("A test key cannot set a budget for live keys.", param="usage_limit")
     if maker.budget is not None and raises:
         raise Forbidden(
-            f"This API key has a budget of {maker.budget:,} credits a month. It may lower its workspace's"
-            " 'usage_limit', but it may neither raise nor remove it.",
+            f"This API key has a budget of {format_count(maker.budget, 'credit')} a month. "
+            "It may lower its workspace's 'usage_limit', but it may neither raise nor remove it.",
             param="usage_limit",
         )
 
@@ -148,8 +149,8 @@ def refuse_scopes(maker: ApiKey, *, asks_operator: bool = False) -> Forbidden:
 def _choose_budget(maker: ApiKey, budget: int | None) -> int | None:
     if maker.budget is not None and budget is not None and budget > maker.budget:
         raise Forbidden(
-            f"This API key has a budget of {maker.budget:,} credits a month. A key that it makes cannot have"
-            " more.",
+            f"This API key has a budget of {format_count(maker.budget, 'credit')} a month. "
+            "A key that it makes cannot have more.",
             param="budget",
         )
     return maker.budget if budget is None else budget

@@ -240,7 +240,7 @@ class Keyring:
         """Return the key. Raises NotFound if the workspace has no such key."""
         key = await repository.find_key(self._database, workspace_id, key_id)
         if key is None or not key.last_four:  # the console identity is no key
-            raise NotFound("This workspace has no such API key.")
+            raise NotFound("This workspace has no such API key. GET /api/v1/api-keys lists them.")
         return key
 
     async def _lock_key(self, transaction: Queries, workspace_id: str, key_id: str) -> ApiKey:
@@ -248,7 +248,7 @@ class Keyring:
         await repository.lock_workspace(transaction, workspace_id)
         key = await repository.find_key(transaction, workspace_id, key_id)
         if key is None or not key.last_four:
-            raise NotFound("This workspace has no such API key.")
+            raise NotFound("This workspace has no such API key. GET /api/v1/api-keys lists them.")
         return key
 
     async def _lock_named(self, transaction: Queries, workspace_id: str, named: str) -> ApiKey:

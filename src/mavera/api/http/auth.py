@@ -17,6 +17,7 @@ from mavera.api.http.cookies import find_session
 from mavera.api.http.headers import header
 from mavera.api.http.same_origin import check_same_origin
 from mavera.api.http.services import services_of
+from mavera.core.text import format_count
 from mavera.errors import NotFound, RateLimitExceeded
 
 __all__ = ["authenticate", "credentials_of", "rate_limit_headers", "services_of"]
@@ -41,8 +42,8 @@ async def authenticate(request: HTTPConnection, scope: Scope | None = None) -> P
     state["headers"] = rate_limit_headers(verdict, now=time.time())
     if not verdict.allowed:
         raise RateLimitExceeded(
-            f"This API key has made all {verdict.limit} requests of this window."
-            f" Retry in {verdict.reset_seconds} seconds.",
+            f"This API key has made all {format_count(verdict.limit, 'request')} of this window."
+            f" Retry in {format_count(verdict.reset_seconds, 'second')}.",
             retry_after=verdict.reset_seconds,
         )
     if scope is not None:

@@ -16,6 +16,7 @@ from msgspec import Meta
 from mavera.api.http.bounds import Identifier, OpaqueObject, PersonaId
 from mavera.api.wire.tools import BuiltInTool, NamesOwnTools
 from mavera.core.prompt import Effort, Sampling, ToolChoice
+from mavera.core.text import format_count
 from mavera.core.turn import NamedTool, Turn, Verbosity
 from mavera.errors import InvalidRequest, ValidationFailed
 from mavera.models.config import DEFAULT_NAME
@@ -129,7 +130,8 @@ class Parameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         weights = self.persona_weights or [1 / len(self.persona_ids)] * len(self.persona_ids)
         if len(weights) != len(self.persona_ids):
             raise ValidationFailed(
-                f"'persona_weights' has {len(weights)} weights for {len(self.persona_ids)} personas.",
+                f"'persona_weights' has {format_count(len(weights), 'weight')} for "
+                f"{format_count(len(self.persona_ids), 'persona')}. Give each persona one.",
                 param="persona_weights",
             )
         if abs((total := math.fsum(weights)) - 1) > WEIGHTS_TOLERANCE:

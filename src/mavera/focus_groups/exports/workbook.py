@@ -17,7 +17,7 @@ from typing import Any
 
 import xlsxwriter
 
-from mavera.core.text import escape_formula
+from mavera.core.text import escape_formula, format_count
 from mavera.focus_groups.exports import ExportFile, name_file
 from mavera.focus_groups.results import build_method, build_question
 from mavera.focus_groups.schemas import QuestionResult
@@ -92,7 +92,10 @@ class _Workbook:
         self._text(sheet, 0, 0, study.name, "title")
         self._text(sheet, 1, 0, SYNTHETIC, "warning")
         count = len(self.simulation.draw.completes)
-        facts = f"{len(self.simulation.panel)} personas, {count} respondents drawn from their answers"
+        facts = (
+            f"{format_count(len(self.simulation.panel), 'persona')}, "
+            f"{format_count(count, 'respondent')} drawn from their answers"
+        )
         self._text(sheet, 2, 0, f"{facts}. {self.simulation.date.date().isoformat()}", "note")
         self._text(sheet, 4, 0, "Question", "head")
         self._text(sheet, 4, 1, "Table", "head")

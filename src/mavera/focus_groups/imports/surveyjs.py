@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from mavera.core.text import format_count
 from mavera.focus_groups.imports.report import (
     Carrier,
     Imported,
@@ -306,7 +307,9 @@ class _Reader:
         ]
         if not 2 <= len(columns) <= 11 or not rows:
             self._carrier.note(
-                name, f"A matrix of {len(rows)} rows and {len(columns)} columns has no counterpart."
+                name,
+                f"A matrix of {format_count(len(rows), 'row')} and "
+                f"{format_count(len(columns), 'column')} has no counterpart.",
             )
             return None
         question = {

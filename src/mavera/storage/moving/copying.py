@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from mavera.core.text import format_count
 from mavera.errors import ConfigurationError
 from mavera.storage.database import Database, Queries, Row, Statements, Transaction
 from mavera.storage.moment import moment_of
@@ -169,7 +170,9 @@ async def _refuse_data(target: Database, mark: CopyMark | None) -> None:
         now=moment.now,
     )
     if alive is not None and alive["number"]:
-        raise ConfigurationError(f"{alive['number']} servers or workers run on the target. Stop them first.")
+        raise ConfigurationError(
+            f"Servers or workers still run on the target ({alive['number']}). Stop them first."
+        )
     counts = await count_rows(target, list_copied_tables())
     used = [name for name, rows in counts.items() if rows and name not in _FIRST_RUN]
     touched = await target.fetch_one("SELECT 1 AS found FROM api_keys WHERE last_used_at IS NOT NULL")
@@ -244,7 +247,7 @@ async def _compare(ends: Ends, counts: dict[str, int]) -> None:
     """Raise ConfigurationError if a count or a sum of credits differs between the ends."""
     copied = await count_rows(ends.target, list_copied_tables())
     differing = [
-        f"{name}: {rows} rows, {copied[name]} in the target"
+        f"{name}: {format_count(rows, 'row')}, {copied[name]:,} in the target"
         for name, rows in counts.items()
         if copied[name] != rows
     ]
