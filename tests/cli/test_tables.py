@@ -10,6 +10,7 @@ import pytest
 from rich.cells import cell_len
 
 from mavera.cli.tables import Shown, choose_columns
+from tests.support.command import Mavera
 from tests.support.tables import make_tables
 
 COLUMNS = (
@@ -83,7 +84,20 @@ def test_a_key_shows_the_characters_that_revoke_it(data_dir: Path, columns: int)
 
 
 def test_each_workspace_shows_its_whole_id(data_dir: Path) -> None:
-    assert re.search(r"\bc[a-z0-9]{24}\b", run(data_dir, "workspaces", "list"))
+    found = re.search(r"\bc[a-z0-9]{24}\b", run(data_dir, "workspaces", "list"))
+
+    assert found is not None
+    shown = run(data_dir, "workspaces", "show", found[0])
+    assert re.search(r"^created +\d{4}-\d\d-\d\d \d\d:\d\d", shown, re.MULTILINE)
+    assert re.search(r"^unlimited +yes", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", ["usage", "audit", "credits balance", "keys list", "tools calls"])
+def test_an_unknown_workspace_is_an_error_that_names_a_command(mavera: Mavera, command: str) -> None:
+    mavera("workspaces", "create", "Default")
+
+    said = mavera(*command.split(), "--workspace", "cnobody", code=1).stderr
+    assert said == "mavera: There is no workspace cnobody. `mavera workspaces list` lists all workspaces.\n"
 
 
 def test_the_personas_take_a_line_each_and_say_who_speaks(data_dir: Path) -> None:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import URL
 
 from mavera import __version__
-from mavera.cli.options import AsJSON, DataDir, format_time, print_json
+from mavera.cli.options import AsJSON, DataDir, format_time, print_json, print_line
 from mavera.core.text import format_count
 from mavera.errors import APIError, ConfigurationError, ServiceUnavailable
 from mavera.settings import Settings, load_settings
@@ -53,9 +53,9 @@ def upgrade(wait: Wait = 0.0, as_json: AsJSON = False, data_dir: DataDir = None)
     if as_json:
         print_json({"before": before, "after": after})
     elif before == after:
-        typer.echo(f"The database is at {after}. There was nothing to do.")
+        print_line(f"The database is at {after}. There was nothing to do.")
     else:
-        typer.echo(f"The database went from {before or 'empty'} to {after}.")
+        print_line(f"The database went from {before or 'empty'} to {after}.")
 
 
 @app.command()
@@ -98,9 +98,9 @@ def copy(
         print_json(asdict(report) | {"rows": report.rows})
         return
     if report.already_copied:
-        typer.echo("This source was copied before, and the copy is whole. There was nothing to do.")
+        print_line("This source was copied before, and the copy is whole. There was nothing to do.")
         return
-    typer.echo(
+    print_line(
         f"Copied {format_count(report.rows, 'row')} of {format_count(len(report.tables), 'table')} in "
         f"{report.seconds:.1f} s. Rows, balances, ledgers, holds and spending are equal. Studies that "
         f"continue in the copy: {report.studies_continued}."
@@ -132,7 +132,7 @@ def reopen(
         was_closed = asyncio.run(_use_database(load_settings(data_dir=data_dir), run, 0.0))
     else:
         was_closed = asyncio.run(run_at(database))
-    typer.echo("The database is open again." if was_closed else "The database was not closed.")
+    print_line("The database is open again." if was_closed else "The database was not closed.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +252,8 @@ def _is_missing_file(url: URL) -> bool:
 
 def _print_next_steps(source: str, target: str) -> None:
     """Print the way back, and the file that the servers of the copy need."""
-    typer.echo(f"The source is closed. To go back to it, run: mavera db reopen {hide_password(source)}")
+    print_line(f"The source is closed. To go back to it, run: mavera db reopen {hide_password(source)}")
     url = parse_location(source)
     secret = Path(str(url.database)).parent / SECRET_FILE_NAME
     if is_file(url) and not is_file(parse_location(target)) and secret.exists():
-        typer.echo(f"Kept answers are sealed with {secret}. Copy it into the data directory of each server.")
+        print_line(f"Kept answers are sealed with {secret}. Copy it into the data directory of each server.")

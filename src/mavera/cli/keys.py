@@ -14,7 +14,7 @@ from mavera.accounts.keys.keyring import Keyring, NewKey
 from mavera.accounts.keys.repository import ApiKey
 from mavera.accounts.keys.text import peppers_of
 from mavera.accounts.plans import DEFAULT_SCOPES
-from mavera.cli.options import AsJSON, DataDir, format_day, format_time, print_json
+from mavera.cli.options import AsJSON, DataDir, format_day, format_time, print_json, print_line
 from mavera.cli.store import InWorkspace, choose_workspace, with_database
 from mavera.cli.tables import Shown, print_table
 from mavera.settings import Settings
@@ -136,7 +136,7 @@ def edit(
         if as_json:
             print_json(_public(edited))
         else:
-            typer.echo(f"Changed {edited.id} (…{edited.last_four}), now version {edited.version}.")
+            print_line(f"Changed {edited.id} (…{edited.last_four}), now version {edited.version}.")
 
     _with_keyring(data_dir, workspace, change)
 
@@ -182,7 +182,7 @@ def revoke(
         if as_json:
             print_json(_public(revoked))
         else:
-            typer.echo(f"Revoked {revoked.id} (…{revoked.last_four}).")
+            print_line(f"Revoked {revoked.id} (…{revoked.last_four}).")
 
     _with_keyring(data_dir, workspace, stop)
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from mavera.child_command import build_python_command
 from mavera.cli.local_servers import LOCAL_SERVERS, FoundServer, LocalServer, detect_servers
 from mavera.cli.model_probe import print_findings, probe_model, probe_named
-from mavera.cli.options import AsJSON, DataDir, print_json
+from mavera.cli.options import AsJSON, DataDir, print_json, print_line
 from mavera.cli.production import Finding
 from mavera.cli.progress import build_download_bar
 from mavera.cli.settings_file import Value, change_settings, find_settings_file
@@ -196,7 +196,7 @@ def pull(
     """Fetch a model once, check every byte, and resume an interrupted download."""
     settings = load_settings(data_dir=data_dir)
     if name is None and settings.model_path is not None:
-        typer.echo(f"MAVERA_MODEL_PATH is {settings.model_path}, so nothing is fetched.", err=True)
+        print_line(f"MAVERA_MODEL_PATH is {settings.model_path}, so nothing is fetched.", err=True)
         return
     folder = settings.resolved_models_dir
     hub = Hub(settings.model_hub, settings.model_hub_token)
@@ -222,9 +222,9 @@ def pull(
     if as_json:
         print_json({"name": model.name, "path": str(path), "bytes": path.stat().st_size})
         return
-    typer.echo(f"{model.name} is in {path}", err=True)
+    print_line(f"{model.name} is in {path}", err=True)
     if model.name != _find_name_in_use(settings):
-        typer.echo(f"To use it: mavera models use {model.name}", err=True)
+        print_line(f"To use it: mavera models use {model.name}", err=True)
 
 
 @app.command()
@@ -240,16 +240,16 @@ def use(
     server = next((one for one in LOCAL_SERVERS if one.key == prefix), None)
     if server is not None and rest:
         changes = asyncio.run(choose_local_model(settings, server, rest))
-        typer.echo(f"{rest} of {server.title} at {server.base_url} answers from the next start.", err=True)
+        print_line(f"{rest} of {server.title} at {server.base_url} answers from the next start.", err=True)
     else:
         changes = choose_embedded_model(settings, name)
-        typer.echo(f"{changes['model']} answers from the next start.", err=True)
+        print_line(f"{changes['model']} answers from the next start.", err=True)
     path = find_settings_file(settings)
     change_settings(path, changes)
-    typer.echo(f"Written to {path}.", err=True)
+    print_line(f"Written to {path}.", err=True)
     for setting in changes:
         if (variable := f"{PREFIX}{setting.upper()}") in os.environ:
-            typer.echo(f"{variable} in the environment wins over the file. Unset it.", err=True)
+            print_line(f"{variable} in the environment wins over the file. Unset it.", err=True)
 
 
 def choose_embedded_model(settings: Settings, name: str) -> dict[str, Value]:
@@ -263,7 +263,7 @@ def choose_embedded_model(settings: Settings, name: str) -> dict[str, Value]:
     changes["model_backend"] = "embedded" if settings.upstream_base_url else None
     slots = count_fitting_slots(model, settings, measure_memory())
     if 0 < slots < settings.embedded_slots:
-        typer.echo(
+        print_line(
             f"This machine's memory is enough for {slots} of {settings.embedded_slots} slots.", err=True
         )
         changes["embedded_slots"] = slots
@@ -285,7 +285,7 @@ async def choose_local_model(settings: Settings, server: LocalServer, name: str)
         )
         raise ConfigurationError(f"{server.title} has no model '{name}'. {hint}")
     if settings.upstream_api_key:
-        typer.echo("MAVERA_UPSTREAM_API_KEY is set, and will be sent to it.", err=True)
+        print_line("MAVERA_UPSTREAM_API_KEY is set, and will be sent to it.", err=True)
     changes: dict[str, Value] = {"upstream_base_url": server.base_url, "upstream_model": exact or name}
     if settings.model_backend in ("embedded", "scripted"):
         changes["model_backend"] = "upstream"
@@ -307,7 +307,7 @@ def remove(
             f"mavera models use {_suggest_other(model, settings)}"
         )
     freed = remove_model(model, folder)
-    typer.echo(
+    print_line(
         f"{model.name} is removed: {freed / 1e9:.2f} GB are free again." if freed else "It was not here.",
         err=True,
     )
@@ -328,7 +328,7 @@ def detect(as_json: AsJSON = False) -> None:
         return
     if not found:
         titles = ", ".join(f"{one.title} ({one.port})" for one in LOCAL_SERVERS)
-        typer.echo(f"None of these answers on 127.0.0.1: {titles}.")
+        print_line(f"None of these answers on 127.0.0.1: {titles}.")
         return
     table = Table("server", "at", "models")
     for one in found:

@@ -1,6 +1,7 @@
 """Share options and output formats among the commands."""
 
 import datetime
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import msgspec
 import typer
 
 from mavera.core.turn import Verbosity
+from mavera.server.endings import fit_to_terminal
 
 DataDir = Annotated[
     Path | None,
@@ -60,6 +62,11 @@ AsJSON = Annotated[bool, typer.Option("--json", help="Print one JSON value for s
 def print_json(value: Any) -> None:
     """Print `value` as one indented JSON document."""
     typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_line(text: str, *, err: bool = False) -> None:
+    """Print `text`, with breaks between words on a terminal. A pipe gets each line whole."""
+    typer.echo(fit_to_terminal(text, sys.stderr if err else sys.stdout), err=err)
 
 
 def format_day(seconds: int | None) -> str:

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from mavera.accounts.principal import Principal
-from mavera.cli.options import AsJSON, DataDir, ModelOption, print_json
+from mavera.cli.options import AsJSON, DataDir, ModelOption, print_json, print_line
 from mavera.cli.persona_drafts import (
     DescriptionOption,
     KindOption,
@@ -156,7 +156,7 @@ def edit(
         before = _toml_of(found)
         text = _edit_text(before)
         if text == before:
-            typer.echo("Nothing was changed.")
+            print_line("Nothing was changed.")
             return
         sheet = from_toml(text.encode(), "the edited text")
 
@@ -202,7 +202,7 @@ def delete(
         await personas.delete(operator, found.id)
 
     _with_personas(data_dir, workspace, remove)
-    typer.echo(f"Deleted {found.name}.")
+    print_line(f"Deleted {found.name}.")
 
 
 @app.command("import")
@@ -234,7 +234,7 @@ def import_personas(
         print_json(stored)
         return
     for one in stored:
-        typer.echo(f"{one['done']:9} {one['id']}  {one['name']}")
+        print_line(f"{one['done']:9} {one['id']}  {one['name']}")
 
 
 def _refuse_too_many(
@@ -316,7 +316,7 @@ def _print_stored(persona: CustomPersona, done: str, *, as_json: bool) -> None:
     if as_json:
         print_json(_public(persona))
     else:
-        typer.echo(f"{done}: {persona.name}, version {persona.version}  {persona.id}")
+        print_line(f"{done}: {persona.name}, version {persona.version}  {persona.id}")
 
 
 def _public(persona: AnyPersona) -> dict[str, object]:

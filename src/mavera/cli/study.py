@@ -22,7 +22,7 @@ from rich.table import Table
 from mavera.accounts.credits.holds import Credits
 from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.accounts.principal import Principal
-from mavera.cli.options import AsJSON, DataDir, format_time, print_json
+from mavera.cli.options import AsJSON, DataDir, format_time, print_json, print_line
 from mavera.cli.progress import wait_until_ready
 from mavera.cli.study_drawing import draw_results
 from mavera.cli.tables import Shown, print_table
@@ -96,7 +96,7 @@ def new(
     if path.exists():
         raise ConfigurationError(f"{path} exists already. Name another file.")
     path.write_text(EXAMPLE, encoding="utf-8")
-    typer.echo(f"{path} is written. Next: mavera study check {path}")
+    print_line(f"{path} is written. Next: mavera study check {path}")
 
 
 @app.command()
@@ -110,12 +110,12 @@ def check(file: StudyFile, as_json: AsJSON = False) -> None:
             print_json({"ok": False, "faults": [msgspec.to_builtins(one) for one in error.faults]})
         else:
             for fault in error.faults:
-                typer.echo(f"{file}: {fault}", err=True)
+                print_line(f"{file}: {fault}", err=True)
         raise typer.Exit(1) from error
     if as_json:
         print_json({"ok": True, "study": study})
         return
-    typer.echo(
+    print_line(
         f"{file} is a valid study: {format_count(len(study.personas), 'persona')}, "
         f"{format_count(len(study.questions), 'question')}, {format_count(study.sample.size, 'respondent')}. "
         f"Next: mavera study estimate {file}"
@@ -146,8 +146,8 @@ def estimate(
     reads = format_count(found.model_reads, "read of the model", "reads of the model")
     if found.prior_reads:
         reads += f", and once {found.prior_reads:,} that measure which places it prefers"
-    typer.echo(f"{reads}; {_duration(low)} to {_duration(high)}.")
-    typer.echo(f"Over HTTP it costs {format_count(price, 'credit')}. From the command line it costs none.")
+    print_line(f"{reads}; {_duration(low)} to {_duration(high)}.")
+    print_line(f"Over HTTP it costs {format_count(price, 'credit')}. From the command line it costs none.")
 
 
 @app.command()
@@ -239,9 +239,9 @@ def import_questionnaire(
         typer.echo(text)
     else:
         out.write_text(text, encoding="utf-8")
-        typer.echo(f"{out} is written. Add the personas. Next: mavera study check {out}")
+        print_line(f"{out} is written. Add the personas. Next: mavera study check {out}")
     for line in imported.report:
-        typer.echo(f"Not carried over: {line}", err=True)
+        print_line(f"Not carried over: {line}", err=True)
 
 
 @app.command()
@@ -350,7 +350,7 @@ def panel(
         for group in groups:
             table.add_row(group.name, f"{group.customers:,}", f"{group.weight:.1%}")
         Console().print(table)
-        typer.echo("Nothing is made yet. Add --create to make these personas.")
+        print_line("Nothing is made yet. Add --create to make these personas.")
         return
 
     async def make(office: Office) -> list[dict[str, Any]]:
@@ -389,7 +389,7 @@ def share(
 
     found = _in_office(data_dir, use)
     if revoke is not None:
-        typer.echo(f"{found} is revoked.")
+        print_line(f"{found} is revoked.")
     elif show:
         _print_shares(found, as_json=as_json)
     else:
@@ -400,7 +400,7 @@ def share(
             print_json({**msgspec.to_builtins(found.share), "url": url})
             return
         typer.echo(url)
-        typer.echo(
+        print_line(
             f"It works until {format_time(found.share.expires_at)}. Its id is {found.share.id}.", err=True
         )
 
@@ -424,7 +424,7 @@ def cancel(study: StudyId, data_dir: DataDir = None) -> None:
         return cancelled
 
     row = _in_office(data_dir, stop)
-    typer.echo(f"{row.id}: {'stops now' if not row.is_finished else row.status}")
+    print_line(f"{row.id}: {'stops now' if not row.is_finished else row.status}")
 
 
 def _read(file: Path) -> Study:
@@ -598,7 +598,7 @@ def _export_all(data_dir: Path | None, study: str, out: Path, kinds: tuple[str, 
     for kind in kinds:
         file = reports.export(record, kind)
         (out / file.name).write_bytes(file.content)
-        typer.echo(f"{out / file.name}", err=True)
+        print_line(f"{out / file.name}", err=True)
 
 
 def _print_results(results: dict[str, Any], *, as_json: bool) -> None:
@@ -616,7 +616,7 @@ def _exit_for(row: StudyRow, results: dict[str, Any]) -> None:
         raise ConfigurationError(row.error or "The study failed.")
     failed = [one["question_id"] for one in results["results"] if one["failed"]]
     if row.status == "COMPLETED" and any("cells failed" in notice for notice in row.notices):
-        typer.echo(
+        print_line(
             f"Cells failed ({', '.join(failed)}). Ask them again: mavera study retry {row.id}", err=True
         )
         raise typer.Exit(FAILED_CELLS)

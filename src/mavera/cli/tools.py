@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from mavera.accounts.audit import Actor
 from mavera.accounts.keys.repository import find_first_workspace_id
-from mavera.cli.options import AsJSON, DataDir, format_day, format_time, print_json
+from mavera.cli.options import AsJSON, DataDir, format_day, format_time, print_json, print_line
 from mavera.cli.store import InWorkspace, choose_workspace, with_database
 from mavera.cli.tables import Shown, print_table
 from mavera.core.text import format_count
@@ -143,7 +143,7 @@ def allow(
         return workspace_id
 
     workspace_id = with_database(data_dir, change)
-    typer.echo(f"{workspace_id} may use: {' '.join(names)}")
+    print_line(f"{workspace_id} may use: {' '.join(names)}")
 
 
 def _check_names(settings: Settings, names: tuple[str, ...]) -> None:
@@ -229,7 +229,7 @@ def remove(
         raise ConfigurationError(
             f"The index has no document {address}. List all with 'mavera tools index list'."
         )
-    typer.echo(f"Removed {format_count(removed, 'document')}.")
+    print_line(f"Removed {format_count(removed, 'document')}.")
 
 
 async def _add(settings: Settings, source: str) -> None:
@@ -243,7 +243,7 @@ async def _add(settings: Settings, source: str) -> None:
                 added += 1
             else:
                 unchanged += 1
-    typer.echo(f"{added} added or changed, {unchanged} unchanged, {skipped} without text.")
+    print_line(f"{added} added or changed, {unchanged} unchanged, {skipped} without text.")
 
 
 @asynccontextmanager

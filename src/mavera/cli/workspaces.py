@@ -13,7 +13,7 @@ from mavera.accounts.audit import Actor
 from mavera.accounts.data.deletion import delete_workspace
 from mavera.accounts.plans import Overrides
 from mavera.accounts.workspaces import NewWorkspace, Workspace
-from mavera.cli.options import AsJSON, DataDir, format_day, format_time, print_json
+from mavera.cli.options import AsJSON, DataDir, format_day, format_time, print_json, print_line
 from mavera.cli.store import with_database
 from mavera.cli.tables import Shown, print_table
 from mavera.settings import Settings
@@ -118,7 +118,7 @@ def delete(
         await delete_workspace(database, workspace, name, Actor.of_command(), now=int(database.clock()))
 
     with_database(data_dir, close)
-    typer.echo(f"Deleted {workspace}.")
+    print_line(f"Deleted {workspace}.")
 
 
 @app.command()

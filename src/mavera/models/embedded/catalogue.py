@@ -333,4 +333,4 @@ def find_model(name: str, catalogue: tuple[CatalogueModel, ...] = CATALOGUE) -> 
         if near
         else f"There are {', '.join(m.name for m in catalogue)}."
     )
-    raise ConfigurationError(f"'{name}' is not a model that can be pulled. {hint}")
+    raise ConfigurationError(f"There is no model '{name}' in the list of models. {hint}")
