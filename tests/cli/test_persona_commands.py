@@ -70,6 +70,31 @@ def test_a_persona_is_made_and_edited_from_the_command_line(
     assert "belongs to the library" in refused.stderr
 
 
+def test_a_draft_is_shown_and_written_before_it_is_a_persona(
+    mavera: Mavera, store: None, tmp_path: Path
+) -> None:
+    file = tmp_path / "nurse.toml"
+    asked = (
+        "personas",
+        "draft",
+        "Night nurse",
+        "--description",
+        "Nurses aged 41 in Leeds who wait 35 minutes",
+    )
+
+    shown = mavera(*asked, "-o", str(file)).stdout
+
+    assert "41, " in shown
+    assert "Home: Leeds" in shown
+    assert "? Do you " in shown
+    assert "does not repeat: 35" in shown
+    assert json.loads(mavera("personas", "list", "--custom", "--json").stdout) == []
+    assert mavera("personas", "import", str(file)).stdout.startswith("made")
+    refused = mavera(*asked, "-o", str(tmp_path / "missing" / "nurse.toml"), code=1)
+    assert "No such folder" in refused.stderr
+    assert "Drafting" not in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

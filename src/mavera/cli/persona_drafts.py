@@ -1,6 +1,7 @@
 """Draft personas with the model of the settings, and show them before anything is stored."""
 
 import asyncio
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,8 @@ def draft_persona(
         category="Professional" if kind == "B2B" else "Lifestyle",
         details={},
     )
+    if output is not None:
+        _refuse_unwritable(output)
     settings = load_settings(data_dir=data_dir)
     drafted = asyncio.run(_draft_one(sheet, settings, model))
     whole = msgspec.structs.replace(sheet, profile=drafted.profile)
@@ -66,6 +69,16 @@ def draft_persona(
         typer.echo(
             f"\nwritten: {output}. To make this persona: mavera personas import {shlex.quote(str(output))}"
         )
+
+
+def _refuse_unwritable(output: Path) -> None:
+    """Raise ConfigurationError if `output` cannot be written. A draft takes a minute, so this comes first."""
+    if output.is_dir():
+        raise ConfigurationError(f"{output} is a folder.")
+    place = output if output.exists() else output.parent
+    if not os.access(place, os.W_OK):
+        reason = "Permission denied" if place.exists() else "No such folder"
+        raise ConfigurationError(f"{output} cannot be written: {reason}.")
 
 
 async def _draft_one(sheet: Sheet, settings: Settings, model_name: str) -> Drafted:
