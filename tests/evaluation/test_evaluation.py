@@ -174,6 +174,20 @@ def test_a_liking_for_a_letter_changes_no_answer(yes: float, liking: float) -> N
     assert found == pytest.approx(yes, abs=1e-3)
 
 
+def test_a_model_that_chooses_neither_letter_is_asked_for_shares_and_else_counts_as_undecided() -> None:
+    said = iter(["", '{"answer_1": 30, "answer_2": 10}', "", "no JSON"])
+
+    async def evades(turn: Turn) -> AsyncGenerator[Event, None]:
+        text = next(said)
+        top = (TokenLogprob("Well", -0.1), TokenLogprob("A", -5.0))
+        yield TextDelta(text or "Well", () if text else (TokenLogprob("Well", -0.1, top=top),))
+        yield RunCompleted("stop", Usage())
+
+    interviewer = Interviewer(evades, AnswerFile(None))
+    assert asyncio.run(interviewer.ask_yes(None, "Do you smoke?")) == pytest.approx(0.75)
+    assert asyncio.run(interviewer.ask_yes(None, "Do you drink?")) == 0.5
+
+
 def test_another_file_is_no_file_of_answers(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("hello\n")
     with pytest.raises(ConfigurationError, match="not a file of answers"):

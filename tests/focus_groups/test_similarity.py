@@ -11,6 +11,7 @@ from mavera.core.events import Event, RunCompleted, TextDelta
 from mavera.core.items import Message
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
+from mavera.errors import APIError
 from mavera.focus_groups import similarity
 from mavera.focus_groups.asks import Shown, plan_asks
 from mavera.focus_groups.cells import Cell, count_reads, plan_cells
@@ -25,6 +26,8 @@ from mavera.focus_groups.study import NPS, Likert, Matrix, Rating, Row, Study, Y
 from mavera.focus_groups.study_file import check_members
 from mavera.reading.encoder import VERSION
 from tests.focus_groups.studies import make_panel, make_study
+from tests.focus_groups.test_program import STUDY, Stage, on_stage
+from tests.support.opening import Open
 
 LABELS = ("Not rude", "Somewhat rude", "Very rude")
 QUESTION = Rating(id="q1", text="Is it rude to recline your seat?", points=3, labels=LABELS)
@@ -185,3 +188,42 @@ def test_shipped_calibrations_are_those_of_the_shipped_encoder() -> None:
     )
     assert {(one.encoder, one.anchors) for one in shipped} <= {(VERSION, similarity.ANCHORS)}
     assert all(0 <= one.weight <= 1 and one.sharpness > 0 for one in shipped)
+
+
+def test_a_study_asks_as_many_reads_as_its_quote_says_and_outlives_a_failed_sentence(opened: Open) -> None:
+    async def scene(here: Stage) -> None:
+        study = msgspec.structs.replace(STUDY, questions=(QUESTION,))
+        quote = await here.service.quote(here.principal, study)
+        people = len(study.personas) + 1
+        assert quote.model_reads == people * (2 + 1)
+        failing = iter([True])
+        here.model.fails = lambda text: (
+            APIError("Broken.") if text.endswith("in your own words.") and next(failing, False) else None
+        )
+
+        done = await here.run(await here.service.create(here.principal, study))
+
+        assert len(here.model.prompts) == quote.model_reads + quote.prior_reads
+        assert done.status == "COMPLETED"
+        assert done.credits_charged == done.price * (2 * people - 1) // (2 * people)
+        record = await here.service.read(done)
+        flags = [found.flags for found in record.book.values()]
+        assert (len(record.book), flags.count((SENTENCE_MISSING,)), record.failures) == (people, 1, {})
+        again = await here.service.quote(here.principal, msgspec.structs.replace(study, ssr="off"), done)
+        assert (again.model_reads, again.reused_cells) == (0, people)
+
+    on_stage(scene, opened)
+
+
+def test_letters_that_failed_are_no_answer_even_if_all_sentences_came(opened: Open) -> None:
+    async def scene(here: Stage) -> None:
+        study = msgspec.structs.replace(STUDY, questions=(QUESTION,))
+        # The priors, whose lists begin otherwise, are read.
+        here.model.fails = lambda text: (
+            APIError("Broken.") if text.startswith(QUESTION.text) and "A)" in text else None
+        )
+        done = await here.run(await here.service.create(here.principal, study))
+        assert (done.status, done.credits_charged) == ("FAILED", 0)
+        assert len((await here.service.read(done)).failures) == len(study.personas) + 1
+
+    on_stage(scene, opened)
