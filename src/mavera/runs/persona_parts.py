@@ -11,7 +11,6 @@ engine reads only what is new. The example before it shows the form. A part that
 asked for again.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -233,13 +232,21 @@ def copies_example(part: Part) -> bool:
 def tidy_part(value: Any) -> Any:
     """Return the plain data of a part without the loose end of a text that met its limit."""
     if isinstance(value, str):
-        return _LOOSE_END.sub("", value)
+        return _cut_loose_end(value)
     if isinstance(value, dict):
         return {name: tidy_part(inner) for name, inner in value.items()}
     return [tidy_part(inner) for inner in value] if isinstance(value, list) else value
 
 
-_LOOSE_END = re.compile(r"(?:[\s,;.:–-]|\s(?:and|or|the|a|an|to|of|with|for|in))+$")
+_LOOSE_MARKS = " ,;.:–-"
+_LOOSE_WORDS = frozenset({"and", "or", "the", "a", "an", "to", "of", "with", "for", "in"})
+
+
+def _cut_loose_end(text: str) -> str:
+    words = text.rstrip(_LOOSE_MARKS).split(" ")
+    while len(words) > 1 and words[-1].strip(_LOOSE_MARKS) in _LOOSE_WORDS | {""}:
+        words.pop()
+    return " ".join(words).rstrip(_LOOSE_MARKS)
 
 
 def _walk(value: Any) -> Iterator[str]:
