@@ -16,7 +16,7 @@ import structlog
 from mavera.accounts.plans import month_of
 from mavera.errors import ConfigurationError, ServiceUnavailable
 from mavera.settings import Settings
-from mavera.storage import schema
+from mavera.storage import postgres, schema
 from mavera.storage.clock import StoreClock
 from mavera.storage.database import Database
 from mavera.storage.engine import parse_url
@@ -145,6 +145,28 @@ async def test_a_demoted_primary_is_left_with_all_connections(database_url: str)
 
         assert await database.execute("INSERT INTO things (id) VALUES (2)") == 1
         assert await _pid(database) != before
+
+
+@pytest.mark.postgres
+@on_loop
+async def test_a_process_that_stops_in_a_transaction_gives_up_its_locks(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "IDLE_TRANSACTION_SECONDS", 1)
+    url = parse_url(database_url)
+    async with Database.at(url) as stopped, Database.at(url) as other:
+        await other.execute("CREATE TABLE things (id BIGINT)")
+        await other.execute("INSERT INTO things (id) VALUES (1)")
+
+        async def stop_in_a_transaction() -> None:
+            async with stopped.transaction() as transaction:
+                await transaction.execute("UPDATE things SET id = 2")
+                assert await asyncio.wait_for(other.execute("UPDATE things SET id = 3"), 30) == 1
+                await transaction.execute("UPDATE things SET id = 4")
+
+        with pytest.raises(ServiceUnavailable):
+            await stop_in_a_transaction()
+        assert [row["id"] for row in await stopped.fetch_all("SELECT id FROM things")] == [3]
 
 
 async def _pid(database: Database) -> int:

@@ -7,15 +7,13 @@ The connections of DBOS to Postgres, made by us so that they are counted, and le
 """
 
 from sqlalchemy import Engine, ExceptionContext, create_engine, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from mavera.settings import Settings
 from mavera.storage.faults import READ_ONLY
-from mavera.storage.postgres import RECYCLE_SECONDS
+from mavera.storage.postgres import RECYCLE_SECONDS, limit_idle_transactions
 
 LASTING, MORE = 5, 5
 WAIT_SECONDS = 10
-# A session that a stopped process left inside a transaction loses its locks after this.
 IDLE_TRANSACTION_SECONDS = 60
 
 
@@ -34,16 +32,9 @@ def make_postgres_engine(settings: Settings) -> Engine:
         pool_recycle=RECYCLE_SECONDS,
         connect_args={"connect_timeout": WAIT_SECONDS, "application_name": "mavera-studies"},
     )
-    event.listen(engine, "connect", _limit_idle_transactions)
+    limit_idle_transactions(engine, IDLE_TRANSACTION_SECONDS)
     event.listen(engine, "handle_error", _leave_standby)
     return engine
-
-
-def _limit_idle_transactions(connection: DBAPIConnection, _: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_SECONDS}s'")
-    cursor.close()
-    connection.commit()
 
 
 def _leave_standby(context: ExceptionContext) -> None:

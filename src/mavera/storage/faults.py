@@ -20,6 +20,8 @@ from mavera.errors import APIError, ServiceUnavailable
 _POSTGRES_BUSY = frozenset({"40", "55"})
 _POSTGRES_AWAY = frozenset({"08", "53", "57", "58"})
 _DISK_FULL, READ_ONLY = "53100", "25006"
+# Postgres ended a transaction of ours, because this process was stopped in it for long.
+_IDLE_TRANSACTION = "25P03"
 # These errors occur if an empty database, or one of another program, has replaced ours.
 _POSTGRES_LACKS = frozenset({"42P01", "42703", "3F000"})
 _SQLITE_LACKS = ("no such table", "no such column", "table ")
@@ -72,7 +74,7 @@ def _from_sqlalchemy(error: SQLAlchemyError) -> APIError:
         return make_busy_error()
     if state == READ_ONLY:
         return _make_read_only_error()
-    if state[:2] in _POSTGRES_AWAY:
+    if state[:2] in _POSTGRES_AWAY or state == _IDLE_TRANSACTION:
         return _make_unreachable_error()
     if isinstance(error.orig and error.orig.__cause__, ValueError):
         return _make_statement_error()  # asyncpg raises it for a value that does not fit its column

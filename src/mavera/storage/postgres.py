@@ -6,8 +6,9 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 import structlog
-from sqlalchemy import URL, CursorResult, text
+from sqlalchemy import URL, CursorResult, Engine, event, text
 from sqlalchemy import Connection as BlockingConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -24,6 +25,9 @@ T = TypeVar("T")
 WAIT_SECONDS = 5.0
 # A connection to a server that was demoted without an error, or that a balancer forgot, is left after this.
 RECYCLE_SECONDS = 300
+# Our transactions wait for nothing but the database. One that is idle for so long belongs to a process that
+# was stopped, and its locks would stop the others.
+IDLE_TRANSACTION_SECONDS = 15
 
 log = structlog.get_logger()
 
@@ -139,7 +143,7 @@ async def _give_back(connection: AsyncConnection) -> None:
 
 def _make_engine(url: URL) -> AsyncEngine:
     try:
-        return create_async_engine(
+        engine = create_async_engine(
             url,
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
@@ -154,3 +158,18 @@ def _make_engine(url: URL) -> AsyncEngine:
         raise ConfigurationError(
             describe_missing_extra("postgres", "MAVERA_DATABASE_URL with Postgres")
         ) from error
+    limit_idle_transactions(engine.sync_engine, IDLE_TRANSACTION_SECONDS)
+    return engine
+
+
+def limit_idle_transactions(engine: Engine, seconds: int) -> None:
+    """Let Postgres end sessions of `engine` that are idle inside a transaction for so long."""
+
+    # A statement, because PgBouncer refuses it as an option of the connection.
+    def set_limit(connection: DBAPIConnection, _: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{seconds}s'")
+        cursor.close()
+        connection.commit()
+
+    event.listen(engine, "connect", set_limit)
