@@ -22,6 +22,7 @@ from mavera.errors import (
 )
 from mavera.focus_groups import repository
 from mavera.focus_groups.interviewing import Models
+from mavera.focus_groups.patience import Patience
 from mavera.focus_groups.program import StudyProgram
 from mavera.focus_groups.repository import LEASE_SECONDS, StudyRow
 from mavera.focus_groups.service import FocusGroups
@@ -46,6 +47,7 @@ from mavera.storage.moment import Moment
 from tests.support.house import Bank, bank
 from tests.support.opening import Open
 
+PATIENCE = Patience(seconds=5.0, first_wait_seconds=0.05)
 SQL_CLOCK = "CAST(:now AS BIGINT)"
 LIBRARY = PersonaLibrary.load()
 PEOPLE = [persona.id for persona in list(LIBRARY)[:3]]
@@ -95,7 +97,7 @@ class Stage:
     ended: list[StudyRow] = field(default_factory=list)
 
     def program(
-        self, worker_id: str = "w1", *, database: Database | None = None, patience_seconds: float = 5.0
+        self, worker_id: str = "w1", *, database: Database | None = None, patience: Patience = PATIENCE
     ) -> StudyProgram:
         models = Models(LIBRARY, {"live": self.model, "test": self.model}, _named(self.model))
 
@@ -110,7 +112,7 @@ class Stage:
             moment=Moment(SQL_CLOCK, self.bank.clock),
             places=2,
             on_end=on_end,
-            patience_seconds=patience_seconds,
+            patience=patience,
         )
 
     async def run(self, row: StudyRow, program: StudyProgram | None = None) -> StudyRow:

@@ -23,7 +23,6 @@ from mavera.core.items import Image, Message, Part, Text
 from mavera.core.prompt import OutputFormat, Sampling
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
-from mavera.errors import APIError
 from mavera.focus_groups.asks import LETTERS, Ask, Method, Shown, plan_asks
 from mavera.focus_groups.readings import Read, Reading
 from mavera.focus_groups.similarity import add_cosines
@@ -203,11 +202,6 @@ async def collect_answer(stream: StreamTurn, turn: Turn) -> tuple[str, list[Toke
                 case RunCompleted(_, spent):
                     usage = spent
     return "".join(pieces), tokens, usage
-
-
-def is_passing(error: APIError) -> bool:
-    """Return whether a retry can succeed, because the model is unavailable or busy."""
-    return error.status in (429, 503)
 
 
 def _read_letters(ask: Ask, text: str, tokens: Sequence[TokenLogprob]) -> Read:

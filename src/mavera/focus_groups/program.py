@@ -24,15 +24,16 @@ from mavera.accounts.credits.holds import Credits
 from mavera.accounts.credits.ledger import End
 from mavera.errors import APIError
 from mavera.focus_groups import repository
-from mavera.focus_groups.asks import Shown
+from mavera.focus_groups.asks import Ask, Shown
 from mavera.focus_groups.cells import Cell, list_places, plan_cells
 from mavera.focus_groups.discussion import LeftDiscussion, list_previous, quote_round
-from mavera.focus_groups.elicit import Elicitor, NoLogprobs, UnusableAnswer, is_passing
+from mavera.focus_groups.elicit import Elicitor, NoLogprobs, UnusableAnswer
 from mavera.focus_groups.images import FetchImage, StudyImages, list_urls
 from mavera.focus_groups.panel import Panel, build_panel
+from mavera.focus_groups.patience import Patience, PatientQueries
 from mavera.focus_groups.positions import compute_prior, plan_prior
 from mavera.focus_groups.prices import charge_for
-from mavera.focus_groups.readings import PositionPrior, Reading
+from mavera.focus_groups.readings import PositionPrior, Read, Reading
 from mavera.focus_groups.repository import LEASE_SECONDS, CellRow, Progress, Status, StudyRow
 from mavera.focus_groups.shipped_priors import find_shipped_priors
 from mavera.personas.catalogue import AnyPersona
@@ -43,12 +44,11 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-# How long a study waits for a model that is away before its cells fail.
-PATIENCE_SECONDS = 30 * 60.0
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 15.0
 # Live requests go first. A study that waits for them still reads one cell in this time.
 LONGEST_YIELD_SECONDS = 5.0
 LOOK_SECONDS = 0.05
+# How often a neutral list is asked before the study goes on without its position prior.
+MOST_FAILURES = 3
 # Errors are shown to the caller. They say what went wrong and repeat nothing that the model said.
 _NO_WORKER = "The study was taken up five times and never came to its end. Its credits were given back."
 
@@ -113,9 +113,10 @@ class StudyProgram:
         moment: Moment,
         places: int = 1,
         on_end: OnEnd | None = None,
-        patience_seconds: float = PATIENCE_SECONDS,
+        patience: Patience = Patience(),  # noqa: B008 - it never changes
     ) -> None:
         self._database = database
+        self._store = PatientQueries(database, patience)
         self._credits = credits
         self._open_interviewer = open_interviewer
         self.worker_id = worker_id
@@ -123,7 +124,7 @@ class StudyProgram:
         self.places = places
         self._turns = asyncio.Semaphore(places)
         self._on_end = on_end
-        self._patience_seconds = patience_seconds
+        self._patience = patience
 
     async def take(self, study_id: str) -> StudyRow | None:
         """Take a study, or return None if it is somebody else's or has ended."""
@@ -138,10 +139,10 @@ class StudyProgram:
 
     async def find_mine(self, study_id: str, fence: int) -> StudyRow | None:
         """Return a study that this process took with `fence`, or None if somebody else has it now."""
-        row = await repository.find(self._database, study_id)
+        row = await repository.find(self._store, study_id)
         if row is None or row.fence != fence or row.is_finished:
             return None
-        is_mine = await repository.renew(self._database, row, lease_seconds=LEASE_SECONDS, moment=self.moment)
+        is_mine = await repository.renew(self._store, row, lease_seconds=LEASE_SECONDS, moment=self.moment)
         return row if is_mine else None
 
     async def list_work(self) -> list[str]:
@@ -170,7 +171,7 @@ class StudyProgram:
             await self.finish(work)
 
     async def list_pending(self, work: Work) -> list[str]:
-        return await repository.list_pending(self._database, work.row.id)
+        return await repository.list_pending(self._store, work.row.id)
 
     def split_batches(self, work: Work, keys: Sequence[str]) -> list[list[str]]:
         """Return the cells that are asked side by side. Those of two rounds are in no batch together."""
@@ -186,7 +187,7 @@ class StudyProgram:
         if row.method.read != "letters":
             return {}
         known = await repository.read_priors(
-            self._database, row.method.model_digest, row.study.language
+            self._store, row.method.model_digest, row.study.language
         ) | find_shipped_priors(row.method.model_digest, row.study.language)
         wanted = list_places(work.cells.values())
         for places in sorted(wanted - known.keys()):
@@ -194,20 +195,38 @@ class StudyProgram:
             for ask in plan_prior(places, row.study.language):
                 if await self.find_stop(work) is not None:  # an adopted study may have been cancelled before
                     return known
-                await self._let_others_first(work)
                 try:
-                    read = await self._patiently(work, partial(work.interviewer.elicitor.read, ask))
+                    read = await self._read_neutral_list(work, ask)
                 except (UnusableAnswer, NoLogprobs, APIError) as error:
-                    log.info("prior_not_measured", places=places, reason=type(error).__name__)
+                    log.warning("prior_not_measured", places=places, reason=type(error).__name__)
                     break
                 if read is None:
                     return known
-                reads.append(read[0])
+                reads.append(read)
             else:
                 prior = compute_prior(row.method.model_digest, row.study.language, reads)
-                await repository.keep_prior(self._database, prior)
+                await repository.keep_prior(self._store, prior)
                 known[places] = prior
         return known
+
+    async def _read_neutral_list(self, work: Work, ask: Ask) -> Read | None:
+        """
+        Return a read of a neutral list, or None if the study was stopped.
+
+        One list that fails would leave every answer with as many places uncorrected, so it is asked again.
+        Raises UnusableAnswer, NoLogprobs or APIError if it fails three times.
+        """
+        failures = 0
+        while True:
+            await self._let_others_first(work)
+            try:
+                found = await self._patiently(work, partial(work.interviewer.elicitor.read, ask))
+            except (UnusableAnswer, APIError):
+                failures += 1
+                if failures == MOST_FAILURES:
+                    raise
+            else:
+                return None if found is None else found[0]
 
     async def read_cells(self, work: Work, keys: Sequence[str]) -> int:
         """Ask for some cells side by side, and write how each ended. Returns how many were written."""
@@ -219,7 +238,7 @@ class StudyProgram:
         row = work.row
         if work.is_lost:
             return Stop()
-        if await repository.is_cancelled(self._database, row.id):
+        if await repository.is_cancelled(self._store, row.id):
             return Stop()
         limits = row.study.limits
         ran = self.moment.now - (row.started_at or self.moment.now)
@@ -232,7 +251,7 @@ class StudyProgram:
     async def finish(self, work: Work) -> Status | None:
         """Give the study its last status, and charge it. Returns None if another worker has it."""
         row = work.row
-        progress = await repository.count_cells(self._database, row.id)
+        progress = await repository.count_cells(self._store, row.id)
         if progress.done < progress.total:
             stop = await self.find_stop(work)
             if stop is None or work.is_lost:
@@ -256,7 +275,7 @@ class StudyProgram:
         interviewer = await self._open_interviewer(row)
         panel = build_panel(row.study, interviewer.personas)
         cells = {cell.key: cell for cell in plan_cells(row.study, panel, row.method)}
-        stored = await repository.read_cells(self._database, row.id)
+        stored = await repository.read_cells(self._store, row.id)
         own_reads = sum(len(one.reading.reads) for one in stored if one.reading and not one.reused)
         images = StudyImages(self._database, row.id, row.fence, list_urls(row.study), interviewer.fetch_image)
         return Work(row, panel, cells, interviewer, images, own_reads)
@@ -264,7 +283,7 @@ class StudyProgram:
     async def _read_cell(self, work: Work, key: str) -> bool:
         async with self._turns:
             await self._let_others_first(work)
-            if work.is_lost or await repository.is_cancelled(self._database, work.row.id):
+            if await self._is_over(work):
                 return False
             cell = work.cells[key]
             error: str | None = None
@@ -293,7 +312,7 @@ class StudyProgram:
                 answered_at=self.moment.now,
             )
             work.own_reads += 0 if reading is None else len(reading.reads)
-            return await repository.keep_cell(self._database, work.row, row)
+            return await repository.keep_cell(self._store, work.row, row)
 
     async def _prepare(self, work: Work, cell: Cell) -> Shown | None:
         """
@@ -305,7 +324,7 @@ class StudyProgram:
             return cell.shown
         said = {}
         for persona, key in list_previous(work.cells.values(), cell).items():
-            row = await repository.find_cell(self._database, work.row.id, key)
+            row = await repository.find_cell(self._store, work.row.id, key)
             if row is None or row.status == "pending":
                 return None
             if row.reading is not None:
@@ -314,19 +333,13 @@ class StudyProgram:
 
     async def _patiently(self, work: Work, ask: Callable[[], Awaitable[T]]) -> T | None:
         """Ask, and ask again for as long as the model is away. Returns None if the study was stopped."""
-        wait = FIRST_WAIT_SECONDS
-        until = time.monotonic() + self._patience_seconds
-        while True:
-            asking = asyncio.ensure_future(ask())
-            try:
-                return await self._until_stopped(work, asking)
-            except APIError as error:
-                if not is_passing(error) or time.monotonic() + wait > until:
-                    raise
-            if work.is_lost or await repository.is_cancelled(self._database, work.row.id):
-                return None
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+        return await self._patience.insist(
+            lambda: self._until_stopped(work, asyncio.ensure_future(ask())),
+            is_over=partial(self._is_over, work),
+        )
+
+    async def _is_over(self, work: Work) -> bool:
+        return work.is_lost or await repository.is_cancelled(self._store, work.row.id)
 
     async def _until_stopped(self, work: Work, asking: asyncio.Future[T]) -> T | None:
         """Return the answer, or None if the study is cancelled meanwhile. Then the read is stopped too."""
@@ -335,7 +348,7 @@ class StudyProgram:
                 done, _ = await asyncio.wait((asking,), timeout=0.5)
                 if done:
                     return asking.result()
-                if work.is_lost or await repository.is_cancelled(self._database, work.row.id):
+                if await self._is_over(work):
                     return None
         finally:
             if not asking.done():
@@ -364,7 +377,7 @@ class StudyProgram:
     async def _find_unanswered_question(self, work: Work) -> str | None:
         answered = {
             work.cells[cell.key].id.question
-            for cell in await repository.read_cells(self._database, work.row.id)
+            for cell in await repository.read_cells(self._store, work.row.id)
             if cell.status == "answered"
             and work.cells[cell.key].id.persona is not None
             and not work.cells[cell.key].shown.in_own_words
@@ -389,7 +402,7 @@ class StudyProgram:
             credits = charge_for(row.price, max(0, progress.answered - row.cells_reused), paid_for)
             credits = max(0, credits - row.credits_charged)
         ended = await repository.finish(
-            self._database,
+            self._store,
             row,
             status,
             moment=self.moment,
@@ -410,12 +423,12 @@ class StudyProgram:
 
     async def settle(self, study_id: str) -> None:
         """Charge an ended study, and report its end. A second call changes nothing."""
-        row = await repository.find(self._database, study_id)
+        row = await repository.find(self._store, study_id)
         if row is None or not row.is_unsettled:
             return
         if row.hold_id is not None:
-            await self._credits.end(_make_end(row, row.hold_id))
-        if await repository.mark_settled(self._database, row) and self._on_end is not None:
+            await self._patience.insist(partial(self._credits.end, _make_end(row, row.hold_id)))
+        if await repository.mark_settled(self._store, row) and self._on_end is not None:
             await self._on_end(row)
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from mavera.errors import InvalidRequest, ValidationFailed
 from mavera.focus_groups.calibration import describe_correction
+from mavera.focus_groups.cells import list_places
 from mavera.focus_groups.draw import draw_reference, draw_respondents
 from mavera.focus_groups.exports import ExportFile, Format, build_export, pack_files
 from mavera.focus_groups.human_answers import HumanAnswersError, read_human_answers, rectify_study
@@ -186,7 +187,7 @@ def hash_study(record: Record) -> str:
 def _describe_method(record: Record) -> Method:
     method = record.row.method
     details: Mapping[str, str] = {
-        "position_prior": digest_priors(record.priors) if record.priors else "none",
+        "position_prior": _describe_priors(record),
         "semantic_similarity_rating": describe_rating(record.row.study, method.rated, method.unrated),
         **_describe_orders(record.row.study),
         **_describe_calibration(record),
@@ -205,6 +206,17 @@ def _describe_calibration(record: Record) -> dict[str, str]:
     if record.correction is None:
         return {}
     return {"calibration": describe_correction(record.row.study, record.correction)}
+
+
+def _describe_priors(record: Record) -> str:
+    """Return the digest of the position priors, and the lists that were read without one."""
+    if record.row.method.read != "letters" or not record.priors:
+        return "none"
+    digest = digest_priors(record.priors)
+    missing = sorted(list_places(record.cells.values()) - record.priors.keys())
+    if not missing:
+        return digest
+    return f"{digest}; lists without one: {', '.join(map(str, missing))}"
 
 
 def _describe_orders(study: Study) -> dict[str, str]:
