@@ -30,6 +30,7 @@ from mavera.focus_groups.charts import Stack, draw_heat_map
 from mavera.focus_groups.repository import Progress, StudyRow
 from mavera.focus_groups.schemas import Verbatim
 from mavera.focus_groups.shares import DAYS_DEFAULT, path_of
+from mavera.focus_groups.shown_texts import show_question, show_text
 
 SCOPE: Scope = "focus_groups"
 PAGE_LENGTH = 25
@@ -91,7 +92,7 @@ async def show_verbatims(visit: Visit) -> Response:
     return visit.render(
         "studies/verbatims.html",
         row=row,
-        question=question,
+        question=show_question(row.study, question),
         names=name_people(visit.services, row),
         chosen=chosen,
         cells=[arm.id for arm in row.study.cells],
@@ -116,6 +117,7 @@ async def show_respondents(visit: Visit) -> Response:
     return visit.render(
         "studies/respondents.html",
         row=row,
+        texts={one.id: show_text(row.study, one.text) for one in row.study.questions},
         names=name_people(visit.services, row),
         rows=rows,
         start=start,

@@ -209,7 +209,7 @@ def _list_matrix(question: Matrix, result: QuestionResult) -> Iterator[Figure]:
     if not rows:
         return
     bars = [Bar(row.text, _number(row.mean), row.simulation_interval, _find_base_mean(row)) for row in rows]
-    chart = draw_bars(bars, f"Means: {question.text}", is_share=False, top=float(question.points))
+    chart = draw_bars(bars, f"Means: {result.text}", is_share=False, top=float(question.points))
     yield _make_bars(
         f"{result.question_id}-means", "Means", chart, bars, "Row", is_share=False, ends=ends_of(question)
     )
@@ -219,7 +219,7 @@ def _list_matrix(question: Matrix, result: QuestionResult) -> Iterator[Figure]:
     yield Figure(
         result.question_id,
         "Answers",
-        draw_heat_map(stacks, labels, f"Answers: {question.text}", means),
+        draw_heat_map(stacks, labels, f"Answers: {result.text}", means),
         ("Row", *labels, "Mean"),
         tuple(
             (row.text, *map(_write_share, stack.shares), f"{_number(row.mean):.2f}")

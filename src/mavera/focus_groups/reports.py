@@ -27,6 +27,7 @@ from mavera.focus_groups.positions import digest_priors
 from mavera.focus_groups.results import build_question, build_results, select_group
 from mavera.focus_groups.rows import list_rows
 from mavera.focus_groups.service import Record
+from mavera.focus_groups.shown_texts import show_answers
 from mavera.focus_groups.side_by_side import Comparison, compare_simulations
 from mavera.focus_groups.similarity import describe_rating, digest_calibrations
 from mavera.focus_groups.simulation import Discussion, Method, Simulation
@@ -54,7 +55,7 @@ def simulate(record: Record) -> Simulation:
         id=row.id,
         status=row.status,
         created_at=row.created_at,
-        study=study,
+        study=show_answers(study),
         panel=record.panel,
         book=record.book,
         failures=record.failures,

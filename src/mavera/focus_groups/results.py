@@ -193,7 +193,7 @@ def _start_question(simulation: Simulation, question: Question, mask: Truths | N
     return QuestionResult(
         question_id=question.id,
         type=type_of(question),
-        text=question.text,
+        text=simulation.text_of(question),
         base=counts[Status.ANSWERED] + counts[Status.MISSING] + counts[Status.FAILED],
         answered=counts[Status.ANSWERED],
         failed=counts[Status.FAILED],

@@ -127,7 +127,8 @@ def _compare_question(
         own = _find_same(each, question)
         found.append(measure_any(each.grids, own, part) if own is not None else ())
     lines = [_compare_line(simulations, measures, names, is_paired) for measures in zip(*found, strict=False)]
-    return ComparedQuestion(question.id, type_of(question), question.text, lines, part)
+    text = simulations[0].text_of(question)
+    return ComparedQuestion(question.id, type_of(question), text, lines, part)
 
 
 def _compare_line(

@@ -21,7 +21,8 @@ from mavera.focus_groups.moves import Move
 from mavera.focus_groups.panel import Panel
 from mavera.focus_groups.raking import rake_weights
 from mavera.focus_groups.respondents import Draw
-from mavera.focus_groups.study import Study
+from mavera.focus_groups.shown_texts import show_text
+from mavera.focus_groups.study import Question, Study
 from mavera.focus_groups.tabulate import Table, tabulate_study
 from mavera.focus_groups.themes import Theme
 
@@ -89,6 +90,10 @@ class Simulation:
     def grids(self) -> Grids:
         """The distributions of the study by question."""
         return Grids(self.study, self.panel, self.book, self.failures, self.draw_reference)
+
+    def text_of(self, question: Question) -> str:
+        """Return the text of a question for readers, who see all cells at once."""
+        return show_text(self.study, question.text)
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:

@@ -30,6 +30,7 @@ from mavera.focus_groups.letters import (
 from mavera.focus_groups.measures import Kind, Measure, list_parts, measure_question
 from mavera.focus_groups.mixtures import Truths
 from mavera.focus_groups.respondents import Respondents, Status
+from mavera.focus_groups.shown_texts import show_text
 from mavera.focus_groups.study import (
     Conjoint,
     Matrix,
@@ -116,7 +117,11 @@ def tabulate_study(grids: Grids, completes: Respondents) -> tuple[Table, ...]:
             columns = list_columns(grids, question, completes)
             variance = variances.get(type_of(question))
             lines = tuple(_build_line(grids, question, part, one, columns, variance) for one in measures)
-            tables.append(Table(question.id, part, _title(question, part), type_of(question), columns, lines))
+            tables.append(
+                Table(
+                    question.id, part, _title(grids.study, question, part), type_of(question), columns, lines
+                )
+            )
     return tuple(tables)
 
 
@@ -212,11 +217,11 @@ def _find_answered(completes: Respondents, question: Question) -> Truths:
     return np.asarray((status == Status.ANSWERED) | (status == Status.MISSING))
 
 
-def _title(question: Question, part: str | None) -> str:
+def _title(study: Study, question: Question, part: str | None) -> str:
     if isinstance(question, Matrix) and part is not None:
         row = next(row.text for row in question.rows if row.id == part)
-        return f"{question.text} – {row}"
-    return question.text
+        return f"{show_text(study, question.text)} – {row}"
+    return show_text(study, question.text)
 
 
 def _collect_gaps(grids: Grids) -> dict[str, list[float]]:

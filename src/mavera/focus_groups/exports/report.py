@@ -17,8 +17,9 @@ from mavera.focus_groups.exports.report_figures import draw_question
 from mavera.focus_groups.headlines import describe_result
 from mavera.focus_groups.results import build_method, build_question
 from mavera.focus_groups.schemas import MoveResult, QuestionResult
+from mavera.focus_groups.shown_texts import describe_cells, show_text
 from mavera.focus_groups.simulation import SYNTHETIC, Simulation
-from mavera.focus_groups.study import Question
+from mavera.focus_groups.study import Question, Study
 from mavera.focus_groups.tabulate import TOTAL, Line, Table
 
 MOST_QUOTES = 6
@@ -80,7 +81,21 @@ def _write_cover(simulation: Simulation) -> Iterator[str]:
     yield "</dl>"
     for notice in simulation.list_notices()[1:]:
         yield f'<p class="notice">{escape(notice)}</p>'
+    yield from _write_stimulus(simulation.study)
     yield "</header>"
+
+
+def _write_stimulus(study: Study) -> Iterator[str]:
+    """Write what the personas were shown before the questions, and how the cells differ."""
+    if study.stimulus is not None and study.stimulus.text:
+        text = escape(show_text(study, study.stimulus.text))
+        yield f'<p class="kicker">Shown before the questions</p><blockquote><p>{text}</p></blockquote>'
+    if study.cells:
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>"
+            for name, text in describe_cells(study).items()
+        )
+        yield f"<table class='plain arms'><tr><th>Cell</th><th>Shown</th></tr>{rows}</table>"
 
 
 def _write_summary(simulation: Simulation, results: dict[str, QuestionResult]) -> Iterator[str]:
@@ -91,7 +106,7 @@ def _write_summary(simulation: Simulation, results: dict[str, QuestionResult]) -
         headline = describe_result(result, question.missing)
         mark = ' <span class="flag" title="See the question">!</span>' if result.flags else ""
         yield (
-            f'<tr><td><a href="#{escape(question.id, quote=True)}">{escape(question.text)}</a>{mark}</td>'
+            f'<tr><td><a href="#{escape(question.id, quote=True)}">{escape(result.text)}</a>{mark}</td>'
             f"<td><strong>{escape(headline.text)}</strong></td><td>{escape(headline.interval)}</td>"
             f"<td>{escape(headline.baseline)}</td></tr>"
         )
@@ -103,7 +118,7 @@ def _write_question(
 ) -> Iterator[str]:
     yield f'<section class="question" id="{escape(question.id, quote=True)}">'
     yield f'<p class="kicker">{number} · {TYPE_NAMES[result.type]} · {escape(question.id)}</p>'
-    yield f"<h2>{escape(question.text)}</h2>"
+    yield f"<h2>{escape(result.text)}</h2>"
     if question.show_if:
         yield f'<p class="asked">Asked if {escape(question.show_if)}</p>'
     yield from draw_question(question, result)
@@ -271,6 +286,7 @@ def _write_method(simulation: Simulation) -> Iterator[str]:
         "Latent correlation": f"{method.latent_correlation:g}, assumed",
         "Personas": ", ".join(one.name for one in simulation.panel),
         "Weights": _describe_weights(simulation),
+        **{f"Cell {name}": text for name, text in describe_cells(simulation.study).items()},
         "Study": method.study_hash,
         **method.details,
     }

@@ -124,7 +124,7 @@ def _list_syntax(simulation: Simulation, variables: Sequence[Variable]) -> Itera
             continue
         names = [one.name for one in variables if one.group == question.id]
         yield "MRSETS"
-        yield f"  /MDGROUP NAME=${_to_set_name(names)} LABEL={_quote(question.text)}"
+        yield f"  /MDGROUP NAME=${_to_set_name(names)} LABEL={_quote(simulation.text_of(question))}"
         yield "   CATEGORYLABELS=VARLABELS"
         yield from _wrap_names(f"   VARIABLES={' '.join(names)} VALUE=1")
         yield f"  /DISPLAY NAME=[${_to_set_name(names)}]."

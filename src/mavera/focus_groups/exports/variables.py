@@ -23,6 +23,7 @@ import numpy as np
 from mavera.focus_groups.designs import list_sets, list_tasks
 from mavera.focus_groups.mixtures import Floats
 from mavera.focus_groups.respondents import Answers, Status
+from mavera.focus_groups.shown_texts import describe_cells, show_question
 from mavera.focus_groups.simulation import SYNTHETIC, Simulation
 from mavera.focus_groups.study import (
     Conjoint,
@@ -44,6 +45,8 @@ _RESERVED = frozenset({"ALL", "AND", "BY", "EQ", "GE", "GT", "LE", "LT", "NE", "
 _NAME_LENGTH = 60
 # Missing answers get the last codes below this, or below ten times as much on longer lists.
 _MISSING_BELOW = 100
+# A longer description of a cell stands in the method sheet only. SPSS cuts value labels at 120 bytes.
+_LONGEST_ARM = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ def list_variables(simulation: Simulation) -> tuple[Variable, ...]:
     names = _Names()
     found = list(_list_head(simulation, names))
     for question in simulation.study.questions:
-        found += _list_question(simulation, question, names)
+        found += _list_question(simulation, show_question(simulation.study, question), names)
     return tuple(found)
 
 
@@ -132,7 +135,8 @@ def _list_head(simulation: Simulation, names: _Names) -> Iterator[Variable]:
     versions = np.array([panel[at].version for at in rows.panelist], dtype=np.float64)
     yield Variable(names.take("persona_version"), "Version of the persona", "number", versions)
     if study.cells:
-        arms = tuple(Code(at, arm.id) for at, arm in enumerate(study.cells, 1))
+        described = describe_cells(study)
+        arms = tuple(Code(at, _label_arm(arm.id, described[arm.id])) for at, arm in enumerate(study.cells, 1))
         yield Variable(names.take("cell"), "Monadic cell", "single", rows.arm + 1.0, arms)
     yield Variable(names.take("weight"), "Case weight", "number", simulation.case_weights, places=6)
     for name in dict.fromkeys(name for one in panel for name in one.attributes):
@@ -141,6 +145,10 @@ def _list_head(simulation: Simulation, names: _Names) -> Iterator[Variable]:
         places = {code.label: float(code.number) for code in codes}
         values = [places.get(panel[at].attributes.get(name, ""), np.nan) for at in rows.panelist]
         yield Variable(names.take(name), f"Attribute: {name}", "single", np.array(values), codes)
+
+
+def _label_arm(name: str, described: str) -> str:
+    return f"{name} ({described})" if described and len(described) <= _LONGEST_ARM else name
 
 
 def _take_texts(names: _Names, name: str, label: str, texts: Sequence[str]) -> Variable:

@@ -21,6 +21,7 @@ from mavera.core.text import escape_formula, format_count
 from mavera.focus_groups.exports import ExportFile, name_file
 from mavera.focus_groups.results import build_method, build_question
 from mavera.focus_groups.schemas import QuestionResult
+from mavera.focus_groups.shown_texts import describe_cells
 from mavera.focus_groups.simulation import SYNTHETIC, Simulation
 from mavera.focus_groups.study import Conjoint, MaxDiff, OpenEnded
 from mavera.focus_groups.tabulate import TOTAL, Column, Line, Table
@@ -190,7 +191,7 @@ class _Workbook:
         for question in self.simulation.study.questions:
             if isinstance(question, MaxDiff | Conjoint):
                 result = build_question(self.simulation, question)
-                self._text(sheet, row, 0, f"{question.id}  {question.text}", "question")
+                self._text(sheet, row, 0, f"{question.id}  {self.simulation.text_of(question)}", "question")
                 row = self._write_model(sheet, row + 1, result) + 2
 
     def _write_model(self, sheet: Any, row: int, result: QuestionResult) -> int:
@@ -282,6 +283,7 @@ class _Workbook:
             "Latent correlation": f"{method.latent_correlation:g} (assumed)",
             "Date": self.simulation.date.date().isoformat(),
             "Study hash": method.study_hash,
+            **{f"Cell {name}": text for name, text in describe_cells(self.simulation.study).items()},
             **method.details,
         }
         row = 2
