@@ -2,7 +2,7 @@
 Ask a survey with EDSL, in the environment where EDSL is installed: `python bench/edsl_client.py < JOB`.
 
 JOB is JSON: url, model, agents (name → description), questions (name, text, options), respondents, places.
-The key is in OPENAI_COMPATIBLE_API_KEY. Prints {"seconds", "answers", "unusable"}, without the time of imports.
+The key is in OPENAI_COMPATIBLE_API_KEY. Prints {"seconds", "answers", "unusable"}, without its imports.
 """
 
 import json

@@ -68,7 +68,8 @@ class Faults:
 
     def check_range(self, path: str, value: float | None, low: float, high: float) -> None:
         if value is not None and not low <= value <= high:
-            self.add(path, f"{value:g} is outside {low:g} to {high:g}.")
+            shown = f"{value:g}" if abs(value) < 1e300 else "The number"
+            self.add(path, f"{shown} is outside {low:g} to {high:g}.")
 
     def check_count(self, path: str, count: int, low: int, high: int, what: str) -> None:
         if not low <= count <= high and path not in self.kept:

@@ -20,6 +20,8 @@ CHARACTERS_MAX = 4_000_000
 NODES_MAX = 20_000
 DEPTH_MAX = 20
 
+# Characters that XML and Postgres refuse, and that terminals obey.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _INTEGER = re.compile(r"[-+]?\d{1,18}")
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?")
 _WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
@@ -73,7 +75,10 @@ def read_tree(text: str) -> Node:
 
 def grow_tree(value: Any) -> Node:
     """Return the tree of plain data, as a JSON decoder returns it."""
-    text = msgspec.json.encode(value).decode()
+    try:
+        text = msgspec.json.encode(value).decode()
+    except UnicodeEncodeError as error:
+        raise SourceError("A text has half of a character (a lone surrogate). Remove it.") from error
     return _build(replace(mark, line=None) for mark in _scan_json(text))
 
 
@@ -159,6 +164,10 @@ def _build(marks: Iterator[_Mark]) -> Node:
         if mark.kind == "end":
             stack.pop()
             continue
+        if isinstance(mark.value, str) and (found := _UNPRINTABLE.search(mark.value)):
+            raise SourceError(
+                f"A text has the control character U+{ord(found[0]):04X}. Remove it.", mark.line
+            )
         value = {"{": {}, "[": []}.get(mark.kind, mark.value)
         node = Node(value, mark.line, mark.source)
         _place(node, root, stack)

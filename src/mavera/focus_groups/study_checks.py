@@ -39,6 +39,8 @@ from mavera.reading.encoder import LANGUAGES
 # An attribute of a conjoint with one of these names is the price unless the file says otherwise.
 PRICE_NAMES = frozenset({"price", "preis", "precio", "prix", "preço", "preco"})
 
+WEIGHT_MIN, WEIGHT_MAX = 1e-6, 1_000_000
+
 _ARM_ID = re.compile(r"[\w.-]{1,40}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _PRICE = re.compile(r"[^\d\s]{0,4}\s*(\d{1,3}(?:[ ,.]\d{3})+|\d+)(?:([.,])(\d{1,2}))?\s*[^\d\s]{0,4}")
@@ -130,8 +132,12 @@ def _check_head(study: Study, faults: Faults) -> None:
     faults.check_count("personas", len(study.personas), 1, PERSONAS_MAX, "personas")
     faults.check_ids("personas", (one.id for one in study.personas), "persona")
     for n, one in enumerate(study.personas):
-        if not (0 < one.weight < math.inf):
-            faults.add(f"personas[{n}].weight", f"{one.weight:g} is not a weight. Write a number above 0.")
+        # Weights are added up and divided, so their range keeps sums finite and shares above 0.
+        if not WEIGHT_MIN <= one.weight <= WEIGHT_MAX:
+            faults.add(
+                f"personas[{n}].weight",
+                f"{one.weight:g} is not a weight. Write a number from {WEIGHT_MIN:g} to {WEIGHT_MAX:,}.",
+            )
         for name, value in one.attributes.items():
             faults.check_text(f"personas[{n}].attributes.{name}", value)
     limits = study.limits
