@@ -65,9 +65,7 @@ def run(client: httpx.Client, respondents: int, source: str | None) -> dict[str,
     if source is None:
         answer = client.post("/focus-groups", json=body)
     else:
-        answer = client.post(
-            f"/focus-groups/{source}/copy", json={"sample": {"size": respondents, "seed": 1}}
-        )
+        answer = client.post(f"/focus-groups/{source}/copy", json={"sample_size": respondents})
     study = wait_for_end(client, answer.raise_for_status().json())
     return {
         "respondents": respondents,

@@ -14,8 +14,8 @@ from mavera.focus_groups.repository import StudyRow
 from mavera.focus_groups.service import FocusGroups
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from tests.focus_groups.test_kills import LONG
 from tests.focus_groups.test_program import STUDY
+from tests.support.long_study import LONG
 from tests.support.processes import books, make_key
 from tests.support.study_service import find_principal, use_service
 from tests.support.tables import make_tables

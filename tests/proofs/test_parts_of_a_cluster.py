@@ -28,8 +28,8 @@ from mavera.focus_groups.repository import LEASE_SECONDS as STUDY_LEASE_SECONDS
 from mavera.focus_groups.repository import StudyRow
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from tests.focus_groups.test_kills import LONG, PRIOR_READS, READS, worker
 from tests.support.load import CLIENTS, Load
+from tests.support.long_study import LONG, PRIOR_READS, READS, worker
 from tests.support.own_postgres import Pair, running_pair, wait_until
 from tests.support.processes import ASK, make_key, serving
 from tests.support.routers import running_haproxy

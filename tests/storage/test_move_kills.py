@@ -19,9 +19,9 @@ from mavera.focus_groups.repository import StudyRow, find
 from mavera.focus_groups.service import FocusGroups
 from mavera.settings import Settings
 from mavera.storage.database import Database
-from tests.focus_groups.test_kills import study, worker
 from tests.focus_groups.test_program import STUDY
 from tests.support import servers
+from tests.support.long_study import study, worker
 from tests.support.processes import ASK, books, make_key, serving
 from tests.support.study_service import find_principal, use_service
 

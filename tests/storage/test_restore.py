@@ -25,7 +25,7 @@ from mavera.focus_groups.service import FocusGroups
 from mavera.settings import Settings
 from mavera.storage.database import Database
 from tests.docs.pages import DOCS, ROOT, sections
-from tests.focus_groups.test_kills import LONG, worker
+from tests.support.long_study import LONG, worker
 from tests.support.own_postgres import Server, running_server, wait_until
 from tests.support.processes import ASK, books, make_key, serving
 from tests.support.requirements import require_program

@@ -55,7 +55,7 @@ STATEMENTS: dict[Phase, str] = {
     "finish": "SET status = :status, ended_at",
     "settle": "SET settled_at = ended_at",
 }
-PRIOR_MARK = "prior "
+PRIOR_MARK, KEPT_MARK = "prior ", "kept "
 
 
 class Death(msgspec.Struct, frozen=True):
@@ -81,6 +81,11 @@ class Fate:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def add_line(log: Path, line: str) -> None:
+    with log.open("a") as file:
+        file.write(f"{line}\n")
+
+
 def find_phase(sql: str) -> Phase | None:
     return next((phase for phase, mark in STATEMENTS.items() if mark in sql), None)
 
@@ -89,11 +94,14 @@ class MortalDatabase(Database):
     """A database whose process may die around each statement."""
 
     fate: Fate
+    log: Path
     is_charging = False
 
     async def execute(self, sql: str, /, **values: Any) -> int:
         self.fate.meet(find_phase(sql), "before")
         changed = await super().execute(sql, **values)
+        if changed and find_phase(sql) == "write":
+            add_line(self.log, f"{KEPT_MARK}{values['key']}")
         self.fate.meet(find_phase(sql), "after")
         return changed
 
@@ -165,8 +173,7 @@ class LoggedModel(ScriptedModel):
         is_cell = any("thing" in text for text in texts)
         if is_cell:
             self._fate.meet("read", "before")
-        with self._log.open("a") as log:
-            log.write(f"{'' if is_cell else PRIOR_MARK}{hash_of(texts)}\n")
+        add_line(self._log, f"{'' if is_cell else PRIOR_MARK}{hash_of(texts)}")
         await asyncio.sleep(self._seconds)
         if is_cell:
             self._fate.meet("read", "inside")
@@ -205,10 +212,10 @@ def live(
         data_dir=data_dir, database_url=database_url or None, model_backend="scripted", log_level="error"
     )
     fate = Fate(death)
-    asyncio.run(_work(settings, worker_id, LoggedModel(log, seconds, fate), fate))
+    asyncio.run(_work(settings, worker_id, LoggedModel(log, seconds, fate), fate, log))
 
 
-async def _work(settings: Settings, worker_id: str, model: ScriptedModel, fate: Fate) -> None:
+async def _work(settings: Settings, worker_id: str, model: ScriptedModel, fate: Fate, log: Path) -> None:
     configure_logs(settings)
     url = settings_url(settings)
     components = Components.of(settings, model=model)
@@ -217,7 +224,7 @@ async def _work(settings: Settings, worker_id: str, model: ScriptedModel, fate: 
         MortalDatabase(open_pool(url), is_file=parts.database.is_file) as database,
         MortalCredits(database) as credits,
     ):
-        database.fate = fate
+        database.fate, database.log = fate, log
         models = Models(parts.library, parts.models, parts.named_models, parts.images)
         program = StudyProgram(
             database,
