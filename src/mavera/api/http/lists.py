@@ -15,7 +15,7 @@ LIST_PARAMETERS = (
     Parameter(
         "limit",
         "query",
-        "The page holds at most so many.",
+        "The most entries of the page.",
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     ),
     Parameter(

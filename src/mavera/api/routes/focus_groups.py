@@ -61,7 +61,7 @@ SCOPE: Scope = "focus_groups"
 MAX_BODY_BYTES = 8 * 1024 * 1024
 _SECONDS_OF_ETA = 24 * 3600
 
-_ID = Parameter("focus_group_id", "path", "The study has this id.", {"type": "string", "maxLength": 64})
+_ID = Parameter("focus_group_id", "path", "The id of the study.", {"type": "string", "maxLength": 64})
 _SCREENED = Parameter(
     "include", "query", "The value `screened` adds the rows of respondents whom a screener ended.",
     {"type": "string", "enum": ["screened"]},
