@@ -27,7 +27,7 @@ _REQUEST_ID = {
         "schema": {"type": "string"},
     }
 }
-_RETRY_AFTER = {"Retry-After": {"description": "The number of seconds to wait.", "schema": {"type": "integer"}}}
+_RETRY_AFTER = {"Retry-After": {"description": "The seconds to wait.", "schema": {"type": "integer"}}}
 
 
 def openapi_document(operations: Sequence[Operation], prefix: str) -> dict[str, Any]:
