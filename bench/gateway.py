@@ -77,15 +77,21 @@ def turn_about(
     peers = Path(options.peers) if options.peers else folder
     same: dict[str, Any] = {"connections": options.at_once, "folder": folder, "cores": cores}
     with ExitStack() as stack:
-        targets = {name: stack.enter_context(PEERS[name](upstream, peers, cores)) for name in options.only}
-        for target in targets.values():
-            drive(target, **same, seconds=WARM_UP_SECONDS)
+        targets: dict[str, Target] = {}
+        reasons: dict[str, str] = {}
+        for name in options.only:
+            try:
+                targets[name] = stack.enter_context(PEERS[name](upstream, peers, cores))
+                drive(targets[name], **same, seconds=WARM_UP_SECONDS)
+            except (Unavailable, RuntimeError) as error:
+                targets.pop(name, None)
+                reasons[name] = str(error)
         read = [
             {name: drive(target, **same, seconds=options.seconds).cpu for name, target in targets.items()}
             for _ in range(options.turns)
         ]
-    first = options.only[0]
-    return [
+    first = next(iter(targets))
+    rows = [
         {
             "gateway": name,
             "CPU µs": median([turn[name] for turn in read]),
@@ -93,8 +99,9 @@ def turn_about(
             "most": max(turn[name] for turn in read),
             f"of {first}": median([turn[name] / turn[first] for turn in read]),
         }
-        for name in options.only
+        for name in targets
     ]
+    return [*rows, *({"gateway": name, "CPU µs": reason} for name, reason in reasons.items())]
 
 
 def memory(upstream: str, requests: int, many: int, folder: Path, cores: Cores) -> list[dict[str, Any]]:

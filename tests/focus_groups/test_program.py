@@ -409,10 +409,13 @@ def test_a_charge_that_its_worker_did_not_live_to_make_is_made_later(opened: Ope
                 here.bank.database, taken, "COMPLETED", moment=program.moment, credits=PRICE
             )
         await here.bank.check_books(held=PRICE)
+        assert await repository.has_work(here.bank.database, program.moment)
         with pytest.raises(StillRunning):
             await here.service.retry(here.principal, row.id)
         await here.program("w2").settle_all()
         await here.program("w3").settle_all()
+        assert not await repository.has_work(here.bank.database, program.moment)
+        assert (await here.service.get(here.principal, row.id)).lease_until == repository.NEVER
         await here.bank.check_books()
         assert len(here.ended) == 1
         assert await here.bank.balance() == 1000 - PRICE

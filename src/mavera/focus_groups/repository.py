@@ -30,6 +30,8 @@ PROGRAM = 1
 MOST_ADOPTIONS = 5
 # A worker renews its lease three times in this period.
 LEASE_SECONDS = 45
+# The end of a charged study's lease. An ended one has 0 until then, so the index of leases finds it.
+NEVER = 1 << 62
 
 
 class Method(msgspec.Struct, frozen=True, kw_only=True):
@@ -442,7 +444,7 @@ async def finish(
 async def list_unsettled(db: Queries) -> list[str]:
     """Return the ended studies that are not charged yet."""
     rows = await db.fetch_all(
-        "SELECT id FROM focus_groups WHERE settled_at IS NULL"
+        "SELECT id FROM focus_groups WHERE lease_until = 0 AND settled_at IS NULL"
         " AND status IN ('COMPLETED', 'FAILED', 'CANCELLED') ORDER BY id"
     )
     return [row["id"] for row in rows]
@@ -454,12 +456,13 @@ async def mark_settled(db: Queries, study: StudyRow) -> bool:
         """
         UPDATE focus_groups
            SET settled_at = ended_at, credits_charged = credits_charged + credits_due, credits_due = 0,
-               hold_id = NULL
+               hold_id = NULL, lease_until = :never
          WHERE id = :id AND attempt = :attempt AND settled_at IS NULL
            AND status IN ('COMPLETED', 'FAILED', 'CANCELLED')
         """,
         id=study.id,
         attempt=study.attempt,
+        never=NEVER,
     )
     return changed == 1
 
@@ -612,7 +615,7 @@ async def has_work(db: Queries, moment: Moment) -> bool:
         f"""
         SELECT 1 AS found FROM focus_groups
          WHERE (status IN ('PENDING', 'PROCESSING') AND lease_until <= {moment.sql} AND program = :program)
-            OR (status IN ('COMPLETED', 'FAILED', 'CANCELLED') AND settled_at IS NULL)
+            OR (status IN ('COMPLETED', 'FAILED', 'CANCELLED') AND lease_until = 0 AND settled_at IS NULL)
          LIMIT 1
         """,  # noqa: S608
         now=moment.now,
