@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar, cast
 
 import structlog
@@ -28,6 +28,8 @@ RECYCLE_SECONDS = 300
 # Our transactions wait for nothing but the database. One that is idle for so long belongs to a process that
 # was stopped, and its locks would stop the others.
 IDLE_TRANSACTION_SECONDS = 15
+# Statements whose parsed form is kept. Lists of values make many of one.
+_STATEMENTS = 1024
 
 log = structlog.get_logger()
 
@@ -105,7 +107,7 @@ class PostgresConnection:
             await self._connection.invalidate()
 
     async def _run(self, sql: str, values: dict[str, Any] | list[dict[str, Any]]) -> CursorResult[Any]:
-        return await self._connection.execute(text(sql), values)
+        return await self._connection.execute(_parse(sql), values)
 
 
 class PooledStatements:
@@ -115,20 +117,24 @@ class PooledStatements:
         self._connection = connection
 
     def fetch_all(self, sql: str, values: Row, /) -> list[Row]:
-        return cast("list[Row]", self._connection.execute(text(sql), dict(values)).mappings().all())
+        return cast("list[Row]", self._connection.execute(_parse(sql), dict(values)).mappings().all())
 
     def execute(self, sql: str, values: Row, /) -> int:
-        return self._connection.execute(text(sql), dict(values)).rowcount
+        return self._connection.execute(_parse(sql), dict(values)).rowcount
 
     def execute_many(self, sql: str, rows: Sequence[Row], /) -> None:
         if rows:
-            self._connection.execute(text(sql), [dict(row) for row in rows])
+            self._connection.execute(_parse(sql), [dict(row) for row in rows])
 
     def insert(self, into: str, rows: Sequence[tuple[Any, ...]], /) -> None:
         if rows:
             names = _list_names(len(rows[0]))
             sql = f"INSERT INTO {into} VALUES ({', '.join(f':{name}' for name in names)})"  # noqa: S608
             self.execute_many(sql, [dict(zip(names, row, strict=True)) for row in rows])
+
+
+# Parsing a statement, and making the key of its compiled form, takes longer than sending it.
+_parse = lru_cache(maxsize=_STATEMENTS)(text)
 
 
 @cache
