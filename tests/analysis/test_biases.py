@@ -134,3 +134,17 @@ def test_a_quote_inside_a_statement_cannot_end_it(classifier: BiasClassifier) ->
     (suspect, *_) = biases.find_suspects(split_sentences(text), classifier)
 
     assert biases.build_question(suspect).splitlines()[0].count('"') == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The food is also excellent, and the staff is always helpful and friendly.",
+        "All who live there are indeed lucky in love.",
+        "The woman said I should pay $150, but I thought it was $130.",
+        "My son is always comparing himself to his friends.",
+    ],
+)
+def test_a_sentence_that_concludes_nothing_is_not_read(text: str) -> None:
+    assert biases.find_cued(text) == []
+    assert biases.find_cued(f"{text} So it must be true.") != []
