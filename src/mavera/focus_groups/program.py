@@ -283,7 +283,8 @@ class StudyProgram:
     async def _read_cell(self, work: Work, key: str) -> bool:
         async with self._turns:
             await self._let_others_first(work)
-            if await self._is_over(work):
+            # A worker that died between a cell's answer and the checkpoint of its step runs the step again.
+            if work.is_lost or not await repository.is_due(self._store, work.row.id, key):
                 return False
             cell = work.cells[key]
             error: str | None = None

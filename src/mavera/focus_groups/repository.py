@@ -394,6 +394,20 @@ async def is_cancelled(db: Queries, study_id: str) -> bool:
     return row is None or row["cancelled_at"] is not None
 
 
+async def is_due(db: Queries, study_id: str, key: str) -> bool:
+    """Return whether a cell waits for an answer, in a study that was neither cancelled nor deleted."""
+    row = await db.fetch_one(
+        """
+        SELECT 1 AS found FROM focus_group_cells
+         WHERE study_id = :study_id AND key = :key AND status = 'pending'
+           AND EXISTS (SELECT 1 FROM focus_groups WHERE id = :study_id AND cancelled_at IS NULL)
+        """,
+        study_id=study_id,
+        key=key,
+    )
+    return row is not None
+
+
 async def keep_cell(db: Queries, study: StudyRow, cell: CellRow) -> bool:
     """Store the outcome of a cell. Returns False if it has one, or if the study has another worker."""
     values = _cell_values(study.id, cell)
