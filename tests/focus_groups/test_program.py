@@ -245,6 +245,23 @@ def test_a_cancelled_study_keeps_and_pays_for_what_it_has(opened: Open) -> None:
     on_stage(scene, opened)
 
 
+def test_a_step_that_runs_again_asks_for_no_cell_that_has_its_answer(opened: Open) -> None:
+    async def scene(here: Stage) -> None:
+        row = await here.service.create(here.principal, STUDY)
+        program = here.program()
+        taken = await program.take(row.id)
+        assert taken is not None
+        async with program.hold(taken) as work:
+            await program.measure_priors(work)
+            keys = (await program.list_pending(work))[:3]
+            assert await program.read_cells(work, keys) == 3
+            asked = len(here.model.prompts)
+            assert await program.read_cells(work, keys) == 0
+            assert len(here.model.prompts) == asked
+
+    on_stage(scene, opened)
+
+
 def test_a_limit_stops_a_study_cleanly(opened: Open) -> None:
     async def scene(here: Stage) -> None:
         limited = replace(STUDY, limits=Limits(model_reads=8))
