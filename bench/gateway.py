@@ -27,7 +27,7 @@ from typing import Any
 
 from bench.against import HERE, add_options, checkout, compare, source_of
 from bench.load import Cores, Target, drive, static_upstream
-from bench.peers import MAVERA, PEERS, Unavailable, install
+from bench.peers import PEERS, STORES, Unavailable, install
 from bench.report import median, show, show_markdown
 
 # LiteLLM answers its first request only after some seconds.
@@ -119,7 +119,7 @@ def memory(upstream: str, requests: int, many: int, folder: Path, cores: Cores) 
 
 def against(upstream: str, options: argparse.Namespace, folder: Path, cores: Cores) -> bool:
     """Return whether this checkout is as fast as `options.against`, on the store of the first of `only`."""
-    mavera = MAVERA[options.only[0]]
+    open_target = STORES[options.only[0]]
     same: dict[str, Any] = {"connections": options.at_once, "folder": folder, "cores": cores}
 
     def read(target: Target) -> dict[str, float]:
@@ -129,7 +129,8 @@ def against(upstream: str, options: argparse.Namespace, folder: Path, cores: Cor
     with ExitStack() as stack:
         base = stack.enter_context(checkout(options.against))
         this, other = (
-            stack.enter_context(mavera(upstream, folder, cores, source_of(each))) for each in (HERE, base)
+            stack.enter_context(open_target(upstream, folder, cores, source_of(each)))
+            for each in (HERE, base)
         )
         for target in (this, other):
             drive(target, **same, seconds=WARM_UP_SECONDS)
@@ -162,8 +163,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--markdown", action="store_true", help="print a table for bench/README.md")
     options = parser.parse_args()
-    if options.against and options.only[0] not in MAVERA:
-        options.only = list(MAVERA)[:1]
+    if options.against and options.only[0] not in STORES:
+        options.only = list(STORES)[:1]
     print_rows = show_markdown if options.markdown else show
     cores = two_cores()
     with ExitStack() as stack:

@@ -189,14 +189,14 @@ def litellm(upstream: str, folder: Path, cores: Cores) -> Iterator[Target]:
         )
 
 
-MAVERA: dict[str, Mavera] = {
+STORES: dict[str, Mavera] = {
     "mavera": mavera,
     "mavera-postgres": mavera_on_postgres,
     "mavera-postgres-redis": mavera_on_postgres_and_redis,
 }
 PEERS: dict[str, Peer] = {
     "relay": relay,
-    **MAVERA,
+    **STORES,
     "tensorzero": tensorzero,
     "portkey": portkey,
     "litellm": litellm,
