@@ -100,6 +100,17 @@ def test_without_personas_the_simulation_adds_nothing(simulation: Simulation) ->
     assert score.simulation < 0
 
 
+def test_people_who_all_agree_leave_room_for_others(simulation: Simulation) -> None:
+    people = 20
+    answers = read_human_answers(simulation, "persona_id,q1,q2\n" + "persona0,10,1\n" * people)
+
+    for result in rectify_study(simulation, answers):
+        for figure in result.figures:
+            for low, high in (figure.people_interval, figure.rectified_interval):
+                assert low < high, figure
+                assert low <= figure.rectified <= high
+
+
 def _differing_personas() -> Simulation:
     """Return a study in which half of the personas say yes and half say no, and people agree with theirs."""
     study = build_study(4, cells=(), questions=(YesNo(id="y", text="?"), NPS(id="n", text="?")), banner=())

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mavera.focus_groups.rectify import rectify_means, tune_share
+from mavera.focus_groups.human import find_share_interval
+from mavera.focus_groups.rectify import count_effective_people, rectify_means, tune_share
 
 TRIALS = 4_000
 
@@ -38,6 +39,48 @@ def test_predictions_with_a_correlation_of_one_half_save_15_per_cent(people: int
 
     assert error <= 0.85 * plain
     assert 0.93 <= coverage <= 0.97
+
+
+def _cover_share(share: float, people: int, spread: float) -> float:
+    """Return how often the interval of a share contains it. Predictions are chances around the share."""
+    random = np.random.default_rng(people)
+    strength = 1 / spread**2 - 1
+    covered = 0
+    for _ in range(TRIALS // 4):
+        chances = random.beta(share * strength, (1 - share) * strength, people)
+        answers = (random.random(people) < chances).astype(float)
+        found = rectify_means(
+            np.stack([answers, 1 - answers], axis=1),
+            np.stack([chances, 1 - chances], axis=1),
+            np.array([share, 1 - share]),
+        )
+        both = min(max(float(found.estimates[0]), 0.0), 1.0)
+        low, high = find_share_interval(both, float(count_effective_people(found)[0]))
+        covered += low <= share <= high
+    return covered / (TRIALS // 4)
+
+
+@pytest.mark.parametrize("share", [0.03, 0.1, 0.4])
+@pytest.mark.parametrize("spread", [0.05, 0.5])
+def test_intervals_of_rare_shares_hold_the_share(share: float, spread: float) -> None:
+    assert 0.925 <= _cover_share(share, 30, spread) <= 0.985
+
+
+def test_an_answer_that_nobody_gave_has_an_interval() -> None:
+    answers = np.array([[0.0, 1.0]] * 30)
+    predictions = np.linspace(0, 0.3, 30)
+
+    found = rectify_means(answers, np.stack([predictions, 1 - predictions], axis=1), np.array([0.1, 0.9]))
+
+    assert find_share_interval(0.0, float(count_effective_people(found)[0]))[1] == pytest.approx(0.114, abs=0.01)
+
+
+def test_perfect_predictions_of_a_few_people_are_not_taken_for_certain() -> None:
+    answers = np.array([[1.0, 0.0]] * 15 + [[0.0, 1.0]] * 15)
+
+    found = rectify_means(answers, answers, np.array([0.5, 0.5]))
+
+    assert 30 < count_effective_people(found)[0] < 200
 
 
 def test_without_predictions_the_people_stand_alone() -> None:

@@ -27,7 +27,7 @@ from mavera.focus_groups.exports.variables import list_codes
 from mavera.focus_groups.human import find_nps_interval, find_share_interval, has_small_base
 from mavera.focus_groups.measures import Measure, measure_question
 from mavera.focus_groups.mixtures import DETRACTOR_UP_TO, PROMOTER_FROM, Floats
-from mavera.focus_groups.rectify import FEWEST_PEOPLE, rectify_means
+from mavera.focus_groups.rectify import FEWEST_PEOPLE, count_effective_people, rectify_means
 from mavera.focus_groups.simulation import Simulation
 from mavera.focus_groups.study import NPS, Matrix, MultipleChoice, Question, has_scale, scale_of
 
@@ -288,7 +288,7 @@ def _rectify(
         chosen = column[rows].astype(int)
         valid = chosen < len(values)
         if valid.sum() >= FEWEST_PEOPLE:
-            figures.append(_rectify_number(one, values[chosen[valid]], rows[valid], answers))
+            figures.append(_rectify_number(one, values, values[chosen[valid]], rows[valid], answers))
     notice = ADDS_NOTHING if answers.personas is None else None
     return HumanResult(
         question_id=question.id,
@@ -332,23 +332,27 @@ def _rectify_shares(
     predictions = np.array(known).T if len(known) == len(measures) else None
     mixture = np.array([one.estimate() or 0.0 for one in measures])
     found = rectify_means(given, predictions, mixture)
+    effective = count_effective_people(found)
     figures = []
     for at, one in enumerate(measures):
         share = float(found.people[at])
+        both = min(max(float(found.estimates[at]), 0.0), 1.0)
         figures.append(
             HumanFigure(
                 one.label,
                 _round(one.estimate()),
                 round(share, DIGITS),
                 _round_range(find_share_interval(share, len(given))),
-                round(min(max(float(found.estimates[at]), 0.0), 1.0), DIGITS),
-                _round_range((max(float(found.low[at]), 0.0), min(float(found.high[at]), 1.0))),
+                round(both, DIGITS),
+                _round_range(find_share_interval(both, float(effective[at]))),
             )
         )
     return figures, found.share_of_simulation
 
 
-def _rectify_number(measure: Measure, values: Floats, rows: Floats, answers: HumanAnswers) -> HumanFigure:
+def _rectify_number(
+    measure: Measure, scale: Floats, values: Floats, rows: Floats, answers: HumanAnswers
+) -> HumanFigure:
     predictions = _predict(measure, rows, answers)
     found = rectify_means(
         values[:, None],
@@ -358,15 +362,29 @@ def _rectify_number(measure: Measure, values: Floats, rows: Floats, answers: Hum
     own = (float(found.people_low[0]), float(found.people_high[0]))
     if measure.kind == "score":
         own = find_nps_interval(float((values > 0).mean()), float((values < 0).mean()), len(values))
-    ends = (max(float(found.low[0]), measure.low), min(float(found.high[0]), measure.high))
+    elif own[0] == own[1]:
+        own = _widen_equal(float(values[0]), len(values), scale)
+    both = (float(found.low[0]), float(found.high[0])) if found.share_of_simulation else own
+    ends = (max(both[0], measure.low), min(both[1], measure.high))
     return HumanFigure(
         measure.label,
         _round(measure.estimate()),
         round(float(found.people[0]), DIGITS),
-        _round_range(own),
+        _round_range((max(own[0], measure.low), min(own[1], measure.high))),
         round(min(max(float(found.estimates[0]), measure.low), measure.high), DIGITS),
         _round_range(ends),
     )
+
+
+def _widen_equal(value: float, people: int, scale: Floats) -> Range:
+    """
+    Return an interval of a mean of equal answers, which have no variance.
+
+    As many others as Wilson's interval of 0 allows may have chosen the next point of the scale.
+    """
+    step = float(np.abs(scale[scale != value] - value).min(initial=np.inf))
+    reach = find_share_interval(0.0, people)[1] * (step if np.isfinite(step) else 0.0)
+    return value - reach, value + reach
 
 
 def _round(value: float | None) -> float | None:

@@ -78,3 +78,26 @@ def tune_share(answers: Floats, predictions: Floats) -> float:
         return 0.0
     slope = float((centred * (answers - answers.mean(axis=0))).sum()) / spread
     return min(max(slope, 0.0), 1.0)
+
+
+def count_effective_people(found: Rectified) -> Floats:
+    """
+    Return how many people alone would say as much about each share as `found` does.
+
+    What no one of these people showed may still exist among others: a share of 0 or 1 that moves, or an answer
+    that the simulation gets wrong. Each counts as if two of four more people had shown it (Agresti and Coull
+    1998).
+    """
+    people = found.respondents
+    least = _find_smoothed_reach(np.zeros_like(found.people), people)
+    own = np.square((found.people_high - found.people_low) / 2)
+    both = np.square((found.high - found.low) / 2)
+    alike = own == 0
+    moving = 1 + both / _find_smoothed_reach(found.people, people)
+    return people / np.where(alike, moving, np.maximum(both, least) / np.where(alike, 1.0, own))
+
+
+def _find_smoothed_reach(shares: Floats, people: int) -> Floats:
+    """Return the square of the half width of Agresti and Coull's interval."""
+    shrunk = (people * shares + 2) / (people + 4)
+    return 4 * shrunk * (1 - shrunk) / people
