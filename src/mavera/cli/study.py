@@ -22,6 +22,7 @@ from rich.table import Table
 from mavera.accounts.credits.holds import Credits
 from mavera.accounts.keys.repository import find_first_workspace_id
 from mavera.accounts.principal import Principal
+from mavera.accounts.sessions.links import address_of_server
 from mavera.cli.options import AsJSON, DataDir, format_time, print_json, print_line
 from mavera.cli.progress import wait_until_ready
 from mavera.cli.study_drawing import draw_results
@@ -393,9 +394,7 @@ def share(
     elif show:
         _print_shares(found, as_json=as_json)
     else:
-        settings = load_settings(data_dir=data_dir)
-        base = settings.public_url.rstrip("/") or f"http://127.0.0.1:{settings.port}"
-        url = base + path_of(found.secret)
+        url = address_of_server(load_settings(data_dir=data_dir)) + path_of(found.secret)
         if as_json:
             print_json({**msgspec.to_builtins(found.share), "url": url})
             return
