@@ -34,9 +34,7 @@ def test_the_unsaved_persona_answers(open_page: Open, operator: Visitor) -> None
             page.fill("[name='details.pains']", "Wet shoes")
             page.locator("[data-ask]").click()
         assert "Wet shoes" in asked.value.post_data
-        page.wait_for_function(
-            "document.querySelector('[data-answer]').textContent.includes('What do you buy?')"
-        )
+        page.wait_for_selector("[data-answer]:has-text('What do you buy?')")
         assert "Wet shoes" not in operator.get(path).text
 
         watched.expect_status(422)
