@@ -223,7 +223,7 @@ def test_flags_of_cells_are_merged_into_one_of_each_name() -> None:
         "read_as_shares",
     ]
 
-    assert merge_flags(flags) == ["max_applied in 1 cells", "order_gap 11.00", "read_as_shares in 2 cells"]
+    assert merge_flags(flags) == ["max_applied in 1 cell", "order_gap 11.00", "read_as_shares in 2 cells"]
 
 
 def test_the_group_of_everybody_has_the_figures_of_the_study() -> None:

@@ -198,7 +198,7 @@ def test_a_target_with_a_living_server_is_refused(released: str, target_url: str
         " VALUES ('p', 'h', 'server', '1', 1, '{}', 1, :soon)"
     )
     asyncio.run(execute(target_url, insert, soon=int(time.time()) + 600))
-    with pytest.raises(ConfigurationError, match="1 servers or workers run on the target"):
+    with pytest.raises(ConfigurationError, match=r"Servers or workers still run on the target \(1\)"):
         asyncio.run(copy(released, target_url))
 
 
