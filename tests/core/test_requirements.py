@@ -7,8 +7,8 @@ import pytest
 from tests.docs.pages import ROOT
 from tests.support.requirements import require_module, require_program, skip_or_fail
 
-# These skip for another reason: the platform, or the other engine.
-OTHER_REASONS = re.compile(r"sys\.platform|about \{other\}|skipif\(sys|ignore:|lets nobody mount|importorskip\|")
+# These skip for another reason: the platform, its rights, or the other engine.
+OTHER_REASONS = re.compile(r"sys\.platform|about \{other\}|skipif\(sys|ignore:|nobody mount|importorskip\|")
 
 
 @pytest.mark.parametrize("ci", ["", "true"])

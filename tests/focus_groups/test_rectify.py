@@ -72,7 +72,8 @@ def test_an_answer_that_nobody_gave_has_an_interval() -> None:
 
     found = rectify_means(answers, np.stack([predictions, 1 - predictions], axis=1), np.array([0.1, 0.9]))
 
-    assert find_share_interval(0.0, float(count_effective_people(found)[0]))[1] == pytest.approx(0.114, abs=0.01)
+    people = float(count_effective_people(found)[0])
+    assert find_share_interval(0.0, people)[1] == pytest.approx(0.114, abs=0.01)
 
 
 def test_perfect_predictions_of_a_few_people_are_not_taken_for_certain() -> None:

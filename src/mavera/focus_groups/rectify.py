@@ -84,9 +84,9 @@ def count_effective_people(found: Rectified) -> Floats:
     """
     Return how many people alone would say as much about each share as `found` does.
 
-    What no one of these people showed may still exist among others: a share of 0 or 1 that moves, or an answer
-    that the simulation gets wrong. Each counts as if two of four more people had shown it (Agresti and Coull
-    1998).
+    What no one of these people showed may still exist among others: a share of 0 or 1 that moves, or an
+    answer that the simulation gets wrong. Each counts as if two of four more people had shown it (Agresti
+    and Coull 1998).
     """
     people = found.respondents
     least = _find_smoothed_reach(np.zeros_like(found.people), people)
