@@ -125,7 +125,7 @@ def test_code_that_is_asked_for_comes_as_an_artifact(server: Running) -> None:
 
 def test_an_answer_at_length_has_its_least_words_and_ends_by_itself(server: Running) -> None:
     """A loop ends an answer sooner, so one of three is enough."""
-    words = []
+    words: list[int] = []
     while len(words) < 3 and max(words, default=0) < 80:
         response = server.client().responses.create(
             model="mavera-1",
