@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from tests.support.stand_in_engine import StandInEngine
 
 from bench.report import show
 from mavera.accounts.first_run import make_first_key
@@ -28,8 +29,6 @@ from mavera.app import create_app
 from mavera.logs import configure_logs
 from mavera.models.chunk_decoder import ChunkDecoder
 from mavera.models.embedded.model import EmbeddedModel
-from mavera.models.embedded.process import EngineAddress
-from mavera.models.model import ModelStatus
 from mavera.personas.builtin import PersonaLibrary
 from mavera.runs.reasoning import ASK_FOR_PLAN
 from mavera.server.config import build_server_config
@@ -72,30 +71,6 @@ KINDS: dict[str, dict[str, Any]] = {
         "key": True,
     },
 }
-
-
-class StandInEngine:
-    """The address of an engine that is always there."""
-
-    context_tokens = 8192
-
-    def __init__(self, base_url: str) -> None:
-        self._base_url = base_url
-
-    async def start(self) -> None:
-        return None
-
-    async def close(self) -> None:
-        return None
-
-    async def endpoint(self) -> EngineAddress:
-        return EngineAddress(self._base_url, "key")
-
-    def status(self) -> ModelStatus:
-        return ModelStatus("ready", "It says one word.")
-
-    def load_progress(self) -> float | None:
-        return None
 
 
 def _reply_to(body: dict[str, Any]) -> str:

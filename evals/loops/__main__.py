@@ -1,5 +1,5 @@
 """
-Count the loops of recorded answers, as they were and as `StopLoops` would have ended them.
+Count the loops of recorded answers, as they were and as the embedded model would have ended them.
 
     python -m evals.loops
 
@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mavera.core.events import TextDelta
+from mavera.core.events import ModelEvent, RunCompleted, TextDelta
 from mavera.core.speech import has_loop
+from mavera.core.usage import Usage
 from mavera.evaluation.measures import Share
-from mavera.runs.loop_stop import LoopWatch
+from mavera.models.embedded.loop_watch import LoopWatch
 
 FOLDER = Path(__file__).parents[1]
 RECORDED = ("answers/new.jsonl", "stance/answers.jsonl", "emotion/population.jsonl", "biases/plain.jsonl")
@@ -41,16 +42,14 @@ def read_answers(path: Path) -> Iterator[str]:
 
 
 def end_loops(text: str) -> str:
-    """Return `text` as the stage would pass it on."""
+    """Return `text` as the embedded model would pass it on."""
     watch = LoopWatch()
-    passed: list[TextDelta] = []
-    for piece in _PIECE.findall(text):
-        passed += watch.feed(TextDelta(piece))
-        if watch.has_looped:
+    passed: list[ModelEvent] = []
+    for event in (*map(TextDelta, _PIECE.findall(text)), RunCompleted("stop", Usage())):
+        passed += watch.feed(event)
+        if watch.must_stop:
             break
-    else:
-        passed += watch.flush()
-    return "".join(delta.text for delta in passed)
+    return "".join(event.text for event in passed if isinstance(event, TextDelta))
 
 
 def format_share(share: Share) -> str:

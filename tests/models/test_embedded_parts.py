@@ -8,35 +8,10 @@ from mavera.core.events import ModelEvent, ReasoningDelta, TextDelta
 from mavera.core.items import Image, Message, Text
 from mavera.core.prompt import OutputFormat, Prompt
 from mavera.models.embedded.model import EmbeddedModel
-from mavera.models.embedded.process import EngineAddress
-from mavera.models.model import ModelStatus
+from tests.support.stand_in_engine import StandInEngine
 from tests.support.upstream_stub import DONE, FINISH, Upstream, chunk, running_upstream, sends, text
 
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
-
-
-class StandInEngine:
-    """The address of an engine that is always there."""
-
-    context_tokens = 8192
-
-    def __init__(self, base_url: str) -> None:
-        self._base_url = base_url
-
-    async def start(self) -> None:
-        return None
-
-    async def close(self) -> None:
-        return None
-
-    async def endpoint(self) -> EngineAddress:
-        return EngineAddress(self._base_url, "key")
-
-    def status(self) -> ModelStatus:
-        return ModelStatus("ready", "It is a stand-in.")
-
-    def load_progress(self) -> float | None:
-        return None
 
 
 def ask(upstream: Upstream, prompt: Prompt, *, sees_images: bool = False) -> list[ModelEvent]:

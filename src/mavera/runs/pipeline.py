@@ -20,7 +20,6 @@ from mavera.core.prompt import Prompt
 from mavera.core.turn import Turn
 from mavera.models.model import Model
 from mavera.runs.analysing import AnalyseAnswer
-from mavera.runs.loop_stop import StopLoops
 from mavera.runs.reasoning import PlanFirst, needs_plan
 from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.server_tools import CallTools
@@ -67,8 +66,6 @@ class Pipeline:
             stages.append(HoldToFormat(prompt.format, model.profile, checker, caller=caller))
         if self._analysis is not None:
             stages.append(self._analysis)
-        if prompt.hint and model.profile.takes_hints:
-            stages.append(StopLoops(model.profile.context))
         self._open = join_stages(stages, model)
 
     async def open(self) -> Events:

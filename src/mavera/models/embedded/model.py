@@ -4,9 +4,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from mavera.core.events import ModelEvent, RunStarted
+from mavera.core.events import ModelEvent, RunCompleted, RunStarted
 from mavera.core.prompt import OutputFormat, Prompt
-from mavera.errors import ServiceUnavailable
+from mavera.core.usage import Usage
+from mavera.errors import APIError, ServiceUnavailable
 from mavera.models.constrained.model import ConstrainedTools
 from mavera.models.constrained.prompts import longest
 from mavera.models.dialects import DIALECTS
@@ -14,6 +15,7 @@ from mavera.models.embedded import grammar
 from mavera.models.embedded.counting import count_tokens
 from mavera.models.embedded.engine import Engine
 from mavera.models.embedded.engine_api import EngineApi, EngineCallFailed
+from mavera.models.embedded.loop_watch import LoopWatch
 from mavera.models.embedded.plain_text import PlainTexts, without_marks
 from mavera.models.embedded.prefixes import PrefixStates
 from mavera.models.endpoint import Endpoint
@@ -112,19 +114,37 @@ class EmbeddedModel:
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[ModelEvent, None]:
         states, answered = self._states, False
+        # A hint asks for a spoken answer. It is watched here, because a stage would cost each piece a frame.
+        watch = LoopWatch() if prompt.hint else None
         try:
             if states is not None:
                 await states.begin(prompt)
             async with aclosing(self._answers.stream(prompt)) as events:
                 async for event in events:
                     answered = answered or not isinstance(event, RunStarted)
-                    yield event
+                    if watch is None:
+                        yield event
+                        continue
+                    for passed in watch.feed(event):
+                        yield passed
+                    if watch.must_stop:
+                        break
+            if watch is not None and watch.must_stop:
+                # A model that was stopped does not report its usage.
+                yield RunCompleted("stop", Usage(await self._try_count(prompt), watch.deltas, estimated=True))
         finally:
             if states is not None:
                 states.end(prompt, answered=answered)
 
     async def _count_tokens(self, prompt: Prompt) -> int:
         return await count_tokens(self.engine, without_marks(longest(prompt)))
+
+    async def _try_count(self, prompt: Prompt) -> int:
+        """Return the tokens of `prompt`, or 0 if they cannot be counted."""
+        try:
+            return await self._count_tokens(prompt)
+        except APIError:
+            return 0
 
     async def _is_working(self) -> bool:
         """Return whether a slot of the engine works now. An engine that cannot be asked is not busy."""

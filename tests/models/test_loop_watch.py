@@ -1,9 +1,10 @@
 """An answer of a small model ends before it says the same four words a third time."""
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
+from typing import Any
 
 import msgspec
 from hypothesis import given
@@ -15,13 +16,17 @@ from mavera.core.prompt import Prompt
 from mavera.core.speech import has_loop
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
-from mavera.models.model import ModelContext
+from mavera.models.embedded.loop_watch import LoopWatch
+from mavera.models.embedded.model import EmbeddedModel
+from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
-from mavera.runs.loop_stop import StopLoops
 from mavera.runs.pipeline import Pipeline
 from mavera.runs.schema_checker import SchemaChecker
+from mavera.runs.stage import open_model
+from tests.support.stand_in_engine import StandInEngine
 
 PROMPT = Prompt((make_message("user", "Would you move?"),))
+SPOKEN = msgspec.structs.replace(PROMPT, hint="(What do you think?)")
 PLAIN = "No. I like it here, and the rent is low. My sister lives next door."
 LOOP = "I would love it. And I don't want to move. And I don't want to pack. And I don't want to. Ever."
 
@@ -30,29 +35,46 @@ def split(text: str, size: int) -> list[str]:
     return [text[at : at + size] for at in range(0, len(text), size)]
 
 
-def listen(deltas: list[str]) -> tuple[list[AnswerEvent], list[int]]:
-    """Return the events after the stage, and how many deltas the model had sent before each of them."""
-    sent = 0
+class Said:
+    """Says `deltas` in the place of the engine, and counts those that were said."""
 
-    async def speak(prompt: Prompt) -> AsyncGenerator[AnswerEvent, None]:
-        async def stream() -> AsyncGenerator[AnswerEvent, None]:
-            nonlocal sent
-            for text in deltas:
-                sent += 1
+    def __init__(self, deltas: list[str]) -> None:
+        self._deltas = deltas
+        self.sent = 0
+        self.is_closed = False
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[AnswerEvent, None]:
+        try:
+            yield RunStarted()
+            for text in self._deltas:
+                self.sent += 1
                 yield TextDelta(text)
-            yield RunCompleted("stop", Usage(7, len(deltas)))
+            yield RunCompleted("stop", Usage(7, len(self._deltas)))
+        finally:
+            self.is_closed = True
 
-        return stream()
 
-    async def count(prompt: Prompt) -> int:
+class SpeakingModel(EmbeddedModel):
+    def __init__(self, deltas: list[str]) -> None:
+        super().__init__(StandInEngine("http://127.0.0.1:1"))
+        self.said = Said(deltas)
+        self._answers: Any = self.said
+
+    async def _count_tokens(self, prompt: Prompt) -> int:
         return 7
+
+
+def listen(deltas: list[str]) -> tuple[list[AnswerEvent], list[int]]:
+    """Return the events after `RunStarted`, and how many deltas the model had sent before each of them."""
 
     async def run() -> tuple[list[AnswerEvent], list[int]]:
         events, places = [], []
-        async with aclosing(await StopLoops(ModelContext(100, count)).open(PROMPT, speak)) as stream:
+        model = SpeakingModel(deltas)
+        async with aclosing(await open_model(model, SPOKEN)) as stream:
             async for event in stream:
                 events.append(event)
-                places.append(sent)
+                places.append(model.said.sent)
+        assert model.said.is_closed
         return events, places
 
     return asyncio.run(run())
@@ -108,27 +130,38 @@ def test_text_after_a_repetition_waits_for_the_end_of_its_sentence() -> None:
     assert places[:38] == [*range(1, 33), 39, 39, 39, 39, 39, 39]
 
 
-def answer(hint: str, *, takes_hints: bool = True) -> str:
-    """Return what a model that loops says to a prompt with `hint`, through the whole pipeline."""
-    model = ScriptedModel(split(LOOP, 4))
-    model.profile = replace(model.profile, takes_hints=takes_hints)
-    prompt = msgspec.structs.replace(PROMPT, hint=hint)
+def answer(prompt: Prompt, model: Model) -> str:
+    """Return what a model says to `prompt`, through the whole pipeline."""
 
     async def run() -> str:
-        schemas = SchemaChecker()
-        pipeline = Pipeline(Turn("mavera-1", PROMPT.items), prompt, model, schemas)
+        pipeline = Pipeline(Turn("mavera-1", prompt.items), prompt, model, SchemaChecker())
         async with aclosing(await pipeline.open()) as events:
-            said = read([event async for event in events])
-        assert model.running == 0
-        return said
+            return read([event async for event in events])
 
     return asyncio.run(run())
 
 
 def test_only_spoken_answers_of_a_small_model_are_watched() -> None:
-    assert answer("(What do you think?)").endswith("pack.")
-    assert answer("") == LOOP
-    assert answer("(What do you think?)", takes_hints=False) == LOOP
+    assert answer(SPOKEN, SpeakingModel(split(LOOP, 4))).endswith("pack.")
+    assert answer(PROMPT, SpeakingModel(split(LOOP, 4))) == LOOP
+    assert answer(SPOKEN, ScriptedModel(split(LOOP, 4))) == LOOP
+
+
+def test_each_character_of_a_text_without_spaces_is_looked_at_once() -> None:
+    watch, looked = LoopWatch(), 0
+
+    def count(frame: object, kind: str, called: Any) -> None:
+        nonlocal looked
+        looked += kind == "c_call" and called.__name__ == "isspace"
+
+    sys.setprofile(count)
+    try:
+        for _ in range(500):
+            list(watch.feed(TextDelta("価格")))
+    finally:
+        sys.setprofile(None)
+
+    assert 500 <= looked <= 3 * 500
 
 
 @given(
