@@ -19,8 +19,9 @@ import psutil
 from mavera.models.model import Model
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.custom import PersonaType
-from mavera.personas.described import find_facts
-from mavera.runs.persona_draft import EXAMPLE, draft, find_copies, find_faults
+from mavera.personas.described import DescribedFacts, find_facts, mentions
+from mavera.personas.persona import Profile
+from mavera.runs.persona_draft import EXAMPLE, draft, find_copies
 from mavera.services import open_named_model
 from mavera.settings import load_settings
 
@@ -97,6 +98,19 @@ async def draft_one(model: Model, name: str, description: str, kind: PersonaType
         "copies": find_copies(drafted.profile, PersonaLibrary.load().find(EXAMPLE)),
         "profile": msgspec.to_builtins(drafted.profile),
     }
+
+
+def find_faults(profile: Profile, facts: DescribedFacts) -> list[str]:
+    """Return the facts that `profile` contradicts or lacks: age, place, household or income."""
+    who = profile.demographics
+    age = int(who.identity.partition(",")[0])
+    found = {
+        "age": facts.ages is None or facts.ages[0] <= age <= facts.ages[1],
+        "place": all(mentions(who.place, place) for place in facts.places),
+        "household": all(mentions(who.household, one) for one in facts.household),
+        "income": mentions(who.income, facts.income),
+    }
+    return [name for name, holds in found.items() if not holds]
 
 
 def measure_processor() -> float:

@@ -15,7 +15,6 @@ import math
 import threading
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -47,11 +46,11 @@ from mavera.core.analysis import (
     Method,
     NewsRelevance,
 )
-from mavera.core.events import RunCompleted, TextDelta, TextWasReasoning
 from mavera.core.items import Message
 from mavera.core.prompt import Prompt, Sampling, ToolChoice
 from mavera.core.usage import Usage
 from mavera.errors import APIError
+from mavera.models.collecting import collect_text
 from mavera.models.model import Model
 from mavera.reading.agreement import Agreement, asks_for_agreement, measure_agreement
 from mavera.reading.encoder import NoEncoder, SentenceEncoder
@@ -287,26 +286,10 @@ async def _measure_agreement(model: Model, answered: AnsweredPrompt) -> tuple[fl
             top_logprobs=None,
             preferences=answered.prompt.preferences | {"temperature", "max_output_tokens"},
         )
-        text, spent = await _draw_sample(model, sample)
+        text, spent = await collect_text(model.stream(sample))
         usage += spent
         shares.append(_measure_overlap(text, answered.text))
     return math.fsum(shares) / len(shares), usage
-
-
-async def _draw_sample(model: Model, prompt: Prompt) -> tuple[str, Usage]:
-    pieces, usage = [], Usage()
-    async with aclosing(model.stream(prompt)) as events:
-        async for event in events:
-            match event:
-                case TextDelta(text):
-                    pieces.append(text)
-                case TextWasReasoning():
-                    pieces.clear()
-                case RunCompleted(_, spent):
-                    usage = spent
-                case _:
-                    pass
-    return "".join(pieces), usage
 
 
 def _measure_overlap(sample: str, answer: str) -> float:

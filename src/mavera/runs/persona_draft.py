@@ -20,11 +20,12 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import asdict, replace
 
-from mavera.core.events import RunCompleted, TextDelta, TextWasReasoning
+from mavera.core.events import RunCompleted
 from mavera.core.prompt import Prompt
 from mavera.core.speech import find_copied_grams
 from mavera.core.usage import Usage
 from mavera.errors import ServiceUnavailable
+from mavera.models.collecting import collect_text
 from mavera.models.model import Model
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.custom import (
@@ -162,20 +163,7 @@ class _Drafter:
         return completed.parsed.value if completed.parsed is not None else None
 
     async def _ask_text(self, prompt: Prompt) -> tuple[str, Usage]:
-        pieces: list[str] = []
-        usage = Usage()
-        async with aclosing(await join_stages([], self._model)(prompt)) as events:
-            async for event in events:
-                match event:
-                    case TextDelta(text):
-                        pieces.append(text)
-                    case TextWasReasoning():
-                        pieces.clear()
-                    case RunCompleted():
-                        usage = event.usage
-                    case _:
-                        pass
-        return "".join(pieces), usage
+        return await collect_text(await join_stages([], self._model)(prompt))
 
 
 def keep_facts(life: Life, facts: DescribedFacts) -> Life:
@@ -192,19 +180,6 @@ def keep_facts(life: Life, facts: DescribedFacts) -> Life:
         # A model that decoding does not hold to the schema may have another age.
         changed["age"] = min(max(life.age, facts.ages[0]), facts.ages[1])
     return replace(life, **changed)
-
-
-def find_faults(profile: Profile, facts: DescribedFacts) -> list[str]:
-    """Return the facts that `profile` contradicts or lacks: age, place, household or income."""
-    who = profile.demographics
-    age = int(who.identity.partition(",")[0])
-    found = {
-        "age": facts.ages is None or facts.ages[0] <= age <= facts.ages[1],
-        "place": all(mentions(who.place, place) for place in facts.places),
-        "household": all(mentions(who.household, one) for one in facts.household),
-        "income": mentions(who.income, facts.income),
-    }
-    return [name for name, holds in found.items() if not holds]
 
 
 def to_profile(life: Life, wishes: Wishes, buying: Buying, voice: Voice) -> Profile:

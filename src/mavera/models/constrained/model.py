@@ -24,11 +24,11 @@ from mavera.core.events import (
     RunCompleted,
     RunStarted,
     TextDelta,
-    TextWasReasoning,
 )
 from mavera.core.ids import new_id
 from mavera.core.prompt import FunctionTool, OutputFormat, Prompt
 from mavera.core.usage import Usage
+from mavera.models.collecting import collect_text
 from mavera.models.constrained.calls import BrokenCall, CallReader, OneCallReader
 from mavera.models.constrained.guard import CallGuard
 from mavera.models.constrained.prompts import (
@@ -117,20 +117,8 @@ class ConstrainedTools:
         self, prompt: Prompt, tools: tuple[FunctionTool, ...]
     ) -> tuple[FunctionTool | None, Usage]:
         """Return the function to call, if any, and the tokens that the decision took: they are reasoning."""
-        pieces: list[str] = []
-        usage = Usage()
-        async with aclosing(self._model.stream(decision_prompt(prompt, tools))) as events:
-            async for event in events:
-                match event:
-                    case TextDelta(text):
-                        pieces.append(text)
-                    case TextWasReasoning():
-                        pieces.clear()
-                    case RunCompleted():
-                        usage = structs.replace(event.usage, reasoning_tokens=event.usage.output_tokens)
-                    case _:
-                        pass
-        return read_decision("".join(pieces), tools), usage
+        text, usage = await collect_text(self._model.stream(decision_prompt(prompt, tools)))
+        return read_decision(text, tools), structs.replace(usage, reasoning_tokens=usage.output_tokens)
 
 
 class _Answer:
