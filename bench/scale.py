@@ -1,5 +1,5 @@
 """
-What a request costs on two servers that share Postgres and Redis, beside what it costs on one.
+Compare what a request costs on two servers that share Postgres and Redis with what it costs on one.
 
     apt install nginx-light wrk
     python -m bench.scale [--pairs 5] [--rate 1000] [--seconds 10] [--json]

@@ -25,7 +25,7 @@ class Store:
 def running_postgres(core: int | None = None) -> Iterator[Store]:
     """Run a Postgres, on `core` alone unless that is None. Raises SystemExit if it is on another machine."""
     with servers.postgres() as url:
-        yield _found("postgres", url, asyncio.run(_read_postmaster_pid(url)), core)
+        yield _make_store("postgres", url, asyncio.run(_read_postmaster_pid(url)), core)
 
 
 @contextmanager
@@ -34,10 +34,10 @@ def running_redis(core: int | None = None) -> Iterator[Store]:
     with servers.redis() as url:
         with redis.Redis.from_url(url) as client:
             pid = int(client.info("server")["process_id"])
-        yield _found("redis-server", url, pid, core)
+        yield _make_store("redis-server", url, pid, core)
 
 
-def _found(program: str, url: str, pid: int, core: int | None) -> Store:
+def _make_store(program: str, url: str, pid: int, core: int | None) -> Store:
     if not psutil.pid_exists(pid) or program not in psutil.Process(pid).name():
         raise SystemExit(f"{program} has to run on this machine, where its processes can be read.")
     if core is not None:

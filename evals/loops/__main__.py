@@ -45,7 +45,8 @@ def end_loops(text: str) -> str:
     """Return `text` as the embedded model would pass it on."""
     watch = LoopWatch()
     passed: list[ModelEvent] = []
-    for event in (*map(TextDelta, _PIECE.findall(text)), RunCompleted("stop", Usage())):
+    said: list[ModelEvent] = [TextDelta(piece) for piece in _PIECE.findall(text)]
+    for event in (*said, RunCompleted("stop", Usage())):
         passed += watch.feed(event)
         if watch.must_stop:
             break

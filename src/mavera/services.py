@@ -212,8 +212,7 @@ async def open_services(
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         database = await enter(open_store(settings))
-        store_probe = StoreProbe(database)
-        stack.push_async_callback(store_probe.close)
+        store_probe = await enter(_open_store_probe(database))
         keyring = await enter(Keyring(database, peppers=peppers_of(settings)))
         secrets = open_secrets(settings)
         presence = await enter(_announce_server(database, settings, metrics))
@@ -226,14 +225,12 @@ async def open_services(
         models = await enter(_start_models(components, people, await _count_uses(database)))
         _count_upstream_failures(models, components, metrics)
         media = await enter(MediaStore(database, settings, components.files))
-        toolbox = await enter(_open_toolbox(settings, Parts(components.fetch, media), database, limiter))
+        parts = Parts(components.fetch, media)
+        toolboxes = _make_toolboxes(await enter(_open_toolbox(settings, parts, database, limiter)))
         repeats = _make_repeats(settings, kept_answers)
-        toolboxes = _make_toolboxes(toolbox)
         runner = await enter(_open_runner(settings, components, people, models, toolboxes, repeats))
         admission = _make_admission(settings, components, metrics, credits, secrets, running)
-        focus_groups = StudyDesk(
-            database, credits, people, components.named, components.fetch, secrets, settings
-        )
+        focus_groups = _make_study_desk(settings, components, database, credits, people, secrets)
         await enter(_make_alert_sender(settings, components, database, focus_groups))
         await enter(Upkeep(database, parse_retention(settings.retention)))
         yield Services(
@@ -259,6 +256,15 @@ async def open_services(
             store_probe=store_probe,
             focus_groups=focus_groups,
         )
+
+
+@asynccontextmanager
+async def _open_store_probe(database: Database) -> AsyncIterator[StoreProbe]:
+    probe = StoreProbe(database)
+    try:
+        yield probe
+    finally:
+        await probe.close()
 
 
 async def _open_limiter(
@@ -287,6 +293,17 @@ def _count_upstream_failures(models: Mapping[Mode, Model], components: Component
     for one in {id(one): one for one in live}.values():
         if isinstance(one, CountsFailures):
             one.count_failures(metrics.note_upstream_failure)
+
+
+def _make_study_desk(
+    settings: Settings,
+    components: Components,
+    database: Database,
+    credits: Credits,
+    people: Personas,
+    secrets: Secrets,
+) -> StudyDesk:
+    return StudyDesk(database, credits, people, components.named, components.fetch, secrets, settings)
 
 
 def _make_alert_sender(

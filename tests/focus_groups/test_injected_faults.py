@@ -31,7 +31,7 @@ SEEDS = (1, 2, 3, 4, 5, 6)
 
 
 class FaultyModel(Model):
-    """Of each ten calls one breaks, times out, is refused as one too many, or is answered with nonsense."""
+    """Breaks one call of ten: it fails, times out, is refused as one too many, or gets nonsense."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()

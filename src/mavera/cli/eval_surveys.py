@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,33 +86,49 @@ def surveys(
     data_dir: DataDir = None,
 ) -> None:
     """Compare simulated answers to the questions of real surveys with the answers of the people."""
-    read, compare, panel = (_load(name) for name in ("survey_data", "surveys", "survey_panel"))
-    names = [name.strip() for name in surveys.split(",") if name.strip()] if surveys is not None else []
-    loaded = read.load_surveys(data, names)
-    questioned = [compare.limit_items(one, items) for one in loaded if isinstance(one, read.Survey)]
+    read = _load("survey_data")
+    loaded = read.load_surveys(data, [name for one in (surveys or "").split(",") if (name := one.strip())])
+    questioned = [_load("surveys").limit_items(one, items) for one in loaded if isinstance(one, read.Survey)]
     choices = [one for one in loaded if not isinstance(one, read.Survey)]
-    library = PersonaLibrary.load()
-    casts = {one.name: panel.choose_personas(one, library, personas) for one in questioned}
-    everyone = panel.choose_everyone(library, personas)
-    cast = {name: _list_personas(groups) for name, groups in casts.items()}
-    cast |= {one.name: everyone for one in choices}
-    if people_only:
-        simulation = _load("survey_asking").Simulation()
-    else:
-        work = _Work((*questioned, *choices), cast, tasks)
-        simulation = asyncio.run(_simulate(work, load_settings(data_dir=data_dir), model, answers, at_once))
-    report = compare.make_report(questioned, simulation, casts)
-    worths = [compare.report_choices(one, simulation, everyone, tasks) for one in choices]
-    described = compare.describe(report)
-    described["choices"] = {one.survey: compare.describe_choices(one) for one in worths}
-    if calibrate is not None:
-        described["calibration"] = _calibrate(questioned, simulation, casts, calibrate)
+
+    def simulate(work: _Work) -> "Simulation":
+        if people_only:
+            empty: Simulation = _load("survey_asking").Simulation()
+            return empty
+        return asyncio.run(_simulate(work, load_settings(data_dir=data_dir), model, answers, at_once))
+
+    report, described = _measure(questioned, choices, personas, tasks, calibrate, simulate)
     if plot is not None:
         _write_plot(plot, report)
     if as_json:
         print_json(described)
     else:
         _print(report, described)
+
+
+def _measure(
+    questioned: Sequence[Any],
+    choices: Sequence[Any],
+    personas: int,
+    tasks: int,
+    calibrate: int | None,
+    simulate: Callable[["_Work"], "Simulation"],
+) -> tuple[Any, dict[str, Any]]:
+    """Return the report about the surveys, and all figures by their names."""
+    compare, panel = _load("surveys"), _load("survey_panel")
+    library = PersonaLibrary.load()
+    casts = {one.name: panel.choose_personas(one, library, personas) for one in questioned}
+    everyone = panel.choose_everyone(library, personas)
+    cast = {name: _list_personas(groups) for name, groups in casts.items()}
+    cast |= {one.name: everyone for one in choices}
+    simulation = simulate(_Work((*questioned, *choices), cast, tasks))
+    report = compare.make_report(questioned, simulation, casts)
+    described = compare.describe(report)
+    worths = [compare.report_choices(one, simulation, everyone, tasks) for one in choices]
+    described["choices"] = {one.survey: compare.describe_choices(one) for one in worths}
+    if calibrate is not None:
+        described["calibration"] = _calibrate(questioned, simulation, casts, calibrate)
+    return report, described
 
 
 def _calibrate(
