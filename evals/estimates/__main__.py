@@ -3,6 +3,7 @@ Check the statistics of simulated studies by simulation, and on the choices of r
 
     python -m evals.estimates intervals                   coverage of the simulation interval
     python -m evals.estimates rectification               errors and coverage of prediction-powered estimates
+    python -m evals.estimates shares                      coverage of the intervals of shares, rare ones too
     python -m evals.estimates cars --data surveys/cars-conjoint/cars_us.csv
 
 `intervals` draws personas whose logits are normal; the truth is the mean of their shares over all personas.
@@ -19,12 +20,14 @@ import numpy as np
 from bench.report import show
 from statsmodels.discrete.conditional_models import ConditionalLogit
 
+from mavera.focus_groups import human
 from mavera.focus_groups.choice_models import fit_conditional_logit
 from mavera.focus_groups.intervals import find_share_interval
 from mavera.focus_groups.mixtures import Floats
-from mavera.focus_groups.rectify import rectify_means
+from mavera.focus_groups.rectify import Rectified, count_effective_people, rectify_means
 
 TRIALS = 20_000
+SHARE_TRIALS = 2_000
 SEED = 20_000
 SETTINGS = [(mean, spread) for mean in (0.0, 1.0, 1.5) for spread in (0.5, 1.0)] + [(3.0, 2.0)]
 CARS = [
@@ -87,6 +90,45 @@ def rectify() -> list[dict[str, Any]]:
     return rows
 
 
+def cover_combined_shares() -> list[dict[str, Any]]:
+    """
+    Return how often the combined interval of a share contains it, and how often that of its mean does.
+
+    Each person has a chance of their own, drawn around the share (a beta distribution). The simulation
+    predicts it. The shares are both of two answers. A spread of 0 means useless predictions.
+    """
+    rows = []
+    for share in (0.03, 0.1, 0.3, 0.5):
+        for people in (15, 30, 100):
+            row: dict[str, Any] = {"share": share, "people": people}
+            for spread in (0.0, 0.4, 0.7):
+                random = np.random.default_rng(SEED + people)
+                covered = by_mean = 0
+                for _ in range(SHARE_TRIALS):
+                    found = _draw_shares(random, share, people, spread)
+                    both = min(max(float(found.estimates[0]), 0.0), 1.0)
+                    low, high = human.find_share_interval(both, float(count_effective_people(found)[0]))
+                    covered += low <= share <= high
+                    by_mean += bool(found.low[0] <= share <= found.high[0])
+                row[f"coverage, spread {spread:g}"] = round(covered / SHARE_TRIALS, 3)
+                row[f"of the mean, spread {spread:g}"] = round(by_mean / SHARE_TRIALS, 3)
+            rows.append(row)
+    return rows
+
+
+def _draw_shares(random: np.random.Generator, share: float, people: int, spread: float) -> Rectified:
+    strength = 1 / spread**2 - 1 if spread else 0.0
+    if strength:
+        chances = random.beta(share * strength, (1 - share) * strength, people)
+        predictions, mixture = chances, np.array([share, 1 - share])
+    else:
+        chances, predictions, mixture = np.full(people, share), random.random(people), np.full(2, 0.5)
+    answers = (random.random(people) < chances).astype(float)
+    return rectify_means(
+        np.stack([answers, 1 - answers], axis=1), np.stack([predictions, 1 - predictions], axis=1), mixture
+    )
+
+
 def read_cars(path: Path) -> tuple[Floats, Floats]:
     """Return designs and choices. Line ends of the file may be CR alone."""
     with path.open(newline="", encoding="latin-1") as file:
@@ -131,7 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("check", choices=("intervals", "rectification", "cars"))
+    parser.add_argument("check", choices=("intervals", "rectification", "shares", "cars"))
     parser.add_argument("--data", type=Path, help="the CSV file of cars-conjoint")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -140,6 +182,8 @@ def main() -> None:
         rows = cover_shares()
     elif args.check == "rectification":
         rows = rectify()
+    elif args.check == "shares":
+        rows, summary = cover_combined_shares(), {"trials": SHARE_TRIALS}
     elif args.data is None:
         parser.error("cars needs --data")
     else:
