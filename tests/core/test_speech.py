@@ -2,7 +2,7 @@
 
 import pytest
 
-from mavera.core.speech import breaks_character, find_copied_grams, has_loop
+from mavera.core.speech import breaks_character, find_copied_grams, has_loop, repeats_sentence
 
 
 def test_four_words_said_three_times_are_a_loop() -> None:
@@ -26,3 +26,16 @@ def test_assistants_break_character(text: str) -> None:
 
 def test_a_person_may_speak_of_assistants() -> None:
     assert not breaks_character("My assistant books my flights.")
+
+
+@pytest.mark.parametrize(
+    ("text", "repeats"),
+    [
+        ("I do not trust the people at the till. No, I do not trust the people there at the till.", True),
+        ("I buy my shoes in a shop near the station. I sell old phones on Sundays.", False),
+        ("I do not. I do not.", False),
+        ("", False),
+    ],
+)
+def test_two_sentences_of_nearly_the_same_words_are_a_repetition(text: str, repeats: bool) -> None:
+    assert repeats_sentence(text) is repeats

@@ -60,12 +60,13 @@ ANSWERS = (
     "Yes, because cheap ones cost me my back within one winter on the ward.",
     "No, I have waited longer at the till for the person with the ticket.",
     "It depends on how late I come home, and on who is awake by then.",
-    "No, I want to touch a sofa before it stands in my living room.",
+    "That we sleep all day. I lie awake after most nights, because the street is loud at noon.",
 )
+UNRELATED = "I stand in long queues on Saturdays, because the shop is closed before."
 
 
 class Drafter(ScriptedModel):
-    """Answers each part with its line, and then the questions with `answers`, one after the other."""
+    """Answers each part with its line, and then the questions with `answers`, of which the last one stays."""
 
     def __init__(self, *lives: dict[str, Any], answers: tuple[str, ...] = ANSWERS, **parts: Any) -> None:
         super().__init__(keeps_prompts=False)
@@ -82,7 +83,7 @@ class Drafter(ScriptedModel):
 
     def _write(self, part: str) -> str:
         if not part:
-            return self._answers.pop(0)
+            return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         life = self._lives.pop(0) if part == "life" else None
         return msgspec.json.encode(life or self._parts[part]).decode()
 
@@ -115,7 +116,11 @@ def test_the_sample_questions_are_answered_by_the_drafted_person() -> None:
     assert "Ines Roldan" in items[0].text
     assert "Gijon, Spain" in items[0].text
     assert [item.text for item in items if item.text in ANSWERS] == list(ANSWERS[:3])
-    assert items[-1].text.splitlines()[1].startswith("(You are against it.")
+    assert (
+        items[-1]
+        .text.splitlines()[1]
+        .startswith("(You are one of these: Nurses on permanent nights in Spain.")
+    )
     assert max(prompt.max_output_tokens or 9999 for prompt in model.asked) <= 320
 
 
@@ -198,6 +203,31 @@ def test_a_plain_turn_takes_the_place_of_an_answer_that_never_fits() -> None:
 
     assert profile.turns[0] == PLAIN_TURNS[0]
     assert tuple(turn.answer for turn in profile.turns[1:]) == ANSWERS[1:]
+
+
+def test_an_answer_about_the_described_life_says_a_word_of_it() -> None:
+    corrected = draft_profile(Drafter(answers=(*ANSWERS[:3], UNRELATED, ANSWERS[3])))
+    kept = draft_profile(Drafter(answers=(*ANSWERS[:3], UNRELATED, "No.")))
+
+    assert corrected.turns[3].answer == ANSWERS[3]
+    assert kept.turns[3].answer == UNRELATED
+
+
+def test_wishes_that_could_be_anybodys_are_asked_for_once_more() -> None:
+    common = {**WISHES, "goals": ["sleep more", "see her mother weekly"], "pains": ["noise", "full buses"]}
+    model = Drafter(wishes=common)
+
+    profile = draft_profile(model)
+
+    assert [prompt.format.name for prompt in model.asked[:4]] == ["life", "wishes", "wishes", "buying"]
+    assert profile.goals == ("sleep more", "see her mother weekly")
+
+
+def test_an_answer_that_says_one_thing_twice_is_asked_for_again() -> None:
+    twice = "No, I do not trust the people at the till. I do not trust the people there at the till, no."
+    model = Drafter(answers=(ANSWERS[0], twice, *ANSWERS[1:]))
+
+    assert tuple(turn.answer for turn in draft_profile(model).turns) == ANSWERS
 
 
 def test_a_part_that_does_not_fit_is_refused_after_its_tries() -> None:

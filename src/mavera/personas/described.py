@@ -102,6 +102,18 @@ _BOUGHT = re.compile(
     r"\b(?:buy|buys|order|orders|shop|shops|get|gets|stream|streams|bought|ordering)\s+$", re.I
 )
 _WORD = re.compile(r"[\w$€£₦₹¥%]+")
+# Words of descriptions that tell one audience from another only together with others.
+_COMMON_WORDS = (
+    "about above after again also always among another around audience because been before being below "
+    "both buyer buyers buys children customer customers does during each earn every from have having into "
+    "just less like live lives living many more most much often only other over owner owners people "
+    "person persons same single some still such than that their them then there these they this those "
+    "through under until user users very want wants week were what when where which while with within "
+    "without work working works year years your"
+)
+_COMMON = frozenset(_COMMON_WORDS.split())
+_LEAST_LETTERS = 4
+_STEM = 5
 _FIGURE = re.compile(r"\d(?:[\d,.:]*\d)?")
 
 
@@ -159,6 +171,12 @@ def find_unmentioned(facts: DescribedFacts, text: str) -> tuple[str, ...]:
     figures = set(_FIGURE.findall(text))
     places = [place for place in facts.places if not words.issuperset(_WORD.findall(place.casefold()))]
     return (*places, *(figure for figure in facts.figures if figure not in figures))
+
+
+def find_stems(text: str) -> frozenset[str]:
+    """Return the beginnings of the words of `text` that tell its audience from others: "night" of nights."""
+    words = (word.rstrip("s") for word in _WORD.findall(text.casefold()) if word not in _COMMON)
+    return frozenset(word[:_STEM] for word in words if len(word) >= _LEAST_LETTERS and word.isalpha())
 
 
 def mentions(text: str, fact: str) -> bool:

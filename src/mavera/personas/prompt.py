@@ -15,6 +15,7 @@ The prefix of a persona has the same bytes every time (no clock, no ids), so tha
 keeps it. No client ever sees it.
 """
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -35,7 +36,7 @@ TEMPER = {
 FACTS = """\
 You are {speaker}, {identity}.
 Home: {place}; {household}. Income: {income}. Education: {education}.
-You care about {values}. You want to {goals}. Your troubles: {pains}.
+You care about {values}. Your goals: {goals}. Your troubles: {pains}.
 What makes you buy: {triggers}. What stops you: {objections}. You hear of things from {channels}.
 You decide {decision_style}. Money: {money}. Technology: {technology}.
 You know little of {unknowns}; asked about them, you say so.
@@ -49,6 +50,24 @@ two to four full sentences, some forty words, unless you are asked for more or f
 agree by default: what is dull, dear or useless to you gets a no; if you cannot decide, say what it depends \
 on. Never introduce yourself, never advertise, never say you are an AI. Your earlier answers show how you \
 talk; do not repeat them."""
+
+# Words with which a text may repeat the sentence that it completes, as in "You decide you decide …".
+_REPEATED = {
+    "identity": r"(?:you are|you're|i am|i'm)\s+",
+    "values": r"(?:you (?:care about|value)|caring about)\s+",
+    "goals": r"(?:(?:you want|i want|you would like|wants?)\s+)?to\s+|you want\s+",
+    "pains": r"(?:you (?:suffer|are troubled) (?:from|by)|suffers from)\s+",
+    "channels": r"(?:you hear of things )?(?:from|through|via)\s+",
+    "decision_style": r"(?:(?:you|i|to) )?decides?\s+",
+    "money": r"money:\s+",
+    "technology": r"technology:\s+",
+    "unknowns": r"(?:you know )?(?:little|nothing) (?:of|about)\s+|about\s+",
+    "register": r"(?:(?:you|i|to) )?(?:talks?|speaks?)\s+",
+}
+# "etc." and "a.m." keep their stop.
+_FULL_STOP = re.compile(r"(?<!\.)(?<!\.[A-Za-z])(?<!etc)\.$")
+_TWO_STOPS = re.compile(r"(?<!\.)\.\.(?!\.)")
+_REPEATS = {name: re.compile(words, re.IGNORECASE) for name, words in _REPEATED.items()}
 
 
 # The cache is bounded, because tests and callers may load other libraries.
@@ -69,30 +88,48 @@ def build_rules(name: str) -> str:
 
 
 def build_facts(persona: Profile) -> str:
-    """Return the facts about the person."""
+    """
+    Return the facts about the person.
+
+    A text may repeat the words before it ("to earn more" among the goals) or end in a full stop. The
+    sentence has both only once.
+    """
     who, buying, voice = persona.demographics, persona.buying, persona.voice
-    return FACTS.format(
+    facts = FACTS.format(
         speaker=who.speaker,
-        identity=who.identity,
-        place=who.place,
-        household=who.household,
-        income=who.income,
-        education=who.education,
-        values=", ".join(persona.values),
-        goals="; ".join(persona.goals),
-        pains="; ".join(persona.pains),
-        triggers="; ".join(buying.triggers),
-        objections="; ".join(buying.objections),
-        channels=", ".join(buying.channels),
-        decision_style=persona.decision_style,
-        money=persona.money,
-        technology=persona.technology,
-        unknowns=", ".join(persona.unknowns),
+        identity=_fit("identity", who.identity),
+        place=_fit("place", who.place),
+        household=_fit("household", who.household),
+        income=_fit("income", who.income),
+        education=_fit("education", who.education),
+        values=_join(", ", "values", persona.values),
+        goals=_join("; ", "goals", persona.goals),
+        pains=_join("; ", "pains", persona.pains),
+        triggers=_join("; ", "triggers", buying.triggers),
+        objections=_join("; ", "objections", buying.objections),
+        channels=_join(", ", "channels", buying.channels),
+        decision_style=_fit("decision_style", persona.decision_style),
+        money=_fit("money", persona.money),
+        technology=_fit("technology", persona.technology),
+        unknowns=_join(", ", "unknowns", persona.unknowns),
         temper=_temper(persona.big_five),
-        register=voice.register,
-        reading_level=voice.reading_level,
+        register=_fit("register", voice.register),
+        reading_level=_fit("reading_level", voice.reading_level),
         phrases=_quote(voice.phrases),
     )
+    return _TWO_STOPS.sub(".", facts)
+
+
+def _join(separator: str, field: str, texts: Iterable[str]) -> str:
+    return separator.join(_fit(field, text) for text in texts)
+
+
+def _fit(field: str, text: str) -> str:
+    """Return `text` without the words that stand before it in its sentence, and without a full stop."""
+    repeated = _REPEATS.get(field)
+    found = repeated.match(text) if repeated else None
+    rest = text[found.end() :] if found else text
+    return (rest[:-1].rstrip() if _FULL_STOP.search(rest) else rest) or text
 
 
 def _temper(big_five: BigFive) -> str:

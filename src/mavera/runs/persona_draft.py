@@ -36,7 +36,7 @@ from mavera.personas.custom import (
     clean_line,
     clean_value,
 )
-from mavera.personas.described import DescribedFacts, find_facts, find_unmentioned, mentions
+from mavera.personas.described import DescribedFacts, find_facts, find_stems, find_unmentioned, mentions
 from mavera.personas.persona import Buying as BuyingFacts
 from mavera.personas.persona import Demographics, Persona, Profile, SampleTurn
 from mavera.personas.persona import Voice as SpokenVoice
@@ -49,6 +49,7 @@ from mavera.runs.persona_parts import (
     build_part_prompt,
     copies_example,
     describe_request,
+    speaks_of,
     tidy_part,
 )
 from mavera.runs.sample_turns import draw_turns
@@ -108,6 +109,7 @@ class _Drafter:
         )
         self._asked = describe_request(name, description, kind)
         self._facts = find_facts(description)
+        self._stems = find_stems(f"{name} {description}")
         self._checker = SchemaChecker()
         self._usage = Usage()
 
@@ -126,7 +128,11 @@ class _Drafter:
         prefix = build_custom_prefix(replace(self._sheet, profile=profile))
         forbidden = [turn.answer for turn in example.turns]
         turns, spent = await draw_turns(
-            self._ask_text, prefix, seed="\n".join(self._asked.values()), forbidden=forbidden
+            self._ask_text,
+            prefix,
+            audience=self._sheet.description,
+            seed="\n".join(self._asked.values()),
+            forbidden=forbidden,
         )
         profile = replace(profile, turns=clean_turns(turns))
         text = " ".join(list_texts(profile))
@@ -137,6 +143,7 @@ class _Drafter:
         Return one part. Raises ServiceUnavailable if no answer fits.
 
         A second try follows an answer that does not fit or copies the example. The last one has no example.
+        Wishes that could be anybody's are asked for once more.
         """
         for left in reversed(range(PART_TRIES)):
             prompt = build_part_prompt(part, self._asked, self._facts, done, has_example=left > 0)
@@ -145,7 +152,13 @@ class _Drafter:
                 answer = msgspec.convert(tidy_part(clean_value(found)), part)
             except msgspec.ValidationError:  # a text was empty when it was cleaned
                 continue
-            if not copies_example(answer):
+            if copies_example(answer):
+                continue
+            if (
+                left < PART_TRIES - 1
+                or part is not Wishes
+                or speaks_of(msgspec.to_builtins(answer), self._stems)
+            ):
                 return answer
         raise _make_unusable_error()
 

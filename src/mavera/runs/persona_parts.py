@@ -22,7 +22,7 @@ from msgspec import Meta
 from mavera.core.items import Message, make_message
 from mavera.core.prompt import OutputFormat, Prompt, Sampling
 from mavera.personas.custom import PersonaType
-from mavera.personas.described import OLDEST, YOUNGEST, DescribedFacts
+from mavera.personas.described import OLDEST, YOUNGEST, DescribedFacts, find_stems
 from mavera.personas.persona import BigFive, Line, Short
 
 # The grammar bounds each text, so these limits only stop an answer that goes astray.
@@ -106,7 +106,8 @@ _ASKED: dict[type[Part], str] = {
     ),
     Wishes: (
         "What does this person value, want (goals: verbs with what and until when), suffer from (pains: what "
-        "goes wrong in an ordinary week) and know nothing of (unknowns: subjects far from this life)?"
+        "goes wrong in an ordinary week) and know nothing of (unknowns: subjects far from this life)? The "
+        "first goal and the first pain come from what the description says of this audience and of no other."
     ),
     Buying: (
         "What makes this person buy (triggers), what stops a purchase (objections), where do they hear of "
@@ -227,6 +228,11 @@ def copies_example(part: Part) -> bool:
     """Return whether `part` has a text of the example."""
     texts = _walk(msgspec.to_builtins(part))
     return not find_example_texts().isdisjoint(text.casefold() for text in texts)
+
+
+def speaks_of(texts: Any, stems: frozenset[str]) -> bool:
+    """Return whether plain data has a word of `stems`. Without stems, every text does."""
+    return not stems or not stems.isdisjoint(find_stems(" ".join(_walk(texts))))
 
 
 def tidy_part(value: Any) -> Any:
