@@ -21,8 +21,10 @@ from mavera.models.embedded.model import EmbeddedModel
 from mavera.models.model import Model
 from mavera.models.scripted import ScriptedModel
 from mavera.runs.pipeline import Pipeline
+from mavera.runs.repeating import SeededAnswers, SeededTurn
 from mavera.runs.schema_checker import SchemaChecker
 from mavera.runs.stage import open_model
+from mavera.storage.kept import Purpose
 from tests.support.stand_in_engine import StandInEngine
 
 PROMPT = Prompt((make_message("user", "Would you move?"),))
@@ -178,3 +180,36 @@ def test_what_passes_is_a_beginning_of_the_answer_and_has_no_loop(words: list[st
     assert not has_loop(said)
     assert has_loop(text) or said == text
     assert [type(event) for event in events].count(RunCompleted) == 1
+
+
+class Kept:
+    """Keeps answers in a dictionary."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+
+    async def find(self, workspace_id: str, purpose: Purpose, key: str) -> bytes | None:
+        return self.values.get(key)
+
+    async def keep(
+        self, workspace_id: str, purpose: Purpose, key: str, value: bytes, *, seconds: int
+    ) -> None:
+        self.values[key] = value
+
+
+def test_an_answer_that_was_ended_at_its_loop_is_kept_for_repeating() -> None:
+    kept: Any = Kept()
+    model = SpeakingModel(split(LOOP, 4))
+    repeating = SeededAnswers(kept, lambda name: name, days=1).repeat(model, SeededTurn("mavera-1", 7, "w"))
+
+    async def ask() -> list[AnswerEvent]:
+        async with aclosing(await open_model(repeating, SPOKEN)) as stream:
+            return [event async for event in stream]
+
+    first, said = asyncio.run(ask()), model.said.sent
+    second = asyncio.run(ask())
+
+    assert (
+        read(second) == read(first) == "I would love it. And I don't want to move. And I don't want to pack."
+    )
+    assert model.said.sent == said, "the model was asked once"
