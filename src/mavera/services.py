@@ -17,7 +17,7 @@ from typing import Self
 
 from mavera.accounts.credits.holds import Credits, Holdings
 from mavera.accounts.credits.usage import count_recent_personas
-from mavera.accounts.data.retention import parse_retention
+from mavera.accounts.data.retention import read_bounds
 from mavera.accounts.data.upkeep import Upkeep
 from mavera.accounts.idempotency import FirstResponses
 from mavera.accounts.keys.keyring import Keyring
@@ -232,7 +232,7 @@ async def open_services(
         admission = _make_admission(settings, components, metrics, credits, secrets, running)
         focus_groups = _make_study_desk(settings, components, database, credits, people, secrets)
         await enter(_make_alert_sender(settings, components, database, focus_groups))
-        await enter(Upkeep(database, parse_retention(settings.retention)))
+        await enter(Upkeep(database, read_bounds(settings)))
         yield Services(
             settings=settings,
             metrics=metrics,

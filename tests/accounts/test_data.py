@@ -134,7 +134,9 @@ def test_a_workspace_keeps_less_than_the_operator_allows_and_never_more(opened: 
     keep(opened, use)
 
 
-@pytest.mark.parametrize("text", ["usage", "usage=0", "usage=x", "everything=5", "usage=99999999999"])
+@pytest.mark.parametrize(
+    "text", ["usage", "usage=0", "usage=x", "everything=5", "usage=9999999999", "media=5"]
+)
 def test_a_setting_that_is_not_understood_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError):
         parse_retention(text)

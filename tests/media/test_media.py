@@ -11,13 +11,19 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiohttp import web
 from typer.testing import CliRunner
 
+from mavera.accounts import workspaces
+from mavera.accounts.audit import Actor
+from mavera.accounts.data.deletion import delete_workspace, purge_deleted
+from mavera.accounts.data.retention import Kind, change_terms
+from mavera.accounts.workspaces import NewWorkspace
 from mavera.cli.doctor import app as doctor
-from mavera.errors import ConfigurationError, NotFound, ServiceUnavailable
+from mavera.errors import ConfigurationError, InvalidRequest, NotFound, ServiceUnavailable
 from mavera.media.store import MediaStore
 from mavera.settings import Settings, load_settings
 from mavera.storage.database import Database
@@ -30,6 +36,7 @@ from tests.support.upstream_stub import Upstream
 
 BLOCK = hashlib.sha256(b"a block").digest() * 32768  # 1 MiB
 BLOCKS = 23
+ADA = Actor("person", "console_w", "Ada")
 LONG = MP4 + BLOCK * BLOCKS
 
 
@@ -231,6 +238,51 @@ def test_what_is_old_is_removed_whatever_is_set_up(data_dir: Path, kept_in: dict
             await anext(store.pieces(old, 0, 9))
 
     in_store(data_dir, use, lambda: now, media_days=7, **kept_in)
+
+
+def test_a_workspace_keeps_media_for_fewer_days_and_a_deleted_one_for_none(
+    data_dir: Path, kept_in: dict[str, Any]
+) -> None:
+    now = time.time()
+
+    async def use(store: MediaStore, database: Database) -> None:
+        nonlocal now
+        bounds: dict[Kind, int] = {"media": 7}
+        ids = []
+        for name in ("short", "deleted", "other"):
+            new = NewWorkspace(name, "enterprise")
+            ids.append(await workspaces.create(database, new, now=int(now)))
+        short, deleted, other = ids
+        with pytest.raises(InvalidRequest, match="7 days"):
+            await change_terms(database, short, {"media": 8}, bounds, ADA, now=int(now))
+        await change_terms(database, short, {"media": 2}, bounds, ADA, now=int(now))
+        first, second, third = [await store.save(one, "generateImage", png(), "image/png") for one in ids]
+        assert await store.find_end(first) == first.created_at + 2 * 86_400
+        assert await store.find_end(third) == third.created_at + 7 * 86_400
+        link = parse_qs(urlsplit(await store.sign_link(second.id)).query)
+        assert await store.remove_old() == 0
+
+        await delete_workspace(database, deleted, "deleted", ADA, now=int(now))
+        with pytest.raises(NotFound):
+            await store.open_link(second.id, link["expires"][0], link["signature"][0])
+        await purge_deleted(database)
+        assert await database.fetch_all("SELECT id FROM workspaces WHERE id = :id", id=deleted)
+        now += 3 * 86_400
+        assert await store.remove_old() == 2
+        await store.complete(second.id, one_piece(png()), "image/png")  # its job did not know
+        for gone in (first, second):
+            with pytest.raises(NotFound):
+                await anext(store.pieces(gone, 0, 9))
+        assert await store.read(third.id, other) == png()
+        while await purge_deleted(database):
+            pass
+        assert not await database.fetch_all("SELECT id FROM workspaces WHERE id = :id", id=deleted)
+
+    in_store(data_dir, use, lambda: now, media_days=7, **kept_in)
+
+
+async def one_piece(data: bytes) -> AsyncIterator[bytes]:
+    yield data
 
 
 def test_what_cannot_be_removed_is_tried_again(data_dir: Path, bucket: Bucket) -> None:

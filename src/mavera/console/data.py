@@ -4,7 +4,7 @@ from starlette.responses import RedirectResponse, Response
 
 from mavera.accounts import workspaces
 from mavera.accounts.data.deletion import Erasure, delete_workspace
-from mavera.accounts.data.retention import KINDS, Kind, change_terms, list_terms, parse_retention
+from mavera.accounts.data.retention import KINDS, Kind, change_terms, list_terms, read_bounds
 from mavera.api.routes.data import Erase, erase, respond_with_export
 from mavera.console.forms import Form, read_form
 from mavera.console.policy import secure
@@ -19,6 +19,7 @@ LABELS = {
     "requests": "Requests that failed before a run",
     "answers": "Kept answers",
     "studies": "Ended studies, with their cells and links",
+    "media": "Generated images and videos",
     "audit": "The audit log",
 }
 
@@ -34,7 +35,7 @@ async def save_retention(visit: Visit) -> Response:
     database = visit.services.database
     try:
         days: dict[Kind, int | None] = {kind: form.whole_number(kind, "A number of days") for kind in KINDS}
-        bounds = parse_retention(visit.services.settings.retention)
+        bounds = read_bounds(visit.services.settings)
         now = int(database.clock())
         await change_terms(database, visit.workspace_id, days, bounds, visit.actor, now=now)
     except APIError as error:
@@ -82,13 +83,12 @@ async def _render(
 ) -> Response:
     database = visit.services.database
     workspace = await workspaces.get(database, visit.workspace_id, now=int(database.clock()))
-    bounds = parse_retention(visit.services.settings.retention)
+    bounds = read_bounds(visit.services.settings)
     return visit.render(
         "data/data.html",
         workspace=workspace,
         terms=await list_terms(database, visit.workspace_id, bounds),
         labels=LABELS,
-        media_days=visit.services.settings.media_days,
         form=form,
         error=error,
         erasure=erasure,

@@ -19,6 +19,7 @@ from typing import Literal, Self
 
 import structlog
 
+from mavera.accounts.data.retention import list_media_ends, list_terms
 from mavera.core.finish import finish
 from mavera.core.ids import is_cuid, new_cuid
 from mavera.core.text import clean_text
@@ -43,6 +44,7 @@ _HOUSEKEEPING_SECONDS = 600.0
 # No process follows a job that has not ended this long after its deadline.
 _FORSAKEN_SECONDS = 3600
 _REMOVED_AT_ONCE = 100
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class MediaStore:
         self._folder = settings.resolved_media_dir
         self._public_url = settings.public_url.rstrip("/")
         self._url_seconds = settings.media_url_seconds
-        self._keep_seconds = settings.media_days * 86_400
+        self._keep_days = settings.media_days
         self._job_seconds = settings.runway_job_seconds
         self._clock = clock or database.clock
         self._secret: bytes | None = None
@@ -178,7 +180,7 @@ class MediaStore:
     async def complete(self, media_id: str, pieces: AsyncIterable[bytes], content_type: str) -> None:
         """Store the file, and mark its row as completed. Errors of `pieces` pass through."""
         size = await self._files.keep(media_id, pieces)
-        await self._database.execute(
+        marked = await self._database.execute(
             f"""
             UPDATE media SET status = 'completed', progress = 100, content_type = :content_type,
                    bytes = :bytes, updated_at = {self._moment.sql}, completed_at = {self._moment.sql}
@@ -189,6 +191,8 @@ class MediaStore:
             bytes=size,
             now=self._moment.now,
         )
+        if not marked:  # its workspace was deleted meanwhile
+            await self._files.remove(media_id)
 
     async def fail(self, media_id: str, reason: str) -> None:
         await self._database.execute(
@@ -217,14 +221,25 @@ class MediaStore:
         return [Media.from_row(row) for row in rows]
 
     async def remove_old(self) -> int:
-        """Remove files older than MAVERA_MEDIA_DAYS, first the file, then its row. Returns their number."""
-        before = int(self._clock()) - self._keep_seconds
+        """
+        Remove files that are older than their workspace keeps them, and all files of deleted workspaces.
+
+        The file goes first, then its row. Returns their number.
+        """
+        now = int(self._clock())
+        removed = await self._remove("created_at < :before", before=now - self._keep_days * _DAY_SECONDS)
+        for workspace_id, before in await list_media_ends(self._database, now=now):
+            own = "workspace_id = :workspace_id AND created_at < :before"
+            removed += await self._remove(own, workspace_id=workspace_id, before=before)
+        return removed
+
+    async def _remove(self, condition: str, **values: str | int) -> int:
         removed = 0
         while True:
             rows = await self._database.fetch_all(
-                "SELECT id FROM media WHERE created_at < :before LIMIT :most",
-                before=before,
+                f"SELECT id FROM media WHERE {condition} LIMIT :most",  # noqa: S608 - the condition is ours
                 most=_REMOVED_AT_ONCE,
+                **values,
             )
             for row in rows:
                 await self._files.remove(row["id"])
@@ -257,8 +272,11 @@ class MediaStore:
                 log.exception("old media not removed", error=type(error).__name__)
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
-    def expires_at(self, media: Media) -> int:
-        return media.created_at + self._keep_seconds
+    async def find_end(self, media: Media) -> int:
+        """Return when the file is removed, in Unix seconds."""
+        terms = await list_terms(self._database, media.workspace_id, {"media": self._keep_days})
+        days = next(term.days for term in terms if term.kind == "media")
+        return media.created_at + (days or self._keep_days) * _DAY_SECONDS
 
     async def sign_link(self, media_id: str) -> str:
         """Return a URL from which the file can be fetched for a while without a key."""
@@ -275,7 +293,12 @@ class MediaStore:
         if int(expires) < self._clock():
             raise Forbidden("This link has expired. Get a new one with GET /api/v1/media/{id}.")
         row = await self._database.fetch_one(
-            f"SELECT {_COLUMNS} FROM media WHERE id = :id AND status = 'completed'",  # noqa: S608
+            f"""
+            SELECT {_COLUMNS} FROM media
+             WHERE id = :id AND status = 'completed'
+               AND NOT EXISTS (SELECT 1 FROM workspaces
+                                WHERE id = media.workspace_id AND deleted_at IS NOT NULL)
+            """,  # noqa: S608
             id=media_id,
         )
         if row is None:

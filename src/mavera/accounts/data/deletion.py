@@ -82,6 +82,8 @@ async def _purge(database: Database, workspace_id: str) -> int:
                 break
         else:
             return removed  # the next pass goes on here
+    if await database.fetch_one("SELECT id FROM media WHERE workspace_id = :id LIMIT 1", id=workspace_id):
+        return removed  # media/store.py finds them by the workspace's row, and removes them with their files
     async with database.transaction() as transaction:
         for table in ("api_keys", "workspaces"):
             column = "id" if table == "workspaces" else "workspace_id"

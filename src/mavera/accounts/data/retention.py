@@ -7,10 +7,11 @@ How long a workspace keeps what, in days by kind, and the pruning of what is old
     requests    requests that failed before a run
     answers     kept answers, also of idempotency keys         (they end after their own time as well)
     studies     ended studies, their cells and links
+    media       generated images and videos                    (media/store.py removes them, with their files)
     audit       the audit log
 
-The operator sets days for the whole server (MAVERA_RETENTION). A workspace may choose fewer, never more.
-Without either, nothing is removed. Each batch is one short transaction.
+The operator sets days for the whole server (MAVERA_RETENTION, and MAVERA_MEDIA_DAYS for media). A workspace
+may choose fewer, never more. Without either, nothing is removed. Each batch is one short transaction.
 """
 
 from collections.abc import Mapping
@@ -20,10 +21,11 @@ from typing import Literal
 from mavera.accounts import audit
 from mavera.accounts.audit import Actor, Entry
 from mavera.errors import ConfigurationError, InvalidRequest
+from mavera.settings import Settings
 from mavera.storage.database import Database, Queries, Statements
 
-Kind = Literal["usage", "ledger", "requests", "answers", "studies", "audit"]
-KINDS: tuple[Kind, ...] = ("usage", "ledger", "requests", "answers", "studies", "audit")
+Kind = Literal["usage", "ledger", "requests", "answers", "studies", "media", "audit"]
+KINDS: tuple[Kind, ...] = ("usage", "ledger", "requests", "answers", "studies", "media", "audit")
 DAYS_MAX = 36_500
 REMOVED_AT_ONCE = 500
 BATCHES_A_PASS = 20
@@ -32,17 +34,25 @@ CARRIED = "carried"
 """The kind of the one entry of a ledger that stands for those that were removed."""
 
 
+def read_bounds(settings: Settings) -> dict[Kind, int]:
+    """Return the most days that the operator allows, by kind. Raises ConfigurationError."""
+    return {**parse_retention(settings.retention), "media": settings.media_days}
+
+
 def parse_retention(text: str) -> dict[Kind, int]:
     """Return the days of each kind in a setting such as `usage=400, audit=730`. Raises ConfigurationError."""
     days: dict[Kind, int] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, number = part.partition("=")
+        if name.strip() == "media":
+            raise ConfigurationError("MAVERA_RETENTION names media. Set their days by MAVERA_MEDIA_DAYS.")
         kind = next((known for known in KINDS if known == name.strip()), None)
         number = number.strip()
         if kind is None or not (number.isascii() and number.isdecimal() and 1 <= int(number[:9]) <= DAYS_MAX):
+            kinds = ", ".join(kind for kind in KINDS if kind != "media")
             raise ConfigurationError(
                 f"MAVERA_RETENTION has '{part[:60]}'. Write kinds with days, such as usage=400, audit=730."
-                f" The kinds are {', '.join(KINDS)}."
+                f" The kinds are {kinds}."
             )
         days[kind] = int(number)
     return days
@@ -112,7 +122,7 @@ async def prune_workspace(
     """Remove what a workspace keeps no longer, a bounded number of rows. Return how many of each kind."""
     removed: dict[Kind, int] = {}
     for term in await list_terms(database, workspace_id, bounds):
-        if term.days is None:
+        if term.days is None or term.kind == "media":
             continue
         before = now - term.days * _DAY_SECONDS
         for _ in range(BATCHES_A_PASS):
@@ -164,6 +174,20 @@ def _carry(statements: Statements, workspace_id: str, before: int) -> int:
 
 def _delete(table: str, key: str, condition: str) -> str:
     return f"DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {condition} LIMIT :most)"  # noqa: S608
+
+
+async def list_media_ends(db: Queries, *, now: int) -> list[tuple[str, int]]:
+    """Return the workspaces that keep media for fewer days or were deleted, each with its earliest moment."""
+    rows = await db.fetch_all(
+        """
+        SELECT workspace_id, :now - days * :day AS earliest FROM retention WHERE kind = 'media'
+         UNION ALL
+        SELECT id, :now + :day FROM workspaces WHERE deleted_at IS NOT NULL
+        """,
+        now=now,
+        day=_DAY_SECONDS,
+    )
+    return [(row["workspace_id"], int(row["earliest"])) for row in rows]
 
 
 _OLD_STUDIES = "SELECT id FROM focus_groups WHERE workspace_id = :id AND ended_at < :before"

@@ -16,7 +16,7 @@ from mavera.accounts.data.deletion import (
     erase_study,
 )
 from mavera.accounts.data.export import export_workspace
-from mavera.accounts.data.retention import DAYS_MAX, KINDS, Kind, change_terms, list_terms, parse_retention
+from mavera.accounts.data.retention import DAYS_MAX, KINDS, Kind, change_terms, list_terms, read_bounds
 from mavera.accounts.principal import Principal
 from mavera.api.http.auth import authenticate, services_of
 from mavera.api.http.decoding import decode, read_short_body
@@ -69,6 +69,7 @@ class ChangeRetention(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     requests: Days = UNSET
     answers: Days = UNSET
     studies: Days = UNSET
+    media: Days = UNSET
     audit: Days = UNSET
 
 
@@ -110,7 +111,7 @@ async def update_retention(request: Request) -> Response:
     days: dict[Kind, int | None] = {
         kind: value for kind in KINDS if (value := getattr(body, kind)) is not UNSET
     }
-    bounds = parse_retention(services.settings.retention)
+    bounds = read_bounds(services.settings)
     now = int(services.database.clock())
     await change_terms(services.database, principal.workspace_id, days, bounds, Actor.of(principal), now=now)
     return json_response(await _describe_terms(services, principal.workspace_id))
@@ -192,7 +193,7 @@ async def _delete(request: Request, principal: Principal) -> Response:
 
 
 async def _describe_terms(services: Services, workspace_id: str) -> RetentionObject:
-    bounds = parse_retention(services.settings.retention)
+    bounds = read_bounds(services.settings)
     terms = await list_terms(services.database, workspace_id, bounds)
     return RetentionObject(
         terms=[

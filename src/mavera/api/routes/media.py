@@ -64,7 +64,7 @@ async def get_media(request: Request) -> Response:
             error=MediaError(message=media.error) if media.error is not None else None,
             created_at=media.created_at,
             completed_at=media.completed_at,
-            expires_at=store.expires_at(media),
+            expires_at=await store.find_end(media),
         )
     )
 
