@@ -51,9 +51,11 @@ FILLED = {
         """,
     "focus_groups": """
         INSERT INTO focus_groups (id, workspace_id, mode, key_id, name, status, program, study, panel, model,
-                                  method, cells_total, price, created_at, ended_at, settled_at, lease_until)
+                                  method, cells_total, price, created_at, started_at, ended_at, settled_at,
+                                  lease_until)
         SELECT 'fg_' || md5(n::text), CASE WHEN n % 2 = 0 THEN 'w' ELSE 'other' END, 'live', 'key_1', 'name',
-               'COMPLETED', 1, :study, :panel, 'm', :method, 1, 1, {now} - n, {now} - n, {now} - n, {never}
+               'COMPLETED', 1, :study, :panel, 'm', :method, 1, 1, {now} - n, {now} - n, {now} - n, {now} - n,
+               {never}
           FROM generate_series(1, {rows}) AS n
         """,
     "audit_log": """
@@ -128,6 +130,7 @@ LISTS: dict[str, Read] = {
     "keys": lambda db: keys.list_keys(db, "w"),
     "living keys": lambda db: keys.count_living(db, "w", now=NOW),
     "personas": lambda db: personas.list_versions(db, PRINCIPAL),
+    "deletion of a persona": lambda db: personas.delete(db, PRINCIPAL, "p10000", now=NOW),
     "room for personas": lambda db: personas.check_room(db, PRINCIPAL, PersonaLimits()),
     "studies": lambda db: studies.list_page(db, PRINCIPAL, limit=50, before=None),
     "late studies": lambda db: studies.list_page(db, PRINCIPAL, limit=50, before=(NOW - ROWS + 500, "x")),
@@ -135,6 +138,7 @@ LISTS: dict[str, Read] = {
     "waiting studies": lambda db: studies.measure_load(db, moment_of(db, None)),
     "work for a worker": lambda db: studies.has_work(db, moment_of(db, None)),
     "studies to charge": studies.list_unsettled,
+    "speed of studies": lambda db: studies.measure_speed(db, "none"),
     "audit log": lambda db: audit.list_entries(db, audit.Search("w")),
     "something rare in the audit log": lambda db: audit.list_entries(db, RARE_CHANGE),
     "ledger": lambda db: workspaces.list_ledger(db, "w", limit=50),

@@ -1,14 +1,15 @@
 """The plans by which a database runs statements."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-from mavera.storage.database import Database, Row
+from mavera.storage.database import Database, Row, Transaction
 
 
 class RecordingDatabase(Database):
-    """A database that keeps the statements which it reads with, so that their plans can be asked for."""
+    """A database that keeps its statements, so that their plans can be asked for."""
 
     def __init__(self, *values: Any, **named: Any) -> None:
         super().__init__(*values, **named)
@@ -21,6 +22,25 @@ class RecordingDatabase(Database):
     async def fetch_all(self, sql: str, /, **values: Any) -> list[Row]:
         self.asked.append((sql, values))
         return await super().fetch_all(sql, **values)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with super().transaction() as transaction:
+            yield RecordingTransaction(transaction, self.asked)
+
+
+class RecordingTransaction(Transaction):
+    def __init__(self, transaction: Transaction, asked: list[tuple[str, dict[str, Any]]]) -> None:
+        self._transaction = transaction
+        self._asked = asked
+
+    async def fetch_all(self, sql: str, /, **values: Any) -> list[Row]:
+        self._asked.append((sql, values))
+        return await self._transaction.fetch_all(sql, **values)
+
+    async def execute(self, sql: str, /, **values: Any) -> int:
+        self._asked.append((sql, values))
+        return await self._transaction.execute(sql, **values)
 
 
 async def read_plan(database: Database, sql: str, **values: Any) -> str:

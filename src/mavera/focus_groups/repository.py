@@ -573,10 +573,7 @@ def restore(personas: Personas) -> tuple[CustomPersona, ...]:
 async def measure_speed(db: Queries, record: str) -> float | None:
     """Return the mean seconds of a read in the latest study of a model, or None if there is none."""
     rows = await db.fetch_all(
-        """
-        SELECT id, method FROM focus_groups
-         WHERE status IN ('PROCESSING', 'COMPLETED') ORDER BY created_at DESC LIMIT 20
-        """
+        "SELECT id, method FROM focus_groups WHERE started_at IS NOT NULL ORDER BY created_at DESC LIMIT 20"
     )
     for row in rows:
         if msgspec.json.decode(row["method"], type=Method).record != record:

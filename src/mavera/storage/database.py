@@ -148,6 +148,12 @@ class Database:
         return await self.fetch_one(sql, name=name) is not None
 
     @asynccontextmanager
+    async def session(self) -> AsyncIterator[Queries]:
+        """Lend one connection on which each statement is committed by itself."""
+        async with self._pool.lend() as connection:
+            yield Transaction(connection)
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """
         Commit when the block ends. Roll back if it raises or is cancelled.

@@ -12,11 +12,20 @@ Unix seconds, a month is a number such as 202611, and every number has 64 bits.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from mavera.storage.pool import Statements
 
 Dialect = Literal["sqlite", "postgresql"]
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index of a table that may be large. `on` is the table with the columns, and the condition if any."""
+
+    name: str
+    on: str
 
 
 class Tables:
@@ -37,6 +46,11 @@ class Tables:
         """Add `columns`, each a name with its type and default, to a table that has rows already."""
         for name, definition in columns.items():
             self.run(f"ALTER TABLE {table} ADD COLUMN {name} {definition}")
+
+    def add_indexes(self, *indexes: Index) -> None:
+        """Add indexes. On Postgres, `large_indexes.py` may have built them before, beside running servers."""
+        for index in indexes:
+            self.run(f"CREATE INDEX IF NOT EXISTS {index.name} ON {index.on}")
 
 
 def m0001_workspaces_and_keys(tables: Tables) -> None:
@@ -765,6 +779,17 @@ def m0022_study_images(tables: Tables) -> None:
     )
 
 
+INDEXES_OF_OLD_ROWS = (
+    Index("focus_groups_measured", "focus_groups (created_at) WHERE started_at IS NOT NULL"),
+    Index("personas_gone", "personas (deleted_at) WHERE deleted_at IS NOT NULL"),
+)
+
+
+def m0024_indexes_of_old_rows(tables: Tables) -> None:
+    """Indexes that find the latest studies that have begun, and the personas that were deleted long ago."""
+    tables.add_indexes(*INDEXES_OF_OLD_ROWS)
+
+
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0001_workspaces_and_keys,
     m0002_credits,
@@ -788,7 +813,12 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0020_account_lists,
     m0021_retention,
     m0022_study_images,
+    m0024_indexes_of_old_rows,
 )
+LARGE_INDEXES: dict[Callable[[Tables], None], tuple[Index, ...]] = {
+    m0024_indexes_of_old_rows: INDEXES_OF_OLD_ROWS,
+}
+"""The migrations whose indexes are built before them, because that may take minutes."""
 
 
 def name_of(migration: Callable[[Tables], None]) -> str:

@@ -2,7 +2,7 @@
 Bring the tables to the version for which this code was written.
 
     mavera_migrations  →  contains all migrations: there is nothing to do
-                       →  lacks some: apply them, all in one transaction
+                       →  lacks some: apply them in one transaction, after large indexes (`large_indexes.py`)
                        →  contains unknown ones of a newer mavera: use the tables if it allows that
 
 A database of a release that used Alembic has its version in `alembic_version`. That version is read once.
@@ -19,7 +19,8 @@ from functools import partial
 from mavera import __version__
 from mavera.errors import APIError, ConfigurationError
 from mavera.storage.database import Database
-from mavera.storage.migrations import MIGRATIONS, Tables, name_of
+from mavera.storage.large_indexes import build_indexes
+from mavera.storage.migrations import LARGE_INDEXES, MIGRATIONS, Tables, name_of
 from mavera.storage.pool import Statements
 from mavera.storage.postgres_checks import find_state
 
@@ -96,8 +97,27 @@ async def ensure_schema(database: Database) -> None:
 
 
 async def apply_migrations(database: Database, *, up_to: str | None = None) -> None:
-    """Apply the missing migrations up to `up_to`, or all. Raises ConfigurationError if one fails."""
+    """
+    Apply the missing migrations up to `up_to`, or all. Raises ConfigurationError if one fails.
+
+    On Postgres, large indexes of tables that have rows are built first, one by one, beside running servers.
+    """
     wanted = _KNOWN if up_to is None else _KNOWN[: _KNOWN.index(up_to) + 1]
+    current = None if database.is_file else await find_version(database)
+    for migration, indexes in LARGE_INDEXES.items():
+        name = name_of(migration)
+        if current is None or name not in wanted or name <= current:
+            continue
+        await _apply_together(database, _KNOWN[: _KNOWN.index(name)])
+        try:
+            await build_indexes(database, indexes)
+        except APIError as error:
+            raise _explain_failure(error) from error
+    await _apply_together(database, wanted)
+
+
+async def _apply_together(database: Database, wanted: Sequence[str]) -> None:
+    """Apply those of `wanted` that are missing, in one transaction. Raises ConfigurationError."""
     adopted = await _read_alembic_version(database)
     apply = partial(_apply, is_file=database.is_file, wanted=wanted, adopted=adopted)
     until = time.monotonic() + MOST_WAIT_SECONDS
@@ -110,9 +130,13 @@ async def apply_migrations(database: Database, *, up_to: str | None = None) -> N
             if find_state(error) == _LOCK_NOT_AVAILABLE and time.monotonic() < until:
                 await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - spreads
                 continue
-            reason = str(error.__cause__ or error).splitlines()[0]
-            raise ConfigurationError(f"The database could not be brought up to date: {reason}") from error
+            raise _explain_failure(error) from error
         return
+
+
+def _explain_failure(error: APIError) -> ConfigurationError:
+    reason = str(error.__cause__ or error).splitlines()[0]
+    return ConfigurationError(f"The database could not be brought up to date: {reason}")
 
 
 def _apply(statements: Statements, *, is_file: bool, wanted: Sequence[str], adopted: str | None) -> None:
