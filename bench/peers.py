@@ -27,7 +27,8 @@ from bench.stores import running_postgres, running_redis
 from mavera.personas.builtin import PersonaLibrary
 
 PORTKEY, TENSORZERO, LITELLM = "@portkey-ai/gateway@1.15.2", "tensorzero==2026.6.0", "litellm[proxy]==1.106.2"
-START_SECONDS = 120.0
+# LiteLLM imports for a minute on a quiet machine, and for several beside other work.
+START_SECONDS = 420.0
 
 
 class Unavailable(Exception):
@@ -182,7 +183,9 @@ def litellm(upstream: str, folder: Path, cores: Cores) -> Iterator[Target]:
     )
     command = [str(folder / "litellm" / "bin" / "litellm"), "--config", str(config)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
-    with _running(cores, command, read=False) as process:
+    # Without this, it asks a site for prices before it starts.
+    environ = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    with _running(cores, command, environ, read=False) as process:
         until_answered(f"http://127.0.0.1:{port}/health/liveliness", seconds=START_SECONDS)
         yield Target(
             f"http://127.0.0.1:{port}/v1", headers={"Authorization": f"Bearer {key}"}, pids=(process.pid,)
