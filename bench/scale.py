@@ -16,6 +16,10 @@ same Redis, and are read turn about: one two, two one, one two … Each pair giv
 medians, and for the ratios Student's 95 % interval for the mean of their logarithms. Key, persona, limits in
 Redis and the ledger in Postgres are on. nginx is the model's server, and wrk asks at random moments. The exit
 status is 0 if the median ratio of the servers is at most 1.1 at both loads.
+
+Then one bare relay and two (`bench/relay.py`) are read in the same way at the same load in all. They have no
+store and share nothing, so their ratio is what two processes of Python cost on such a machine at half the
+load each, because less arrives in one turn of the event loop. No code of ours can be below it.
 """
 
 import argparse
@@ -38,6 +42,7 @@ from tests.support.tables import make_tables
 
 from bench.against import interval
 from bench.load import Cores, Target, drive, static_upstream
+from bench.peers import relay
 from bench.processor import Usage
 from bench.report import median, show_markdown
 from bench.stores import Store, running_postgres, running_redis
@@ -50,7 +55,7 @@ CREDITS = 1_000_000_000
 LATE_SECONDS = 0.5
 WARM_UP_SECONDS = 5
 ANYWHERE = Cores(None, None)
-PARTS = ("servers", "Postgres", "Redis")
+SERVERS, RELAYS = "servers", "bare relays"
 
 
 @dataclass(frozen=True)
@@ -69,15 +74,13 @@ class Load:
 
 @dataclass(frozen=True)
 class Group:
-    """Servers that share a database, and the stores on which they run."""
+    """Servers that are asked together, and the processes whose time is read, by part."""
 
     targets: tuple[Target, ...]
-    stores: Stores
+    pids: dict[str, tuple[int, ...]]
 
     def read_usage(self) -> dict[str, Usage]:
-        pids = [pid for target in self.targets for pid in target.pids]
-        found = ([*pids], [self.stores.postgres.pid], [self.stores.redis.pid])
-        return {part: Usage.of(each) for part, each in zip(PARTS, found, strict=True)}
+        return {part: Usage.of(pids) for part, pids in self.pids.items()}
 
 
 Costs = dict[str, float]
@@ -103,13 +106,20 @@ def group_of(count: int, stores: Stores, upstream: str, folder: Path) -> Iterato
         started = [stack.enter_context(serving(environ, data_dir)) for _ in range(count)]
         persona = {"persona_id": PersonaLibrary.load().find("Gen Z Consumer").id}
         headers = {"Authorization": f"Bearer {key}"}
-        yield Group(
-            tuple(
-                Target(url.removesuffix("/responses"), "mavera-1", headers, persona, (process.pid,))
-                for url, process in started
-            ),
-            stores,
+        targets = tuple(
+            Target(url.removesuffix("/responses"), "mavera-1", headers, persona, (process.pid,))
+            for url, process in started
         )
+        pids = {"Postgres": (stores.postgres.pid,), "Redis": (stores.redis.pid,)}
+        yield Group(targets, {SERVERS: tuple(process.pid for _, process in started), **pids})
+
+
+@contextmanager
+def relays_of(count: int, upstream: str, folder: Path) -> Iterator[Group]:
+    """Run `count` bare relays."""
+    with ExitStack() as stack:
+        targets = tuple(stack.enter_context(relay(upstream, folder, ANYWHERE)) for _ in range(count))
+        yield Group(targets, {RELAYS: tuple(pid for target in targets for pid in target.pids)})
 
 
 def read_idle(group: Group, seconds: float) -> Costs:
@@ -117,7 +127,7 @@ def read_idle(group: Group, seconds: float) -> Costs:
     before, began = group.read_usage(), time.monotonic()
     time.sleep(seconds)
     after, passed = group.read_usage(), time.monotonic() - began
-    return {part: after[part].since(before[part]) / passed for part in PARTS}
+    return {part: after[part].since(before[part]) / passed for part in group.pids}
 
 
 def read_costs(group: Group, load: Load, idle: Costs, seconds: int, folder: Path) -> Costs:
@@ -143,35 +153,45 @@ def read_costs(group: Group, load: Load, idle: Costs, seconds: int, folder: Path
     time.sleep(LATE_SECONDS)
     after, passed = group.read_usage(), time.monotonic() - began
     return {
-        part: (after[part].since(before[part]) - idle[part] * passed) / requests * 1e6 for part in PARTS
+        part: (after[part].since(before[part]) - idle.get(part, 0.0) * passed) / requests * 1e6
+        for part in group.pids
     } | {"requests/s": requests / seconds}
 
 
 def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
-    """Run both groups of servers, and read them in pairs at each load."""
+    """Run both groups of servers, and read them in pairs at each load. Then do so with bare relays."""
+    full = Load(options.rate, options.at_once)
+    half = Load(options.rate / 2, options.at_once // 2)
+    loads = {"the same per server": full, "the same in all": half}
     with ExitStack() as stack:
         upstream = stack.enter_context(static_upstream(folder, ANYWHERE))
-        stores = Stores(stack.enter_context(running_postgres()), stack.enter_context(running_redis()))
-        groups = {count: stack.enter_context(group_of(count, stores, upstream, folder)) for count in (1, 2)}
-        full = Load(options.rate, options.at_once)
-        half = Load(options.rate / 2, options.at_once // 2)
-        for group in groups.values():
-            read_costs(group, full, dict.fromkeys(PARTS, 0.0), WARM_UP_SECONDS, folder)
-        idle = {count: read_idle(group, options.seconds + LATE_SECONDS) for count, group in groups.items()}
+        with ExitStack() as inner:
+            stores = Stores(inner.enter_context(running_postgres()), inner.enter_context(running_redis()))
+            groups = [inner.enter_context(group_of(count, stores, upstream, folder)) for count in (1, 2)]
+            rows = read_groups(groups, loads, full, options, folder)
+        groups = [stack.enter_context(relays_of(count, upstream, folder)) for count in (1, 2)]
+        return rows + read_groups(groups, {"the same in all": half}, full, options, folder)
 
-        def read(count: int, load: Load) -> Costs:
-            found = read_costs(groups[count], load, idle[count], options.seconds, folder)
-            shown = ", ".join(f"{name} {value:.1f}" for name, value in found.items())
-            print(f"{count} at {load.rate:g} each: {shown}", file=sys.stderr, flush=True)
-            return found
 
-        return [
-            row
-            for name, load in (("the same per server", full), ("the same in all", half))
-            for row in compare(
-                name, read_pairs(partial(read, 1, full), partial(read, 2, load), options.pairs)
-            )
-        ]
+def read_groups(
+    groups: Sequence[Group], loads: dict[str, Load], full: Load, options: argparse.Namespace, folder: Path
+) -> list[dict[str, object]]:
+    """Read a group of one at the full load and a group of two at each of `loads`, in pairs."""
+    for group in groups:
+        read_costs(group, full, {}, WARM_UP_SECONDS, folder)
+    idle = [read_idle(group, options.seconds + LATE_SECONDS) for group in groups]
+
+    def read(place: int, load: Load) -> Costs:
+        found = read_costs(groups[place], load, idle[place], options.seconds, folder)
+        shown = ", ".join(f"{name} {value:.1f}" for name, value in found.items())
+        print(f"{place + 1} at {load.rate:g} each: {shown}", file=sys.stderr, flush=True)
+        return found
+
+    return [
+        row
+        for name, load in loads.items()
+        for row in compare(name, read_pairs(partial(read, 0, full), partial(read, 1, load), options.pairs))
+    ]
 
 
 def read_pairs(one: Callable[[], Costs], two: Callable[[], Costs], pairs: int) -> list[tuple[Costs, Costs]]:
@@ -190,7 +210,7 @@ def read_pairs(one: Callable[[], Costs], two: Callable[[], Costs], pairs: int) -
 def compare(name: str, pairs: Sequence[tuple[Costs, Costs]]) -> list[dict[str, object]]:
     """Return a line of the table for each part. Raises SystemExit if a part has used less than when idle."""
     rows: list[dict[str, object]] = []
-    for part in PARTS:
+    for part in (name for name in pairs[0][0] if name != "requests/s"):
         if min(costs[part] for pair in pairs for costs in pair) <= 0:
             raise SystemExit(f"{part} used less time than when idle: raise --rate or --seconds.")
         ratios = [two[part] / one[part] for one, two in pairs]
@@ -226,7 +246,7 @@ def main() -> None:
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(options, Path(folder))
-    worst = max(float(str(row["Two over one, median"])) for row in rows if row["Part"] == "servers")
+    worst = max(float(str(row["Two over one, median"])) for row in rows if row["Part"] == SERVERS)
     summary = {
         "load average at the start": load_before,
         "pairs": options.pairs,

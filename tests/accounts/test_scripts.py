@@ -66,3 +66,37 @@ def test_an_error_of_a_script_reaches_the_caller(limiter: SharedLimiter) -> None
         await limiter.close()
 
     asyncio.run(main())
+
+
+def test_a_reply_that_a_cancelled_caller_left_answers_nobody_else(limiter: SharedLimiter) -> None:
+    async def main() -> None:
+        await limiter.store.delete("mavera:scripts:c", "mavera:scripts:d")
+        script = StoreScript(limiter.store, ADD)
+        assert await script.run(["mavera:scripts:d"], [0]) == 0
+        await limiter.store.client_pause(300)
+        left = asyncio.create_task(script.run(["mavera:scripts:c"], [7]))
+        await asyncio.sleep(0.05)  # the call is on its way, and the store does not answer yet
+        left.cancel()
+        await asyncio.wait([left])
+        assert left.cancelled()
+
+        replies = [await script.run(["mavera:scripts:d"], [1]) for _ in range(3)]
+        assert replies == [1, 2, 3]
+        await limiter.close()
+
+    asyncio.run(main())
+
+
+def test_one_refused_call_leaves_the_replies_of_the_others_in_order(limiter: SharedLimiter) -> None:
+    async def main() -> None:
+        await limiter.store.set("mavera:scripts:text", "not a number")
+        await limiter.store.delete("mavera:scripts:e")
+        script = StoreScript(limiter.store, ADD)
+        calls = [(["mavera:scripts:e"], [1]), (["mavera:scripts:text"], [1]), (["mavera:scripts:e"], [2])]
+        with pytest.raises(limiter.errors, match="not an integer"):
+            await script.run_each(calls)
+
+        assert await script.run(["mavera:scripts:e"], [4]) == 7
+        await limiter.close()
+
+    asyncio.run(main())

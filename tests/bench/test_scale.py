@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 from bench.processor import Usage
-from bench.scale import PARTS, Costs, compare, read_pairs
+from bench.scale import Costs, compare, read_pairs
 
 BUSY = "import time\nend = time.process_time() + {seconds}\nwhile time.process_time() < end: pass\n"
 PARENT = """
@@ -19,7 +19,8 @@ for line in sys.stdin:
 
 
 def costs(**changes: float) -> Costs:
-    return {**dict.fromkeys(PARTS, 100.0), "requests/s": 500.0, **changes}
+    parts = dict.fromkeys(("servers", "Postgres", "Redis"), 100.0)
+    return {**parts, "requests/s": 500.0, **changes}
 
 
 def test_the_time_of_a_child_that_has_ended_is_counted() -> None:

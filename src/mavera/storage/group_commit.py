@@ -27,8 +27,10 @@ S = TypeVar("S")
 R = TypeVar("R")
 
 MAX_BATCH = 256
-# Steps that nobody waits for gather so long.
-LINGER_SECONDS = 0.03
+# Steps that nobody waits for gather so long, or until there are so many. A batch costs as much processor time
+# as a hundred of its steps, and a killed process loses what has gathered.
+LINGER_SECONDS = 0.1
+LINGER_STEPS = 128
 
 log = structlog.get_logger()
 
@@ -94,7 +96,7 @@ class GroupCommit(Generic[S, R]):
     def _enqueue(self, step: S) -> asyncio.Future[R]:
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((step, future))
-        if len(self._waiting) >= MAX_BATCH or not self._may_linger(step):
+        if len(self._waiting) >= LINGER_STEPS or not self._may_linger(step):
             self._hurry.set()
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())

@@ -275,11 +275,14 @@ def _reject(
             future.set_exception(error)
 
 
-def _build_script_input(key_id: str, windows: tuple[Window, ...]) -> tuple[list[str], list[float]]:
+@lru_cache(maxsize=4096)
+def _build_script_input(
+    key_id: str, windows: tuple[Window, ...]
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
     # The braces keep the keys of one script on one node of a cluster.
     names = [f"mavera:limit:{{{key_id}}}:{window.seconds:.0f}" for window in windows]
-    keys = [key for name in names for key in (name, f"{name}:total")]
-    return keys, [number for w in windows for number in (w.seconds, w.most, w.group_seconds)]
+    keys = tuple(key for name in names for key in (name, f"{name}:total"))
+    return keys, tuple(number for w in windows for number in (w.seconds, w.most, w.group_seconds))
 
 
 def open_limiter(url: str, on_local: Callable[[], None] = lambda: None) -> Limiter:
