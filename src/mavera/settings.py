@@ -189,6 +189,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     media_max_bytes: Annotated[int, Meta(ge=1024, le=1_048_576 * _MEBIBYTE)] = 200 * 1024 * 1024
     media_url_seconds: Annotated[int, Meta(ge=60, le=31_536_000)] = 3600
     media_days: Annotated[int, Meta(ge=1, le=36_500)] = 30
+    workflow_days: Annotated[int, Meta(ge=1, le=36_500)] = 30
     retention: str = ""
     public_url: str = ""
     s3_bucket: str = ""

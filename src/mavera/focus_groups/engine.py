@@ -33,6 +33,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 NAME = "mavera"
 SCHEMA = "dbos"
+WORKFLOW = "study"
 POLL_SECONDS = 0.25
 
 
@@ -56,10 +57,11 @@ class StudyEngine:
 
     async def start(self, row: repository.StudyRow) -> None:
         """Begin the steps of a study that this process has taken, and return when they have ended."""
-        with SetWorkflowID(f"{row.id}.{row.fence}"):
+        workflow_id = name_workflow(row.id, row.fence)
+        with SetWorkflowID(workflow_id):
             handle = await DBOS.start_workflow_async(run_study, row.id, row.fence)
         await handle.get_result()
-        await DBOS.delete_workflow_async(f"{row.id}.{row.fence}")
+        await DBOS.delete_workflow_async(workflow_id)
 
     async def close(self) -> None:
         await asyncio.to_thread(DBOS.destroy)
@@ -139,7 +141,11 @@ class _Held:
 _engines: list[StudyEngine] = []
 
 
-@DBOS.workflow(name="study", serialization_type=WorkflowSerializationFormat.PORTABLE)
+def name_workflow(study_id: str, fence: int) -> str:
+    return f"{study_id}.{fence}"
+
+
+@DBOS.workflow(name=WORKFLOW, serialization_type=WorkflowSerializationFormat.PORTABLE)
 async def run_study(study_id: str, fence: int) -> str:
     """The workflow of a study. Its arguments are all that DBOS stores of it."""
     return await _engines[0].run_steps(study_id, fence)

@@ -27,6 +27,7 @@ from mavera.focus_groups.interviewing import Models
 from mavera.focus_groups.program import StudyProgram
 from mavera.focus_groups.webhooks import Webhooks
 from mavera.focus_groups.worker import StudyWorker, claim_worker_id
+from mavera.focus_groups.workflow_pruning import WorkflowPruning
 from mavera.link import Link
 from mavera.logs import configure_logs
 from mavera.metrics import format_gauges
@@ -109,7 +110,8 @@ async def _open_worker(settings: Settings, model: Model | None, worker_id: str) 
         engine = StudyEngine(program, settings)
         await engine.launch()
         try:
-            yield StudyWorker(program, engine)
+            async with WorkflowPruning(parts.database, settings.workflow_days):
+                yield StudyWorker(program, engine)
         finally:
             await engine.close()
             await webhooks.close()
