@@ -7,24 +7,28 @@ The same survey by EDSL and by a study of ours: how long, and how many calls of 
 (`python -m venv build/edsl && build/edsl/bin/pip install edsl==1.0.9 openai`), and calls the model for every
 respondent and question. Each side gets a new server with an empty data directory, so no persona has been
 read before; the model is loaded by one call without a persona. EDSL's agents are described by the text of
-the same personas. "calls" are counted by the server for EDSL, and by the study for ours.
+the same personas. "calls" are counted by the server for EDSL, and by the study for ours. "processor_s" is the
+time of the server with its engine and worker, and of EDSL's client: it hardly changes beside other work.
 """
 
 import argparse
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 
+from bench.processor import Usage
 from bench.report import show
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.prompt import build_system_text
@@ -52,9 +56,20 @@ QUESTIONS: list[dict[str, Any]] = [
 ]
 
 
+@dataclass(frozen=True)
+class Serving:
+    """A running server: a client with its key, and the id of its process."""
+
+    client: httpx.Client
+    pid: int
+
+    def read_processor(self) -> Usage:
+        return Usage.of([self.pid])
+
+
 @contextmanager
-def serving() -> Iterator[httpx.Client]:
-    """Run a server with an empty data directory, and yield a client with its key, the model loaded."""
+def serving() -> Iterator[Serving]:
+    """Run a server with an empty data directory, the model loaded."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {
             **os.environ,
@@ -70,7 +85,7 @@ def serving() -> Iterator[httpx.Client]:
                 with httpx.Client(base_url=url, headers=headers, timeout=600) as client:
                     loading = {"model": "mavera-1", "input": "Say yes.", "max_output_tokens": 16}
                     client.post("/responses", json=loading).raise_for_status()
-                    yield client
+                    yield Serving(client, server.pid)
             finally:
                 server.terminate()
                 server.wait(60)
@@ -92,7 +107,8 @@ def read_address(server: "subprocess.Popen[str]") -> tuple[str, str]:
 def ask_by_edsl(python: Path, respondents: int) -> dict[str, Any]:
     library = PersonaLibrary.load()
     agents = {name: build_system_text(library.find(name)) for name in PERSONAS}
-    with serving() as client, tempfile.TemporaryDirectory() as home:
+    with serving() as server, tempfile.TemporaryDirectory() as home:
+        client = server.client
         job = {
             "url": str(client.base_url).rstrip("/"),
             "model": "mavera-1",
@@ -108,12 +124,20 @@ def ask_by_edsl(python: Path, respondents: int) -> dict[str, Any]:
             "EDSL_API_TIMEOUT": "3600",
         }
         command = [str(python), str(Path(__file__).with_name("edsl_client.py"))]
+        before, own = server.read_processor(), resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             command, env=environment, input=json.dumps(job), stdout=subprocess.PIPE, text=True, check=True
         )
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        processor_s = server.read_processor().since(before) + sum(used[:2]) - sum(own[:2])
         found = json.loads(done.stdout[done.stdout.rindex("{") :])
-        calls = count_calls(client)
-        return {"side": "edsl", "seconds": found["seconds"], "calls": calls, "unusable": found["unusable"]}
+        return {
+            "side": "edsl",
+            "seconds": round(found["seconds"], 1),
+            "processor_s": round(processor_s, 1),
+            "calls": count_calls(client),
+            "unusable": found["unusable"],
+        }
 
 
 def count_calls(client: httpx.Client) -> int:
@@ -139,8 +163,9 @@ def ask_by_study(respondents: int) -> dict[str, Any]:
             for one in QUESTIONS
         ],
     }
-    with serving() as client:
-        began = time.perf_counter()
+    with serving() as server:
+        client = server.client
+        before, began = server.read_processor(), time.perf_counter()
         answer = client.post("/focus-groups", json={"study": study})
         answer.raise_for_status()
         found = answer.json()
@@ -155,7 +180,8 @@ def ask_by_study(respondents: int) -> dict[str, Any]:
         failed = found["progress"]["failed"]
         return {
             "side": "ours",
-            "seconds": seconds,
+            "seconds": round(seconds, 1),
+            "processor_s": round(server.read_processor().since(before), 1),
             "calls": found["usage"]["model_reads"],
             "unusable": failed,
         }
@@ -178,7 +204,8 @@ def main() -> None:
     summary: dict[str, Any] = {"personas": len(PERSONAS), "questions": len(QUESTIONS)}
     summary["respondents a persona"] = options.respondents
     if len(rows) == 2:
-        summary["times faster"] = rows[1]["seconds"] / rows[0]["seconds"]
+        for name in ("seconds", "processor_s"):
+            summary[f"times less {name}"] = round(rows[1][name] / rows[0][name], 2)
     show("beside_edsl", rows, as_json=options.json, summary=summary)
 
 

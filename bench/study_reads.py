@@ -5,7 +5,8 @@ How many reads of the model a study of 10 personas and 20 questions needs, and h
 
 20 questions (yes/no and single choices), two orders, with the baseline, by a new server with an empty data
 directory, so no persona has been read before. The first number of respondents is timed from the request to
-the last file; further numbers are copies, which need no further read. "quoted" is what `dry_run` says.
+the last file; further numbers are copies, which need no further read. "processor_s" is the time of the server
+with its engine and worker, which hardly changes beside other work. "quoted" is what `dry_run` says.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from typing import Any
 
 import httpx2 as httpx
 
-from bench.beside_edsl import serving
+from bench.beside_edsl import Serving, serving
 from bench.report import show
 from mavera.focus_groups.exports import FORMATS
 from mavera.personas.builtin import PersonaLibrary
@@ -57,11 +58,12 @@ def wait_for_end(client: httpx.Client, study: dict[str, Any]) -> dict[str, Any]:
     return study
 
 
-def run(client: httpx.Client, respondents: int, source: str | None) -> dict[str, Any]:
+def run(server: Serving, respondents: int, source: str | None) -> dict[str, Any]:
     """Run a study, or a copy of `source` with another number of respondents."""
+    client = server.client
     body: dict[str, Any] = {"study": build_members(respondents)}
     quote = client.post("/focus-groups", json=body | {"dry_run": True}).raise_for_status().json()
-    began = time.perf_counter()
+    before, began = server.read_processor(), time.perf_counter()
     if source is None:
         answer = client.post("/focus-groups", json=body)
     else:
@@ -70,6 +72,7 @@ def run(client: httpx.Client, respondents: int, source: str | None) -> dict[str,
     return {
         "respondents": respondents,
         "seconds": round(time.perf_counter() - began, 1),
+        "processor_s": round(server.read_processor().since(before), 1),
         "reads": study["usage"]["model_reads"],
         "quoted": quote["model_reads"],
         "prior": quote["prior_reads"],
@@ -86,9 +89,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    with serving() as client:
+    with serving() as server:
         for respondents in options.respondents:
-            rows.append(run(client, respondents, rows[0]["id"] if rows else None))
+            rows.append(run(server, respondents, rows[0]["id"] if rows else None))
     show(
         "study_reads",
         rows,
