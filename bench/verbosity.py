@@ -4,7 +4,7 @@ How much longer an answer is by its verbosity: words at low, medium and high.
     python -m bench.verbosity [--persona NAME] [--questions 20] [--tokens 200] [--streams 4] [--json]
 
 Twenty questions (or fewer) at each verbosity, through mavera, to a persona whose own prompt says
-"one to three sentences unless asked for more". The three verbosities take turns, so that
+"two to four full sentences, unless you are asked for more". The three verbosities take turns, so that
 a machine that slows down does so for all. `--tokens` bounds the time that it takes:
 an answer cut there counts with the words it has.
 """

@@ -1,6 +1,7 @@
 """Guidance with the real models: how long a prompt is, what is dropped, artifacts, and the plan."""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -138,6 +139,15 @@ def test_an_answer_at_length_has_its_least_words_and_ends_by_itself(server: Runn
         words.append(len(response.output_text.split()))
 
     assert max(words) >= 80
+
+
+def test_an_opinion_comes_with_its_reason(server: Running) -> None:
+    response = server.client().responses.create(
+        model="mavera-1", input="Would you pay to skip a queue?", extra_body={"persona_id": GEN_Z}
+    )
+
+    view = " ".join(re.split(r"(?<=[.!?]) ", response.output_text)[:3])
+    assert re.search(r"\b(?:because|since|unless|due to|too)\b", view, re.IGNORECASE)
 
 
 def test_a_plan_is_made_counted_and_hidden(server: Running) -> None:

@@ -1,4 +1,8 @@
-"""An answer in words is held to its beginning and its least length, where decoding can do that."""
+"""An answer in words is held to its beginning, its reason and its length, where decoding can do that."""
+
+import re
+
+import pytest
 
 from mavera.core.items import make_message
 from mavera.core.prompt import OutputFormat, Prompt
@@ -32,3 +36,31 @@ def test_a_server_that_takes_grammars_gets_the_least_length() -> None:
 
 def test_the_grammar_leaves_the_rest_open() -> None:
     assert build_grammar(PROMPT.format).splitlines()[1] == r'start: "```markdown Letter\n" /(.|\n)*/'
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("no, because it is $4.90 and i walk. that's it.", True),
+        ("No. I have never paid for it. That's because my road is empty.", True),
+        ("i would walk at 6 a.m. because i can.", True),
+        ("Not since the bank closed.", True),
+        ("It is too dear for me, and I walk.", True),
+        ("I would go. Because I can!", True),
+        ("No.", False),
+        ("I would pay $4.90. I have done so for years, because I can.", False),
+        ("I would not.\nBecause I can.", False),
+    ],
+)
+def test_a_view_has_its_reason_or_is_followed_by_one(text: str, fits: bool) -> None:
+    rule = build_grammar(OutputFormat(gives_reason=True)).splitlines()[1]
+
+    expression = rule.removeprefix("start: /").removesuffix("/")
+    assert (re.fullmatch(expression, text) is not None) is fits
+
+
+def test_a_long_answer_is_held_to_its_length_alone() -> None:
+    long = OutputFormat(least_words=80)
+
+    assert build_grammar(OutputFormat(least_words=80, gives_reason=True)) == build_grammar(long)
+    assert OutputFormat(gives_reason=True).constrains_text

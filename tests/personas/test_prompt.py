@@ -56,6 +56,7 @@ def test_a_text_that_repeats_the_words_before_it_says_them_once(
     facts = reword(**changes)
 
     assert sentence in facts
+    assert ".." not in facts
     assert not re.search(r"\b(?:to to|you you|from from|of of)\b", facts, re.IGNORECASE)
 
 

@@ -12,7 +12,14 @@ from mavera.evaluation.items import QUESTIONS
 from mavera.models.constrained.prompts import answer_prompt
 from mavera.personas.builtin import PersonaLibrary
 from mavera.runs.compose import LEAST_WORDS_AT_LENGTH, compose
-from mavera.runs.speaking import HINTS, LONG_HINTS, asks_for_form, find_hint, find_language
+from mavera.runs.speaking import (
+    HINTS,
+    LONG_HINTS,
+    asks_for_form,
+    asks_for_opinion,
+    find_hint,
+    find_language,
+)
 
 PERSONA = PersonaLibrary.load().find("SMB Owner")
 TURN = Turn("mavera-1", (make_message("user", "Do you tip?"),), persona_id=PERSONA.id)
@@ -130,6 +137,41 @@ def test_at_length_a_spoken_answer_has_a_least_number_of_words() -> None:
 )
 def test_forms_calls_and_scripts_without_spaces_have_no_least_number(changes: dict[str, Any]) -> None:
     assert compose(replace(TURN, verbosity="high", **changes), PERSONA).format.least_words == 0
+
+
+@pytest.mark.parametrize(
+    ("question", "asks"),
+    [
+        ("Would you pay to skip a queue?", True),
+        ("What do you think of tipping?", True),
+        ("Is an electric car something for you?", True),
+        ("Where do you live, and who with?", False),
+        ("What would make you switch banks?", False),
+        ("Hello!", False),
+        ("Yes or no: would you pay for news?", False),
+        ("Würden Sie für Nachrichten bezahlen?", False),
+        ("Write an e-mail to someone who should pay.", False),
+    ],
+)
+def test_a_question_for_an_opinion_is_known_in_english(question: str, asks: bool) -> None:
+    assert asks_for_opinion(question) is asks
+
+
+@pytest.mark.parametrize(
+    ("changes", "gives"),
+    [
+        ({}, True),
+        ({"items": (make_message("user", "Where do you live?"),)}, False),
+        ({"top_logprobs": 2}, False),
+        ({"tools": (FunctionTool("look_up"),)}, False),
+        ({"verbosity": "high"}, False),
+        ({"instructions": "Answer yes or no."}, False),
+    ],
+    ids=["an opinion", "a fact", "probabilities", "tools", "at length", "a form"],
+)
+def test_an_opinion_gives_its_reason(changes: dict[str, Any], gives: bool) -> None:
+    assert compose(replace(TURN, **changes), PERSONA).format.gives_reason is gives
+    assert not compose(replace(TURN, **changes), PERSONA, hints=False).format.gives_reason
 
 
 def test_nobody_in_particular_gets_no_hint() -> None:

@@ -59,8 +59,8 @@ class OutputFormat(msgspec.Struct, frozen=True):
     """
     `schema` is set for json_schema only. `at` is its path in the request, for error messages.
 
-    A text `begins` with certain words and has `least_words` if decoding can enforce that. Other models are
-    not told.
+    A text `begins` with certain words, `gives_reason` within its first sentences and has `least_words` if
+    decoding can enforce that. Other models are not told.
     """
 
     type: Literal["text", "json_object", "json_schema"] = "text"
@@ -71,11 +71,12 @@ class OutputFormat(msgspec.Struct, frozen=True):
     at: str = ""
     begins: str = ""
     least_words: int = 0
+    gives_reason: bool = False
 
     @property
     def constrains_text(self) -> bool:
         """Whether decoding has to enforce something of a text."""
-        return self.type == "text" and bool(self.begins or self.least_words)
+        return self.type == "text" and bool(self.begins or self.least_words or self.gives_reason)
 
 
 class FunctionTool(msgspec.Struct, frozen=True):

@@ -20,7 +20,14 @@ from mavera.core.turn import Turn, Verbosity
 from mavera.fetch.image_description import BEGINNING
 from mavera.personas.catalogue import AnyPersona, build_prefix
 from mavera.runs.artifact_request import request_artifact
-from mavera.runs.speaking import IN_LANGUAGE, asks_for_form, find_hint, find_language, separates_words
+from mavera.runs.speaking import (
+    IN_LANGUAGE,
+    asks_for_form,
+    asks_for_opinion,
+    find_hint,
+    find_language,
+    separates_words,
+)
 
 # Medium is the persona's own length. docs/decisions/0012-guidance.md has the measurements.
 LENGTH: dict[Verbosity, str] = {
@@ -72,6 +79,8 @@ def compose(
     is_long = turn.verbosity == "high" and not turn.tools and separates_words(_find_question(turn))
     if hint and is_long:
         wanted = replace(wanted, least_words=LEAST_WORDS_AT_LENGTH)
+    elif hint and _wants_reason(turn):
+        wanted = replace(wanted, gives_reason=True)
     preferences = turn.preferences if limit else turn.preferences | {"max_output_tokens"}
     return Prompt(
         (*prefix, *instructions, *turn.items, *guidance),
@@ -118,6 +127,15 @@ def _is_talk(turn: Turn) -> bool:
     if is_short or turn.format.type != "text" or turn.canvas_mode or turn.operation == "focus_groups":
         return False
     return not asks_for_form(turn.instructions or "") and not _shows_image(turn)
+
+
+def _wants_reason(turn: Turn) -> bool:
+    """
+    Return whether decoding is to see to a reason.
+
+    An answer with tools may begin with a call, and a reader of probabilities wants those of the model.
+    """
+    return not turn.tools and turn.top_logprobs is None and asks_for_opinion(_find_question(turn))
 
 
 def _shows_image(turn: Turn) -> bool:

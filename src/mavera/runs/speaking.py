@@ -64,9 +64,19 @@ _LEAST_WORDS = 2
 _FORM = re.compile(
     r"\b(?:list|table|e-?mail|letter|code|script|function|poem|essay|story|json|csv|html|markdown|bullet"
     r"|outline|draft|write|translate|summari[sz]e|rewrite|step[- ]by[- ]step|briefly|in short|in detail"
-    r"|(?:one|a single|two|three|ten) words?|sentences?|paragraphs?|pros and cons"
+    r"|(?:one|a single|two|three|ten) words?|yes or no|sentences?|paragraphs?|pros and cons"
     r"|name (?:two|three|four|five|ten|\d+)|\d+ (?:words|ideas|reasons|names|tips|ways)"
     r"|liste|tabelle|schreib\w*|brief|tabla|lista|escrib\w*|carta|tableau|écri\w*|lettre|tabela|escrev\w*)\b",
+    re.IGNORECASE,
+)
+# A question for an opinion or a choice, in English. A fact ("Where do you live?") needs no reason.
+_OPINION = re.compile(
+    r"\b(?:(?<!what )would|should|worth|how (?:do|would|did) you feel"
+    r"|what (?:do|would) you (?:think|say|make)|what does (?:it|this|that) say to you"
+    r"|how important|which do you"
+    r"|do you (?:really )?(?:like|love|hate|trust|believe|prefer|mind|enjoy|want|need|care|think|agree|use"
+    r"|buy|pay|tip|read)"
+    r"|(?:is|are) [^?]{1,60}\b(?:good|bad|better|right|wrong|fair|for you))\b",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
@@ -99,6 +109,12 @@ def separates_words(text: str) -> bool:
 def asks_for_form(question: str) -> bool:
     """Return whether `question` asks for a list, a letter, code or a length of its own."""
     return _FORM.search(question[:_MOST_CHARACTERS]) is not None
+
+
+def asks_for_opinion(question: str) -> bool:
+    """Return whether `question` asks in English for an opinion or a choice, and for no form of its own."""
+    text = question[:_MOST_CHARACTERS]
+    return _OPINION.search(text) is not None and find_language(text) == "en" and not asks_for_form(text)
 
 
 def find_hint(question: str, *, at_length: bool = False) -> str:

@@ -116,6 +116,13 @@ _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _UNKNOWN_ESCAPES = re.compile(r"\\[bBc]")
 # An answer has at most so many times the words that it has to have.
 _MOST_TIMES = 5
+# A view in English that has its reason or is followed by one, after a short sentence at most ("No."). Words
+# are forced at the end of a sentence only. If a full stop is forbidden within it, a small model writes
+# anything else ("online.razil", a Chinese word). "$4.90", "6 a.m." and "U.S." end no sentence.
+_REASON = (
+    r"([^.!?\n]{1,25}[.!?]+ )?([^.!?\n]|[.][\dmS])+"
+    r"([ ,](because|since|unless|due to|too [a-z]+) |[.!?]+ ([Tt]hat's because|[Bb]ecause) )"
+)
 # JSON as Python writes it, which models know best, without the freedom to emit white space for ever.
 _OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
 
@@ -177,7 +184,9 @@ def _build_text_grammar(wanted: OutputFormat) -> str:
     least = wanted.least_words
     # The upper bound ends the answer of a model that decoding lets not end by itself.
     text = rf"(\S+\s+){{{least},{least * _MOST_TIMES}}}\S*" if least else r"(.|\n)*"
-    return f"%llguidance {{}}\nstart: {begins}/{text}/"
+    # A long answer has its reasons anyway, and both in one expression would be large.
+    reason = _REASON if wanted.gives_reason and not least else ""
+    return f"%llguidance {{}}\nstart: {begins}/{reason}{text}/"
 
 
 def rewrite_schema(schema: Schema) -> Schema:
