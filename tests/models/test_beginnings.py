@@ -46,14 +46,15 @@ def test_the_grammar_leaves_the_rest_open() -> None:
         ("i would walk at 6 a.m. because i can.", True),
         ("Not since the bank closed.", True),
         ("It is too dear for me, and I walk.", True),
-        ("I would go. Because I can!", True),
+        ("i would go. that's because i can!", True),
+        ("I would go. Because I can!", False),
         ("No.", False),
         ("I would pay $4.90. I have done so for years, because I can.", False),
         ("I would not.\nBecause I can.", False),
     ],
 )
 def test_a_view_has_its_reason_or_is_followed_by_one(text: str, fits: bool) -> None:
-    rule = build_grammar(OutputFormat(gives_reason=True)).splitlines()[1]
+    rule = build_grammar(OutputFormat(reason_opening="That's because")).splitlines()[1]
 
     expression = rule.removeprefix("start: /").removesuffix("/")
     assert (re.fullmatch(expression, text) is not None) is fits
@@ -62,5 +63,5 @@ def test_a_view_has_its_reason_or_is_followed_by_one(text: str, fits: bool) -> N
 def test_a_long_answer_is_held_to_its_length_alone() -> None:
     long = OutputFormat(least_words=80)
 
-    assert build_grammar(OutputFormat(least_words=80, gives_reason=True)) == build_grammar(long)
-    assert OutputFormat(gives_reason=True).constrains_text
+    assert build_grammar(OutputFormat(least_words=80, reason_opening="Because")) == build_grammar(long)
+    assert OutputFormat(reason_opening="That's because").constrains_text

@@ -15,8 +15,10 @@ from mavera.runs.compose import LEAST_WORDS_AT_LENGTH, compose
 from mavera.runs.speaking import (
     HINTS,
     LONG_HINTS,
+    REASON_OPENINGS,
     asks_for_form,
     asks_for_opinion,
+    choose_opening,
     find_hint,
     find_language,
 )
@@ -170,8 +172,15 @@ def test_a_question_for_an_opinion_is_known_in_english(question: str, asks: bool
     ids=["an opinion", "a fact", "probabilities", "tools", "at length", "a form"],
 )
 def test_an_opinion_gives_its_reason(changes: dict[str, Any], gives: bool) -> None:
-    assert compose(replace(TURN, **changes), PERSONA).format.gives_reason is gives
-    assert not compose(replace(TURN, **changes), PERSONA, hints=False).format.gives_reason
+    assert bool(compose(replace(TURN, **changes), PERSONA).format.reason_opening) is gives
+    assert not compose(replace(TURN, **changes), PERSONA, hints=False).format.reason_opening
+
+
+def test_the_same_question_has_the_same_opening_and_others_have_others() -> None:
+    openings = [choose_opening("anna", question) for question in QUESTIONS]
+
+    assert openings == [choose_opening("anna", question) for question in QUESTIONS]
+    assert set(openings) == set(REASON_OPENINGS)
 
 
 def test_nobody_in_particular_gets_no_hint() -> None:

@@ -59,8 +59,9 @@ class OutputFormat(msgspec.Struct, frozen=True):
     """
     `schema` is set for json_schema only. `at` is its path in the request, for error messages.
 
-    A text `begins` with certain words, `gives_reason` within its first sentences and has `least_words` if
-    decoding can enforce that. Other models are not told.
+    A text `begins` with certain words and has `least_words` if decoding can enforce that. If it has a
+    `reason_opening` ("That's because"), its view gives a reason or the next sentence begins so. Other
+    models are not told.
     """
 
     type: Literal["text", "json_object", "json_schema"] = "text"
@@ -71,12 +72,12 @@ class OutputFormat(msgspec.Struct, frozen=True):
     at: str = ""
     begins: str = ""
     least_words: int = 0
-    gives_reason: bool = False
+    reason_opening: str = ""
 
     @property
     def constrains_text(self) -> bool:
         """Whether decoding has to enforce something of a text."""
-        return self.type == "text" and bool(self.begins or self.least_words or self.gives_reason)
+        return self.type == "text" and bool(self.begins or self.least_words or self.reason_opening)
 
 
 class FunctionTool(msgspec.Struct, frozen=True):

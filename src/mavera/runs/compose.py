@@ -24,6 +24,7 @@ from mavera.runs.speaking import (
     IN_LANGUAGE,
     asks_for_form,
     asks_for_opinion,
+    choose_opening,
     find_hint,
     find_language,
     separates_words,
@@ -80,7 +81,7 @@ def compose(
     if hint and is_long:
         wanted = replace(wanted, least_words=LEAST_WORDS_AT_LENGTH)
     elif hint and _wants_reason(turn):
-        wanted = replace(wanted, gives_reason=True)
+        wanted = replace(wanted, reason_opening=choose_opening(turn.persona_id or "", _find_question(turn)))
     preferences = turn.preferences if limit else turn.preferences | {"max_output_tokens"}
     return Prompt(
         (*prefix, *instructions, *turn.items, *guidance),

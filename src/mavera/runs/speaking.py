@@ -9,6 +9,7 @@ it as an assistant. Words at the end of the question itself keep both.
 """
 
 import re
+from zlib import crc32
 
 Language = str
 
@@ -59,6 +60,8 @@ IN_LANGUAGE: dict[Language, str] = {
     "fr": "Réponds en français.",
     "pt": "Responda em português.",
 }
+# The beginnings of a sentence that gives the reason of the one before. One for all would become a tic.
+REASON_OPENINGS = ("Because", "That's because", "I say that because", "The reason is that")
 _LEAST_WORDS = 2
 # A question with one of these words asks for a form or a length of its own.
 _FORM = re.compile(
@@ -115,6 +118,11 @@ def asks_for_opinion(question: str) -> bool:
     """Return whether `question` asks in English for an opinion or a choice, and for no form of its own."""
     text = question[:_MOST_CHARACTERS]
     return _OPINION.search(text) is not None and find_language(text) == "en" and not asks_for_form(text)
+
+
+def choose_opening(speaker: str, question: str) -> str:
+    """Return one of `REASON_OPENINGS`, the same one each time that `speaker` is asked `question`."""
+    return REASON_OPENINGS[crc32(f"{speaker}\n{question}".encode()) % len(REASON_OPENINGS)]
 
 
 def find_hint(question: str, *, at_length: bool = False) -> str:

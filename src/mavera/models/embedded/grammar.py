@@ -119,10 +119,8 @@ _MOST_TIMES = 5
 # A view in English that has its reason or is followed by one, after a short sentence at most ("No."). Words
 # are forced at the end of a sentence only. If a full stop is forbidden within it, a small model writes
 # anything else ("online.razil", a Chinese word). "$4.90", "6 a.m." and "U.S." end no sentence.
-_REASON = (
-    r"([^.!?\n]{1,25}[.!?]+ )?([^.!?\n]|[.][\dmS])+"
-    r"([ ,](because|since|unless|due to|too [a-z]+) |[.!?]+ ([Tt]hat's because|[Bb]ecause) )"
-)
+_VIEW = r"([^.!?\n]{1,25}[.!?]+ )?([^.!?\n]|[.][\dmS])+"
+_WITH_REASON = r"([ ,]|[.]m[.] )(because|since|unless|due to|too [a-z]+) "
 # JSON as Python writes it, which models know best, without the freedom to emit white space for ever.
 _OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
 
@@ -185,8 +183,14 @@ def _build_text_grammar(wanted: OutputFormat) -> str:
     # The upper bound ends the answer of a model that decoding lets not end by itself.
     text = rf"(\S+\s+){{{least},{least * _MOST_TIMES}}}\S*" if least else r"(.|\n)*"
     # A long answer has its reasons anyway, and both in one expression would be large.
-    reason = _REASON if wanted.gives_reason and not least else ""
+    reason = _build_reason(wanted.reason_opening) if wanted.reason_opening and not least else ""
     return f"%llguidance {{}}\nstart: {begins}/{reason}{text}/"
+
+
+def _build_reason(opening: str) -> str:
+    """Return the expression of a view with its reason. A voice in small letters may write the opening so."""
+    first, rest = opening[0], re.escape(opening[1:]).replace(r"\ ", " ")
+    return rf"{_VIEW}({_WITH_REASON}|[.!?]+ [{first.upper()}{first.lower()}]{rest} )"
 
 
 def rewrite_schema(schema: Schema) -> Schema:
