@@ -4,7 +4,7 @@ Measure the answers of each remedy that was tried: `python -m evals.answers.reme
     remedies.jsonl    {"variant", "persona", "question", "text"} in a line → the table of evals/README.md
 
 No model is asked. The personas and questions are others than those of the comparison: eight personas, and
-four of the evaluation's thirty questions for each, drawn by a seed.
+four of the evaluation's thirty questions for each, drawn by a seed. Two variants are of the comparison.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from evals.answers.questions import QUESTIONS as COMPARED
 from mavera.evaluation.items import QUESTIONS
 from mavera.evaluation.measures import Share, measure_character
 from mavera.evaluation.wording import (
@@ -47,7 +48,8 @@ def describe_variant(variant: str, answers: Sequence[Answer]) -> str:
     """Return a row: cases, median words, topic, reasons, loops, copies, in character."""
     texts = [text for _, _, text in answers]
     turns = {p.name: [turn.answer for turn in p.turns] for p in PersonaLibrary.load().list()}
-    topic = measure_topic([(ask, text) for _, ask, text in answers], QUESTIONS, SentenceEncoder().embed)
+    questions = (*QUESTIONS, *COMPARED) if answers[0][1] in COMPARED else QUESTIONS
+    topic = measure_topic([(ask, text) for _, ask, text in answers], questions, SentenceEncoder().embed)
     shares = (
         topic,
         measure_reasons(texts),
