@@ -12,6 +12,7 @@ gives by letters, corrected for places. Only numbers of points with six items or
 
 import argparse
 import asyncio
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ SHARPNESS = Path(__file__).parents[2] / "src/mavera/focus_groups/sharpness.json"
 TUNED = ("flying-etiquette-survey", "star-wars-survey")
 FEWEST_ITEMS = 6
 GRID = (10, 20, 40, 60, 80, 100, 120, 160, 200)
+# A sentence is a read more for each cell, so a smaller gain in total variation does not count as help.
+LEAST_GAIN = 0.01
 # One sentence never counts for more than the letters.
 WEIGHTS = tuple(step / 10 for step in range(6))
 
@@ -132,8 +135,8 @@ def fit(cases: list[Case], points: int) -> Sharpness | None:
     tuned = [one for one in cases if one.survey in TUNED and len(one.people) == points]
     if len(tuned) < FEWEST_ITEMS:
         return None
-    sharpness = min(GRID, key=lambda one: average(tuned, one, 1.0))
-    weight = min(WEIGHTS, key=lambda one: average(tuned, sharpness, one))
+    # Both at once: the sharpness that is best for the rating alone need not be the best one in a mix.
+    sharpness, weight = min(itertools.product(GRID, WEIGHTS), key=lambda one: average(tuned, *one))
     surveys = tuple(dict.fromkeys(one.survey for one in tuned))
     return Sharpness(
         encoder=VERSION,
@@ -160,7 +163,7 @@ def test(cases: list[Case], one: Sharpness) -> tuple[Sharpness, float]:
         if (found := fit([other for other in cases if other is not case], one.points)) is not None
     ]
     distance = float(np.mean(left_out)) if left_out else math.inf
-    return msgspec.structs.replace(one, helps=distance < average(tuned, 0, 0)), distance
+    return msgspec.structs.replace(one, helps=distance < average(tuned, 0, 0) - LEAST_GAIN), distance
 
 
 def report(cases: list[Case], one: Sharpness, left_out: float) -> None:
