@@ -15,9 +15,10 @@ import time
 from pathlib import Path
 
 from mavera.analysis.analyst import Analyst, AnsweredPrompt
-from mavera.analysis.limits import is_code, is_foreign
 from mavera.core.items import make_message
 from mavera.core.prompt import Prompt
+from mavera.reading.languages import is_foreign
+from mavera.reading.prose import is_code
 from mavera.reading.sentences import split_sentences
 
 SENTENCE = "I like the taste of it, but at this price I would rather wait for an offer in my own shop. "

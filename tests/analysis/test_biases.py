@@ -80,6 +80,23 @@ def test_ordinary_text_has_no_report(classifier: BiasClassifier, text: str) -> N
     assert report(classifier, text) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"Everyone is buying it, so it must be good" is exactly the kind of thinking that I avoid.',
+        "Some say that it has always been done this way, so it must be right. I think that is lazy.",
+        "My brother argues that we have already spent so much that we cannot stop now. He is wrong.",
+        "You might think that all my friends bought one, so it must be worth it. I tested it first.",
+        "The ad says that everybody has switched to it, so it must be the best. I don't fall for that.",
+        "We should not stay with the old system just because we have always used it.",
+    ],
+)
+def test_an_argument_that_is_quoted_or_refuted_is_not_the_authors(
+    classifier: BiasClassifier, text: str
+) -> None:
+    assert report(classifier, text) == []
+
+
 def test_evidence_is_one_sentence_or_two_neighbours(classifier: BiasClassifier) -> None:
     (bias,) = report(classifier, f"I work in a small team. {SUNK} The office is in Leeds.")
 

@@ -26,7 +26,7 @@ def model() -> EmotionModel:
 
 
 def read(model: EmotionModel, text: str) -> Emotion:
-    return read_emotion(model, split_sentences(text))
+    return read_emotion(model, split_sentences(text), find_emojis(text))
 
 
 def read_valence(model: EmotionModel, text: str) -> float:

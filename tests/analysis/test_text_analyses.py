@@ -1,6 +1,7 @@
 """`POST /analyses`: texts of the caller's own, analysed in order, priced one by one, and read by no model."""
 
 import asyncio
+import base64
 import json
 import socket
 from collections.abc import Iterator
@@ -13,7 +14,6 @@ import pytest
 from mavera.accounts.credits.pricing import price_analyses
 from mavera.accounts.plans import DEFAULT_SCOPES
 from mavera.analysis.analyst import Analyst
-from mavera.analysis.limits import is_code, is_foreign
 from mavera.api.routes.analyses import MAX_CHARACTERS, MAX_CHARACTERS_TOGETHER
 from mavera.models.scripted import ScriptedModel
 from mavera.runs.text_analyses import SECONDS, AskedText, TextAnalyses
@@ -113,21 +113,41 @@ def test_one_text_needs_no_list_and_a_test_key_pays_nothing(served: Served) -> N
     assert answer.json() == {**live, "usage": {"credits_used": 0}}
 
 
+VARIED = " ".join(f"I would buy lamp {n}, because its light is so warm." for n in range(1819))
 ODD: dict[str, tuple[str, list[str]]] = {
     "empty": ("", ["sarcasm", "short_text"]),
-    "emoji only": ("😀😀 👍🏽", ["sarcasm", "short_text"]),
+    "blanks": (" \n\t\u00a0\u200b", ["sarcasm", "short_text"]),
+    "control signs": ("\x00\x01\x1b[31m", ["sarcasm", "data", "short_text"]),
+    "stars": ("5/5", ["sarcasm", "data", "short_text"]),
+    "numbers": ("1 2 3 4 5 6 7", ["sarcasm", "data", "short_text"]),
+    "base64": (base64.b64encode(bytes(range(256))).decode(), ["sarcasm", "data"]),
+    "an address": ("https://example.com/a?b=c", ["sarcasm", "data"]),
+    "a table": ("| Price | Noise |\n|---|---|\n| low | much |", ["sarcasm", "data"]),
+    "cells": ("Price\tlow\nNoise\tmuch", ["sarcasm", "data"]),
+    "one word 20,000 times": ("lamp " * 20_000, ["sarcasm", "repetition", "long_text"]),
+    "one letter 20,000 times": ("a" * 20_000, ["sarcasm", "data", "repetition"]),
+    "code without a fence": ("def add(a, b):\n    return a + b\n\nprint(add(1, 2))", ["sarcasm", "code"]),
+    "JSON": ('{"answer": "yes", "price": 49, "why": "it is cheap"}', ["sarcasm", "code"]),
+    "tags only": ("<div><br/><img src=x onerror=alert(1)></div>", ["sarcasm", "short_text"]),
+    "a script": ("<script>alert('I would buy it')</script>", ["sarcasm", "data"]),
     "an emoji that is not in the table": ("🦔", ["sarcasm", "short_text", "emoji"]),
     "drawn stars": ("★★★★★", ["sarcasm", "short_text", "emoji"]),
     "code only": ("```python\nprint('hello')\n```", ["sarcasm", "code", "short_text"]),
 }
 READ: dict[str, tuple[str, list[str]]] = {
     "plain": (LOVED, ["sarcasm"]),
-    "stars": ("5/5", ["sarcasm", "short_text"]),
     "one word": ("Yes", ["sarcasm", "short_text"]),
+    "emoji only": ("😀😀 👍🏽", ["sarcasm", "short_text"]),
+    "stars beside prose": ("1/5. It broke after a week.", ["sarcasm", "data"]),
+    "a page": ("<html><body><h1>Lamp</h1><p>I <b>love</b> it.</p></body></html>", ["sarcasm"]),
+    "wide letters": ("Ｉ ｗｏｕｌｄ ｂｕｙ ｉｔ", ["sarcasm"]),
+    "a mark of byte order": ("\ufeffI would buy it.", ["sarcasm"]),
+    "right to left": ("\u202eI would buy it\u202c today.", ["sarcasm"]),
+    "20,000 different words": (VARIED, ["sarcasm", "long_text"]),
     "emoji among words": ("I really love it 😍", ["sarcasm"]),
     "code beside prose": ("I fixed it like this:\n```\nx = 1\n```\nNow it works.", ["sarcasm", "code"]),
     "two languages": ("I like this bicycle. Pero es muy caro para mí.", ["sarcasm", "other_language"]),
-    "20,000 words": ("I like the new bicycle. " * 4000, ["sarcasm", "long_text"]),
+    "20,000 words": ("I like the new bicycle. " * 4000, ["sarcasm", "repetition", "long_text"]),
 }
 NOT_ENGLISH = {
     "German": "Das ist ein schönes Fahrrad, aber es ist zu teuer.",
@@ -137,16 +157,18 @@ NOT_ENGLISH = {
 
 
 def test_odd_texts_have_their_limits_or_an_error_that_costs_nothing(served: Served) -> None:
+    t = team(served)
     texts = [text for text, _ in (*ODD.values(), *READ.values())]
-    told = analyse(team(served), {"input": [{"text": text} for text in texts]})
-    failed, read = told["data"][: len(ODD)], told["data"][len(ODD) :]
+    told = [analyse(t, {"text": text}) for text in texts]
+    every = [one["data"][0] for one in told]
+    failed, read = every[: len(ODD)], every[len(ODD) :]
 
     assert [one["analysis"]["error"]["code"] for one in failed] == ["nothing_to_analyse"] * len(ODD)
     assert [one["analysis"]["method"]["limits"] for one in failed] == [limits for _, limits in ODD.values()]
     assert [one["analysis"]["error"] for one in read] == [None] * len(READ)
     assert [one["analysis"]["method"]["limits"] for one in read] == [limits for _, limits in READ.values()]
     assert all(one["analysis"]["emotion"] for one in read)
-    assert told["usage"]["credits_used"] == price_analyses(len(READ))
+    assert sum(one["usage"]["credits_used"] for one in told) == price_analyses(len(READ))
 
 
 @pytest.mark.parametrize("text", NOT_ENGLISH.values(), ids=NOT_ENGLISH)
@@ -157,29 +179,59 @@ def test_no_emotion_is_read_from_another_language(served: Served, text: str) -> 
     assert one["analysis"]["method"]["limits"] == ["sarcasm", "other_language"]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "I moved from Los Angeles to El Paso, and then to Del Mar.",
-        "Je ne sais quoi is what it has.",
-        "Milk, eggs, bread, butter, cheese, apples, bananas",
-        "Fresh fruit and vegetables;",
-        "For the weekend in winter:",
-        "$ 500 is too much (for me).",
-        "It is a class of its own:",
-    ],
-)
-def test_english_prose_is_neither_foreign_nor_code(text: str) -> None:
-    assert not is_foreign(text)
-    assert not is_code(text)
+def ask(served: Served, text: str) -> dict[str, Any]:
+    """Return the analysis of `text` as the answer to an offer."""
+    [one] = analyse(team(served), {"text": text, "question": "Would you buy this lamp for $49?"})["data"]
+    analysis: dict[str, Any] = one["analysis"]
+    return analysis
+
+
+@pytest.mark.parametrize("text", ["lamp " * 20_000, "no " * 20_000, "42", "a" * 300, "| Lamp | no |"])
+def test_what_is_no_prose_takes_no_position(served: Served, text: str) -> None:
+    found = ask(served, text)
+
+    assert (found["stance"], found["emotion"], found["key_insights"]) == (None, None, [])
 
 
 @pytest.mark.parametrize(
     "text",
-    ["def add(a, b):", "const total = 5;", "return add(1, 2)", "</div>", "from os import path", "x = 5"],
+    ["نعم، سأشتريه لأنه جيد.", "我会买,因为很便宜。", "Нет, это слишком дорого.", "Tak, jest bardzo dobre."],
 )
-def test_lines_of_code_are_known_without_a_fence(text: str) -> None:
-    assert is_code(text)
+def test_a_language_that_the_reader_does_not_know_has_no_stance(served: Served, text: str) -> None:
+    found = ask(served, text)
+
+    assert (found["stance"], found["method"]["stance"]) == (None, None)
+    assert "other_language" in found["method"]["limits"]
+
+
+def test_words_without_a_meaning_take_no_position(served: Served) -> None:
+    assert ask(served, "asdf jkl; qwer asdf zxcv uiop asdfgh")["stance"]["verdict"] == "none"
+
+
+def test_a_sentence_that_is_said_thirty_times_counts_once(served: Served) -> None:
+    once, often = ask(served, "I love it."), ask(served, "I love it. " * 30)
+
+    assert (often["emotion"], often["stance"], often["key_insights"]) == (
+        once["emotion"],
+        once["stance"],
+        once["key_insights"],
+    )
+
+
+def test_invisible_signs_and_tags_change_no_number(served: Served) -> None:
+    plain = ask(served, "I would buy it because it is great.")
+    for text in (
+        "\ufeffI would buy it because it is great.",
+        "<p>I would buy it because it is great.</p>",
+        "Ｉ would buy\u200b it because it is great.",
+    ):
+        found = ask(served, text)
+        assert (found["emotion"], found["expressed_certainty"]) == (
+            plain["emotion"],
+            plain["expressed_certainty"],
+        )
+        assert found["stance"]["score"] == plain["stance"]["score"]
+        assert found["stance"]["evidence"] in text
 
 
 def test_a_text_cannot_give_instructions(served: Served) -> None:

@@ -25,6 +25,7 @@ from mavera.accounts.credits.pricing import HARD_EFFORTS
 from mavera.analysis import biases, certainty, confidence, insights, limits, probes, stances
 from mavera.analysis.ahead import ReadAhead
 from mavera.analysis.bias_classifier import BiasClassifier
+from mavera.analysis.emojis import find_emojis
 from mavera.analysis.emotion import (
     MAX_SENTENCES,
     VERSION,
@@ -54,6 +55,7 @@ from mavera.models.collecting import collect_text
 from mavera.models.model import Model
 from mavera.reading.agreement import Agreement, asks_for_agreement, measure_agreement
 from mavera.reading.encoder import NoEncoder, SentenceEncoder
+from mavera.reading.prose import pick_prose
 from mavera.reading.sentences import Sentence, split_sentences
 from mavera.reading.verdict import VerdictReader
 
@@ -61,7 +63,7 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-METHOD_VERSION = "5"
+METHOD_VERSION = "6"
 SECONDS = 60.0
 SAMPLES = 2
 SAMPLE_TOKENS = 48
@@ -91,6 +93,7 @@ class _Reading:
     """The part of an analysis that needs no language model."""
 
     sentences: list[Sentence]
+    prose: list[Sentence]
     limits: list[Limit]
     emotion: Emotion | None = None
     agreement: Agreement | None = None
@@ -125,12 +128,12 @@ class Analyst:
         try:
             async with asyncio.timeout(SECONDS):
                 reading = await asyncio.to_thread(self._read, answered)
-                if not reading.sentences:
+                if not reading.prose and reading.emotion is None:
                     return _report_failure("nothing_to_analyse", "There is no sentence to analyse.", reading)
                 spent = Usage()
                 if model is not None and reading.agreement is not None:
                     reading, spent = await self._read_again(model, answered, reading, reading.agreement)
-                return await _complete(model, answered, reading, spent)
+                return await _complete(model, answered, _drop_unread_stance(reading), spent)
         except TimeoutError:
             return _report_failure("analysis_failed", f"The analysis took longer than {SECONDS:.0f} seconds.")
         except APIError as error:
@@ -144,19 +147,22 @@ class Analyst:
         """Do the part that takes processor time and no language model. It runs in a thread."""
         sentences = split_sentences(answered.text)
         found = limits.list_limits(answered.text, sentences)
-        if not sentences:
-            return _Reading(sentences, found)
+        prose = pick_prose(sentences)
+        emojis = find_emojis(answered.text)
+        if not prose:
+            return _Reading([], [], found, read_emotion(self._emotions(), [], emojis) if emojis else None)
         asked = _question(answered.prompt)
-        prose = limits.pick_english_prose(sentences)
+        english = limits.pick_english_prose(sentences)
         return _Reading(
             sentences,
+            prose,
             found,
-            read_emotion(self._emotions(), prose) if prose else None,
+            read_emotion(self._emotions(), english, emojis) if english else None,
             self._with_encoder(lambda: self._measure_agreement(asked, answered.text)),
-            certainty.rate_certainty(prose),
-            self._pick_insights(sentences, asked),
+            certainty.rate_certainty(english),
+            self._pick_insights(sentences, prose, asked),
             self._with_encoder(lambda: self._news.rate(asked, answered.text)),
-            self._with_encoder(lambda: biases.find_suspects(prose, self._biases)),
+            self._with_encoder(lambda: biases.find_suspects(english, self._biases)),
         )
 
     def _with_encoder(self, read: Callable[[], T]) -> T | None:
@@ -173,9 +179,11 @@ class Analyst:
             return None
         return measure_agreement(self._encoder, self._verdicts, asked, text)
 
-    def _pick_insights(self, sentences: Sequence[Sentence], asked: str) -> list[tuple[str, list[int]]]:
-        """Pick among evenly spread sentences, because each vector takes some 10 ms."""
-        spread = pick_spread(sentences, MAX_SENTENCES)
+    def _pick_insights(
+        self, sentences: Sequence[Sentence], prose: Sequence[Sentence], asked: str
+    ) -> list[tuple[str, list[int]]]:
+        """Pick among evenly spread sentences of the prose, because each vector takes some 10 ms."""
+        spread = pick_spread(prose, MAX_SENTENCES)
         vectors = self._with_encoder(lambda: self._encoder.embed([one.text for one in spread]))
         numbers = {one.start: number for number, one in enumerate(sentences)}
         return [
@@ -238,6 +246,13 @@ async def _complete(
     return AnalysisResult(made, usage)
 
 
+def _drop_unread_stance(reading: _Reading) -> _Reading:
+    """Leave the stance out if the reader does not know the language and no model has read the answer."""
+    if reading.agreement is None or reading.agreement.verdict.is_read or reading.asked_model:
+        return reading
+    return dataclasses.replace(reading, agreement=None)
+
+
 def _describe_method(
     reading: _Reading, *, evidence: Evidence = "none", is_probed: bool = False, added_tokens: int = 0
 ) -> Method:
@@ -248,7 +263,7 @@ def _describe_method(
         confidence=evidence,
         biases="none" if reading.suspects is None else "classifier+probes" if is_probed else "classifier",
         stance=None if reading.agreement is None else "reader+model" if reading.asked_model else "reader",
-        sentences=min(len(reading.sentences), MAX_SENTENCES),
+        sentences=min(len(reading.prose), MAX_SENTENCES),
         limits=reading.limits,
         added_tokens=added_tokens,
     )

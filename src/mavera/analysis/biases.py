@@ -28,6 +28,10 @@ MAX_SENTENCES = 400
 # The classifier takes some 10 ms for each piece. Of a very long text, evenly spread pieces are read.
 MAX_PIECES = 64
 MAX_QUOTED = 300
+# Words in quotation marks are somebody else's, or are quoted to be judged.
+_QUOTED = re.compile(
+    r"\"[^\"]{1,300}\"|“[^“”]{1,300}”|«[^«»]{1,300}»|„[^„“”]{1,300}[“”]|(?<!\w)'[^'\n]{8,300}'(?!\w)"
+)
 # A pair of sentences is evidence only if it is this much likelier than one of them.
 _PAIR_MARGIN = 0.1
 
@@ -129,7 +133,7 @@ def list_cued(sentences: Sequence[Sentence]) -> list[str]:
 def find_cued(text: str) -> list[str]:
     """Return the biases that have a cue in one piece of text, none if it has not the form of a conclusion."""
     catalogue = load_catalogue()
-    if catalogue.refutation.search(text) or not catalogue.conclusion.search(text):
+    if catalogue.refutation.search(text) or not catalogue.conclusion.search(_QUOTED.sub(" ", text)):
         return []
     return [bias.name for bias in catalogue.biases if any(cue.search(text) for cue in bias.cues)]
 
@@ -141,7 +145,7 @@ def _list_pieces(sentences: Sequence[Sentence]) -> Iterator[_Piece]:
     for first in range(len(texts)):
         for last in range(first, min(first + 2, len(texts))):
             text = " ".join(texts[first : last + 1])
-            if any(refuted[first : last + 2]) or not catalogue.conclusion.search(text):
+            if any(refuted[first : last + 2]) or not catalogue.conclusion.search(_QUOTED.sub(" ", text)):
                 continue
             cued = tuple(bias for bias in catalogue.biases if any(cue.search(text) for cue in bias.cues))
             if cued:

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from mavera.reading.prose import to_plain
 from mavera.reading.sentences import Sentence
 
 VERSION = "certainty-2"
@@ -211,7 +212,7 @@ def rate_certainty(sentences: Sequence[Sentence]) -> float | None:
 
     The sentences are English prose. Without any, the result is None.
     """
-    texts = [one.text.replace("’", "'") for one in sentences[:MAX_SENTENCES]]
+    texts = [to_plain(one.text).replace("’", "'") for one in sentences[:MAX_SENTENCES]]
     if not texts:
         return None
     doubt = _average([_weigh(text, _STRONG_DOUBT, _WEAK_DOUBT, _WEAK) for text in texts])

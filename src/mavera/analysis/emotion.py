@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mavera.analysis.emojis import find_emojis, remove_emojis
+from mavera.analysis.emojis import remove_emojis
 from mavera.analysis.population import Population, load_population
 from mavera.analysis.ratings import NAMES, Rating
 from mavera.core.analysis import Emotion, RawEmotion
@@ -73,10 +73,9 @@ class EmotionModel:
             return self._session
 
 
-def read_emotion(model: EmotionModel, sentences: Sequence[Sentence]) -> Emotion:
-    """Return the emotion of an answer. Needs at least one sentence. Raises NoEncoder."""
+def read_emotion(model: EmotionModel, sentences: Sequence[Sentence], emojis: Sequence[Rating]) -> Emotion:
+    """Return the emotion of an answer. Needs at least one sentence or emoji. Raises NoEncoder."""
     chosen = pick_spread(sentences, MAX_SENTENCES)
-    emojis = find_emojis(" ".join(one.text for one in chosen))
     return to_emotion(load_population(), rate_sentences(model, chosen), emojis)
 
 
@@ -93,13 +92,18 @@ def pick_spread(sentences: Sequence[Sentence], most: int) -> list[Sentence]:
 
 
 def to_emotion(population: Population, ratings: Sequence[Rating], emojis: Sequence[Rating] = ()) -> Emotion:
-    """Return the emotion on the scales of `population`. `emojis` count as sentences, but not in `raw`."""
+    """
+    Return the emotion on the scales of `population`.
+
+    `emojis` count as sentences. In `raw` they count only if there is no sentence.
+    """
     every = [*ratings, *emojis]
+    said = ratings or emojis
     valence, arousal, dominance = (
         population.to_scale(dimension, population.add_up(every, dimension)) for dimension in range(3)
     )
     shares = combine_shares([one.shares for one in every])
-    mean = [round(sum(one.dimensions[n] for one in ratings) / len(ratings), 3) for n in range(3)]
+    mean = [round(sum(one.dimensions[n] for one in said) / len(said), 3) for n in range(3)]
     return Emotion(
         emotional_valence=valence,
         arousal=arousal,

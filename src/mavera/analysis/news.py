@@ -18,6 +18,7 @@ from typing import Any
 
 from mavera.core.analysis import NewsRelevance
 from mavera.reading.encoder import SentenceEncoder
+from mavera.reading.prose import pick_prose
 from mavera.reading.sentences import split_sentences
 
 WEIGHTS = Path(__file__).parent / "weights" / "news.npz"
@@ -82,7 +83,7 @@ def is_time_sensitive(question: str, answer: str) -> bool:
 
 
 def _pick_texts(question: str, answer: str) -> list[str]:
-    sentences = split_sentences(answer[:MAX_CHARACTERS])
+    sentences = pick_prose(split_sentences(answer[:MAX_CHARACTERS]))
     if len(sentences) > MAX_SENTENCES:
         sentences = [sentences[n * len(sentences) // MAX_SENTENCES] for n in range(MAX_SENTENCES)]
     return [text for text in (question.strip(), *(one.text for one in sentences)) if text]

@@ -20,15 +20,18 @@ from mavera.reading.agreement import Agreement
 from mavera.reading.sentences import Sentence
 from mavera.reading.verdict import Verdict
 
+# A less probable verdict is reported as none, because words without a meaning have some verdict too.
+LEAST_PROBABILITY = 0.4
+
 log = structlog.get_logger()
 
 
 def to_stance(agreement: Agreement, sentences: Sequence[Sentence]) -> Stance:
     """Return the stance for the wire. `sentences` are those of the whole answer."""
-    rested = agreement.verdict.sentence
+    verdict, rested = agreement.verdict, agreement.verdict.sentence
     numbers = [n for n, one in enumerate(sentences) if rested is not None and one.start == rested.start]
     return Stance(
-        verdict=agreement.verdict.stance,
+        verdict=verdict.stance if verdict.probability >= LEAST_PROBABILITY else "none",
         score=round(agreement.score, 2),
         distribution=[round(share, 3) for share in agreement.distribution],
         mixed=agreement.is_mixed,

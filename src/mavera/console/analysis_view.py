@@ -23,6 +23,8 @@ _MOST_BIASES, _MOST_QUOTES, _MOST_INSIGHTS, _MOST_TOPICS = 20, 8, 10, 8
 _LIMITS = {
     "sarcasm": "sarcasm is read as it is written",
     "code": "code is not read",
+    "data": "numbers, tables and addresses are not read",
+    "repetition": "what is said again and again is read once",
     "other_language": "sentences in another language have no part in emotion",
     "short_text": "the text is very short, so one word decides",
     "emoji": "emoji are not read",

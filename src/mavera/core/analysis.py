@@ -17,7 +17,7 @@ EmotionName = Literal["anger", "disgust", "fear", "joy", "neutral", "sadness", "
 Verdict = Literal["yes", "no", "depends", "none"]
 Evidence = Literal["logprobs", "logprobs+agreement", "none"]
 # The parts of a text, and the manners of speaking, that the numbers leave out.
-Limit = Literal["sarcasm", "code", "other_language", "short_text", "emoji", "long_text"]
+Limit = Literal["sarcasm", "code", "data", "repetition", "other_language", "short_text", "emoji", "long_text"]
 FailureCode = Literal["nothing_to_analyse", "analysis_failed"]
 
 

@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from mavera.reading.anchors import AGREEMENT, rate_similarity
 from mavera.reading.encoder import MAX_CHARACTERS, SentenceEncoder
+from mavera.reading.prose import pick_prose
 from mavera.reading.sentences import Sentence, split_sentences
 from mavera.reading.verdict import STANCES, Stance, Verdict, VerdictReader
 from mavera.reading.words import is_closed
@@ -81,7 +82,7 @@ def measure_agreement(
         verdict,
         _limit(verdict, sum(point * share for point, share in zip(POINTS, distribution, strict=True))),
         distribution,
-        _is_mixed(reader, question, answer),
+        verdict.is_read and _is_mixed(reader, question, answer),
     )
 
 
@@ -105,7 +106,8 @@ def _limit(verdict: Verdict, score: float) -> float:
 
 def _is_mixed(reader: VerdictReader, question: str, answer: str) -> bool:
     """Return whether the answer turns, as with "but", from a part for it to a part against it or back."""
-    parts = list(_split_parts(split_sentences(answer[:MAX_CHARACTERS])))[:_MOST_PARTS]
+    sentences = pick_prose(split_sentences(answer[:MAX_CHARACTERS]))
+    parts = list(_split_parts(sentences))[:_MOST_PARTS]
     pairs = [(before, part) for (before, _), (part, turns) in pairwise(parts) if turns]
     if not pairs:
         return False

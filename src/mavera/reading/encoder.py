@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mavera.reading.pieces import END, START, Pieces
+from mavera.reading.prose import to_plain
 
 WEIGHTS = Path(__file__).parent / "weights"
 VERSION = "e5-small-q8-1"
@@ -123,7 +124,7 @@ class SentenceEncoder:
 
 def to_row(pieces: Pieces, text: str) -> list[int]:
     """Return the numbers of the pieces of `text` as the encoder reads them, at most `MAX_TOKENS`."""
-    return [START, *pieces.encode(_PREFIX + text)[: MAX_TOKENS - 2], END]
+    return [START, *pieces.encode(_PREFIX + to_plain(text))[: MAX_TOKENS - 2], END]
 
 
 def run(session: Any, row: Sequence[int], outputs: list[str]) -> list[Any]:

@@ -2,7 +2,7 @@
 Split an answer into sentences that are exact pieces of it.
 
 The module is pure, and its time is linear in the length of the text. It leaves out code blocks, list
-marks and headings, so that only prose remains.
+marks, marks of headings, and the tags of HTML around a sentence. Tags of blocks end a sentence.
 """
 
 import re
@@ -12,9 +12,23 @@ from dataclasses import dataclass
 # A longer sentence is cut at a space, because such a long span helps no reader.
 MAX_CHARACTERS = 600
 
+# The tags of text in web pages. Other tags are code.
+_BLOCKS = (
+    "p|div|br|hr|li|ul|ol|dl|dt|dd|h[1-6]|tr|td|th|table|thead|tbody|html|head|body|title|header|footer|main"
+    "|section|article|blockquote|pre"
+)
+_INLINE = "a|abbr|b|strong|i|em|u|s|del|ins|mark|small|sub|sup|span|font|q|cite|img|meta|link"
+TAG = re.compile(
+    rf"</?(?:{_BLOCKS}|{_INLINE})(?:\s[^<>]{{0,500}})?/?>|<!doctype[^<>]{{0,200}}>", re.IGNORECASE
+)
+_BLOCK = rf"</?(?:{_BLOCKS})(?:\s[^<>]{{0,500}})?/?>"
+
 _FENCE = re.compile(r"^[ \t]{0,8}(```|~~~)")
 _MARK = re.compile(r"[ \t]*(?:(?:[-*+•>]|#{1,6}|\(?\d{1,3}[.)])[ \t]+)*")
-_END = re.compile(r"[.!?…。！？]+[\"'”’)\]»*_]{0,4}(?=\s|$)|[。！？]+")
+_END = re.compile(rf"[.!?…。！？]+[\"'”’)\]»*_]{{0,4}}(?=\s|$|<)|[。！？]+|{_BLOCK}", re.IGNORECASE)
+_INVISIBLE = r"[\s\ufeff\u200b-\u200f\u202a-\u202e\u2060-\u2069\x00-\x1f]"
+_BEFORE = re.compile(rf"(?:{_INVISIBLE}|{TAG.pattern})*", re.IGNORECASE)
+_ONE_INVISIBLE = re.compile(_INVISIBLE)
 _ABBREVIATION = re.compile(
     r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Jr|Sr|vs|etc|e\.g|i\.e|U\.S|No|Inc|Ltd|approx)\.$"
 )
@@ -56,16 +70,27 @@ def _of_line(answer: str, start: int, end: int) -> Iterator[Sentence]:
 
 
 def _pieces(answer: str, start: int, end: int) -> Iterator[Sentence]:
-    while start < end and answer[start].isspace():
-        start += 1
-    while end > start and answer[end - 1].isspace():
-        end -= 1
+    start, end = _trim(answer, start, end)
     while end - start > MAX_CHARACTERS:
         cut = answer.rfind(" ", start + 1, start + MAX_CHARACTERS)
         cut = cut if cut > start else start + MAX_CHARACTERS
         yield from _whole(answer, start, cut)
         start = cut + (answer[cut] == " ")
     yield from _whole(answer, start, end)
+
+
+def _trim(answer: str, start: int, end: int) -> tuple[int, int]:
+    """Leave out blanks, invisible signs and tags at both ends."""
+    before = _BEFORE.match(answer, start, end)
+    start = before.end() if before else start
+    while end > start:
+        if answer[end - 1].isspace() or _ONE_INVISIBLE.match(answer, end - 1):
+            end -= 1
+        elif answer[end - 1] == ">" and (tag := TAG.match(answer, answer.rfind("<", start, end), end)):
+            end = tag.start()
+        else:
+            break
+    return start, end
 
 
 def _whole(answer: str, start: int, end: int) -> Iterator[Sentence]:

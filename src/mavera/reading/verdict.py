@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mavera.reading.encoder import MAX_CHARACTERS, WEIGHTS, NoEncoder, SentenceEncoder
+from mavera.reading.languages import are_mostly_unread
+from mavera.reading.prose import pick_prose
 from mavera.reading.sentences import Sentence, split_sentences
 from mavera.reading.words import count_words
 
 Stance = Literal["yes", "no", "depends", "none"]
 STANCES: tuple[Stance, ...] = get_args(Stance)
 VERSION = "verdict-1"
+_UNKNOWN = (0.25,) * len(STANCES)
 _NONE = STANCES.index("none")
 # Above this probability that the first sentence takes no position, the clearest sentence counts as much.
 _IDLE = 0.35
@@ -38,12 +41,14 @@ class Verdict:
 
     `depends` means that the answer names a condition, or speaks for and against. `none` means that it
     takes no position. `probabilities` has one value for each of `STANCES`, and they add up to 1.
-    `sentence` is the sentence of the answer that gives the verdict, or None if there is none.
+    `sentence` is the sentence of the answer that gives the verdict, or None if there is none. `is_read` is
+    False if the answer is in a language that the reader does not know. Then all stances are as likely.
     """
 
     stance: Stance
     probabilities: tuple[float, ...]
     sentence: Sentence | None
+    is_read: bool = True
 
     @property
     def probability(self) -> float:
@@ -68,10 +73,12 @@ class VerdictReader:
 
         Raises NoEncoder.
         """
-        sentences = split_sentences(answer[:MAX_CHARACTERS])[:_MOST_SENTENCES]
+        sentences = pick_prose(split_sentences(answer[:MAX_CHARACTERS]))[:_MOST_SENTENCES]
         if not sentences:
             return Verdict("none", (0.0, 0.0, 0.0, 1.0), None)
         texts = [sentence.text for sentence in sentences]
+        if are_mostly_unread(texts):
+            return Verdict("none", _UNKNOWN, sentences[0], is_read=False)
         whole, *single = self._rate(question, [" ".join(texts), *texts], [texts[0], *texts])
         if single[0][_NONE] > _IDLE:
             decided = max(single, key=lambda rated: max(rated[:_NONE]))

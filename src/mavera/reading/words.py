@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mavera.reading.prose import to_plain
+
 _WORDS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "words.toml").read_text(encoding="utf-8"))
 
 
@@ -34,7 +36,7 @@ COUNT = len(_OPENINGS) + 2 * len(_COUNTED) + 2
 
 def count_words(text: str, first: str) -> list[float]:
     """Return `COUNT` numbers about an answer and its first sentence."""
-    text, first = text.replace("’", "'"), first.replace("’", "'")
+    text, first = to_plain(text).replace("’", "'"), to_plain(first).replace("’", "'")
     begins = [float(bool(opening.match(first))) for opening in _OPENINGS]
     in_first = [float(min(2, len(words.findall(first)))) for words in _COUNTED]
     in_all = [min(4, len(words.findall(text))) / 2 for words in _COUNTED]
