@@ -45,6 +45,7 @@ def test_the_grammar_leaves_the_rest_open() -> None:
         ("No. I have never paid for it. That's because my road is empty.", True),
         ("i would walk at 6 a.m. because i can.", True),
         ("Not since the bank closed.", True),
+        ("i would not pay for it.my friends do, because they can.", False),
         ("It is too dear for me, and I walk.", True),
         ("i would go. that's because i can!", True),
         ("I would go. Because I can!", False),

@@ -118,9 +118,9 @@ _UNKNOWN_ESCAPES = re.compile(r"\\[bBc]")
 _MOST_TIMES = 5
 # A view in English that has its reason or is followed by one, after a short sentence at most ("No."). Words
 # are forced at the end of a sentence only. If a full stop is forbidden within it, a small model writes
-# anything else ("online.razil", a Chinese word). "$4.90", "6 a.m." and "U.S." end no sentence.
-_VIEW = r"([^.!?\n]{1,25}[.!?]+ )?([^.!?\n]|[.][\dmS])+"
-_WITH_REASON = r"([ ,]|[.]m[.] )(because|since|unless|due to|too [a-z]+) "
+# anything else ("online.razil", a Chinese word). "$4.90" and "6 a.m." end no sentence.
+_VIEW = r"([^.!?\n]{1,25}[.!?]+ )?([^.!?\n]|[.]\d|[.]m[.])+"
+_WITH_REASON = r"[ ,](because|since|unless|due to|too [a-z]+) "
 # JSON as Python writes it, which models know best, without the freedom to emit white space for ever.
 _OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
 
