@@ -25,7 +25,7 @@ PAGES = [
         "sizing",
         "upgrades",
     )
-]
+] + [DOCS / "explanation" / "scaling.md"]
 # How a line of a page begins that runs the command of mavera.
 _COMMAND = re.compile(
     r"^ +(?:[A-Z_]+=\S+ )*(?:docker compose exec \w+ |\S*/)?mavera(?:-admin)? ([a-z].*)$", re.MULTILINE
@@ -71,3 +71,8 @@ def test_a_setting_of_a_page_exists(page: Path) -> None:
 def test_a_file_of_a_page_exists(page: Path) -> None:
     for name in _PATH.findall(page.read_text(encoding="utf-8")):
         assert (ROOT / name).exists(), name
+
+
+@each_page
+def test_a_page_names_the_tests_that_hold_what_it_says(page: Path) -> None:
+    assert re.search(r"\btests/[\w/]+\.py", page.read_text(encoding="utf-8"))
