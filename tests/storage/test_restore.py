@@ -190,4 +190,10 @@ def test_the_unit_for_backups_writes_what_the_page_writes(tmp_path: Path) -> Non
         place.run(start)
         [dump] = (tmp_path / "state" / "backups").iterdir()
         listed = place.run(f"pg_restore --list {dump}")
+        dump.unlink()
+        (tmp_path / "database_url").write_text("postgresql://nobody@127.0.0.1:1/nothing\n")
+        with pytest.raises(AssertionError, match="port 1 failed"):
+            place.run(start)
     assert "TABLE DATA public ledger mavera" in listed
+    left = [path.name for path in (tmp_path / "state" / "backups").glob("*.dump")]
+    assert left == [], "a backup that failed looks like one"
