@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import asyncpg
@@ -42,7 +42,8 @@ def _make_store(program: str, url: str, pid: int, core: int | None) -> Store:
         raise SystemExit(f"{program} has to run on this machine, where its processes can be read.")
     if core is not None:
         for process in list_families([pid]):
-            process.cpu_affinity([core])
+            with suppress(psutil.NoSuchProcess):  # a worker of Postgres that has just ended
+                process.cpu_affinity([core])
     return Store(url, pid)
 
 

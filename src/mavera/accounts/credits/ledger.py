@@ -323,7 +323,11 @@ class _Book:
         spenders = sorted(self.with_ancestors(dict.fromkeys(key_ids, 0)))
         names = [f"key{number}" for number in range(len(spenders))]
         values: dict[str, str | int] = {"id": workspace_id, "month": self.month}
-        budgets = self.statements.fetch_all(_BUDGET_OF_WORKSPACE, values)
+        budgets = []
+        for row in self.statements.fetch_all(_BUDGET_OF_WORKSPACE, values):
+            self.zones[workspace_id] = row["reporting_zone"]  # so that the sums of days need not ask for it
+            if row["budget"] is not None:
+                budgets.append(row)
         in_names = ", ".join(f":{name}" for name in names)
         values.update(zip(names, spenders, strict=True))
         budgets += self.statements.fetch_all(_BUDGETS_OF_KEYS.replace(":names", in_names), values)
@@ -680,9 +684,9 @@ SELECT key_id, credits
  WHERE workspace_id = :id AND owner_kind = 'block' AND month = :month
 """
 _BUDGET_OF_WORKSPACE = f"""
-SELECT id, budget, {_SPENT} AS spent, alerted_percent
+SELECT id, budget, {_SPENT} AS spent, alerted_percent, reporting_zone
   FROM workspaces
- WHERE id = :id AND budget IS NOT NULL
+ WHERE id = :id
 """  # noqa: S608
 _BUDGETS_OF_KEYS = f"""
 SELECT id, budget, {_SPENT} AS spent, alerted_percent
