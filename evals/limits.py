@@ -1,5 +1,5 @@
 """
-Count English sentences that the analysis takes for code or for another language, and time a batch.
+Count English sentences that the analysis takes for code, data or another language, and time a batch.
 
     python -m evals.limits --data shared/data/goemotions     train.tsv and dev.tsv of GoEmotions
     python -m evals.limits --time                            20 texts of 200 words, and one of 20,000
@@ -18,7 +18,7 @@ from mavera.analysis.analyst import Analyst, AnsweredPrompt
 from mavera.core.items import make_message
 from mavera.core.prompt import Prompt
 from mavera.reading.languages import is_foreign
-from mavera.reading.prose import is_code
+from mavera.reading.prose import is_code, is_data, is_repetition
 from mavera.reading.sentences import split_sentences
 
 SENTENCE = "I like the taste of it, but at this price I would rather wait for an offer in my own shop. "
@@ -33,8 +33,13 @@ def count_mistakes(folder: Path) -> None:
     sentences = [sentence.text for text in texts for sentence in split_sentences(text)]
     foreign = [one for one in sentences if is_foreign(one)]
     code = [one for one in sentences if is_code(one)]
-    print(f"{len(sentences):,} sentences, {len(foreign)} taken for another language, {len(code)} for code")
-    for one in (*foreign, *code):
+    data = [one for one in sentences if is_data(one)]
+    repeated = [one for one in sentences if is_repetition(one)]
+    print(
+        f"{len(sentences):,} sentences, {len(foreign)} taken for another language, {len(code)} for code, "
+        f"{len(data)} for data and {len(repeated)} for a repetition"
+    )
+    for one in (*foreign, *code, *data, *repeated):
         print(f"  {one[:100]}")
 
 

