@@ -51,7 +51,7 @@ def test_shares_intervals_models_and_letters_are_drawn() -> None:
     for part in draw_results(RESULTS):
         console.print(part)
     text = out.getvalue()
-    for shown in ("75%", "60–90", "0.5 (0.4 to 0.6)", "-0.25", "90% B", "order_gap 1.90", "Simulated"):
+    for shown in ("75%", "60–90", "50% (40% to 60%)", "-0.25", "90% B", "order_gap 1.90", "Simulated"):
         assert shown in text
 
 

@@ -413,6 +413,24 @@ def test_a_study_that_kills_five_workers_is_given_up_and_given_back(opened: Open
     on_stage(scene, opened)
 
 
+def test_a_study_that_gets_answers_is_adopted_as_often_as_it_needs(opened: Open) -> None:
+    async def scene(here: Stage) -> None:
+        row = await here.service.create(here.principal, STUDY)
+        program = here.program()
+        for _ in range(7):
+            taken = await program.take(row.id)
+            assert taken is not None
+            async with program.hold(taken) as work:
+                assert await program.read_cells(work, (await program.list_pending(work))[:1]) == 1
+            here.bank.clock.seconds += LEASE_SECONDS + 1
+        for _ in range(5):
+            assert await program.take(row.id) is not None
+            here.bank.clock.seconds += LEASE_SECONDS + 1
+        assert await program.take(row.id) is None, "five workers got no answer"
+
+    on_stage(scene, opened)
+
+
 def test_a_charge_that_its_worker_did_not_live_to_make_is_made_later(opened: Open) -> None:
     async def scene(here: Stage) -> None:
         row = await here.service.create(here.principal, STUDY)

@@ -176,7 +176,7 @@ def test_a_questionnaire_is_imported(call: Call) -> None:
 @pytest.mark.parametrize(
     ("change", "status", "param"),
     [
-        ({"persona_ids": ["cmwqagvb8bptiksd9igrduuzz"]}, 404, "persona_ids"),
+        ({"persona_ids": ["cmwqagvb8bptiksd9igrduuzz"]}, 404, "persona_ids[0]"),
         ({"persona_ids": PEOPLE * 4}, 422, "persona_ids"),
         ({"questions": []}, 422, "questions"),
         ({"questions": BODY["questions"] * 2}, 422, "questions[3].id"),

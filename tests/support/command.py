@@ -4,9 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
+
+from mavera.cli.main import main
 
 Mavera = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -25,6 +29,11 @@ def environment(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def mavera(environment: dict[str, str]) -> Mavera:
     """Run one command to its end."""
+    return run_mavera(environment)
+
+
+def run_mavera(environment: dict[str, str]) -> Mavera:
+    """Return what runs one command to its end, for fixtures that a whole file shares."""
 
     def run(*arguments: str, code: int = 0, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -33,10 +42,33 @@ def mavera(environment: dict[str, str]) -> Mavera:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
     return run
+
+
+def call_mavera(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Mavera:
+    """
+    Return what runs a command in this process, which has loaded the libraries that a new one would load.
+
+    Use it for commands that only read files and the store, not for those that open a model.
+    """
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    def call(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        out, err = StringIO(), StringIO()
+        monkeypatch.setattr(sys, "argv", ["mavera", *arguments])
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main()
+        done = subprocess.CompletedProcess(
+            arguments, int(ended.value.code or 0), out.getvalue(), err.getvalue()
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    return call

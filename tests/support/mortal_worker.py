@@ -11,6 +11,8 @@ study. Each life is forked from a process that has imported everything, so it ta
     finish   the study gets its last status
     charge   its hold is charged
     settle   it is marked as charged
+    call     a call of its webhook is recorded, before it is made
+    called   the end of the call is recorded
 """
 
 import asyncio
@@ -33,6 +35,7 @@ from mavera.core.prompt import Prompt
 from mavera.focus_groups.engine import StudyEngine
 from mavera.focus_groups.interviewing import Models
 from mavera.focus_groups.program import StudyProgram
+from mavera.focus_groups.webhooks import Webhooks
 from mavera.focus_groups.worker import StudyWorker
 from mavera.logs import configure_logs
 from mavera.models.scripted import ScriptedModel
@@ -45,7 +48,7 @@ from mavera.storage.rows import Row
 from tests.support.slow_study_worker import hash_of
 
 T = TypeVar("T")
-Phase = Literal["claim", "prior", "read", "write", "finish", "charge", "settle"]
+Phase = Literal["claim", "prior", "read", "write", "finish", "charge", "settle", "call", "called"]
 When = Literal["before", "inside", "after"]
 
 STATEMENTS: dict[Phase, str] = {
@@ -54,6 +57,8 @@ STATEMENTS: dict[Phase, str] = {
     "write": "UPDATE focus_group_cells",
     "finish": "SET status = :status, ended_at",
     "settle": "SET settled_at = ended_at",
+    "call": "webhook_tries = webhook_tries + 1",
+    "called": "SET webhook_due_at = NULL",
 }
 PRIOR_MARK, KEPT_MARK = "prior ", "kept "
 
@@ -191,13 +196,18 @@ def start_worker(
     worker_id: str = "w",
     seconds: float = 0.0,
     death: Death | None = None,
+    webhook_port: int | None = None,
 ) -> BaseProcess:
-    """Fork a worker. Its model takes `seconds` for an answer. Only one process may have a `worker_id`."""
+    """
+    Fork a worker. Its model takes `seconds` for an answer. Only one process may have a `worker_id`.
+
+    It calls webhooks on this machine's `webhook_port`.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     process = context.Process(
         target=live,
-        args=(data_dir, database_url, log, worker_id, seconds, death),
+        args=(data_dir, database_url, log, worker_id, seconds, death, webhook_port),
         daemon=True,
         name="mortal-worker",
     )
@@ -206,10 +216,22 @@ def start_worker(
 
 
 def live(
-    data_dir: Path, database_url: str, log: Path, worker_id: str, seconds: float, death: Death | None
+    data_dir: Path,
+    database_url: str,
+    log: Path,
+    worker_id: str,
+    seconds: float,
+    death: Death | None,
+    webhook_port: int | None,
 ) -> None:
+    port = 443 if webhook_port is None else webhook_port
     settings = load_settings(
-        data_dir=data_dir, database_url=database_url or None, model_backend="scripted", log_level="error"
+        data_dir=data_dir,
+        database_url=database_url or None,
+        model_backend="scripted",
+        log_level="error",
+        fetch_allow="" if webhook_port is None else "127.0.0.0/8",
+        fetch_ports=str(port),
     )
     fate = Fate(death)
     asyncio.run(_work(settings, worker_id, LoggedModel(log, seconds, fate), fate, log))
@@ -226,13 +248,16 @@ async def _work(settings: Settings, worker_id: str, model: ScriptedModel, fate: 
     ):
         database.fate, database.log = fate, log
         models = Models(parts.library, parts.models, parts.named_models, parts.images)
+        moment = moment_of(database, None)
+        webhooks = Webhooks(database, components.fetch, parts.secrets, moment=moment)
         program = StudyProgram(
             database,
             credits,
             models.open_interviewer,
             worker_id=worker_id,
-            moment=moment_of(database, None),
+            moment=moment,
+            on_end=webhooks.send,
         )
         engine = StudyEngine(program, settings)
         await engine.launch()
-        await StudyWorker(program, engine).run(asyncio.Event())
+        await StudyWorker(program, engine, webhooks).run(asyncio.Event())

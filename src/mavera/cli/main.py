@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mavera import __version__
+from mavera.cli.hints import name_commands
 from mavera.errors import APIError
 from mavera.server.endings import one_line_endings
 
@@ -61,13 +62,6 @@ class LazyGroup(TyperGroup):
 
 
 _HELP = ["-h", "--help"]
-# Messages for callers of the API end in these hints.
-_COMMANDS_OF_REQUESTS = {
-    "GET /api/v1/focus-groups": "mavera study list",
-    "GET /api/v1/personas": "mavera personas list",
-    "GET /api/v1/api-keys": "mavera keys list",
-    "GET /api/v1/operator/workspaces": "mavera workspaces list",
-}
 
 
 def _hide_types_of_switches(command: Any) -> None:
@@ -112,13 +106,6 @@ def main() -> None:
         except APIError as error:
             error.message = name_commands(error.message)
             raise
-
-
-def name_commands(message: str) -> str:
-    """Return a message of the API with the commands that do the same as the requests that it names."""
-    for request, command in _COMMANDS_OF_REQUESTS.items():
-        message = message.replace(request, f"`{command}`")
-    return message
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from mavera.core.text import format_count
@@ -51,6 +51,9 @@ def draw_results(results: dict[str, Any]) -> Iterator[RenderableType]:
     for table in results["tables"]:
         yield Text("")
         yield draw_table(table)
+    if "human" in results:
+        yield Text("")
+        yield from draw_human(results)
     yield Text("")
     for notice in results["notices"]:
         yield Text(notice, style="yellow")
@@ -177,17 +180,91 @@ def _draw_estimates(title: str, rows: list[dict[str, Any]]) -> Table:
     columns = [column for column in rows[0] if not isinstance(rows[0][column], list)]
     table = Table(*(column.replace("_", " ") for column in columns), title=title, title_justify="left")
     for row in rows:
-        table.add_row(*(_format_estimate(row.get(column)) for column in columns))
+        table.add_row(*(_format_estimate(column, row.get(column)) for column in columns))
     return table
 
 
-def _format_estimate(value: Any) -> str:
+def _format_estimate(column: str, value: Any) -> str:
     """Return a figure with its interval, or a text."""
     if not isinstance(value, dict):
-        return f"{value:.3g}" if isinstance(value, float) else "" if value is None else str(value)
-    interval = value.get("simulation_interval")
-    between = f" ({interval[0]:.3g} to {interval[1]:.3g})" if interval else ""
-    return "–" if value.get("value") is None else f"{value['value']:.3g}{between}"
+        if value is None:
+            return ""
+        return _format_number(column, value) if isinstance(value, float) else str(value)
+    if value.get("value") is None:
+        return "–"
+    low, high = value.get("simulation_interval") or (value["value"],) * 2
+    between = f" ({_format_number(column, low)} to {_format_number(column, high)})" if low < high else ""
+    return f"{_format_number(column, value['value'])}{between}"
+
+
+def _format_number(column: str, value: float) -> str:
+    """Return a share as per cent, an amount of money of some size without decimals, or two decimals."""
+    if column.startswith(("importance", "share")):
+        return f"{value:.0%}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
+
+
+def draw_human(results: dict[str, Any]) -> Iterator[RenderableType]:
+    """Yield the figures of real people beside those of the simulation, and both combined."""
+    human = results["human"]
+    texts = {(one["question_id"], None): one["text"] for one in results["results"]}
+    texts |= {
+        (one["question_id"], row["row_id"]): row["text"]
+        for one in results["results"]
+        for row in one.get("rows", [])
+    }
+    yield Text(f"Answers of {format_count(human['people'], 'person', 'people')}", style="bold")
+    for estimate in human["estimates"]:
+        question, part = estimate["question_id"], estimate.get("row_id")
+        yield Text("")
+        heading = Text(f"{question}  {texts.get((question, part), '')}", style="bold")
+        heading.append(f"   base {estimate['people']} people", style="dim")
+        yield heading
+        table = Table("", "simulation", "people", "95% interval", "combined", "95% interval")
+        for figure in estimate["figures"]:
+            kind = figure["kind"]
+            table.add_row(
+                figure["label"],
+                format_figure(kind, figure["simulation"]),
+                format_figure(kind, figure["people"]),
+                _format_range(kind, figure["people_interval"]),
+                format_figure(kind, figure["rectified"]),
+                _format_range(kind, figure["rectified_interval"]),
+            )
+        yield table
+        share = estimate["share_of_simulation"]
+        if share:
+            line = f"  The simulation's predictions count {share:.0%} in the combined shares."
+            yield Text(line, style="dim")
+        if estimate["small_base"]:
+            yield Text("  ! fewer than 30 people", style="yellow")
+        if estimate.get("notice"):
+            yield Text(f"  ! {estimate['notice']}", style="yellow")
+    if not human["estimates"]:
+        yield Text("No question has the answers of three people.", style="yellow")
+    yield Text("")
+    yield Text(
+        "The people must be a random sample of the audience. The file cannot show this.", style="yellow"
+    )
+
+
+def draw_comparison(compared: dict[str, Any]) -> Iterator[RenderableType]:
+    """Yield a table for each question that several studies share. Letters name the columns exceeded."""
+    names = [f"{one['name']} {one['letter']}" for one in compared["studies"]]
+    for one in compared["studies"]:
+        yield Text(f"{one['letter']}  {one['name']} · {one['id']} · model {one['model']}", style="dim")
+    for question in compared["questions"]:
+        row = f" · {question['row_text']}" if question.get("row_text") else ""
+        table = Table("", *names, title=f"{question['text']}{row}", title_justify="left")
+        for line in question["lines"]:
+            pairs = zip(line["values"], line["letters"], strict=True)
+            shown = [f"{format_figure(line['kind'], value)} {letters}".rstrip() for value, letters in pairs]
+            table.add_row(line["label"], *shown)
+        yield table
+    if compared["not_compared"]:
+        yield Text(f"Not compared: {', '.join(compared['not_compared'])}", style="dim")
+    for notice in compared["notices"]:
+        yield Text(notice, style="yellow")
 
 
 def draw_table(table: dict[str, Any]) -> Table:
@@ -198,7 +275,9 @@ def draw_table(table: dict[str, Any]) -> Table:
         columns.setdefault(cell["column"], cell["letter"])
         rows.setdefault(cell["row"], {})[cell["column"]] = cell
     title = f"{table['row']} by {table['banner']}"
-    drawn = Table("", *(f"{name} {letter}".strip() for name, letter in columns.items()), title=title)
+    headings = (f"{name} {letter}".strip() for name, letter in columns.items())
+    # A long name breaks over lines. It is never cut, because the letter stands at its end.
+    drawn = Table("", *(Column(heading, overflow="fold") for heading in headings), title=title)
     drawn.title_justify = "left"
     drawn.add_row("base", *(str(table["bases"].get(name, "")) for name in columns), style="dim")
     for label, cells in rows.items():
@@ -207,7 +286,21 @@ def draw_table(table: dict[str, Any]) -> Table:
 
 
 def _format_cell(cell: dict[str, Any] | None) -> str:
-    if cell is None or cell["value"] is None:
+    if cell is None:
         return "–"
-    shown = f"{cell['value']:.0%}" if cell["kind"] in _SHARE_KINDS else f"{cell['value']:.2f}"
-    return f"{shown} {cell.get('letters', '')}".rstrip()
+    return f"{format_figure(cell['kind'], cell['value'])} {cell.get('letters', '')}".rstrip()
+
+
+def format_figure(kind: str, value: float | None) -> str:
+    """Return a share as per cent, a score without decimals, and other figures with two decimals."""
+    if value is None:
+        return "–"
+    if kind in _SHARE_KINDS:
+        return f"{value:.0%}"
+    return f"{value:+.0f}" if kind == "score" else f"{value:.2f}"
+
+
+def _format_range(kind: str, span: tuple[float, float]) -> str:
+    if kind in _SHARE_KINDS:
+        return f"{100 * span[0]:.0f}–{100 * span[1]:.0f}"
+    return f"{format_figure(kind, span[0])} to {format_figure(kind, span[1])}"

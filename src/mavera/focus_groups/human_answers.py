@@ -59,8 +59,13 @@ class HumanAnswers:
 
 
 class HumanFigure(msgspec.Struct, omit_defaults=True):
-    """A figure from the simulation, from the people alone, and from both, with intervals of the last two."""
+    """
+    A figure from the simulation, from the people alone, and from both, with intervals of the last two.
 
+    `kind` is "answer" or "missing" for a share from 0 to 1, "mean", or "score" for a net promoter score.
+    """
+
+    kind: str
     label: str
     simulation: float | None
     people: float
@@ -209,6 +214,14 @@ def _read_ticks(question: MultipleChoice, table: Mapping[str, list[str]], faults
                     faults.append(f"Line {line}, {name}: '{cell[:60]}' is neither 0 nor 1.")
             columns.append([marks.get(cell.casefold(), np.nan) for cell in table[name]])
         return np.array(columns).T
+    given = [name for name in names if name in table]
+    if given:
+        missing = next(name for name in names if name not in table)
+        faults.append(
+            f"The column '{missing}' is missing. '{question.id}' needs a column for each of its "
+            f"{len(names)} options, or one column '{question.id}'."
+        )
+        return None
     if question.id not in table:
         return None
     rows = []
@@ -339,6 +352,7 @@ def _rectify_shares(
         both = min(max(float(found.estimates[at]), 0.0), 1.0)
         figures.append(
             HumanFigure(
+                one.kind,
                 one.label,
                 _round(one.estimate()),
                 round(share, DIGITS),
@@ -367,6 +381,7 @@ def _rectify_number(
     both = (float(found.low[0]), float(found.high[0])) if found.share_of_simulation else own
     ends = (max(both[0], measure.low), min(both[1], measure.high))
     return HumanFigure(
+        measure.kind,
         measure.label,
         _round(measure.estimate()),
         round(float(found.people[0]), DIGITS),

@@ -50,7 +50,9 @@ LOOK_SECONDS = 0.05
 # How often a neutral list is asked before the study goes on without its position prior.
 MOST_FAILURES = 3
 # Errors are shown to the caller. They say what went wrong and repeat nothing that the model said.
-_NO_WORKER = "The study was taken up five times and never came to its end. Its credits were given back."
+_NO_WORKER = (
+    "Workers took the study up five times in a row without a single new answer. Its credits were given back."
+)
 
 
 class Interviewer(Protocol):
@@ -100,7 +102,8 @@ class StudyProgram:
     """
     The steps of studies. `places` is how many cells are asked at a time over all studies of this process.
 
-    `open_interviewer` returns what asks for a study. `on_end` is called once for each study that ends here.
+    `open_interviewer` returns what asks for a study. `on_end` is called after a study was charged here. The
+    call of a webhook is owed by the study's row from then on, so it is made even if this process dies.
     """
 
     def __init__(
@@ -266,6 +269,16 @@ class StudyProgram:
         if progress.failed:
             notices = (f"{progress.failed} of {progress.total} cells failed. No figure includes them.",)
         return await self._end(row, "COMPLETED", progress, notices=notices)
+
+    async def end_cancelled(self, study_id: str) -> None:
+        """End a cancelled study with the answers that it has, unless another process runs it. Asks nobody."""
+        row = await self.take(study_id)
+        if row is None:
+            return
+        if row.cancelled_at is None:
+            await self.release(row)
+            return
+        await self._end(row, "CANCELLED", await repository.count_cells(self._store, row.id))
 
     async def release(self, row: StudyRow) -> None:
         """Let another worker go on at once."""

@@ -97,7 +97,13 @@ def compute_group(record: Record, personas: tuple[str, ...], cells: tuple[str, .
 
 
 def check_human(record: Record, text: str) -> str:
-    """Return the CSV text of real people's answers if it fits the study. Raises ValidationFailed."""
+    """
+    Return the CSV text of real people's answers if it fits the study.
+
+    Raises ValidationFailed if it does not, and InvalidRequest if the study has no answers to compare with.
+    """
+    if not record.book:
+        raise InvalidRequest(f"{record.row.id} has no answers yet. Wait for its first cells.")
     try:
         read_human_answers(simulate(record), text)
     except HumanAnswersError as error:

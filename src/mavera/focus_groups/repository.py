@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from mavera.accounts.principal import Principal
 from mavera.errors import NotFound
@@ -94,6 +95,11 @@ class StudyRow(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: int | None
     cancelled_at: int | None
     settled_at: int | None = None
+    done_at_take: int = 0
+    """The cells that had ended when a worker last took the study."""
+    webhook_due_at: int | None = None
+    """The time of the next call of the webhook. None if no call is owed."""
+    webhook_tries: int = 0
 
     @property
     def is_finished(self) -> bool:
@@ -338,16 +344,25 @@ async def list_work(db: Queries, moment: Moment) -> list[str]:
     return [row["id"] for row in rows]
 
 
+_DONE = "(SELECT COUNT(*) FROM focus_group_cells WHERE study_id = :id AND status <> 'pending')"
+
+
 async def take(
     db: Database, study_id: str, worker_id: str, *, lease_seconds: int, moment: Moment
 ) -> StudyRow | None:
-    """Take a study for a worker. Returns None if another worker has it, or if it is finished."""
+    """
+    Take a study for a worker. Returns None if another worker has it, or if it is finished.
+
+    `adoptions` counts the takes in a row from a worker that had not ended a single cell.
+    """
     async with db.transaction() as transaction:
         changed = await transaction.execute(
             f"""
             UPDATE focus_groups
                SET worker_id = :worker_id, fence = fence + 1, lease_until = {moment.sql} + :seconds,
-                   adoptions = adoptions + CASE WHEN status = 'PROCESSING' THEN 1 ELSE 0 END,
+                   adoptions = CASE WHEN status <> 'PROCESSING' THEN adoptions
+                                    WHEN {_DONE} > done_at_take THEN 0 ELSE adoptions + 1 END,
+                   done_at_take = {_DONE},
                    status = 'PROCESSING', started_at = COALESCE(started_at, {moment.sql})
              WHERE id = :id AND status IN ('PENDING', 'PROCESSING') AND program = :program
                AND (lease_until <= {moment.sql} OR worker_id = :worker_id)
@@ -465,12 +480,13 @@ async def list_unsettled(db: Queries) -> list[str]:
 
 
 async def mark_settled(db: Queries, study: StudyRow) -> bool:
-    """Mark a study as charged. Returns False if it was marked before."""
+    """Mark a study as charged, and its webhook as due. Returns False if it was marked before."""
     changed = await db.execute(
         """
         UPDATE focus_groups
            SET settled_at = ended_at, credits_charged = credits_charged + credits_due, credits_due = 0,
-               hold_id = NULL, lease_until = :never
+               hold_id = NULL, lease_until = :never, webhook_tries = 0,
+               webhook_due_at = CASE WHEN webhook IS NULL THEN NULL ELSE ended_at END
          WHERE id = :id AND attempt = :attempt AND settled_at IS NULL
            AND status IN ('COMPLETED', 'FAILED', 'CANCELLED')
         """,
@@ -479,6 +495,70 @@ async def mark_settled(db: Queries, study: StudyRow) -> bool:
         never=NEVER,
     )
     return changed == 1
+
+
+async def list_due_webhooks(db: Queries, moment: Moment, *, limit: int) -> list[StudyRow]:
+    """Return studies whose webhook is to be called now, those that have waited longest first."""
+    rows = await db.fetch_all(
+        f"""
+        SELECT {_COLUMNS} FROM focus_groups
+         WHERE webhook_due_at IS NOT NULL AND webhook_due_at <= {moment.sql}
+         ORDER BY webhook_due_at LIMIT :limit
+        """,  # noqa: S608
+        now=moment.now,
+        limit=limit,
+    )
+    return [_from_row(row) for row in rows]
+
+
+async def claim_webhook(db: Queries, study: StudyRow, *, seconds: int, moment: Moment) -> StudyRow | None:
+    """
+    Record a try of a webhook before it is made, and return the study with it.
+
+    The call is due again after `seconds`, unless `end_webhook` or `delay_webhook` says how it ended. Returns
+    None if another process has the call.
+    """
+    changed = await db.execute(
+        f"""
+        UPDATE focus_groups SET webhook_due_at = {moment.sql} + :seconds, webhook_tries = webhook_tries + 1
+         WHERE id = :id AND attempt = :attempt AND webhook_tries = :tries AND webhook_due_at = :due
+        """,  # noqa: S608
+        id=study.id,
+        attempt=study.attempt,
+        tries=study.webhook_tries,
+        due=study.webhook_due_at,
+        seconds=seconds,
+        now=moment.now,
+    )
+    return replace(study, webhook_tries=study.webhook_tries + 1) if changed else None
+
+
+async def delay_webhook(db: Queries, study: StudyRow, *, seconds: int, moment: Moment) -> None:
+    """Make the next call of a webhook due in `seconds`."""
+    await db.execute(
+        f"""
+        UPDATE focus_groups SET webhook_due_at = {moment.sql} + :seconds
+         WHERE id = :id AND attempt = :attempt AND webhook_tries = :tries AND webhook_due_at IS NOT NULL
+        """,  # noqa: S608
+        id=study.id,
+        attempt=study.attempt,
+        tries=study.webhook_tries,
+        seconds=seconds,
+        now=moment.now,
+    )
+
+
+async def end_webhook(db: Queries, study: StudyRow) -> None:
+    """Owe no further call of the webhook: it was received, or it is given up."""
+    await db.execute(
+        """
+        UPDATE focus_groups SET webhook_due_at = NULL
+         WHERE id = :id AND attempt = :attempt AND webhook_tries = :tries
+        """,
+        id=study.id,
+        attempt=study.attempt,
+        tries=study.webhook_tries,
+    )
 
 
 async def ask_to_cancel(db: Queries, study: StudyRow, *, moment: Moment) -> None:
@@ -500,7 +580,7 @@ async def reopen(db: Database, study: StudyRow, hold_id: str | None, statuses: S
             UPDATE focus_groups
                SET status = 'PENDING', attempt = attempt + 1, adoptions = 0, hold_id = :hold_id,
                    ended_at = NULL, settled_at = NULL, cancelled_at = NULL, error = NULL,
-                   limit_reached = NULL, lease_until = 0
+                   limit_reached = NULL, lease_until = 0, webhook_due_at = NULL, webhook_tries = 0
              WHERE id = :id AND attempt = :attempt AND settled_at IS NOT NULL
             """,
             id=study.id,
@@ -621,7 +701,7 @@ async def measure_load(db: Queries, moment: Moment) -> StudyLoad:
 
 
 async def has_work(db: Queries, moment: Moment) -> bool:
-    """Return whether a study waits for a worker, or for its charge."""
+    """Return whether a study waits for a worker, for its charge, or for the call of its webhook."""
     row = await db.fetch_one(
         f"""
         SELECT 1 AS found FROM focus_groups
@@ -632,4 +712,4 @@ async def has_work(db: Queries, moment: Moment) -> bool:
         now=moment.now,
         program=PROGRAM,
     )
-    return row is not None
+    return row is not None or bool(await list_due_webhooks(db, moment, limit=1))

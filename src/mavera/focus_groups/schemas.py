@@ -223,6 +223,10 @@ class MethodResult(msgspec.Struct, omit_defaults=True):
     notes: list[str]
     details: dict[str, str] = msgspec.field(default_factory=dict)
 
+    def list_details(self) -> dict[str, str]:
+        """Return the further facts under names for readers, such as "Position prior"."""
+        return {name.replace("_", " ").capitalize(): fact for name, fact in self.details.items()}
+
 
 class UsageResult(msgspec.Struct):
     """The credits and the reads of the model that the study used."""

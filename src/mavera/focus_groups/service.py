@@ -29,15 +29,18 @@ from mavera.errors import (
     RateLimitExceeded,
     ServiceUnavailable,
     StillRunning,
+    ValidationFailed,
 )
 from mavera.focus_groups import repository
 from mavera.focus_groups.calibration import Correction, correct_book, find_correction
 from mavera.focus_groups.cells import Cell, count_reads, list_places, plan_cells
 from mavera.focus_groups.discussion import Departure, Statement, keep_whole_discussions, list_turns
 from mavera.focus_groups.elicited import Book, CellId, Elicited, Failures
+from mavera.focus_groups.faults import StudyError
 from mavera.focus_groups.images import StudyImage, fetch_images, find_images, insert_images, list_urls
 from mavera.focus_groups.interviewing import make_fetch
 from mavera.focus_groups.panel import Panel, build_panel
+from mavera.focus_groups.panel_checks import check_panel
 from mavera.focus_groups.phrases import LANGUAGES
 from mavera.focus_groups.positions import count_prior_reads
 from mavera.focus_groups.prices import price_copy, price_study
@@ -136,6 +139,14 @@ class _Plan:
         return [cell for cell in self.cells if cell.key not in self.reused]
 
 
+def _refuse_misfit(study: Study, panel: Panel) -> None:
+    """Raise ValidationFailed if the weights, quotas or banner of a study do not fit its panel."""
+    try:
+        check_panel(study, panel)
+    except StudyError as error:
+        raise ValidationFailed(str(error), param=error.faults[0].path or None) from error
+
+
 class FocusGroups:
     """The studies of all workspaces. `digest_of` names the file or server behind a model's name."""
 
@@ -187,9 +198,10 @@ class FocusGroups:
         """
         Store a study for a worker to run, and hold its credits. With `worker_id`, this worker has it at once.
 
-        Raises PersonaNotFound, ValidationFailed for an unknown model or an image that is none, InvalidRequest
-        if an image cannot be fetched or the study costs more than its own limit, RateLimitExceeded if the key
-        has five running studies, and CreditsExhausted or BudgetExceeded.
+        Raises PersonaNotFound, ValidationFailed for an unknown model, a sample or banner that does not fit
+        the personas, or an image that is none, InvalidRequest if an image cannot be fetched or the study
+        costs more than its own limit, RateLimitExceeded if the key has five running studies, and
+        CreditsExhausted or BudgetExceeded.
         """
         plan = await self._plan(principal, study, source)
         limit = plan.study.limits.credits
@@ -330,6 +342,7 @@ class FocusGroups:
         method = self._choose_method(principal, study)
         people = await self._find_people(principal, study)
         panel = build_panel(study, people)
+        await asyncio.to_thread(_refuse_misfit, study, panel)
         cells = plan_cells(study, panel, method)
         price = price_study(study.sample.size, len(study.questions))
         reused: Mapping[str, CellRow] = {}
@@ -340,10 +353,13 @@ class FocusGroups:
         return _Plan(study, people, panel, method, cells, price, reused)
 
     async def _find_people(self, principal: Principal, study: Study) -> tuple[AnyPersona, ...]:
-        try:
-            return tuple([await self._personas.find(one.id, principal) for one in study.personas])
-        except PersonaNotFound as error:
-            raise PersonaNotFound(error.message, param="persona_ids") from error
+        people = []
+        for n, one in enumerate(study.personas):
+            try:
+                people.append(await self._personas.find(one.id, principal))
+            except PersonaNotFound as error:
+                raise PersonaNotFound(error.message, param=f"personas[{n}]") from error
+        return tuple(people)
 
     def _choose_method(self, principal: Principal, study: Study) -> Method:
         name = study.model or DEFAULT_NAME
@@ -398,6 +414,7 @@ class FocusGroups:
             hold_id=None,
             attempt=1,
             adoptions=0,
+            done_at_take=len(plan.reused),
             worker_id=None,
             fence=0,
             lease_until=0,

@@ -2,7 +2,7 @@
 Take studies and run them, in a process that does nothing else.
 
     every half second    new studies, and studies with an expired lease → a workflow for each
-    every five seconds   charges that a dead worker left over
+    every five seconds   charges that a dead worker left over, and calls of webhooks that are due
 
 A worker that shuts down gives up its leases, so that another worker continues its studies at once.
 """
@@ -25,6 +25,7 @@ from mavera.errors import APIError
 from mavera.focus_groups.engine import StudyEngine
 from mavera.focus_groups.program import StudyProgram
 from mavera.focus_groups.repository import StudyRow
+from mavera.focus_groups.webhooks import Webhooks
 
 log = structlog.get_logger()
 
@@ -36,11 +37,12 @@ _DIGITS = re.compile("[0-9a-f]{8}")
 
 
 class StudyWorker:
-    """Runs the studies of `program` on `engine`, which must be launched."""
+    """Runs the studies of `program` on `engine`, which must be launched, and makes calls of `webhooks`."""
 
-    def __init__(self, program: StudyProgram, engine: StudyEngine) -> None:
+    def __init__(self, program: StudyProgram, engine: StudyEngine, webhooks: Webhooks | None = None) -> None:
         self._program = program
         self._engine = engine
+        self._webhooks = webhooks
         self._running: dict[str, asyncio.Task[None]] = {}
         self._rows: dict[str, StudyRow] = {}
         self._looked_at = time.monotonic()
@@ -64,6 +66,8 @@ class StudyWorker:
                 try:
                     if looks % int(SETTLE_SECONDS / LOOK_SECONDS) == 0:
                         await self._program.settle_all()
+                        if self._webhooks is not None:
+                            await self._webhooks.send_due()
                     await self._take_more()
                     self._looked_at = time.monotonic()
                 except APIError as error:

@@ -96,14 +96,15 @@ async def work_on_studies(settings: Settings, model: Model | None, *, ends_when_
 async def _open_worker(settings: Settings, model: Model | None, worker_id: str) -> AsyncIterator[StudyWorker]:
     components = Components.of(settings, model=model)
     async with open_study_parts(settings, components) as parts, Credits(parts.database) as credits:
-        webhooks = Webhooks(components.fetch, parts.secrets)
+        moment = moment_of(parts.database, None)
+        webhooks = Webhooks(parts.database, components.fetch, parts.secrets, moment=moment)
         models = Models(parts.library, parts.models, parts.named_models, parts.images)
         program = StudyProgram(
             parts.database,
             credits,
             models.open_interviewer,
             worker_id=worker_id,
-            moment=moment_of(parts.database, None),
+            moment=moment,
             places=max(1, settings.running_at_once // 2) if settings.backend == "upstream" else 1,
             on_end=webhooks.send,
         )
@@ -111,7 +112,7 @@ async def _open_worker(settings: Settings, model: Model | None, worker_id: str) 
         await engine.launch()
         try:
             async with WorkflowPruning(parts.database, settings.workflow_days):
-                yield StudyWorker(program, engine)
+                yield StudyWorker(program, engine, webhooks)
         finally:
             await engine.close()
             await webhooks.close()

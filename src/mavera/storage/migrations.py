@@ -779,6 +779,26 @@ def m0022_study_images(tables: Tables) -> None:
     )
 
 
+def m0023_owed_webhooks(tables: Tables) -> None:
+    """
+    The calls of webhooks that studies owe (`focus_groups/webhooks.py`). `webhook_due_at` is NULL if none is.
+
+    `done_at_take` is the number of cells that had ended when a worker last took the study.
+    """
+    tables.add_columns(
+        "focus_groups",
+        webhook_due_at="BIGINT",
+        webhook_tries="BIGINT NOT NULL DEFAULT 0",
+        done_at_take="BIGINT NOT NULL DEFAULT 0",
+    )
+    tables.run(
+        """
+        CREATE INDEX focus_groups_by_webhook ON focus_groups (webhook_due_at)
+         WHERE webhook_due_at IS NOT NULL
+        """
+    )
+
+
 INDEXES_OF_OLD_ROWS = (
     Index("focus_groups_measured", "focus_groups (created_at) WHERE started_at IS NOT NULL"),
     Index("personas_gone", "personas (deleted_at) WHERE deleted_at IS NOT NULL"),
@@ -813,6 +833,7 @@ MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
     m0020_account_lists,
     m0021_retention,
     m0022_study_images,
+    m0023_owed_webhooks,
     m0024_indexes_of_old_rows,
 )
 LARGE_INDEXES: dict[Callable[[Tables], None], tuple[Index, ...]] = {

@@ -8,7 +8,10 @@ Results are computed from the stored readings when they are asked for, in a thre
 """
 
 import asyncio
+import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -55,10 +58,18 @@ from mavera.errors import (
 from mavera.focus_groups.desk import load_study_module
 from mavera.focus_groups.repository import Progress, StudyRow
 from mavera.focus_groups.study import Study
+from mavera.focus_groups.study_changes import change_members
 from mavera.focus_groups.webhooks import make_secret
 
 SCOPE: Scope = "focus_groups"
 MAX_BODY_BYTES = 8 * 1024 * 1024
+# The short members of a body, by the field of a study that they set.
+_SHORT_NAMES = {
+    "personas": "persona_ids",
+    "sample.size": "sample_size",
+    "sample.seed": "seed",
+    "sample.weights": "weights",
+}
 _SECONDS_OF_ETA = 24 * 3600
 
 _ID = Parameter("focus_group_id", "path", "The id of the study.", {"type": "string", "maxLength": 64})
@@ -97,7 +108,9 @@ async def create_focus_group(request: Request) -> Response:
     principal = await authenticate(request, SCOPE)
     raw = await read_body(request, max_bytes=MAX_BODY_BYTES)
     body = await decode(raw, CreateFocusGroup)
-    study = await asyncio.to_thread(_check, _members_of(body), body.study is not None)
+    members = _members_of(body)
+    with _naming_fields_of(body):
+        study = await asyncio.to_thread(_check, members)
     return await _make(request, principal, raw, body, study, None)
 
 
@@ -107,8 +120,9 @@ async def copy_focus_group(request: Request) -> Response:
     raw = await read_body(request, max_bytes=MAX_BODY_BYTES)
     source = await _find(request, principal)
     body = await decode(raw, CopyFocusGroup)
-    members = _change(_to_members(source.study), _members_of(body))
-    study = await asyncio.to_thread(_check, members, body.study is not None)
+    members = change_members(_to_members(source.study), _members_of(body))
+    with _naming_fields_of(body):
+        study = await asyncio.to_thread(_check, members)
     return await _make(request, principal, raw, body, study, source)
 
 
@@ -256,11 +270,13 @@ async def _make(
     if body.webhook is not None:
         await desk.fetch.check(body.webhook, param="webhook")
     if body.dry_run:
-        quote = await desk.service.quote(principal, study, source)
+        with _naming_fields_of(body):
+            quote = await desk.service.quote(principal, study, source)
         return json_response(msgspec.convert(quote, QuoteObject, from_attributes=True))
 
     async def make() -> bytes:
-        row = await desk.service.create(principal, study, webhook=body.webhook, source=source)
+        with _naming_fields_of(body):
+            row = await desk.service.create(principal, study, webhook=body.webhook, source=source)
         made = _to_object(row, Progress(row.cells_total, row.cells_reused, 0))
         if row.webhook is not None:
             made.webhook_secret = make_secret(desk.secrets, row)
@@ -274,16 +290,35 @@ async def _find(request: Request, principal: Principal) -> StudyRow:
     return await service.get(principal, request.path_params["focus_group_id"])
 
 
-def _check(members: dict[str, Any], is_nested: bool) -> Study:
+@contextmanager
+def _naming_fields_of(body: StudyMembers) -> Iterator[None]:
+    """Change the `param` of errors from a field of the study to the field of the body that set it."""
+    try:
+        yield
+    except APIError as error:
+        if error.param is not None:
+            error.param = _name_field(body, error.param)
+        raise
+
+
+def _name_field(body: StudyMembers, path: str) -> str:
+    name = re.split(r"[.\[]", path, maxsplit=1)[0]
+    if body.study is not None and name in body.study:
+        return f"study.{path}"
+    short = next(
+        (one for one in _SHORT_NAMES if path == one or path.startswith((f"{one}.", f"{one}["))), None
+    )
+    return path if short is None else _SHORT_NAMES[short] + path.removeprefix(short)
+
+
+def _check(members: dict[str, Any]) -> Study:
     """Return the checked study. Raises ValidationFailed, whose message lists every fault."""
     module = load_study_module("study_file")
     faults = load_study_module("faults")
     try:
         study: Study = module.check_members(members).study
     except faults.StudyError as error:
-        path = error.faults[0].path if error.faults else ""
-        param = f"study.{path}" if is_nested and path else path or None
-        raise ValidationFailed(str(error), param=param) from error
+        raise ValidationFailed(str(error), param=error.faults[0].path or None) from error
     return study
 
 
@@ -305,12 +340,6 @@ def _members_of(body: StudyMembers) -> dict[str, Any]:
     if twice:
         raise InvalidRequest(f"'{twice[0]}' stands in 'study' and beside it.", param=twice[0])
     return {**body.study, **short}
-
-
-def _change(members: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return `members` with `changes`. A change of the sample leaves its other members as they are."""
-    sample = {**members.get("sample", {}), **changes.get("sample", {})}
-    return {**members, **changes, "sample": sample}
 
 
 def _to_members(study: Study) -> dict[str, Any]:

@@ -288,7 +288,7 @@ def _write_method(simulation: Simulation) -> Iterator[str]:
         "Weights": _describe_weights(simulation),
         **{f"Cell {name}": text for name, text in describe_cells(simulation.study).items()},
         "Study": method.study_hash,
-        **method.details,
+        **method.list_details(),
     }
     for name, fact in facts.items():
         yield f"<dt>{escape(name)}</dt><dd>{escape(fact)}</dd>"

@@ -284,7 +284,7 @@ class _Workbook:
             "Date": self.simulation.date.date().isoformat(),
             "Study hash": method.study_hash,
             **{f"Cell {name}": text for name, text in describe_cells(self.simulation.study).items()},
-            **method.details,
+            **method.list_details(),
         }
         row = 2
         for name, fact in facts.items():
