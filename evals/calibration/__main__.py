@@ -59,7 +59,6 @@ def tune(surveys: list[Survey], simulation: Simulation) -> None:
         (5.0, 20.0, 80.0), (0.25, 0.5, 1.0), (0.25, 0.5, 1.0), (0.1, 0.25, 0.5, 1.0)
     ):
         set_values(values)
-        set_values(values)
         report = measure_calibration(surveys, simulation, None, GIVEN, draws=8)
         found.append((report.average("after").value, values))
     found.sort()

@@ -277,7 +277,7 @@ def _draw_part_worths(key: str, attribute: Mapping[str, Any]) -> Figure:
     facts = ""
     if len(paid) > 1:
         worths = ", ".join(
-            f"{level['level']} {level['willingness_to_pay']['value']:+.2f}" for level in paid[1:]
+            f"{level['level']} {_write_amount(level['willingness_to_pay'])}" for level in paid[1:]
         )
         facts = f"Willingness to pay, compared with {levels[0]['level']}: {worths}."
     title = f"Part-worths: {name}"
@@ -363,3 +363,11 @@ def _write_share(share: float) -> str:
 
 def _write_number(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
+
+
+def _write_amount(estimate: Mapping[str, Any]) -> str:
+    """Return an amount of money with its interval. From 100 on, it has no decimals."""
+    low, high = estimate["simulation_interval"] or (estimate["value"],) * 2
+    form = "{:+,.0f}" if max(abs(low), abs(high)) >= 100 else "{:+.2f}"
+    between = f" ({form.format(low)} to {form.format(high)})" if low < high else ""
+    return f"{form.format(estimate['value'])}{between}".replace("-", "−")

@@ -18,12 +18,13 @@ from typing import Any
 import xlsxwriter
 
 from mavera.core.text import escape_formula, format_count
+from mavera.focus_groups.conditions import conditions_of, state_facts
 from mavera.focus_groups.exports import ExportFile, name_file
 from mavera.focus_groups.results import build_method, build_question
 from mavera.focus_groups.schemas import QuestionResult
 from mavera.focus_groups.shown_texts import describe_cells
 from mavera.focus_groups.simulation import SYNTHETIC, Simulation
-from mavera.focus_groups.study import Conjoint, MaxDiff, OpenEnded
+from mavera.focus_groups.study import Conjoint, MaxDiff, OpenEnded, Question, Study
 from mavera.focus_groups.tabulate import TOTAL, Column, Line, Table
 
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -252,13 +253,14 @@ class _Workbook:
                 for text in theme.verbatims
             }
             result = build_question(self.simulation, question)
+            said = _state_conditions(self.simulation.study, question)
             for one in result.verbatims or ():
                 persona = names.get(one.persona_id or "", "")
                 cells = (
                     question.id,
                     persona,
                     one.cell or "",
-                    one.condition,
+                    said.get(one.condition, one.condition),
                     one.text,
                     themes.get(one.text, ""),
                 )
@@ -332,3 +334,12 @@ def _make_formats(book: Any) -> dict[str, Any]:
         "wrapped": {"text_wrap": True, "valign": "top"},
     }
     return {name: book.add_format({**base, **kind}) for name, kind in kinds.items()}
+
+
+def _state_conditions(study: Study, question: Question) -> dict[str, str]:
+    """Return what the prompt says about earlier answers in each condition, by the condition's key."""
+    variables = {name: "…" for arm in study.cells for name in arm.vars}
+    return {
+        condition.key: " ".join(state_facts(study, condition, variables))
+        for condition in conditions_of(study, question)
+    }
