@@ -55,6 +55,18 @@ def test_shares_intervals_models_and_letters_are_drawn() -> None:
         assert shown in text
 
 
+def test_a_verbatim_that_came_twice_is_shown_once() -> None:
+    said = [{"text": text} for text in ("Too dear.", "Too dear.", "I like it.")]
+    out = StringIO()
+    console = Console(file=out, width=100)
+    for part in draw_results({**RESULTS, "results": [{**QUESTION, "verbatims": said}]}):
+        console.print(part)
+
+    assert out.getvalue().count("Too dear.") == 1
+    assert "“Too dear.” (2 times)" in out.getvalue()
+    assert "“I like it.”\n" in out.getvalue()
+
+
 def test_a_bar_is_as_long_as_its_share() -> None:
     assert draw_bar(0.0).plain.count("█") == 0
     assert draw_bar(1.0).plain.count("·") == 0

@@ -6,6 +6,7 @@ Draw the results of a study for a terminal: bars with intervals, figures by pers
       Yes  ████████████░░░░░░░░░░░░  51 %   30–72
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,8 +72,9 @@ def draw_question(result: dict[str, Any]) -> Iterator[RenderableType]:
         yield from _draw_figures(row)
     if result.get("model"):
         yield from _draw_model(result["model"])
-    for verbatim in result.get("verbatims", [])[:_MOST_VERBATIMS]:
-        yield Text(f"  “{verbatim['text']}”")
+    verbatims = Counter(verbatim["text"] for verbatim in result.get("verbatims", []))
+    for text, times in list(verbatims.items())[:_MOST_VERBATIMS]:
+        yield Text(f"  “{text}”{f' ({times} times)' if times > 1 else ''}")
     yield from _draw_discussion(result)
     for theme in result.get("themes", []):
         yield Text(f"  theme: {theme['name']} ({theme['verbatims']})", style="cyan")
