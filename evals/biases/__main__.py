@@ -2,13 +2,15 @@
 How often a reported bias is there, how often a bias that is there is reported, and how often plain text has
 one.
 
-    python -m evals.biases [--json] [--vader DIR [--texts N]] [--reports FILE]
+    python -m evals.biases [--json] [--vader DIR] [--comments DEV.tsv] [--sentences DEV.csv] [--texts N]
+                           [--reports FILE]
 
 Positives are the test split of ten texts for each bias and of hard negatives (`test_split.tsv`), which was
 committed before the classifier was written. Plain texts are the answers of personas in `plain.jsonl`, and
-with `--vader`, the odd half of the reviews, editorials and posts of Hutto and Gilbert (2014). No text of
-these has trained the classifier. `--reports` writes the reports on plain text, at most 100 drawn at random,
-for two readers. No model is asked.
+with `--vader`, the odd half of the reviews, editorials and posts of Hutto and Gilbert (2014). `--comments`
+adds the dev split of GoEmotions, and `--sentences` that of EmoBank. No text of these has trained the
+classifier. `--reports` writes the reports on plain text, at most 100 drawn at random, for two readers. No
+model is asked.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.biases.texts import HERE, list_reviews, read_tsv
+from evals.emotion.texts import read_emobank, read_goemotions
 from mavera.analysis.bias_classifier import BiasClassifier
 from mavera.analysis.biases import find_suspects, load_catalogue, report_biases
 from mavera.analysis.limits import pick_english_prose
@@ -54,9 +57,18 @@ class Finder:
         return Text(source, shown, text, report_biases(judged))
 
 
-def list_plain(vader: Path | None, most: int) -> list[tuple[str, str]]:
+def list_plain(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return the source and the text of each plain text, of each source at most `options.texts`."""
+    most, vader = options.texts, options.vader
     lines = (HERE / "plain.jsonl").read_text(encoding="utf-8").splitlines()
     found = [("persona answers", json.loads(line)["text"]) for line in lines]
+    for source, path, read in (
+        ("comments", options.comments, read_goemotions),
+        ("sentences", options.sentences, read_emobank),
+    ):
+        texts = read(path)[0] if path is not None else []
+        drawn = random.Random(SEED)
+        found += [(source, text) for text in drawn.sample(texts, min(most, len(texts)))]
     if vader is not None:
         drawn = random.Random(SEED)
         for source in SOURCES:
@@ -123,12 +135,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--vader", type=Path)
+    parser.add_argument("--comments", type=Path)
+    parser.add_argument("--sentences", type=Path)
     parser.add_argument("--texts", type=int, default=1_000, help="of each source of plain text, at most")
     parser.add_argument("--reports", type=Path)
     options = parser.parse_args()
     finder = Finder()
     test = [finder.read("test", text, name) for name, text in read_tsv(HERE / "test_split.tsv")]
-    plain = [finder.read(source, text) for source, text in list_plain(options.vader, options.texts)]
+    plain = [finder.read(source, text) for source, text in list_plain(options)]
     if options.reports:
         write_reports(plain, options.reports)
     per_bias = {
