@@ -309,6 +309,24 @@ def test_cells_that_an_earlier_version_asked_differently_are_left_out_and_named(
     on_stage(scene, opened)
 
 
+def test_a_release_with_other_prompts_keeps_the_answers_of_a_study_and_asks_those_of_its_copy_again(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(here: Stage) -> None:
+        done = await here.run(await here.service.create(here.principal, STUDY))
+        before = await here.service.read(done)
+        monkeypatch.setattr("mavera.focus_groups.panel.build_prefix", lambda persona: [persona.id])
+        after = await here.service.read(done)
+        assert after.book.keys() == before.book.keys()
+        assert len(after.book) == CELLS
+        assert not after.row.notices
+        copy = await here.service.copy(here.principal, done, STUDY)
+        # Only the baseline has no persona's prompt.
+        assert 0 < copy.cells_reused < CELLS / 2
+
+    on_stage(scene, opened)
+
+
 def test_a_worker_that_never_comes_back_is_replaced_and_its_late_writes_change_nothing(opened: Open) -> None:
     async def scene(here: Stage) -> None:
         row = await here.service.create(here.principal, STUDY)

@@ -47,18 +47,29 @@ class Panelist:
 Panel = tuple[Panelist, ...]
 
 
-def build_panel(study: Study, personas: Sequence[AnyPersona]) -> Panel:
-    """Return the panel of `study`. `personas` are those of `study.personas`, in the same order."""
+def build_panel(
+    study: Study, personas: Sequence[AnyPersona], prompts: Mapping[str, str] | None = None
+) -> Panel:
+    """
+    Return the panel of `study`. `personas` are those of `study.personas`, in the same order.
+
+    `prompts` has the digests that a stored study was made with, by the persona's id. They name its cells,
+    also after a release has changed the prompts of the library.
+    """
     total = sum(choice.weight for choice in study.personas)
     groups = list_age_groups(study)
     return tuple(
-        _build_panelist(choice, persona, choice.weight / total, groups)
+        _build_panelist(choice, persona, choice.weight / total, groups, (prompts or {}).get(persona.id))
         for choice, persona in zip(study.personas, personas, strict=True)
     )
 
 
 def _build_panelist(
-    choice: PersonaChoice, persona: AnyPersona, weight: float, groups: Sequence[str]
+    choice: PersonaChoice,
+    persona: AnyPersona,
+    weight: float,
+    groups: Sequence[str],
+    prompt_digest: str | None,
 ) -> Panelist:
     prefix = msgspec.json.encode(build_prefix(persona))
     return Panelist(
@@ -67,7 +78,7 @@ def _build_panelist(
         version=persona.version if isinstance(persona, CustomPersona) else 1,
         weight=weight,
         attributes=read_attributes(persona, groups) | choice.attributes,
-        prompt_digest=hashlib.sha256(prefix).hexdigest(),
+        prompt_digest=prompt_digest or hashlib.sha256(prefix).hexdigest(),
     )
 
 

@@ -286,7 +286,7 @@ class StudyProgram:
 
     async def _open(self, row: StudyRow) -> Work:
         interviewer = await self._open_interviewer(row)
-        panel = build_panel(row.study, interviewer.personas)
+        panel = build_panel(row.study, interviewer.personas, row.panel.prompts)
         cells = {cell.key: cell for cell in plan_cells(row.study, panel, row.method)}
         stored = await repository.read_cells(self._store, row.id)
         own_reads = sum(len(one.reading.reads) for one in stored if one.reading and not one.reused)

@@ -53,10 +53,15 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Personas(msgspec.Struct, frozen=True, kw_only=True):
-    """The personas as they were when the study was made. Those of the library are named by id only."""
+    """
+    The personas as they were when the study was made. Those of the library are named by id only.
+
+    `prompts` has the digest of each one's prompt, by id. Studies of an earlier release have none.
+    """
 
     ids: tuple[str, ...]
     custom: tuple[dict[str, Any], ...] = ()
+    prompts: dict[str, str] = {}
 
 
 class StudyRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -638,11 +643,11 @@ async def keep_prior(db: Queries, prior: PositionPrior) -> None:
     )
 
 
-def snapshot(personas: Iterable[Any]) -> Personas:
-    """Return the stored form of a study's personas."""
+def snapshot(personas: Iterable[Any], prompts: dict[str, str]) -> Personas:
+    """Return the stored form of a study's personas, with the digests of their prompts."""
     everyone = tuple(personas)
     custom = tuple(msgspec.to_builtins(one) for one in everyone if isinstance(one, CustomPersona))
-    return Personas(ids=tuple(one.id for one in everyone), custom=custom)
+    return Personas(ids=tuple(one.id for one in everyone), custom=custom, prompts=prompts)
 
 
 def restore(personas: Personas) -> tuple[CustomPersona, ...]:

@@ -296,7 +296,7 @@ class FocusGroups:
     async def read(self, row: StudyRow) -> Record:
         """Return the whole record of a study."""
         people = await self._restore_people(row)
-        panel = build_panel(row.study, people)
+        panel = build_panel(row.study, people, row.panel.prompts)
         cells = {cell.key: cell for cell in plan_cells(row.study, panel, row.method)}
         stored = await repository.read_cells(self._database, row.id)
         rows = [one for one in stored if one.key in cells]
@@ -397,7 +397,7 @@ class FocusGroups:
             status="PENDING",
             program=PROGRAM,
             study=study,
-            panel=repository.snapshot(plan.people),
+            panel=repository.snapshot(plan.people, {one.id: one.prompt_digest for one in plan.panel}),
             model=study.model or DEFAULT_NAME,
             method=plan.method,
             source_id=source.id if source else None,
