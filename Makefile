@@ -11,12 +11,14 @@ serve: .venv/run
 
 # The slowest 15 tests are printed: one that takes long belongs into `make proofs`.
 PYTEST := $(BIN)/pytest --durations=15 --durations-min=1
+# Most tests wait for a process or a deadline, so four at a time keep two cores busy.
+SIDE_BY_SIDE := -n 4 --dist loadfile
 
 # Style, types, imports, then the tests that are quick, with the real embedded models.
 test: lint .venv/clients/installed
 	$(BIN)/mavera models pull
 	$(BIN)/mavera models pull smollm2-135m
-	$(PYTEST) -m "not embedded and not attack and not proof" -n 2 --dist loadfile
+	$(PYTEST) -m "not embedded and not attack and not proof" $(SIDE_BY_SIDE)
 	$(PYTEST) -m "embedded and not attack and not proof"
 
 # What takes long or is rough: attacks on a running server, killed processes, clusters. `.ci/run` runs both.
@@ -24,7 +26,7 @@ proofs: .venv/proofs .venv/clients/installed
 	$(BIN)/mavera models pull
 	$(BIN)/mavera models pull smollm2-135m
 	$(PYTEST) -m attack
-	$(PYTEST) -m "proof and not embedded"
+	$(PYTEST) -m "proof and not embedded" -n 2 --dist loadfile
 	$(PYTEST) -m "proof and embedded"
 
 # How much of the code the tests of `make test` run, line by line. It prints shares and demands none.
@@ -33,7 +35,7 @@ TOO_SLOW := --deselect tests/models/test_upstream_limits.py::test_an_endless_ans
 coverage: .venv/dev .venv/clients/installed
 	$(BIN)/mavera models pull
 	$(BIN)/mavera models pull smollm2-135m
-	$(PYTEST) -m "not embedded and not attack and not proof" -n 2 --dist loadfile $(TOO_SLOW) --cov --cov-report=
+	$(PYTEST) -m "not embedded and not attack and not proof" $(SIDE_BY_SIDE) $(TOO_SLOW) --cov --cov-report=
 	$(PYTEST) -m "embedded and not attack and not proof" --cov --cov-append --cov-report=term
 
 # Write the reference from the server's own description, then build the documentation's site into build/site.

@@ -57,6 +57,15 @@ structlog.configure(
 )
 
 
+_LOGS = structlog.get_config()
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> None:
+    """Set up the logs again, because commands that ran in this process set them up for themselves."""
+    structlog.configure(**_LOGS)
+
+
 @dataclass(frozen=True)
 class Served:
     """A running server and what a client needs to use it."""

@@ -9,12 +9,13 @@ import pytest
 
 from mavera.storage.database import Database
 from mavera.storage.engine import parse_url
-from mavera.storage.migrations import INDEXES_OF_OLD_ROWS
+from mavera.storage.migrations import INDEXES_OF_OLD_ROWS, MIGRATIONS, m0024_indexes_of_old_rows, name_of
 from mavera.storage.schema import apply_migrations, find_version, list_versions
 
 pytestmark = pytest.mark.postgres
 
-BEFORE = "0022_study_images"
+# The migrations before it change the tables that the test locks.
+BEFORE = name_of(MIGRATIONS[MIGRATIONS.index(m0024_indexes_of_old_rows) - 1])
 NAMES = sorted(index.name for index in INDEXES_OF_OLD_ROWS)
 WRITE_PERSONA = """
     INSERT INTO personas (id, workspace_id, mode, version, name, category, credits_charged, created_at,
