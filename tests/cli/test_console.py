@@ -53,11 +53,12 @@ def serving_on_a_terminal(environment: dict[str, str], *options: str) -> Iterato
     command = [sys.executable, "-m", "mavera", "serve", "--port", "0", *options]
     process = subprocess.Popen(command, env=environment, stdout=follower, stderr=subprocess.DEVNULL)
     os.close(follower)
-    printed = ""
+    printed = b""
     try:
-        while "-d '" not in printed:
-            printed += os.read(leader, 65536).decode()
-        yield re.sub(r"\x1b\[[0-9;]*m|\x1b\]8;[^\x1b]*\x1b\\", "", printed)
+        while b"-d '" not in printed:
+            printed += os.read(leader, 65536)
+        text = printed.decode(errors="replace")
+        yield re.sub(r"\x1b\[[0-9;]*m|\x1b\]8;[^\x1b]*\x1b\\", "", text)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)

@@ -22,18 +22,23 @@ class Terminal:
     def __init__(self, leader: int, process: "subprocess.Popen[bytes]") -> None:
         self._leader = leader
         self.process = process
-        self.screen = ""
+        self._printed = b""
         self._read = 0
+
+    @property
+    def screen(self) -> str:
+        # A character or a code may arrive in two pieces, so all is read again.
+        return _CODES.sub("", self._printed.decode(errors="replace")).replace("\r\n", "\n")
 
     def type(self, keys: str) -> None:
         os.write(self._leader, keys.encode())
 
     def wait_for(self, text: str) -> str:
         """Return what is printed from the last wait up to `text`."""
-        while text not in self.screen[self._read :]:
-            assert self._receive(), f"no {text!r} in:\n{self.screen}"
-        start, self._read = self._read, self.screen.index(text, self._read) + len(text)
-        return self.screen[start : self._read]
+        while text not in (screen := self.screen)[self._read :]:
+            assert self._receive(), f"no {text!r} in:\n{screen}"
+        start, self._read = self._read, screen.index(text, self._read) + len(text)
+        return screen[start : self._read]
 
     def wait_for_end(self) -> int:
         """Return the exit code."""
@@ -47,7 +52,7 @@ class Terminal:
             data = os.read(self._leader, 65536) if ready else b""
         except OSError:  # Linux says so when the other side has closed
             data = b""
-        self.screen += _CODES.sub("", data.decode(errors="replace")).replace("\r\n", "\n")
+        self._printed += data
         return bool(data)
 
 
