@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from mavera.core.finish import finish
 from mavera.errors import APIError
 from mavera.storage.database import Database, Queries
-from mavera.storage.migrations import Index
+from mavera.storage.tables import Index
 
 # Any number that no other program on the same Postgres uses will do.
 _ADVISORY_LOCK = 0x6D767262

@@ -20,9 +20,10 @@ from mavera import __version__
 from mavera.errors import APIError, ConfigurationError
 from mavera.storage.database import Database
 from mavera.storage.large_indexes import build_indexes
-from mavera.storage.migrations import LARGE_INDEXES, MIGRATIONS, Tables, name_of
+from mavera.storage.migrations import LARGE_INDEXES, MIGRATIONS, name_of
 from mavera.storage.pool import Statements
 from mavera.storage.postgres_checks import find_state
+from mavera.storage.tables import Tables
 
 _KNOWN = tuple(map(name_of, MIGRATIONS))
 # Any number that no other program on the same Postgres uses will do.

@@ -10,8 +10,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
-from mavera.storage.migrations import MIGRATIONS, Tables
+from mavera.storage.migrations import MIGRATIONS
 from mavera.storage.sqlite import FileStatements
+from mavera.storage.tables import Tables
 
 COPIES = "database_copies"
 _LIST_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY 1"
