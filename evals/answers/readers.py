@@ -1,0 +1,42 @@
+"""
+Count what readers prefer: `python -m evals.answers.readers`.
+
+    rankings.jsonl    {"reader", "rankings"} in a line: the letters of each case, best first
+
+The cases are those of answers-unlabelled.md as it is. If the page is written anew, they are to be ranked
+again.
+"""
+
+import json
+from pathlib import Path
+
+from evals.answers.__main__ import KINDS
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    key = json.loads((HERE.parent / "answers-unlabelled-key.json").read_text(encoding="utf-8"))
+    rankings = [
+        json.loads(line)["rankings"]
+        for line in (HERE / "rankings.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    for number, found in enumerate(rankings, start=1):
+        for kind in KINDS[:2]:
+            better = count_preferred(found, key, kind)
+            print(f"reader {number}: the new answer before {kind!r} in {better} of {len(key)}")
+    same = sum(len({one[0] for one in case}) == 1 for case in zip(*rankings, strict=True))
+    print(f"the same first choice in {same} of {len(key)}")
+
+
+def count_preferred(rankings: list[str], key: list[list[str]], kind: str) -> int:
+    """Return in how many cases the new answer stands before the one of `kind`."""
+    count = 0
+    for ranking, kinds in zip(rankings, key, strict=True):
+        order = [kinds["ABC".index(letter)] for letter in ranking]
+        count += order.index(KINDS[2]) < order.index(kind)
+    return count
+
+
+if __name__ == "__main__":
+    main()
