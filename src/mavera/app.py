@@ -4,7 +4,7 @@ Create the application: the routes, on services that open when the server starts
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from starlette.applications import Starlette
@@ -47,6 +47,7 @@ from mavera.api.routes import (
 from mavera.api.routes import keys as api_keys
 from mavera.api.routes import metrics as metrics_page
 from mavera.console.pages import Console, list_paths
+from mavera.core.background import stop
 from mavera.errors import APIError, ConfigurationError
 from mavera.metrics import Exchange, Metrics
 from mavera.models.model import Model
@@ -150,9 +151,7 @@ async def _send_metrics(metrics: Metrics, counts: Exchange) -> AsyncIterator[Non
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await stop(task)
 
 
 class _Application(Starlette):

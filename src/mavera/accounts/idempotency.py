@@ -10,13 +10,13 @@ has died, the request can be made again within a minute.
 """
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from typing import Self
 
 import msgspec
 import structlog
 
+from mavera.core.background import stop
 from mavera.core.finish import finish
 from mavera.errors import APIError, InvalidRequest, StillRunning, ValidationFailed
 from mavera.storage import kept
@@ -77,10 +77,7 @@ class FirstResponses:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._renewer is not None:
-            self._renewer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._renewer
+        await stop(self._renewer)
 
     async def claim(self, claim: Claim) -> FirstResponse | None:
         """

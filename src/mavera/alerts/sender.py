@@ -7,7 +7,6 @@ Each replica looks and sends, and the rows keep them from sending twice. Without
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Self
 
@@ -16,6 +15,7 @@ import structlog
 from mavera.alerts import findings
 from mavera.alerts.channels import Channel, SendingFailed
 from mavera.alerts.findings import Finding, TakenFinding
+from mavera.core.background import stop
 from mavera.errors import APIError
 from mavera.storage.database import Database
 from mavera.storage.moment import Clock, moment_of
@@ -52,10 +52,7 @@ class AlertSender:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await stop(self._task)
 
     async def look(self) -> None:
         """Store what the sources find now, and send what is due."""

@@ -11,13 +11,13 @@ days, in small batches:
 """
 
 import asyncio
-import contextlib
 from datetime import UTC, datetime
 from typing import Self
 
 import structlog
 from dbos import DBOS, WorkflowStatus
 
+from mavera.core.background import stop
 from mavera.focus_groups.engine import WORKFLOW, name_workflow
 from mavera.storage.database import Database, Queries
 
@@ -43,10 +43,7 @@ class WorkflowPruning:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await stop(self._task)
 
     async def do_once(self) -> int:
         """Do one bounded pass, and return the number of workflows that were removed."""

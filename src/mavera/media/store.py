@@ -10,7 +10,6 @@ other users, or is derived from the key of the bucket. An open store removes old
 """
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 from collections.abc import AsyncIterable, AsyncIterator
@@ -20,6 +19,7 @@ from typing import Literal, Self
 import structlog
 
 from mavera.accounts.data.retention import list_media_ends, list_terms
+from mavera.core.background import stop
 from mavera.core.finish import finish
 from mavera.core.ids import is_cuid, new_cuid
 from mavera.core.text import clean_text
@@ -112,10 +112,7 @@ class MediaStore:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._housekeeper is not None:
-            self._housekeeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._housekeeper
+        await stop(self._housekeeper)
         await self._files.close()
 
     async def save(self, workspace_id: str, tool: str, data: bytes, content_type: str) -> Media:

@@ -7,6 +7,7 @@ import structlog
 
 from mavera.accounts.limits.windows import Verdict
 from mavera.accounts.plans import Limits
+from mavera.core.background import stop
 from mavera.errors import APIError, ServiceUnavailable
 from mavera.link import Link
 from mavera.metrics import Counted, Exchange
@@ -94,10 +95,7 @@ class LinkedEngine:
         return None  # only the parent loads the engine
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await stop(self._task)
 
     async def _look(self) -> None:
         while True:

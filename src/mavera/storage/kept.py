@@ -18,7 +18,6 @@ this for a workspace after it has written an eighth of a bound there, and with e
 """
 
 import asyncio
-import contextlib
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +27,7 @@ from typing import Any, Self
 
 import structlog
 
+from mavera.core.background import stop
 from mavera.errors import APIError
 from mavera.storage.database import Database, Row, Statements
 from mavera.storage.group_commit import GroupCommit
@@ -106,10 +106,7 @@ class KeptAnswers:
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            if self._sweeper is not None:
-                self._sweeper.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await self._sweeper
+            await stop(self._sweeper)
         finally:
             await self._commits.close()
 

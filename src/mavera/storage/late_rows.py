@@ -5,11 +5,11 @@ Memory stays bounded: if the database cannot be reached for long, the oldest row
 """
 
 import asyncio
-import contextlib
 from typing import Self
 
 import structlog
 
+from mavera.core.background import stop
 from mavera.errors import ServiceUnavailable
 from mavera.storage.database import Database, Row
 
@@ -37,10 +37,7 @@ class LateRows:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._writer
+        await stop(self._writer)
         await self._write()
 
     @property

@@ -36,6 +36,7 @@ from mavera.accounts.credits.ledger import (
     apply_steps,
 )
 from mavera.accounts.plans import month_of
+from mavera.core.background import stop
 from mavera.core.ids import new_cuid
 from mavera.errors import APIError, BudgetExceeded, CreditsExhausted
 from mavera.storage.database import Conflict, Database, Row, Statements
@@ -123,10 +124,7 @@ class Credits:
         """Stop sweeping, and wait for the commits that are under way."""
         try:
             for task in (self._sweeper, self._block_looker):
-                if task is not None:
-                    task.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await task
+                await stop(task)
             if self._blocks is not None:
                 await self._blocks.close()
         finally:

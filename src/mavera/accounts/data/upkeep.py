@@ -1,7 +1,6 @@
 """Remove in the background what is kept no longer, and the rows of deleted workspaces."""
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from typing import Self
 
@@ -10,6 +9,7 @@ import structlog
 from mavera.accounts import workspaces
 from mavera.accounts.data.deletion import purge_deleted
 from mavera.accounts.data.retention import Kind, prune_workspace
+from mavera.core.background import stop
 from mavera.errors import APIError
 from mavera.storage.database import Database
 
@@ -35,10 +35,7 @@ class Upkeep:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await stop(self._task)
 
     async def do_once(self) -> int:
         """Do one bounded pass over all workspaces, and return the number of rows that were removed."""

@@ -9,7 +9,6 @@ The times of last use are written a few seconds later, for all keys together.
 """
 
 import asyncio
-import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -37,6 +36,7 @@ from mavera.accounts.plans import check_scopes
 from mavera.accounts.principal import Principal
 from mavera.accounts.short_lived import ShortLived
 from mavera.accounts.workspaces import check_budget
+from mavera.core.background import stop
 from mavera.errors import APIError, Forbidden, InvalidRequest, NotFound, Unauthorized
 from mavera.storage.database import Database, Queries
 
@@ -84,10 +84,7 @@ class Keyring:
 
     async def close(self) -> None:
         """Write the remaining times of last use. The database must still be open."""
-        if self._writer is not None:
-            self._writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._writer
+        await stop(self._writer)
         await asyncio.gather(*self._lookups.values(), return_exceptions=True)
         await self._write_last_used()
 
