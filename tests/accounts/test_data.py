@@ -175,6 +175,28 @@ def test_a_deleted_workspace_closes_at_once_and_its_rows_follow(
     keep(opened, use)
 
 
+def test_workspaces_whose_files_cannot_be_removed_keep_no_other_waiting(opened: Open) -> None:
+    async def use(database: Database, team: str, other: str) -> None:
+        for number in range(12):
+            new = NewWorkspace(f"W{number}", "enterprise", Overrides(monthly_credits=0))
+            workspace_id = await workspaces.create(database, new, now=NOW)
+            await database.execute(
+                """
+                INSERT INTO media (id, workspace_id, tool, status, progress, created_at, updated_at)
+                VALUES (:id, :id, 'generateImage', 'completed', 100, 1, 1)
+                """,
+                id=workspace_id,
+            )
+            await delete_workspace(database, workspace_id, f"W{number}", ADA, now=NOW - 1)
+        await delete_workspace(database, team, "Team", ADA, now=NOW)
+        await purge_deleted(database)
+        assert not await database.fetch_all("SELECT id FROM workspaces WHERE id = :id", id=team)
+        assert len(await database.fetch_all("SELECT id FROM workspaces WHERE deleted_at IS NOT NULL")) == 12
+        assert [one.id for one in await workspaces.list_all(database, now=NOW)] == [other]
+
+    keep(opened, use)
+
+
 def test_a_person_is_counted_first_and_then_forgotten(opened: Open) -> None:
     async def use(database: Database, team: str, other: str) -> None:
         for dry_run in (True, True, False):

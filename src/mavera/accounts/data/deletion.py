@@ -65,7 +65,15 @@ async def delete_workspace(
 
 async def purge_deleted(database: Database) -> int:
     """Remove rows of deleted workspaces, a bounded number. Return how many were removed."""
-    rows = await database.fetch_all("SELECT id FROM workspaces WHERE deleted_at IS NOT NULL LIMIT 10")
+    # A workspace whose files cannot be removed at the moment must not keep others waiting.
+    rows = await database.fetch_all(
+        """
+        SELECT id FROM workspaces w
+         WHERE deleted_at IS NOT NULL
+         ORDER BY EXISTS (SELECT 1 FROM media WHERE workspace_id = w.id), deleted_at
+         LIMIT 10
+        """
+    )
     removed = 0
     for row in rows:
         removed += await _purge(database, row["id"])

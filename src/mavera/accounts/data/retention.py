@@ -11,7 +11,7 @@ How long a workspace keeps what, in days by kind, and the pruning of what is old
     audit       the audit log
 
 The operator sets days for the whole server (MAVERA_RETENTION, and MAVERA_MEDIA_DAYS for media). A workspace
-may choose fewer, never more. Without either, nothing is removed. Each batch is one short transaction.
+may choose fewer, never more. Rows of a kind without days stay. Each batch is one short transaction.
 """
 
 from collections.abc import Mapping
@@ -76,6 +76,20 @@ async def list_terms(db: Queries, workspace_id: str, bounds: Mapping[Kind, int])
     rows = await db.fetch_all("SELECT kind, days FROM retention WHERE workspace_id = :id", id=workspace_id)
     chosen = {row["kind"]: int(row["days"]) for row in rows}
     return [Term(kind, bounds.get(kind), chosen.get(kind)) for kind in KINDS]
+
+
+async def list_media_ends(db: Queries, *, now: int) -> list[tuple[str, int]]:
+    """Return the workspaces that keep media for fewer days or were deleted, each with its earliest moment."""
+    rows = await db.fetch_all(
+        """
+        SELECT workspace_id, :now - days * :day AS earliest FROM retention WHERE kind = 'media'
+         UNION ALL
+        SELECT id, :now + :day FROM workspaces WHERE deleted_at IS NOT NULL
+        """,
+        now=now,
+        day=_DAY_SECONDS,
+    )
+    return [(row["workspace_id"], int(row["earliest"])) for row in rows]
 
 
 async def change_terms(
@@ -174,20 +188,6 @@ def _carry(statements: Statements, workspace_id: str, before: int) -> int:
 
 def _delete(table: str, key: str, condition: str) -> str:
     return f"DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {condition} LIMIT :most)"  # noqa: S608
-
-
-async def list_media_ends(db: Queries, *, now: int) -> list[tuple[str, int]]:
-    """Return the workspaces that keep media for fewer days or were deleted, each with its earliest moment."""
-    rows = await db.fetch_all(
-        """
-        SELECT workspace_id, :now - days * :day AS earliest FROM retention WHERE kind = 'media'
-         UNION ALL
-        SELECT id, :now + :day FROM workspaces WHERE deleted_at IS NOT NULL
-        """,
-        now=now,
-        day=_DAY_SECONDS,
-    )
-    return [(row["workspace_id"], int(row["earliest"])) for row in rows]
 
 
 _OLD_STUDIES = "SELECT id FROM focus_groups WHERE workspace_id = :id AND ended_at < :before"
