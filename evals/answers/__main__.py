@@ -18,11 +18,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
-from evals.answers.questions import PERSONAS, QUESTIONS, SAME_LENGTH
+from evals.answers.questions import KINDS, PERSONAS, QUESTIONS, SAME_LENGTH
 
 HERE = Path(__file__).parent
 SEED = 26
-KINDS = ("old", "old, asked for the new length", "new")
 Line = dict[str, str]
 
 

@@ -22,3 +22,5 @@ QUESTIONS = (
 
 # What the old prompt is asked for, so that a reader does not judge length alone.
 SAME_LENGTH = "Answer in two to four full sentences, some forty words."
+# The kinds of answers that are compared, in the order of the pages.
+KINDS = ("old", "old, asked for the new length", "new")

@@ -10,7 +10,7 @@ again.
 import json
 from pathlib import Path
 
-from evals.answers.__main__ import KINDS
+from evals.answers.questions import KINDS
 
 HERE = Path(__file__).parent
 

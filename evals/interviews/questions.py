@@ -1,4 +1,4 @@
-"""What the personas are asked in a row, and what they are asked that no survey would ask."""
+"""The questions of the interviews: six for each persona in a row, and odd ones that surveys do not ask."""
 
 # Three personas, and the words that show whether the facts of their life are kept: home, and age.
 SPEAKERS = {

@@ -22,6 +22,7 @@ from mavera.errors import (
 )
 from mavera.focus_groups import repository
 from mavera.focus_groups.interviewing import Models
+from mavera.focus_groups.load import has_work
 from mavera.focus_groups.patience import Patience
 from mavera.focus_groups.program import StudyProgram
 from mavera.focus_groups.repository import LEASE_SECONDS, StudyRow
@@ -462,12 +463,12 @@ def test_a_charge_that_its_worker_did_not_live_to_make_is_made_later(opened: Ope
                 here.bank.database, taken, "COMPLETED", moment=program.moment, credits=PRICE
             )
         await here.bank.check_books(held=PRICE)
-        assert await repository.has_work(here.bank.database, program.moment)
+        assert await has_work(here.bank.database, program.moment)
         with pytest.raises(StillRunning):
             await here.service.retry(here.principal, row.id)
         await here.program("w2").settle_all()
         await here.program("w3").settle_all()
-        assert not await repository.has_work(here.bank.database, program.moment)
+        assert not await has_work(here.bank.database, program.moment)
         assert (await here.service.get(here.principal, row.id)).lease_until == repository.NEVER
         await here.bank.check_books()
         assert len(here.ended) == 1

@@ -19,7 +19,8 @@ from mavera.errors import APIError, ConversationTooLong, InvalidRequest
 from mavera.models.chat_wire import build_request_body
 from mavera.models.dialects import DIALECTS, Refusal, dialect_for, learn
 from mavera.models.endpoint import Endpoint
-from mavera.models.upstream import USER_AGENT, UpstreamModel, UpstreamOptions, to_refusal
+from mavera.models.refusals import to_refusal
+from mavera.models.upstream import USER_AGENT, UpstreamModel, UpstreamOptions
 from mavera.settings import DialectName
 from tests.support.dialect_stubs import REFUSALS, speaks
 from tests.support.upstream_stub import Behaviour, Upstream, refuses, running_upstream

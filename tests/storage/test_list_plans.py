@@ -13,6 +13,7 @@ from mavera.accounts.principal import Principal
 from mavera.accounts.sessions import repository as sessions
 from mavera.api.responses.history import RESPONSES
 from mavera.core.ids import new_cuid
+from mavera.focus_groups import load
 from mavera.focus_groups import repository as studies
 from mavera.personas import repository as personas
 from mavera.personas.repository import PersonaLimits
@@ -135,10 +136,10 @@ LISTS: dict[str, Read] = {
     "studies": lambda db: studies.list_page(db, PRINCIPAL, limit=50, before=None),
     "late studies": lambda db: studies.list_page(db, PRINCIPAL, limit=50, before=(NOW - ROWS + 500, "x")),
     "running studies": lambda db: studies.count_running(db, "key_1"),
-    "waiting studies": lambda db: studies.measure_load(db, moment_of(db, None)),
-    "work for a worker": lambda db: studies.has_work(db, moment_of(db, None)),
+    "waiting studies": lambda db: load.measure_load(db, moment_of(db, None)),
+    "work for a worker": lambda db: load.has_work(db, moment_of(db, None)),
     "studies to charge": studies.list_unsettled,
-    "speed of studies": lambda db: studies.measure_speed(db, "none"),
+    "speed of studies": lambda db: load.measure_speed(db, "none"),
     "audit log": lambda db: audit.list_entries(db, audit.Search("w")),
     "something rare in the audit log": lambda db: audit.list_entries(db, RARE_CHANGE),
     "ledger": lambda db: workspaces.list_ledger(db, "w", limit=50),

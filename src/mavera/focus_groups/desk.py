@@ -21,7 +21,8 @@ from mavera.core.text import format_count
 from mavera.errors import APIError, ServiceUnavailable
 from mavera.extras import describe_missing_extra
 from mavera.fetch.guarded_fetch import GuardedFetch
-from mavera.focus_groups.repository import Progress, StudyRow, measure_load
+from mavera.focus_groups.load import measure_load
+from mavera.focus_groups.repository import Progress, StudyRow
 from mavera.focus_groups.shares import Shares
 from mavera.models.named import NamedModels
 from mavera.personas.catalogue import Personas

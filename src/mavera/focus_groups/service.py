@@ -39,6 +39,7 @@ from mavera.focus_groups.elicited import Book, CellId, Elicited, Failures
 from mavera.focus_groups.faults import StudyError
 from mavera.focus_groups.images import StudyImage, fetch_images, find_images, insert_images, list_urls
 from mavera.focus_groups.interviewing import make_fetch
+from mavera.focus_groups.load import measure_speed
 from mavera.focus_groups.panel import Panel, build_panel
 from mavera.focus_groups.panel_checks import check_panel
 from mavera.focus_groups.phrases import LANGUAGES
@@ -501,7 +502,7 @@ class FocusGroups:
 
     async def _seconds_a_read(self, plan: _Plan) -> tuple[float, float]:
         """Return the range of the time of a read, from this model's latest studies or else a wide guess."""
-        recent = await repository.measure_speed(self._database, plan.method.record)
+        recent = await measure_speed(self._database, plan.method.record)
         if recent is None:
             return _SECONDS_A_READ
         return recent * 0.5, recent * 2.0

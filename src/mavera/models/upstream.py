@@ -21,7 +21,7 @@ import asyncio
 import random
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
@@ -51,6 +51,7 @@ from mavera.models.exchange import (
 )
 from mavera.models.model import ModelProfile, ModelStatus
 from mavera.models.plain_answer import read_plain_answer
+from mavera.models.refusals import NO_REASON, to_refusal
 from mavera.models.routing import compute_routing_key
 from mavera.models.servers import Server, Servers
 from mavera.models.tracing import CallTracing
@@ -64,7 +65,6 @@ _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_BODY_SECONDS = 5.0
 _LIST_SECONDS = 5.0
 _MOST_REASON_CHARACTERS = 500
-_NO_REASON = "it gave no reason."
 # The most refusals of one prompt. Each teaches another form of the request.
 _MOST_REFUSALS = 8
 USER_AGENT = f"mavera/{__version__}"
@@ -655,50 +655,9 @@ async def _read_refusal(response: ServerResponse) -> Refusal:
     except (msgspec.DecodeError, UnicodeDecodeError):
         # Some gateways answer in plain text. A page of HTML contains nothing that a caller could use.
         text = body.decode(errors="replace").strip()
-        return Refusal(text if text and not text.startswith(("<", "{", "[")) else _NO_REASON)
+        return Refusal(text if text and not text.startswith(("<", "{", "[")) else NO_REASON)
     except (TimeoutError, ExchangeFailed, RecursionError):
-        return Refusal(_NO_REASON)
-
-
-def to_refusal(body: Any) -> Refusal:
-    """
-    Read the body of a refusal, in any of the shapes that servers send.
-
-        {"error": {"message", "param"}}         OpenAI, Azure, DeepSeek, llama.cpp; vLLM also without `error`
-        [{"error": {"message"}}]                Gemini
-        {"message": {"detail": [{"loc", "msg"}]}} or {"detail": [...]}      Mistral, FastAPI
-    """
-    if isinstance(body, list) and body:
-        body = body[0]
-    if not isinstance(body, dict):
-        return Refusal(_NO_REASON)
-    error = next((body[name] for name in ("error", "detail", "message") if body.get(name)), None)
-    param = error.get("param") if isinstance(error, dict) else body.get("param")
-    if isinstance(error, dict):
-        error = next((error[name] for name in ("message", "detail", "msg") if error.get(name)), None)
-    if isinstance(error, str) and error.startswith("{"):  # Mistral's older servers
-        with suppress(msgspec.DecodeError, RecursionError):
-            inner = msgspec.json.decode(error)
-            error = inner.get("detail") or error
-    if isinstance(error, dict):
-        error = error.get("detail")
-    if isinstance(error, list):
-        return _to_detailed_refusal(error)
-    message = error if isinstance(error, str) and error else _NO_REASON
-    return Refusal(message, (param,) if isinstance(param, str) and param else ())
-
-
-def _to_detailed_refusal(details: list[Any]) -> Refusal:
-    """Join the messages of pydantic's list of faults."""
-    messages, params = [], []
-    for detail in details:
-        if not isinstance(detail, dict) or not isinstance(detail.get("msg"), str):
-            continue
-        loc = detail.get("loc")
-        steps = [str(step) for step in loc if step != "body"] if isinstance(loc, list) else []
-        messages.append(f"{'.'.join(steps)}: {detail['msg']}" if steps else detail["msg"])
-        params += [".".join(steps)] if steps else []
-    return Refusal("; ".join(messages) or _NO_REASON, tuple(params))
+        return Refusal(NO_REASON)
 
 
 def _read_retry_after(response: ServerResponse) -> int | None:

@@ -20,7 +20,7 @@ import structlog
 from mavera.app import Beside
 from mavera.child_command import build_python_command
 from mavera.errors import APIError
-from mavera.focus_groups.repository import has_work
+from mavera.focus_groups.load import has_work
 from mavera.link import reply_to_all
 from mavera.models.embedded.engine import Engine
 from mavera.models.embedded.model import EmbeddedModel

@@ -1,5 +1,7 @@
 """The first steps of `migrations.py`: accounts, credits, personas, tools, kept answers and studies."""
 
+from collections.abc import Callable
+
 from mavera.storage.tables import Tables
 
 
@@ -430,3 +432,18 @@ def m0011_key_versions(tables: Tables) -> None:
         previous_until="BIGINT",
     )
     tables.run("CREATE UNIQUE INDEX api_keys_by_previous ON api_keys (previous_digest)")
+
+
+EARLY_MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
+    m0001_workspaces_and_keys,
+    m0002_credits,
+    m0003_personas,
+    m0004_tools,
+    m0005_key_ancestors,
+    m0006_owners,
+    m0007_kept_answers,
+    m0008_usage_groups,
+    m0009_usage_currency,
+    m0010_focus_groups,
+    m0011_key_versions,
+)

@@ -14,19 +14,7 @@ number has 64 bits.
 
 from collections.abc import Callable
 
-from mavera.storage.early_migrations import (
-    m0001_workspaces_and_keys,
-    m0002_credits,
-    m0003_personas,
-    m0004_tools,
-    m0005_key_ancestors,
-    m0006_owners,
-    m0007_kept_answers,
-    m0008_usage_groups,
-    m0009_usage_currency,
-    m0010_focus_groups,
-    m0011_key_versions,
-)
+from mavera.storage.early_migrations import EARLY_MIGRATIONS
 from mavera.storage.tables import Index, Tables
 
 
@@ -359,17 +347,7 @@ def m0024_indexes_of_old_rows(tables: Tables) -> None:
 
 
 MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
-    m0001_workspaces_and_keys,
-    m0002_credits,
-    m0003_personas,
-    m0004_tools,
-    m0005_key_ancestors,
-    m0006_owners,
-    m0007_kept_answers,
-    m0008_usage_groups,
-    m0009_usage_currency,
-    m0010_focus_groups,
-    m0011_key_versions,
+    *EARLY_MIGRATIONS,
     m0012_console,
     m0013_study_shares,
     m0014_playground,

@@ -323,11 +323,9 @@ class _Book:
         spenders = sorted(self.with_ancestors(dict.fromkeys(key_ids, 0)))
         names = [f"key{number}" for number in range(len(spenders))]
         values: dict[str, str | int] = {"id": workspace_id, "month": self.month}
-        budgets = []
-        for row in self.statements.fetch_all(_BUDGET_OF_WORKSPACE, values):
-            self.zones[workspace_id] = row["reporting_zone"]  # so that the sums of days need not ask for it
-            if row["budget"] is not None:
-                budgets.append(row)
+        found = self.statements.fetch_all(_BUDGET_OF_WORKSPACE, values)
+        self.zones |= {row["id"]: row["reporting_zone"] for row in found}  # the sums of days need not ask
+        budgets = [row for row in found if row["budget"] is not None]
         in_names = ", ".join(f":{name}" for name in names)
         values.update(zip(names, spenders, strict=True))
         budgets += self.statements.fetch_all(_BUDGETS_OF_KEYS.replace(":names", in_names), values)
