@@ -55,27 +55,33 @@ LOOK_ALIKES: Final = str.maketrans("<>[]|＜＞｜", "‹›⁅⁆¦‹›¦")
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 _HIDDEN = f"[{INVISIBLE}]*+"
 _GAP = rf"[\s{INVISIBLE}]*+"
+_NAME = rf"[\w/▁\s{INVISIBLE}]++"
 
 
-def _any_of(families: dict[str, tuple[str, ...]]) -> str:
-    """Return a pattern that matches all names, even with invisible characters or other spaces in them."""
+def _compile_names(families: dict[str, tuple[str, ...]], end: str) -> re.Pattern[str]:
+    """Return a pattern that matches what is between the brackets of a mark, without invisible characters."""
     names = sorted({name for names in families.values() for name in names})
-    spelled = (_HIDDEN.join(r"[_▁\s]" if letter == "_" else letter for letter in name) for name in names)
-    return f"(?:{'|'.join(spelled)})"
+    spelled = "|".join(name.replace("_", r"[_▁\s]") for name in names)
+    return re.compile(rf"\s*/?\s*(?:{spelled})\s*{end}", re.IGNORECASE)
 
 
+# Names are looked up apart. A pattern with invisible characters between all their letters takes a third of a
+# second to compile, and each command would wait for it.
 _MARKS = re.compile(
     "|".join(
         (
             rf"[<＜]{_GAP}[|｜][^<>|＜＞｜]{{1,64}}[|｜]{_GAP}[>＞]",
             rf"[<＜]{_HIDDEN}[|｜]",  # half a mark, because the other half may come from elsewhere
             rf"[|｜]{_HIDDEN}[>＞]",
-            rf"[<＜]{_GAP}/?{_GAP}{_any_of(ANGLE_MARKS)}{_GAP}/?{_GAP}[>＞]",
-            rf"\[{_GAP}/?{_GAP}{_any_of(SQUARE_MARKS)}{_GAP}\]",
+            rf"[<＜](?P<angle>{_NAME})[>＞]",
+            rf"\[(?P<square>{_NAME})\]",
         )
-    ),
-    re.IGNORECASE,
+    )
 )
+_NAMES: Final = {
+    "angle": _compile_names(ANGLE_MARKS, r"/?\s*"),
+    "square": _compile_names(SQUARE_MARKS, ""),
+}
 
 
 def defuse(text: str) -> str:
@@ -85,7 +91,13 @@ def defuse(text: str) -> str:
 
 def break_marks(text: str) -> str:
     """Return `text` with look-alikes for the delimiters of its control marks."""
-    return _MARKS.sub(lambda mark: mark[0].translate(LOOK_ALIKES), text)
+    return _MARKS.sub(_break_mark, text)
+
+
+def _break_mark(found: re.Match[str]) -> str:
+    family = found.lastgroup
+    is_mark = family is None or _NAMES[family].fullmatch(_INVISIBLE.sub("", found[family]))
+    return found[0].translate(LOOK_ALIKES) if is_mark else found[0]
 
 
 def defuse_line(text: str) -> str:
