@@ -22,7 +22,7 @@ import pytest
 from mavera.cli.main import COMMANDS
 from mavera.core.items import Image
 from tests.conftest import Serve
-from tests.support.command import Mavera
+from tests.support.command import Mavera, type_mavera
 from tests.support.images import data_url, png
 
 
@@ -42,6 +42,11 @@ def serving(environment: dict[str, str], *arguments: str) -> Iterator[list[str]]
         finally:
             server.send_signal(signal.SIGTERM)
             assert server.wait(30) in (0, -signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def first_page() -> str:
+    return type_mavera(dict(os.environ))("--help").stdout
 
 
 def test_the_first_start_prints_a_key_that_works_and_the_second_does_not_show_it(
@@ -113,7 +118,8 @@ def test_what_keeps_a_server_from_starting_is_said_in_one_line(
     assert done.stderr.count("\n") == 1
 
 
-def test_keys_are_made_listed_and_revoked(mavera: Mavera, environment: dict[str, str]) -> None:
+def test_keys_are_made_listed_and_revoked(typed_mavera: Mavera, environment: dict[str, str]) -> None:
+    mavera = typed_mavera
     with serving(environment) as lines:
         base_url = re.findall(r"http://\S+/api/v1", "".join(lines))[0]
         made = json.loads(mavera("keys", "create", "--name", "ci", "--json").stdout)
@@ -140,8 +146,8 @@ def test_keys_before_the_first_start_say_what_to_type(mavera: Mavera) -> None:
     assert "mavera serve" in mavera("keys", "list", code=1).stderr
 
 
-def test_ask_prints_the_answer_alone(mavera: Mavera) -> None:
-    done = mavera("ask", "How are you?", "--persona", "Gen Z Consumer")
+def test_ask_prints_the_answer_alone(typed_mavera: Mavera) -> None:
+    done = typed_mavera("ask", "How are you?", "--persona", "Gen Z Consumer")
 
     assert done.stdout == "This is a scripted answer to: How are you?\n"
     assert done.stderr == ""
@@ -323,12 +329,11 @@ def test_personas_and_models_are_listed(mavera: Mavera) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_says_in_its_own_help_what_the_first_page_says_of_it(
-    mavera: Mavera, command: str
+    typed_mavera: Mavera, first_page: str, command: str
 ) -> None:
-    page = mavera("--help").stdout
-    own = " ".join(mavera(command, "--help").stdout.split())
+    own = " ".join(typed_mavera(command, "--help").stdout.split())
 
-    assert COMMANDS[command][1] in page
+    assert COMMANDS[command][1] in first_page
     assert COMMANDS[command][1].rstrip(".") in own
 
 

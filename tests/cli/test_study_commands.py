@@ -62,7 +62,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def start(environment: dict[str, str]) -> Mavera:
-    """Run a command in a process of its own, as a terminal does."""
+    """Run a command in a process of its own."""
     return run_mavera(environment)
 
 

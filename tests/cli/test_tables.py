@@ -2,15 +2,13 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
 from mavera.cli.tables import Shown, choose_columns
-from tests.support.command import Mavera
+from tests.support.command import Mavera, run_mavera
 from tests.support.tables import make_tables
 
 COLUMNS = (
@@ -39,16 +37,7 @@ NAME = "nightly-study-of-the-whole-northern-region"
 def run(data_dir: Path, *command: str, columns: int = 80) -> str:
     """Return what the command prints on a terminal of this width."""
     environ = {**os.environ, "COLUMNS": str(columns), "MAVERA_MODEL_BACKEND": "scripted"}
-    done = subprocess.run(
-        [sys.executable, "-m", "mavera", *command, "--data-dir", str(data_dir)],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_mavera(environ)(*command, "--data-dir", str(data_dir)).stdout
 
 
 @pytest.fixture(scope="module")

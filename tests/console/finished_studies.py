@@ -1,8 +1,6 @@
 """Run a study to its end on the store of a server, with the command line, as an operator does."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -11,6 +9,7 @@ from mavera.focus_groups import repository
 from mavera.storage.database import Database
 from tests.conftest import Served
 from tests.console.visitors import run_on_store
+from tests.support.command import run_mavera
 
 STUDY = """
 name: Oat <b>drink</b> {{7*7}}
@@ -45,13 +44,9 @@ def run_study(served: Served, folder: Path, text: str = STUDY) -> str:
     """Return the id of the finished study."""
     path = folder / "study.yaml"
     path.write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "mavera", "study", "run", str(path)]
     own = {name: value for name, value in os.environ.items() if not name.startswith("MAVERA_")}
     given = {"MAVERA_MODEL_BACKEND": "scripted", "MAVERA_DATA_DIR": str(served.settings.data_dir)}
-    done = subprocess.run(
-        [*command, "--json"], env={**own, **given}, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_mavera({**own, **given})("study", "run", str(path), "--json")
     return done.stdout.partition('"id": "')[2].partition('"')[0]
 
 

@@ -1,5 +1,7 @@
 """The command line, run as a user types it."""
 
+import atexit
+import functools
 import os
 import subprocess
 import sys
@@ -11,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from mavera.cli.main import main
+from tests.support.ready_process import ReadyProcess
+
+_SECONDS = 240
 
 Mavera = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -28,12 +33,38 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def mavera(environment: dict[str, str]) -> Mavera:
-    """Run one command to its end."""
+    """Run one command to its end, in a process that has loaded mavera already."""
     return run_mavera(environment)
 
 
+@pytest.fixture
+def typed_mavera(environment: dict[str, str]) -> Mavera:
+    """Run one command to its end exactly as a shell does, which takes a second of loading."""
+    return type_mavera(environment)
+
+
 def run_mavera(environment: dict[str, str]) -> Mavera:
-    """Return what runs one command to its end, for fixtures that a whole file shares."""
+    """Return what the fixture `mavera` is, for fixtures that a whole file shares."""
+    if "COVERAGE_PROCESS_CONFIG" in os.environ:  # it measures processes that Python starts, and no forks
+        return type_mavera(environment)
+
+    def run(*arguments: str, code: int = 0, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+        done = _ready_process().run(list(arguments), {**environment, **more}, stdin, seconds=_SECONDS)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+@functools.cache
+def _ready_process() -> ReadyProcess:
+    process = ReadyProcess()
+    atexit.register(process.close)
+    return process
+
+
+def type_mavera(environment: dict[str, str]) -> Mavera:
+    """Return what the fixture `typed_mavera` is, for fixtures that a whole file shares."""
 
     def run(*arguments: str, code: int = 0, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -42,7 +73,7 @@ def run_mavera(environment: dict[str, str]) -> Mavera:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=_SECONDS,
             check=False,
         )
         assert done.returncode == code, done.stdout + done.stderr
