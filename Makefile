@@ -1,6 +1,8 @@
 # Needs Python 3.11 or newer and nothing else. Another one: make PYTHON=python3.12 serve
 PYTHON ?= python3
 BIN := .venv/bin
+# Images of Python often set it. Then each of the processes that tests start compiles all of mavera again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: serve test proofs docs screenshots coverage node-clients lint format lock image wheel clean
 
