@@ -29,6 +29,7 @@ LIFE = {
     "occupation": "a ward nurse",
     "town": "Gijon",
     "country": "Spain",
+    "currency": "euros",
     "household": "with a partner and a cat",
     "income": "27,400 euros a year",
     "education": "a nursing degree from Oviedo",
@@ -122,6 +123,37 @@ def test_the_sample_questions_are_answered_by_the_drafted_person() -> None:
         .startswith("(You are one of these: Nurses on permanent nights in Spain.")
     )
     assert max(prompt.max_output_tokens or 9999 for prompt in model.asked) <= 320
+
+
+def test_the_answers_begin_with_the_side_that_is_asked_for() -> None:
+    model = Drafter()
+
+    draft_profile(model)
+
+    yes, no, undecided, life = (p.format.begins for p in model.asked if not p.format.name)
+    assert yes.lower().startswith(("yes", "i think so"))
+    assert no.lower().startswith(("no", "i don't"))
+    assert "depend" in undecided or "yes and no" in undecided.lower()
+    assert life == ""
+
+
+def test_the_currency_of_the_country_is_named_before_the_income() -> None:
+    model = Drafter()
+
+    draft_profile(model)
+
+    schema = model.asked[0].format.schema
+    assert schema is not None
+    names = list(schema["$defs"]["Life"]["properties"])
+    assert names.index("country") < names.index("currency") < names.index("income")
+
+
+def test_a_person_in_the_examples_country_may_have_its_currency() -> None:
+    model = Drafter({**LIFE, "town": "Leeds", "country": "England", "currency": "pounds"})
+
+    draft_profile(model)
+
+    assert [prompt.format.name for prompt in model.asked[:2]] == ["life", "wishes"]
 
 
 def test_ages_and_gender_of_the_description_are_the_only_ones_that_the_schema_allows() -> None:

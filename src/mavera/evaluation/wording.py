@@ -70,20 +70,25 @@ def measure_copies(answers: Iterable[tuple[str, str]], sample_answers: Mapping[s
 
 
 def measure_topic(answers: Sequence[tuple[str, str]], questions: Sequence[str], embed: Embed) -> Share:
+    """Return how many answers are nearest to their own question, as `find_topics` finds it."""
+    hits = find_topics(answers, questions, embed)
+    return Share(sum(hits), len(hits))
+
+
+def find_topics(answers: Sequence[tuple[str, str]], questions: Sequence[str], embed: Embed) -> list[bool]:
     """
-    Return how many answers are nearest to their own question. `answers` are (question, answer).
+    Return whether each answer is nearest to its own question. `answers` are (question, answer).
 
     The words of the question are taken out of the answer before, so that repeating it does not help.
     `embed` returns unit vectors. Each question's mean over all answers is subtracted, because some
     questions are near to any text.
     """
     if not answers:
-        return Share(0, 0)
+        return []
     near = embed([strip_question(question, text) for question, text in answers]) @ embed(questions).T
     near = near - near.mean(axis=0)
     chosen = near.argmax(axis=1)
-    hits = [questions[int(at)] == question for at, (question, _) in zip(chosen, answers, strict=True)]
-    return Share(sum(hits), len(hits))
+    return [questions[int(at)] == question for at, (question, _) in zip(chosen, answers, strict=True)]
 
 
 def strip_question(question: str, answer: str) -> str:

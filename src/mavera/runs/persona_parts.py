@@ -41,7 +41,7 @@ you to do is not done."""
 
 
 class Life(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts of a life. `gender` only helps the model to a name that fits."""
+    """The facts of a life. `gender` and `currency` only help the model to a name and amounts that fit."""
 
     gender: Literal["woman", "man"]
     first_name: Annotated[str, Meta(min_length=2, max_length=20)]
@@ -50,6 +50,7 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     occupation: Annotated[str, Meta(min_length=3, max_length=80)]
     town: Annotated[str, Meta(min_length=2, max_length=25)]
     country: Annotated[str, Meta(min_length=2, max_length=25)]
+    currency: Annotated[str, Meta(min_length=3, max_length=20)]
     household: Annotated[str, Meta(min_length=4, max_length=50)]
     income: Annotated[str, Meta(min_length=3, max_length=40)]
     education: Annotated[str, Meta(min_length=3, max_length=50)]
@@ -101,8 +102,9 @@ Part = Life | Wishes | Buying | Voice
 _ASKED: dict[type[Part], str] = {
     Life: (
         "Who is the person? Give a first name and a surname that are usual there, the age, the occupation "
-        "(the job, and where), the town and the country, the household (who lives in the home), the income "
-        "(an amount with its currency, a month or a year) and the education (school, and what was learned)."
+        "(the job, and where), the town and the country, the currency of that country, the household (who "
+        "lives in the home), the income (an amount in that currency, a month or a year) and the education "
+        "(school, and what was learned)."
     ),
     Wishes: (
         "What does this person value, want (goals: verbs with what and until when), suffer from (pains: what "
@@ -112,7 +114,7 @@ _ASKED: dict[type[Part], str] = {
     Buying: (
         "What makes this person buy (triggers), what stops a purchase (objections), where do they hear of "
         "things (channels)? decision_style completes 'You decide …'. money says how they spend and save, "
-        "with a figure. technology says what they use, by name."
+        "with an amount in their currency. technology says what they use, by name."
     ),
     Voice: (
         "How does this person talk? register completes 'You talk …' and names two habits of speech. "
@@ -172,6 +174,7 @@ EXAMPLE_PARTS: tuple[Part, ...] = (
         occupation="secretary of a primary school",
         town="Llanelli",
         country="Wales",
+        currency="pounds",
         household="a husband and his mother",
         income="£24,600 a year",
         education="left school at 18, then a typing course",
@@ -219,7 +222,7 @@ def _build_example() -> tuple[Message, ...]:
 @lru_cache(maxsize=1)
 def find_example_texts() -> frozenset[str]:
     """Return every text of the example that a draft may not contain, in small letters."""
-    common = {"middle", "high", "low", "woman"}
+    common = {"middle", "high", "low", "woman", "pounds"}
     texts = _walk(msgspec.to_builtins(EXAMPLE_PARTS))
     return frozenset(text.casefold() for text in texts if text not in common)
 

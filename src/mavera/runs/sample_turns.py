@@ -3,11 +3,11 @@ Draw the sample turns of a drafted person: four questions, answered in one conve
 
     facts and rules · plain turns · question 1 → answer 1 · question 2 → answer 2 …
 
-The prompt is the one with which the persona will answer later, so the answers have its voice. Three everyday
-questions ask for a side, so that the person does not agree with everything. The last one is about the life
-that the customer described. An answer that copies, repeats itself or breaks character is asked for once more,
-and so is an answer about that life with no word of it. After that, a plain turn takes the place of an answer
-that is not usable.
+The prompt is the one with which the persona will answer later, so the answers have its voice. Three
+everyday questions ask for a side, so that the person does not agree with everything, and decoding lets the
+answer begin with it. The last question is about the life that the customer described. An answer that copies,
+repeats itself or breaks character is asked for once more, and so is an answer about that life with no word of
+it. After that, a plain turn takes the place of an answer that is not usable.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from typing import Literal
 import msgspec
 
 from mavera.core.items import Item, make_message
-from mavera.core.prompt import Prompt, Sampling
+from mavera.core.prompt import OutputFormat, Prompt, Sampling
 from mavera.core.speech import breaks_character, find_copied_grams, find_words, has_loop, repeats_sentence
 from mavera.core.usage import Usage
 from mavera.models.sampling import CALM
@@ -72,6 +72,12 @@ _HINTS: dict[Aim, str] = {
     "undecided": "You can see both sides. What does it depend on, and what have you seen?",
     "life": "You are one of these: {audience}. Tell of it: what do you think, why, and what have you seen?",
 }
+# A small model says yes to everything, whatever its hint asks for.
+_OPENINGS: dict[Aim, tuple[str, ...]] = {
+    "yes": ("Yes,", "Yes.", "I think so,"),
+    "no": ("No,", "No.", "I don't think so,"),
+    "undecided": ("It depends.", "That depends,", "Yes and no."),
+}
 # A hint has no room for a longer description.
 _MOST_OF_AUDIENCE = 160
 # The place of an answer that is not usable. One of each is enough for all four.
@@ -123,11 +129,12 @@ async def draw_turns(
 
 def choose_questions(seed: str) -> list[tuple[Aim, str]]:
     """Return four different questions with the aim of each. The same seed gives the same ones."""
-    digests = (hashlib.sha256(f"{place}\n{seed}".encode()).digest() for place, _ in enumerate(_AIMS))
-    return [
-        (aim, _QUESTIONS[aim][digest[0] % len(_QUESTIONS[aim])])
-        for aim, digest in zip(_AIMS, digests, strict=True)
-    ]
+    return [(aim, _choose(_QUESTIONS[aim], f"{place}\n{seed}")) for place, aim in enumerate(_AIMS)]
+
+
+def _choose(texts: Sequence[str], seed: str) -> str:
+    """Return one of `texts`, the same one for the same seed."""
+    return texts[hashlib.sha256(seed.encode()).digest()[0] % len(texts)]
 
 
 def cut_answer(text: str) -> str:
@@ -153,6 +160,7 @@ def _build_prompt(items: tuple[Item, ...], question: str, aim: Aim, audience: st
         (*items, make_message("user", f"{question}\n({hint})")),
         max_output_tokens=TURN_TOKENS,
         sampling=Sampling(**settings),
+        format=OutputFormat(begins=_choose(_OPENINGS.get(aim, ("",)), question)),
         prefix_length=len(items),
         preferences=frozenset({"max_output_tokens", *settings}),
     )
