@@ -72,8 +72,9 @@ def _list_written() -> Iterator[Row]:
 
 
 def _list_persona_answers() -> list[str]:
-    folders = (HERE / "plain_training.jsonl", *(HERE.parent / "answers").glob("*.jsonl"))
-    lines = [json.loads(line) for path in sorted(folders) for line in path.read_text().splitlines()]
+    answers = (HERE.parent / "answers" / name for name in ("new.jsonl", "old.jsonl"))
+    files = (HERE / "plain_training.jsonl", *answers)
+    lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
     verdicts = [
         json.loads(line) for line in (HERE.parent / "reading" / "verdicts.jsonl").read_text().splitlines()
     ]

@@ -1,12 +1,12 @@
 """
 How often a verdict is right, and how often a mosaic counts an answer, by hand-labelled answers.
 
-    python -m evals.reading [--json]
+    python -m evals.reading [--json] [--others]
 
 `verdicts.jsonl` has 200 answers with what they say: 68 of the embedded model, and 132 written for it in
 five languages, many of which say yes or no without the word. Four ways of reading are compared on them.
-`mosaics.jsonl` has twenty questions with the answers of four personas each.
-Intervals are Wilson's, at 95 %.
+`mosaics.jsonl` has twenty questions with the answers of four personas each. `others.txt` has 1,350 answers in
+three manners, which were written to be hard by three other authors. Intervals are Wilson's, at 95 %.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from evals.reading.train_verdicts import first_sentence
+from evals.reading.train_verdicts import MARKS, first_sentence
 from mavera.evaluation.measures import Share
 from mavera.reading.encoder import SentenceEncoder
 from mavera.reading.second_reading import SURE, add_readings
@@ -137,6 +137,28 @@ def rate_mosaics(reader: VerdictReader) -> dict[str, dict[str, Any]]:
     return {"the reader alone": _rate_counted(labels, alone), "with the model": _rate_counted(labels, helped)}
 
 
+def rate_others(reader: VerdictReader) -> dict[str, list[float]]:
+    """Return for each author of `others.txt` how many answers are read right, all and those counted."""
+    author, question, found = "", "", dict[str, list[tuple[str, Verdict]]]()
+    for line in (HERE / "others.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("# author "):
+            author = line.removeprefix("# author ")
+        elif line.startswith("Q "):
+            question = line[5:]
+        elif line[1:2] == "|":
+            verdict = reader.read(question, line[2:])
+            found.setdefault(author, []).append((MARKS[line[0]], verdict))
+    figures = {}
+    for name, pairs in found.items():
+        right = [label == verdict.stance for label, verdict in pairs]
+        sure = [
+            label == one.stance for label, one in pairs if one.stance != "none" and one.probability >= COUNTED
+        ]
+        figures[f"{name}: right"] = _to_figure(sum(right), len(right))
+        figures[f"{name}: counted in the right group"] = _to_figure(sum(sure), len(sure))
+    return figures
+
+
 def _rate_counted(labels: Sequence[str], verdicts: Sequence[Verdict]) -> dict[str, Any]:
     counted = [one.stance != "none" and one.probability >= COUNTED for one in verdicts]
     pairs = list(zip(labels, verdicts, counted, strict=True))
@@ -159,6 +181,7 @@ def _to_figure(hits: int, cases: int) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure verdicts.")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--others", action="store_true", help="read the hard answers of others as well")
     options = parser.parse_args()
     rows = read_rows()
     encoder = SentenceEncoder()
@@ -171,8 +194,9 @@ def main() -> None:
     }
     figures = {name: rate(scores, rows) for name, scores in ways.items()}
     mosaics = rate_mosaics(VerdictReader(encoder))
+    others = {"by others": rate_others(VerdictReader(encoder))} if options.others else {}
     if options.json:
-        print(json.dumps({"verdicts": figures, "mosaics": mosaics}))
+        print(json.dumps({"verdicts": figures, "mosaics": mosaics, **others}))
         return
     for name, found in figures.items():
         print(name)
@@ -181,10 +205,11 @@ def main() -> None:
                 f"    {group:18}",
                 value if isinstance(value, float) else "{:.3f} ({:.2f}–{:.2f})".format(*value),
             )
-    for name, found in mosaics.items():
-        print("mosaics,", name)
+    mosaics = {f"mosaics, {name}": found for name, found in mosaics.items()}
+    for name, found in (mosaics | others).items():
+        print(name)
         for group, value in found.items():
-            print(f"    {group:28}", "{} of {}: {:.3f} ({:.2f}–{:.2f})".format(*value))
+            print(f"    {group:42}", "{} of {}: {:.3f} ({:.2f}–{:.2f})".format(*value))
 
 
 if __name__ == "__main__":
