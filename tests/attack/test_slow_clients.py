@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -42,18 +43,23 @@ def test_slow_clients_are_closed(attack: Attack) -> None:
     body = json.dumps({"model": "mavera-1", "input": "Hi" * 5000}).encode()
     post = request_bytes("POST", "/api/v1/responses", key=server.keys.test, body=body)[: -len(body) + 1]
 
-    def outcome(start: bytes, trickle: bytes = b"") -> bytes | None:
+    def outcome(start: bytes, trickle: bytes) -> bytes | None:
         with server.connect() as connection:
             connection.send(start)
             return closes(connection, trickle)
 
-    assert outcome(b"") == b""
-    assert b" 408 " in (outcome(head) or b"")
-    assert b" 408 " in (outcome(head + b"X: ", b"a") or b"")
-    assert b" 408 " in (outcome(post) or b"")
-    assert b" 408 " in (outcome(post, b"i") or b"")
-    assert (outcome(ALIVE) or b"").count(b"HTTP/1.1") == 1
-    assert (outcome(ALIVE + head, b"a") or b"").startswith(b"HTTP/1.1 200")
+    silent = (b"", b"")
+    late = ((head, b""), (head + b"X: ", b"a"), (post, b""), (post, b"i"))
+    idle, next_is_late = (ALIVE, b""), (ALIVE + head, b"a")
+    # Each one waits for a deadline, so all wait at once.
+    with ThreadPoolExecutor(7) as pool:
+        said = list(pool.map(outcome, *zip(silent, *late, idle, next_is_late, strict=True)))
+
+    assert said[0] == b""
+    for answered in said[1:5]:
+        assert b" 408 " in (answered or b"")
+    assert (said[5] or b"").count(b"HTTP/1.1") == 1
+    assert (said[6] or b"").startswith(b"HTTP/1.1 200")
     timed_out = server.client().get("/metrics").text
     assert 'mavera_connections_timed_out_total{phase="head"}' in timed_out
     assert 'mavera_connections_timed_out_total{phase="body"}' in timed_out
