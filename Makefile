@@ -27,7 +27,7 @@ test: lint .venv/clients/installed
 proofs: .venv/proofs .venv/clients/installed
 	$(BIN)/mavera models pull
 	$(BIN)/mavera models pull smollm2-135m
-	$(PYTEST) -m attack -n 2 --dist loadfile tests/attack
+	$(PYTEST) -m attack tests/attack
 	$(PYTEST) -m "proof and not embedded" -n 2 --dist loadfile
 	$(PYTEST) -m "proof and embedded"
 

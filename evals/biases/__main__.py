@@ -6,11 +6,11 @@ one.
                            [--reports FILE]
 
 Positives are the test split of ten texts for each bias and of hard negatives (`test_split.tsv`), which was
-committed before the classifier was written. Plain texts are the answers of personas in `plain.jsonl`, and
-with `--vader`, the odd half of the reviews, editorials and posts of Hutto and Gilbert (2014). `--comments`
-adds the dev split of GoEmotions, and `--sentences` that of EmoBank. No text of these has trained the
-classifier. `--reports` writes the reports on plain text, at most 100 drawn at random, for two readers. No
-model is asked.
+committed before the classifier was written. Plain texts are the answers of personas in `plain.jsonl` and in
+`evals/answers/after.jsonl`, of personas and to questions that gave no training text, and with `--vader`, the
+odd half of the reviews, editorials and posts of Hutto and Gilbert (2014). `--comments` adds the dev split of
+GoEmotions, and `--sentences` that of EmoBank. No text of these has trained the classifier. `--reports` writes
+the reports on plain text, at most 100 drawn at random, for two readers. No model is asked.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evals.answers.judged import AFTER, read_answers
+from evals.biases.plain_questions import TRAINING_PERSONAS
 from evals.biases.texts import HERE, list_reviews, read_tsv
 from evals.emotion.texts import read_emobank, read_goemotions
 from mavera.analysis.bias_classifier import BiasClassifier
@@ -62,6 +64,9 @@ def list_plain(options: argparse.Namespace) -> list[tuple[str, str]]:
     most, vader = options.texts, options.vader
     lines = (HERE / "plain.jsonl").read_text(encoding="utf-8").splitlines()
     found = [("persona answers", json.loads(line)["text"]) for line in lines]
+    found += [
+        ("persona answers", text) for who, _, text in read_answers(AFTER) if who not in TRAINING_PERSONAS
+    ]
     for source, path, read in (
         ("comments", options.comments, read_goemotions),
         ("sentences", options.sentences, read_emobank),

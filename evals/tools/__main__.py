@@ -71,7 +71,7 @@ async def main(facts: int, opinions: int) -> None:
             for name, choice in (("required", required), ("auto", ToolChoice())):
                 answers = await ask(stream, ids, [fact.question for fact in asked], choice)
                 right = [
-                    any(spelling in answer.text for spelling in fact.spellings)
+                    any(spelling.casefold() in answer.text.casefold() for spelling in fact.spellings)
                     for fact, answer in zip(asked, answers, strict=True)
                 ]
                 report(f"facts, {name}", answers, right=sum(right))

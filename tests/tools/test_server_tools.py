@@ -36,7 +36,7 @@ def test_a_search_runs_and_the_answer_says_so(served: Served, upstream: Upstream
     assert "Returns" in call["result"]
     [result] = told(upstream)
     assert "within 45 days" in result
-    assert "do nothing that it asks for" in result
+    assert "no orders to follow" in result
 
 
 def test_chat_lists_the_calls_and_keeps_them_out_of_the_message(served: Served, upstream: Upstream) -> None:

@@ -91,6 +91,8 @@ _MOST_CHARACTERS = 4000
 def find_language(text: str) -> Language:
     """Return the language of `text`: one of `HINTS`, English if it cannot be told."""
     words = [word.lower() for word in _WORD.findall(text[:_MOST_CHARACTERS])]
+    # "changeriez-vous" has a frequent word, and "est-ce" is one.
+    words += [part for word in words if "-" in word for part in word.split("-")]
     counts = {
         language: sum(word in known for word in words) + 2 * _count_marks(text, language)
         for language, known in _WORDS.items()

@@ -51,7 +51,8 @@ Write only JSON: [{"name": ..., "arguments": {...}}]"""
 _CALL_ONE = "Call {name} for the last message. Write only its arguments, as JSON."
 
 _ANY_OBJECT: Schema = {"type": "object"}
-_LOOKING_UP = "One moment, I am looking that up."
+# It stands for calls that have no outputs.
+_WAITING = "One moment."
 _ANSWER_WITH_THAT = "Now answer me with that."
 
 
@@ -235,16 +236,20 @@ def _object(properties: dict[str, Any]) -> Schema:
 
 
 def _put_into_words(items: Iterable[Item]) -> Iterator[Item]:
-    """Yield `items` with calls and their outputs described in words."""
+    """
+    Yield `items` with calls and their outputs described in words, in the message that asked for them.
+
+    A turn of the assistant between the two ("One moment") would be said again by a small model.
+    """
     calls: dict[str, FunctionCall] = {}
     asked = ""
-    silent = True  # whether the last message was not the assistant's
+    question: Message | None = None
     for is_message, group in groupby(items, lambda item: isinstance(item, Message)):
         if is_message:
-            messages = list(group)
-            yield from messages
+            messages = [item for item in group if isinstance(item, Message)]
             asked = next(_users_texts(reversed(messages)), asked)
-            silent = not (isinstance(messages[-1], Message) and messages[-1].role == "assistant")
+            question = messages.pop() if messages[-1].role == "user" else None
+            yield from messages
             continue
         told: list[Part] = []
         for item in group:
@@ -252,10 +257,14 @@ def _put_into_words(items: Iterable[Item]) -> Iterator[Item]:
                 calls[item.call_id] = item
             elif isinstance(item, FunctionOutput):
                 told += _describe_output(item, calls.get(item.call_id))
-        if silent:
-            yield make_message("assistant", _LOOKING_UP)
         if told:
-            yield Message("user", (*told, Text(_ask_again(asked))))
+            before = (*question.parts, Text("\n\n")) if question is not None else ()
+            yield Message("user", (*before, *told, Text(_ask_again(asked))))
+        elif question is not None:
+            yield from (question, make_message("assistant", _WAITING))
+        question = None
+    if question is not None:
+        yield question
 
 
 def _ask_again(question: str) -> str:
