@@ -1,7 +1,9 @@
 """
 Count what readers prefer: `python -m evals.answers.readers`.
 
-    rankings.jsonl    {"reader", "rankings"} in a line: the letters of each case, best first
+    rankings.jsonl       {"reader", "rankings"} in a line: the letters of each case, best first
+    second_draw.jsonl    the new answers of the same cases, drawn again, with the kinds as two other readers
+                         ranked them, best first
 
 The cases are those of answers-unlabelled.md as it is. If the page is written anew, they are to be ranked
 again.
@@ -27,6 +29,18 @@ def main() -> None:
             print(f"reader {number}: the new answer before {kind!r} in {better} of {len(key)}")
     same = sum(len({one[0] for one in case}) == 1 for case in zip(*rankings, strict=True))
     print(f"the same first choice in {same} of {len(key)}")
+    describe_second_draw()
+
+
+def describe_second_draw() -> None:
+    lines = (HERE / "second_draw.jsonl").read_text(encoding="utf-8").splitlines()
+    cases = [json.loads(line)["rankings"] for line in lines]
+    for number, orders in enumerate(zip(*cases, strict=True), start=1):
+        for kind in KINDS[:2]:
+            better = sum(order.index(KINDS[2]) < order.index(kind) for order in orders)
+            print(f"second draw, reader {number}: new before {kind!r} in {better} of {len(orders)}")
+    same = sum(one[0] == other[0] for one, other in cases)
+    print(f"second draw: the same first choice in {same} of {len(cases)}")
 
 
 def count_preferred(rankings: list[str], key: list[list[str]], kind: str) -> int:
