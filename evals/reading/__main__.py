@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from evals.reading.train_verdicts import MARKS, first_sentence
+from evals.reading.train_verdicts import first_sentence, read_examples
 from mavera.evaluation.measures import Share
 from mavera.reading.encoder import SentenceEncoder
 from mavera.reading.second_reading import SURE, add_readings
@@ -139,17 +139,12 @@ def rate_mosaics(reader: VerdictReader) -> dict[str, dict[str, Any]]:
 
 def rate_others(reader: VerdictReader) -> dict[str, list[float]]:
     """Return for each author of `others.txt` how many answers are read right, all and those counted."""
-    author, question, found = "", "", dict[str, list[tuple[str, Verdict]]]()
-    for line in (HERE / "others.txt").read_text(encoding="utf-8").splitlines():
-        if line.startswith("# author "):
-            author = line.removeprefix("# author ")
-        elif line.startswith("Q "):
-            question = line[5:]
-        elif line[1:2] == "|":
-            verdict = reader.read(question, line[2:])
-            found.setdefault(author, []).append((MARKS[line[0]], verdict))
+    _, *parts = (HERE / "others.txt").read_text(encoding="utf-8").split("# author ")
     figures = {}
-    for name, pairs in found.items():
+    for part in parts:
+        name, *lines = part.splitlines()
+        examples = list(read_examples(lines))
+        pairs = [(one.stance, reader.read(one.question, one.answer)) for one in examples]
         right = [label == verdict.stance for label, verdict in pairs]
         sure = [
             label == one.stance for label, one in pairs if one.stance != "none" and one.probability >= COUNTED

@@ -8,7 +8,7 @@ question of `verdicts.jsonl` or `mosaics.jsonl` is among them. It needs scikit-l
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,9 +33,10 @@ class Example(NamedTuple):
     stance: Stance
 
 
-def read_examples() -> Iterator[Example]:
+def read_examples(lines: Iterable[str]) -> Iterator[Example]:
+    """Yield the answers of a file in the form that the head of `examples.txt` describes."""
     question = ""
-    for line in (HERE / "examples.txt").read_text(encoding="utf-8").splitlines():
+    for line in lines:
         if line.startswith("Q "):
             question = line[5:]
         elif line[1:2] == "|":
@@ -60,7 +61,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fit the linear model that reads verdicts.")
     parser.add_argument("--out", type=Path, default=WEIGHTS / "verdicts.npz")
     out = parser.parse_args().out
-    examples = [*read_examples(), *read_turns()]
+    written = (HERE / "examples.txt").read_text(encoding="utf-8").splitlines()
+    examples = [*read_examples(written), *read_turns()]
     answers = [one.answer for one in examples]
     firsts = [first_sentence(answer) for answer in answers]
     given = find_features(SentenceEncoder(), [one.question for one in examples], answers, firsts)

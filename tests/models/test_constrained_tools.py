@@ -295,6 +295,14 @@ def test_what_was_called_before_is_told_in_words_in_the_message_that_asked() -> 
     assert "19 degrees" in texts(decision)[-1]
 
 
+def test_messages_alternate_around_a_call_without_an_output() -> None:
+    asked = (make_message("user", "Warm in Oslo?"), FunctionCall("c1", "get_weather", '{"city": "Oslo"}'))
+
+    items = answer_prompt(Prompt((*asked, make_message("user", "Never mind. Do you ski?")))).items
+
+    assert [item.role for item in items if isinstance(item, Message)] == ["user", "assistant", "user"]
+
+
 def test_closing_the_stream_closes_the_model() -> None:
     closed: list[bool] = []
 
