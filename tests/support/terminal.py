@@ -40,6 +40,16 @@ class Terminal:
         start, self._read = self._read, screen.index(text, self._read) + len(text)
         return screen[start : self._read]
 
+    def press_until(self, keys: str, text: str) -> str:
+        """Press `keys` until `text` is printed, as a person does, and return what is printed up to it."""
+        for _ in range(_SECONDS):
+            self.type(keys)
+            while text not in self.screen[self._read :] and self._is_ready(1):
+                assert self._receive(), f"no {text!r} in:\n{self.screen}"
+            if text in self.screen[self._read :]:
+                break
+        return self.wait_for(text)
+
     def wait_for_end(self) -> int:
         """Return the exit code."""
         while self._receive():
@@ -47,13 +57,15 @@ class Terminal:
         return self.process.wait(_SECONDS)
 
     def _receive(self) -> bool:
-        ready, _, _ = select.select([self._leader], [], [], _SECONDS)
         try:
-            data = os.read(self._leader, 65536) if ready else b""
+            data = os.read(self._leader, 65536) if self._is_ready(_SECONDS) else b""
         except OSError:  # Linux says so when the other side has closed
             data = b""
         self._printed += data
         return bool(data)
+
+    def _is_ready(self, seconds: float) -> bool:
+        return bool(select.select([self._leader], [], [], seconds)[0])
 
 
 @contextmanager

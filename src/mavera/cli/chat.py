@@ -13,9 +13,10 @@ server charges the part that it has sent. Between two questions the event loop r
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -146,8 +147,9 @@ class _Chat:
                 self._note(f"{name} answers. /help lists the commands, /exit leaves.")
                 if self._conversation.length:
                     self._note(f"It goes on after {format_count(self._conversation.length, 'question')}.")
-                while (question := self._read_question()) is not None:
-                    self._ask(runner, answers, question)
+                with _on_ctrl_c(_do_nothing):
+                    while (question := self._read_question()) is not None:
+                        self._ask(runner, answers, question)
             finally:
                 runner.run(stack.aclose())
 
@@ -243,19 +245,36 @@ def _cancel_on_ctrl_c(task: asyncio.Task[None]) -> Iterator[None]:
             is_cancelled = True
             loop.call_soon_threadsafe(task.cancel)
 
-    before = signal.signal(signal.SIGINT, cancel)
+    with _on_ctrl_c(cancel):
+        yield
+
+
+@contextmanager
+def _on_ctrl_c(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
 
 
+def _do_nothing(*_: object) -> None:
+    """Take a Ctrl-C between a question and its answer, which must not end the conversation."""
+
+
+def _interrupt_once(*_: object) -> None:
+    # The second of two may come before the first is caught.
+    signal.signal(signal.SIGINT, _do_nothing)
+    raise KeyboardInterrupt
+
+
 def _read_lines() -> str:
-    """Return one line from the terminal, or all lines between two fences. Raises EOFError."""
-    line = input(_PROMPT)
-    if not line.strip().startswith(_FENCE):
-        return line
-    lines = [line.strip().removeprefix(_FENCE)]
-    while not lines[-1].endswith(_FENCE):
-        lines.append(input(_MORE))
-    return "\n".join(lines).removesuffix(_FENCE)
+    """Return one line, or all lines between two fences. Raises EOFError, or KeyboardInterrupt on Ctrl-C."""
+    with _on_ctrl_c(_interrupt_once):
+        line = input(_PROMPT)
+        if not line.strip().startswith(_FENCE):
+            return line
+        lines = [line.strip().removeprefix(_FENCE)]
+        while not lines[-1].endswith(_FENCE):
+            lines.append(input(_MORE))
+        return "\n".join(lines).removesuffix(_FENCE)
