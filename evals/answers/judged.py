@@ -26,6 +26,7 @@ from mavera.reading.encoder import SentenceEncoder
 
 HERE = Path(__file__).parent
 AFTER = HERE / "after.jsonl"
+ALL = HERE / "all.jsonl"
 DRAWN, SEED = 100, 26
 Answer = tuple[str, str, str]
 

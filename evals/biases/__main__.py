@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.answers.judged import AFTER, read_answers
-from evals.biases.plain_questions import TRAINING_PERSONAS
+from evals.biases.plain_questions import list_library_answers
 from evals.biases.texts import HERE, list_reviews, read_tsv
 from evals.emotion.texts import read_emobank, read_goemotions
 from mavera.analysis.bias_classifier import BiasClassifier
@@ -64,9 +63,7 @@ def list_plain(options: argparse.Namespace) -> list[tuple[str, str]]:
     most, vader = options.texts, options.vader
     lines = (HERE / "plain.jsonl").read_text(encoding="utf-8").splitlines()
     found = [("persona answers", json.loads(line)["text"]) for line in lines]
-    found += [
-        ("persona answers", text) for who, _, text in read_answers(AFTER) if who not in TRAINING_PERSONAS
-    ]
+    found += [("persona answers", text) for text in list_library_answers(trains=False)]
     for source, path, read in (
         ("comments", options.comments, read_goemotions),
         ("sentences", options.sentences, read_emobank),

@@ -15,6 +15,8 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 
+from evals.answers.judged import ALL, read_answers
+from mavera.evaluation.items import QUESTIONS
 from mavera.personas.builtin import PersonaLibrary
 
 ANSWERS = 1_000
@@ -81,6 +83,19 @@ TEST_QUESTIONS = (
     "What makes a hotel worth coming back to?",
     "Why did your last project take as long as it did?",
 )
+
+
+def list_library_answers(*, trains: bool) -> list[str]:
+    """
+    Return answers of `mavera eval personas`.
+
+    Those of `TRAINING_PERSONAS` to each third question train. Those of others to other questions test.
+    """
+    return [
+        text
+        for who, question, text in read_answers(ALL)
+        if (who in TRAINING_PERSONAS) is trains and (QUESTIONS.index(question) % 3 == 0) is trains
+    ]
 
 
 def list_lines(part: str) -> Iterator[dict[str, str | int]]:

@@ -3,11 +3,12 @@ Train the classifier of biases, and write its weights.
 
     python -m evals.biases.train --vader DIR --goemotions DIR [--vectors FILE.npz]
 
-Positives are `training.tsv` and `answers.txt`. Negatives are the rest of these two, answers of personas, and
-plain text: reviews, editorials and posts of Hutto and Gilbert (2014, the folder hutto_ICWSM_2014 in the
-source package of vaderSentiment, MIT), of which the even ids are used here and the odd ones by
-`evals.biases`, and comments of GoEmotions (train). Of the plain text, only the pieces that the classifier
-would be asked about count. `--vectors` keeps the vectors, which take a quarter of an hour to compute.
+Positives are `training.tsv`, `training_voices.tsv` and `answers.txt`. Negatives are the rest of these,
+answers of personas, and plain text: reviews, editorials and posts of Hutto and Gilbert (2014, the folder
+hutto_ICWSM_2014 in the source package of vaderSentiment, MIT), of which the even ids are used here and the
+odd ones by `evals.biases`, and comments of GoEmotions (train). Of the plain text, only the pieces that the
+classifier would be asked about count. `--vectors` keeps the vectors, which take a quarter of an hour to
+compute.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from scipy import sparse
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
+from evals.biases.plain_questions import list_library_answers
 from evals.biases.texts import HERE, list_reviews, read_answers, read_tsv
 from mavera.analysis.bias_classifier import VECTOR_SCALE, WEIGHTS, WORD_SCALE, find_grams
 from mavera.analysis.biases import find_cued, list_cued, load_catalogue
@@ -41,7 +44,8 @@ WEIGHT_OF_A_NEAR_MISS = 3.0
 # Each bias is reported from the lowest of these probabilities at which so many of its reports in
 # cross-validation are right. It is dropped if too few of its texts are found there.
 THRESHOLDS = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
-LEAST_PRECISION = 0.8
+# A bias that never reaches the first precision is held to the second.
+LEAST_PRECISIONS = (0.88, 0.8)
 LEAST_RECALL = 0.2
 
 Row = tuple[str, str]
@@ -68,6 +72,7 @@ def list_negatives(vader: Path, goemotions: Path) -> list[str]:
 
 def _list_written() -> Iterator[Row]:
     yield from read_tsv(HERE / "training.tsv")
+    yield from read_tsv(HERE / "training_voices.tsv")
     yield from read_answers()
 
 
@@ -78,7 +83,11 @@ def _list_persona_answers() -> list[str]:
     verdicts = [
         json.loads(line) for line in (HERE.parent / "reading" / "verdicts.jsonl").read_text().splitlines()
     ]
-    return [line["text"] for line in lines] + [one["answer"] for one in verdicts if one["from"] == "model"]
+    return [
+        *(line["text"] for line in lines),
+        *(one["answer"] for one in verdicts if one["from"] == "model"),
+        *list_library_answers(trains=True),
+    ]
 
 
 def _sample(drawn: random.Random, texts: Sequence[str], most: int) -> list[str]:
@@ -235,11 +244,11 @@ def choose_thresholds(shares: Any, labels: Any, names: Sequence[str]) -> list[fl
     thresholds = []
     for name in names:
         chosen = 2.0
-        for likely in THRESHOLDS:
+        for least, likely in product(LEAST_PRECISIONS, THRESHOLDS):
             said = (top >= likely) & (best == name)
             right = int((said & (labels == name)).sum())
             precision, recall = right / max(1, said.sum()), right / max(1, (labels == name).sum())
-            if precision >= LEAST_PRECISION and recall >= LEAST_RECALL:
+            if precision >= least and recall >= LEAST_RECALL:
                 chosen = likely
                 break
         print(f"{name:24} from {chosen}: precision {precision:.2f} recall {recall:.2f}")
