@@ -6,11 +6,12 @@ one.
                            [--reports FILE]
 
 Positives are the test split of ten texts for each bias and of hard negatives (`test_split.tsv`), which was
-committed before the classifier was written. Plain texts are the answers of personas in `plain.jsonl` and in
-`evals/answers/after.jsonl`, of personas and to questions that gave no training text, and with `--vader`, the
-odd half of the reviews, editorials and posts of Hutto and Gilbert (2014). `--comments` adds the dev split of
-GoEmotions, and `--sentences` that of EmoBank. No text of these has trained the classifier. `--reports` writes
-the reports on plain text, at most 100 drawn at random, for two readers. No model is asked.
+committed before the classifier was written, and the test of another author (`test_voices.tsv`). Plain texts
+are the answers of personas in `plain.jsonl` and in `evals/answers/all.jsonl`, of personas and to questions
+that gave no training text, and with `--vader`, the odd half of the reviews, editorials and posts of Hutto
+and Gilbert (2014). `--comments` adds the dev split of GoEmotions, and `--sentences` that of EmoBank. No
+text of these has trained the classifier. `--reports` writes the reports on plain text, at most 100 drawn at
+random, for two readers. No model is asked.
 """
 
 import argparse
@@ -144,6 +145,7 @@ def main() -> None:
     options = parser.parse_args()
     finder = Finder()
     test = [finder.read("test", text, name) for name, text in read_tsv(HERE / "test_split.tsv")]
+    voices = [finder.read("voices", text, name) for name, text in read_tsv(HERE / "test_voices.tsv")]
     plain = [finder.read(source, text) for source, text in list_plain(options)]
     if options.reports:
         write_reports(plain, options.reports)
@@ -158,6 +160,7 @@ def main() -> None:
     negatives = [one for one in test if one.shown == "none"]
     found = {
         "test": add_intervals(test),
+        "voices": add_intervals(voices),
         "hard_negatives": {
             "texts": len(negatives),
             "with_a_report": sum(bool(one.found) for one in negatives),
