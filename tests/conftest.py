@@ -7,6 +7,7 @@ the model may be: the rest is what users run.
 
 import asyncio
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -41,6 +42,9 @@ pytest_plugins = [
     "tests.support.stores",
     "tests.support.upstream_stage",
 ]
+
+# A shell starts its background jobs so that they ignore Ctrl-C, and all their children with them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A loaded machine is no reason to fail.
 hypothesis_settings.register_profile("mavera", deadline=None)

@@ -217,6 +217,33 @@ def test_an_error_in_a_stream_keeps_the_text_and_says_what_to_do(
         assert "I would probably" in watched.page.locator(".answer-body").inner_text()
 
 
+def test_a_card_is_busy_until_its_answer_is_drawn(chromium: Any, slow: Served) -> None:
+    held: list[Any] = []
+    with playing(chromium, slow) as watched:
+        page = watched.page
+        page.route("**/playground/answer", lambda route: held.append(route))
+        ask(watched)
+        wait_until(page, lambda: bool(held))
+        assert badges(watched) == ["completed"]
+        assert page.locator(".answer[aria-busy]").count() == 1
+        assert page.locator(".arriving").inner_text() == ANSWER
+
+        held[0].continue_()
+        wait_for_ends(watched)
+        assert page.locator(".prose strong").inner_text() == "probably"
+
+
+def test_an_answer_that_could_not_be_drawn_stays_as_text(chromium: Any, slow: Served) -> None:
+    with playing(chromium, slow) as watched:
+        watched.page.route("**/playground/answer", lambda route: route.abort())
+        watched.expect_failed_requests()
+        ask(watched)
+        wait_for_ends(watched)
+
+        assert watched.page.locator(".arriving").inner_text() == ANSWER
+        assert "could not be reached" in watched.page.locator("#notice").inner_text()
+
+
 def test_a_refused_request_names_the_field_and_the_way_out(chromium: Any, slow: Served) -> None:
     with playing(chromium, slow) as watched:
         page = watched.page

@@ -104,26 +104,34 @@ export class Card {
     this.activity.textContent = answer.activity ? `${answer.activity} …` : text ? "" : answer.reasoning ? "Reasons …" : "Thinks …";
   }
 
-  /** Show how an answer ended. Its text stays as it arrived. @param {Outcome} outcome */
+  /** Show how an answer ended. Its text stays as it arrived until `settle`. @param {Outcome} outcome */
   end({ answer, requestId, retryAfter }) {
     if (this.frame) cancelAnimationFrame(this.frame);
     this.frame = 0;
     this.draw(answer);
     this.activity.remove();
     this.stopButton.remove();
-    this.element.removeAttribute("aria-busy");
     this.setStatus(answer.status);
+    this.plain.classList.add("ended");
     this.plain.hidden = !this.text.length;
     if (answer.error) this.body.prepend(this.makeNotice(answer, requestId, retryAfter));
     else if (answer.why) this.body.append(make("p", "hint", REASONS[answer.why] ?? `It ended early: ${answer.why}.`));
     this.foot.textContent = this.describe(answer, requestId);
   }
 
-  /** Put the answer as the console drew it in place of its plain text. @param {string} html */
-  setDrawn(html) {
-    const drawn = make("div");
-    drawn.innerHTML = html;
-    this.plain.replaceWith(drawn);
+  /**
+   * Put the answer as the console drew it in place of its plain text. The card does not change after this, so a
+   * screen reader may read it.
+   *
+   * @param {string | null} html  null if there is nothing to draw, or if it could not be drawn
+   */
+  settle(html) {
+    if (html !== null) {
+      const drawn = make("div");
+      drawn.innerHTML = html;
+      this.plain.replaceWith(drawn);
+    }
+    this.element.removeAttribute("aria-busy");
   }
 
   /** @param {Answer} answer @param {string} requestId @param {number | null} retryAfter */

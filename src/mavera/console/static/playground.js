@@ -440,7 +440,7 @@ function start(request, id) {
       showRunning();
       card.end(outcome);
       const html = hasContents(outcome) ? await ask(page.form.dataset.answer, { ...outcome.answer, place: id }) : null;
-      if (html !== null) card.setDrawn(html);
+      card.settle(html);
       if (outcome.answer.error?.code === "unauthorized") showEnded();
       resolve({ who, outcome });
     };
