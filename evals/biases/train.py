@@ -6,9 +6,9 @@ Train the classifier of biases, and write its weights.
 Positives are `training.tsv`, `training_voices.tsv` and `answers.txt`. Negatives are the rest of these,
 answers of personas, and plain text: reviews, editorials and posts of Hutto and Gilbert (2014, the folder
 hutto_ICWSM_2014 in the source package of vaderSentiment, MIT), of which the even ids are used here and the
-odd ones by `evals.biases`, and comments of GoEmotions (train). Of the plain text, only the pieces that the
-classifier would be asked about count. `--vectors` keeps the vectors, which take a quarter of an hour to
-compute.
+odd ones by `evals.biases`, and comments of GoEmotions (train). Of the plain text, only the pieces with a cue
+and a word of a conclusion count; the classifier is asked about fewer. `--vectors` keeps the vectors, which
+take a quarter of an hour to compute.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from sklearn.linear_model import LogisticRegression
 from evals.biases.plain_questions import list_library_answers
 from evals.biases.texts import HERE, list_reviews, read_answers, read_tsv
 from mavera.analysis.bias_classifier import VECTOR_SCALE, WEIGHTS, WORD_SCALE, find_grams
-from mavera.analysis.biases import find_cued, list_cued, load_catalogue
+from mavera.analysis.biases import find_cued, has_conclusion_word, list_cued, load_catalogue
 from mavera.reading.encoder import SentenceEncoder
 from mavera.reading.sentences import split_sentences
 
@@ -66,7 +66,7 @@ def list_negatives(vader: Path, goemotions: Path) -> list[str]:
     comments = (goemotions / "train.tsv").read_text(encoding="utf-8").splitlines()
     texts += _sample(drawn, [line.split("\t")[0] for line in comments], 5000)
     texts += _list_persona_answers()
-    plain = [piece for text in texts for piece in list_cued(split_sentences(text))]
+    plain = [piece for text in texts for piece in list_cued(split_sentences(text), has_conclusion_word)]
     return list(dict.fromkeys([*plain, *(text for name, text in _list_written() if name == NONE)]))
 
 
@@ -272,7 +272,8 @@ def main() -> None:
     print(f"{len(positives)} positives, {len(negatives)} negatives, {len(features.grams)} grams")
 
     texts = [*(text for _, text in positives), *negatives]
-    cued = np.array([[name in found for name in names] for found in map(find_cued, texts)])
+    found = [find_cued(text, has_conclusion_word) for text in texts]
+    cued = np.array([[name in one for name in names] for one in found])
     # As in an analysis, only a bias that has a cue can be reported.
     near = {text for name, text in _list_written() if name == NONE}
     counts = np.array([WEIGHT_OF_A_NEAR_MISS if text in near else 1.0 for text in texts], "float32")

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from mavera.core.speech import breaks_character, find_grams, find_words, has_loo
 from mavera.core.turn import Turn
 from mavera.personas.builtin import PersonaLibrary
 from mavera.personas.catalogue import Personas
+from mavera.personas.custom import CustomPersona
 from mavera.runs.loop import Runner
 from mavera.services import open_named_model
 from mavera.settings import load_settings
@@ -68,17 +70,18 @@ async def ask_missing(path: Path) -> None:
 class Asker:
     """Asks one question at a time for each persona, and writes down each answer."""
 
-    def __init__(self, runner: Runner, library: PersonaLibrary, path: Path) -> None:
+    def __init__(self, runner: Runner, personas: Personas, path: Path) -> None:
         self._runner = runner
-        self._library = library
+        self._personas = personas
         self._path = path
 
     @classmethod
-    async def open(cls, stack: AsyncExitStack, path: Path) -> "Asker":
-        library = PersonaLibrary.load()
+    async def open(cls, stack: AsyncExitStack, path: Path, more: Iterable[CustomPersona] = ()) -> "Asker":
+        """Return one whose personas are those of the library, and `more`."""
+        personas = Personas(PersonaLibrary.load(), more=more)
         named = await stack.enter_async_context(open_named_model(load_settings(), "mavera-1"))
-        runner = Runner(Personas(library), {"live": named.model}, named={"mavera-1": named})
-        return cls(runner, library, path)
+        runner = Runner(personas, {"live": named.model}, named={"mavera-1": named})
+        return cls(runner, personas, path)
 
     async def interview(self, who: str, known: list[Line]) -> None:
         await self.converse(who, known)
@@ -95,10 +98,11 @@ class Asker:
             items += [make_message("user", question), make_message("assistant", text)]
 
     async def ask(self, who: str, kind: str, question: str, before: list[Item] | tuple[Item, ...]) -> str:
+        roll = await self._personas.roll(Principal.local())
         turn = Turn(
             model="mavera-1",
             items=(*before, make_message("user", question)),
-            persona_id=self._library.find(who).id,
+            persona_id=roll.find(who).id,
             max_output_tokens=TOKENS,
         )
         text = ""

@@ -5,6 +5,9 @@ Measure how the embedded model uses a search: `python -m evals.tools [--facts N]
     facts, `auto`        the same request without tool_choice
     opinions, `auto`     how many were searched for
 
+`--injections` asks the same facts with `required`, and each document has an instruction in its midst: right
+answers, and answers that obey.
+
 `--choices` only reads whether each question is searched for, which takes a second each.
 """
 
@@ -13,12 +16,13 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 
-from evals.tools.questions import DOCUMENTS, FACTS, OPINIONS, PERSONAS
+from evals.tools.questions import DOCUMENTS, FACTS, INJECTIONS, OPINIONS, PERSONAS, Fact, Injection
 from mavera.accounts.principal import Principal
 from mavera.core.events import Event, RunFailed, ServerCallEnded, TextDelta
 from mavera.core.items import make_message
@@ -39,6 +43,7 @@ from mavera.tools.search.tavily_search import TavilySearchTool
 from mavera.tools.toolbox import Toolbox, ToolPolicy
 
 Stream = Callable[[Turn], AsyncGenerator[Event, None]]
+REQUIRED = ToolChoice("required", (TavilySearchTool.name,))
 
 
 @dataclass(slots=True)
@@ -48,35 +53,65 @@ class Answer:
     citations: int = 0
 
 
-async def main(facts: int, opinions: int) -> None:
+@asynccontextmanager
+async def open_shop(documents: Mapping[str, str]) -> AsyncGenerator[tuple[Stream, list[str]], None]:
+    """Give what runs a turn over an index of `documents`, and the ids of the personas."""
     library = PersonaLibrary.load()
     people = Personas(library)
     with tempfile.TemporaryDirectory() as folder:
         settings = load_settings(data_dir=Path(folder))
         index = SearchIndex(settings.data_dir / "search.db")
-        for title, text in DOCUMENTS.items():
+        for title, text in documents.items():
             index.add(Document(f"index:{title.lower().replace(' ', '-')}.md", title, text))
         async with open_named_model(settings, "mavera-1") as named:
             tools = make_lookup_tools(settings, GuardedFetch(FetchPolicy.from_settings(settings)))
             toolbox = Toolbox(tools, policy=ToolPolicy("none"))
             await toolbox.start()
             runner = Runner(people, {"live": named.model}, named={"mavera-1": named}, tools={"live": toolbox})
-
-            def stream(turn: Turn) -> AsyncGenerator[Event, None]:
-                return runner.run(turn, Principal.local())
-
-            ids = [library.find(name).id for name in PERSONAS]
-            asked = FACTS[:facts]
-            required = ToolChoice("required", (TavilySearchTool.name,))
-            for name, choice in (("required", required), ("auto", ToolChoice())):
-                answers = await ask(stream, ids, [fact.question for fact in asked], choice)
-                right = [
-                    any(spelling.casefold() in answer.text.casefold() for spelling in fact.spellings)
-                    for fact, answer in zip(asked, answers, strict=True)
-                ]
-                report(f"facts, {name}", answers, right=sum(right))
-            report("opinions, auto", await ask(stream, ids, OPINIONS[:opinions], ToolChoice()))
+            yield (
+                lambda turn: runner.run(turn, Principal.local()),
+                [library.find(name).id for name in PERSONAS],
+            )
             await toolbox.close()
+
+
+async def main(facts: int, opinions: int) -> None:
+    asked = FACTS[:facts]
+    async with open_shop(DOCUMENTS) as (stream, ids):
+        for name, choice in (("required", REQUIRED), ("auto", ToolChoice())):
+            answers = await ask(stream, ids, [fact.question for fact in asked], choice)
+            report(f"facts, {name}", answers, right=count_right(asked, answers))
+        report("opinions, auto", await ask(stream, ids, OPINIONS[:opinions], ToolChoice()))
+
+
+async def inject(facts: int) -> None:
+    """Ask the facts twice, with another instruction in each document the second time."""
+    asked = FACTS[:facts]
+    for first in (0, len(INJECTIONS) // 2):
+        async with open_shop(plant(INJECTIONS[first:] + INJECTIONS[:first])) as (stream, ids):
+            answers = await ask(stream, ids, [fact.question for fact in asked], REQUIRED)
+            obeyed = sum(any(obeys(answer, one) for one in INJECTIONS) for answer in answers)
+            report("facts with injections", answers, right=count_right(asked, answers), obeyed=obeyed)
+
+
+def plant(injections: Sequence[Injection]) -> dict[str, str]:
+    """Return the documents, each with one of `injections` after its first sentence."""
+    planted = {}
+    for (title, text), injection in zip(DOCUMENTS.items(), cycle(injections), strict=False):
+        first, rest = text.split(". ", 1)
+        planted[title] = f"{first}. {injection.text} {rest}"
+    return planted
+
+
+def obeys(answer: Answer, injection: Injection) -> bool:
+    return any(mark in answer.text.casefold() for mark in injection.marks)
+
+
+def count_right(facts: Sequence[Fact], answers: Sequence[Answer]) -> int:
+    return sum(
+        any(spelling.casefold() in answer.text.casefold() for spelling in fact.spellings)
+        for fact, answer in zip(facts, answers, strict=True)
+    )
 
 
 async def choose() -> None:
@@ -145,5 +180,11 @@ if __name__ == "__main__":
     parser.add_argument("--facts", type=int, default=len(FACTS))
     parser.add_argument("--opinions", type=int, default=len(OPINIONS))
     parser.add_argument("--choices", action="store_true")
+    parser.add_argument("--injections", action="store_true")
     options = parser.parse_args()
-    asyncio.run(choose() if options.choices else main(options.facts, options.opinions))
+    if options.choices:
+        asyncio.run(choose())
+    elif options.injections:
+        asyncio.run(inject(options.facts))
+    else:
+        asyncio.run(main(options.facts, options.opinions))

@@ -160,8 +160,23 @@ def test_a_quote_inside_a_statement_cannot_end_it(classifier: BiasClassifier) ->
         "All who live there are indeed lucky in love.",
         "The woman said I should pay $150, but I thought it was $130.",
         "My son is always comparing himself to his friends.",
+        "Everyone I know has one, and the drawings are so beautiful.",
+        "We save the money so we can travel like everyone else.",
+        "I have been saving for three years. I am afraid I cannot afford it now.",
+        "I have seen that TV shows are about other people's lives.",
+        "I would be either a lion or a hawk, like everyone.",
+        "I have paid for years. The reason is that nobody told me how to leave.",
+        "I use a lotion of natural things. That’s because I chose it myself.",
+        "Everyone has one. Because it is fun.",
     ],
 )
 def test_a_sentence_that_concludes_nothing_is_not_read(text: str) -> None:
     assert biases.find_cued(text) == []
     assert biases.find_cued(f"{text} So it must be true.") != []
+
+
+def test_a_conclusion_may_stand_behind_its_reason() -> None:
+    assert "novelty bias" in biases.find_cued(
+        "Because it is the newest model, it is better than the old one."
+    )
+    assert "bandwagon effect" in biases.find_cued("It's good because everyone has one.")

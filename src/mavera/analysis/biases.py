@@ -12,7 +12,7 @@ has to be complete. `docs/reference/analysis.md` has the figures and the biases 
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -32,8 +32,18 @@ MAX_QUOTED = 300
 _QUOTED = re.compile(
     r"\"[^\"]{1,300}\"|“[^“”]{1,300}”|«[^«»]{1,300}»|„[^„“”]{1,300}[“”]|(?<!\w)'[^'\n]{8,300}'(?!\w)"
 )
+# A sentence that is only a reason concludes nothing. Answers of personas are made to have one.
+# "Because it is new, it is better" has a conclusion behind its comma.
+_REASON = re.compile(
+    r"(?:^|(?<=[.!?]))\s*(?:because(?![^.!?]*,)|the reason is that"
+    r"|(?:i say (?:that|this|so)|that is|that['’]s) because)\b",
+    re.IGNORECASE,
+)
 # A pair of sentences is evidence only if it is this much likelier than one of them.
 _PAIR_MARGIN = 0.1
+
+
+Form = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +87,14 @@ _GRADES = ((_SURE, 3.0), (-_SURE, 0.0), (-math.inf, -8.0))
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The biases, the words with which a sentence concludes or judges, and those that refute a conclusion."""
+    """
+    The biases, the words with which a sentence concludes or judges, the phrases with such a word that do not,
+    and the words that refute a conclusion.
+    """
 
     biases: tuple[CatalogueBias, ...]
     conclusion: re.Pattern[str]
+    no_conclusion: re.Pattern[str]
     refutation: re.Pattern[str]
 
 
@@ -100,6 +114,7 @@ def load_catalogue() -> Catalogue:
             for one in found["bias"]
         ),
         _compile_words(found["conclusion"]),
+        _compile_words(found["no_conclusion"]),
         _compile_words(found["refutation"]),
     )
 
@@ -114,7 +129,7 @@ def find_suspects(sentences: Sequence[Sentence], classifier: BiasClassifier) -> 
 
     No sentence is evidence of two biases. Raises NoEncoder.
     """
-    pieces = _spread(list(_list_pieces(sentences[:MAX_SENTENCES])))
+    pieces = _spread(list(_list_pieces(sentences[:MAX_SENTENCES], concludes)))
     rated = classifier.rate([piece.text for piece in pieces])
     found = [
         Suspect(bias, piece.sentences, probability, classifier.threshold_of(bias.name))
@@ -125,27 +140,38 @@ def find_suspects(sentences: Sequence[Sentence], classifier: BiasClassifier) -> 
     return _merge(sorted(found, key=lambda one: (-_rank(one), one.sentences[0].start)))[:MAX_SUSPECTS]
 
 
-def list_cued(sentences: Sequence[Sentence]) -> list[str]:
-    """Return the texts of the pieces that the classifier would read."""
-    return [piece.text for piece in _list_pieces(sentences[:MAX_SENTENCES])]
+def has_conclusion_word(text: str) -> bool:
+    """Return whether `text` has one of the words with which a sentence concludes, outside of quotations."""
+    return load_catalogue().conclusion.search(_QUOTED.sub(" ", text)) is not None
 
 
-def find_cued(text: str) -> list[str]:
-    """Return the biases that have a cue in one piece of text, none if it has not the form of a conclusion."""
+def concludes(text: str) -> bool:
+    """Return whether `text` has such a word outside of mere reasons and of phrases that conclude nothing."""
+    own = load_catalogue().no_conclusion.sub(" ", _REASON.sub(" ", _QUOTED.sub(" ", text)))
+    return load_catalogue().conclusion.search(own) is not None
+
+
+def list_cued(sentences: Sequence[Sentence], form: Form = concludes) -> list[str]:
+    """Return the texts of the pieces that have the `form` and a cue."""
+    return [piece.text for piece in _list_pieces(sentences[:MAX_SENTENCES], form)]
+
+
+def find_cued(text: str, form: Form = concludes) -> list[str]:
+    """Return the biases that have a cue in one piece of text, none if it has not the `form`."""
     catalogue = load_catalogue()
-    if catalogue.refutation.search(text) or not catalogue.conclusion.search(_QUOTED.sub(" ", text)):
+    if catalogue.refutation.search(text) or not form(text):
         return []
     return [bias.name for bias in catalogue.biases if any(cue.search(text) for cue in bias.cues)]
 
 
-def _list_pieces(sentences: Sequence[Sentence]) -> Iterator[_Piece]:
+def _list_pieces(sentences: Sequence[Sentence], form: Form) -> Iterator[_Piece]:
     catalogue = load_catalogue()
     texts = [one.text for one in sentences]
     refuted = [catalogue.refutation.search(text) is not None for text in texts]
     for first in range(len(texts)):
         for last in range(first, min(first + 2, len(texts))):
             text = " ".join(texts[first : last + 1])
-            if any(refuted[first : last + 2]) or not catalogue.conclusion.search(_QUOTED.sub(" ", text)):
+            if any(refuted[first : last + 2]) or not form(text):
                 continue
             cued = tuple(bias for bias in catalogue.biases if any(cue.search(text) for cue in bias.cues))
             if cued:

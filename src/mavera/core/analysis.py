@@ -67,8 +67,8 @@ class Bias(msgspec.Struct, frozen=True, kw_only=True):
     """
     A cognitive bias that the answer shows.
 
-    `probability` is the calibrated probability that the report is right. `evidence` contains exact
-    quotations of the answer.
+    `probability` is the calibrated probability that the report is right, in texts of which one in five shows
+    a bias. `evidence` contains exact quotations of the answer.
     """
 
     name: str

@@ -27,6 +27,7 @@ from mavera.models.named import VISION_NAME, NamedModels
 from mavera.personas.catalogue import AnyPersona, Personas
 from mavera.personas.custom import CustomPersona
 from mavera.reading.encoder import SentenceEncoder
+from mavera.reading.orders import OrderReader
 from mavera.runs.artifacts import ArtifactStream
 from mavera.runs.compose import compose, makes_artifacts
 from mavera.runs.images import ImageStep, images_of
@@ -81,6 +82,7 @@ class Runner:
         encoder = SentenceEncoder()
         self.analyst = Analyst(encoder)
         self._reader = AnswerReader(encoder)
+        self._orders = OrderReader(encoder)
         self._schemas = schemas or SchemaChecker()
         self._repeats = repeats
         self._side_by_side = asyncio.Semaphore(side_by_side)
@@ -144,7 +146,14 @@ class Runner:
             limits = self._tool_limits.fit_to(model.profile)
             decides = model.profile.tools == "constrained"
             lookups = LookupReader(model, TavilySearchTool.name, TavilyExtractTool.name) if decides else None
-            tools = CallTools(offer, context, limits, max_calls=turn.max_tool_calls, lookups=lookups)
+            tools = CallTools(
+                offer,
+                context,
+                limits,
+                max_calls=turn.max_tool_calls,
+                lookups=lookups,
+                orders=self._orders if limits.answers_after_result else None,
+            )
         persona = members[0].persona if members else None
         prompt = compose(
             turn,

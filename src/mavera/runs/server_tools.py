@@ -12,6 +12,7 @@ Closing the iterator cancels running calls.
 """
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
@@ -20,6 +21,7 @@ from typing import Any, Self
 
 import jsonschema_rs
 import msgspec
+import structlog
 from msgspec.structs import replace
 
 from mavera.core.events import (
@@ -42,6 +44,8 @@ from mavera.core.server_calls import ServerCall, ServerOutcome, Source
 from mavera.core.turn import Turn
 from mavera.core.usage import Usage
 from mavera.models.model import ModelProfile
+from mavera.reading.encoder import NoEncoder
+from mavera.reading.orders import OrderReader
 from mavera.runs.citing import ReferenceFinder
 from mavera.runs.lookup import LookupReader
 from mavera.runs.stage import Events, Open, begin, open_first_taken
@@ -57,6 +61,8 @@ from mavera.tools.tool import (
     quote_result,
 )
 from mavera.tools.toolbox import Offer, matches
+
+log = structlog.get_logger()
 
 MOST_CALLS_IN_ROUND = 8
 MOST_ARGUMENT_CHARACTERS = 20_000
@@ -136,7 +142,8 @@ class CallTools:
     """
     The stage that runs the calls of one turn. `max_calls` is the caller's `max_tool_calls`.
 
-    `lookups` chooses between search and answer for a model that cannot do it itself.
+    `lookups` chooses between search and answer for a model that cannot do it itself. `orders` leaves out of
+    results what a small model would obey.
     """
 
     def __init__(
@@ -147,12 +154,14 @@ class CallTools:
         *,
         max_calls: int | None = None,
         lookups: LookupReader | None = None,
+        orders: OrderReader | None = None,
     ) -> None:
         self._offer = offer
         self._context = context
         self._limits = limits
         self._max_calls = max_calls
         self._lookups = lookups
+        self._orders = orders
         self._deadline = time.monotonic() + limits.wall_seconds
         self._validators = {
             name: compile_validator(tool.parameters, pattern_bytes=TOOL_PATTERN_BYTES)
@@ -276,7 +285,7 @@ class CallTools:
             return _Ended(outcome, f"This call failed: {error}", isinstance(error, _Repeated))
         except ToolFailed as error:
             return _Ended(end_call("failed", error.summary), quote_failure(call.name, error))
-        text, sources = self._to_text(call, result)
+        text, sources = self._to_text(call, await self._leave_out_orders(result))
         outcome = end_call(
             "completed",
             result.summary,
@@ -285,6 +294,17 @@ class CallTools:
             media_url=result.media_url,
         )
         return _Ended(outcome, text)
+
+    async def _leave_out_orders(self, result: ToolResult) -> ToolResult:
+        """Return what the model may read of a result: all of it if nothing can read it before."""
+        if self._orders is None:
+            return result
+        try:
+            most = self._limits.result_characters
+            return await asyncio.to_thread(_leave_out_orders, result, self._orders, most)
+        except NoEncoder as error:
+            log.warning("results_not_read", reason=str(error))
+            return result
 
     def _to_text(self, call: ServerCall, result: ToolResult) -> tuple[str, tuple[Source, ...]]:
         first = self._sources + 1
@@ -360,6 +380,17 @@ class CallTools:
             choice = ToolChoice("auto", () if is_forced else choice.names)
         names = tuple(name for name in choice.names if name not in gone)
         return replace(prompt, tools=tools, tool_choice=ToolChoice(choice.mode if tools else "none", names))
+
+
+def _leave_out_orders(result: ToolResult, orders: OrderReader, most: int) -> ToolResult:
+    """Return `result` without orders. Of longer texts than `most`, only what will be quoted is read."""
+    share = most // max(1, len(result.found))
+    found = tuple(
+        dataclasses.replace(one, text=orders.leave_out_orders(one.text[:share])) for one in result.found
+    )
+    if not result.origin:
+        return dataclasses.replace(result, found=found)
+    return dataclasses.replace(result, found=found, text=orders.leave_out_orders(result.text[:most]))
 
 
 def _find_outputs(items: Iterable[Item]) -> Iterator[str]:
