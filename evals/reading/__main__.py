@@ -1,12 +1,15 @@
 """
 How often a verdict is right, and how often a mosaic counts an answer, by hand-labelled answers.
 
-    python -m evals.reading [--json] [--others]
+    python -m evals.reading [--json] [--others] [--fit]
 
 `verdicts.jsonl` has 200 answers with what they say: 68 of the embedded model, and 132 written for it in
 five languages, many of which say yes or no without the word. Four ways of reading are compared on them.
-`mosaics.jsonl` has twenty questions with the answers of four personas each. `others.txt` has 1,350 answers in
-three manners, which were written to be hard by three other authors. Intervals are Wilson's, at 95 %.
+`mosaics.jsonl` has twenty questions with the answers of four personas each. `library.jsonl` has 338 answers
+of the library's personas to ten questions, labelled by two readers apart from each other; the 328 on which
+they agree count. `--fit` prints the weights with which a verdict adds both readings, fitted on the 200
+answers and these 328. `others.txt` has 1,350 answers in three manners, which were written to be hard by three
+other authors. Intervals are Wilson's, at 95 %.
 """
 
 import argparse
@@ -122,6 +125,46 @@ def rate(scores: Any, rows: Sequence[Row]) -> dict[str, Any]:
     return figures
 
 
+def read_library() -> list[Row]:
+    """Return the answers of the library's personas on which both readers agree."""
+    lines = (HERE / "library.jsonl").read_text(encoding="utf-8").splitlines()
+    return [
+        Row(one["question"], one["answer"], one["labels"][0], "en", "library")
+        for one in map(json.loads, lines)
+        if len(set(one["labels"])) == 1
+    ]
+
+
+def fit_shipped() -> list[float]:
+    """Return the weights of the reader and of the model, and the constant of each stance."""
+    rows = [*read_rows(), *read_library()]
+    right = np.array([STANCES.index(row.stance) for row in rows])
+    weights = _fit_sum(by_reader(VerdictReader(SentenceEncoder()), rows), by_model(rows), right)
+    return [round(float(weight), 2) for weight in weights]
+
+
+def rate_library(reader: VerdictReader) -> dict[str, dict[str, Any]]:
+    """Read the library's answers by the reader alone, and with the model as it ships."""
+    rows = read_library()
+    known = json.loads((HERE / "model_readings.json").read_text(encoding="utf-8"))
+    alone = [reader.read(row.question, row.answer) for row in rows]
+    helped = [
+        verdict
+        if verdict.probability >= SURE
+        else add_readings(verdict, known[f"{row.question} {row.answer}"])
+        for verdict, row in zip(alone, rows, strict=True)
+    ]
+    labels = [row.stance for row in rows]
+    figures = {}
+    for name, verdicts in (("the reader alone", alone), ("with the model", helped)):
+        right = sum(verdict.stance == label for verdict, label in zip(verdicts, labels, strict=True))
+        figures[f"library, {name}"] = {
+            "right": _to_figure(right, len(labels)),
+            **_rate_counted(labels, verdicts),
+        }
+    return figures
+
+
 def rate_mosaics(reader: VerdictReader) -> dict[str, dict[str, Any]]:
     """Count the answers of `mosaics.jsonl` as a mosaic does, and by the reader alone."""
     known = json.loads((HERE / "model_readings.json").read_text(encoding="utf-8"))
@@ -177,7 +220,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure verdicts.")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--others", action="store_true", help="read the hard answers of others as well")
+    parser.add_argument("--fit", action="store_true", help="print the weights of the sum, and no figures")
     options = parser.parse_args()
+    if options.fit:
+        print(fit_shipped())
+        return
     rows = read_rows()
     encoder = SentenceEncoder()
     reader, model = by_reader(VerdictReader(encoder), rows), by_model(rows)
@@ -189,9 +236,10 @@ def main() -> None:
     }
     figures = {name: rate(scores, rows) for name, scores in ways.items()}
     mosaics = rate_mosaics(VerdictReader(encoder))
+    library = rate_library(VerdictReader(encoder))
     others = {"by others": rate_others(VerdictReader(encoder))} if options.others else {}
     if options.json:
-        print(json.dumps({"verdicts": figures, "mosaics": mosaics, **others}))
+        print(json.dumps({"verdicts": figures, "mosaics": mosaics, "library": library, **others}))
         return
     for name, found in figures.items():
         print(name)
@@ -201,7 +249,7 @@ def main() -> None:
                 value if isinstance(value, float) else "{:.3f} ({:.2f}–{:.2f})".format(*value),
             )
     mosaics = {f"mosaics, {name}": found for name, found in mosaics.items()}
-    for name, found in (mosaics | others).items():
+    for name, found in (mosaics | library | others).items():
         print(name)
         for group, value in found.items():
             print(f"    {group:42}", "{} of {}: {:.3f} ({:.2f}–{:.2f})".format(*value))

@@ -5,7 +5,8 @@ Ask the language model for a verdict too, if the verdict reader is unsure.
     verdict + letters → the weighted sum of both → verdict
 
 The two readers are wrong about different answers, so both together are right more often than each alone. The
-weights were fitted on the answers of `evals/reading/verdicts.jsonl`.
+weights were fitted on the answers of `verdicts.jsonl` and `library.jsonl` in evals/reading
+(`python -m evals.reading --fit`).
 """
 
 import math
@@ -41,8 +42,8 @@ _EXAMPLES = (
     ("Would you lend him the car?", "He came by on Tuesday with his brother.", "D"),
 )
 # The weights of the reader's and of the model's logarithms, and the constant of each stance.
-_READER, _MODEL = 1.01, 1.65
-_BIASES = (0.15, -0.29, -0.56, 0.7)
+_READER, _MODEL = 0.88, 1.72
+_BIASES = (0.17, 0.01, -0.61, 0.43)
 _SMALLEST = 1e-6
 
 
