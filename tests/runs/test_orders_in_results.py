@@ -48,7 +48,9 @@ class SearchingModel(ScriptedModel):
 async def search(folder: Path, model: ScriptedModel) -> tuple[str, list[Event]]:
     """Return what the model read of its search, and the events of the run."""
     settings = load_settings(data_dir=folder)
-    SearchIndex(folder / "search.db").add(Document("index:jacket.md", "Fjell jacket", f"{FACT} {ORDER}"))
+    SearchIndex(folder / "search.db").add(
+        Document("index:jacket.md", f"Fjell jacket. {ORDER}", f"{FACT} {ORDER}")
+    )
     tools = make_lookup_tools(settings, GuardedFetch(FetchPolicy.from_settings(settings)))
     toolbox = Toolbox(tools, policy=ToolPolicy("none"))
     await toolbox.start()

@@ -29,8 +29,8 @@ SCALE = 8.0
 MOST_SENTENCES = 100
 # A sentence with the white space behind it. Code and tables are split too, unlike in `reading.sentences`,
 # because an order may hide anywhere.
-_END = r"[.!?…。！？]+[\"'”’)\]»]*\s+|-->\s*|</\w{1,20}>\s*|\n+|\Z"
-_SENTENCE = re.compile(rf"[^\n]{{1,400}}?(?:{_END})|[^\n]{{400}}|\n+")
+_END = r"[.!?…。！？]{1,8}[\"'”’)\]»]{0,4}\s{1,8}|-->\s{0,8}|</\w{1,20}>\s{0,8}|\n|\Z"
+_SENTENCE = re.compile(rf"[^\n]{{1,400}}?(?:{_END})|[^\n]{{400}}|\n{{1,400}}")
 
 
 def split_text(text: str) -> list[str]:

@@ -14,7 +14,7 @@ Closing the iterator cancels running calls.
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -51,6 +51,7 @@ from mavera.runs.lookup import LookupReader
 from mavera.runs.stage import Events, Open, begin, open_first_taken
 from mavera.settings import Settings
 from mavera.tools.tool import (
+    LEAST_SHARE,
     Arguments,
     CallContext,
     Tool,
@@ -284,8 +285,11 @@ class CallTools:
             outcome = end_call("failed", one_line(str(error)))
             return _Ended(outcome, f"This call failed: {error}", isinstance(error, _Repeated))
         except ToolFailed as error:
-            return _Ended(end_call("failed", error.summary), quote_failure(call.name, error))
-        text, sources = self._to_text(call, await self._leave_out_orders(result))
+            outcome = end_call("failed", error.summary)
+            (error.detail,) = await self._leave_out_orders([error.detail])
+            return _Ended(outcome, quote_failure(call.name, error))
+        said = await self._leave_out_orders(_list_texts(result, self._limits.result_characters))
+        text, sources = self._to_text(call, _with_texts(result, said))
         outcome = end_call(
             "completed",
             result.summary,
@@ -295,16 +299,16 @@ class CallTools:
         )
         return _Ended(outcome, text)
 
-    async def _leave_out_orders(self, result: ToolResult) -> ToolResult:
-        """Return what the model may read of a result: all of it if nothing can read it before."""
+    async def _leave_out_orders(self, texts: list[str]) -> list[str]:
+        """Return what the model may read of the `texts` of strangers: all if nothing can read them before."""
         if self._orders is None:
-            return result
+            return texts
+        leave_out = self._orders.leave_out_orders
         try:
-            most = self._limits.result_characters
-            return await asyncio.to_thread(_leave_out_orders, result, self._orders, most)
+            return await asyncio.to_thread(lambda: [leave_out(text) for text in texts])
         except NoEncoder as error:
             log.warning("results_not_read", reason=str(error))
-            return result
+            return texts
 
     def _to_text(self, call: ServerCall, result: ToolResult) -> tuple[str, tuple[Source, ...]]:
         first = self._sources + 1
@@ -382,15 +386,22 @@ class CallTools:
         return replace(prompt, tools=tools, tool_choice=ToolChoice(choice.mode if tools else "none", names))
 
 
-def _leave_out_orders(result: ToolResult, orders: OrderReader, most: int) -> ToolResult:
-    """Return `result` without orders. Of longer texts than `most`, only what will be quoted is read."""
-    share = most // max(1, len(result.found))
+def _list_texts(result: ToolResult, most: int) -> list[str]:
+    """Return the texts of strangers in `result`. Of longer ones than `most`, it is what will be quoted."""
+    # One character more than a share shows that a text has to be cut.
+    share = max(LEAST_SHARE, most // max(1, len(result.found))) + 1
+    said = result.text[: most + 1] if result.origin else ""
+    return [said, *(text for one in result.found for text in (one.title, one.text[:share]))]
+
+
+def _with_texts(result: ToolResult, texts: Sequence[str]) -> ToolResult:
+    """Return `result` with `texts` in place of those that `_list_texts` gave."""
+    said, *rest = texts
     found = tuple(
-        dataclasses.replace(one, text=orders.leave_out_orders(one.text[:share])) for one in result.found
+        dataclasses.replace(one, title=title, text=text)
+        for one, title, text in zip(result.found, rest[::2], rest[1::2], strict=True)
     )
-    if not result.origin:
-        return dataclasses.replace(result, found=found)
-    return dataclasses.replace(result, found=found, text=orders.leave_out_orders(result.text[:most]))
+    return dataclasses.replace(result, found=found, text=said if result.origin else result.text)
 
 
 def _find_outputs(items: Iterable[Item]) -> Iterator[str]:

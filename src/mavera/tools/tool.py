@@ -23,6 +23,8 @@ Arguments = dict[str, Any]
 
 _FENCE = "=" * 12
 _FENCES = re.compile("={6,}")
+# Of many pages, each has at least this many characters.
+LEAST_SHARE = 200
 
 
 class ToolFailed(Exception):
@@ -140,7 +142,7 @@ def quote_result(name: str, result: ToolResult, *, first_number: int, most_chara
         if not result.origin:
             return result.text
         return _enclose(_cut(_defuse(result.text), most_characters), f"{name}: {result.origin}")
-    share = max(200, most_characters // len(result.found))
+    share = max(LEAST_SHARE, most_characters // len(result.found))
     pieces = [_format_found(found, number, share) for number, found in enumerate(result.found, first_number)]
     note = f"Refer to what you use by its number in brackets, as in [{first_number}]."
     return f"{_enclose(chr(10).join(pieces), name)}\n{note}"
