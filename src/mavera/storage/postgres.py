@@ -26,8 +26,9 @@ WAIT_SECONDS = 5.0
 # A connection to a server that was demoted without an error, or that a balancer forgot, is left after this.
 RECYCLE_SECONDS = 300
 # Our transactions wait for nothing but the database. One that is idle for so long belongs to a process that
-# was stopped, and its locks would stop the others.
-IDLE_TRANSACTION_SECONDS = 15
+# was stopped, and its locks would stop the others. Its sessions that wait for the same row get it one after
+# another, so the others may wait several times as long.
+IDLE_TRANSACTION_SECONDS = 6
 # Statements whose parsed form is kept. Lists of values make many of one.
 _STATEMENTS = 1024
 
