@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -43,8 +44,13 @@ def serving(
             time.sleep(0.05)
         yield f"{url}/api/v1/responses", process
     finally:
+        process.send_signal(signal.SIGCONT)  # a test that failed may have left it stopped
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def _alive(url: str) -> bool:
