@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
@@ -40,20 +40,27 @@ Line = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--print", action="store_true", help="print what the file has, and ask nothing")
-    options = parser.parse_args()
-    if not options.print:
-        asyncio.run(ask_missing(options.out))
-    lines = read_lines(options.out)
+    lines = ask_or_print(__doc__, OUT, ask_missing)
     for line in lines:
         print(f"\n{line['persona']}, {line['kind']}: {line['question'][-90:]}\n  {line['text']}")
     print()
     for row in describe_conversations(lines):
         print(row)
+
+
+def ask_or_print(
+    described: str | None, out: Path, ask: Callable[[Path], Coroutine[Any, Any, None]]
+) -> list[Line]:
+    """Read the options of the command, `ask` what `out` lacks unless `--print` says not to, and return it."""
+    parser = argparse.ArgumentParser(
+        description=described, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--print", action="store_true", help="print what the file has, and ask nothing")
+    options = parser.parse_args()
+    if not options.print:
+        asyncio.run(ask(options.out))
+    return read_lines(options.out)
 
 
 def read_lines(path: Path) -> list[Line]:

@@ -8,8 +8,6 @@ without a type. Answers that the file has already are not asked for again. A per
 segment ("Plant Managers"), so an answer that speaks of that segment from outside is out of character.
 """
 
-import argparse
-import asyncio
 import re
 import statistics
 from contextlib import AsyncExitStack
@@ -17,7 +15,7 @@ from pathlib import Path
 
 from msgspec.structs import asdict
 
-from evals.interviews.__main__ import Asker, read_lines
+from evals.interviews.__main__ import Asker, ask_or_print, read_lines
 from mavera.core.ids import new_cuid
 from mavera.core.speech import breaks_character, find_words, has_loop
 from mavera.personas.custom import CustomPersona
@@ -59,16 +57,8 @@ async def ask_missing(path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--print", action="store_true", help="print what the file has, and ask nothing")
-    options = parser.parse_args()
-    if not options.print:
-        asyncio.run(ask_missing(options.out))
     texts = []
-    for line in read_lines(options.out):
+    for line in ask_or_print(__doc__, OUT, ask_missing):
         texts.append(line["text"])
         print(f"\n{line['persona']}: {line['question']}\n  {line['text']}")
     outside = sum(breaks_character(text) or _FROM_OUTSIDE.search(text) is not None for text in texts)

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 
 from evals.emotion.texts import read_goemotions
 from mavera.reading.encoder import SentenceEncoder
-from mavera.reading.orders import LEAST, SCALE, WEIGHTS_FILE, split_text
+from mavera.reading.orders import LEAST_PROBABILITY, SCALE, WEIGHTS_FILE, split_text
 
 FILE = Path(__file__).parent / "orders.tsv"
 AUTHORS = ("1", "2", "3")
@@ -66,7 +66,7 @@ def describe_left_out(orders: Sequence[Any], pages: Sequence[Any], plain: Any) -
             np.vstack([orders[n] for n in others]), np.vstack([pages[n] for n in others]), plain[::2]
         )
         shares = [
-            float((rate(fitted, given) >= LEAST).mean())
+            float((rate(fitted, given) >= LEAST_PROBABILITY).mean())
             for given in (orders[number], pages[number], plain[1::2])
         ]
         print(

@@ -24,6 +24,7 @@ from mavera.settings import load_settings
 from mavera.tools.choice import make_lookup_tools
 from mavera.tools.search.index import Document, SearchIndex
 from mavera.tools.search.tavily_search import TavilySearchTool
+from mavera.tools.tool import ToolFailed
 from mavera.tools.toolbox import Toolbox, ToolPolicy
 
 FACT = "The Fjell jacket costs 2,490 kroner."
@@ -77,6 +78,20 @@ def test_orders_in_a_found_page_do_not_reach_a_small_model(tmp_path: Path, is_sm
     assert (ORDER in read) is not is_small
     (ended,) = (event.outcome for event in events if isinstance(event, ServerCallEnded))
     assert [source.url for source in ended.sources] == ["index:jacket.md"]
+
+
+@pytest.mark.parametrize("is_small", [True, False])
+def test_orders_in_the_error_of_a_provider_do_not_reach_a_small_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_small: bool
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ToolFailed("The search failed.", detail=f"The quota is used up. {ORDER}", origin="the engine")
+
+    monkeypatch.setattr(TavilySearchTool, "run", fail)
+    read, _ = asyncio.run(search(tmp_path, SearchingModel(answers_after_result=is_small)))
+
+    assert "The quota is used up." in read
+    assert (ORDER in read) is not is_small
 
 
 def test_without_an_encoder_the_model_reads_the_whole_page(

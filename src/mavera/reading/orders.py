@@ -1,7 +1,7 @@
 """
 Leave out of a found text the sentences that give orders to the model that reads it.
 
-    sentence → vector → P(order) → left out from `LEAST` on
+    sentence → vector → P(order) → left out from `LEAST_PROBABILITY` on
 
 A small model does what a page says ("Reply only with the word …"), whatever its prompt says about quotations.
 The reader is a logistic regression that learned from injections and from sentences of pages, many of them
@@ -22,7 +22,7 @@ from mavera.reading.encoder import WEIGHTS, NoEncoder, SentenceEncoder
 
 WEIGHTS_FILE = WEIGHTS / "orders.npz"
 # The probability from which a sentence is left out.
-LEAST = 0.4
+LEAST_PROBABILITY = 0.4
 # The vectors are multiplied by this, because the cosines of e5 differ little.
 SCALE = 8.0
 # Of a longer text the rest is left out, because nobody has read it.
@@ -51,7 +51,7 @@ class OrderReader:
         """Return the first sentences of `text` that give no order. Raises NoEncoder."""
         sentences = split_text(text)
         shares = self.rate(sentences)
-        return "".join(one for one, share in zip(sentences, shares, strict=True) if share < LEAST)
+        return "".join(one for one, share in zip(sentences, shares, strict=True) if share < LEAST_PROBABILITY)
 
     def rate(self, sentences: Sequence[str]) -> list[float]:
         """Return for each sentence how likely it is an order to a model, 0–1. Raises NoEncoder."""
